@@ -1,0 +1,14 @@
+"""kkwarm: warm up on Knights & Knaves, then RLVR on at most 100 examples, and see what transfers.
+
+Everything a plugin needs is in `kkwarm.types`, `kkwarm.plugins`, `kkwarm.formats`, `kkwarm.data`, `kkwarm.verify`,
+`kkwarm.errors` and `kkwarm.testing`. Importing this package imports nothing heavy.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("kkwarm")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0+unknown"
+
+__all__ = ["__version__"]

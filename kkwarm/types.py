@@ -106,6 +106,7 @@ class Verdict:
 
 
 Check = Callable[[Example, Response], "Verdict | bool"]
+Quick = Callable[[Example, Response], "Verdict | None"]
 CheckBatch = Callable[[Sequence[tuple[Example, Response]]], Sequence[Verdict]]
 
 
@@ -117,14 +118,16 @@ class Verifier:
     layer. It returns a `Verdict`, or True/False. It must be pure: same arguments, same verdict.
 
     `isolation="inline"` runs it in this process (it must then be fast and unable to hang); ``"process"`` runs it in a
-    worker that is killed after `timeout_s` seconds, giving status ``timeout``. `check_batch`, where given, replaces
-    `check` for many pairs at once and answers for its own limits (the code verifier: it has a sandbox of its own).
+    worker that is killed after `timeout_s` seconds, giving status ``timeout``; `quick`, where given, is asked first,
+    in this process, and returns None where it cannot decide. `check_batch`, where given, replaces `check` for many
+    pairs at once and answers for its own limits (the code verifier: it has a sandbox of its own).
     """
 
     name: str
     check: Check
     isolation: Literal["inline", "process"] = "inline"
     timeout_s: float = 10.0
+    quick: Quick | None = None
     check_batch: CheckBatch | None = None
 
 

@@ -1,0 +1,118 @@
+"""The command line. Each command is one file here, imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from kkwarm.errors import KkwarmError, unknown
+
+__all__ = ["cli", "main"]
+
+# Name -> one line for `kkwarm --help`, so that help imports no command. In the order of a user's day.
+COMMANDS: dict[str, str] = {
+    "doctor": "What is installed, what is missing, and how to mend it.",
+    "domains": "List domains, or show one with rendered examples.",
+    "plugins": "List plugins with their hooks and failures.",
+    "new": "Write an installable domain plugin.",
+    "check": "Check a domain without a model, and attack its verifier.",
+    "try": "Judge one completion and explain the verdict.",
+    "distill": "Make warm-up traces.",
+    "warmup": "Warm up a checkpoint: SFT on traces.",
+    "rlvr": "RLVR: GRPO with a domain's verifier as the reward.",
+    "bench": "Benchmark any checkpoint.",
+    "score": "Score saved outputs.",
+    "rescore": "Score a stored run again with today's verifier.",
+    "study": "Run a whole experiment as a resumable plan.",
+    "report": "Transfer matrix and claims of stored runs.",
+    "compare": "Compare two runs on the same questions.",
+    "import": "Turn other tools' results into runs.",
+}
+
+
+class Commands(click.Group):
+    """A group that imports a command when it is called, offers near names, and lets plugins add commands."""
+
+    _from_plugins = False
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        present = [name for name in COMMANDS if _file(name) is not None]
+        return [*present, *sorted(set(self.commands) - set(present))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS and _file(cmd_name) is not None:
+            module = importlib.import_module(f"kkwarm.cli.{_module(cmd_name)}")
+            command: click.Command = module.command
+            return command
+        self._add_plugins()
+        return self.commands.get(cmd_name)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            raise unknown("command", args[0], self.list_commands(ctx))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self._add_plugins()
+        rows = [(name, COMMANDS.get(name) or self.commands[name].get_short_help_str()) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def _add_plugins(self) -> None:
+        if not self._from_plugins:
+            self._from_plugins = True
+            from kkwarm.plugins import add_commands
+
+            add_commands(self, reserved=COMMANDS)
+
+
+def _module(name: str) -> str:
+    return {"import": "import_", "try": "try_"}.get(name, name)
+
+
+def _file(name: str) -> str | None:
+    path = os.path.join(os.path.dirname(__file__), f"{_module(name)}.py")
+    return path if os.path.exists(path) else None
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="kkwarm")
+def cli() -> None:
+    """Warm up on Knights & Knaves, train by RLVR on at most 100 examples, and see what transfers.
+
+    Start with `kkwarm doctor`, then `kkwarm study mini`.
+    """
+
+
+def main(args: list[str] | None = None) -> Any:
+    """The console script: user mistakes become one line on stderr and an exit code."""
+    try:
+        code = cli.main(args=args, prog_name="kkwarm", standalone_mode=False)
+    except KkwarmError as err:
+        _say(str(err))
+        sys.exit(err.exit_code)
+    except click.exceptions.Exit as err:
+        sys.exit(err.exit_code)
+    except click.ClickException as err:
+        err.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        _say("interrupted; what was done is kept: the same command goes on from there")
+        sys.exit(130)
+    except BrokenPipeError:  # `kkwarm ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as err:
+        if err.errno is None or err.filename is None and err.errno != 28:
+            raise
+        _say(f"{err.filename or 'disk'}: {err.strerror}")
+        sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(message: str) -> None:
+    click.secho(f"kkwarm: {message}", err=True, fg="red")

@@ -1,0 +1,6 @@
+"""Data for domains: sources and splits."""
+
+from kkwarm.data.sources import bundle, hub, local, read_jsonl
+from kkwarm.data.splits import content_hash, fingerprint, holdout, normalise
+
+__all__ = ["bundle", "content_hash", "fingerprint", "holdout", "hub", "local", "normalise", "read_jsonl"]

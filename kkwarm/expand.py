@@ -1,0 +1,81 @@
+"""What a domain expands into, and how ``NAME:VALUE`` narrows a task or benchmark by its facet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from kkwarm.data.splits import content_hash
+from kkwarm.errors import KkwarmError, unknown
+from kkwarm.types import Benchmark, Domain, Example, Loader, Task, Verifier
+
+__all__ = ["benchmark_of", "narrow_benchmark", "narrow_task", "task_of", "verifier_of"]
+
+
+def verifier_of(domain: Domain) -> Verifier:
+    """The domain's verifier; a bare `check` is given the domain's name."""
+    if isinstance(domain.verifier, Verifier):
+        return domain.verifier
+    return Verifier(domain.name, domain.verifier)
+
+
+def task_of(domain: Domain, verifier: str) -> Task:
+    """The training half: examples of split ``train`` whose content is in no test example."""
+
+    def train() -> list[Example]:
+        examples = list(domain.load())
+        test = {content_hash(e) for e in examples if e.split == "test"}
+        return [e for e in examples if e.split == "train" and content_hash(e) not in test]
+
+    return Task(
+        domain.name, train, verifier, domain.format, domain.rewards, domain.gold, domain.sampling, domain.facet
+    )
+
+
+def benchmark_of(domain: Domain, verifier: str) -> Benchmark:
+    """The evaluation half: examples of split ``test``."""
+
+    def test() -> list[Example]:
+        return [e for e in domain.load() if e.split == "test"]
+
+    return Benchmark(
+        domain.name,
+        test,
+        domain.load,
+        verifier,
+        domain.format,
+        domain.saved_format,
+        domain.sampling,
+        domain.facet,
+        domain.description,
+    )
+
+
+def narrow_task(task: Task, value: str) -> Task:
+    """The task's examples whose facet has that value."""
+    return replace(task, name=f"{task.name}:{value}", load=_narrowed("task", task.name, task.load, task.facet, value))
+
+
+def narrow_benchmark(benchmark: Benchmark, value: str) -> Benchmark:
+    """The benchmark's examples whose facet has that value."""
+
+    def narrowed(load: Loader) -> Callable[[], Iterable[Example]]:
+        return _narrowed("benchmark", benchmark.name, load, benchmark.facet, value)
+
+    name = f"{benchmark.name}:{value}"
+    return replace(benchmark, name=name, load=narrowed(benchmark.load), load_all=narrowed(benchmark.load_all))
+
+
+def _narrowed(kind: str, name: str, load: Loader, facet: str | None, value: str) -> Callable[[], list[Example]]:
+    if facet is None:
+        raise KkwarmError(f"{kind} {name!r} has no facet to narrow by", hint=f"use {name} alone")
+
+    def narrowed() -> list[Example]:
+        examples = list(load())
+        chosen = [e for e in examples if str(e.meta.get(facet)) == value]
+        if not chosen:
+            values = sorted({str(e.meta.get(facet)) for e in examples})
+            raise unknown(f"{facet} of {name}", value, values)
+        return chosen
+
+    return narrowed

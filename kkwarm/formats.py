@@ -1,0 +1,136 @@
+"""The only owner of `<think>`/`<answer>` rules: renders prompts, splits completions into reasoning and answer.
+
+Training, evaluation, rescoring and distillation split by the same code, so a completion cannot be whole in one and
+broken in another. Splitting is linear in the length of the text.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from kkwarm.errors import KkwarmError
+from kkwarm.types import Completion, Format, Response
+
+__all__ = ["BUILT_IN", "AutoFormat", "PlainFormat", "ThinkAnswer", "split_tags"]
+
+SYSTEM = (
+    "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. The assistant "
+    "first thinks about the reasoning process in the mind and then provides the user with the answer. The reasoning "
+    "process and answer are enclosed within <think> </think> and <answer> </answer> tags, respectively, i.e., "
+    "<think> reasoning process here </think> <answer> answer here </answer>."
+)
+_TAG = re.compile(r"</?(?:think|answer)>")
+# What a tokenizer may leave behind an answer when special tokens are not skipped.
+_END = re.compile(r"(?:\s|<\|im_end\|>|<\|endoftext\|>|<\|eot_id\|>|<\|end_of_text\|>|</s>|<eos>)*\Z")
+
+
+def split_tags(text: str, *, truncated: bool = False) -> Response:
+    """A completion of a prompt that ends in ``<think>``, split: ``reasoning </think> <answer> answer </answer>``.
+
+    A leading ``<think>`` is passed over (models repeat it). Tags inside the reasoning are part of it, except another
+    ``<think>``; after ``</think>`` only one answer block may follow.
+    """
+
+    def broken(problem: str, reasoning: str = "") -> Response:
+        return Response(text, reasoning, None, True, problem, truncated)
+
+    body = text.lstrip()
+    if body.startswith("<think>"):
+        body = body[len("<think>") :]
+    reasoning, closed, rest = body.partition("</think>")
+    if not closed:
+        return broken("no </think>", reasoning)
+    if "<think>" in reasoning:
+        return broken("<think> inside the reasoning", reasoning)
+    reasoning = reasoning.strip()
+    after = rest.lstrip()
+    if not after.startswith("<answer>"):
+        if "<answer>" in after:
+            return broken("text between </think> and <answer>", reasoning)
+        return broken("no <answer> after </think>", reasoning)
+    answer, closed, tail = after[len("<answer>") :].partition("</answer>")
+    if not closed:
+        return broken("no </answer>", reasoning)
+    if (tag := _TAG.search(answer)) is not None:
+        return broken(f"{tag.group()} inside the answer", reasoning)
+    if not _END.match(tail):
+        return broken("a second answer" if "<answer>" in tail else "text after </answer>", reasoning)
+    return Response(text, reasoning, answer.strip(), True, "", truncated)
+
+
+def _truncated(completion: Completion) -> bool:
+    return completion.finish_reason == "length"
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkAnswer:
+    """The paper's format. `chat` renders by the tokenizer's chat template, otherwise the prompt is raw text."""
+
+    name: str = "think-answer"
+    chat: bool = False
+    stop: tuple[str, ...] = ("</answer>",)
+
+    def render(self, question: str, tokenizer: Any = None) -> str:
+        if not self.chat:
+            return f"{SYSTEM}\nUser: {question}\nAssistant: <think>"
+        if getattr(tokenizer, "chat_template", None) is None:
+            raise KkwarmError("this checkpoint has no chat template", hint="use --format think-answer")
+        messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": question}]
+        prompt = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        return prompt if prompt.rstrip().endswith("<think>") else prompt + "<think>"
+
+    def compose(self, reasoning: str | None, answer: str) -> str:
+        return f"{'' if reasoning is None else f' {reasoning}'} </think> <answer> {answer} </answer>"
+
+    def split(self, completion: Completion) -> Response:
+        return split_tags(completion.text, truncated=_truncated(completion))
+
+
+@dataclass(frozen=True, slots=True)
+class PlainFormat:
+    """No tags: the whole text is the answer, and the verifier extracts from it."""
+
+    name: str = "plain"
+    stop: tuple[str, ...] = ()
+
+    def render(self, question: str, tokenizer: Any = None) -> str:
+        return question
+
+    def compose(self, reasoning: str | None, answer: str) -> str:
+        return answer if reasoning is None else f"{reasoning}\n\n{answer}"
+
+    def split(self, completion: Completion) -> Response:
+        return Response(completion.text, "", completion.text, False, "", _truncated(completion))
+
+
+@dataclass(frozen=True, slots=True)
+class AutoFormat:
+    """For outputs saved by other tools: by tags where a completion has any, plain where it has none.
+
+    ``</think>`` without answer tags (as reasoning models write it) gives what follows it as plain text.
+    """
+
+    name: str = "auto"
+    stop: tuple[str, ...] = ()
+
+    def render(self, question: str, tokenizer: Any = None) -> str:
+        return question
+
+    def compose(self, reasoning: str | None, answer: str) -> str:
+        return f"<think> {reasoning or ''} </think> <answer> {answer} </answer>"
+
+    def split(self, completion: Completion) -> Response:
+        text = completion.text
+        if not _TAG.search(text):
+            return PlainFormat().split(completion)
+        if "<answer>" not in text and "</answer>" not in text and text.count("</think>") == 1:
+            reasoning, _, answer = text.partition("</think>")
+            return Response(text, reasoning.replace("<think>", "", 1).strip(), answer, False, "", _truncated(completion))
+        return split_tags(text, truncated=_truncated(completion))
+
+
+BUILT_IN: dict[str, Format] = {
+    f.name: f for f in (ThinkAnswer(), ThinkAnswer("think-answer-chat", chat=True), PlainFormat(), AutoFormat())
+}

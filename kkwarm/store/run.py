@@ -1,0 +1,290 @@
+"""A run folder: ``manifest.json`` (what was run, on what, by which settings) and ``samples.jsonl`` (append-only).
+
+Every sample line carries a checksum. After a crash the last line may be torn: opening the run for writing cuts it off
+(the sample is simply generated again) and says so. One process writes a run at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from kkwarm.errors import KkwarmError
+from kkwarm.types import Completion, Sample, Status, Verdict
+
+__all__ = ["Kind", "Run", "config_hash", "runs_home"]
+
+Kind = Literal["bench", "score", "distill", "warmup", "rlvr", "study", "import"]
+MANIFEST = "manifest.json"
+SAMPLES = "samples.jsonl"
+PROTOCOL = 1  # raised when prompts, splits or verdict rules change so that results cannot be compared any more
+
+
+def runs_home() -> Path:
+    """Where runs are kept: `KKWARM_HOME`, by default ``./runs``."""
+    return Path(os.environ.get("KKWARM_HOME") or "runs").expanduser()
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Hash of a configuration (16 hex digits); equal configurations have equal hashes."""
+    text = json.dumps(config, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Run:
+    """One run folder, open for writing (`Run.open`) or for reading (`Run.read`)."""
+
+    def __init__(self, path: Path, manifest: dict[str, Any], lock: Any = None) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._lock = lock
+        self._out: Any = None
+        self.mended = 0  # torn bytes that opening for writing cut off
+
+    # -- opening -----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def open(cls, path: Path | str, *, kind: Kind, config: Mapping[str, Any], inputs: Mapping[str, str] | None = None) -> Run:
+        """Creates the run, or goes on with it where the folder holds one of the same kind and configuration.
+
+        :param config: settings that decide the result; JSON data.
+        :param inputs: fingerprints of what it reads (data, prompts, checkpoint), by name.
+        :raises KkwarmError: another process writes it; it is a run of another configuration; it cannot be written.
+        """
+        import filelock
+
+        path = Path(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(path / ".lock", timeout=0)
+            lock.acquire()
+        except filelock.Timeout:
+            raise KkwarmError(f"{path} is being written by another process", hint="wait for it, or choose another folder") from None
+        except OSError as err:
+            raise KkwarmError(f"{path} cannot be written: {err.strerror or err}", hint="choose another folder with -o") from None
+        try:
+            run = cls._opened(path, kind, config, inputs or {}, lock)
+        except BaseException:
+            lock.release()
+            raise
+        return run
+
+    @classmethod
+    def _opened(cls, path: Path, kind: Kind, config: Mapping[str, Any], inputs: Mapping[str, str], lock: Any) -> Run:
+        ours = config_hash({"kind": kind, "config": config, "inputs": inputs})
+        if (path / MANIFEST).exists():
+            run = cls.read(path)
+            if run.manifest.get("config_hash") != ours:
+                differs = ", ".join(_differences(run.manifest, kind, config, inputs)) or "its settings"
+                raise KkwarmError(
+                    f"{path} holds another {run.manifest.get('kind', 'run')} run (differs in {differs})",
+                    hint="choose another folder, or remove this one",
+                )
+            run._lock = lock
+            run._mend()
+            run.record(state="running", resumed=int(run.manifest.get("resumed", 0)) + 1)
+            return run
+        manifest: dict[str, Any] = {
+            "kind": kind,
+            "protocol": PROTOCOL,
+            "config": json.loads(json.dumps(config, default=str)),
+            "inputs": dict(inputs),
+            "config_hash": ours,
+            "created": _now(),
+            "state": "running",
+            "environment": environment(),
+        }
+        run = cls(path, manifest, lock)
+        run._write_manifest()
+        return run
+
+    @classmethod
+    def read(cls, path: Path | str) -> Run:
+        """The run, for reading; nothing is changed.
+
+        :raises KkwarmError: the folder holds no run, or its manifest is unreadable.
+        """
+        path = Path(path)
+        try:
+            manifest = json.loads((path / MANIFEST).read_text("utf-8"))
+        except FileNotFoundError:
+            raise KkwarmError(f"{path} is no run folder ({MANIFEST} is missing)") from None
+        except (OSError, ValueError) as err:
+            raise KkwarmError(f"{path / MANIFEST} cannot be read: {err}", hint="it was edited or damaged") from None
+        if not isinstance(manifest, dict) or "kind" not in manifest:
+            raise KkwarmError(f"{path / MANIFEST} is no manifest of a run")
+        return cls(path, manifest)
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def done(self) -> bool:
+        return self.manifest.get("state") == "done"
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def append(self, samples: Iterable[Sample]) -> None:
+        """Stores samples, on disk when this returns."""
+        lines = b"".join(_encode(s) for s in samples)
+        if not lines:
+            return
+        try:
+            if self._out is None:
+                self._out = open(self.path / SAMPLES, "ab")  # noqa: SIM115 (kept open while the run is)
+            self._out.write(lines)
+            self._out.flush()
+            os.fsync(self._out.fileno())
+        except OSError as err:
+            raise KkwarmError(f"{self.path / SAMPLES} cannot be written: {err.strerror}", hint="free space; the run resumes") from None
+
+    def record(self, **fields: Any) -> None:
+        """Sets fields of the manifest, atomically."""
+        self.manifest.update(fields)
+        self._write_manifest()
+
+    def finish(self, **fields: Any) -> None:
+        """Marks the run done, with its results."""
+        self.record(state="done", finished=_now(), **fields)
+
+    def close(self) -> None:
+        """Gives the folder free. A run that is not done stays resumable."""
+        if self._out is not None:
+            self._out.close()
+            self._out = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, tb: TracebackType | None) -> None:
+        try:
+            if kind is not None and not self.done:
+                self.record(state="interrupted")
+        finally:
+            self.close()
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def samples(self, benchmark: str | None = None) -> Iterator[Sample]:
+        """Stored samples in the order of storing; a torn last line is left out.
+
+        :raises KkwarmError: a line before the last is damaged, or its checksum does not fit (edited by hand).
+        """
+        path = self.path / SAMPLES
+        if not path.exists():
+            return
+        with path.open("rb") as lines:
+            for number, raw in enumerate(lines, 1):
+                if not raw.endswith(b"\n"):
+                    return  # torn by a crash, or being written right now
+                sample = _decode(path, number, raw)
+                if benchmark is None or sample.benchmark == benchmark:
+                    yield sample
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _mend(self) -> None:
+        path = self.path / SAMPLES
+        if not path.exists():
+            return
+        data = path.read_bytes()
+        end = data.rfind(b"\n") + 1
+        if end < len(data):
+            self.mended = len(data) - end
+            with path.open("r+b") as out:
+                out.truncate(end)
+
+    def _write_manifest(self) -> None:
+        temporary = self.path / f".{MANIFEST}.{os.getpid()}"
+        try:
+            with temporary.open("w", encoding="utf-8") as out:
+                json.dump(self.manifest, out, indent=1, sort_keys=True, default=str)
+                out.flush()
+                os.fsync(out.fileno())
+            temporary.replace(self.path / MANIFEST)
+        except OSError as err:
+            raise KkwarmError(f"{self.path / MANIFEST} cannot be written: {err.strerror}", hint="free space; the run resumes") from None
+
+
+def environment() -> dict[str, Any]:
+    """What the run ran on: versions, processor, GPU (only where torch is already loaded), command line."""
+    import platform
+    import sys
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {}
+    for package in ("kkwarm", "torch", "transformers", "trl", "lm-eval", "evalplus", "math-verify", "vllm"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    found: dict[str, Any] = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "versions": versions,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        found["gpu"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return found
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    import platform
+
+    return platform.processor() or platform.machine()
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _differences(manifest: Mapping[str, Any], kind: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> list[str]:
+    if manifest.get("kind") != kind:
+        return ["kind"]
+    ours = json.loads(json.dumps({**config, **inputs}, default=str))
+    theirs = {**manifest.get("config", {}), **manifest.get("inputs", {})}
+    return sorted(k for k in {*ours, *theirs} if ours.get(k) != theirs.get(k))
+
+
+def _encode(sample: Sample) -> bytes:
+    body = json.dumps(asdict(sample), ensure_ascii=True, separators=(",", ":"))
+    return f'{{"crc":{zlib.crc32(body.encode())},"sample":{body}}}\n'.encode()
+
+
+def _decode(path: Path, number: int, raw: bytes) -> Sample:
+    try:
+        line = json.loads(raw)
+        body = line["sample"]
+        text = json.dumps(body, ensure_ascii=True, separators=(",", ":"))
+        if zlib.crc32(text.encode()) != line["crc"]:
+            raise ValueError("its checksum does not fit: the line was changed")
+        completion, verdict = body.pop("completion"), body.pop("verdict")
+        if completion["token_ids"] is not None:
+            completion["token_ids"] = tuple(completion["token_ids"])
+        return Sample(
+            **body, completion=Completion(**completion), verdict=Verdict(**{**verdict, "status": Status(verdict["status"])})
+        )
+    except (ValueError, KeyError, TypeError) as err:
+        raise KkwarmError(f"{path}, line {number}: {err}", hint="restore the file, or remove the run and repeat it") from None

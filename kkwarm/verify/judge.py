@@ -1,0 +1,154 @@
+"""From completions to verdicts: split by the format, judge by the verifier, under its isolation.
+
+The same function serves RLVR, evaluation, rescoring and distillation's rejection filter.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from kkwarm.types import Completion, Example, Format, Response, Status, Verdict, Verifier
+from kkwarm.verify.workers import WorkerPool
+
+__all__ = ["Judge", "judge"]
+
+MAX_CHARS = 2_000_000  # longer completions are no answer of any domain; splitting them would only cost memory
+
+
+class Judge:
+    """Judges completions; keeps its worker processes warm between calls. Use as a context manager, or `close` it.
+
+    :param workers: processes for verifiers with ``isolation="process"``; None: one for each core, at most 8.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        self._pool = WorkerPool(workers)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the worker processes."""
+        self._pool.close()
+
+    def judge(self, verifier: Verifier, fmt: Format, pairs: Sequence[tuple[Example, Completion]]) -> list[Verdict]:
+        """A verdict for each pair, in order. Equal completions of one example are judged once.
+
+        A verifier that raises, or returns something that is no verdict, gives status ``error`` with its name and the
+        cause; the others are not affected.
+        """
+        verdicts: list[Verdict | None] = [None] * len(pairs)
+        pending: dict[tuple[str, str, str], list[int]] = {}
+        todo: list[tuple[Example, Response]] = []
+        for i, (example, completion) in enumerate(pairs):
+            response = self._split(fmt, completion)
+            if isinstance(response, Verdict):
+                verdicts[i] = response
+                continue
+            key = (example.id, response.answer or "", response.text)
+            if key not in pending:
+                pending[key] = []
+                todo.append((example, response))
+            pending[key].append(i)
+        for places, verdict, (_, response) in zip(pending.values(), self._verify(verifier, todo), todo, strict=True):
+            if verdict.status is Status.UNPARSED and response.truncated:
+                verdict = Verdict(Status.TRUNCATED, verdict.answer, "stopped at the token limit", verdict.metrics)
+            for i in places:
+                verdicts[i] = verdict
+        return [v for v in verdicts if v is not None]
+
+    def _split(self, fmt: Format, completion: Completion) -> Response | Verdict:
+        """The response, or the verdict where its format already decides."""
+        if not isinstance(completion.text, str):
+            return Verdict(Status.UNPARSED, reason=f"the completion is {type(completion.text).__name__}, not text")
+        if len(completion.text) > MAX_CHARS:
+            return Verdict(Status.MALFORMED, reason=f"the completion has {len(completion.text):,} characters")
+        try:
+            response = fmt.split(completion)
+        except Exception as err:
+            return Verdict(Status.ERROR, reason=f"format {fmt.name} failed: {type(err).__name__}: {err}")
+        if response.problem or response.answer is None:
+            problem = response.problem or "no answer"
+            if response.truncated:
+                return Verdict(Status.TRUNCATED, reason=f"stopped at the token limit: {problem}")
+            return Verdict(Status.MALFORMED, reason=problem)
+        return response
+
+    def _verify(self, verifier: Verifier, todo: Sequence[tuple[Example, Response]]) -> list[Verdict]:
+        if verifier.check_batch is not None:
+            return _check_batch(verifier, todo)
+        verdicts: list[Verdict | None] = [None] * len(todo)
+        if verifier.quick is not None:
+            for i, (example, response) in enumerate(todo):
+                verdicts[i] = _quick(verifier, example, response)
+        slow = [i for i, v in enumerate(verdicts) if v is None]
+        if verifier.isolation == "process":
+            judged = self._pool.check(verifier, [todo[i] for i in slow])
+        else:
+            judged = [checked(verifier, *todo[i]) for i in slow]
+        for i, verdict in zip(slow, judged, strict=True):
+            verdicts[i] = verdict
+        return [v for v in verdicts if v is not None]
+
+
+def judge(verifier: Verifier, fmt: Format, pairs: Sequence[tuple[Example, Completion]]) -> list[Verdict]:
+    """`Judge.judge` once, with workers that end afterwards."""
+    with Judge() as court:
+        return court.judge(verifier, fmt, pairs)
+
+
+def checked(verifier: Verifier, example: Example, response: Response) -> Verdict:
+    """The verifier's verdict; status ``error`` where it raises, returns no verdict, or changes the example."""
+    before = copy.deepcopy(example.answer), copy.deepcopy(dict(example.meta))
+    try:
+        result = verifier.check(example, response)
+    except RecursionError:
+        return Verdict(Status.UNPARSED, reason="nested too deeply to be read")
+    except Exception as err:
+        return _failed(verifier, f"{type(err).__name__}: {err}")
+    if before != (example.answer, dict(example.meta)):
+        return _failed(verifier, "it changed the example")
+    return as_verdict(verifier, result, response)
+
+
+def as_verdict(verifier: Verifier, result: object, response: Response) -> Verdict:
+    """What a check returned, as a verdict."""
+    if isinstance(result, Verdict) and isinstance(result.status, Status):
+        return result
+    if isinstance(result, bool):
+        return Verdict(Status.CORRECT if result else Status.WRONG, response.answer)
+    return _failed(verifier, f"it returned {type(result).__name__}, neither a Verdict nor a bool")
+
+
+def _quick(verifier: Verifier, example: Example, response: Response) -> Verdict | None:
+    assert verifier.quick is not None
+    try:
+        result = verifier.quick(example, response)
+    except Exception as err:
+        return _failed(verifier, f"quick: {type(err).__name__}: {err}")
+    return None if result is None else as_verdict(verifier, result, response)
+
+
+def _check_batch(verifier: Verifier, todo: Sequence[tuple[Example, Response]]) -> list[Verdict]:
+    assert verifier.check_batch is not None
+    try:
+        results = list(verifier.check_batch(todo)) if todo else []
+    except Exception as err:
+        from kkwarm.errors import KkwarmError
+
+        if isinstance(err, KkwarmError):  # the environment's fault (no sandbox, say), for the user to mend
+            raise
+        return [_failed(verifier, f"{type(err).__name__}: {err}")] * len(todo)
+    if len(results) != len(todo):
+        return [_failed(verifier, f"it returned {len(results)} verdicts for {len(todo)} responses")] * len(todo)
+    return [as_verdict(verifier, r, response) for r, (_, response) in zip(results, todo, strict=True)]
+
+
+def _failed(verifier: Verifier, cause: str) -> Verdict:
+    return Verdict(Status.ERROR, reason=f"verifier {verifier.name} failed: {' '.join(cause.split())[:300]}")
