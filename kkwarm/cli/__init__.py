@@ -59,8 +59,9 @@ class Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         self._add_plugins()
         rows = [(name, COMMANDS.get(name) or self.commands[name].get_short_help_str()) for name in self.list_commands(ctx)]
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
 
     def _add_plugins(self) -> None:
         if not self._from_plugins:
