@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["boxes", "expression", "key", "last_boxed"]
+__all__ = ["ascii_math", "boxes", "expression", "key", "last_boxed"]
 
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
@@ -72,10 +72,14 @@ _LEAD = re.compile(
     r"\s*(?:is|=|:|to be|equals)+\s*:?\s*",
     re.IGNORECASE,
 )
-_SENTENCE = re.compile(r"(?:the|there|it|this|that|we|so|thus|hence|therefore)\b[A-Za-z ,']{0,200}?\s(?:is|are|equals|get|has|have)\s*:?\s+", re.IGNORECASE)
+_SENTENCE = re.compile(
+    r"(?:the|there|it|this|that|we|so|thus|hence|therefore)\b[A-Za-z ,']{0,200}?\s"
+    r"(?:is|are|equals|get|has|have)\s*:?\s+",
+    re.IGNORECASE,
+)
 _WORDS_ONLY = re.compile(r"[A-Za-z\s.,:;'!*&-]*\Z")
 _DENIAL = re.compile(r"\b(?:not|no|neither|nor|never|isn't|except|either|maybe|possibly|perhaps)\b", re.IGNORECASE)
-_COUNTED = re.compile(r"(-?\$?[\d.,/]+)\s+([A-Za-z][A-Za-z .]*)\Z")
+_COUNTED = re.compile(r"(-?\$?[0-9.,/:]+)\s+([A-Za-z][A-Za-z .]*)\Z")
 
 
 def expression(answer: str) -> str | None:
@@ -84,7 +88,7 @@ def expression(answer: str) -> str | None:
     Several boxes or formulas become one list, as if separated by commas, so that an answer which names several
     values is never taken for one of them. None where nothing is there to be compared.
     """
-    text = answer.strip()
+    text = ascii_math(answer.strip())
     if "\\boxed" in text or "\\fbox" in text:
         inside = _distinct(boxes(text))
         if not inside:
@@ -101,6 +105,8 @@ def expression(answer: str) -> str | None:
             if lead is not None and not _DENIAL.search(lead.group()):
                 text = text[lead.end() :]
     text = _unwrapped(text)
+    if "**" in text:
+        text = text.replace("**", "^")  # a power as programs write it
     if (counted := _COUNTED.match(text)) is not None and not _DENIAL.search(counted[2]):
         text = f"{counted[1]}\\text{{ {counted[2]}}}"
     return text if any(c.isalnum() for c in text) or "\\" in text else None
@@ -149,9 +155,23 @@ _SIZES = re.compile(r"\\(?:left|right|displaystyle|textstyle|[bB]ig{1,2}[lr]?)(?
 _FRAC = re.compile(r"\\[dtc]frac(?![A-Za-z])")
 _SHORT_FRAC = re.compile(r"\\frac\s*(?:\{([^{}]*)\}|(\d|[A-Za-z](?![A-Za-z])))\s*(?:\{([^{}]*)\}|(\d|[A-Za-z]))")
 _SHORT_SQRT = re.compile(r"\\sqrt\s*(\d|[A-Za-z])")
-_THOUSANDS = re.compile(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+_THOUSANDS = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
 _WHITE = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
-_SIGNS = str.maketrans({"−": "-", "–": "-", "°": r"^\circ", "π": r"\pi", "∞": r"\infty", "×": r"\times", "·": r"\cdot"})
+_ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|([0-9]+|[A-Za-z]))")
+_SIGNS = str.maketrans(
+    {
+        "−": "-", "–": "-", "°": r"^\circ", "π": r"\pi ", "∞": r"\infty ", "×": r"\times ", "·": r"\cdot ",
+        "∈": r"\in ", "≤": r"\le ", "≥": r"\ge ", "∪": r"\cup ", "±": r"\pm ", "½": r"\frac{1}{2}", "¼": r"\frac{1}{4}",
+        "¾": r"\frac{3}{4}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "²": "^2", "³": "^3",
+    }
+)  # fmt: skip
+
+
+def ascii_math(text: str) -> str:
+    """Mathematical signs outside ASCII as LaTeX; digits and letters of other scripts stay what they are."""
+    if text.isascii():
+        return text
+    return _ROOT.sub(lambda m: f"\\sqrt{{{m[1] or m[2]}}}", text).translate(_SIGNS)
 
 
 def key(text: str) -> str:
@@ -159,8 +179,7 @@ def key(text: str) -> str:
 
     Two answers with equal keys are the same expression written in two ways; unequal keys say nothing.
     """
-    if not text.isascii():
-        text = text.translate(_SIGNS)
+    text = ascii_math(text)
     if "\\" in text or "{,}" in text:
         text = text.replace("\\!", "\0").replace("{,}", ",").replace("\\$", "").replace("^{\\circ}", "^\\circ")
         text = re.sub("\0 *", "", text)

@@ -90,9 +90,16 @@ def _may_hold_answer(response: Response) -> bool:
 def _oversized(answer: str) -> str | None:
     if len(answer) > MAX_CHARS:
         return f"the answer has {len(answer):,} characters"
+    if answer.count("{") != answer.count("}") and not _balanced(answer):
+        return "its braces do not match"
     if answer.count("{") + answer.count("(") + answer.count("[") > MAX_DEPTH and _depth(answer) > MAX_DEPTH:
         return "nested too deeply to be read"
     return None
+
+
+def _balanced(text: str) -> bool:
+    plain = text.replace("\\\\", "").replace("\\{", "").replace("\\}", "")
+    return plain.count("{") == plain.count("}")
 
 
 def _depth(text: str) -> int:
