@@ -55,7 +55,7 @@ def test_a_hook_that_raises_is_reported_and_the_rest_works() -> None:
 
 
 def test_a_misspelt_hook_is_reported_with_the_right_name() -> None:
-    reg = load([("typo", plugin(kkwarm_domain=list, kkwarm_domains=lambda: [domain("typo")]))])
+    reg = load([("typo", plugin(kkwarm_domain=lambda: [], kkwarm_domains=lambda: [domain("typo")]))])
     (failure,) = [f for f in reg.failures if f.plugin == "typo"]
     assert "kkwarm_domain'" in failure.cause
     assert "kkwarm_domains" in failure.cause
