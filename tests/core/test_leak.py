@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from kkwarm.data.leak import Item, find_leaks, gate
 from kkwarm.errors import LeakError
 
-LONG = "A train leaves the station at noon and drives north at sixty miles an hour for three hours and then stops for lunch."
+LONG = (
+    "A train leaves the station at noon and drives north at sixty miles an hour "
+    "for three hours and then stops for lunch."
+)
 
 
 def hows(trained: list[Item], evaluated: list[Item], **kwargs: object) -> list[str]:
@@ -35,15 +38,13 @@ def test_the_same_problem_by_identity() -> None:
 
 
 def test_a_near_duplicate() -> None:
-    (leak,) = find_leaks([Item("d", "a", LONG)], [Item("d", "b", LONG.replace("noon", "one"))])
+    (leak,) = find_leaks([Item("d", "a", LONG)], [Item("d", "b", LONG + " Where is it?")])
     assert leak.how == "near"
-    assert 0.6 < leak.similarity < 1
+    assert 0.8 <= leak.similarity < 1
 
 
 def test_another_question_of_the_same_template_is_none() -> None:
-    other = (
-        "A train leaves the depot at dawn and goes south at forty miles an hour for two hours and then waits for tea."
-    )
+    other = LONG.replace("noon", "dawn").replace("sixty", "forty").replace("three", "two").replace("lunch", "tea")
     assert hows([Item("d", "a", LONG)], [Item("d", "b", other)]) == []
     assert hows([Item("d", "a", "What is 12 + 5 ?")], [Item("d", "b", "What is 12 + 6 ?")]) == []
 
