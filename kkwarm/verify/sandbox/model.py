@@ -38,7 +38,7 @@ class Limits:
     result: int = 16 * MIB
 
 
-Judge = Callable[[int, bytes, bool], bool]
+Judge = Callable[[int, bytes, bool, float], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,9 @@ class CallJob:
 
     `inputs` are argument tuples, each encoded by `kkwarm.verify.sandbox.encode`; every call decodes its own, so that a
     candidate that changes its arguments changes nothing else. `limits_s` is CPU seconds for each call, `load_s` for
-    running the code itself. ``judge(index, encoded, exact)`` runs on the trusted side; `exact` is False where the value
-    came in a library's types (numpy scalars, `Counter`) instead of built-in ones.
+    running the code itself. ``judge(index, encoded, exact, cpu_s)`` runs on the trusted side; `exact` is False where the
+    value came as a library's type (numpy scalar, `Counter`) instead of a built-in one; `cpu_s` is what the candidate's
+    process says the call took: believe it of trusted code only.
     """
 
     code: str

@@ -36,13 +36,20 @@ class Sandbox:
     :param workers: candidates that run at once; None: one for each core.
     :param level: None for the strongest that this machine gives.
     :param packages: installed packages that candidates may import, besides the standard library.
+    :param trusted: the code is not a model's (reference solutions): any level will do.
     :raises KkwarmError: only level ``process`` is to be had and the user has not allowed it.
     """
 
     def __init__(
-        self, workers: int | None = None, *, level: Level | None = None, packages: Sequence[str] = ("numpy",)
+        self,
+        workers: int | None = None,
+        *,
+        level: Level | None = None,
+        packages: Sequence[str] = ("numpy",),
+        trusted: bool = False,
     ) -> None:
-        self.level = permitted(level if level is not None else strongest())
+        chosen = level if level is not None else strongest()
+        self.level = chosen if trusted else permitted(chosen)
         self.size = workers or os.cpu_count() or 1
         self.packages = tuple(packages)
         self._workers: list[Worker] = []
@@ -76,6 +83,8 @@ class Sandbox:
 
     def _run(self, jobs: Sequence[CallJob]) -> list[Outcome]:
         outcomes: list[Outcome | None] = [None] * len(jobs)
+        while len(self._workers) < min(self.size, len(jobs)):  # all start at once
+            self._workers.append(Worker(self.level, self.packages))
         waiting = deque((i, 1) for i in range(len(jobs)))
         running: dict[Worker, _Run] = {}
         with selectors.DefaultSelector() as selector:
@@ -123,7 +132,7 @@ class Sandbox:
         return ended
 
     def _idle(self, running: dict[Worker, _Run]) -> Worker:
-        """A started worker without a job. All are started together, for the first job pays for it."""
+        """A started worker without a job."""
         while True:
             idle = [w for w in self._workers if w not in running]
             if not idle:
@@ -227,7 +236,7 @@ class _Run:
     def parse(self) -> None:
         at, size = 0, supervisor.RECORD.size
         while self.verdict is None and not self.done and len(self.inbox) - at >= size:
-            kind, _, length = supervisor.RECORD.unpack_from(self.inbox, at)
+            kind, cpu_s, length = supervisor.RECORD.unpack_from(self.inbox, at)
             if length > self.job.limits.result or kind not in b"VNOXTLDF":
                 self.end(End.OUTPUT, self.next, "what it sent is no result")
                 break
@@ -235,15 +244,15 @@ class _Run:
                 break
             data = bytes(self.inbox[at + size : at + size + length])
             at += size + length
-            self.take(kind, data)
+            self.take(kind, data, cpu_s)
         del self.inbox[:at]
 
-    def take(self, kind: bytes, data: bytes) -> None:
+    def take(self, kind: bytes, data: bytes, cpu_s: float) -> None:
         i = self.next
         if kind == b"D" or i >= len(self.job.inputs):
             self.done = True
         elif kind in b"VN":
-            if self.job.judge(i, data, kind == b"V"):
+            if self.job.judge(i, data, kind == b"V", cpu_s):
                 self.next += 1
             else:
                 self.end(End.REFUSED, i, "")
