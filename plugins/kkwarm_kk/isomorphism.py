@@ -7,6 +7,7 @@ from hashlib import blake2b
 
 from kkwarm_kk.puzzle import FULL, KNIGHT, And, Iff, Implies, Is, Not, Or, Puzzle, Statement
 
+
 def _refine(colours: list[int], edges: list[list[tuple[int, int]]]) -> list[int]:
     """Splits classes of people until the people of one class look alike to one another's eyes (1-WL)."""
     people = range(len(colours))
@@ -52,8 +53,7 @@ def _candidates(puzzle: Puzzle) -> Iterator[list[int]]:
     n = puzzle.people
     tables = [s.table & FULL[n] for s in puzzle.statements]
     edges = [
-        [((tables[i] & KNIGHT[j]).bit_count(), (tables[j] & KNIGHT[i]).bit_count()) for j in range(n)]
-        for i in range(n)
+        [((tables[i] & KNIGHT[j]).bit_count(), (tables[j] & KNIGHT[i]).bit_count()) for j in range(n)] for i in range(n)
     ]
     return _orders([table.bit_count() for table in tables], edges)
 

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 MAX_PEOPLE = 8
 FULL = tuple((1 << (1 << n)) - 1 for n in range(MAX_PEOPLE + 1))
 """`FULL[n]`: the table over `n` people that is true everywhere."""
-KNIGHT = tuple(
-    sum(1 << a for a in range(1 << MAX_PEOPLE) if a >> person & 1) for person in range(MAX_PEOPLE)
-)
+KNIGHT = tuple(sum(1 << a for a in range(1 << MAX_PEOPLE) if a >> person & 1) for person in range(MAX_PEOPLE))
 """`KNIGHT[p]`: where person `p` is a knight."""
 _ALL = FULL[MAX_PEOPLE]
 KINDS = ("is", "not", "and", "or", "if", "iff")
@@ -275,10 +273,7 @@ def _nested_pool(difficulty: Difficulty, rng: random.Random) -> _Pool:
     each = 64
     return _tabulate(
         [
-            [
-                [_nested(kind, who, difficulty, difficulty.depth, rng) for _ in range(each)]
-                for kind in difficulty.kinds
-            ]
+            [[_nested(kind, who, difficulty, difficulty.depth, rng) for _ in range(each)] for kind in difficulty.kinds]
             for who in range(difficulty.people)
         ],
         difficulty.people,
@@ -300,7 +295,7 @@ def _draw(pool: _Pool, size: int, rng: np.random.Generator) -> list[Puzzle]:
     return [Puzzle(tuple(map(pick, pool.statements, row))) for row in rows[:, unique].T.tolist()]
 
 
-def generate(difficulty: Difficulty = Difficulty(), seed: int = 0) -> Iterator[Puzzle]:  # noqa: B008 (frozen)
+def generate(difficulty: Difficulty, seed: int = 0) -> Iterator[Puzzle]:
     """Endless puzzles, each with exactly one solution; the same ones for the same arguments.
 
     Isomorphic puzzles may recur. Raises KkwarmError where the difficulty admits (nearly) no such puzzle.
