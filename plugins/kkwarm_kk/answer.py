@@ -1,285 +1,23 @@
-"""The K&K verifier: reads who is said to be what, and accepts nothing but a plain, whole, consistent list.
-
-It works by a whitelist: an answer is a sequence of claims ("Zoey is a knight", "Bob: knave", "Knights: Zoey and Kim"),
-separators and a few openings ("The answer is:"). Any other word or sign ("not", "or", "?", "false", a look-alike
-letter) makes it unreadable. One pass over at most `LONGEST` characters, without backtracking.
-"""
+"""The K&K verifier: any honest wording of the whole assignment counts, and nothing else does."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from kkwarm.types import Example, Response, Status, Verdict
+from kkwarm_kk.claims import BULLETS, OPENING_NOUNS, ROLES, People, Rejected, Unreadable, read, tokenise
 
 LONGEST = 4000
 """The most characters of an answer that are read: four times what eight people with long names need."""
-
-_ROLES = {"knight": True, "knights": True, "knave": False, "knaves": False}
-_VERBS = frozenset({"is", "are", "be"})
-_BEFORE_VERB = frozenset({"must", "has", "have", "to", "therefore", "thus", "then", "both", "all", "indeed"})
-_AFTER_VERB = frozenset({"a", "an", "the", "both", "all", "also", "therefore", "thus", "indeed", "definitely"})
-_JOINTS = frozenset({",", "and", "&"})
-_STOPS = frozenset({".", ";", "\n", "|", "!", "while", "whereas", "but", "so", "hence", "therefore", "thus"})
-_SEPARATORS = _JOINTS | _STOPS
-_LINKS = frozenset({":", "=", "-", "–", "—", "→", "->", "=>", "|"})  # noqa: RUF001 (the dashes are meant)
-_BULLETS = frozenset({"-", "•", "–", "—"})  # noqa: RUF001
-_OPENING_WORDS = frozenset(
-    "so thus therefore hence finally in conclusion the final correct only answer answers solution as follows here we "
-    "have get conclude that this gives my our a summary to sum up".split()
-)
-_OPENING_NOUNS = frozenset({"answer", "answers", "solution", "conclusion", "summary", "here", "this"})
-# Only words, numbers and these signs are known; markdown emphasis is passed over.
-_TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*|\d{1,3}|->|=>|\n|[^\S\n]+|[*_`#]+|.", re.DOTALL)  # noqa: RUF001
-_DECORATION = re.compile(r"[*_`#]+\Z|[^\S\n]+\Z")
-
-
-class Unreadable(Exception):
-    """The text is not a plain list of claims; the message says why."""
-
-
-class Rejected(Exception):
-    """The claims can be read and are not an assignment of this puzzle; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    text: str  # as written
-    word: str  # case folded
-
-
-def _tokens(text: str) -> list[_Token]:
-    found = []
-    for match in _TOKEN.finditer(text):
-        if not _DECORATION.match(match[0]):
-            # Look-alike letters must not fold into plain ones (the Kelvin sign into k, the long s into s).
-            found.append(_Token(match[0], match[0].casefold() if match[0].isascii() else match[0]))
-    return found
-
-
-class _People:
-    """Finds names. A name equal to one of the grammar's words ("A") must be written with its own capitals."""
-
-    def __init__(self, names: Mapping[str, Any]) -> None:
-        self.starts: dict[str, list[tuple[tuple[str, ...], str]]] = {}
-        for name in names:
-            words = tuple(t.word for t in _tokens(unicodedata.normalize("NFC", name)))
-            if words:
-                self.starts.setdefault(words[0], []).append((words, name))
-        for same in self.starts.values():
-            same.sort(key=lambda pair: -len(pair[0]))
-
-    def at(self, tokens: list[_Token], place: int) -> tuple[str, int] | None:
-        """The name at `place` and where it ends."""
-        if place >= len(tokens):
-            return None
-        for words, name in self.starts.get(tokens[place].word, ()):
-            if tuple(t.word for t in tokens[place : place + len(words)]) == words:
-                end = place + len(words)
-                reserved = len(words) == 1 and words[0] in _RESERVED
-                if not reserved or tokens[place].text == name:
-                    return name, end
-        return None
-
-
-_RESERVED = _VERBS | _BEFORE_VERB | _AFTER_VERB | _SEPARATORS | _OPENING_WORDS | frozenset(_ROLES)
-
-
-class _Reader:
-    """Reads claims from left to right."""
-
-    def __init__(self, text: str, people: _People) -> None:
-        self.tokens, self.people = _tokens(text), people
-        self.place = 0
-        self.claims: dict[str, bool] = {}
-        self.conflict = ""
-
-    def word(self, ahead: int = 0) -> str:
-        place = self.place + ahead
-        return self.tokens[place].word if place < len(self.tokens) else ""
-
-    def skip(self, words: frozenset[str]) -> bool:
-        start = self.place
-        while self.word() in words and not self.name():
-            self.place += 1
-        return self.place > start
-
-    def name(self) -> tuple[str, int] | None:
-        return self.people.at(self.tokens, self.place)
-
-    def unreadable(self) -> Unreadable:
-        if self.place >= len(self.tokens):
-            return Unreadable("the answer breaks off in the middle of a claim")
-        shown = "".join(self.tokens[self.place].text.split("\n"))[:30] or "line break"
-        return Unreadable(f"{ascii(shown)} has no place in a plain list of who is a knight and who is a knave")
-
-    def claim(self, name: str, knight: bool) -> None:
-        if self.claims.setdefault(name, knight) is not knight:
-            self.conflict = self.conflict or name
-
-    def read(self) -> dict[str, bool]:
-        """Every claim of the text. Raises Unreadable."""
-        self.opening()
-        while self.place < len(self.tokens):
-            self.numbering()
-            if self.place < len(self.tokens):
-                self.clause()
-                more = self.place < len(self.tokens)
-                if more and not self.skip(_SEPARATORS) and self.word() != "(" and not self.word().isdigit():
-                    raise self.unreadable()
-        return self.claims
-
-    def opening(self) -> None:
-        """ "So the final answer is:" and the like, and line breaks."""
-        before = ""
-        while (word := self.word()) in _OPENING_WORDS or word in (":", ",", "\n") or word in _VERBS:
-            if self.name() is not None or (word == "the" and self.word(1) in _ROLES):
-                return
-            if word in _VERBS and before not in _OPENING_NOUNS:
-                return  # "Is Zoey a knight" claims nothing
-            before = word
-            self.place += 1
-
-    def numbering(self) -> None:
-        """ "(1)", "1.", "- " and other starts of a line."""
-        self.skip(_SEPARATORS)
-        self.skip(_BULLETS)
-        start = self.place
-        if self.word() == "(" and self.word(1).isdigit() and self.word(2) == ")":
-            self.place += 3
-        elif self.word().isdigit() and self.word(1) in (".", ")", ":"):
-            self.place += 2
-        elif self.word().isdigit():
-            raise self.unreadable()
-        if self.place > start:
-            self.skip(_BULLETS)
-
-    def clause(self) -> None:
-        """One claim about one or several people."""
-        if self.name() is not None:
-            names = self.names(listing=False)
-            self.described(names)
-        elif self.stranger():
-            raise Rejected(f"{ascii(self.tokens[self.place].text)} is not among the people of the puzzle")
-        else:
-            self.group()
-
-    def stranger(self) -> bool:
-        """Whether an unknown name is said to be a knight or knave here."""
-        if not self.tokens[self.place].text[:1].isupper() or self.word() in _RESERVED:
-            return False
-        after = [self.word(i) for i in (1, 2, 3)]
-        return after[0] in _VERBS | _LINKS and (after[1] in _ROLES or after[2] in _ROLES)
-
-    def described(self, names: list[str]) -> None:
-        """ "… is a knight", "…: knight", "… (knight)", "… knight"."""
-        self.skip(_BEFORE_VERB)
-        bracket = self.word() == "("
-        if bracket:
-            self.place += 1
-        elif self.word() in _VERBS:
-            self.place += 1
-            self.skip(frozenset({":"}))
-        elif self.word() in _LINKS:
-            self.place += 1
-        self.skip(_AFTER_VERB)
-        knight = _ROLES.get(self.word())
-        if knight is None:
-            raise self.unreadable()
-        self.place += 1
-        if bracket:
-            if self.word() != ")":
-                raise self.unreadable()
-            self.place += 1
-        for name in names:
-            self.claim(name, knight)
-
-    def group(self) -> None:
-        """ "Knights: Zoey, Kim", "The knaves are Bob and Ann", "Knaves: none"."""
-        if self.word() == "the":
-            self.place += 1
-        knight = _ROLES.get(self.word())
-        if knight is None:
-            raise self.unreadable()
-        self.place += 1
-        if self.word() in _VERBS:
-            self.place += 1
-        elif self.word() in (":", "="):
-            self.place += 1
-        else:
-            raise self.unreadable()
-        if self.word() in ("none", "nobody"):
-            self.place += 1
-            return
-        for name in self.names(listing=True):
-            self.claim(name, knight)
-
-    def names(self, listing: bool) -> list[str]:
-        """ "Zoey, Kim and Bob". In a listing names may stand on lines of their own."""
-        found: list[str] = []
-        while True:
-            before = self.place
-            if found:
-                if not (self.skip(_JOINTS | {"\n"}) if listing else self.skip(_JOINTS)):
-                    return found
-            elif listing:
-                self.skip(frozenset({"\n"}))
-            if listing:
-                own_line = "\n" in {t.word for t in self.tokens[before : self.place]}
-                self.numbering_of_names()
-            here = self.name()
-            if here is None or (listing and found and own_line and self.claims_next(here[1])):
-                if not found:
-                    raise self.unreadable()
-                self.place = before
-                return found
-            found.append(here[0])
-            self.place = here[1]
-
-    def numbering_of_names(self) -> None:
-        if self.word() in _BULLETS or self.word() == "(" or self.word().isdigit():
-            self.numbering()
-
-    def claims_next(self, place: int) -> bool:
-        """Whether a name that ends at `place` begins a claim of its own."""
-        return place < len(self.tokens) and (
-            self.tokens[place].word in _VERBS | _LINKS | _BEFORE_VERB or self.tokens[place].word in _ROLES
-        )
-
-
-def _composed(text: str) -> str:
-    """Canonically composed text. Raises Unreadable for signs that only composing would turn into plain ones."""
-    if text.isascii():
-        return text
-    for sign in set(text):
-        if not sign.isascii() and unicodedata.normalize("NFC", sign).isascii():
-            raise Unreadable(f"{ascii(sign)} looks like another sign")
-    return unicodedata.normalize("NFC", text)
-
-
-def read(text: str, people: Mapping[str, Any]) -> dict[str, bool]:
-    """The whole text as claims: name -> True for a knight.
-
-    Raises Unreadable where it is not a plain list of claims, Rejected where it names strangers or contradicts itself.
-    """
-    reader = _Reader(_composed(text), _People(people))
-    claims = reader.read()
-    if reader.conflict:
-        raise Rejected(f"{reader.conflict} is called both a knight and a knave")
-    return claims
-
-
-# --- plain text ---------------------------------------------------------------------------------------------------
 
 _SENTENCE_END = re.compile(r"(?<=[^\W\d_][.!?])[*_`]*[^\S\n]+|[^\S\n]*\n\s*")
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")  # noqa: RUF001
 _CLOSING_WORDS = frozenset(
     "this that the is are all every each everything statement statements consistent with satisfies satisfy works checks "
-    "out assignment solution answer only unique final condition conditions constraints given and so it fits together "
-    "holds hope helps i qed people puzzle for of".split()
+    "out assignment solution answer only unique final condition conditions constraints given and it fits together "
+    "holds qed people puzzle for of".split()
 )
 _DOUBT = frozenset(
     "not no none never neither nor cannot false wrong incorrect untrue if suppose supposing assume assuming assumption "
@@ -288,6 +26,36 @@ _DOUBT = frozenset(
     "instead rather hypothesis case whether question reverse swap".split()
 )
 _POINTING_ON = frozenset({"following", "below", "next", "these"})
+
+
+_CLOSING = re.compile(r"[\w\s.,!*'’]+")  # noqa: RUF001
+
+
+def _closes(segment: str) -> bool:
+    """Whether it is a sentence that may follow the claims."""
+    words = _WORD.findall(segment.casefold())
+    return bool(words) and _CLOSING.fullmatch(segment) is not None and _CLOSING_WORDS.issuperset(words)
+
+
+def _list_line(segment: str, people: People) -> bool:
+    """A line of a list of names ("- Zoey"), or the one above it ("Knaves:")."""
+    tokens = tokenise(segment)
+    words = [t.word for t in tokens]
+    if words[-1:] == [":"] and words[-2:-1] and words[-2] in ROLES:
+        return words[:-2] in ([], ["the"])
+    while words and (words[0] in BULLETS or words[0].isdigit() or words[0] in (".", ")", "(")):
+        words.pop(0)
+    here = people.at(tokens, len(tokens) - len(words)) if words else None
+    return here is not None and all(w in (".", ",") for w in words[here[1] - len(tokens) + len(words) :])
+
+
+def _leads_on(segment: str, announced: bool) -> bool:
+    """Whether a sentence speaks about what comes after it. `announced`: that begins "The answer is" or so."""
+    end = segment.rstrip(" *_`")[-1:]
+    words = _WORD.findall(segment.casefold())
+    if end in (":", ",") or words[-1:] in (["that"], ["is"], ["are"]) or not _POINTING_ON.isdisjoint(words):
+        return True
+    return not announced and end not in (".", "!", "?", ")")
 
 
 def _doubtful(segment: str) -> str:
@@ -305,23 +73,28 @@ def read_end(text: str, people: Mapping[str, Any]) -> dict[str, bool]:
     sentence that leads to them must not take them back ("It is false that:").
     """
     segments = [s for s in _SENTENCE_END.split(text[-LONGEST:]) if s.strip()]
-    while segments and (words := _WORD.findall(segments[-1].casefold())) and _CLOSING_WORDS.issuperset(words):
+    while segments and _closes(segments[-1]):
         segments.pop()
     start = len(segments)
+    names = People(people)
     problem = Unreadable("nobody is said to be a knight or a knave")
     while start:
         try:
-            read(segments[start - 1], people)
+            if not _list_line(segments[start - 1], names):
+                read(segments[start - 1], people)
         except Unreadable as err:
             problem = err
             break
         start -= 1
     if start == len(segments):
         raise problem
-    if start:
-        lead = segments[start - 1].rstrip(" *_`")
-        leads_on = lead[-1:] not in ".!?" or not _POINTING_ON.isdisjoint(_WORD.findall(lead.casefold()))
-        if leads_on and (word := _doubtful(lead)):
+    if start < 2 and len(text) > LONGEST:
+        raise Unreadable("what leads to the claims is too far away")
+    announced = not OPENING_NOUNS.isdisjoint(_WORD.findall(segments[start].casefold()))
+    for before in reversed(segments[:start]):
+        if not _leads_on(before, announced):
+            break
+        if word := _doubtful(before):
             raise Unreadable(f"the claims follow {ascii(word)}")
     return read("\n".join(segments[start:]), people)
 
@@ -349,7 +122,7 @@ def check(example: Example, response: Response) -> Verdict:
     missing = [name for name in gold if name not in claims]
     if missing:
         return Verdict(Status.WRONG, said, f"The answer says nothing about {', '.join(missing)}.")
-    wrong = [name for name, role in gold.items() if claims[name] != _ROLES[role]]
+    wrong = [name for name, role in gold.items() if claims[name] != ROLES[role]]
     if wrong:
         return Verdict(Status.WRONG, said, f"The answer is wrong about {', '.join(wrong)}.")
     return Verdict(Status.CORRECT, said, "Everybody's role is right.")
