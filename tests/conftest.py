@@ -1,0 +1,36 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _shared() -> Path | None:
+    named = os.environ.get("KKWARM_DATA")
+    for path in [Path(named)] if named else [ROOT.parent / "shared" / "data"]:
+        if path.is_dir():
+            return path
+    return None
+
+
+@pytest.fixture(autouse=True)
+def _quiet_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test writes into the user's runs, or reaches for the hub."""
+    monkeypatch.setenv("KKWARM_HOME", str(tmp_path / "runs"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+
+
+@pytest.fixture
+def shared_data(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of real data, with `KKWARM_DATA` set to it; the test skips where there is none."""
+    path = _shared()
+    if path is None:
+        pytest.skip("needs real benchmark data: set KKWARM_DATA to a folder of the layout in kkwarm/data/sources.py")
+    monkeypatch.setenv("KKWARM_DATA", str(path))
+    return path
