@@ -7,61 +7,61 @@ from collections.abc import Mapping
 from typing import Any
 
 from kkwarm.types import Example, Response, Status, Verdict
-from kkwarm_kk.claims import BULLETS, OPENING_NOUNS, ROLES, People, Rejected, Unreadable, read, tokenise
+from kkwarm_kk.claims import BULLETS, OPENING_NOUNS, ROLES, People, Rejected, Unreadable, read, tokenise, words
 
 LONGEST = 4000
 """The most characters of an answer that are read: four times what eight people with long names need."""
 
 _SENTENCE_END = re.compile(r"(?<=[^\W\d_][.!?])[*_`]*[^\S\n]+|[^\S\n]*\n\s*")
-_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")  # noqa: RUF001
-_CLOSING_WORDS = frozenset(
-    "this that the is are all every each everything statement statements consistent with satisfies satisfy works checks "
-    "out assignment solution answer only unique final condition conditions constraints given and it fits together "
-    "holds qed people puzzle for of".split()
+_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+_CLOSING_WORDS = words(
+    """this that the is are all every each everything statement statements consistent with satisfies satisfy works
+    checks out assignment solution answer only unique final condition conditions constraints given and it fits
+    together holds qed people puzzle for of"""
 )
-_DOUBT = frozenset(
-    "not no none never neither nor cannot false wrong incorrect untrue if suppose supposing assume assuming assumption "
-    "unless maybe perhaps might may could would should possible possibly impossible contradiction contradictory either "
-    "or opposite unlikely guess says said say claims claimed claim states stated lie lies lied wait except other "
-    "instead rather hypothesis case whether question reverse swap".split()
+_DOUBT = words(
+    """not no none never neither nor cannot false wrong incorrect untrue if suppose supposing assume assuming
+    assumption unless maybe perhaps might may could would should possible possibly impossible contradiction
+    contradictory either or opposite unlikely guess says said say claims claimed claim states stated lie lies lied
+    wait except other instead rather hypothesis case whether question reverse swap"""
 )
 _POINTING_ON = frozenset({"following", "below", "next", "these"})
 
 
-_CLOSING = re.compile(r"[\w\s.,!*'’]+")  # noqa: RUF001
+_CLOSING = re.compile(r"[\w\s.,!*'’]+")
 
 
 def _closes(segment: str) -> bool:
     """Whether it is a sentence that may follow the claims."""
-    words = _WORD.findall(segment.casefold())
-    return bool(words) and _CLOSING.fullmatch(segment) is not None and _CLOSING_WORDS.issuperset(words)
+    said = _WORD.findall(segment.casefold())
+    return bool(said) and _CLOSING.fullmatch(segment) is not None and _CLOSING_WORDS.issuperset(said)
 
 
 def _list_line(segment: str, people: People) -> bool:
     """A line of a list of names ("- Zoey"), or the one above it ("Knaves:")."""
     tokens = tokenise(segment)
-    words = [t.word for t in tokens]
-    if words[-1:] == [":"] and words[-2:-1] and words[-2] in ROLES:
-        return words[:-2] in ([], ["the"])
-    while words and (words[0] in BULLETS or words[0].isdigit() or words[0] in (".", ")", "(")):
-        words.pop(0)
-    here = people.at(tokens, len(tokens) - len(words)) if words else None
-    return here is not None and all(w in (".", ",") for w in words[here[1] - len(tokens) + len(words) :])
+    left = [t.word for t in tokens]
+    if left[-1:] == [":"] and left[-2:-1] and left[-2] in ROLES:
+        return left[:-2] in ([], ["the"])
+    while left and (left[0] in BULLETS or left[0].isdigit() or left[0] in (".", ")", "(")):
+        left.pop(0)
+    here = people.at(tokens, len(tokens) - len(left)) if left else None
+    return here is not None and all(w in (".", ",") for w in left[here[1] - len(tokens) + len(left) :])
 
 
 def _leads_on(segment: str, announced: bool) -> bool:
     """Whether a sentence speaks about what comes after it. `announced`: that begins "The answer is" or so."""
     end = segment.rstrip(" *_`")[-1:]
-    words = _WORD.findall(segment.casefold())
-    if end in (":", ",") or words[-1:] in (["that"], ["is"], ["are"]) or not _POINTING_ON.isdisjoint(words):
+    said = _WORD.findall(segment.casefold())
+    if end in (":", ",") or said[-1:] in (["that"], ["is"], ["are"]) or not _POINTING_ON.isdisjoint(said):
         return True
     return not announced and end not in (".", "!", "?", ")")
 
 
 def _doubtful(segment: str) -> str:
     """The first word by which a sentence takes back, or only supposes, what comes after it."""
-    for word in _WORD.findall(segment.casefold()):
-        if word in _DOUBT or word.endswith(("n't", "n’t")):  # noqa: RUF001
+    for word in map(str, _WORD.findall(segment.casefold())):
+        if word in _DOUBT or word.endswith(("n't", "n’t")):
             return word
     return ""
 
@@ -95,7 +95,7 @@ def read_end(text: str, people: Mapping[str, Any]) -> dict[str, bool]:
         if not _leads_on(before, announced):
             break
         if word := _doubtful(before):
-            raise Unreadable(f"the claims follow {ascii(word)}")
+            raise Unreadable(f"the claims follow {word!a}")
     return read("\n".join(segments[start:]), people)
 
 

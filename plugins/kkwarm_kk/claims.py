@@ -13,6 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+
+def words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 ROLES = {"knight": True, "knights": True, "knave": False, "knaves": False}
 _VERBS = frozenset({"is", "are", "be"})
 _BEFORE_VERB = frozenset({"must", "has", "have", "to", "therefore", "thus", "then", "both", "all", "indeed"})
@@ -20,15 +25,15 @@ _AFTER_VERB = frozenset({"a", "an", "the", "both", "all", "also", "therefore", "
 _JOINTS = frozenset({",", "and", "&"})
 _STOPS = frozenset({".", ";", "\n", "|", "!", "while", "whereas", "but", "so", "hence", "therefore", "thus"})
 _SEPARATORS = _JOINTS | _STOPS
-_LINKS = frozenset({":", "=", "-", "–", "—", "→", "->", "=>", "|"})  # noqa: RUF001 (the dashes are meant)
-BULLETS = frozenset({"-", "•", "–", "—"})  # noqa: RUF001
-_OPENING_WORDS = frozenset(
-    "so thus therefore hence finally in conclusion the final correct only answer answers solution as follows here we "
-    "have get conclude that this gives my our a summary to sum up".split()
+_LINKS = frozenset({":", "=", "-", "–", "—", "→", "->", "=>", "|"})
+BULLETS = frozenset({"-", "•", "–", "—"})
+_OPENING_WORDS = words(
+    """so thus therefore hence finally in conclusion the final correct only answer answers solution as follows here we
+    have get conclude that this gives my our a summary to sum up"""
 )
 OPENING_NOUNS = frozenset({"answer", "answers", "solution", "conclusion", "summary", "here", "this"})
 # Only words, numbers and these signs are known; markdown emphasis is passed over.
-_TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*|\d{1,3}|->|=>|\n|[^\S\n]+|[*_`#]+|.", re.DOTALL)  # noqa: RUF001
+_TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*|\d{1,3}|->|=>|\n|[^\S\n]+|[*_`#]+|.", re.DOTALL)
 _DECORATION = re.compile(r"[*_`#]+\Z|[^\S\n]+\Z")
 
 
@@ -109,7 +114,7 @@ class _Reader:
         if self.place >= len(self.tokens):
             return Unreadable("the answer breaks off in the middle of a claim")
         shown = "".join(self.tokens[self.place].text.split("\n"))[:30] or "line break"
-        return Unreadable(f"{ascii(shown)} has no place in a plain list of who is a knight and who is a knave")
+        return Unreadable(f"{shown!a} has no place in a plain list of who is a knight and who is a knave")
 
     def claim(self, name: str, knight: bool) -> None:
         if self.claims.setdefault(name, knight) is not knight:
@@ -159,7 +164,7 @@ class _Reader:
             names = self.names(listing=False)
             self.described(names)
         elif self.stranger():
-            raise Rejected(f"{ascii(self.tokens[self.place].text)} is not among the people of the puzzle")
+            raise Rejected(f"{self.tokens[self.place].text!a} is not among the people of the puzzle")
         else:
             self.group()
 
@@ -201,9 +206,7 @@ class _Reader:
         if knight is None:
             raise self.unreadable()
         self.place += 1
-        if self.word() in _VERBS:
-            self.place += 1
-        elif self.word() in (":", "="):
+        if self.word() in _VERBS or self.word() in (":", "="):
             self.place += 1
         else:
             raise self.unreadable()
@@ -252,7 +255,7 @@ def _composed(text: str) -> str:
         return text
     for sign in set(text):
         if not sign.isascii() and unicodedata.normalize("NFC", sign).isascii():
-            raise Unreadable(f"{ascii(sign)} looks like another sign")
+            raise Unreadable(f"{sign!a} looks like another sign")
     return unicodedata.normalize("NFC", text)
 
 

@@ -8,12 +8,17 @@ from collections.abc import Mapping, Sequence
 
 from kkwarm_kk.puzzle import MAX_PEOPLE, And, Iff, Implies, Is, Not, Or, Puzzle, Statement
 
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 # The names of the published puzzles.
-NAMES = tuple(
+NAMES = _words(
     """Abigail Aiden Alexander Amelia Aria Aurora Ava Avery Benjamin Charlotte Chloe Daniel David Elizabeth Ella Emily
     Emma Ethan Evelyn Grace Harper Henry Isabella Jack Jackson Jacob James Joseph Liam Lily Logan Lucas Luke Mason
-    Matthew Mia Michael Noah Oliver Olivia Owen Penelope Riley Samuel Scarlett Sebastian Sofia Sophia Victoria William
-    Zoey""".split()
+    Matthew Mia Michael Noah Oliver Olivia Owen Penelope Riley Samuel Scarlett Sebastian Sofia Sophia Victoria
+    William Zoey"""
 )
 SAYINGS = (
     '"{content}" - {name}.',
@@ -82,7 +87,7 @@ def say(statement: Statement, names: Sequence[str], start: bool = False) -> str:
 
 
 def render(puzzle: Puzzle, names: Sequence[str], rng: random.Random) -> str:
-    """The puzzle as a question; `names` are in the order of the people, `rng` picks how each statement is introduced."""
+    """The puzzle as a question; `names` are in the people's order, `rng` picks how each statement is introduced."""
     people = f"{', '.join(names[:-1])}, and {names[-1]}"  # the published comma, for two people too
     said = [
         rng.choice(SAYINGS).format(name=name, content=say(statement, names, start=True))
@@ -131,7 +136,7 @@ def _tokens(content: str) -> list[tuple[str, str, bool, bool]]:
 
 
 class _Content:
-    """Recursive descent over one statement. Different connectives do not mix without brackets: that would be ambiguous."""
+    """Recursive descent over one statement. Connectives do not mix without brackets: that would be ambiguous."""
 
     def __init__(self, content: str, index: Mapping[str, int]) -> None:
         self.content, self.index = content, index
