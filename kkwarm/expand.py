@@ -27,9 +27,7 @@ def task_of(domain: Domain, verifier: str) -> Task:
         test = {content_hash(e) for e in examples if e.split == "test"}
         return [e for e in examples if e.split == "train" and content_hash(e) not in test]
 
-    return Task(
-        domain.name, train, verifier, domain.format, domain.rewards, domain.gold, domain.sampling, domain.facet
-    )
+    return Task(domain.name, train, verifier, domain.format, domain.rewards, domain.gold, domain.sampling, domain.facet)
 
 
 def benchmark_of(domain: Domain, verifier: str) -> Benchmark:

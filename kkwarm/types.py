@@ -93,7 +93,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A verifier's judgement. `answer` is what was read off, `reason` one sentence, `metrics` further 0/1 or real scores."""
+    """A verifier's judgement. `answer` is what was read off, `reason` one sentence, `metrics` further scores."""
 
     status: Status
     answer: str | None = None
@@ -259,7 +259,10 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
-    """A source of warm-up traces for one domain that needs no model. `traces(n, seed)` yields `n` of them, always the same ones."""
+    """A source of warm-up traces for one domain that needs no model.
+
+    `traces(n, seed)` yields `n` of them, the same ones for the same arguments.
+    """
 
     name: str
     domain: str

@@ -155,9 +155,7 @@ def _others(s: Subject) -> Iterator[str]:
     shifted = s.sample[1:] + s.sample[:1]
     pairs = [(e, o) for e, o in zip(s.sample, shifted, strict=True) if s.gold(e) != s.gold(o) and e.answer != o.answer]
     accepted = [
-        (e, o)
-        for (e, o), v in zip(pairs, s.verdicts([(e, s.gold(o)) for e, o in pairs]), strict=True)
-        if v.correct
+        (e, o) for (e, o), v in zip(pairs, s.verdicts([(e, s.gold(o)) for e, o in pairs]), strict=True) if v.correct
     ]
     if pairs and len(accepted) > len(pairs) // 2:
         e, o = accepted[0]
@@ -177,7 +175,8 @@ def _formats(s: Subject) -> Iterator[str]:
         answer = s.gold(e) if s.domain.gold is not None else "x"
         response = s.format.split(Completion(s.format.compose("because", answer), finish_reason="stop"))
         if response.problem or (response.answer or "").strip() != answer.strip():
-            yield f"format {s.format.name} does not split what it composed for {e.id}: {response.problem or response.answer!r}"
+            got = response.problem or repr(response.answer)
+            yield f"format {s.format.name} does not split what it composed for {e.id}: {got}"
 
 
 def _rewards(s: Subject) -> Iterator[str]:
