@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from kkwarm.errors import KkwarmError
@@ -11,7 +13,7 @@ from kkwarm.transfer.curves import smooth
 from kkwarm.transfer.material import Material
 from kkwarm.transfer.statistics import Paired, holm, interval, paired, prior, seed_variance, word
 
-__all__ = ["analyse", "change"]
+__all__ = ["analyse", "changed_cells"]
 
 
 def analyse(material: Material) -> dict[str, Any]:
@@ -43,6 +45,7 @@ def analyse(material: Material) -> dict[str, Any]:
         "domains": list(material.domains),
         "matrix": matrix,
         "claims": claims(material),
+        "roles": [asdict(r) for r in material.roles],
         "curves": [_curve(c) for c in material.curves],
         "margin": material.margin,
         "family": len(changes),
@@ -54,13 +57,28 @@ def analyse(material: Material) -> dict[str, Any]:
     }
 
 
-def change(first: Cell, second: Cell, margin: float, *, common: bool = False) -> dict[str, Any]:
-    """One comparison by itself: second minus first, paired.
+def changed_cells(
+    material: Material, first: str, second: str, domains: Sequence[str], *, common: bool = False
+) -> dict[str, dict[str, Any]]:
+    """Two conditions on each domain: the figures of both (``a``, ``b``), the ``change`` (Holm over the domains), and how
+    many questions only one of them answers (most of its samples right, the other's not): ``only_a``, ``only_b``.
 
-    :raises KkwarmError: they cannot be paired.
+    :raises KkwarmError: they cannot be paired on some domain.
     """
-    difference = paired([pair(first, second, common=common)])
-    return _change(first.condition, difference, difference.p, margin)
+    pairs = {d: pair(material.cells[first, d], material.cells[second, d], common=common) for d in domains}
+    differences = {d: paired([p]) for d, p in pairs.items()}
+    adjusted = holm([d.p for d in differences.values()])
+    rows = {}
+    for (domain, difference), p in zip(differences.items(), adjusted, strict=True):
+        a, b = (scores.mean(axis=0) > 0.5 for scores in pairs[domain])
+        rows[domain] = {
+            "a": _figures(material.cells[first, domain]),
+            "b": _figures(material.cells[second, domain]),
+            "change": _change(first, difference, p, material.margin),
+            "only_a": int((a & ~b).sum()),
+            "only_b": int((b & ~a).sum()),
+        }
+    return rows
 
 
 def _changes(material: Material, problems: list[str]) -> dict[tuple[str, str], dict[str, Any]]:
