@@ -146,7 +146,6 @@ def _claims(document: Document) -> list[Any]:
             if claim["ci"]:
                 low, high = claim["ci"]
                 text.append(f"{100 * claim['estimate']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] ")
-            text.append("- ")
         text.append(claim["says"], style="dim")
         table.add_row(Text(claim["id"], style="bold"), Text(word, style=f"bold {style}"), text)
     return [Text("The paper's claims (estimate in points, 95% interval)", style="bold"), table]

@@ -81,11 +81,11 @@ def show_plan(document: Mapping[str, Any], console: Any) -> None:
         )
     console.print(table)
     t = document["total"]
-    device = document["assumptions"]["device"]
+    unit = document["assumptions"]["unit"]
     console.print(
         f"\n[bold]{len(document['steps'])} steps[/]: {t['completions']:,} completions, {_tokens(t['generated_tokens'])} tokens "
-        f"generated, {_tokens(t['trained_tokens'])} trained on; about [bold]{t['hours']:g} h[/] of {escape(device)}, "
-        f"{duration(t['wall_seconds_left'])} left with {document['jobs']} at work."
+        f"generated, {_tokens(t['trained_tokens'])} trained on; about [bold]{t['hours']:g} {escape(unit)}[/]; "
+        f"{duration(t['wall_seconds_left'])} left with {document['jobs']} worker(s)."
     )
     console.print("Assumed: " + escape("; ".join(document["assumptions"]["text"])), style="dim")
 
@@ -112,4 +112,4 @@ def _assumptions(recipe: Recipe) -> dict[str, Any]:
         text.insert(2, f"the teacher ({a.teacher_parameters / 1e9:.4g} G) generates {teacher:,.0f} tokens/s")
     if a.questions:
         text.append("questions: " + ", ".join(f"{k} {v:,}" for k, v in a.questions.items()))
-    return {"device": a.device, "generate_rate": generate, "train_rate": train, "teacher_rate": teacher, "text": text}
+    return {"device": a.device, "unit": a.unit, "generate_rate": generate, "train_rate": train, "teacher_rate": teacher, "text": text}

@@ -51,6 +51,7 @@ class Assume:
     """
 
     device: str = "one worker"
+    unit: str = "worker-hours"
     parameters: float = field(default=2e6, metadata={"min": 1})
     teacher_parameters: float = field(default=2e6, metadata={"min": 1})
     flops: float = field(default=1e12, metadata={"min": 1})

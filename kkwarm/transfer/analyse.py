@@ -11,7 +11,7 @@ from kkwarm.transfer.cells import Cell, pair
 from kkwarm.transfer.claims import claims
 from kkwarm.transfer.curves import smooth
 from kkwarm.transfer.material import Material
-from kkwarm.transfer.statistics import Paired, holm, interval, paired, prior, seed_variance, word
+from kkwarm.transfer.statistics import Paired, Prior, holm, interval, paired, prior, seed_variance, word
 
 __all__ = ["analyse", "changed_cells"]
 
@@ -23,6 +23,7 @@ def analyse(material: Material) -> dict[str, Any]:
     """
     problems: list[str] = []
     changes = _changes(material, problems)
+    spread = prior([seed_variance([(0.0, c.scores)]) for c in material.cells.values() if c.ids])
     matrix: dict[str, dict[str, Any]] = {}
     for condition in material.conditions:
         row = {}
@@ -30,7 +31,7 @@ def analyse(material: Material) -> dict[str, Any]:
             found = material.cells.get((condition.name, domain))
             if found is None or not found.ids:
                 continue
-            row[domain] = _figures(found) | {
+            row[domain] = _figures(found, spread) | {
                 "works": found.works,
                 "tokens": found.tokens,
                 "change": changes.get((condition.name, domain)),
@@ -117,8 +118,8 @@ def _change(against: str, d: Paired, p_holm: float, margin: float) -> dict[str, 
     }
 
 
-def _figures(found: Cell) -> dict[str, Any]:
-    e = interval(found.scores)
+def _figures(found: Cell, spread: Prior | None = None) -> dict[str, Any]:
+    e = interval(found.scores, spread)
     return {
         "accuracy": e.value,
         "stderr": e.stderr,

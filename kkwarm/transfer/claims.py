@@ -152,14 +152,13 @@ def _entry(claim: _Claim, p_holm: float | None, margin: float) -> dict[str, Any]
     only_one = d.seeds == 1 and claim.id == "iv"
     entry |= {"estimate": d.value, "ci": None if only_one else [d.low, d.high], "p": d.p, "p_holm": p_holm, "test": d.test}
     entry |= {"verdict": verdict, "holds": holds, "seeds": d.seeds, "questions": d.questions, **(claim.more or {})}
-    return entry | {"says": _says(claim, entry, margin)}
+    return entry | {"says": _says(claim, margin)}
 
 
-def _says(claim: _Claim, entry: dict[str, Any], margin: float) -> str:
-    points = f"{100 * entry['estimate']:+.1f} points"
+def _says(claim: _Claim, margin: float) -> str:
     if claim.id == "iii" and claim.more:
         from_base = claim.more["from_base"]
-        return f"{points} from the warmed start, {100 * from_base['estimate']:+.1f} from the base (margin {100 * margin:g})"
+        return f"from the base it is {100 * from_base['estimate']:+.1f}; a loss of up to {100 * margin:g} counts as kept"
     if claim.id == "iv" and claim.more:
         e = claim.more["efficiency"]
         if e["steps_warmed"] is None:
@@ -170,7 +169,5 @@ def _says(claim: _Claim, entry: dict[str, Any], margin: float) -> str:
                 f"from the warmed start, {e['steps_base']} from the base"
             )
         extra = f"; {claim.why}" if claim.why else ""
-        return f"{points} over {e['steps']} equal steps; {reached}{extra}"
-    if claim.id == "i" and len(claim.domains) > 1:
-        return f"{points}, the mean of {len(claim.domains)} domains"
-    return points
+        return f"mean difference over {e['steps']} equal steps; {reached}{extra}"
+    return f"the mean over {', '.join(claim.domains)}" if len(claim.domains) > 1 else f"on {claim.domains[0]}"

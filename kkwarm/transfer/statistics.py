@@ -71,14 +71,14 @@ class Paired:
     seeds: int
 
 
-def interval(scores: Scores) -> Estimate:
+def interval(scores: Scores, moderated: Prior | None = None) -> Estimate:
     """The mean of `scores` (seeds, questions) with Wilson's interval at the effective number of questions.
 
     :raises ValueError: there is no question.
     """
     seeds, questions = _shape(scores)
     mean = float(scores.mean())
-    variance, df = _variance([scores], None)
+    variance, df = _variance([scores], moderated)
     base = mean * (1 - mean)
     # All right or all wrong: the sample shows no spread, so Wilson at the number of questions says how little that means.
     effective = questions if variance <= 0 or base <= 0 else base / variance
@@ -114,8 +114,11 @@ def paired(strata: Sequence[tuple[Scores, Scores]], moderated: Prior | None = No
     )  # fmt: skip
 
 
-def seed_variance(strata: Sequence[tuple[Scores, Scores]]) -> tuple[float, int]:
-    """Variance between seeds of the mean difference, and its degrees of freedom: what `prior` pools."""
+def seed_variance(strata: Sequence[tuple[Scores | float, Scores]]) -> tuple[float, int]:
+    """Variance between seeds of the mean difference, and its degrees of freedom: what `prior` pools.
+
+    A first of 0 gives the variance of the second alone.
+    """
     means = np.mean([(b - a).mean(axis=1) for a, b in strata], axis=0)
     return (float(means.var(ddof=1)), len(means) - 1) if len(means) > 1 else (0.0, 0)
 
