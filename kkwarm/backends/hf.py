@@ -64,12 +64,18 @@ class _Batch:
     width: int = 0
 
     def keep(self, rows: NDArray[np.int64]) -> None:
-        self.jobs, self.sample, self.tokens = ([part[i] for i in rows] for part in (self.jobs, self.sample, self.tokens))
+        self.jobs, self.sample, self.tokens = (
+            [part[i] for i in rows] for part in (self.jobs, self.sample, self.tokens)
+        )
         for name in ("key", "stop", "limit", "length", "count", "last", "alive"):
             setattr(self, name, getattr(self, name)[rows])
 
     def add(self, other: _Batch) -> None:
-        self.jobs, self.sample, self.tokens = self.jobs + other.jobs, self.sample + other.sample, self.tokens + other.tokens
+        self.jobs, self.sample, self.tokens = (
+            self.jobs + other.jobs,
+            self.sample + other.sample,
+            self.tokens + other.tokens,
+        )
         for name in ("key", "stop", "limit", "length", "count", "last", "alive"):
             setattr(self, name, np.concatenate([getattr(self, name), getattr(other, name)]))
 

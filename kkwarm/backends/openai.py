@@ -184,9 +184,13 @@ class OpenAIBackend:
             hint = "lower --max-tokens" if "context" in said or "max_tokens" in said else ""
             return KkwarmError(f"{self.base_url} refuses the request: {said}", hint=hint)
         if reply.status_code in (401, 403):
-            return KkwarmError(f"{self.base_url} refuses the key ({reply.status_code}: {said})", hint="set OPENAI_API_KEY")
+            return KkwarmError(
+                f"{self.base_url} refuses the key ({reply.status_code}: {said})", hint="set OPENAI_API_KEY"
+            )
         if reply.status_code == 404:
-            return KkwarmError(f"{self.base_url} does not serve {self.checkpoint!r} (404: {said})", hint="see its /models")
+            return KkwarmError(
+                f"{self.base_url} does not serve {self.checkpoint!r} (404: {said})", hint="see its /models"
+            )
         return KkwarmError(f"{self.base_url} answers {reply.status_code}: {said}")
 
     def _check_served(self) -> None:

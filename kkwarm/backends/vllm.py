@@ -59,7 +59,8 @@ class VllmBackend:
         except Exception as err:  # vLLM raises many unrelated types when it cannot start
             cause = " ".join(str(err).split())[:300]
             raise KkwarmError(
-                f"vLLM cannot serve {source}: {type(err).__name__}: {cause}", hint="see `kkwarm doctor`, or use --backend hf"
+                f"vLLM cannot serve {source}: {type(err).__name__}: {cause}",
+                hint="see `kkwarm doctor`, or use --backend hf",
             ) from err
         return cls(source, fingerprint(model), load_tokenizer(model), engine, lora)
 
