@@ -127,7 +127,9 @@ class AutoFormat:
             return PlainFormat().split(completion)
         if "<answer>" not in text and "</answer>" not in text and text.count("</think>") == 1:
             reasoning, _, answer = text.partition("</think>")
-            return Response(text, reasoning.replace("<think>", "", 1).strip(), answer, False, "", _truncated(completion))
+            return Response(
+                text, reasoning.replace("<think>", "", 1).strip(), answer, False, "", _truncated(completion)
+            )
         return split_tags(text, truncated=_truncated(completion))
 
 

@@ -56,6 +56,14 @@ def kkwarm_teachers() -> Iterable[Teacher]:  # type: ignore[empty-body]
     """Sources of warm-up traces. A teacher is found by its domain and its name."""
 
 
+@hookspec
+def kkwarm_attacks() -> Iterable[Any]:  # type: ignore[empty-body]
+    """Attacks (`kkwarm.verify.audit.Attack`) for ``kkwarm check``, beside the built-in ones.
+
+    Each makes completions that a verifier must not accept or, where it is ``honest``, must accept.
+    """
+
+
 @hookspec(firstresult=True)
 def kkwarm_resolve_domain(name: str) -> Domain | None:
     """A domain made on demand for a name that nobody registered, such as ``reasoning_gym:spell_backward``.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import Distribution, EntryPoint, distributions
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
@@ -21,7 +21,10 @@ from kkwarm.expand import benchmark_of, narrow_benchmark, narrow_task, task_of, 
 from kkwarm.formats import BUILT_IN
 from kkwarm.types import Benchmark, Domain, Format, Task, Teacher, Verifier
 
-__all__ = ["Failure", "Plugin", "Registry", "hookimpl", "load", "registry"]
+if TYPE_CHECKING:
+    from kkwarm.verify.audit import Attack
+
+__all__ = ["Failure", "Plugin", "Registry", "add_commands", "hookimpl", "load", "registry"]
 
 hookimpl = pluggy.HookimplMarker("kkwarm")
 T = TypeVar("T")
@@ -91,7 +94,9 @@ class Registry:
     def teacher(self, domain: str, name: str) -> Teacher:
         if (domain, name) not in self.teachers:
             here = [t for d, t in self.teachers if d == domain]
-            raise unknown(f"teacher of {domain}", name, here, hint="or give a checkpoint folder or a server as the teacher")
+            raise unknown(
+                f"teacher of {domain}", name, here, hint="or give a checkpoint folder or a server as the teacher"
+            )
         return self.teachers[domain, name]
 
     def _resolve(self, kind: str, name: str, table: Mapping[str, T], narrow: Callable[[T, str], T]) -> T:
@@ -114,6 +119,18 @@ class Registry:
     def _unknown(self, kind: str, name: str, table: Mapping[str, object]) -> KkwarmError:
         hint = "; ".join(f"plugin {f.plugin} failed: {f.cause}" for f in self.failures)
         return unknown(kind, name, table, hint=hint)
+
+    def attacks(self, domain: str) -> list[Attack]:
+        """The attacks that plugins add for that domain. One that fails to list its attacks is recorded as a failure."""
+        found: list[Attack] = []
+        for impl in self.manager.hook.kkwarm_attacks.get_hookimpls():
+            try:
+                listed: Any = impl.function()
+                found += [a for a in listed if a.domain in ("", domain)]
+            except Exception as err:
+                dist, _, name = impl.plugin_name.partition("/")
+                self.failures.append(Failure(name, dist, f"kkwarm_attacks failed: {type(err).__name__}: {err}", err))
+        return found
 
     # -- registering -------------------------------------------------------------------------------------------------
 
@@ -146,7 +163,7 @@ def _entry_points(group: str) -> list[tuple[EntryPoint, Distribution]]:
 
 
 def load(extra: Iterable[tuple[str, object]] = ()) -> Registry:
-    """A fresh registry of every installed plugin, and of `extra` pairs (name, module or object with hooks), for tests."""
+    """A fresh registry of every installed plugin, and of `extra` (name, module or object with hooks), for tests."""
     manager = pluggy.PluginManager("kkwarm")
     manager.add_hookspecs(hookspecs)
     reg = Registry(manager, formats=dict(BUILT_IN))
@@ -237,14 +254,16 @@ def _collect(reg: Registry, by_plugin: Mapping[str, Plugin]) -> None:
                     claims.setdefault(("task", name), []).append((plugin, None))
                     claims.setdefault(("verifier", verifier_of(item).name), []).append((plugin, None))
                     claims.setdefault(("benchmark", name), []).append((plugin, None))
+    reported: set[tuple[str, str]] = set()
     for (kind, name), owners in claims.items():
         taken = kind == "format" and name in BUILT_IN
-        if len(owners) > 1 or taken:
-            who = [f"{p.distribution} ({p.name})" for p, _ in owners] + (["kkwarm itself"] if taken else [])
-            shown = name if isinstance(name, str) else "/".join(name)
-            for plugin, item in owners:
-                if item is None and kind != "task":  # said once for a domain, at its own name
-                    continue
+        if len(owners) < 2 and not taken:
+            continue
+        who = [f"{p.distribution} ({p.name})" for p, _ in owners] + (["kkwarm itself"] if taken else [])
+        shown = name if isinstance(name, str) else "/".join(name)
+        for plugin, _ in owners:
+            if (plugin.name, shown) not in reported:  # a domain claims several kinds of one name: said once
+                reported.add((plugin.name, shown))
                 cause = f"{kind} {shown!r} is registered by {' and by '.join(who)}; none of them is used"
                 reg.failures.append(Failure(plugin.name, plugin.distribution, cause))
     dropped = {key for key, owners in claims.items() if len(owners) > 1 or (key[0] == "format" and key[1] in BUILT_IN)}
@@ -265,7 +284,9 @@ def _check_item(hook: str, kind: str, cls: type | None, item: Any) -> None:
     if cls is not None and not isinstance(item, cls):
         raise TypeError(f"{hook} must return {cls.__name__} objects, got {type(item).__name__}")
     if cls is None and not isinstance(item, Format):
-        raise TypeError(f"{hook} must return objects with name, stop, render, compose and split, got {type(item).__name__}")
+        raise TypeError(
+            f"{hook} must return objects with name, stop, render, compose and split, got {type(item).__name__}"
+        )
     if not isinstance(item.name, str) or not item.name:
         raise ValueError(f"{hook}: a {kind} has no name")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -51,14 +52,18 @@ class Commands(click.Group):
         self._add_plugins()
         return self.commands.get(cmd_name)
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             raise unknown("command", args[0], self.list_commands(ctx))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         self._add_plugins()
-        rows = [(name, COMMANDS.get(name) or self.commands[name].get_short_help_str()) for name in self.list_commands(ctx)]
+        rows = [
+            (name, COMMANDS.get(name) or self.commands[name].get_short_help_str()) for name in self.list_commands(ctx)
+        ]
         if rows:
             with formatter.section("Commands"):
                 formatter.write_dl(rows)
@@ -75,9 +80,9 @@ def _module(name: str) -> str:
     return {"import": "import_", "try": "try_"}.get(name, name)
 
 
-def _file(name: str) -> str | None:
-    path = os.path.join(os.path.dirname(__file__), f"{_module(name)}.py")
-    return path if os.path.exists(path) else None
+def _file(name: str) -> Path | None:
+    path = Path(__file__).with_name(f"{_module(name)}.py")
+    return path if path.exists() else None
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -108,7 +113,7 @@ def main(args: list[str] | None = None) -> Any:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as err:
-        if err.errno is None or err.filename is None and err.errno != 28:
+        if err.errno is None or (err.filename is None and err.errno != 28):
             raise
         _say(f"{err.filename or 'disk'}: {err.strerror}")
         sys.exit(2)

@@ -52,7 +52,9 @@ class Run:
     # -- opening -----------------------------------------------------------------------------------------------------
 
     @classmethod
-    def open(cls, path: Path | str, *, kind: Kind, config: Mapping[str, Any], inputs: Mapping[str, str] | None = None) -> Run:
+    def open(
+        cls, path: Path | str, *, kind: Kind, config: Mapping[str, Any], inputs: Mapping[str, str] | None = None
+    ) -> Run:
         """Creates the run, or goes on with it where the folder holds one of the same kind and configuration.
 
         :param config: settings that decide the result; JSON data.
@@ -67,9 +69,13 @@ class Run:
             lock = filelock.FileLock(path / ".lock", timeout=0)
             lock.acquire()
         except filelock.Timeout:
-            raise KkwarmError(f"{path} is being written by another process", hint="wait for it, or choose another folder") from None
+            raise KkwarmError(
+                f"{path} is being written by another process", hint="wait for it, or choose another folder"
+            ) from None
         except OSError as err:
-            raise KkwarmError(f"{path} cannot be written: {err.strerror or err}", hint="choose another folder with -o") from None
+            raise KkwarmError(
+                f"{path} cannot be written: {err.strerror or err}", hint="choose another folder with -o"
+            ) from None
         try:
             run = cls._opened(path, kind, config, inputs or {}, lock)
         except BaseException:
@@ -145,7 +151,9 @@ class Run:
             self._out.flush()
             os.fsync(self._out.fileno())
         except OSError as err:
-            raise KkwarmError(f"{self.path / SAMPLES} cannot be written: {err.strerror}", hint="free space; the run resumes") from None
+            raise KkwarmError(
+                f"{self.path / SAMPLES} cannot be written: {err.strerror}", hint="free space; the run resumes"
+            ) from None
 
     def record(self, **fields: Any) -> None:
         """Sets fields of the manifest, atomically."""
@@ -215,7 +223,9 @@ class Run:
                 os.fsync(out.fileno())
             temporary.replace(self.path / MANIFEST)
         except OSError as err:
-            raise KkwarmError(f"{self.path / MANIFEST} cannot be written: {err.strerror}", hint="free space; the run resumes") from None
+            raise KkwarmError(
+                f"{self.path / MANIFEST} cannot be written: {err.strerror}", hint="free space; the run resumes"
+            ) from None
 
 
 def environment() -> dict[str, Any]:
@@ -260,7 +270,9 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def _differences(manifest: Mapping[str, Any], kind: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> list[str]:
+def _differences(
+    manifest: Mapping[str, Any], kind: str, config: Mapping[str, Any], inputs: Mapping[str, str]
+) -> list[str]:
     if manifest.get("kind") != kind:
         return ["kind"]
     ours = json.loads(json.dumps({**config, **inputs}, default=str))
@@ -284,7 +296,11 @@ def _decode(path: Path, number: int, raw: bytes) -> Sample:
         if completion["token_ids"] is not None:
             completion["token_ids"] = tuple(completion["token_ids"])
         return Sample(
-            **body, completion=Completion(**completion), verdict=Verdict(**{**verdict, "status": Status(verdict["status"])})
+            **body,
+            completion=Completion(**completion),
+            verdict=Verdict(**{**verdict, "status": Status(verdict["status"])}),
         )
     except (ValueError, KeyError, TypeError) as err:
-        raise KkwarmError(f"{path}, line {number}: {err}", hint="restore the file, or remove the run and repeat it") from None
+        raise KkwarmError(
+            f"{path}, line {number}: {err}", hint="restore the file, or remove the run and repeat it"
+        ) from None

@@ -44,14 +44,14 @@ class Judge:
         cause; the others are not affected.
         """
         verdicts: list[Verdict | None] = [None] * len(pairs)
-        pending: dict[tuple[str, str, str], list[int]] = {}
+        pending: dict[tuple[str, str, str, bool], list[int]] = {}
         todo: list[tuple[Example, Response]] = []
         for i, (example, completion) in enumerate(pairs):
             response = self._split(fmt, completion)
             if isinstance(response, Verdict):
                 verdicts[i] = response
                 continue
-            key = (example.id, response.answer or "", response.text)
+            key = (example.id, response.answer or "", response.text, response.truncated)
             if key not in pending:
                 pending[key] = []
                 todo.append((example, response))

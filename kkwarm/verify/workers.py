@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import IO
 
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Example, Response, Status, Verdict, Verifier
@@ -136,9 +136,10 @@ class WorkerPool:
     def _read(self, worker: _Worker, verifier: Verifier) -> list[tuple[int, Verdict]]:
         assert worker.process.stdout is not None
         assert worker.job is not None
+        job = worker.job
         chunk = os.read(worker.process.stdout.fileno(), 1 << 20)
         if not chunk:
-            job, code = worker.job, worker.process.wait()
+            code = worker.process.wait()
             worker.kill()
             self._workers.remove(worker)
             reason = f"verifier {verifier.name} ended its process (exit code {code})"
@@ -151,7 +152,7 @@ class WorkerPool:
                 worker.ready = True
                 worker.deadline = time.monotonic() + verifier.timeout_s
                 continue
-            done.append((worker.job, pickle.loads(frame)))
+            done.append((job, pickle.loads(frame)))
             worker.job = None
         return done
 
@@ -167,13 +168,13 @@ def _start() -> _Worker:
     return _Worker(process)
 
 
-def write_frame(pipe: BinaryIO, payload: bytes) -> None:
+def write_frame(pipe: IO[bytes], payload: bytes) -> None:
     """One length-prefixed message."""
     pipe.write(len(payload).to_bytes(_HEADER, "big") + payload)
     pipe.flush()
 
 
-def read_frame(pipe: BinaryIO) -> bytes | None:
+def read_frame(pipe: IO[bytes]) -> bytes | None:
     """The next message, or None at the end."""
     header = pipe.read(_HEADER)
     if len(header) < _HEADER:

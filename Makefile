@@ -1,0 +1,38 @@
+# Each target is complete on a fresh machine: it builds .venv first where there is none.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install study test test-slow lint docs clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+install: $(STAMP)  ## build .venv
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+study: $(STAMP)  ## the main job: the miniature study (about 10 minutes on 2 cores)
+	$(BIN)/kkwarm study mini
+
+test: $(STAMP)  ## the fast tests
+	$(BIN)/python -m pytest -q
+
+test-slow: $(STAMP)  ## the tests that train, and kill, for real
+	$(BIN)/python -m pytest -q -m slow
+
+lint: $(STAMP)  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(STAMP)  ## the documentation, strictly built, into site/
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/mkdocs build --strict -f docs/mkdocs.yml
+
+clean:  ## remove .venv and what was built
+	rm -rf $(VENV) site dist build

@@ -1,0 +1,5 @@
+"""python -m kkwarm."""
+
+from kkwarm.cli import main
+
+main()

@@ -1,0 +1,99 @@
+"""kkwarm check: conformance without a model, and the verifier's red team."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from kkwarm.cli.console import echo_json, json_option, out_console
+
+
+@click.command()
+@click.argument("name")
+@click.option("--examples", default=12, show_default=True, help="Examples that the red team attacks.")
+@json_option
+@click.pass_context
+def command(ctx: click.Context, name: str, examples: int, as_json: bool) -> None:
+    """Check the domain NAME without a model, and attack its verifier. Exits 1 if anything fails."""
+    from kkwarm.plugins import registry
+    from kkwarm.testing.conformance import check_domain
+    from kkwarm.verify import Judge
+    from kkwarm.verify.audit import Miss
+
+    reg = registry()
+    misses: list[Miss] = []
+    tried: dict[str, int] = {}
+    with Judge() as court:
+        findings = check_domain(reg, name, court)
+        if all(f.ok for f in findings):
+            misses, tried = _red_team(reg, name, examples, court)
+    bad = any(not f.ok for f in findings) or bool(misses)
+    if as_json:
+        echo_json(
+            {
+                "domain": name,
+                "ok": not bad,
+                "rules": [{"rule": f.rule, "ok": f.ok, "problem": f.problem, "note": f.note} for f in findings],
+                "attacks": tried,
+                "wrongly_accepted": [_miss(m) for m in misses if not m.honest],
+                "wrongly_rejected": [_miss(m) for m in misses if m.honest],
+            }
+        )
+    else:
+        _show(name, findings, misses, tried)
+    ctx.exit(1 if bad else 0)
+
+
+def _red_team(reg: Any, name: str, examples: int, court: Any) -> tuple[list[Any], dict[str, int]]:
+    from kkwarm.data import content_hash
+    from kkwarm.verify.audit import ATTACKS, HONEST, Target, audit
+
+    domain = reg.domain(name)
+    benchmark = reg.benchmark(name)
+    fmt = reg.format(domain.format)
+    chosen = sorted(benchmark.load(), key=content_hash)[:examples]
+    golds = [domain.gold(e) for e in chosen]
+    targets = []
+    for i, example in enumerate(chosen):
+        # Another example's gold is an attack only where it is really another answer.
+        others = [g for g, o in zip(golds, chosen, strict=True) if o.answer != example.answer and g != golds[i]]
+        targets.append(Target(example, golds[i], others, fmt))
+    return audit(reg.verifier(benchmark.verifier), fmt, targets, court, (*ATTACKS, *HONEST, *reg.attacks(name)))
+
+
+def _miss(miss: Any) -> dict[str, str]:
+    return {
+        "attack": miss.attack,
+        "example": miss.example,
+        "completion": miss.completion[:2_000],
+        "verdict": miss.verdict,
+    }
+
+
+def _show(name: str, findings: Any, misses: Any, tried: dict[str, int]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = out_console()
+    table = Table(title=f"kkwarm check {name}", title_justify="left", box=None, show_header=False, pad_edge=False)
+    for f in findings:
+        mark = "[green]ok[/]" if f.ok else "[bold red]FAIL[/]"
+        table.add_row(mark, f.rule, f"[dim]{escape(f.note)}[/]" if f.ok else f"[red]{escape(f.problem)}[/]")
+    wrong = {m.attack for m in misses}
+    for attack, count in tried.items():
+        mark = "[bold red]FAIL[/]" if attack in wrong else "[green]ok[/]"
+        table.add_row(mark, f"attack: {attack}", f"[dim]{count} completions[/]")
+    console.print(table)
+    shown: set[tuple[str, bool]] = set()
+    for m in misses:
+        if (m.attack, m.honest) in shown:
+            continue
+        shown.add((m.attack, m.honest))
+        what = "wrongly rejected" if m.honest else "wrongly accepted"
+        text = repr(m.completion if len(m.completion) <= 300 else m.completion[:300] + "…")
+        console.print(
+            f"\n[bold red]{what}[/] by {escape(m.attack)}, {escape(m.example)} ({escape(m.verdict)})\n  {escape(text)}"
+        )
+    if not tried:
+        console.print("\nThe red team attacks once the rules above are kept.")

@@ -1,0 +1,31 @@
+"""What commands share: JSON on stdout and nothing else there, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+__all__ = ["echo_json", "err_console", "json_option", "out_console"]
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there.")
+
+
+def echo_json(document: Any) -> None:
+    """Prints one JSON document."""
+    click.echo(json.dumps(document, indent=1, ensure_ascii=False, default=str))
+
+
+def out_console() -> Any:
+    """A rich console on stdout."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def err_console() -> Any:
+    """A rich console on stderr, for progress and warnings."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)

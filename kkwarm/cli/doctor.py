@@ -1,0 +1,197 @@
+"""kkwarm doctor: what is there, what is missing, and how to mend it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, distribution, version
+from typing import Literal
+
+import click
+
+from kkwarm.cli.console import echo_json, json_option, out_console
+
+State = Literal["ok", "note", "missing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One finding: `mend` says what to do about it."""
+
+    what: str
+    state: State
+    found: str
+    mend: str = ""
+
+
+@click.command()
+@click.option("--offline", is_flag=True, help="Do not try to reach the hub.")
+@json_option
+@click.pass_context
+def command(ctx: click.Context, offline: bool, as_json: bool) -> None:
+    """Show what is installed, what is missing, and how to mend it. Exits 1 if something needed is missing."""
+    lines = [*_python(), *_packages(), *_device(), *_sandbox(), *_data(offline), *_plugins(), *_disk()]
+    bad = any(line.state == "missing" for line in lines)
+    if as_json:
+        echo_json({"ok": not bad, "findings": [asdict(line) for line in lines]})
+        ctx.exit(1 if bad else 0)
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "missing": "[bold red]missing[/]"}
+    for line in lines:
+        mend = f"\n[dim]{escape(line.mend)}[/]" if line.mend else ""
+        table.add_row(marks[line.state], line.what, escape(line.found) + mend)
+    out_console().print(table)
+    ctx.exit(1 if bad else 0)
+
+
+def _python() -> Iterator[Line]:
+    shown = sys.version.split()[0]
+    yield Line(
+        "python",
+        "ok" if sys.version_info >= (3, 11) else "missing",
+        shown,
+        "" if sys.version_info >= (3, 11) else "3.11 or newer is needed",
+    )
+
+
+def _packages() -> Iterator[Line]:
+    """Installed versions against the ranges that kkwarm itself declares."""
+    from packaging.requirements import Requirement
+
+    extras = {"vllm": "fast rollouts on a GPU", "peft": "LoRA", "ray": "studies on a cluster"}
+    declared = [Requirement(r) for r in distribution("kkwarm").requires or ()]
+    core = [r for r in declared if r.marker is None]
+    for requirement in core:
+        yield _package(requirement)
+    for requirement in declared:
+        if requirement.name in extras and "dev" not in str(requirement.marker):
+            try:
+                version(requirement.name)
+            except PackageNotFoundError:
+                extra = "lora" if requirement.name == "peft" else requirement.name
+                yield Line(
+                    requirement.name,
+                    "note",
+                    f"not installed ({extras[requirement.name]})",
+                    f"pip install 'kkwarm[{extra}]'",
+                )
+            else:
+                yield _package(requirement)
+
+
+def _package(requirement: object) -> Line:
+    from packaging.requirements import Requirement
+
+    assert isinstance(requirement, Requirement)
+    mend = f"pip install '{requirement.name}{requirement.specifier}'"
+    try:
+        found = version(requirement.name)
+    except PackageNotFoundError:
+        return Line(requirement.name, "missing", "not installed", mend)
+    if not requirement.specifier.contains(found.partition("+")[0], prereleases=True):
+        return Line(requirement.name, "missing", f"{found}, but {requirement.specifier} is needed", mend)
+    return Line(requirement.name, "ok", found)
+
+
+def _device() -> Iterator[Line]:
+    try:
+        import torch
+    except ImportError as err:
+        yield Line("device", "missing", f"torch cannot be imported: {err}", "pip install --force-reinstall torch")
+        return
+    if torch.cuda.is_available():
+        for i in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(i)
+            yield Line(
+                "device",
+                "ok",
+                f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}",
+            )
+    elif shutil.which("nvidia-smi"):
+        yield Line(
+            "device",
+            "missing",
+            "a GPU is there, but torch cannot use it",
+            f"torch {torch.__version__} needs a CUDA build that fits the driver",
+        )
+    else:
+        yield Line("device", "ok", f"CPU, {os.cpu_count()} cores: enough for the miniature; larger models want a GPU")
+
+
+def _sandbox() -> Iterator[Line]:
+    from kkwarm.verify.sandbox import ALLOW, Level, level, probe
+
+    at = level()
+    causes = "; ".join(f"{lv.value}: {cause}" for lv, cause in probe().items() if cause)
+    if at is Level.PROCESS:
+        mend = f"{causes}. Install bubblewrap or allow user namespaces; or insist with {ALLOW}=1"
+        yield Line("sandbox", "note", "level process only: model-written code is refused", mend)
+    else:
+        yield Line("sandbox", "ok", f"level {at.value}", causes)
+
+
+def _data(offline: bool) -> Iterator[Line]:
+    from kkwarm.data import bundle
+    from kkwarm.errors import KkwarmError
+
+    try:
+        root = bundle()
+    except KkwarmError as err:
+        yield Line("data", "missing", err.message, err.hint)
+        return
+    if root is not None:
+        yield Line("data", "ok", f"KKWARM_DATA={root}")
+        return
+    if offline or os.environ.get("HF_HUB_OFFLINE") == "1":
+        yield Line(
+            "data",
+            "note",
+            "from the hub's cache only (offline)",
+            "set KKWARM_DATA to a folder with the data, or go online",
+        )
+        return
+    import urllib.error
+    import urllib.request
+
+    try:
+        urllib.request.urlopen("https://huggingface.co", timeout=3)
+    except (urllib.error.URLError, OSError) as err:
+        mend = "set KKWARM_DATA to a folder with the data; the miniature needs none"
+        yield Line("data", "note", f"the Hugging Face hub cannot be reached ({getattr(err, 'reason', err)})", mend)
+    else:
+        yield Line("data", "ok", "the Hugging Face hub can be reached")
+
+
+def _plugins() -> Iterator[Line]:
+    from kkwarm.plugins import registry
+
+    reg = registry()
+    if reg.plugins:
+        yield Line("plugins", "ok", f"{len(reg.plugins)} plugins, {len(reg.domains)} domains")
+    else:
+        yield Line("plugins", "missing", "no plugin is registered", "reinstall kkwarm: its entry points are missing")
+    for f in reg.failures:
+        yield Line(
+            "plugin", "missing", f"{f.plugin} ({f.distribution}): {f.cause}", f"mend or uninstall {f.distribution}"
+        )
+
+
+def _disk() -> Iterator[Line]:
+    from kkwarm.store import runs_home
+
+    home = runs_home()
+    there = next(p for p in (home.absolute(), *home.absolute().parents) if p.exists())
+    free = shutil.disk_usage(there).free / 2**30
+    state: State = "ok" if free > 5 else "note"
+    yield Line(
+        "runs",
+        state,
+        f"{home} ({free:.0f} GiB free)",
+        "" if free > 5 else "free some space, or set KKWARM_HOME elsewhere",
+    )

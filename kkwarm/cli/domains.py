@@ -1,0 +1,116 @@
+"""kkwarm domains: the list, or one domain with rendered examples, a gold completion and its verdict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from kkwarm.cli.console import echo_json, json_option, out_console
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--examples", default=3, show_default=True, help="Examples to show of one domain.")
+@json_option
+def command(name: str | None, examples: int, as_json: bool) -> None:
+    """List domains, or show NAME: splits, verifier, rewards, and rendered examples with their gold answers."""
+    from kkwarm.plugins import registry
+
+    reg = registry()
+    if name is None:
+        _list(reg, as_json)
+    else:
+        _one(reg, name, examples, as_json)
+
+
+def _list(reg: Any, as_json: bool) -> None:
+    rows = [
+        {
+            "name": d.name,
+            "description": d.description,
+            "format": d.format,
+            "distribution": reg.origin["domain", d.name].distribution,
+            "teachers": [t for dom, t in reg.teachers if dom == d.name],
+        }
+        for d in reg.domains.values()
+    ]
+    if as_json:
+        echo_json({"domains": rows})
+        return
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("domain", "what it is", "teachers"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(row["name"], escape(row["description"]), ", ".join(row["teachers"]))
+    console = out_console()
+    console.print(table)
+    if reg.failures:
+        console.print(f"\n{len(reg.failures)} plugin failures: `kkwarm plugins` shows them", style="yellow")
+
+
+def _one(reg: Any, name: str, count: int, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from kkwarm.data import content_hash, fingerprint
+    from kkwarm.types import Completion, Status
+    from kkwarm.verify import judge
+
+    domain, benchmark, task = reg.domain(name), reg.benchmark(name), reg.task(name)
+    fmt = reg.format(domain.format)
+    test, train = list(benchmark.load()), list(task.load())
+    chosen = sorted(test, key=content_hash)[:count]
+    golds = [fmt.compose(None, domain.gold(e)) if domain.gold else "" for e in chosen]
+    pairs = [(e, Completion(g, finish_reason="stop")) for e, g in zip(chosen, golds, strict=True)]
+    verdicts = judge(reg.verifier(benchmark.verifier), fmt, pairs)
+    shown = [
+        {
+            "id": e.id,
+            "prompt": e.question if getattr(fmt, "chat", False) else fmt.render(e.question),
+            "gold_completion": g,
+            "verdict": str(v.status),
+            "reason": v.reason,
+        }
+        for e, g, v in zip(chosen, golds, verdicts, strict=True)
+    ]
+    document = {
+        "name": name,
+        "description": domain.description,
+        "format": domain.format,
+        "verifier": benchmark.verifier,
+        "rewards": {str(s): domain.rewards.of(s) for s in Status},
+        "sampling": asdict(domain.sampling),
+        "splits": {
+            "train": len(train),
+            "test": len(test),
+            "test_hash": fingerprint(test),
+            "train_hash": fingerprint(train),
+        },
+        "examples": shown,
+    }
+    if as_json:
+        echo_json(document)
+        return
+    from rich.markup import escape
+    from rich.panel import Panel
+
+    console = out_console()
+    console.print(f"[bold]{escape(name)}[/]  {escape(domain.description)}")
+    console.print(
+        f"{len(train):,} training examples, {len(test):,} test examples; "
+        f"format {domain.format}, verifier {benchmark.verifier}"
+    )
+    console.print("rewards: " + ", ".join(f"{s} {domain.rewards.of(s):+g}" for s in Status))
+    for row in shown:
+        mark = "green" if row["verdict"] == "correct" else "red"
+        console.print(
+            Panel(
+                f"{escape(row['prompt'])}[cyan]{escape(row['gold_completion'])}[/]",
+                title=escape(row["id"]),
+                subtitle=f"[{mark}]{row['verdict']}[/]",
+                title_align="left",
+            )
+        )

@@ -1,0 +1,50 @@
+"""kkwarm plugins: distributions, versions, hooks, failures."""
+
+from __future__ import annotations
+
+import click
+
+from kkwarm.cli.console import echo_json, json_option, out_console
+
+
+@click.command()
+@json_option
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
+    """List plugins with their hooks. Exits 1 if one failed."""
+    from kkwarm.plugins import registry
+
+    reg = registry()
+    if as_json:
+        echo_json(
+            {
+                "plugins": [
+                    {
+                        "name": p.name,
+                        "distribution": p.distribution,
+                        "version": p.version,
+                        "module": p.module,
+                        "hooks": p.hooks,
+                    }
+                    for p in reg.plugins
+                ],
+                "failures": [
+                    {"plugin": f.plugin, "distribution": f.distribution, "cause": f.cause} for f in reg.failures
+                ],
+            }
+        )
+        ctx.exit(1 if reg.failures else 0)
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = out_console()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("plugin", "distribution", "hooks"):
+        table.add_column(column, overflow="fold")
+    for p in reg.plugins:
+        hooks = ", ".join(h.removeprefix("kkwarm_") for h in p.hooks)
+        table.add_row(p.name, f"{p.distribution} {p.version}", hooks)
+    console.print(table)
+    for f in reg.failures:
+        console.print(f"[bold red]failed[/] {escape(f.plugin)} ({escape(f.distribution)}): {escape(f.cause)}")
+    ctx.exit(1 if reg.failures else 0)

@@ -1,0 +1,66 @@
+"""kkwarm try: judges one completion and explains the verdict."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+
+import click
+
+from kkwarm.cli.console import echo_json, json_option, out_console
+from kkwarm.errors import KkwarmError, unknown
+
+
+@click.command()
+@click.argument("name")
+@click.option("--id", "example_id", help="The example to answer; by default the first test example.")
+@click.option("--format", "format_name", help="How to split the completion; by default the domain's format.")
+@click.argument("completion", required=False)
+@json_option
+def command(name: str, example_id: str | None, format_name: str | None, completion: str | None, as_json: bool) -> None:
+    """Judge COMPLETION (or standard input) as an answer to an example of the domain NAME."""
+    from kkwarm.plugins import registry
+    from kkwarm.types import Completion
+    from kkwarm.verify import judge
+
+    reg = registry()
+    benchmark = reg.benchmark(name)
+    examples = {e.id: e for e in benchmark.load_all()}
+    example = next(iter(benchmark.load())) if example_id is None else examples.get(example_id)
+    if example is None:
+        raise unknown(f"id of {name}", str(example_id), examples)
+    if completion is None:
+        if sys.stdin.isatty():
+            click.echo(f"{example.question}\n\nPaste a completion, then Ctrl-D:", err=True)
+        completion = sys.stdin.read()
+    if not completion.strip():
+        raise KkwarmError("no completion was given", hint="give it as an argument or on standard input")
+    fmt = reg.format(format_name or benchmark.format)
+    pair = (example, Completion(completion, finish_reason="stop"))
+    verdict = judge(reg.verifier(benchmark.verifier), fmt, [pair])[0]
+    response = fmt.split(pair[1])
+    reward = reg.tasks[name].rewards.of(verdict.status) if name in reg.tasks else None
+    if as_json:
+        echo_json(
+            {
+                "id": example.id,
+                "reward": reward,
+                **asdict(verdict),
+                "reasoning": response.reasoning,
+                "split": response.answer,
+            }
+        )
+        return
+    from rich.markup import escape
+
+    console = out_console()
+    colour = "green" if verdict.correct else "red"
+    console.print(f"[bold {colour}]{verdict.status}[/]  {escape(verdict.reason)}")
+    console.print(f"example    {escape(example.id)}")
+    console.print(f"reasoning  {len(response.reasoning)} characters")
+    console.print(f"answer     {escape(repr(response.answer))}")
+    console.print(f"read as    {escape(repr(verdict.answer))}")
+    if reward is not None:
+        console.print(f"reward     {reward:+g}")
+    for key, value in verdict.metrics.items():
+        console.print(f"{key:<10} {value:g}")

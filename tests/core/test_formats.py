@@ -1,0 +1,102 @@
+"""The rules of <think> and <answer>."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kkwarm.formats import BUILT_IN, split_tags
+from kkwarm.types import Completion
+
+TAGGED = BUILT_IN["think-answer"]
+TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+inner = st.text(max_size=40).filter(lambda s: not any(t in s for t in TAGS))
+
+
+@given(reasoning=inner, answer=inner)
+def test_split_returns_what_compose_was_given(reasoning: str, answer: str) -> None:
+    response = TAGGED.split(Completion(TAGGED.compose(reasoning, answer)))
+    assert response.problem == ""
+    assert response.answer == answer.strip()
+    assert response.reasoning == reasoning.strip()
+
+
+@given(st.lists(st.sampled_from([*TAGS, " ", "a", "\n"]), max_size=12).map("".join))
+def test_an_answer_is_given_only_by_one_whole_block_after_the_reasoning(text: str) -> None:
+    for name in ("think-answer", "auto"):
+        response = BUILT_IN[name].split(Completion(text))
+        if response.tagged and response.answer is not None:
+            assert response.problem == ""
+            assert text.count("<answer>") - response.reasoning.count("<answer>") == 1
+            assert not any(t in response.answer for t in TAGS)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("so </think> <answer> 4 </answer>", "4"),
+        ("so</think><answer>4</answer>", "4"),
+        ("<think> so </think>\n<answer>4</answer>\n", "4"),
+        ("I'd write <answer> 5 </answer> but </think> <answer> 4 </answer>", "4"),
+        ("so </think> <answer> 4 </answer><|im_end|>", "4"),
+        ("so </think> <answer> 4 </answer> <|endoftext|>", "4"),
+        ("</think> <answer> 4 </answer>", "4"),
+        ("so </think> <answer></answer>", ""),
+    ],
+)
+def test_whole(text: str, answer: str) -> None:
+    assert split_tags(text).answer == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "no </think>"),
+        ("4", "no </think>"),
+        ("<answer> 4 </answer>", "no </think>"),
+        ("so </think> 4", "no <answer> after </think>"),
+        ("so </think> hence <answer> 4 </answer>", "text between </think> and <answer>"),
+        ("so </think> <answer> 4", "no </answer>"),
+        ("so </think> <answer> 4 </answer> <answer> 5 </answer>", "a second answer"),
+        ("so </think> <answer> 4 </answer> surely", "text after </answer>"),
+        ("so </think> <answer> <answer> 4 </answer> </answer>", "<answer> inside the answer"),
+        ("so <think> again </think> <answer> 4 </answer>", "<think> inside the reasoning"),
+        ("so </think> <answer> </think> 4 </answer>", "</think> inside the answer"),
+        ("so </ think> <answer> 4 </answer>", "no </think>"),
+        ("so </THINK> <ANSWER> 4 </ANSWER>", "no </think>"),
+    ],
+)
+def test_broken(text: str, problem: str) -> None:
+    response = split_tags(text)
+    assert response.answer is None
+    assert response.problem == problem
+
+
+def test_auto_is_tagged_where_there_are_tags_and_plain_where_there_are_none() -> None:
+    auto = BUILT_IN["auto"]
+    assert auto.split(Completion("The answer is 4.")).tagged is False
+    assert auto.split(Completion("<think>so</think> The answer is 4.")).answer == " The answer is 4."
+    assert auto.split(Completion("so </think> <answer> 4 </answer>")).answer == "4"
+    assert auto.split(Completion("so <answer> 4 </answer>")).problem
+
+
+def test_splitting_is_linear() -> None:
+    for piece in ("<think>", "</think>", "<answer>", "</answer>", " <answer> </think>", "<"):
+        started = time.perf_counter()
+        split_tags("x </think> <answer>" + piece * (1_000_000 // len(piece)))
+        assert time.perf_counter() - started < 2.0
+
+
+def test_a_chat_template_ends_in_an_open_think() -> None:
+    class Tokenizer:
+        chat_template = "x"
+
+        def apply_chat_template(self, messages: list[dict[str, str]], **kwargs: object) -> str:
+            return "".join(f"[{m['role']}] {m['content']}" for m in messages) + "[assistant]"
+
+    prompt = BUILT_IN["think-answer-chat"].render("2+2?", Tokenizer())
+    assert prompt.endswith("[assistant]<think>")
+    assert "2+2?" in prompt

@@ -1,0 +1,69 @@
+"""A separately packaged plugin, installed by pip, shows up everywhere that a built-in one does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "plugin_package"
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    target = tmp_path_factory.mktemp("site")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
+        + ["--target", str(target), str(PACKAGE)],
+        check=True,
+        timeout=120,
+    )
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(target), *filter(None, sys.path)])}
+
+
+def kkwarm(environment: dict[str, str], *args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "kkwarm", *args],
+        env=environment,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_it_is_listed_with_its_distribution(environment: dict[str, str]) -> None:
+    shown = json.loads(kkwarm(environment, "plugins", "--json").stdout)
+    (mine,) = [p for p in shown["plugins"] if p["distribution"] == "kkwarm-colours"]
+    assert mine["version"] == "1.2.3"
+    assert mine["hooks"] == ["kkwarm_commands", "kkwarm_domains", "kkwarm_teachers"]
+    domains = {d["name"]: d for d in json.loads(kkwarm(environment, "domains", "--json").stdout)["domains"]}
+    assert domains["colours"]["teachers"] == ["painter"]
+
+
+def test_it_passes_the_check(environment: dict[str, str]) -> None:
+    done = kkwarm(environment, "check", "colours", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["ok"]
+
+
+def test_its_verifier_judges(environment: dict[str, str]) -> None:
+    text = "It is so. </think> <answer> orange </answer>"
+    done = kkwarm(environment, "try", "colours", "--id", "matt/red+yellow", "--json", stdin=text)
+    assert json.loads(done.stdout)["status"] == "correct", done.stderr
+
+
+def test_it_is_shown_with_its_splits(environment: dict[str, str]) -> None:
+    shown = json.loads(kkwarm(environment, "domains", "colours", "--json").stdout)
+    assert shown["splits"]["train"] == 20
+    assert shown["splits"]["test"] == 20
+    assert all(e["verdict"] == "correct" for e in shown["examples"])
+
+
+def test_its_command_is_there(environment: dict[str, str]) -> None:
+    assert kkwarm(environment, "palette").stdout.split() == ["green", "grey", "orange", "purple"]
+    assert "palette" in kkwarm(environment, "--help").stdout
