@@ -112,7 +112,7 @@ def rlvr(
 
 
 def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
-    from kkwarm.train.engine import STEPS, load, prepare, save
+    from kkwarm.train.engine import load, prepare, save
     from kkwarm.train.loop import finished, run_steps
     from kkwarm.train.steps import StepFile
 
@@ -150,7 +150,7 @@ def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
     for file in kept:
         file.close()
     _finish(run, plan, log)
-    finished(run, run.path / STEPS)
+    finished(run)
 
 
 def trainer_of(network: Any, tokenizer: Any, plan: RlvrPlan, out: Path, court: Judge) -> tuple[Any, Any]:
@@ -160,7 +160,7 @@ def trainer_of(network: Any, tokenizer: Any, plan: RlvrPlan, out: Path, court: J
     from trl import GRPOConfig
 
     from kkwarm.backends.text import end_tokens
-    from kkwarm.train.engine import arguments, build, lora, uses_bf16
+    from kkwarm.train.engine import arguments, build, lora, refusals, uses_bf16
     from kkwarm.train.policy import Policy
     from kkwarm.train.rollout import Reward, Rollouts
 
@@ -190,15 +190,16 @@ def trainer_of(network: Any, tokenizer: Any, plan: RlvrPlan, out: Path, court: J
         keep=config.keep_rollouts,
     )
     order = plan.order()
-    trainer = Policy(
-        model=network,
-        reward_funcs=reward,
-        args=args,
-        train_dataset=Dataset.from_dict({"prompt": [prompts[i] for i in order], "example": order}),
-        processing_class=tokenizer,
-        peft_config=lora(config),
-        rollout_func=rollouts,
-    )
+    with refusals():
+        trainer = Policy(
+            model=network,
+            reward_funcs=reward,
+            args=args,
+            train_dataset=Dataset.from_dict({"prompt": [prompts[i] for i in order], "example": order}),
+            processing_class=tokenizer,
+            peft_config=lora(config),
+            rollout_func=rollouts,
+        )
     return trainer, reward
 
 

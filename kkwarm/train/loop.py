@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
@@ -78,9 +77,9 @@ def summary(log: list[dict[str, Any]]) -> dict[str, Any]:
     return {"steps": len(log), "seconds": round(seconds, 2), "seconds_per_step": round(seconds / max(1, len(log)), 4)}
 
 
-def finished(run: Run, steps: Path) -> None:
+def finished(run: Run) -> None:
     """Frees the step checkpoints of a run that is done, and tells the plugins."""
-    shutil.rmtree(steps, ignore_errors=True)
+    shutil.rmtree(run.path / STEPS, ignore_errors=True)
     for impl in registry().manager.hook.kkwarm_run_finished.get_hookimpls():
         try:
             impl.function(run=run)

@@ -10,9 +10,11 @@ import kkwarm.plugins
 from kkwarm.formats import split_tags
 from kkwarm.plugins import hookimpl
 from kkwarm.testing.checkpoint import tiny_checkpoint
+from kkwarm.train import write_traces
 from kkwarm.types import Completion, Domain, Example, Response, Sampling, Teacher, Trace, Verdict
 
 WORDS = ("red", "green", "blue", "black", "white", "gold", "grey", "pink")
+__all__ = ["Plugin", "ToyFormat", "checkpoint", "install", "write_traces"]
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 VOCABULARY = ("say", "please", "now", ":", "the", "word", "is", *TAGS, *WORDS)
 
