@@ -20,7 +20,9 @@ from kkwarm.cli.training import dry_run_option, out_option, show
 @click.option("--temperature", type=float, help="[default: 0.6]")
 @click.option("--top-p", type=float, help="[default: 0.95]")
 @click.option("--max-tokens", type=click.IntRange(1), help="[default: the domain's]")
-@click.option("--verified-only", is_flag=True, default=None, help="Keep only traces that the domain's verifier accepts.")
+@click.option(
+    "--verified-only", is_flag=True, default=None, help="Keep only traces that the domain's verifier accepts."
+)
 @click.option("--format", "format", help="The teacher's prompt format instead of the domain's.")
 @click.option("--seed", type=int, help="[default: 0]")
 @click.option("--backend", type=click.Choice(["hf", "vllm", "openai"]), help="For a model.  [default: hf]")

@@ -17,7 +17,11 @@ __all__ = ["dry_run_option", "out_option", "passed", "settings_of", "show", "tra
 F = TypeVar("F", bound=Callable[..., Any])
 
 out_option = click.option(
-    "-o", "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Run folder; an unfinished run goes on."
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Run folder; an unfinished run goes on.",
 )
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would be done; train nothing.")
 
@@ -34,7 +38,9 @@ _OPTIONS = (
     click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), help="Of activations.  [default: auto]"),
     click.option("--checkpointing", is_flag=True, default=None, help="Recompute activations: less memory, slower."),
     click.option("--format", "format", help="Prompt format instead of the domain's."),
-    click.option("--seed", type=int, default=None, help="Of data order, choice of examples and sampling.  [default: 0]"),
+    click.option(
+        "--seed", type=int, default=None, help="Of data order, choice of examples and sampling.  [default: 0]"
+    ),
     click.option("--save-every", type=click.IntRange(1), help="Steps between step checkpoints.  [default: by time]"),
     click.option("--threads", type=click.IntRange(1), help="CPU threads."),
     click.option("--track", multiple=True, help="A tracker of trl's: tensorboard, trackio, wandb."),

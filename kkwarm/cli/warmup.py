@@ -17,7 +17,9 @@ from kkwarm.cli.training import dry_run_option, out_option, settings_of, show, t
 @click.option("--epochs", type=float, help="[default: 3]")
 @click.option("--max-steps", type=click.IntRange(1), help="Steps instead of epochs.")
 @click.option("--accumulation", type=click.IntRange(1), help="Forward passes in a step.  [default: 1]")
-@click.option("--max-length", type=click.IntRange(2), help="Longer traces are left out.  [default: the model's context]")
+@click.option(
+    "--max-length", type=click.IntRange(2), help="Longer traces are left out.  [default: the model's context]"
+)
 @click.option("--packing", is_flag=True, default=None, help="Several traces in a row, each attending to itself only.")
 @training_options
 @out_option
@@ -37,7 +39,12 @@ def command(
     if dry_run:
         listed, rows = plan_warmup(model, traces, config)
         n = len(rows.ids)
-        document = {"model": model, "traces": n, "left_out": rows.dropped, "domains": sorted({t.domain for t in listed})}
+        document = {
+            "model": model,
+            "traces": n,
+            "left_out": rows.dropped,
+            "domains": sorted({t.domain for t in listed}),
+        }
         if not config.packing:
             document |= {"steps": rows.steps(n), "tokens": sum(len(rows.ids[i]) for i in rows.order(n))}
         else:

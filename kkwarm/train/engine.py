@@ -154,7 +154,9 @@ def _replace(folder: Path, write: Any) -> None:
     try:
         write(temporary)
     except OSError as err:
-        raise KkwarmError(f"{folder} cannot be written: {err.strerror or err}", hint="free space; the run resumes") from err
+        raise KkwarmError(
+            f"{folder} cannot be written: {err.strerror or err}", hint="free space; the run resumes"
+        ) from err
     if folder.exists():
         shutil.rmtree(folder)
     temporary.replace(folder)

@@ -14,6 +14,8 @@ from kkwarm.plugins import registry
 from kkwarm.store import Run
 from kkwarm.train.config import RlvrConfig, identity
 from kkwarm.train.distillation import chosen
+from kkwarm.train.engine import CHECKPOINT
+from kkwarm.train.loop import done_before
 from kkwarm.train.progress import say
 from kkwarm.types import Example, Format, Sampling, Task, Verifier
 from kkwarm.verify import Judge
@@ -74,9 +76,7 @@ def plan_rlvr(config: RlvrConfig) -> RlvrPlan:
             f"{config.prompts_per_step} prompts in a step, but only {len(examples)} examples",
             hint=f"--prompts-per-step {len(examples)}",
         )
-    return RlvrPlan(
-        config, task, reg.format(config.format or task.format), reg.verifier(task.verifier), examples
-    )
+    return RlvrPlan(config, task, reg.format(config.format or task.format), reg.verifier(task.verifier), examples)
 
 
 def rlvr(
@@ -101,9 +101,10 @@ def rlvr(
     out = Path(out)
     plan = plan_rlvr(config)
     inputs = {"checkpoint": fingerprint(model), "examples": fingerprint_examples(plan.examples)}
-    with Run.open(out, kind="rlvr", config=identity(config), inputs=inputs) as run:
-        if run.done:
-            return run
+    settings = identity(config)
+    if (done := done_before(out, kind="rlvr", config=settings, inputs=inputs, product=CHECKPOINT)) is not None:
+        return done
+    with Run.open(out, kind="rlvr", config=settings, inputs=inputs) as run:
         run.record(labels=labels or {}, model=str(model), example_ids=[e.id for e in plan.examples], warnings=[])
         if config.top_p < 1:
             _warn(run, f"top_p {config.top_p} biases the importance ratio: it is computed without it (1.0 does not)")
@@ -240,7 +241,9 @@ def _longest(plan: RlvrPlan, prompts: list[str], tokenizer: Any, network: Any) -
     longest = max(lengths)
     if longest >= context:
         e = plan.examples[lengths.index(longest)]
-        raise KkwarmError(f"{e.id}: its prompt has {longest} tokens, the model's context {context}", hint="leave it out")
+        raise KkwarmError(
+            f"{e.id}: its prompt has {longest} tokens, the model's context {context}", hint="leave it out"
+        )
     return longest
 
 

@@ -14,6 +14,8 @@ from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
 from kkwarm.store import Run
 from kkwarm.train.config import WarmupConfig, identity
+from kkwarm.train.engine import CHECKPOINT
+from kkwarm.train.loop import done_before
 from kkwarm.train.progress import say
 from kkwarm.train.traces import fingerprint_file, read_traces, traces_file
 from kkwarm.types import Trace
@@ -142,13 +144,16 @@ def warmup(
 
     out = Path(out)
     inputs = {"checkpoint": fingerprint(model), "traces": fingerprint_file(traces_file(traces))}
-    with Run.open(out, kind="warmup", config=identity(config), inputs=inputs) as run:
-        if run.done:
-            return run
+    settings = identity(config)
+    if (done := done_before(out, kind="warmup", config=settings, inputs=inputs, product=CHECKPOINT)) is not None:
+        return done
+    with Run.open(out, kind="warmup", config=settings, inputs=inputs) as run:
         listed, rows = plan_warmup(model, traces, config)
         warnings = []
         if rows.dropped:
-            warnings.append(f"{rows.dropped} of {len(listed)} traces are longer than {rows.limit} tokens and are left out")
+            warnings.append(
+                f"{rows.dropped} of {len(listed)} traces are longer than {rows.limit} tokens and are left out"
+            )
             say(warnings[-1])
         run.record(labels=labels or {}, model=str(model), warnings=warnings)
         _train(run, model, rows, config, progress)

@@ -7,9 +7,9 @@ import pytest
 import toy
 
 from kkwarm.errors import KkwarmError
+from kkwarm.plugins import registry
 from kkwarm.train import DistillConfig, distill, read_traces
 from kkwarm.train.distillation import chosen
-from kkwarm.plugins import registry
 
 
 def test_a_registered_teacher_gives_its_traces(tmp_path: Path) -> None:

@@ -121,7 +121,10 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_good_checkpoint(
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (WarmupConfig(max_steps=1, trl={"packng": True}), r"unknown argument of trl's SFTConfig 'packng' \(did you mean"),
+        (
+            WarmupConfig(max_steps=1, trl={"packng": True}),
+            r"unknown argument of trl's SFTConfig 'packng' \(did you mean",
+        ),
         (WarmupConfig(max_steps=1, trl={"loss_type": "no such"}), "trl refuses the settings: Invalid `loss_type`"),
     ],
 )

@@ -44,7 +44,9 @@ def starts(example: Example, response: Response) -> bool:
 
 
 def _questions() -> list[Example]:
-    asked = [f"{a} {b} : {word}" for a in ("say", "please say", "now say") for b in ("the word", "word") for word in WORDS]
+    asked = [
+        f"{a} {b} : {word}" for a in ("say", "please say", "now say") for b in ("the word", "word") for word in WORDS
+    ]
     return [
         Example(f"toy/{i}", q, q.split()[-1], "train" if i % 4 else "test", {"word": q.split()[-1]})
         for i, q in enumerate(asked)
