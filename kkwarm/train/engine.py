@@ -6,14 +6,15 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
 from kkwarm.train.config import TrainConfig
 
-__all__ = ["CHECKPOINT", "STEPS", "arguments", "build", "load", "lora", "prepare", "save", "uses_bf16"]
+__all__ = ["CHECKPOINT", "STEPS", "arguments", "build", "load", "lora", "prepare", "refusals", "save", "uses_bf16"]
 
 CHECKPOINT, ADAPTER, STEPS = "checkpoint", "adapter", "steps"
 _SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
@@ -120,8 +121,15 @@ def build(cls: Any, settings: Mapping[str, Any], extra: Mapping[str, Any]) -> An
     for name in extra:
         if name not in known:
             raise unknown(f"argument of trl's {cls.__name__}", name, known)
-    try:
+    with refusals():
         return cls(**{**settings, **extra})
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turns trl's refusal of a setting into an error for the user."""
+    try:
+        yield
     except (ValueError, TypeError, ImportError, NotImplementedError) as err:
         raise KkwarmError(f"trl refuses the settings: {' '.join(str(err).split())[:400]}") from err
 
@@ -146,7 +154,9 @@ def _replace(folder: Path, write: Any) -> None:
     try:
         write(temporary)
     except OSError as err:
-        raise KkwarmError(f"{folder} cannot be written: {err.strerror or err}", hint="free space; the run resumes") from err
+        raise KkwarmError(
+            f"{folder} cannot be written: {err.strerror or err}", hint="free space; the run resumes"
+        ) from err
     if folder.exists():
         shutil.rmtree(folder)
     temporary.replace(folder)

@@ -15,7 +15,7 @@ from typing import Any
 from kkwarm.types import Completion, Example, Format, Rewards, Sampling, Status, Verdict, Verifier
 from kkwarm.verify import Judge
 
-__all__ = ["Round", "Reward", "Rollouts", "same"]
+__all__ = ["Reward", "Rollouts", "Round", "same"]
 
 
 @dataclass
@@ -47,7 +47,9 @@ class Rollouts:
         is refreshed at every step; otherwise the policy itself does.
     """
 
-    def __init__(self, network: Any, tokenizer: Any, sampling: Sampling, stop: tuple[str, ...], *, copied: bool) -> None:
+    def __init__(
+        self, network: Any, tokenizer: Any, sampling: Sampling, stop: tuple[str, ...], *, copied: bool
+    ) -> None:
         import copy
 
         import torch
