@@ -86,10 +86,10 @@ def _one(
     run: Run, registry: Registry, court: Judge, name: str, samples: list[Sample], progress: Callable[[int], None]
 ) -> Rescored:
     try:
-        benchmark = registry.benchmark(name)
+        benchmark = registry.benchmark(name.removesuffix("+forced"))  # as bench names answers that it forced to work
     except KkwarmError as err:
         return Rescored(name, samples, samples, skipped=str(err))
-    fmt = registry.format(format_name(run, benchmark))
+    fmt = registry.format(format_name(run, name, benchmark))
     verifier = registry.verifier(benchmark.verifier)
     known = _examples(benchmark, samples)
     after: list[Sample] = list(samples)
@@ -113,11 +113,11 @@ def _examples(benchmark: Benchmark, samples: Sequence[Sample]) -> dict[str, Exam
     return known
 
 
-def format_name(run: Run, benchmark: Benchmark) -> str:
+def format_name(run: Run, name: str, benchmark: Benchmark) -> str:
     """The format by which the run's completions were split, as its configuration says; else the benchmark's."""
     config = run.manifest.get("config", {})
     formats = config.get("formats")
-    named = formats.get(benchmark.name) if isinstance(formats, dict) else None
+    named = formats.get(name) if isinstance(formats, dict) else None
     named = named or config.get("format")
     if isinstance(named, str) and named:
         return named
@@ -136,6 +136,11 @@ def write_rescored(run: Run, results: Sequence[Rescored], path: Path) -> Run:
         for result in results:
             new.append(result.after)
         carried = {k: v for k, v in run.manifest.items() if k not in _OWN}
-        figures = {r.benchmark: r.figures_after for r in results if not r.skipped}
-        new.finish(**carried, rescored_from=str(run.path), results={"benchmarks": figures})
+        old = run.manifest.get("results") or {}
+        figures = dict(old.get("benchmarks", {}))
+        for result in results:
+            if not result.skipped:  # what other figures a benchmark has (lengths, say) does not depend on verdicts
+                figures[result.benchmark] = {**figures.get(result.benchmark, {}), **result.figures_after}
+        results_now = {**old, "benchmarks": figures, "run": str(path)}
+        new.finish(**carried, rescored_from=str(run.path), results=results_now)
         return new

@@ -96,6 +96,8 @@ _BASES = {
     "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
 }  # fmt: skip
 _TEXT = r"\\(?:text|mbox|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|operatorname)\s*"
+_TEXT_COMMAND = re.compile(rf"{_TEXT}(?=\{{)")
+_NO_WORD = re.compile(r"[^a-z0-9:/.-]|(?<![0-9])[./:-]|[./:-](?![0-9])")
 _WORDS = re.compile(rf"(?:{_TEXT}\{{([^{{}}]*)\}}\s*)+")
 _TAIL = re.compile(rf"(.*\S)\s*{_TEXT}\{{([^{{}}]*)\}}(\^\{{?\d\}}?)?\s*", re.DOTALL)
 _QUALIFIER = re.compile(
@@ -152,15 +154,12 @@ def _unit(text: str) -> tuple[str, str]:
 
 
 def _words(text: str) -> str | None:
-    r"""The letters and digits of an answer that is nothing but ``\text{...}`` or words, casefolded."""
-    whole = _WORDS.fullmatch(text.strip())
-    if whole is not None:
-        text = re.sub(_TEXT, "", text)
-    elif "\\" in text:
+    r"""An answer in words, casefolded: its letters and digits, parts between commas in order; None for a formula."""
+    text = _TEXT_COMMAND.sub("", text)
+    if "\\" in text or not text.isascii() or not re.search(r"[A-Za-z]", text) or re.search(r"[=+^_<>|]", text):
         return None
-    if not re.search(r"[A-Za-z]", text) or re.search(r"[=+^_<>|]", text):
-        return None
-    return "".join(c for c in text.casefold() if c.isalnum() or c in "-/.:").strip("-/.:")
+    parts = re.split(r",(?:\s*and\b)?|\band\b", text.casefold())
+    return ",".join(sorted(filter(None, (_NO_WORD.sub("", part) for part in parts))))
 
 
 def _base(whole: str) -> tuple[str, int] | None:
@@ -194,7 +193,9 @@ def _clash(body: str) -> bool:
 
 def _by_kind(g: _Reading, a: _Reading) -> Ruling | None:
     if g.words is not None and not g.number and _WORDS.fullmatch(g.key):
-        return Ruling(a.words == g.words, "text")
+        # Several letters are a set, spelt ACF or A, C, F.
+        same = a.words is not None and (a.words == g.words or a.words.replace(",", "") == g.words.replace(",", ""))
+        return Ruling(same, "text")
     if g.base is not None or a.base is not None:
         return Ruling(g.base == a.base, "base")
     if {g.bracket, a.bracket} == {"(", "{"}:

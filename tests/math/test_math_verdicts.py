@@ -18,6 +18,9 @@ def judged(gold: object, answer: str, question: str = "", *, tagged: bool = True
 
 
 HONEST = [
+    (r"\text{C, F, H}", "H, C and F"),
+    (r"\text{ACF}", "A, C, F"),
+    (r"\text{1:03 PM}", r"1:03\text{ p.m.}"),
     ("5", "x=5"),
     ("x=5", "5"),
     ("5", r"5\text{ cm}"),
@@ -64,6 +67,10 @@ def test_honest_answers_pass(gold: object, answer: str) -> None:
 
 
 DISHONEST = [
+    (r"\text{(C)}", "СC"),
+    (r"\text{C, F, H}", "A, B, C, D, E, F, G, H"),
+    (r"\text{1:03 PM}", "10:3 PM"),
+    (r"\text{June 20}", "June 2.0"),
     ("5", "5 or 6"),
     ("6", "5 or 6"),
     ("5", r"5\text{ or }6"),

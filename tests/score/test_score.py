@@ -12,7 +12,7 @@ import pytest
 
 from kkwarm.cli import main
 from kkwarm.store import Run
-from kkwarm.types import Status, Verdict
+from kkwarm.types import Completion, Sample, Status, Verdict
 
 
 def write(path: Path, rows: list[Any]) -> Path:
@@ -159,7 +159,7 @@ def test_flips_are_shown_and_written_beside(
     with Run.open(lenient, kind="score", config={"benchmark": "math", "format": "auto"}) as old:
         old.append(replace(s, verdict=Verdict(Status.CORRECT, s.verdict.answer)) for s in stored)
         old.record(note="kept")
-        old.finish()
+        old.finish(results={"benchmarks": {"math": {"worked": 0.5, "accuracy": 1.0}}})
     code, out, _ = run(capsys, "rescore", lenient, "--write", "--json")
     document = json.loads(out)
     figures = document["benchmarks"]["math"]
@@ -172,6 +172,7 @@ def test_flips_are_shown_and_written_beside(
     assert (written.manifest["note"], written.manifest["rescored_from"]) == ("kept", str(lenient))
     assert [s.verdict.status for s in written.samples()] == [s.verdict.status for s in stored]
     assert all(s.verdict.correct for s in Run.read(lenient).samples())  # the old run is as it was
+    assert written.manifest["results"]["benchmarks"]["math"]["worked"] == 0.5
     code, out, _ = run(capsys, "rescore", lenient)
     assert code == 0 and "3 verdicts flipped" in out and "a[1]: correct -> wrong" in out
 
@@ -182,3 +183,18 @@ def test_rescore_of_what_is_no_run(capsys: pytest.CaptureFixture[str], tmp_path:
         pass
     code, _, err = run(capsys, "rescore", tmp_path / "empty")
     assert code == 2 and "holds no samples" in err
+
+
+def test_rescore_of_a_bench_run(capsys: pytest.CaptureFixture[str], shared_data: Path, tmp_path: Path) -> None:
+    """Split by the format that bench used, under the names that bench uses; what nobody knows is passed over."""
+    texts = {"math": "</think> <answer> 5 </answer>", "math+forced": "5", "lm_eval:gone": "5"}
+    config = {"formats": {"math": "think-answer", "math+forced": "plain"}}
+    with Run.open(tmp_path / "bench", kind="bench", config=config) as old:
+        for name, text in texts.items():
+            id_ = "test/algebra/2584.json"
+            old.append([Sample(name, id_, 0, Completion(text), Verdict(Status.ERROR))])
+    code, out, _ = run(capsys, "rescore", tmp_path / "bench", "--json")
+    document = json.loads(out)
+    assert code == 0 and set(document["skipped"]) == {"lm_eval:gone"}
+    answers = {name: figures["examples"][0]["after"]["answer"] for name, figures in document["benchmarks"].items()}
+    assert answers["math"] == "5" and set(answers) == {"math", "math+forced"}
