@@ -181,7 +181,7 @@ def _padded(differences: Scores) -> Scores:
     that, the added questions differ as much as the discordant ones do on average (root mean square).
     """
     columns = differences.mean(axis=0)
-    columns = columns[columns != 0]
+    columns = columns[np.abs(columns) > 1e-12]
     ends = np.full((differences.shape[0], 1), np.sqrt((columns**2).mean()) if columns.size else 1.0)
     return np.hstack([differences, ends, -ends])
 
@@ -249,7 +249,7 @@ def _sign_flips(differences: Sequence[Scores], value: float) -> float:
     rng = np.random.default_rng(20250513)
     total = np.zeros(FLIPS)
     for d in differences:
-        row = d[0][d[0] != 0]
+        row = d[0][np.abs(d[0]) > 1e-12]
         for start in range(0, FLIPS, 1000):
             count = min(1000, FLIPS - start)
             signs = rng.integers(0, 2, (count, len(row)), dtype=np.int8) * 2 - 1
