@@ -33,7 +33,7 @@ def describe(recipe: Recipe, plan: Plan, folder: Path, jobs: int) -> dict[str, A
         }
         for s in plan.steps.values()
     ]
-    done = {s["id"] for s in steps if s["done"]}
+    done = {str(s["id"]) for s in steps if s["done"]}
     total: dict[str, Any] = {
         key: sum(s[key] for s in steps) for key in ("generated_tokens", "trained_tokens", "completions", "seconds")
     }
@@ -112,4 +112,11 @@ def _assumptions(recipe: Recipe) -> dict[str, Any]:
         text.insert(2, f"the teacher ({a.teacher_parameters / 1e9:.4g} G) generates {teacher:,.0f} tokens/s")
     if a.questions:
         text.append("questions: " + ", ".join(f"{k} {v:,}" for k, v in a.questions.items()))
-    return {"device": a.device, "unit": a.unit, "generate_rate": generate, "train_rate": train, "teacher_rate": teacher, "text": text}
+    return {
+        "device": a.device,
+        "unit": a.unit,
+        "generate_rate": generate,
+        "train_rate": train,
+        "teacher_rate": teacher,
+        "text": text,
+    }

@@ -26,7 +26,9 @@ def run(spec: Mapping[str, Any]) -> None:
     elif kind == "warmup":
         from kkwarm.train import WarmupConfig, warmup
 
-        warmup(inputs["model"], inputs["traces"], out, build(WarmupConfig, config, where), labels=labels, progress=False)
+        warmup(
+            inputs["model"], inputs["traces"], out, build(WarmupConfig, config, where), labels=labels, progress=False
+        )
     elif kind == "rlvr":
         from kkwarm.train import RlvrConfig, rlvr
 

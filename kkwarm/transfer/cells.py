@@ -105,7 +105,9 @@ def cell(condition: str, benchmark: str, runs: Sequence[tuple[int, Run, _Tally]]
     for _, run, tally in runs[1:]:
         moved = next((i for i in ids if tally.prompts[i] != first.prompts[i]), None)
         if moved is not None:
-            raise KkwarmError(f"{run.path}: question {moved} of {benchmark} was asked in other words than in {runs[0][1].path}")
+            raise KkwarmError(
+                f"{run.path}: question {moved} of {benchmark} was asked in other words than in {runs[0][1].path}"
+            )
     judged, counted = sum(t.judged for _, _, t in runs), sum(t.counted for _, _, t in runs)
     status: Counter[str] = Counter()
     for _, _, tally in runs:
@@ -148,7 +150,9 @@ def pair(first: Cell, second: Cell, *, common: bool = False) -> tuple[Scores, Sc
     a, b = [places[i] for i in shared], [theirs[i] for i in shared]
     moved = next((i for i, x, y in zip(shared, a, b, strict=True) if first.prompts[x] != second.prompts[y]), None)
     if moved is not None:
-        raise KkwarmError(f"{who} cannot be paired: question {moved} was asked in other words", hint="use one format for both")
+        raise KkwarmError(
+            f"{who} cannot be paired: question {moved} was asked in other words", hint="use one format for both"
+        )
     return _aligned(first, a, second, b)
 
 

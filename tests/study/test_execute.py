@@ -60,7 +60,9 @@ def test_needs_come_first(recipe: Recipe, without_models: Without, tmp_path: Pat
         assert all(order.index(need) < order.index(step.id) for need in step.needs)
 
 
-def test_a_worker_that_dies_once_is_replaced(recipe: Recipe, without_models: Without, tmp_path: Path, quiet: Any) -> None:
+def test_a_worker_that_dies_once_is_replaced(
+    recipe: Recipe, without_models: Without, tmp_path: Path, quiet: Any
+) -> None:
     out = tmp_path / "s"
     out.mkdir()
     (out / "die-once.base-warm-s0").touch()
@@ -85,7 +87,9 @@ def test_a_step_that_always_dies_stops_only_what_needs_it(
     assert do_study(recipe, out, 2, quiet, render_text)["state"] == "done"
 
 
-def test_a_users_mistake_is_not_tried_twice(recipe: Recipe, without_models: Without, tmp_path: Path, quiet: Any) -> None:
+def test_a_users_mistake_is_not_tried_twice(
+    recipe: Recipe, without_models: Without, tmp_path: Path, quiet: Any
+) -> None:
     out = tmp_path / "s"
     out.mkdir()
     (out / "fail.base-rlvr-s1").touch()
@@ -142,7 +146,7 @@ def alive(text: str) -> list[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             try:
-                if text in os.readlink(entry / "fd" / "2"):
+                if text in str((entry / "fd" / "2").readlink()):
                     found.append(int(entry.name))
             except OSError:
                 continue

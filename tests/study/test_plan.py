@@ -47,7 +47,7 @@ def test_other_weights_are_another_step(recipe_file: Path, recipe: Recipe) -> No
     before = set(make_plan(recipe).steps)
     (Path(recipe.models["base"]) / "config.json").write_text('{"changed": 1}')
     after = set(make_plan(load(str(recipe_file))).steps)
-    assert {i for i in before & after} == {i for i in before if i.startswith("traces")}
+    assert before & after == {i for i in before if i.startswith("traces")}
 
 
 def test_a_fixed_seed_makes_one_set_of_traces(recipe_file: Path) -> None:
@@ -63,7 +63,9 @@ def test_the_longest_chain_comes_first(recipe: Recipe) -> None:
 
 def test_everything_wrong_at_once(recipe_file: Path) -> None:
     text = recipe_file.read_text()
-    text = text.replace('against = "base + RLVR"', 'against = "bse + RLVR"').replace('["base", "warm"]', '["base", "worm"]')
+    text = text.replace('against = "base + RLVR"', 'against = "bse + RLVR"').replace(
+        '["base", "warm"]', '["base", "worm"]'
+    )
     text = text.replace("steps = 10", "stepps = 10").replace('traces = "long"', 'traces = "lng"')
     text = text.replace('on = "mini_code"', "").replace("[evaluate]", "[evaluate]\nlimits = 3")
     recipe_file.write_text(text)

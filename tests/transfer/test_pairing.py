@@ -16,7 +16,11 @@ from kkwarm.types import Completion, Sample, Status, Verdict
 
 
 def stored(
-    path: Path, right: Mapping[str, list[bool]], config: dict[str, Any] | None = None, prompt: str = "p", done: bool = True
+    path: Path,
+    right: Mapping[str, list[bool]],
+    config: dict[str, Any] | None = None,
+    prompt: str = "p",
+    done: bool = True,
 ) -> Path:
     """A bench run whose question `id` has these samples."""
     with Run.open(path, kind="bench", config=config or {"temperature": 1.0}) as run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -112,7 +113,7 @@ def test_holm_keeps_order_and_never_lowers(ps: list[float]) -> None:
     adjusted = holm(ps)
     assert all(p <= q <= 1 or p == q for p, q in zip(ps, adjusted, strict=True))
     ranked = sorted(range(len(ps)), key=lambda i: ps[i])
-    assert all(adjusted[i] <= adjusted[j] + 1e-15 for i, j in zip(ranked, ranked[1:], strict=False))
+    assert all(adjusted[i] <= adjusted[j] + 1e-15 for i, j in pairwise(ranked))
 
 
 def test_holm_by_hand() -> None:
