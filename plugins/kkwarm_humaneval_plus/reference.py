@@ -28,7 +28,7 @@ _FORMAT = 1
 _KEPT_BYTES = 4096
 _DIGEST = 16
 _GIB = 1 << 30
-_LIMITS = Limits(cpu_s=1800.0, patience=20.0, memory=4 * _GIB, output=4 * _GIB, result=_GIB)
+_LIMITS = Limits(cpu_s=1800.0, idle_s=60.0, memory=4 * _GIB, output=4 * _GIB, result=_GIB)
 _CALL_S = 120.0
 _log = logging.getLogger("kkwarm.humaneval_plus")
 _known: dict[str, Reference] = {}
@@ -62,7 +62,7 @@ def references(wanted: Sequence[CodeTask]) -> dict[str, Reference]:
 
     :raises KkwarmError: a canonical solution does not run here.
     """
-    keys = {task.id: f"{task.key()}-{sys.version_info[0]}.{sys.version_info[1]}-{_FORMAT}" for task in wanted}
+    keys = {task.id: f"{task.key}-{sys.version_info[0]}.{sys.version_info[1]}-{_FORMAT}" for task in wanted}
     by_id = {task.id: task for task in wanted}
     missing = []
     for name, key in keys.items():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import marshal
+import sys
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -36,18 +38,12 @@ class CodeTask:
     atol: float
     n_base: int
     packed: bytes
+    key: str  # hash of everything that decides the expected outputs
 
     def inputs(self) -> list[bytes]:
         """The argument lists, base before plus, each encoded."""
         listed: list[bytes] = marshal.loads(zlib.decompress(self.packed))  # packed by `_task` in this process
         return listed
-
-    def key(self) -> str:
-        """Hash of everything that decides the expected outputs."""
-        digest = hashlib.sha256()
-        for part in (self.entry.encode(), self.solution.encode(), *self.inputs()):
-            digest.update(len(part).to_bytes(8, "little") + part)
-        return digest.hexdigest()[:32]
 
 
 def tasks() -> Mapping[str, CodeTask]:
@@ -93,14 +89,23 @@ def _task(row: Mapping[str, Any]) -> CodeTask:
         atol=float(row["atol"]),
         n_base=len(row["base_input"]),
         packed=zlib.compress(marshal.dumps(inputs, 2), 1),
+        key=_key(row["entry_point"], row["prompt"] + row["canonical_solution"], inputs),
     )
+
+
+def _key(entry: str, solution: str, inputs: list[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in (entry.encode(), solution.encode(), *inputs):
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.hexdigest()[:32]
 
 
 def _downloaded() -> Iterable[Mapping[str, Any]]:
     try:
         from evalplus.data import get_human_eval_plus
 
-        rows: Mapping[str, Mapping[str, Any]] = get_human_eval_plus()
+        with contextlib.redirect_stdout(sys.stderr):  # it reports its download there
+            rows: Mapping[str, Mapping[str, Any]] = get_human_eval_plus()
     except Exception as err:  # wget, zlib and JSON errors of many types; all mean that the data is not to be had
         cause = " ".join(str(err).split())[:200]
         raise KkwarmError(

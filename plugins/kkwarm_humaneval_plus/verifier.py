@@ -82,7 +82,14 @@ class _Trial:
         total = min(60.0 * max(1.0, self.floor), sum(self.limits)) + self.floor
         limits = Limits(cpu_s=total, output=512 << 20)
         return CallJob(
-            self.code, self.task.entry, self.inputs, self.limits, self.judge, load_s=5 * self.floor, limits=limits
+            self.code,
+            self.task.entry,
+            self.inputs,
+            self.limits,
+            self.judge,
+            load_s=5 * self.floor,
+            limits=limits,
+            milestones=[self.task.n_base],
         )
 
     def judge(self, index: int, data: bytes, exact: bool, cpu_s: float) -> bool:
@@ -94,7 +101,7 @@ class _Trial:
             # An equal value has no more parts than the expected one, so no other needs to be decoded.
             result = decode(data, max_nodes=len(wanted) + 1)
         except Undecodable:
-            self.given = "a value of another shape"
+            self.given = _shown(data)
             return False
         args = decode(self.inputs[index])
         if equal(self.task.entry, args, result, decode(wanted, len(wanted) + 1), self.task.atol, exact=exact):
@@ -127,6 +134,13 @@ class _Trial:
         kind, n = ("base", at) if at < self.task.n_base else ("plus", at - self.task.n_base)
         args = ", ".join(short(a, 40) for a in decode(self.inputs[at]))
         return f"{kind} input {n}, {self.task.entry}({args if len(args) <= 80 else args[:77] + '...'}): {what}"
+
+
+def _shown(data: bytes) -> str:
+    try:
+        return short(decode(data[:4096], max_nodes=500))
+    except Undecodable:
+        return "a value of another shape"
 
 
 def short(value: object, limit: int = 60) -> str:

@@ -52,7 +52,7 @@ def _pool(rows: Iterable[Mapping[str, Any]]) -> list[Example]:
             raise KkwarmError(f"MATH training pool, row {number}: no \\boxed answer in its solution")
         level = _LEVEL.search(str(row["level"]))
         meta = {"subject": row["type"], "level": int(level.group()) if level else None}
-        example = Example("", row["problem"], gold.strip(), "train", meta)
+        example = Example("", row["problem"], gold.strip().removesuffix("."), "train", meta)
         id_ = f"train/{content_hash(example)}"
         pool.setdefault(id_, Example(id_, example.question, example.answer, "train", meta))
     return [pool[id_] for id_ in sorted(pool)]

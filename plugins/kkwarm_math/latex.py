@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["boxes", "expression", "key", "last_boxed"]
+__all__ = ["ascii_math", "boxes", "expression", "key", "last_boxed"]
 
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
@@ -72,10 +72,14 @@ _LEAD = re.compile(
     r"\s*(?:is|=|:|to be|equals)+\s*:?\s*",
     re.IGNORECASE,
 )
-_SENTENCE = re.compile(r"(?:the|there|it|this|that|we|so|thus|hence|therefore)\b[A-Za-z ,']{0,200}?\s(?:is|are|equals|get|has|have)\s*:?\s+", re.IGNORECASE)
+_SENTENCE = re.compile(
+    r"(?:the|there|it|this|that|we|so|thus|hence|therefore)\b[A-Za-z ,']{0,200}?\s"
+    r"(?:is|are|equals|get|has|have)\s*:?\s+",
+    re.IGNORECASE,
+)
 _WORDS_ONLY = re.compile(r"[A-Za-z\s.,:;'!*&-]*\Z")
 _DENIAL = re.compile(r"\b(?:not|no|neither|nor|never|isn't|except|either|maybe|possibly|perhaps)\b", re.IGNORECASE)
-_COUNTED = re.compile(r"(-?\$?[\d.,/]+)\s+([A-Za-z][A-Za-z .]*)\Z")
+_COUNTED = re.compile(r"(-?\$?[0-9.,/:]+)\s+([A-Za-z][A-Za-z .]*)\Z")
 
 
 def expression(answer: str) -> str | None:
@@ -84,7 +88,7 @@ def expression(answer: str) -> str | None:
     Several boxes or formulas become one list, as if separated by commas, so that an answer which names several
     values is never taken for one of them. None where nothing is there to be compared.
     """
-    text = answer.strip()
+    text = ascii_math(answer.strip())
     if "\\boxed" in text or "\\fbox" in text:
         inside = _distinct(boxes(text))
         if not inside:
@@ -101,6 +105,8 @@ def expression(answer: str) -> str | None:
             if lead is not None and not _DENIAL.search(lead.group()):
                 text = text[lead.end() :]
     text = _unwrapped(text)
+    if "**" in text:
+        text = text.replace("**", "^")  # a power as programs write it
     if (counted := _COUNTED.match(text)) is not None and not _DENIAL.search(counted[2]):
         text = f"{counted[1]}\\text{{ {counted[2]}}}"
     return text if any(c.isalnum() for c in text) or "\\" in text else None
@@ -149,18 +155,32 @@ _SIZES = re.compile(r"\\(?:left|right|displaystyle|textstyle|[bB]ig{1,2}[lr]?)(?
 _FRAC = re.compile(r"\\[dtc]frac(?![A-Za-z])")
 _SHORT_FRAC = re.compile(r"\\frac\s*(?:\{([^{}]*)\}|(\d|[A-Za-z](?![A-Za-z])))\s*(?:\{([^{}]*)\}|(\d|[A-Za-z]))")
 _SHORT_SQRT = re.compile(r"\\sqrt\s*(\d|[A-Za-z])")
-_THOUSANDS = re.compile(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+_THOUSANDS = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
 _WHITE = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
-_SIGNS = str.maketrans({"−": "-", "–": "-", "°": r"^\circ", "π": r"\pi", "∞": r"\infty", "×": r"\times", "·": r"\cdot"})
+_ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|([0-9]+|[A-Za-z]))")
+_SIGNS = str.maketrans(
+    {
+        "−": "-", "–": "-", "°": r"^\circ", "π": r"\pi ", "∞": r"\infty ", "×": r"\times ", "·": r"\cdot ",
+        "∈": r"\in ", "≤": r"\le ", "≥": r"\ge ", "∪": r"\cup ", "±": r"\pm ", "½": r"\frac{1}{2}", "¼": r"\frac{1}{4}",
+        "¾": r"\frac{3}{4}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "²": "^2", "³": "^3",
+    }
+)  # fmt: skip
 
 
-def key(text: str) -> str:
-    r"""A normal form of LaTeX for comparing strings: spacing, `\left`, fraction spelling, thousands separators, `\$`.
+def ascii_math(text: str) -> str:
+    """Mathematical signs outside ASCII as LaTeX; digits and letters of other scripts stay what they are."""
+    if text.isascii():
+        return text
+    return _ROOT.sub(lambda m: f"\\sqrt{{{m[1] or m[2]}}}", text).translate(_SIGNS)
 
-    Two answers with equal keys are the same expression written in two ways; unequal keys say nothing.
+
+def key(text: str, *, number: bool = False) -> str:
+    r"""A normal form of LaTeX for comparing strings: spacing, `\left`, spelling of fractions and roots, `\$`.
+
+    Two answers with equal keys are the same expression written in two ways; unequal keys say nothing. With `number`
+    the separators of thousands go too: ``10,080``, but not the list ``10, 080``.
     """
-    if not text.isascii():
-        text = text.translate(_SIGNS)
+    text = ascii_math(text)
     if "\\" in text or "{,}" in text:
         text = text.replace("\\!", "\0").replace("{,}", ",").replace("\\$", "").replace("^{\\circ}", "^\\circ")
         text = re.sub("\0 *", "", text)
@@ -169,14 +189,14 @@ def key(text: str) -> str:
         text = _SHORT_FRAC.sub(_whole_frac, text)
         text = _SHORT_SQRT.sub(r"\\sqrt{\1}", text)
         text = _SPACES.sub(" ", text)
-    text = _WHITE.sub("", text.replace("$", "").strip())
+    text = text.replace("$", "").strip()
     if text.endswith(".") and not text.endswith(".."):
         text = text[:-1]
-    return text.replace(",", "") if _THOUSANDS.fullmatch(text) else text
+    if number and _THOUSANDS.fullmatch(text):
+        return text.replace(",", "")
+    return _WHITE.sub("", text)
 
 
 def _whole_frac(match: re.Match[str]) -> str:
     top, short_top, bottom, short_bottom = match.groups()
     return f"\\frac{{{short_top if top is None else top}}}{{{short_bottom if bottom is None else bottom}}}"
-
-

@@ -14,18 +14,17 @@ from kkwarm_math.latex import key
 __all__ = ["RULES", "Ruling", "decide"]
 
 RULES: dict[str, str] = {
-    "percent": "50\\% equals both 50 and 0.5 for math-verify; they are not equal to each other. The sign is a unit where "
-    "the gold answer or the question has it, else a hundredth.",
+    "percent": "50\\% equals both 50 and 0.5 for math-verify; they are not equal to each other. The sign is a unit "
+    "where the gold answer or the question has it, else a hundredth.",
     "base": "2516_8 equals 2516 and 2516_9 for math-verify, which drops the subscript; these are three numbers.",
     "brackets": "(1,2) equals \\{1,2\\} for math-verify; a point or an interval is no set.",
-    "text": "\\text{June 20} differs from June 20 for math-verify, which multiplies the letters of words (so that a word "
-    "equals its anagrams); words are compared as words.",
+    "text": "\\text{June 20} differs from June 20 for math-verify, which multiplies the letters of words (so that a "
+    "word equals its anagrams); words are compared as words.",
     "thousands": "10{,}000 differs from 10000 in some versions and stored scores; the separator is no content.",
     "decimals": ".0000672 equals .0000673 for math-verify, which rounds to six places; written-out numbers are exact.",
     "chain": "6=5 answers 5 for math-verify, which takes the last side; an equation of unequal numbers has no value.",
     "units": "5 cm equals 5 m, and 5 or more equals 5, for math-verify, which drops words; known units must agree, and "
     "a qualifier is no unit.",
-    "repeats": "1,2,2 is as good as 1,2 for math-verify; that one is left as it is (a set has no repeats).",
 }
 
 MAX_CHARS = 2_000  # no gold answer of MATH has 250
@@ -49,6 +48,10 @@ def decide(gold: str, answer: str, question: str = "") -> Ruling | None:
         return Ruling(True, "same text")
     if (ruling := _by_kind(g, a)) is not None:
         return ruling
+    if g.body == a.body and g.percent == a.percent:
+        return Ruling(True, "same text")
+    if g.name and a.name and g.name != a.name:
+        return Ruling(False, "another variable")
     if g.percent or a.percent:
         return _percent(g, a, question)
     return _numbers(g.number, a.number)
@@ -67,12 +70,14 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """An expression read for comparison; `body` is the key without unit and percent sign, `words` a text answer."""
+    """An expression read for comparison: `body` is the key without unit and percent sign, `name` what is assigned to
+    (``x`` of ``x=5``), `words` a text answer, `clash` an equation of unequal numbers."""
 
     key: str
     body: str
     unit: str
     percent: bool
+    name: str
     number: Number | None
     words: str | None
     base: tuple[str, int] | None
@@ -80,10 +85,10 @@ class _Reading:
     clash: bool
 
 
-_INTEGER = re.compile(r"[+-]?\d{1,60}")
-_DECIMAL = re.compile(r"[+-]?(?:\d{1,60}\.\d{0,60}|\.\d{1,60})")
-_QUOTIENT = re.compile(r"([+-]?)(?:\\frac\{([+-]?\d{1,60})\}\{([+-]?\d{1,60})\}|(\d{1,60})/(\d{1,60}))")
-_MIXED = re.compile(r"(-?)(\d{1,20})\\frac\{(\d{1,20})\}\{(\d{1,20})\}")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,60}")
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]{1,60}\.[0-9]{0,60}|\.[0-9]{1,60})")
+_QUOTIENT = re.compile(r"([+-]?)(?:\\frac\{([+-]?[0-9]{1,60})\}\{([+-]?[0-9]{1,60})\}|([0-9]{1,60})/([0-9]{1,60}))")
+_MIXED = re.compile(r"(-?)([0-9]{1,20})\\frac\{([0-9]{1,20})\}\{([0-9]{1,20})\}")
 _ASSIGNED = re.compile(r"[A-Za-z]=(?=[^=]*\Z)")
 _BASE = re.compile(r"([0-9A-Za-z]+)_(?:\{(?:\\text\{)?([0-9A-Za-z]+)\}{1,2}|(\d))")
 _BASES = {
@@ -94,7 +99,8 @@ _TEXT = r"\\(?:text|mbox|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|op
 _WORDS = re.compile(rf"(?:{_TEXT}\{{([^{{}}]*)\}}\s*)+")
 _TAIL = re.compile(rf"(.*\S)\s*{_TEXT}\{{([^{{}}]*)\}}(\^\{{?\d\}}?)?\s*", re.DOTALL)
 _QUALIFIER = re.compile(
-    r"\b(?:or|and|not|no|none|to|more|less|fewer|any|about|than|at|least|most|except|minus|plus|either|only|if|for|mod)\b",
+    r"\b(?:or|and|not|no|none|to|more|less|fewer|any|about|than|at|least|most|except|minus|plus|either|only|if|for|mod|is|are|was|wrong|"
+    r"incorrect|false|but|however)\b",
     re.IGNORECASE,
 )
 _PERCENT = re.compile(r"\\?%|\\text\{\s*percent\s*\}|\bpercent\b", re.IGNORECASE)
@@ -110,15 +116,15 @@ def _read(text: str) -> _Reading:
 def _read_now(text: str) -> _Reading:
     whole = key(text)
     if _INTEGER.fullmatch(whole):
-        return _Reading(whole, whole, "", False, Number(Fraction(int(whole))), None, None, "", False)
+        return _Reading(whole, whole, "", False, "", Number(Fraction(int(whole))), None, None, "", False)
     percent = "%" in text or "percent" in text
     body, unit = (text, "") if "\\" not in text else _unit(text)
-    stripped = key(_PERCENT.sub("", body) if percent else body).removesuffix("^\\circ")
+    stripped = key(_PERCENT.sub("", body) if percent else body, number=True).removesuffix("^\\circ")
     assigned = _ASSIGNED.match(stripped)
-    number = number_of(stripped[assigned.end() :] if assigned else stripped)
-    return _Reading(
-        whole, stripped, unit, percent, number, _words(text), _base(whole), _bracket(whole), _clash(stripped)
-    )
+    name = stripped[0] if assigned else ""
+    number = number_of(stripped[2:] if assigned else stripped)
+    base, bracket, clash = _base(whole), _bracket(whole), _clash(stripped)
+    return _Reading(whole, stripped, unit, percent, name, number, _words(text), base, bracket, clash)
 
 
 def number_of(text: str) -> Number | None:
@@ -221,13 +227,16 @@ def _units(names: dict[str, str]) -> dict[str, tuple[str, str]]:
 
 _UNITS = _units(
     {
-        "mm": "mm millimeter millimeters millimetre millimetres", "cm": "cm centimeter centimeters centimetre centimetres",
+        "mm": "mm millimeter millimeters millimetre millimetres",
+        "cm": "cm centimeter centimeters centimetre centimetres",
         "m": "m meter meters metre metres", "km": "km kilometer kilometers kilometre kilometres",
         "in": "in inch inches", "ft": "ft foot feet", "yd": "yd yard yards", "mi": "mi mile miles",
-        "s": "s sec second seconds", "min": "min minute minutes", "h": "h hr hrs hour hours", "day": "day days",
+        "s": "s sec second seconds", "min": "min minute minutes", "h": "h hr hrs hour hours",
+        "day": "day days", "am": "am a.m", "pm": "pm p.m",
         "week": "week weeks", "month": "month months", "year": "year years",
         "g": "g gram grams", "kg": "kg kilogram kilograms", "lb": "lb lbs pound pounds", "oz": "oz ounce ounces",
-        "cent": "cent cents", "dollar": "dollar dollars", "mph": "mph", "degree": "degree degrees", "radian": "radian radians",
+        "cent": "cent cents", "dollar": "dollar dollars", "mph": "mph",
+        "degree": "degree degrees", "radian": "radian radians",
     }
 )  # fmt: skip
 
@@ -248,6 +257,6 @@ def _numbers(g: Number | None, a: Number | None) -> Ruling | None:
     if g.exact == a.exact:  # both written out, or both quotients
         return Ruling(False, "another number")
     # A decimal may stand for a quotient: 0.333333 for 1/3. Only where that is out of the question is it decided here.
-    if abs(g.value - a.value) > max(abs(g.value), Fraction(1, 1000)) / 1000:
+    if abs(g.value - a.value) > abs(g.value) / 1000:
         return Ruling(False, "another number")
     return None

@@ -55,9 +55,16 @@ def permitted(at: Level) -> Level:
 
 
 def calibrate() -> float:
-    """How many times slower than a typical core this one runs Python now (CPU time, so load hardly matters); >= 1."""
-    best = min(_work() for _ in range(3))
-    return max(1.0, best / _TYPICAL_S)
+    """How many times slower than a typical core this one runs Python now (CPU time, so load hardly matters); >= 1.
+
+    Measured anew every minute.
+    """
+    return _measured(int(time.monotonic() / 60))
+
+
+@functools.lru_cache(maxsize=1)
+def _measured(minute: int) -> float:
+    return max(1.0, min(_work() for _ in range(3)) / _TYPICAL_S)
 
 
 def load() -> float:

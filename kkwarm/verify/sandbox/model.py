@@ -23,19 +23,24 @@ class Level(StrEnum):
 class Limits:
     """What one candidate may use. Sizes in bytes, times in seconds.
 
-    `patience` is how many times its CPU time a call may take by the clock (a loaded machine fails nobody). `memory`
-    is address space for each process; `file_size` also is the size of the private /tmp; `processes` counts threads.
-    `output` limits everything that comes back, `result` one value.
+    Times are CPU times, so that a loaded machine fails nobody; `idle_s` is how long a call may sleep, by the clock.
+    `memory` is address space for each process; `file_size` also is the size of the private /tmp; `processes` counts
+    threads. `output` limits everything that comes back, `result` one value.
     """
 
     cpu_s: float = 60.0
-    patience: float = 6.0
+    idle_s: float = 5.0
     memory: int = 1024 * MIB
     processes: int = 4
     file_size: int = 16 * MIB
     open_files: int = 64
     output: int = 64 * MIB
     result: int = 16 * MIB
+
+    @property
+    def wall_s(self) -> float:
+        """The last resort by the clock, for a machine that is overloaded beyond use."""
+        return 60.0 + 20.0 * self.cpu_s
 
 
 Judge = Callable[[int, bytes, bool, float], bool]
@@ -49,7 +54,8 @@ class CallJob:
     candidate that changes its arguments changes nothing else. `limits_s` is CPU seconds for each call, `load_s` for
     running the code itself. ``judge(index, encoded, exact, cpu_s)`` runs on the trusted side; `exact` is False where the
     value came as a library's type (numpy scalar, `Counter`) instead of a built-in one; `cpu_s` is what the candidate's
-    process says the call took: believe it of trusted code only.
+    process says the call took: believe it of trusted code only. Results are sent in batches; before the calls that
+    `milestones` names, what there is is sent, so that a call that hangs cannot hold it back.
     """
 
     code: str
@@ -59,6 +65,7 @@ class CallJob:
     judge: Judge
     load_s: float = 5.0
     limits: Limits = field(default_factory=Limits)
+    milestones: Sequence[int] = ()
 
 
 class End(StrEnum):

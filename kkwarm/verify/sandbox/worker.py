@@ -86,10 +86,9 @@ class Worker:
 
     def start(self, job: socket.socket, limits: Limits) -> None:
         """Has the supervisor fork a child that talks through `job`."""
-        wall_s = limits.cpu_s * limits.patience + 10.0
         processes = limits.processes + (0 if self.level is Level.PROCESS else _OWN_PROCESSES)
         message = supervisor.RUN.pack(
-            b"R", limits.cpu_s, wall_s, 0.0, limits.memory, processes, limits.file_size, limits.open_files
+            b"R", limits.cpu_s, limits.wall_s, limits.idle_s, limits.memory, processes, limits.file_size, limits.open_files
         )
         try:
             socket.send_fds(self.control, [message], [job.fileno()])
