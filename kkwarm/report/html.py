@@ -84,7 +84,8 @@ def _cell(cell: Mapping[str, Any] | None) -> str:
     text = ""
     if change is not None:
         low, high = (f"{100 * v:+.1f}" for v in change["ci"])
-        hint = f"{change['verdict']}; 95% interval {low} to {high}; p = {change['p_holm']:.2g} after Holm ({change['test']})"
+        test = f"p = {change['p_holm']:.2g} after Holm ({change['test']})"
+        hint = f"{change['verdict']}; 95% interval {low} to {high}; {test}"
         mark = f"{MARK[change['verdict']]} {100 * change['estimate']:+.1f}"
         text = f'<small class="{change["verdict"]}" title="{escape(hint)}">{mark}</small>'
     counts = ", ".join(f"{s} {cell['status'][s]}" for s in STATUS_ORDER if cell["status"].get(s))

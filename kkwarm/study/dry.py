@@ -82,11 +82,12 @@ def show_plan(document: Mapping[str, Any], console: Any) -> None:
     console.print(table)
     t = document["total"]
     unit = document["assumptions"]["unit"]
+    console.print(f"\n[bold]{len(document['steps'])} steps[/]: {t['completions']:,} completions, ", end="")
     console.print(
-        f"\n[bold]{len(document['steps'])} steps[/]: {t['completions']:,} completions, {_tokens(t['generated_tokens'])} tokens "
-        f"generated, {_tokens(t['trained_tokens'])} trained on; about [bold]{t['hours']:g} {escape(unit)}[/]; "
-        f"{duration(t['wall_seconds_left'])} left with {document['jobs']} worker(s)."
+        f"{_tokens(t['generated_tokens'])} tokens generated, {_tokens(t['trained_tokens'])} trained on; ", end=""
     )
+    console.print(f"about [bold]{t['hours']:g} {escape(unit)}[/]; ", end="")
+    console.print(f"{duration(t['wall_seconds_left'])} left with {document['jobs']} worker(s).")
     console.print("Assumed: " + escape("; ".join(document["assumptions"]["text"])), style="dim")
 
 
@@ -104,7 +105,7 @@ def _assumptions(recipe: Recipe) -> dict[str, Any]:
     trained = "given" if a.train_rate else f"6 FLOPs a parameter at {a.train_use:.0%}"
     text = [
         f"{a.device}",
-        f"{a.parameters / 1e9:.4g} G parameters generate {generate:,.0f} tokens/s ({how}) and train {train:,.0f} ({trained})",
+        f"{a.parameters / 1e9:.4g} G parameters: {generate:,.0f} tokens/s generated ({how}), {train:,.0f} trained ({trained})",
         f"tokens: prompt {a.prompt}, answer {a.answer}, trace {a.trace}",
         f"{a.start_s:g} s to start a step",
     ]

@@ -37,6 +37,8 @@ def run(spec: Mapping[str, Any]) -> None:
         from kkwarm.harness import BenchConfig, bench
 
         domains = config.pop("domains")
-        bench(inputs["model"], domains, out, build(BenchConfig, config, where), labels=labels)
+        settings = build(BenchConfig, config, where)
+        kept = {key: str(value) for key, value in labels.items()}
+        bench(inputs["model"], domains, out, settings, labels=kept, progress=False)
     else:
         raise ValueError(f"{where}: unknown kind {kind!r}")

@@ -143,7 +143,7 @@ def pair(first: Cell, second: Cell, *, common: bool = False) -> tuple[Scores, Sc
     missing = len(first.ids) + len(second.ids) - 2 * len(shared)
     if not shared or (missing and not common):
         raise KkwarmError(
-            f"{who} cannot be paired: {missing} questions are in one of them only ({len(first.ids)} and {len(second.ids)})",
+            f"{who} cannot be paired: {missing} questions are in one only, of {len(first.ids)} and {len(second.ids)}",
             hint="--common compares the questions that both have" if shared else "they have no question in common",
         )
     theirs = {i: n for n, i in enumerate(second.ids)}

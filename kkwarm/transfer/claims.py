@@ -36,7 +36,7 @@ class _Claim:
 def claims(material: Material) -> list[dict[str, Any]]:
     """One entry for each claim (and each domain of RLVR): ``id`` (i to iv), ``on``, ``text``, ``domains``,
     ``estimate`` (a difference in accuracy), ``ci`` (95%), ``p``, ``p_holm`` (over all claims), ``verdict``,
-    ``holds`` (True, False, or None: not decided), ``says`` (one sentence), and for iii ``from_base``, iv ``efficiency``.
+    ``holds`` (True, False, or None: not decided), ``says`` (one sentence); iii has ``from_base``, iv ``efficiency``.
     """
     judged: list[_Claim] = []
     for number, roles in enumerate(material.roles):

@@ -80,7 +80,7 @@ def interval(scores: Scores, moderated: Prior | None = None) -> Estimate:
     mean = float(scores.mean())
     variance, df = _variance([scores], moderated)
     base = mean * (1 - mean)
-    # All right or all wrong: the sample shows no spread, so Wilson at the number of questions says how little that means.
+    # All right or all wrong shows no spread: Wilson at the number of questions says how little that means.
     effective = questions if variance <= 0 or base <= 0 else base / variance
     z = _quantile(0.5 + LEVEL / 2, df)
     centre = (mean + z * z / (2 * effective)) / (1 + z * z / effective)
