@@ -114,7 +114,7 @@ def test_trouble_passes(server: Server, trouble: Reply) -> None:
 
     if "Content-Length" in (trouble[2] if len(trouble) > 2 else {}):
         # A cut stream: the connection closes before the length that was promised.
-        def answer(body: dict[str, Any], call: int) -> Reply:  # noqa: F811
+        def answer(body: dict[str, Any], call: int) -> Reply:
             return trouble if call <= 1 else (200, plain(body))
 
     server.answer = answer
@@ -185,7 +185,7 @@ def test_no_server_no_address_no_model(server: Server) -> None:
 
 
 def test_opening_others() -> None:
-    with pytest.raises(KkwarmError, match="unknown backend 'vlm'.*vllm"):
+    with pytest.raises(KkwarmError, match=r"unknown backend 'vlm'.*vllm"):
         open_backend("vlm", "m")
     with pytest.raises(KkwarmError, match="base_url belongs to openai"):
         open_backend("hf", "m", base_url="http://x")
