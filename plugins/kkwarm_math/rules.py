@@ -25,7 +25,6 @@ RULES: dict[str, str] = {
     "chain": "6=5 answers 5 for math-verify, which takes the last side; an equation of unequal numbers has no value.",
     "units": "5 cm equals 5 m, and 5 or more equals 5, for math-verify, which drops words; known units must agree, and "
     "a qualifier is no unit.",
-    "repeats": "1,2,2 is as good as 1,2 for math-verify; that one is left as it is (a set has no repeats).",
 }
 
 MAX_CHARS = 2_000  # no gold answer of MATH has 250
@@ -120,7 +119,7 @@ def _read_now(text: str) -> _Reading:
         return _Reading(whole, whole, "", False, "", Number(Fraction(int(whole))), None, None, "", False)
     percent = "%" in text or "percent" in text
     body, unit = (text, "") if "\\" not in text else _unit(text)
-    stripped = key(_PERCENT.sub("", body) if percent else body).removesuffix("^\\circ")
+    stripped = key(_PERCENT.sub("", body) if percent else body, number=True).removesuffix("^\\circ")
     assigned = _ASSIGNED.match(stripped)
     name = stripped[0] if assigned else ""
     number = number_of(stripped[2:] if assigned else stripped)
