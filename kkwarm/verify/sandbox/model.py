@@ -14,8 +14,8 @@ MIB = 1 << 20
 class Level(StrEnum):
     """How model-written code is kept in, strongest first."""
 
-    NAMESPACES = "namespaces"  # own user, process, network, mount, IPC namespaces; read-only minimal file system
-    BUBBLEWRAP = "bubblewrap"  # the same, set up by bubblewrap
+    BUBBLEWRAP = "bubblewrap"  # own user, process, network, mount, IPC namespaces; read-only minimal file system
+    NAMESPACES = "namespaces"  # the same, set up by ourselves
     PROCESS = "process"  # a limited process alone: it can read files, use the network, harm the user's processes
 
 
