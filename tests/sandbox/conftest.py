@@ -42,7 +42,7 @@ def job(code: str, inputs: list[list[Any]], expected: list[Any], **options: Any)
         value = decode(data)
         return type(value) is type(expected[index]) and bool(value == expected[index])
 
-    limits = options.pop("limits", Limits(cpu_s=3.0, idle_s=0.5))
+    limits = options.pop("limits", Limits(cpu_s=3.0, idle_s=1.0))
     return CallJob(
         code, "f", [encode(i) for i in inputs], [CALL_S] * len(inputs), judge, load_s=1.0, limits=limits, **options
     )

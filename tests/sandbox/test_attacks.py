@@ -259,7 +259,6 @@ CONTAINED = {
     "a fork bomb": "import os\ndef f(x):\n    while True:\n        try: os.fork()\n        except OSError: pass",
     "a thread bomb": "import threading, time\ndef f(x):\n    while True: threading.Thread(target=time.sleep, args=(9,)).start()",
     "mount": "import ctypes\ndef f(x): return ctypes.CDLL(None).mount(b'none', b'/tmp', b'tmpfs', 0, None)",
-    "a user namespace": "import ctypes\ndef f(x): return ctypes.CDLL(None).unshare(0x10000000) + x + 2",
     "trace": "import ctypes\ndef f(x): return ctypes.CDLL(None).ptrace(16, 1, 0, 0)",
 }
 
@@ -299,7 +298,7 @@ def _warm(sandbox: Sandbox) -> int:
 def test_nothing_is_left_running_at_the_weakest_level() -> None:
     daemon = "import os, time\ndef f(x):\n    if os.fork() == 0:\n        os.setsid()\n        time.sleep(1000)\n    return x + 1"
     with Sandbox(1, level=Level.PROCESS, trusted=True) as sandbox:
-        limits = Limits(cpu_s=3.0, idle_s=0.5, processes=100_000)
+        limits = Limits(cpu_s=3.0, idle_s=1.0, processes=100_000)
         assert sandbox.run_many([job(daemon, [[1]], [2], limits=limits)])[0].end is End.PASSED
         if psutil.LINUX:
             assert _below(sandbox) == 0

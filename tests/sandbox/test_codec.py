@@ -8,7 +8,7 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kkwarm.verify.sandbox import Undecodable, decode, encode
@@ -23,15 +23,12 @@ VALUES = st.recursive(
     lambda inner: st.one_of(
         st.lists(inner), st.lists(inner).map(tuple), st.dictionaries(KEYS, inner), st.sets(KEYS), st.frozensets(KEYS)
     ),
-    max_leaves=20,
+    max_leaves=8,
 )
 BUILT_IN = (type(None), bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset)
 
 
-def same(a: Any, b: Any) -> bool:
-    return type(a) is type(b) and repr(a) == repr(b) if not isinstance(a, set | frozenset) else a == b
-
-
+@settings(max_examples=60, deadline=None)
 @given(VALUES)
 def test_values_come_back_as_they_were(value: Any) -> None:
     assert decode(encode(value)) == value
@@ -52,6 +49,7 @@ def test_any_bytes_give_plain_data_or_undecodable(data: bytes) -> None:
     assert type(value) in BUILT_IN
 
 
+@settings(max_examples=60, deadline=None)
 @given(VALUES, st.data())
 def test_damaged_bytes_never_give_anything_else(value: Any, data: st.DataObject) -> None:
     raw = bytearray(encode(value))

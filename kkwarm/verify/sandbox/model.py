@@ -79,7 +79,7 @@ class End(StrEnum):
     LOAD = "load"  # the code does not run, or does not define the function
     CRASHED = "crashed"  # its process ended without a result
     OUTPUT = "output"  # it sent more than it may, or what is no message
-    LOST = "lost"  # the sandbox itself failed, twice
+    LOST = "lost"  # the sandbox itself failed, three times
 
 
 @dataclass(frozen=True, slots=True)

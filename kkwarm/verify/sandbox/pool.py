@@ -27,7 +27,7 @@ __all__ = ["Sandbox", "shared"]
 
 _CHUNK = 1 << 18
 _GRACE_S = 30.0
-_TRIES = 2
+_TRIES = 3
 
 
 class Sandbox:
@@ -91,18 +91,22 @@ class Sandbox:
             while waiting or running:
                 while waiting and len(running) < self.size:
                     i, attempt = waiting.popleft()
-                    worker = self._idle(running)
+                    try:
+                        worker = self._idle(running)
+                    except WorkerFailed as err:
+                        self._again(waiting, outcomes, i, attempt, f"no worker starts: {err}")
+                        continue
                     try:
                         running[worker] = _Run(worker, jobs[i], i, attempt, selector)
-                    except WorkerFailed:
+                    except WorkerFailed:  # it died while idle: no fault of the job's
                         self._drop(worker)
-                        self._again(waiting, outcomes, i, attempt)
+                        waiting.appendleft((i, attempt))
                 for worker, ended in self._step(selector, running):
                     run = running.pop(worker)
                     run.close()
                     if ended is None:
                         self._drop(worker)
-                        self._again(waiting, outcomes, run.index, run.attempt)
+                        self._again(waiting, outcomes, run.index, run.attempt, "its worker was lost")
                     else:
                         outcomes[run.index] = ended
         return [o for o in outcomes if o is not None]
@@ -152,11 +156,13 @@ class Sandbox:
             self._workers.remove(worker)
 
     @staticmethod
-    def _again(waiting: deque[tuple[int, int]], outcomes: list[Outcome | None], i: int, attempt: int) -> None:
+    def _again(
+        waiting: deque[tuple[int, int]], outcomes: list[Outcome | None], i: int, attempt: int, cause: str
+    ) -> None:
         if attempt < _TRIES:
             waiting.appendleft((i, attempt + 1))
         else:
-            outcomes[i] = Outcome(End.LOST, detail=f"its worker ended {attempt} times")
+            outcomes[i] = Outcome(End.LOST, detail=f"{cause}, {attempt} times")
 
 
 class _Run:

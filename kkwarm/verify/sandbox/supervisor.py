@@ -36,7 +36,8 @@ REPORT = struct.Struct("<cidddB2x")  # kind, wait status, cpu s, wall s, peak re
 RECORD = struct.Struct("<cdI")  # kind, cpu s, length of the data that follows
 FLUSH_BYTES, FLUSH_S = 1 << 16, 0.1
 POLL_S, TICK_S, BUSY_S = 0.2, 0.05, 0.001
-BETWEEN_S = 2.0  # CPU time to encode and send one result
+BETWEEN_S = 1.0  # CPU time to encode and send one result
+ASLEEP_S = 20.0  # after this long without CPU time a child that ignores its alarm is taken for asleep
 DEADLINE = struct.Struct("<d")
 MESSAGE_CHARS = 300
 NOBODY = 65534
@@ -254,7 +255,7 @@ class Watch:
             if used - self.seen > BUSY_S:
                 self.seen, self.active = used, now
             (over,) = DEADLINE.unpack_from(self.page)
-            self.killed |= used > self.cpu_s or used > over + POLL_S or now - self.active > 4 * self.idle_s
+            self.killed |= used > self.cpu_s or used > over + POLL_S or now - self.active > ASLEEP_S + self.idle_s
         return self.killed
 
 
@@ -377,7 +378,8 @@ class Candidate:
         if not self.running:
             return
         now, used = time.monotonic(), time.process_time()
-        self.idle = self.idle + now - self.ticked if used - self.seen < BUSY_S else 0.0
+        # A long gap means that nobody let us run, not that the call slept: a sleeper is woken at every tick.
+        self.idle = self.idle + min(now - self.ticked, 2 * TICK_S) if used - self.seen < BUSY_S else 0.0
         self.ticked, self.seen = now, used
         self.flush()
         if used - self.cpu0 >= self.limit or self.idle > self.idle_s:

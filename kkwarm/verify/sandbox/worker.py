@@ -149,7 +149,7 @@ def _command(level: Level, fd: int, packages: Sequence[str]) -> list[str]:
     binds += ["--ro-bind", str(prefix), str(prefix), "--ro-bind", str(_SCRIPT), "/supervisor.py"]
     return [
         *("bwrap", "--unshare-all", "--new-session", "--tmpfs", "/", *binds),
-        *("--proc", "/proc", "--dev", "/dev", "--dir", "/tmp", "--remount-ro", "/", "--chdir", "/", *command),
+        *("--proc", "/proc", "--dev", "/dev", "--dir", "/tmp", "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/", *command),
     ]
 
 
