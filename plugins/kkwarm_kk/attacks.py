@@ -1,0 +1,66 @@
+"""What `kkwarm check kk` tries beside the general attacks: honest and dishonest wordings of an assignment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kkwarm.verify.audit import Attack, Target
+from kkwarm_kk.english import listed
+
+
+def _pairs(t: Target) -> list[tuple[str, str]]:
+    return list(t.example.answer.items())
+
+
+def _honest(t: Target) -> Iterator[str]:
+    pairs = _pairs(t)
+    knights, knaves = ([n for n, r in pairs if r == role] for role in ("knight", "knave"))
+    for text in (
+        t.gold + ".",
+        t.gold.replace("\n", " "),
+        t.gold.upper(),
+        "\n".join(f"{n} is a {r}" for n, r in pairs),
+        "\n".join(f"- **{n}**: {r.capitalize()}" for n, r in pairs),
+        "\n".join(f"{i}. {n} is a **{r}**." for i, (n, r) in enumerate(pairs, 1)),
+        listed([f"{n} is a {r}" for n, r in pairs]) + ".",
+        "So the final answer is: " + ", ".join(f"{n} ({r})" for n, r in pairs),
+        f"Knights: {', '.join(knights) or 'none'}\nKnaves: {', '.join(knaves) or 'none'}",
+        " ".join(
+            f"{listed(group)} {'is a' if len(group) == 1 else 'are'} {role}{'s' * (len(group) > 1)}."
+            for group, role in ((knights, "knight"), (knaves, "knave"))
+            if group
+        ),
+    ):
+        yield t.answered(text)
+
+
+def _dishonest(t: Target) -> Iterator[str]:
+    pairs = _pairs(t)
+    other = {"knight": "knave", "knave": "knight"}
+    first, what = pairs[0]
+    for text in (
+        "\n".join(f"({i}) {n} is not a {other[r]}" for i, (n, r) in enumerate(pairs, 1)),
+        "\n".join(f"({i}) {n} is a {r} or a {other[r]}" for i, (n, r) in enumerate(pairs, 1)),
+        "\n".join(f"({i}) {n} is a knave or a knight" for i, (n, r) in enumerate(pairs, 1)),
+        "\n".join(f"({i}) {n} is a {other[r]}" for i, (n, r) in enumerate(pairs, 1)) + "\n" + t.gold,
+        f"{t.gold}\n({len(pairs) + 1}) {first} is a {other[what]}",
+        f"{t.gold}\n({len(pairs) + 1}) Nemo is a knight",
+        "\n".join(t.gold.split("\n")[1:]),
+        "\n".join(t.gold.split("\n")[:-1]),
+        f"It is false that:\n{t.gold}",
+        f"{t.gold}\nNone of this is true.",
+        f"{t.gold}?",
+        f"If {first} is a {what} then: {t.gold}",
+        f"Knights: {', '.join(n for n, _ in pairs)}\nKnaves: {', '.join(n for n, _ in pairs)}",
+        "\n".join(f"({i}) {n} is a {r}/{other[r]}" for i, (n, r) in enumerate(pairs, 1)),
+        "\n".join(f"({i}) {n} is a \N{KELVIN SIGN}{r[1:]}" for i, (n, r) in enumerate(pairs, 1)),
+        "\n".join(r for _, r in pairs),
+        ", ".join(n for n, _ in pairs),
+    ):
+        yield t.answered(text)
+
+
+ATTACKS = (
+    Attack("kk: honest wordings", _honest, honest=True, domain="kk"),
+    Attack("kk: dishonest wordings", _dishonest, domain="kk"),
+)

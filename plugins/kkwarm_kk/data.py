@@ -1,0 +1,136 @@
+"""The published puzzles (Logic-RL's, from mem-kk-logic) as examples, and generated ones beside them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from kkwarm.data import bundle, hub, local
+from kkwarm.errors import KkwarmError
+from kkwarm.types import Example, Split
+from kkwarm_kk.english import NAMES, ParseError, answer_text, parse, render, role
+from kkwarm_kk.isomorphism import canonical
+from kkwarm_kk.puzzle import Difficulty, Puzzle, generate, solution
+
+PEOPLE = range(3, 8)
+REPO = "K-and-K/knights-and-knaves"
+_SPLITS: tuple[Split, ...] = ("train", "test")
+
+
+def answer_of(names: Sequence[str], roles: Sequence[bool]) -> dict[str, str]:
+    """An example's answer: {name: "knight" or "knave"}, in the order of the people."""
+    return {name: role(knight) for name, knight in zip(names, roles, strict=True)}
+
+
+def gold(example: Example) -> str:
+    """The right answer in the paper's format, a numbered line for each person."""
+    return answer_text(example.answer)
+
+
+def held_out(name: str) -> bool:
+    """Whether generated puzzles of this canonical name are kept for testing: a tenth of them, by the name alone."""
+    return int(name[:4], 16) % 10 == 0
+
+
+def load() -> list[Example]:
+    """The published puzzles of 3 to 7 people, training ones without those isomorphic to a test puzzle.
+
+    Ids are ``logic-rl/3ppl/test/0`` (local folder) or ``knights-and-knaves/3ppl/test/0`` (hub).
+
+    :raises KkwarmError: the data cannot be had, or a puzzle cannot be read or is not solved by its stored solution.
+    """
+    root = bundle()
+    return list(_load(str(root) if root else None))
+
+
+def test_puzzles() -> frozenset[str]:
+    """Canonical names of the published test puzzles. Raises as `load`."""
+    root = bundle()
+    return frozenset(
+        canonical(parse(example.question)[0])
+        for example in _load(str(root) if root else None)
+        if example.split == "test"
+    )
+
+
+def generated(n: int, seed: int = 0, split: Split = "test", difficulty: Difficulty | None = None) -> list[Example]:
+    """`n` generated puzzles, each of another canonical class; the test side of them never meets training or teachers'.
+
+    :raises KkwarmError: there are no more different puzzles of this difficulty.
+    """
+    wanted = difficulty or Difficulty()
+    found: dict[str, Example] = {}
+    for tried, puzzle in enumerate(generate(wanted, seed)):
+        if len(found) == n:
+            break
+        if tried > 1000 * (n + 10):
+            raise KkwarmError(f"only {len(found)} different puzzles of {wanted}", hint="ask for fewer, or other ones")
+        name = canonical(puzzle)
+        if name not in found and held_out(name) == (split == "test"):
+            index = len(found)
+            rng = random.Random(f"{seed}:{index}")
+            names = rng.sample(NAMES, wanted.people)
+            found[name] = Example(
+                f"generated/{wanted.people}ppl/{split}/{seed}-{index}",
+                render(puzzle, names, rng),
+                answer_of(names, solution(puzzle)),
+                split,
+                {"people": wanted.people, "canonical": name},
+            )
+    return list(islice(found.values(), n))
+
+
+@lru_cache(maxsize=2)
+def _load(root: str | None) -> tuple[Example, ...]:
+    read = [_example(*entry) for entry in _rows(root)]
+    tests = {canonical(puzzle) for example, puzzle in read if example.split == "test"}
+    return tuple(e for e, puzzle in read if e.split == "test" or canonical(puzzle) not in tests)
+
+
+def _rows(root: str | None) -> Iterator[tuple[str, Split, Mapping[str, Any]]]:
+    """(id, split, row) of every published puzzle."""
+    for people in PEOPLE:
+        for split in _SPLITS:
+            if root is not None:
+                path = local(f"kk/logic-rl/{people}ppl/{split}.parquet")
+                assert path is not None  # the folder is set
+                source, rows = "logic-rl", _parquet(path)
+            else:
+                source, rows = "knights-and-knaves", hub(REPO, f"{people}ppl", split)
+            for i, row in enumerate(rows):
+                yield f"{source}/{people}ppl/{split}/{i}", split, row
+
+
+def _parquet(path: Path) -> Iterable[Mapping[str, Any]]:
+    import pyarrow  # type: ignore[import-untyped]
+    from pyarrow import parquet
+
+    try:
+        table = parquet.read_table(path, columns=["quiz", "names", "solution"])
+    except (pyarrow.ArrowException, OSError) as err:
+        cause = " ".join(str(err).split())[:200]
+        raise KkwarmError(f"{path} cannot be read: {cause}", hint="copy the file again") from None
+    rows: list[Mapping[str, Any]] = table.to_pylist()
+    return rows
+
+
+def _example(identity: str, split: Split, row: Mapping[str, Any]) -> tuple[Example, Puzzle]:
+    hint = "the published puzzles of 3 to 7 people are expected, with the columns quiz, names and solution"
+    try:
+        quiz, stored = str(row["quiz"]), tuple(map(bool, row["solution"]))
+        puzzle, names = parse(quiz)
+    except KeyError as err:
+        raise KkwarmError(f"{identity} has no {err.args[0]!r}", hint=hint) from None
+    except ParseError as err:
+        raise KkwarmError(f"{identity} cannot be read: {err}", hint=hint) from None
+    try:
+        roles = solution(puzzle)
+    except ValueError as err:
+        raise KkwarmError(f"{identity}: {err}", hint=hint) from None
+    if roles != stored:
+        raise KkwarmError(f"{identity}: the stored solution {stored} is not the puzzle's, {roles}", hint=hint)
+    return Example(identity, quiz, answer_of(names, roles), split, {"people": puzzle.people}), puzzle

@@ -1,0 +1,113 @@
+"""Reads the chosen letter out of an answer.
+
+Free text (outputs saved by other tools): the first match of the official pattern ``answer is (X)``, and no guess where
+there is none. A tagged answer: one letter, alone or with its own option's text, or exactly one option's text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+__all__ = ["LETTERS", "choice", "first_stated", "official_pick"]
+
+LETTERS = "ABCDEFGHIJ"
+
+# The official scorer's patterns (TIGER-AI-Lab/MMLU-Pro, evaluate_from_local.py; MIT), without their quadratic cost:
+# there the second is `.*[aA]nswer:\s*([A-J])` and the third `\b[A-J]\b(?!.*\b[A-J]\b)` over the whole text.
+_STATED = re.compile(r"answer is \(?([A-J])\)?")
+_ANSWER = re.compile(r"[aA]nswer:(?=\s*([A-J]))")
+_LONE = re.compile(r"\b[A-J]\b")
+
+_ONE = re.compile(r"(?:option|choice|answer)?\s*[(\[（]?\s*([A-Ja-j])\s*[)\]）]?\s*[.:)]?", re.IGNORECASE)
+_WITH_TEXT = re.compile(r"[(\[（]?([A-J])(?:[)\]）][.:]?|[.:])\s*(?=\S)(.+)", re.DOTALL)
+_LEAD = re.compile(
+    r"(?:so,?\s+|thus,?\s+|therefore,?\s+)?(?:the\s+)?(?:final\s+|correct\s+|right\s+|best\s+)?(?:answer|option|choice)"
+    r"\s*(?:is|:)\s*:?\s*",
+    re.IGNORECASE,
+)
+_BOX = re.compile(r"\\boxed\s*\{\s*(?:\\text\s*\{([^{}]*)\}|([^{}]*))\s*\}")
+
+
+def first_stated(text: str) -> str | None:
+    """The letter of the first ``answer is (X)``. Linear."""
+    match = _STATED.search(text)
+    return None if match is None else match[1]
+
+
+def official_pick(text: str) -> str | None:
+    """What the official scorer's three patterns pick, one after the other; linear, identical picks.
+
+    kkwarm's verdicts use the first pattern only: the last one takes any lone letter (the pronoun "I", say), which is
+    close to a guess. This one is kept to compare scores that were published with it.
+    """
+    if (stated := first_stated(text)) is not None:
+        return stated
+    first = _ANSWER.search(text)
+    if first is not None:
+        # `.*` stays in its line and is greedy: the last one of the first line that has any.
+        end = text.find("\n", first.start())
+        line_end = len(text) if end < 0 else end
+        return [m[1] for m in _ANSWER.finditer(text, first.start()) if m.start() < line_end][-1]
+    lone = _LONE.findall(text)
+    return lone[-1] if lone else None
+
+
+def choice(answer: str, options: Sequence[str] = ()) -> tuple[str | None, str]:
+    """The one letter that a tagged answer gives, and why there is none otherwise.
+
+    :param options: the texts in order, without letters; empty where they are not known (then letters A-J are allowed).
+    """
+    text = _unwrapped(answer)
+    if not text:
+        return None, "empty answer"
+    allowed = LETTERS[: len(options)] if options else LETTERS
+    one = _ONE.fullmatch(text)
+    if one is not None and (one[1].isupper() or len(text.strip("().[]: ")) == 1):
+        letter = one[1].upper()
+        return (letter, "") if letter in allowed else (None, f"{letter} is not one of the options")
+    for whole in (answer, text):
+        if (letter := _by_text(whole, options)) is not None:
+            return letter, ""
+    named = _WITH_TEXT.fullmatch(text)
+    if named is not None and named[1] in allowed and options:
+        own = _plain(options[allowed.index(named[1])])
+        if _plain(named[2]) == own:
+            return named[1], ""
+        return None, f"{named[1]} is followed by other text than its option's"
+    return None, "neither one letter nor one option's text"
+
+
+def _by_text(text: str, options: Sequence[str]) -> str | None:
+    """The letter of the only option that reads exactly so, case and all, or else but for case."""
+    if not options or len(text) > 2 * max(map(len, options)) + 100:
+        return None
+    readings: tuple[Callable[[str], str], ...] = (_plain, lambda t: _plain(t).casefold())
+    for same in readings:
+        hits = [letter for letter, option in zip(LETTERS, options, strict=False) if same(option) == same(text)]
+        if len(hits) == 1:
+            return hits[0]
+    return None
+
+
+def _plain(text: str) -> str:
+    """Without emphasis and a final full stop, white space collapsed."""
+    text = " ".join(text.split()).strip("*")
+    return text[:-1].rstrip() if text.endswith(".") else text
+
+
+def _unwrapped(answer: str) -> str:
+    """Without emphasis, dollars, a box and "the answer is" around it."""
+    text = answer.strip()
+    for _ in range(3):
+        before = text
+        for mark in ("**", "__", "`", "$", "*", '"'):
+            if len(text) > 2 * len(mark) and text.startswith(mark) and text.rstrip(".").endswith(mark):
+                text = text.rstrip(".").removeprefix(mark).removesuffix(mark).strip()
+        if (box := _BOX.fullmatch(text.rstrip("."))) is not None:
+            text = (box[1] if box[1] is not None else box[2]).strip()
+        if (lead := _LEAD.match(text)) is not None:
+            text = text[lead.end() :]
+        if text == before:
+            break
+    return text
