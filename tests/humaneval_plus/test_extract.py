@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (a program a line reads better than a page of them)
 """Which code is read off a response."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (a program a line reads better than a page of them)
 """Verdicts on the real data: canonical solutions pass, forgeries do not, published outputs score as published."""
 
 from __future__ import annotations

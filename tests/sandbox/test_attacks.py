@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (a program a line reads better than a page of them)
 """Code that tries to be judged right without being right, to harm, or to stay. None may succeed, at any level."""
 
 from __future__ import annotations
@@ -346,7 +347,7 @@ def test_no_socket_reaches_the_machine(run_contained: Run) -> None:
         port = server.getsockname()[1]
         source = f"import socket\ndef f(x):\n    socket.create_connection(('127.0.0.1', {port}), 1)\n    return x + 1"
         outcome = run_contained(source)
-    assert outcome.end is End.RAISED and "OSError" in outcome.detail or "refused" in outcome.detail.lower(), outcome
+    assert (outcome.end is End.RAISED and "OSError" in outcome.detail) or "refused" in outcome.detail.lower(), outcome
 
 
 HUNT = """
