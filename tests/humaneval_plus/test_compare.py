@@ -62,7 +62,8 @@ def test_any_root_will_do() -> None:
 def test_agrees_with_numpy_on_lists_of_floats(values: list[float], shift: float) -> None:
     numpy = pytest.importorskip("numpy")
     moved = [v + shift for v in values]
-    assume(all(abs(abs(a - b) - (1e-6 + 1e-7 * abs(b))) > 1e-12 * (1 + abs(b)) for a, b in zip(moved, values, strict=True)))
+    pairs = list(zip(moved, values, strict=True))
+    assume(all(abs(abs(a - b) - (1e-6 + 1e-7 * abs(b))) > 1e-12 * (1 + abs(b)) for a, b in pairs))
     assert same(moved, values) == bool(moved == values or numpy.allclose(moved, values, rtol=1e-7, atol=1e-6))
 
 

@@ -93,10 +93,9 @@ def test_reasons_and_metrics(examples: dict[str, Example]) -> None:
 
 def test_base_and_plus_are_told_apart(examples: dict[str, Example]) -> None:
     example = examples["HumanEval/53"]
-    known = [(0, 1), (1, 0), (2, 3), (5, 7), (7, 5), (572, 725), (51, 804), (645, 96), (712, 853), (223, 101)]
     only_small = "def add(x, y):\n    return x + y if 0 <= x <= 1000 and 0 <= y <= 1000 else None"
     judged = verdict(example, only_small)
-    assert judged.status is Status.WRONG and judged.metrics == {"base": 1.0, "plus": 0.0}, (judged, known)
+    assert judged.status is Status.WRONG and judged.metrics == {"base": 1.0, "plus": 0.0}
     assert judged.reason.startswith("plus input ")
     hang_in_c = "def add(x, y):\n    return x + y if 0 <= x <= 1000 and 0 <= y <= 1000 else sum(range(10 ** 15))"
     judged = verdict(example, hang_in_c)
@@ -146,7 +145,9 @@ def test_library_types_that_equal_built_in_ones(examples: dict[str, Example]) ->
     counter = "from collections import Counter\ndef histogram(test):\n    c = Counter(test.split())\n    m = max(c.values(), default=0)\n    return Counter({k: v for k, v in c.items() if v == m})"
     assert verdict(examples["HumanEval/111"], counter).correct
     pytest.importorskip("numpy")
-    assert verdict(examples["HumanEval/53"], "import numpy\ndef add(x, y): return numpy.add(x, y, dtype=object)").correct
+    assert verdict(
+        examples["HumanEval/53"], "import numpy\ndef add(x, y): return numpy.add(x, y, dtype=object)"
+    ).correct
 
 
 def test_equal_code_runs_once_and_verdicts_keep_their_order(examples: dict[str, Example]) -> None:

@@ -67,7 +67,7 @@ FORGERIES = {
     """,
     "patched encoder": """
         import sys, marshal
-        main = sys.modules["__main__"]
+        main = next(m for n, m in sys.modules.items() if n.endswith("candidate") and hasattr(m, "encode"))
         main.encode = lambda *a: (b"V", marshal.dumps(True, 2))
         main.record = lambda *a: b""
         main.Candidate.send = lambda *a: None

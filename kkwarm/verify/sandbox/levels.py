@@ -43,7 +43,7 @@ def permitted(at: Level) -> Level:
     if at is Level.PROCESS and os.environ.get(ALLOW, "") not in ("1", "true", "yes"):
         causes = "; ".join(f"{k}: {v}" for k, v in probe().items() if v)
         raise KkwarmError(
-            f"model-written code is refused: no sandbox with namespaces is to be had here ({causes or 'level process'})",
+            f"model-written code is refused: no namespaces are to be had here ({causes or 'level process'})",
             hint="allow unprivileged user namespaces or install bubblewrap; at your own risk: "
             f"--allow-unsandboxed-code, or {ALLOW}=1",
         )

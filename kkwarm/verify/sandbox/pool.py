@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from kkwarm.verify.sandbox import supervisor
+from kkwarm.errors import KkwarmError
+from kkwarm.verify.sandbox.inside import wire
 from kkwarm.verify.sandbox.levels import level as strongest
 from kkwarm.verify.sandbox.levels import permitted
 from kkwarm.verify.sandbox.model import CallJob, End, Level, Outcome
@@ -94,6 +95,8 @@ class Sandbox:
                     try:
                         worker = self._idle(running)
                     except WorkerFailed as err:
+                        if not running:  # not one worker: the machine is at fault, and would be for every job
+                            raise KkwarmError(f"the sandbox ({self.level}) does not start: {err}") from None
                         self._again(waiting, outcomes, i, attempt, f"no worker starts: {err}")
                         continue
                     try:
@@ -237,9 +240,9 @@ class _Run:
         return True
 
     def parse(self) -> None:
-        at, size = 0, supervisor.RECORD.size
+        at, size = 0, wire.RECORD.size
         while self.verdict is None and not self.done and len(self.inbox) - at >= size:
-            kind, cpu_s, length = supervisor.RECORD.unpack_from(self.inbox, at)
+            kind, cpu_s, length = wire.RECORD.unpack_from(self.inbox, at)
             if length > self.job.limits.result or kind not in b"VNOXTLDF":
                 self.end(End.OUTPUT, self.next, "what it sent is no result")
                 break
