@@ -64,7 +64,7 @@ def _run(pairs: Sequence[tuple[CodeTask, str]]) -> list[Verdict]:
     verdicts = [t.verdict(o) for t, o in zip(trials, outcomes, strict=True)]
     if load() > _OVERLOAD and any(v.status is Status.TIMEOUT for v in verdicts):
         _log.warning(
-            "the machine is overloaded (%.1f processes a core); limits count CPU time, so none is to blame", load()
+            "the machine is overloaded (%.1f processes a core): code that waits may time out for that", load()
         )
     return verdicts
 
