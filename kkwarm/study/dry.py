@@ -103,9 +103,10 @@ def _assumptions(recipe: Recipe) -> dict[str, Any]:
     generate, train, teacher = a.rates
     how = "given" if a.generate_rate else f"2 FLOPs a parameter at {a.generate_use:.0%} of {a.flops / 1e12:g} TFLOP/s"
     trained = "given" if a.train_rate else f"6 FLOPs a parameter at {a.train_use:.0%}"
+    speed = f"{generate:,.0f} tokens/s generated ({how}), {train:,.0f} trained ({trained})"
     text = [
-        f"{a.device}",
-        f"{a.parameters / 1e9:.4g} G parameters: {generate:,.0f} tokens/s generated ({how}), {train:,.0f} trained ({trained})",
+        a.device,
+        f"{a.parameters / 1e9:.4g} G parameters: {speed}",
         f"tokens: prompt {a.prompt}, answer {a.answer}, trace {a.trace}",
         f"{a.start_s:g} s to start a step",
     ]

@@ -138,10 +138,13 @@ def prior(variances: Sequence[tuple[float, int]]) -> Prior | None:
     centred = np.log(v) - psi(d / 2) + np.log(d / 2)
     spread = float(centred.var(ddof=1) - polygamma(1, d / 2).mean())
     total = float(d.sum())
+    mean = float(np.average(v, weights=d))
     if spread <= 0:
-        return Prior(float(np.average(v, weights=d)), math.inf, total)
+        return Prior(mean, math.inf, total)
     df = 2 * _trigamma_inverse(spread)
-    return Prior(math.exp(float(centred.mean()) + float(psi(df / 2)) - math.log(df / 2)), df, total)
+    fitted = math.exp(float(centred.mean()) + float(psi(df / 2)) - math.log(df / 2))
+    # Where spreads are unequal the fitted location lies below their mean, and false gains come from the largest.
+    return Prior(max(fitted, mean), df, total)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
