@@ -21,7 +21,7 @@ _SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": 
 
 
 def prepare(config: TrainConfig) -> None:
-    """Threads, and silence: the libraries print bars, cards and advice, and one of them counts its users over the net."""
+    """Threads, and silence: the libraries print bars and advice, and one of them counts its users over the net."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -46,7 +46,7 @@ def uses_bf16(config: TrainConfig) -> bool:
     if config.precision != "auto":
         return config.precision == "bf16"
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     found = torch.cpu.get_capabilities()
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
@@ -135,7 +135,7 @@ def refusals() -> Iterator[None]:
 
 
 def save(model: Any, tokenizer: Any, out: Path) -> None:
-    """Writes ``checkpoint/`` whole or not at all; a LoRA adapter is kept in ``adapter/`` and merged into the checkpoint."""
+    """Writes ``checkpoint/`` whole or not at all; a LoRA adapter is kept in ``adapter/`` and merged into it."""
     if hasattr(model, "merge_and_unload"):
         _replace(out / ADAPTER, lambda folder: model.save_pretrained(folder))
         model = model.merge_and_unload()
