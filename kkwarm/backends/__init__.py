@@ -12,7 +12,9 @@ __all__ = ["BACKENDS", "Backend", "Request", "open_backend"]
 # Name -> options it takes, so that a wrong one is refused before anything heavy is imported.
 BACKENDS: dict[str, frozenset[str]] = {
     "hf": frozenset({"device", "dtype", "batch_size"}),
-    "vllm": frozenset({"dtype", "tensor_parallel_size", "data_parallel_size", "gpu_memory_utilization", "max_model_len"}),
+    "vllm": frozenset(
+        {"dtype", "tensor_parallel_size", "data_parallel_size", "gpu_memory_utilization", "max_model_len"}
+    ),
     "openai": frozenset({"base_url", "api_key", "concurrency", "tries"}),
     "replay": frozenset({"file"}),
 }

@@ -18,7 +18,14 @@ __all__ = ["default_device", "default_dtype", "display_name", "fingerprint", "lo
 
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
 _WEIGHTS = (".safetensors", ".bin", ".pt")
-_TOKENIZER = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "merges.txt", "chat_template.jinja")
+_TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+)
 
 
 def resolve(model: str | os.PathLike[str]) -> str:
@@ -58,7 +65,11 @@ def load_tokenizer(model: str | os.PathLike[str]) -> Any:
     from transformers import AutoTokenizer
 
     source = resolve(model)
-    if Path(source).is_dir() and (base := _base_of(source)) and not any((Path(source) / f).exists() for f in _TOKENIZER):
+    if (
+        Path(source).is_dir()
+        and (base := _base_of(source))
+        and not any((Path(source) / f).exists() for f in _TOKENIZER)
+    ):
         source = resolve(base)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left")
@@ -139,7 +150,9 @@ def fingerprint(model: str | os.PathLike[str]) -> str:
         return digest.hexdigest()[:16]
     folder = Path(source)
     for path in sorted(folder.iterdir()):
-        if path.name in (CONFIG, ADAPTER, *_TOKENIZER) or (path.suffix in _WEIGHTS and path.name != "training_args.bin"):
+        if path.name in (CONFIG, ADAPTER, *_TOKENIZER) or (
+            path.suffix in _WEIGHTS and path.name != "training_args.bin"
+        ):
             stat = path.stat()
             digest.update(f"{path.name}:{_sha256(str(path.resolve()), stat.st_size, stat.st_mtime_ns)}".encode())
     if base := _base_of(source):
@@ -190,7 +203,9 @@ def _load_adapter(source: str, options: dict[str, Any], merge: bool) -> Any:
     try:
         from peft import PeftModel
     except ImportError:
-        raise KkwarmError(f"{source} is a LoRA adapter and peft is missing", hint="pip install 'kkwarm[lora]'") from None
+        raise KkwarmError(
+            f"{source} is a LoRA adapter and peft is missing", hint="pip install 'kkwarm[lora]'"
+        ) from None
     from transformers import AutoModelForCausalLM
 
     base = AutoModelForCausalLM.from_pretrained(resolve(_base_of(source) or ""), **options)
@@ -214,7 +229,9 @@ def _hub_file(name: str) -> str:
         try:
             return hf_hub_download(name, file)
         except GatedRepoError:
-            raise KkwarmError(f"{name} is gated on the hub", hint="ask for access there, then `hf auth login`") from None
+            raise KkwarmError(
+                f"{name} is gated on the hub", hint="ask for access there, then `hf auth login`"
+            ) from None
         except (RepositoryNotFoundError, HFValidationError):
             raise KkwarmError(f"{name} is neither a folder nor a model on the hub") from None
         except LocalEntryNotFoundError:

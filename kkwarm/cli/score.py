@@ -46,7 +46,7 @@ def command(
     benchmark = reg.benchmark(name)
     verifier = reg.verifier(benchmark.verifier)
     fmt = reg.format(format_name or benchmark.saved_format)
-    _writable(samples_out)
+    _writable(samples_out, file)
     rows = read_rows(file)
     examples = examples_of(rows, benchmark, file)
     began = time.perf_counter()
@@ -86,10 +86,12 @@ def _judged(
         )
 
 
-def _writable(path: Path | None) -> None:
+def _writable(path: Path | None, source: Path) -> None:
     """Finds out before the work, not after it, that a file cannot be written."""
     if path is None:
         return
+    if path.exists() and source.exists() and path.samefile(source):
+        raise KkwarmError(f"--samples-out {path} is the file to be scored", hint="choose another file")
     try:
         with open(path, "a", encoding="utf-8"):
             pass

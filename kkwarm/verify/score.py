@@ -28,13 +28,16 @@ _REASONS = ("stop", "length")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One saved completion. `has_reference` tells a reference of null from none."""
+    """One saved completion. A reference of null is none."""
 
     line: int
     id: str
     completion: Completion
     reference: Any = None
-    has_reference: bool = False
+
+    @property
+    def has_reference(self) -> bool:
+        return self.reference is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ def _rows(path: Path | str, line: int, raw: Mapping[str, Any]) -> Iterator[Row]:
             tokens if isinstance(tokens, int) and not isinstance(tokens, bool) else None,
             reason if reason in _REASONS else "unknown",
         )
-        yield Row(line, str(id_), completion, raw.get("reference"), "reference" in raw)
+        yield Row(line, str(id_), completion, raw.get("reference"))
 
 
 def _at(value: Any, i: int) -> Any:

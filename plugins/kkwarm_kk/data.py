@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ from kkwarm_kk.puzzle import Difficulty, Puzzle, generate, solution
 
 PEOPLE = range(3, 8)
 REPO = "K-and-K/knights-and-knaves"
+EXHAUSTED = 5000
+"""So many puzzles in a row that bring nothing new mean that there are no more of their kind."""
 _SPLITS: tuple[Split, ...] = ("train", "test")
 
 
@@ -47,7 +48,7 @@ def load() -> list[Example]:
     return list(_load(str(root) if root else None))
 
 
-def test_puzzles() -> frozenset[str]:
+def published_tests() -> frozenset[str]:
     """Canonical names of the published test puzzles. Raises as `load`."""
     root = bundle()
     return frozenset(
@@ -64,14 +65,16 @@ def generated(n: int, seed: int = 0, split: Split = "test", difficulty: Difficul
     """
     wanted = difficulty or Difficulty()
     found: dict[str, Example] = {}
-    for tried, puzzle in enumerate(generate(wanted, seed)):
+    barren = 0
+    for puzzle in generate(wanted, seed):
         if len(found) == n:
             break
-        if tried > 1000 * (n + 10):
+        barren += 1
+        if barren > EXHAUSTED:
             raise KkwarmError(f"only {len(found)} different puzzles of {wanted}", hint="ask for fewer, or other ones")
         name = canonical(puzzle)
         if name not in found and held_out(name) == (split == "test"):
-            index = len(found)
+            index, barren = len(found), 0
             rng = random.Random(f"{seed}:{index}")
             names = rng.sample(NAMES, wanted.people)
             found[name] = Example(
@@ -81,7 +84,7 @@ def generated(n: int, seed: int = 0, split: Split = "test", difficulty: Difficul
                 split,
                 {"people": wanted.people, "canonical": name},
             )
-    return list(islice(found.values(), n))
+    return list(found.values())
 
 
 @lru_cache(maxsize=2)

@@ -10,7 +10,7 @@ from hashlib import blake2b
 
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Trace
-from kkwarm_kk.data import PEOPLE, answer_of, held_out, test_puzzles
+from kkwarm_kk.data import EXHAUSTED, PEOPLE, answer_of, held_out, published_tests
 from kkwarm_kk.english import NAMES, answer_text, render
 from kkwarm_kk.isomorphism import canonical, canonical_wording
 from kkwarm_kk.prose import prose
@@ -18,7 +18,6 @@ from kkwarm_kk.puzzle import Difficulty, Puzzle, generate, solution
 from kkwarm_kk.steps import draw_style, search
 
 _log = logging.getLogger("kkwarm.kk")
-_EXHAUSTED = 5000  # puzzles in a row that bring nothing new: there are no more of that size
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ def _number(*parts: object) -> int:
 def _reserved() -> tuple[frozenset[str], str]:
     """Canonical names that no trace may have, and which test puzzles they are."""
     try:
-        return test_puzzles(), "published and generated test puzzles"
+        return published_tests(), "published and generated test puzzles"
     except KkwarmError as err:
         _log.warning("K&K traces are kept apart from generated test puzzles only: %s", err)
         return frozenset(), "generated test puzzles only (the published ones could not be loaded)"
@@ -52,7 +51,7 @@ def posed(seed: int, reserved: frozenset[str]) -> Iterator[Posed]:
     index = 0
     while streams:
         people = sizes.choice(sorted(streams))
-        for _, puzzle in zip(range(_EXHAUSTED), streams[people], strict=False):
+        for _, puzzle in zip(range(EXHAUSTED), streams[people], strict=False):
             name, wording = canonical(puzzle), canonical_wording(puzzle)
             if wording not in seen and name not in reserved and not held_out(name):
                 break

@@ -174,10 +174,11 @@ def ascii_math(text: str) -> str:
     return _ROOT.sub(lambda m: f"\\sqrt{{{m[1] or m[2]}}}", text).translate(_SIGNS)
 
 
-def key(text: str) -> str:
-    r"""A normal form of LaTeX for comparing strings: spacing, `\left`, fraction spelling, thousands separators, `\$`.
+def key(text: str, *, number: bool = False) -> str:
+    r"""A normal form of LaTeX for comparing strings: spacing, `\left`, spelling of fractions and roots, `\$`.
 
-    Two answers with equal keys are the same expression written in two ways; unequal keys say nothing.
+    Two answers with equal keys are the same expression written in two ways; unequal keys say nothing. With `number`
+    the separators of thousands go too: ``10,080``, but not the list ``10, 080``.
     """
     text = ascii_math(text)
     if "\\" in text or "{,}" in text:
@@ -188,14 +189,14 @@ def key(text: str) -> str:
         text = _SHORT_FRAC.sub(_whole_frac, text)
         text = _SHORT_SQRT.sub(r"\\sqrt{\1}", text)
         text = _SPACES.sub(" ", text)
-    text = _WHITE.sub("", text.replace("$", "").strip())
+    text = text.replace("$", "").strip()
     if text.endswith(".") and not text.endswith(".."):
         text = text[:-1]
-    return text.replace(",", "") if _THOUSANDS.fullmatch(text) else text
+    if number and _THOUSANDS.fullmatch(text):
+        return text.replace(",", "")
+    return _WHITE.sub("", text)
 
 
 def _whole_frac(match: re.Match[str]) -> str:
     top, short_top, bottom, short_bottom = match.groups()
     return f"\\frac{{{short_top if top is None else top}}}{{{short_bottom if bottom is None else bottom}}}"
-
-

@@ -25,7 +25,6 @@ RULES: dict[str, str] = {
     "chain": "6=5 answers 5 for math-verify, which takes the last side; an equation of unequal numbers has no value.",
     "units": "5 cm equals 5 m, and 5 or more equals 5, for math-verify, which drops words; known units must agree, and "
     "a qualifier is no unit.",
-    "repeats": "1,2,2 is as good as 1,2 for math-verify; that one is left as it is (a set has no repeats).",
 }
 
 MAX_CHARS = 2_000  # no gold answer of MATH has 250
@@ -97,6 +96,8 @@ _BASES = {
     "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
 }  # fmt: skip
 _TEXT = r"\\(?:text|mbox|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|operatorname)\s*"
+_TEXT_COMMAND = re.compile(rf"{_TEXT}(?=\{{)")
+_NO_WORD = re.compile(r"[^a-z0-9:/.-]|(?<![0-9])[./:-]|[./:-](?![0-9])")
 _WORDS = re.compile(rf"(?:{_TEXT}\{{([^{{}}]*)\}}\s*)+")
 _TAIL = re.compile(rf"(.*\S)\s*{_TEXT}\{{([^{{}}]*)\}}(\^\{{?\d\}}?)?\s*", re.DOTALL)
 _QUALIFIER = re.compile(
@@ -120,7 +121,7 @@ def _read_now(text: str) -> _Reading:
         return _Reading(whole, whole, "", False, "", Number(Fraction(int(whole))), None, None, "", False)
     percent = "%" in text or "percent" in text
     body, unit = (text, "") if "\\" not in text else _unit(text)
-    stripped = key(_PERCENT.sub("", body) if percent else body).removesuffix("^\\circ")
+    stripped = key(_PERCENT.sub("", body) if percent else body, number=True).removesuffix("^\\circ")
     assigned = _ASSIGNED.match(stripped)
     name = stripped[0] if assigned else ""
     number = number_of(stripped[2:] if assigned else stripped)
@@ -153,15 +154,12 @@ def _unit(text: str) -> tuple[str, str]:
 
 
 def _words(text: str) -> str | None:
-    r"""The letters and digits of an answer that is nothing but ``\text{...}`` or words, casefolded."""
-    whole = _WORDS.fullmatch(text.strip())
-    if whole is not None:
-        text = re.sub(_TEXT, "", text)
-    elif "\\" in text:
+    r"""An answer in words, casefolded: its letters and digits, parts between commas in order; None for a formula."""
+    text = _TEXT_COMMAND.sub("", text)
+    if "\\" in text or not text.isascii() or not re.search(r"[A-Za-z]", text) or re.search(r"[=+^_<>|]", text):
         return None
-    if not re.search(r"[A-Za-z]", text) or re.search(r"[=+^_<>|]", text):
-        return None
-    return "".join(c for c in text.casefold() if c.isalnum() or c in "-/.:").strip("-/.:")
+    parts = re.split(r",(?:\s*and\b)?|\band\b", text.casefold())
+    return ",".join(sorted(filter(None, (_NO_WORD.sub("", part) for part in parts))))
 
 
 def _base(whole: str) -> tuple[str, int] | None:
@@ -195,7 +193,9 @@ def _clash(body: str) -> bool:
 
 def _by_kind(g: _Reading, a: _Reading) -> Ruling | None:
     if g.words is not None and not g.number and _WORDS.fullmatch(g.key):
-        return Ruling(a.words == g.words, "text")
+        # Several letters are a set, spelt ACF or A, C, F.
+        same = a.words is not None and (a.words == g.words or a.words.replace(",", "") == g.words.replace(",", ""))
+        return Ruling(same, "text")
     if g.base is not None or a.base is not None:
         return Ruling(g.base == a.base, "base")
     if {g.bracket, a.bracket} == {"(", "{"}:

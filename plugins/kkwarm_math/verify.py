@@ -7,6 +7,7 @@ process that is killed when sympy hangs. Its own time limits use signals and are
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -53,7 +54,23 @@ def check(example: Example, response: Response) -> Verdict:
     return Verdict(Status.CORRECT if equal else Status.WRONG, shown[:_SHOWN], "math-verify")
 
 
-VERIFIER = Verifier("math", check, isolation="process", timeout_s=10.0, quick=quick)
+class _Check:
+    """`check`, with math-verify loaded and warm wherever it is unpickled: in a worker, before its clock starts."""
+
+    def __call__(self, example: Example, response: Response) -> Verdict:
+        return check(example, response)
+
+    def __reduce__(self) -> tuple[Callable[[], _Check], tuple[()]]:
+        return _warm_check, ()
+
+
+@lru_cache(maxsize=1)
+def _warm_check() -> _Check:
+    _equal("x^2+1", _parse("\\frac{1}{2}"))  # imports sympy, compiles the patterns, builds the parser
+    return _Check()
+
+
+VERIFIER = Verifier("math", _Check(), isolation="process", timeout_s=10.0, quick=quick)
 
 
 def _gold(answer: Any) -> str:

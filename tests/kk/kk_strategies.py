@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from itertools import product
 
@@ -55,22 +56,30 @@ def reordered(puzzle: Puzzle, to: Sequence[int]) -> Puzzle:
     return Puzzle(tuple(said[i] for i in range(puzzle.people)))
 
 
-def statements(people: int) -> st.SearchStrategy[Statement]:
-    leaf = st.builds(Is, st.integers(0, people - 1), st.booleans())
-    return st.recursive(
-        leaf,
-        lambda part: st.one_of(
-            st.builds(Not, part),
-            st.builds(And, st.lists(part, min_size=2, max_size=3).map(tuple)),
-            st.builds(Or, st.lists(part, min_size=2, max_size=3).map(tuple)),
-            st.builds(Implies, part, part),
-            st.builds(Iff, part, part),
-        ),
-        max_leaves=5,
-    )
+def _statement(rng: random.Random, people: int, depth: int) -> Statement:
+    shape = rng.randrange(6) if depth else 0
+    parts = tuple(_statement(rng, people, depth - 1) for _ in range(rng.randint(2, 3))) if shape else ()
+    match shape:
+        case 0:
+            return Is(rng.randrange(people), rng.random() < 0.5)
+        case 1:
+            return Not(parts[0])
+        case 2:
+            return And(parts)
+        case 3:
+            return Or(parts)
+        case 4:
+            return Implies(parts[0], parts[1])
+        case _:
+            return Iff(parts[0], parts[1])
 
 
-@st.composite
-def puzzles(draw: st.DrawFn, most: int = 5) -> Puzzle:
-    people = draw(st.integers(2, most))
-    return Puzzle(tuple(draw(statements(people)) for _ in range(people)))
+def random_puzzle(seed: int, most: int) -> Puzzle:
+    """Any puzzle at all: with no solution, one, or many; self-reference and repetition included."""
+    rng = random.Random(seed)
+    people = rng.randint(2, most)
+    return Puzzle(tuple(_statement(rng, people, rng.randint(0, 2)) for _ in range(people)))
+
+
+def puzzles(most: int = 5) -> st.SearchStrategy[Puzzle]:
+    return st.integers(0, 2**40).map(lambda seed: random_puzzle(seed, most))

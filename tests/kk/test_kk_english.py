@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from kk_strategies import puzzles
-from kkwarm_kk.data import gold, held_out, load
 from kkwarm_kk.data import generated as generated_examples
+from kkwarm_kk.data import gold, held_out, load
 from kkwarm_kk.english import NAMES, ParseError, parse, render
 from kkwarm_kk.isomorphism import canonical, canonical_wording
 from kkwarm_kk.puzzle import Difficulty, Puzzle, generate, solution

@@ -107,9 +107,7 @@ def test_canonical_is_equal_only_where_a_renaming_makes_puzzles_equivalent(a: Pu
     def tables(puzzle: Puzzle) -> list[int]:
         return [s.table & (1 << (1 << puzzle.people)) - 1 for s in puzzle.statements]
 
-    same = a.people == b.people and any(
-        tables(reordered(a, to)) == tables(b) for to in permutations(range(a.people))
-    )
+    same = a.people == b.people and any(tables(reordered(a, to)) == tables(b) for to in permutations(range(a.people)))
     assert (canonical(a) == canonical(b)) is same
 
 

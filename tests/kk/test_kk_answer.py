@@ -1,0 +1,306 @@
+"""The verifier: every honest wording counts, no dishonest one does."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kkwarm_kk import kkwarm_attacks, kkwarm_domains
+from kkwarm_kk.answer import LONGEST, check
+from kkwarm_kk.attacks import ATTACKS
+
+from kkwarm.types import Example, Response, Status, Verdict
+
+GOLD = {"Zoey": "knight", "Bob": "knave", "Kim": "knight"}
+PAPER = "(1) Zoey is a knight\n(2) Bob is a knave\n(3) Kim is a knight"
+LINE = "Zoey is a knight, Bob is a knave, Kim is a knight"
+
+
+def judge(text: str, tagged: bool = True, gold: dict[str, str] = GOLD) -> Verdict:
+    return check(Example("x", "who?", gold), Response(text, "", text, tagged))
+
+
+HONEST = [
+    PAPER,
+    PAPER + ".",
+    PAPER.replace("\n", " "),
+    PAPER.replace("\n", "\r\n"),
+    PAPER.replace("\n", "\n\n"),
+    PAPER.upper(),
+    LINE,
+    LINE.lower(),
+    "Zoey is a knight, Bob is a knave, and Kim is a knight.",
+    "Zoey is a knight; Bob is a knave; Kim is a knight",
+    "Zoey is a knight and Bob is a knave and Kim is a knight!",
+    "Zoey and Kim are knights, and Bob is a knave.",
+    "Zoey and Kim are both knights while Bob is a knave.",
+    "Bob is a knave, whereas Zoey & Kim are knights.",
+    "**Zoey**: Knight\n**Bob**: Knave\n**Kim**: Knight",
+    "- Zoey: knight\n- Bob: knave\n- Kim: knight",
+    "* Zoey - Knight\n* Bob - Knave\n* Kim - Knight",
+    "• Zoey → knight\n• Bob → knave\n• Kim → knight",
+    "1. Zoey is a **knight**.\n2. Bob is a *knave*.\n3. Kim is a `knight`.",
+    "1) Zoey = knight\n2) Bob = knave\n3) Kim = knight",
+    "1: Zoey is a knight\n2: Bob is a knave\n3: Kim is a knight",
+    "Zoey (knight), Bob (knave), Kim (knight)",
+    "Zoey is a knight, Bob a knave, Kim a knight",
+    "Zoey must be a knight, Bob has to be a knave and Kim is therefore a knight.",
+    "| Zoey | knight |\n| Bob | knave |\n| Kim | knight |",
+    "Knights: Zoey, Kim\nKnaves: Bob",
+    "Knights: Zoey and Kim. Knave: Bob.",
+    "The knights are Zoey and Kim; the knave is Bob.",
+    "Knights:\n- Zoey\n- Kim\n\nKnaves:\n- Bob",
+    "### Final Answer\n\n" + PAPER,
+    "So the final answer is: " + LINE,
+    "Therefore, " + LINE,
+    "**Answer:**\n" + PAPER,
+    "Kim is a knight\nBob is a knave\nZoey is a knight",
+    LINE + ". " + LINE + ".",
+]
+
+DISHONEST = [
+    PAPER.replace("is a", "is not a").replace("knight", "k").replace("knave", "knight").replace("k\n", "knave\n"),
+    PAPER.replace("Bob is a knave", "Bob is not a knight"),
+    PAPER.replace("Bob is a knave", "Bob isn't a knight"),
+    PAPER.replace("knave", "knave or a knight"),
+    PAPER.replace("Bob is a knave", "Bob is a knave or Bob is a knight"),
+    PAPER.replace("Bob is a knave", "Bob is a knave/knight"),
+    PAPER.replace("Bob is a knave", "Bob is a knight and a knave"),
+    PAPER.replace("Bob is a knave", "Bob is a non-knight"),
+    PAPER.replace("knave", "knave (knight)"),
+    PAPER + "\n(2) Bob is a knight",
+    "(2) Bob is a knight\n" + PAPER,
+    PAPER + "\n(4) Zed is a knight",
+    PAPER + "\nZed and Zoey are knights",
+    PAPER.replace("Kim", "Zed"),
+    "Zoey is a knight\nBob is a knave",
+    "It is false that " + LINE,
+    "It is false that:\n" + PAPER,
+    "Not: " + LINE,
+    "Neither " + LINE,
+    "Perhaps " + LINE,
+    "If Zoey is a knight then Bob is a knave and Kim is a knight",
+    "Zoey is a knight unless Bob is a knave, Kim is a knight, Bob is a knave",
+    "Assuming " + LINE,
+    LINE + "?",
+    "Is Zoey a knight, Bob a knave, Kim a knight",
+    LINE + ", or not",
+    LINE + ". Just kidding.",
+    LINE + ". This is false.",
+    LINE + ". None of this holds.",
+    "Bob said: " + LINE,
+    "~~" + LINE + "~~",
+    "<!-- " + LINE + " -->",
+    '"' + LINE + '" is wrong',
+    "Knights: Zoey, Bob, Kim\nKnaves: Zoey, Bob, Kim",
+    "Knights: Zoey, Kim and Bob are knaves",
+    "Knights: Zoey, Kim, Bob: knave",
+    "knight, knave, knight",
+    "(1) knight\n(2) knave\n(3) knight",
+    "Zoey, Bob, Kim",
+    "Zoey is a knight, Bob is a knave, Kim",
+    "Zoey is a knight, Bob is a knave, Kim is a",
+    LINE.replace("knave", "kna\u200bve"),
+    LINE.replace("knight", "\N{KELVIN SIGN}night"),
+    LINE.replace("knave", "knаve"),  # a Cyrillic a
+    LINE.replace("knight", "ｋnight"),  # fullwidth
+    LINE.replace("is a", "i\N{LATIN SMALL LETTER LONG S} a"),
+    LINE.replace("Zoey", "Zo\u0435y"),
+    LINE.replace("knight", "k\u0336night"),  # struck through
+    "\u202e" + LINE,
+    "",
+    "correct",
+    "0" * 1000,
+]
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+@pytest.mark.parametrize("text", HONEST)
+def test_honest_wordings_are_accepted(text: str, tagged: bool) -> None:
+    verdict = judge(text, tagged)
+    assert verdict.correct, verdict
+    assert verdict.answer == LINE
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+@pytest.mark.parametrize("text", DISHONEST)
+def test_dishonest_wordings_are_rejected(text: str, tagged: bool) -> None:
+    verdict = judge(text, tagged)
+    assert verdict.status in (Status.WRONG, Status.UNPARSED)
+    assert verdict.reason.endswith(".") and len(verdict.reason) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "reason"),
+    [
+        ("", Status.UNPARSED, "The answer is empty."),
+        (LINE.replace("Bob is a knave", "Bob is a knight"), Status.WRONG, "The answer is wrong about Bob."),
+        ("Zoey is a knight", Status.WRONG, "The answer says nothing about Bob, Kim."),
+        (
+            LINE + ", Zed is a knave",
+            Status.WRONG,
+            "The answer is no assignment: 'Zed' is not among the people of the puz",
+        ),
+        (
+            LINE + ", Bob is a knight",
+            Status.WRONG,
+            "The answer is no assignment: Bob is called both a knight and a knave",
+        ),
+        ("Zoey is not a knight", Status.UNPARSED, "The answer cannot be read: 'not' has no place in a plain list"),
+        ("The answer is:", Status.UNPARSED, "Nobody is said to be a knight or a knave."),
+        ("Zoey is a knight " * 1000, Status.UNPARSED, f"The answer is longer than {LONGEST} characters."),
+    ],
+)
+def test_the_status_and_reason_name_the_cause(text: str, status: Status, reason: str) -> None:
+    verdict = judge(text)
+    assert verdict.status is status
+    assert verdict.reason.startswith(reason)
+
+
+PLAIN_HONEST = [
+    "If Zoey is a knave then Bob lies, a contradiction.\n\nSo Zoey is a knight.\n\n**Final answer:**\n\n" + PAPER,
+    "Bob cannot be a knight. Therefore, " + LINE + ". This is the only consistent solution.",
+    "Suppose Bob is a knight. That is impossible.\n\n### Conclusion\n" + PAPER + "\n\nAll statements are consistent.",
+    "Case 1 is not possible: it contradicts Kim.\n\n" + PAPER,
+]
+PLAIN_DISHONEST = [
+    PAPER + "\nWait, that is wrong.",
+    PAPER + "\n\nBut maybe not.",
+    PAPER + "\n\nHmm, let me try again.",
+    PAPER + "\n\nActually, Bob is a knight.",
+    PAPER + "\n\nIs this consistent?",
+    PAPER + "\n\nSo Bob is a knight.",
+    PAPER.replace("Bob is a knave", "Bob is a knight") + "\n" + PAPER,
+    "None of the following is true.\n\nFinal answer:\n" + PAPER,
+    "The following is wrong:\nHere it is:\n" + PAPER,
+    "Suppose:\n" + PAPER,
+    "Zoey says:\n" + PAPER,
+    "It is not the case that\n" + PAPER,
+    "It is false that:\n" + "Zoey is a knight.\n" * 400 + PAPER,
+    "I will not answer.",
+    "Zoey is a knight. Bob is a knave. I am unsure about Kim.",
+]
+
+
+@pytest.mark.parametrize("text", PLAIN_HONEST)
+def test_the_end_of_free_text_is_read(text: str) -> None:
+    verdict = judge(text, tagged=False)
+    assert verdict.correct, verdict
+
+
+@pytest.mark.parametrize("text", PLAIN_DISHONEST)
+def test_free_text_that_takes_it_back_is_rejected(text: str) -> None:
+    assert not judge(text, tagged=False).correct
+
+
+@pytest.mark.parametrize("text", PLAIN_HONEST)
+def test_inside_tags_only_the_answer_may_stand(text: str) -> None:
+    assert judge(text).status is Status.UNPARSED
+
+
+def test_names_that_are_also_words_of_the_grammar() -> None:
+    gold = {"A": "knight", "B": "knave", "Will": "knave"}
+    assert judge("A is a knight, B is a knave, Will is a knave", gold=gold).correct
+    assert judge("(1) A: knight\n(2) B: knave\n(3) Will: knave", gold=gold).correct
+    assert not judge("A is a knave, B is a knave, Will is a knave", gold=gold).correct
+    gold = {"Zoë": "knight", "Mary Ann": "knave", "O'Neil": "knave"}
+    assert judge("Zoë is a knight, Mary Ann is a knave, O'Neil is a knave", gold=gold).correct
+    assert judge("Zoe\u0308 is a knight, mary ann is a knave, o'neil is a knave", gold=gold).correct
+    assert not judge("Zoe is a knight, Mary Ann is a knave, O'Neil is a knave", gold=gold).correct
+
+
+ROLES = st.lists(st.sampled_from(["knight", "knave"]), min_size=2, max_size=8)
+NAMES = ("Zoey", "Bob", "Kim", "Mason", "Ava", "Liam", "Noah", "Emma")
+
+
+def worded(said: dict[str, str], seed: int) -> str:
+    """An honest wording of an assignment."""
+    rng = random.Random(seed)
+    items = list(said.items())
+    if rng.random() < 0.3:
+        rng.shuffle(items)
+    if rng.random() < 0.2:
+        groups = {r: [n for n, what in items if what == r] for r in ("knight", "knave")}
+        return "\n".join(f"{r.capitalize()}s: {', '.join(names) or 'none'}" for r, names in groups.items())
+    shape = rng.choice(["({i}) {n} is a {r}", "{i}. **{n}** is a {r}.", "- {n}: {R}", "{n} is a {r}", "{n} ({r})"])
+    separator = rng.choice(["\n", "\n\n"]) if shape[0] != "{n} is a {r}" else rng.choice([", ", "; ", " and ", "\n"])
+    lead = rng.choice(["", "", "Answer: ", "So, the final answer is:\n"])
+    return lead + separator.join(shape.format(i=i, n=n, r=r, R=r.upper()) for i, (n, r) in enumerate(items, 1))
+
+
+@settings(max_examples=150, deadline=None)
+@given(ROLES, ROLES, st.integers(0, 10**6), st.booleans())
+def test_correct_exactly_if_every_role_is_right(gold: list[str], other: list[str], seed: int, tagged: bool) -> None:
+    right = dict(zip(NAMES, gold, strict=False))
+    said = dict(zip(NAMES, (other * 8)[: len(gold)], strict=False))
+    assert judge(worded(right, seed), tagged, right).correct
+    assert judge(worded(said, seed), tagged, right).correct is (said == right)
+
+
+SPOILERS = [
+    "not",
+    "never",
+    "no",
+    "false",
+    "wrong",
+    "or",
+    "unless",
+    "if",
+    "maybe",
+    "perhaps",
+    "neither",
+    "lie",
+    "untrue",
+    "isn't",
+    "?",
+    "/",
+    "~",
+    "nobody",
+    "else",
+    "un-",
+    "≠",
+    "¬",
+]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from(SPOILERS), st.integers(0, 10**6))
+def test_one_spoiling_word_anywhere_is_never_accepted(seed: int, spoiler: str, place: int) -> None:
+    words = worded(GOLD, seed).split(" ")
+    words.insert(place % (len(words) + 1), spoiler)
+    assert not judge(" ".join(words)).correct, words
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 10**6), st.data())
+def test_leaving_somebody_out_is_never_accepted(seed: int, data: st.DataObject) -> None:
+    left = data.draw(st.sampled_from(sorted(GOLD)))
+    assert not judge(worded({n: r for n, r in GOLD.items() if n != left}, seed)).correct
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=200), st.booleans())
+def test_any_text_gets_a_verdict(text: str, tagged: bool) -> None:
+    for answer in (text, PAPER + text, text + PAPER, text + "\n" + PAPER + "\n" + text):
+        assert judge(answer, tagged).status in (Status.CORRECT, Status.WRONG, Status.UNPARSED)
+
+
+def test_huge_answers_are_judged_at_once() -> None:
+    started = time.process_time()
+    for piece in ("Zoey is a knight, ", "(", "*", "Zoey ", "\n", "a.", " ", "1. ", "so ", "Knights: ", "é", "- ", "|:"):
+        huge = piece * (1_000_000 // len(piece))
+        for text in (huge, huge + PAPER, PAPER + huge):
+            for tagged in (True, False):
+                judge(text, tagged)
+    assert time.process_time() - started < 10, "78 verdicts on a megabyte each"
+
+
+def test_the_red_team_gets_attacks_of_this_domain() -> None:
+    assert kkwarm_attacks() == list(ATTACKS)
+    assert {a.honest for a in ATTACKS} == {True, False}
+    (domain,) = kkwarm_domains()
+    assert domain.gold is not None
+    assert domain.gold(Example("x", "", GOLD)) == PAPER
