@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -14,7 +15,19 @@ from typing import Any
 from kkwarm.errors import KkwarmError
 from kkwarm.train.config import TrainConfig
 
-__all__ = ["CHECKPOINT", "STEPS", "arguments", "build", "load", "lora", "prepare", "refusals", "save", "uses_bf16"]
+__all__ = [
+    "CHECKPOINT",
+    "STEPS",
+    "arguments",
+    "build",
+    "explained",
+    "load",
+    "lora",
+    "prepare",
+    "refusals",
+    "save",
+    "uses_bf16",
+]
 
 CHECKPOINT, ADAPTER, STEPS = "checkpoint", "adapter", "steps"
 _SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
@@ -160,3 +173,16 @@ def _replace(folder: Path, write: Any) -> None:
     if folder.exists():
         shutil.rmtree(folder)
     temporary.replace(folder)
+
+
+def explained(err: Exception, path: Path) -> KkwarmError | None:
+    """Memory or disk that ran out, for the user to mend; None where `err` is something else."""
+    told = " ".join(str(err).split())
+    low = told.lower()
+    if isinstance(err, MemoryError) or "out of memory" in low or "can't allocate" in low:
+        hint = "lower --batch-size, or add --checkpointing or --lora, with another -o"
+        return KkwarmError(f"out of memory: {told[:200]}", hint=hint)
+    full = isinstance(err, OSError) and err.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+    if full or "no space left" in low or "os error 28" in low or "pytorchstreamwriter" in low:
+        return KkwarmError(f"{path} cannot be written: {told[:200]}", hint="free space; the same command then goes on")
+    return None

@@ -230,14 +230,13 @@ def trainer_of(network: Any, tokenizer: Any, rows: Rows, config: WarmupConfig, o
 
 
 def _context(source: str) -> int:
+    """Tokens that the checkpoint can read at once."""
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(_base(source)).get_text_config()
+    from kkwarm.backends.checkpoint import _base_of, resolve
+
+    try:
+        config = AutoConfig.from_pretrained(resolve(_base_of(source) or source)).get_text_config()
+    except (OSError, ValueError, KeyError) as err:
+        raise KkwarmError(f"{source}: its configuration cannot be read: {' '.join(str(err).split())[:200]}") from err
     return int(getattr(config, "max_position_embeddings", None) or 2**31)
-
-
-def _base(source: str) -> str:
-    """The checkpoint under a LoRA adapter."""
-    from kkwarm.backends import checkpoint
-
-    return checkpoint.resolve(checkpoint._base_of(source) or source)
