@@ -32,9 +32,7 @@ from kkwarm.cli.training import dry_run_option, out_option, settings_of, show, t
 @out_option
 @dry_run_option
 @json_option
-@click.pass_context
 def command(
-    ctx: click.Context,
     model: str,
     domain: str,
     out: Path,
@@ -75,4 +73,4 @@ def command(
     document = {"run": str(run.path), "checkpoint": str(run.path / "checkpoint"), **results}
     show({**document, "warnings": run.manifest["warnings"]}, as_json)
     if not results["signal"]:
-        ctx.exit(1)
+        click.get_current_context().exit(1)

@@ -198,7 +198,7 @@ def _traces(plan: Plan, samples: Sequence[Sample]) -> Iterator[Trace]:
 
 
 def _verified(traces: Iterable[Trace], task: Task, status: Counter[str]) -> Iterator[Trace]:
-    """The traces whose answer the verifier accepts, against the gold answer of ``meta["gold"]`` or of the same question."""
+    """The traces that the verifier accepts, against the gold answer of ``meta["gold"]`` or of the same question."""
     reg = registry()
     verifier: Verifier = reg.verifier(task.verifier)
     fmt: Format = reg.format(task.format)

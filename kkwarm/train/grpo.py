@@ -51,7 +51,7 @@ class RlvrPlan:
         return Sampling(self.config.temperature, self.config.top_p, self.max_tokens, self.config.seed)
 
     def order(self) -> list[int]:
-        """Examples in the order of training, `prompts_per_step` for each step: every epoch shuffled anew, by the seed."""
+        """Examples in the order of training, `prompts_per_step` a step: every epoch shuffled anew, by the seed."""
         out: list[int] = []
         epoch = 0
         while len(out) < self.steps * self.config.prompts_per_step:
@@ -87,8 +87,8 @@ def rlvr(
     labels: dict[str, Any] | None = None,
     progress: bool = True,
 ) -> Run:
-    """Trains `model` on at most `config.examples` examples of a domain; goes on where it was stopped, with the same final
-    weights (but for vLLM, which draws anew).
+    """Trains `model` on at most `config.examples` examples of a domain; goes on where it was stopped, with the same
+    final weights (but for vLLM, which draws anew).
 
     Leaves in `out`: ``checkpoint/``, ``log.jsonl`` (one line a step: ``step, reward, accuracy, status`` (shares),
     ``no_signal`` (share of groups whose rewards are all equal), ``length`` (tokens), ``truncated``, ``loss, lr,

@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
 from kkwarm.store import Run, config_hash
 from kkwarm.store.run import Kind
-from kkwarm.train.engine import STEPS
+from kkwarm.train.engine import STEPS, explained
 from kkwarm.train.progress import say
 
 __all__ = ["LOG", "done_before", "finished", "quietly", "run_steps", "summary"]
@@ -73,23 +72,15 @@ def run_steps(
     try:
         with recorder.interrupt:
             trainer.train(resume_from_checkpoint=str(start) if start else None)
-    except (RuntimeError, MemoryError, OSError) as err:
-        raise _explained(err, run) from err
+    except Exception as err:  # safetensors, torch and the system each have their own type for a full disk
+        if (told := explained(err, run.path)) is not None:
+            raise told from err
+        raise
     finally:
         recorder.close()
     if trainer.state.global_step < trainer.state.max_steps:
         raise KeyboardInterrupt
     return StepFile.rows(run.path / LOG)
-
-
-def _explained(err: BaseException, run: Run) -> BaseException:
-    told = " ".join(str(err).split())
-    if isinstance(err, MemoryError) or "out of memory" in told.lower() or "can't allocate" in told:
-        hint = "lower --batch-size, or add --checkpointing or --lora; the same command then goes on"
-        return KkwarmError(f"out of memory: {told[:200]}", hint=hint)
-    if isinstance(err, OSError) or "No space left" in told or "PytorchStreamWriter" in told:
-        return KkwarmError(f"{run.path} cannot be written: {told[:200]}", hint="free space; the run resumes")
-    return err
 
 
 def summary(log: list[dict[str, Any]]) -> dict[str, Any]:

@@ -43,8 +43,8 @@ class Rollouts:
 
     The randomness of a completion depends on (seed, step, place) only, so a resumed run draws the same ones.
 
-    :param network: the policy before trl changes it. Where its activations are bf16 on a GPU, a bf16 copy generates, and
-        is refreshed at every step; otherwise the policy itself does.
+    :param network: the policy before trl changes it.
+    :param copied: a bf16 copy generates, refreshed at every step, and not the policy itself (GPU, bf16 activations).
     """
 
     def __init__(

@@ -69,7 +69,7 @@ class Rows:
 def plan_warmup(model: str | Path, traces: Path | str, config: WarmupConfig) -> tuple[list[Trace], Rows]:
     """What `warmup` would train on; loads the tokenizer only.
 
-    :raises KkwarmError: no checkpoint, a broken or empty file of traces, a trace of an unknown domain, or no trace that fits.
+    :raises KkwarmError: no checkpoint, a broken file of traces, a trace of an unknown domain, or no trace that fits.
     """
     from kkwarm.backends.checkpoint import load_tokenizer, resolve
 
@@ -133,8 +133,8 @@ def warmup(
 ) -> Run:
     """Trains `model` on `traces`; goes on where it was stopped, with the same final weights.
 
-    Leaves in `out`: ``checkpoint/`` (a Hugging Face folder), ``log.jsonl`` (one line a step: ``step, loss, lr, grad_norm,
-    accuracy`` of tokens, ``tokens`` so far, ``seconds``) and the manifest with results.
+    Leaves in `out`: ``checkpoint/`` (a Hugging Face folder), ``log.jsonl`` (one line a step: ``step, loss, lr,
+    grad_norm, accuracy`` of tokens, ``tokens`` so far, ``seconds``) and the manifest with results.
 
     :param traces: a distill run, or a file of traces.
     :param labels: kept in the manifest; they say what the run is to a study.
@@ -230,14 +230,13 @@ def trainer_of(network: Any, tokenizer: Any, rows: Rows, config: WarmupConfig, o
 
 
 def _context(source: str) -> int:
+    """Tokens that the checkpoint can read at once."""
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(_base(source)).get_text_config()
+    from kkwarm.backends.checkpoint import _base_of, resolve
+
+    try:
+        config = AutoConfig.from_pretrained(resolve(_base_of(source) or source)).get_text_config()
+    except (OSError, ValueError, KeyError) as err:
+        raise KkwarmError(f"{source}: its configuration cannot be read: {' '.join(str(err).split())[:200]}") from err
     return int(getattr(config, "max_position_embeddings", None) or 2**31)
-
-
-def _base(source: str) -> str:
-    """The checkpoint under a LoRA adapter."""
-    from kkwarm.backends import checkpoint
-
-    return checkpoint.resolve(checkpoint._base_of(source) or source)

@@ -108,6 +108,23 @@ def test_an_interrupt_saves_and_goes_on(
     assert capsys.readouterr().out == ""
 
 
+def test_a_full_disk_is_one_line_and_the_run_goes_on(
+    tmp_path: Path, base: Path, traces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors import SafetensorError
+    from transformers import Trainer
+
+    def full(self: object, *args: object, **kwargs: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    config = WarmupConfig(lr=1e-2, max_steps=3, batch_size=8, save_every=1, threads=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "save_model", full)
+        with pytest.raises(KkwarmError, match=r"cannot be written.*free space"):
+            warmup(base, traces, tmp_path / "w", config, progress=False)
+    assert warmup(base, traces, tmp_path / "w", config, progress=False).done
+
+
 def test_another_recipe_in_the_folder_is_refused(tmp_path: Path, base: Path, traces: Path) -> None:
     config = WarmupConfig(lr=1e-2, max_steps=1, batch_size=4, threads=1)
     run = warmup(base, traces, tmp_path / "w", config, progress=False)

@@ -126,6 +126,17 @@ def test_rows_without_advantage_change_neither_loss_nor_gradient(tmp_path: Path,
     assert with_signal({"advantages": torch.zeros(8)}, 4)["advantages"].shape == (4,)
 
 
+def test_lora_and_checkpointing(tmp_path: Path, warmed: Path) -> None:
+    pytest.importorskip("peft")
+    from safetensors.torch import load_file
+
+    config = RlvrConfig("toy", 20, lr=1e-2, steps=2, lora=4, checkpointing=True, batch_size=8, **SMALL)
+    run = rlvr(warmed, config, tmp_path / "r", progress=False)
+    before, after = (load_file(f / "checkpoint" / "model.safetensors") for f in (warmed, run.path))
+    assert before.keys() == after.keys()
+    assert {k.split(".")[-2] for k in before if not before[k].equal(after[k])} >= {"q_proj", "down_proj"}
+
+
 def test_the_order_takes_every_example_and_repeats_none_in_a_step() -> None:
     plan = plan_rlvr(RlvrConfig("toy", 36, steps=20, prompts_per_step=5))
     order = plan.order()
