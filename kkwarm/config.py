@@ -203,7 +203,9 @@ def _yaml(path: Path, text: str) -> tuple[dict[str, Any], dict[Place, int]]:
 # -- building ----------------------------------------------------------------------------------------------------------
 
 
-def build(cls: type[T], data: Mapping[str, Any], where: str, *, place: Place = (), problems: Problems | None = None) -> T:
+def build(
+    cls: type[T], data: Mapping[str, Any], where: str, *, place: Place = (), problems: Problems | None = None
+) -> T:
     """An instance of the dataclass `cls` from `data`.
 
     :param where: name of the file or command, for messages.
@@ -337,7 +339,7 @@ def _wrong(wanted: str, raw: Any, place: Place, problems: Problems) -> Any:
 
 def _named(hint: Any) -> str:
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
-    return names.get(hint) or getattr(hint, "__name__", str(hint))
+    return names.get(hint) or str(getattr(hint, "__name__", hint))
 
 
 def _kind(raw: Any) -> str:

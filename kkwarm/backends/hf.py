@@ -1,7 +1,7 @@
 """Generates with transformers: rows enter as others finish, and the samples of a prompt share its prefill.
 
-A sample does not depend on what else is in the batch, up to the rounding of the model's arithmetic: in fp32 that decides
-a token about once in a million, in bf16 more often.
+A sample does not depend on what else is in the batch, up to the rounding of the model's arithmetic: in fp32 that
+seldom decides a token, in bf16 more often.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from kkwarm.backends.base import Request
 from kkwarm.backends.checkpoint import fingerprint, load_model, load_tokenizer, resolve
 from kkwarm.backends.sampling import pick, row_key, uniforms
-from kkwarm.backends.text import StopTables, cut_at_stop, end_tokens, token_ids
+from kkwarm.backends.text import StopTables, cut_at_stop, end_tokens, finish_reason, token_ids
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Completion, Sampling
 
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 _MIB = 1024**2
 _REFILL = 0.75  # rows enter when fewer than this share of the batch is alive
 _COMPACT = 0.875  # finished rows leave when fewer than this share is alive
+_LISTS = ("jobs", "sample", "tokens")
+_ARRAYS = ("key", "stop", "limit", "length", "count", "last", "alive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +66,15 @@ class _Batch:
     width: int = 0
 
     def keep(self, rows: NDArray[np.int64]) -> None:
-        self.jobs, self.sample, self.tokens = (
-            [part[i] for i in rows] for part in (self.jobs, self.sample, self.tokens)
-        )
-        for name in ("key", "stop", "limit", "length", "count", "last", "alive"):
+        for name in _LISTS:
+            setattr(self, name, [getattr(self, name)[i] for i in rows])
+        for name in _ARRAYS:
             setattr(self, name, getattr(self, name)[rows])
 
     def add(self, other: _Batch) -> None:
-        self.jobs, self.sample, self.tokens = (
-            self.jobs + other.jobs,
-            self.sample + other.sample,
-            self.tokens + other.tokens,
-        )
-        for name in ("key", "stop", "limit", "length", "count", "last", "alive"):
+        for name in _LISTS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in _ARRAYS:
             setattr(self, name, np.concatenate([getattr(self, name), getattr(other, name)]))
 
 
@@ -307,11 +305,9 @@ class HFBackend:
                 cut = cut_at_stop(text, request.stop)
             if cut is None and not ended[i] and not full[i]:
                 continue
+            reason = finish_reason("stop" if ended[i] or cut is not None else "length")
             if cut is None:
                 cut = self._text(tokens[:-1] if ended[i] else tokens) if text is None else text
-                reason = "stop" if ended[i] else "length"
-            else:
-                reason = "stop"
             batch.alive[i] = False
             self.tokens += len(tokens)
             done.append((request, batch.sample[i], Completion(cut, len(tokens), reason, tuple(tokens))))

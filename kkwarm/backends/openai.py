@@ -1,4 +1,4 @@
-"""Generates on an OpenAI-compatible server (vLLM's, llama.cpp's, TGI's, OpenAI's): the completions endpoint, n samples a call."""
+"""Generates on an OpenAI-compatible server: by its completions endpoint, all samples of a prompt in one call."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import httpx
 
 from kkwarm.backends.base import Request
 from kkwarm.backends.sampling import row_key
-from kkwarm.backends.text import cut_at_stop
+from kkwarm.backends.text import cut_at_stop, finish_reason
 from kkwarm.errors import KkwarmError, unknown
 from kkwarm.types import Completion, Sampling
 
@@ -24,7 +24,7 @@ __all__ = ["OpenAIBackend"]
 
 log = logging.getLogger(__name__)
 _AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 529}
-# vLLM's extensions: without the first the stop string is cut off; with the second tokens can be counted for each choice.
+# vLLM's: without the first the stop string is cut off; with the second tokens can be counted for each choice.
 _EXTENSIONS = {"include_stop_str_in_output": True, "return_token_ids": True}
 
 
@@ -221,8 +221,7 @@ def _completion(choice: Mapping[str, Any], stop: Sequence[str], alone: int | Non
     cut = cut_at_stop(text, stop)
     if cut is not None:
         return Completion(cut, len(tokens) if tokens else alone, "stop", tokens)
-    known = reason if reason in ("stop", "length") else "unknown"
-    return Completion(text, len(tokens) if tokens is not None else alone, known, tokens)
+    return Completion(text, len(tokens) if tokens is not None else alone, finish_reason(reason), tokens)
 
 
 def _ambiguous(choice: Mapping[str, Any], stop: Sequence[str]) -> bool:

@@ -1,7 +1,7 @@
 """A key-value cache whose rows come and go: prefilled prompts are copied to their samples, finished rows leave.
 
-All rows end at the same column; a shorter one starts later, and the columns before its start are masked. Keys carry their
-positions already, so moving a row to other columns changes nothing.
+All rows end at the same column; a shorter one starts later, and the columns before its start are masked. Keys carry
+their positions already, so moving a row to other columns changes nothing.
 """
 
 from __future__ import annotations

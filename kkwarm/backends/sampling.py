@@ -35,7 +35,8 @@ def uniforms(keys: NDArray[np.uint64], steps: NDArray[np.int64]) -> NDArray[np.f
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z = z ^ (z >> np.uint64(31))
     # 32 bits: fine enough for any vocabulary, and u times a sum can never round up to the sum.
-    return ((z >> np.uint64(32)).astype(np.float64) + 0.5) / 2.0**32
+    high: NDArray[np.uint64] = z >> np.uint64(32)
+    return np.asarray((high.astype(np.float64) + 0.5) / 2.0**32)
 
 
 def nucleus(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["StopTables", "cut_at_stop", "end_tokens", "token_ids"]
+from kkwarm.types import FinishReason
+
+__all__ = ["StopTables", "cut_at_stop", "end_tokens", "finish_reason", "token_ids"]
 
 
 def token_ids(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
@@ -58,6 +60,11 @@ class StopTables:
         """For each row, whether its new token may complete one of its stop strings."""
         found: NDArray[np.bool_] = self._tables[places, tokens]
         return found
+
+
+def finish_reason(told: object) -> FinishReason:
+    """An engine's reason as one of ours."""
+    return "stop" if told == "stop" else "length" if told == "length" else "unknown"
 
 
 def cut_at_stop(text: str, stops: Sequence[str]) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any, Self
 from kkwarm.backends.base import Request
 from kkwarm.backends.checkpoint import ADAPTER, fingerprint, load_tokenizer, resolve
 from kkwarm.backends.sampling import row_key
-from kkwarm.backends.text import token_ids
+from kkwarm.backends.text import finish_reason, token_ids
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Completion, Sampling
 
@@ -101,10 +101,9 @@ class VllmBackend:
         outputs = self.engine.generate(inputs, parameters, use_tqdm=False, lora_request=self.lora)
         for (request, _), output in zip(wave, outputs, strict=True):
             for index, choice in zip(request.samples, output.outputs, strict=True):
-                reason = choice.finish_reason if choice.finish_reason in ("stop", "length") else "unknown"
                 self.tokens += len(choice.token_ids)
                 ids = tuple(int(t) for t in choice.token_ids)
-                yield request, index, Completion(choice.text, len(ids), reason, ids)
+                yield request, index, Completion(choice.text, len(ids), finish_reason(choice.finish_reason), ids)
 
     def close(self) -> None:
         """Ends the engine."""

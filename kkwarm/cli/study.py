@@ -14,7 +14,9 @@ from kkwarm.cli.console import echo_json, err_console, json_option, out_console
 @click.argument("recipe")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="The study's folder.  [default: under KKWARM_HOME]")
 @click.option("--jobs", type=click.IntRange(1), help="Worker processes.  [default: one for each core; with a GPU, 1]")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting: --set evaluate.limit=20.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting: --set evaluate.limit=20."
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan with its estimated cost; do nothing.")
 @json_option
 def command(

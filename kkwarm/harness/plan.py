@@ -85,9 +85,13 @@ def entry(name: str, registry: Registry, config: BenchConfig, tokenizer: Any) ->
         force = str(getattr(fmt, "force", ""))
         if not force:
             raise KkwarmError(f"format {fmt.name} has no text that forces step-by-step work", hint="use --format")
-    given = {"temperature": config.temperature, "top_p": config.top_p, "max_tokens": config.max_tokens}
-    chosen = {key: value for key, value in given.items() if value is not None}
-    sampling = replace(benchmark.sampling, seed=config.seed, **chosen)
+    own = benchmark.sampling
+    sampling = Sampling(
+        own.temperature if config.temperature is None else config.temperature,
+        own.top_p if config.top_p is None else config.top_p,
+        own.max_tokens if config.max_tokens is None else config.max_tokens,
+        config.seed,
+    )
     examples = list(benchmark.load())
     if not examples:
         raise KkwarmError(f"benchmark {name} has no questions")

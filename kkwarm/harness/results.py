@@ -14,7 +14,7 @@ __all__ = ["figures"]
 
 
 def figures(entry: Entry, samples: Sequence[Sample]) -> dict[str, Any]:
-    """`summarise` of the samples, with ``worked`` (share with non-empty reasoning) and ``tokens`` (mean, median, max)."""
+    """`summarise` of the samples, with ``worked`` (share with reasoning) and ``tokens`` (mean, median, max)."""
     found = summarise(samples, entry.facet_of)
     worked = sum(_worked(entry.format, sample) for sample in samples)
     found["worked"] = worked / len(samples)

@@ -119,7 +119,9 @@ def _study(path: Path) -> Material:
     )
 
 
-def _cells(study: Run, condition: str, seeds: Mapping[str, Mapping[str, str]], part: str) -> dict[tuple[str, str], Cell]:
+def _cells(
+    study: Run, condition: str, seeds: Mapping[str, Mapping[str, str]], part: str
+) -> dict[tuple[str, str], Cell]:
     """The condition's cells, from the seeds that have been evaluated (so far)."""
     tallies: dict[str, list[Any]] = defaultdict(list)
     for seed, parts in seeds.items():
@@ -140,7 +142,9 @@ def _runs(runs: Sequence[Run], margin: float) -> Material:
             target = forced if benchmark.endswith(FORCED) else cells
             target[name, benchmark.removesuffix(FORCED)] = cell(name, benchmark, [(0, run, tally)])
     if not cells and not forced:
-        raise KkwarmError("no samples in " + ", ".join(str(run.path) for run in runs), hint="the run may just have begun")
+        raise KkwarmError(
+            "no samples in " + ", ".join(str(run.path) for run in runs), hint="the run may just have begun"
+        )
     domains = tuple(dict.fromkeys(domain for _, domain in cells))
     return Material(
         title=" / ".join(names),

@@ -12,7 +12,9 @@ STYLES = ("cyan", "magenta")
 BOTH = "#"
 
 
-def mean_curve(curves: Sequence[Mapping[str, Any]], condition: str, field: str = "smoothed") -> tuple[list[int], list[float]]:
+def mean_curve(
+    curves: Sequence[Mapping[str, Any]], condition: str, field: str = "smoothed"
+) -> tuple[list[int], list[float]]:
     """Steps and the mean over seeds of one condition's curves, on the steps that all of them have."""
     mine = [c for c in curves if c["condition"] == condition]
     if not mine:
@@ -54,9 +56,7 @@ def plot(series: Sequence[tuple[str, Sequence[int], Sequence[float]]], width: in
     return text
 
 
-def _columns(
-    xs: Sequence[int], ys: Sequence[float], first: int, last: int, wide: int
-) -> list[tuple[int, float]]:
+def _columns(xs: Sequence[int], ys: Sequence[float], first: int, last: int, wide: int) -> list[tuple[int, float]]:
     """One value for each column between the series' first and last step, interpolated."""
     if last == first:
         return [(0, ys[0])]

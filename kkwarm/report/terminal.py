@@ -1,4 +1,4 @@
-"""The report in the terminal: at 80 and at 160 columns, with and without colour. Renders a document, computes nothing."""
+"""The report in the terminal: at 80 and 160 columns, with and without colour. Renders a document only."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def describe(recipe: Recipe, plan: Plan, folder: Path, jobs: int) -> dict[str, A
         }
         for s in plan.steps.values()
     ]
-    done = {s["id"] for s in steps if s["done"]}
+    done = {str(s["id"]) for s in steps if s["done"]}
     total: dict[str, Any] = {
         key: sum(s[key] for s in steps) for key in ("generated_tokens", "trained_tokens", "completions", "seconds")
     }
@@ -82,11 +82,12 @@ def show_plan(document: Mapping[str, Any], console: Any) -> None:
     console.print(table)
     t = document["total"]
     unit = document["assumptions"]["unit"]
+    console.print(f"\n[bold]{len(document['steps'])} steps[/]: {t['completions']:,} completions, ", end="")
     console.print(
-        f"\n[bold]{len(document['steps'])} steps[/]: {t['completions']:,} completions, {_tokens(t['generated_tokens'])} tokens "
-        f"generated, {_tokens(t['trained_tokens'])} trained on; about [bold]{t['hours']:g} {escape(unit)}[/]; "
-        f"{duration(t['wall_seconds_left'])} left with {document['jobs']} worker(s)."
+        f"{_tokens(t['generated_tokens'])} tokens generated, {_tokens(t['trained_tokens'])} trained on; ", end=""
     )
+    console.print(f"about [bold]{t['hours']:g} {escape(unit)}[/]; ", end="")
+    console.print(f"{duration(t['wall_seconds_left'])} left with {document['jobs']} worker(s).")
     console.print("Assumed: " + escape("; ".join(document["assumptions"]["text"])), style="dim")
 
 
@@ -102,9 +103,10 @@ def _assumptions(recipe: Recipe) -> dict[str, Any]:
     generate, train, teacher = a.rates
     how = "given" if a.generate_rate else f"2 FLOPs a parameter at {a.generate_use:.0%} of {a.flops / 1e12:g} TFLOP/s"
     trained = "given" if a.train_rate else f"6 FLOPs a parameter at {a.train_use:.0%}"
+    speed = f"{generate:,.0f} tokens/s generated ({how}), {train:,.0f} trained ({trained})"
     text = [
-        f"{a.device}",
-        f"{a.parameters / 1e9:.4g} G parameters generate {generate:,.0f} tokens/s ({how}) and train {train:,.0f} ({trained})",
+        a.device,
+        f"{a.parameters / 1e9:.4g} G parameters: {speed}",
         f"tokens: prompt {a.prompt}, answer {a.answer}, trace {a.trace}",
         f"{a.start_s:g} s to start a step",
     ]
@@ -112,4 +114,11 @@ def _assumptions(recipe: Recipe) -> dict[str, Any]:
         text.insert(2, f"the teacher ({a.teacher_parameters / 1e9:.4g} G) generates {teacher:,.0f} tokens/s")
     if a.questions:
         text.append("questions: " + ", ".join(f"{k} {v:,}" for k, v in a.questions.items()))
-    return {"device": a.device, "unit": a.unit, "generate_rate": generate, "train_rate": train, "teacher_rate": teacher, "text": text}
+    return {
+        "device": a.device,
+        "unit": a.unit,
+        "generate_rate": generate,
+        "train_rate": train,
+        "teacher_rate": teacher,
+        "text": text,
+    }

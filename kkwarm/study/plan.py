@@ -35,7 +35,7 @@ class Step:
     inputs: Mapping[str, str]
     needs: tuple[str, ...] = ()
     labels: Mapping[str, Any] = field(default_factory=dict)
-    cost: Cost = Cost()
+    cost: Cost = Cost()  # noqa: RUF009 (frozen)
     function: str = FUNCTION
 
     @property
@@ -118,9 +118,7 @@ class _Builder:
         step = Step("", "distill", config, {}, (), labels, distill_cost(config, self.recipe.assume))
         return self._add(f"traces-{_slug(name)}-s{config['seed']}", step, None)
 
-    def _bench(
-        self, slug: str, condition: Condition, seed: int, model: str, last: str | None, *, forced: bool
-    ) -> str:
+    def _bench(self, slug: str, condition: Condition, seed: int, model: str, last: str | None, *, forced: bool) -> str:
         evaluate = self.recipe.evaluate
         config: dict[str, Any] = {"seed": seed, **evaluate.config, "domains": list(evaluate.domains)}
         if forced:

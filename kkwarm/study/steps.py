@@ -22,19 +22,23 @@ def run(spec: Mapping[str, Any]) -> None:
     if kind == "distill":
         from kkwarm.train import DistillConfig, distill
 
-        distill(build(DistillConfig, config, where), out)
+        distill(build(DistillConfig, config, where), out, labels=labels, progress=False)
     elif kind == "warmup":
         from kkwarm.train import WarmupConfig, warmup
 
-        warmup(inputs["model"], inputs["traces"], out, build(WarmupConfig, config, where), labels=labels)
+        warmup(
+            inputs["model"], inputs["traces"], out, build(WarmupConfig, config, where), labels=labels, progress=False
+        )
     elif kind == "rlvr":
         from kkwarm.train import RlvrConfig, rlvr
 
-        rlvr(inputs["model"], build(RlvrConfig, config, where), out, labels=labels)
+        rlvr(inputs["model"], build(RlvrConfig, config, where), out, labels=labels, progress=False)
     elif kind == "bench":
         from kkwarm.harness import BenchConfig, bench
 
         domains = config.pop("domains")
-        bench(inputs["model"], domains, out, build(BenchConfig, config, where), labels=labels)
+        settings = build(BenchConfig, config, where)
+        kept = {key: str(value) for key, value in labels.items()}
+        bench(inputs["model"], domains, out, settings, labels=kept, progress=False)
     else:
         raise ValueError(f"{where}: unknown kind {kind!r}")

@@ -25,7 +25,7 @@ def tiny_checkpoint(
 ) -> Path:
     """Saves a randomly initialised Llama with a tokenizer; `AutoModelForCausalLM` loads it like any other checkpoint.
 
-    :param vocab: size of a byte-level BPE vocabulary (at least 258) learnt from `texts`, or the words of a word-level one.
+    :param vocab: size of a byte-level BPE vocabulary (at least 258) learnt from `texts`, or a word-level one's words.
     :param hidden: width, a multiple of 8; the MLP is twice as wide, with 4 heads.
     :param seed: equal seeds give equal weights.
     :param context: the longest text in tokens.

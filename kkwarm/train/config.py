@@ -172,7 +172,9 @@ class RlvrConfig(TrainConfig):
         _positive(self, "examples", "steps", "epochs", "prompts_per_step", "batch_size", "max_tokens", "epsilon")
         _sampling(self)
         if self.temperature == 0:
-            raise KkwarmError("rlvr cannot sample at temperature 0", hint="every completion of a group would be the same")
+            raise KkwarmError(
+                "rlvr cannot sample at temperature 0", hint="every completion of a group would be the same"
+            )
         if self.generations < 2:
             raise KkwarmError("rlvr needs at least 2 generations", hint="the reward is compared within a group")
         if self.batch_size is not None and self.completions % self.batch_size:

@@ -14,6 +14,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.plugins import Registry, registry
 from kkwarm.store import Run
 from kkwarm.train.config import DistillConfig, identity
+from kkwarm.train.loop import done_before
 from kkwarm.train.progress import Progress
 from kkwarm.train.traces import TRACES, write_traces
 from kkwarm.types import Completion, Example, Format, Sample, Sampling, Task, Teacher, Trace, Verifier
@@ -72,7 +73,9 @@ def chosen(task: Task, n: int, seed: int) -> list[Example]:
     """
     examples = list(task.load())
     if n > len(examples):
-        raise KkwarmError(f"{task.name} has {len(examples)} training examples, not {n}", hint=f"ask for {len(examples)}")
+        raise KkwarmError(
+            f"{task.name} has {len(examples)} training examples, not {n}", hint=f"ask for {len(examples)}"
+        )
 
     def rank(e: Example) -> tuple[str, str]:
         return hashlib.sha256(f"{seed}:{content_hash(e)}".encode()).hexdigest(), e.id
@@ -108,9 +111,10 @@ def distill(
 
 def _from_teacher(plan: Plan, teacher: Teacher, out: Path, labels: dict[str, Any] | None) -> Run:
     config = plan.config
-    with Run.open(out, kind="distill", config=identity(config)) as run:
-        if run.done:
-            return run
+    settings = identity(config)
+    if (done := done_before(out, kind="distill", config=settings, inputs={}, product=TRACES)) is not None:
+        return done
+    with Run.open(out, kind="distill", config=settings) as run:
         run.record(labels=labels or {}, provenance=_origin(registry(), teacher))
         traces = list(teacher.traces(config.n, config.seed))
         if len(traces) < config.n:
@@ -131,9 +135,10 @@ def _from_model(plan: Plan, out: Path, options: dict[str, Any], labels: dict[str
     engine = open_backend(plan.backend, config.teacher, **options)
     try:
         inputs = {"teacher": engine.fingerprint, "examples": fingerprint(plan.examples)}
-        with Run.open(out, kind="distill", config=identity(config), inputs=inputs) as run:
-            if run.done:
-                return run
+        settings = identity(config)
+        if (done := done_before(out, kind="distill", config=settings, inputs=inputs, product=TRACES)) is not None:
+            return done
+        with Run.open(out, kind="distill", config=settings, inputs=inputs) as run:
             run.record(labels=labels or {}, provenance={"backend": engine.name, "checkpoint": engine.checkpoint})
             _generate(plan, run, engine, progress)
             samples = {(s.id, s.index): s for s in run.samples()}
@@ -193,7 +198,7 @@ def _traces(plan: Plan, samples: Sequence[Sample]) -> Iterator[Trace]:
 
 
 def _verified(traces: Iterable[Trace], task: Task, status: Counter[str]) -> Iterator[Trace]:
-    """The traces whose answer the verifier accepts, against the gold answer of ``meta["gold"]`` or of the same question."""
+    """The traces that the verifier accepts, against the gold answer of ``meta["gold"]`` or of the same question."""
     reg = registry()
     verifier: Verifier = reg.verifier(task.verifier)
     fmt: Format = reg.format(task.format)

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
 from kkwarm.train.config import TrainConfig
 
-__all__ = ["CHECKPOINT", "STEPS", "arguments", "build", "load", "lora", "prepare", "save", "uses_bf16"]
+__all__ = [
+    "CHECKPOINT",
+    "STEPS",
+    "arguments",
+    "build",
+    "explained",
+    "load",
+    "lora",
+    "prepare",
+    "refusals",
+    "save",
+    "uses_bf16",
+]
 
 CHECKPOINT, ADAPTER, STEPS = "checkpoint", "adapter", "steps"
 _SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
 
 
 def prepare(config: TrainConfig) -> None:
-    """Threads, and silence: the libraries print bars, cards and advice, and one of them counts its users over the net."""
+    """Threads, and silence: the libraries print bars and advice, and one of them counts its users over the net."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -45,7 +59,7 @@ def uses_bf16(config: TrainConfig) -> bool:
     if config.precision != "auto":
         return config.precision == "bf16"
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     found = torch.cpu.get_capabilities()
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
@@ -120,14 +134,21 @@ def build(cls: Any, settings: Mapping[str, Any], extra: Mapping[str, Any]) -> An
     for name in extra:
         if name not in known:
             raise unknown(f"argument of trl's {cls.__name__}", name, known)
-    try:
+    with refusals():
         return cls(**{**settings, **extra})
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turns trl's refusal of a setting into an error for the user."""
+    try:
+        yield
     except (ValueError, TypeError, ImportError, NotImplementedError) as err:
         raise KkwarmError(f"trl refuses the settings: {' '.join(str(err).split())[:400]}") from err
 
 
 def save(model: Any, tokenizer: Any, out: Path) -> None:
-    """Writes ``checkpoint/`` whole or not at all; a LoRA adapter is kept in ``adapter/`` and merged into the checkpoint."""
+    """Writes ``checkpoint/`` whole or not at all; a LoRA adapter is kept in ``adapter/`` and merged into it."""
     if hasattr(model, "merge_and_unload"):
         _replace(out / ADAPTER, lambda folder: model.save_pretrained(folder))
         model = model.merge_and_unload()
@@ -146,7 +167,22 @@ def _replace(folder: Path, write: Any) -> None:
     try:
         write(temporary)
     except OSError as err:
-        raise KkwarmError(f"{folder} cannot be written: {err.strerror or err}", hint="free space; the run resumes") from err
+        raise KkwarmError(
+            f"{folder} cannot be written: {err.strerror or err}", hint="free space; the run resumes"
+        ) from err
     if folder.exists():
         shutil.rmtree(folder)
     temporary.replace(folder)
+
+
+def explained(err: Exception, path: Path) -> KkwarmError | None:
+    """Memory or disk that ran out, for the user to mend; None where `err` is something else."""
+    told = " ".join(str(err).split())
+    low = told.lower()
+    if isinstance(err, MemoryError) or "out of memory" in low or "can't allocate" in low:
+        hint = "lower --batch-size, or add --checkpointing or --lora, with another -o"
+        return KkwarmError(f"out of memory: {told[:200]}", hint=hint)
+    full = isinstance(err, OSError) and err.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+    if full or "no space left" in low or "os error 28" in low or "pytorchstreamwriter" in low:
+        return KkwarmError(f"{path} cannot be written: {told[:200]}", hint="free space; the same command then goes on")
+    return None

@@ -14,6 +14,8 @@ from kkwarm.plugins import registry
 from kkwarm.store import Run
 from kkwarm.train.config import RlvrConfig, identity
 from kkwarm.train.distillation import chosen
+from kkwarm.train.engine import CHECKPOINT
+from kkwarm.train.loop import done_before
 from kkwarm.train.progress import say
 from kkwarm.types import Example, Format, Sampling, Task, Verifier
 from kkwarm.verify import Judge
@@ -49,7 +51,7 @@ class RlvrPlan:
         return Sampling(self.config.temperature, self.config.top_p, self.max_tokens, self.config.seed)
 
     def order(self) -> list[int]:
-        """Examples in the order of training, `prompts_per_step` for each step: every epoch shuffled anew, by the seed."""
+        """Examples in the order of training, `prompts_per_step` a step: every epoch shuffled anew, by the seed."""
         out: list[int] = []
         epoch = 0
         while len(out) < self.steps * self.config.prompts_per_step:
@@ -74,9 +76,7 @@ def plan_rlvr(config: RlvrConfig) -> RlvrPlan:
             f"{config.prompts_per_step} prompts in a step, but only {len(examples)} examples",
             hint=f"--prompts-per-step {len(examples)}",
         )
-    return RlvrPlan(
-        config, task, reg.format(config.format or task.format), reg.verifier(task.verifier), examples
-    )
+    return RlvrPlan(config, task, reg.format(config.format or task.format), reg.verifier(task.verifier), examples)
 
 
 def rlvr(
@@ -87,8 +87,8 @@ def rlvr(
     labels: dict[str, Any] | None = None,
     progress: bool = True,
 ) -> Run:
-    """Trains `model` on at most `config.examples` examples of a domain; goes on where it was stopped, with the same final
-    weights (but for vLLM, which draws anew).
+    """Trains `model` on at most `config.examples` examples of a domain; goes on where it was stopped, with the same
+    final weights (but for vLLM, which draws anew).
 
     Leaves in `out`: ``checkpoint/``, ``log.jsonl`` (one line a step: ``step, reward, accuracy, status`` (shares),
     ``no_signal`` (share of groups whose rewards are all equal), ``length`` (tokens), ``truncated``, ``loss, lr,
@@ -101,9 +101,10 @@ def rlvr(
     out = Path(out)
     plan = plan_rlvr(config)
     inputs = {"checkpoint": fingerprint(model), "examples": fingerprint_examples(plan.examples)}
-    with Run.open(out, kind="rlvr", config=identity(config), inputs=inputs) as run:
-        if run.done:
-            return run
+    settings = identity(config)
+    if (done := done_before(out, kind="rlvr", config=settings, inputs=inputs, product=CHECKPOINT)) is not None:
+        return done
+    with Run.open(out, kind="rlvr", config=settings, inputs=inputs) as run:
         run.record(labels=labels or {}, model=str(model), example_ids=[e.id for e in plan.examples], warnings=[])
         if config.top_p < 1:
             _warn(run, f"top_p {config.top_p} biases the importance ratio: it is computed without it (1.0 does not)")
@@ -112,7 +113,7 @@ def rlvr(
 
 
 def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
-    from kkwarm.train.engine import STEPS, load, prepare, save
+    from kkwarm.train.engine import load, prepare, save
     from kkwarm.train.loop import finished, run_steps
     from kkwarm.train.steps import StepFile
 
@@ -150,7 +151,7 @@ def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
     for file in kept:
         file.close()
     _finish(run, plan, log)
-    finished(run, run.path / STEPS)
+    finished(run)
 
 
 def trainer_of(network: Any, tokenizer: Any, plan: RlvrPlan, out: Path, court: Judge) -> tuple[Any, Any]:
@@ -160,7 +161,7 @@ def trainer_of(network: Any, tokenizer: Any, plan: RlvrPlan, out: Path, court: J
     from trl import GRPOConfig
 
     from kkwarm.backends.text import end_tokens
-    from kkwarm.train.engine import arguments, build, lora, uses_bf16
+    from kkwarm.train.engine import arguments, build, lora, refusals, uses_bf16
     from kkwarm.train.policy import Policy
     from kkwarm.train.rollout import Reward, Rollouts
 
@@ -190,15 +191,16 @@ def trainer_of(network: Any, tokenizer: Any, plan: RlvrPlan, out: Path, court: J
         keep=config.keep_rollouts,
     )
     order = plan.order()
-    trainer = Policy(
-        model=network,
-        reward_funcs=reward,
-        args=args,
-        train_dataset=Dataset.from_dict({"prompt": [prompts[i] for i in order], "example": order}),
-        processing_class=tokenizer,
-        peft_config=lora(config),
-        rollout_func=rollouts,
-    )
+    with refusals():
+        trainer = Policy(
+            model=network,
+            reward_funcs=reward,
+            args=args,
+            train_dataset=Dataset.from_dict({"prompt": [prompts[i] for i in order], "example": order}),
+            processing_class=tokenizer,
+            peft_config=lora(config),
+            rollout_func=rollouts,
+        )
     return trainer, reward
 
 
@@ -239,7 +241,9 @@ def _longest(plan: RlvrPlan, prompts: list[str], tokenizer: Any, network: Any) -
     longest = max(lengths)
     if longest >= context:
         e = plan.examples[lengths.index(longest)]
-        raise KkwarmError(f"{e.id}: its prompt has {longest} tokens, the model's context {context}", hint="leave it out")
+        raise KkwarmError(
+            f"{e.id}: its prompt has {longest} tokens, the model's context {context}", hint="leave it out"
+        )
     return longest
 
 

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
-from kkwarm.store import Run
-from kkwarm.train.engine import STEPS
+from kkwarm.store import Run, config_hash
+from kkwarm.store.run import Kind
+from kkwarm.train.engine import STEPS, explained
 from kkwarm.train.progress import say
 
-__all__ = ["LOG", "finished", "quietly", "run_steps", "summary"]
+__all__ = ["LOG", "done_before", "finished", "quietly", "run_steps", "summary"]
 
 LOG = "log.jsonl"
 Row = Callable[[dict[str, float], int], dict[str, Any]]
+
+
+def done_before(
+    out: Path, *, kind: Kind, config: Mapping[str, Any], inputs: Mapping[str, str], product: str
+) -> Run | None:
+    """The run in `out`, for reading, where exactly this one is done and its `product` is still there."""
+    if not (out / "manifest.json").exists() or not (out / product).exists():
+        return None
+    run = Run.read(out)
+    same = run.manifest.get("config_hash") == config_hash({"kind": kind, "config": config, "inputs": inputs})
+    return run if same and run.done else None
 
 
 def quietly(cls: Any) -> Any:
@@ -29,7 +40,15 @@ def quietly(cls: Any) -> Any:
 
 
 def run_steps(
-    run: Run, trainer: Any, title: str, row: Row, *, every: int | None, progress: bool, stride: int = 1, also: Any = None
+    run: Run,
+    trainer: Any,
+    title: str,
+    row: Row,
+    *,
+    every: int | None,
+    progress: bool,
+    stride: int = 1,
+    also: Any = None,
 ) -> list[dict[str, Any]]:
     """Trains to the end, from the last whole step checkpoint if there is one; returns the step log.
 
@@ -53,23 +72,15 @@ def run_steps(
     try:
         with recorder.interrupt:
             trainer.train(resume_from_checkpoint=str(start) if start else None)
-    except (RuntimeError, MemoryError, OSError) as err:
-        raise _explained(err, run) from err
+    except Exception as err:  # safetensors, torch and the system each have their own type for a full disk
+        if (told := explained(err, run.path)) is not None:
+            raise told from err
+        raise
     finally:
         recorder.close()
     if trainer.state.global_step < trainer.state.max_steps:
         raise KeyboardInterrupt
     return StepFile.rows(run.path / LOG)
-
-
-def _explained(err: BaseException, run: Run) -> BaseException:
-    told = " ".join(str(err).split())
-    if isinstance(err, MemoryError) or "out of memory" in told.lower() or "can't allocate" in told:
-        hint = "lower --batch-size, or add --checkpointing or --lora; the same command then goes on"
-        return KkwarmError(f"out of memory: {told[:200]}", hint=hint)
-    if isinstance(err, OSError) or "No space left" in told or "PytorchStreamWriter" in told:
-        return KkwarmError(f"{run.path} cannot be written: {told[:200]}", hint="free space; the run resumes")
-    return err
 
 
 def summary(log: list[dict[str, Any]]) -> dict[str, Any]:
@@ -78,9 +89,9 @@ def summary(log: list[dict[str, Any]]) -> dict[str, Any]:
     return {"steps": len(log), "seconds": round(seconds, 2), "seconds_per_step": round(seconds / max(1, len(log)), 4)}
 
 
-def finished(run: Run, steps: Path) -> None:
+def finished(run: Run) -> None:
     """Frees the step checkpoints of a run that is done, and tells the plugins."""
-    shutil.rmtree(steps, ignore_errors=True)
+    shutil.rmtree(run.path / STEPS, ignore_errors=True)
     for impl in registry().manager.hook.kkwarm_run_finished.get_hookimpls():
         try:
             impl.function(run=run)

@@ -1,4 +1,4 @@
-"""trl's GRPOTrainer without work that cannot change the result. Imports trl: import it inside the function that trains."""
+"""trl's GRPOTrainer without work that cannot change the result. It imports trl: import it where it trains."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Policy(GRPOTrainer):  # type: ignore[misc]
 
 
 def with_signal(batch: dict[str, Any], parts: int) -> dict[str, Any]:
-    """The rows whose advantage is not 0, filled up to a multiple of `parts`; advantages are scaled so that a mean over the
-    rows that remain equals the mean over all of them.
+    """The rows whose advantage is not 0, filled up to a multiple of `parts`; advantages are scaled so that a mean over
+    the rows that remain equals the mean over all of them.
     """
     advantages = batch["advantages"]
     total = advantages.shape[0]

@@ -53,7 +53,9 @@ class Progress:
             self._said = now
             rate = (done - self._first) / (now - self._started)
             left = f"{(self._total - done) / rate:.0f} s left" if rate > 0 else ""
-            self._console.print(f"{self._title} {done}/{self._total} {left} {note}".rstrip(), highlight=False, markup=False)
+            self._console.print(
+                f"{self._title} {done}/{self._total} {left} {note}".rstrip(), highlight=False, markup=False
+            )
 
 
 def say(message: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from kkwarm.types import Completion, Example, Format, Rewards, Sampling, Status, Verdict, Verifier
 from kkwarm.verify import Judge
 
-__all__ = ["Round", "Reward", "Rollouts", "same"]
+__all__ = ["Reward", "Rollouts", "Round", "same"]
 
 
 @dataclass
@@ -43,11 +43,13 @@ class Rollouts:
 
     The randomness of a completion depends on (seed, step, place) only, so a resumed run draws the same ones.
 
-    :param network: the policy before trl changes it. Where its activations are bf16 on a GPU, a bf16 copy generates, and
-        is refreshed at every step; otherwise the policy itself does.
+    :param network: the policy before trl changes it.
+    :param copied: a bf16 copy generates, refreshed at every step, and not the policy itself (GPU, bf16 activations).
     """
 
-    def __init__(self, network: Any, tokenizer: Any, sampling: Sampling, stop: tuple[str, ...], *, copied: bool) -> None:
+    def __init__(
+        self, network: Any, tokenizer: Any, sampling: Sampling, stop: tuple[str, ...], *, copied: bool
+    ) -> None:
         import copy
 
         import torch

@@ -14,6 +14,8 @@ from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
 from kkwarm.store import Run
 from kkwarm.train.config import WarmupConfig, identity
+from kkwarm.train.engine import CHECKPOINT
+from kkwarm.train.loop import done_before
 from kkwarm.train.progress import say
 from kkwarm.train.traces import fingerprint_file, read_traces, traces_file
 from kkwarm.types import Trace
@@ -67,7 +69,7 @@ class Rows:
 def plan_warmup(model: str | Path, traces: Path | str, config: WarmupConfig) -> tuple[list[Trace], Rows]:
     """What `warmup` would train on; loads the tokenizer only.
 
-    :raises KkwarmError: no checkpoint, a broken or empty file of traces, a trace of an unknown domain, or no trace that fits.
+    :raises KkwarmError: no checkpoint, a broken file of traces, a trace of an unknown domain, or no trace that fits.
     """
     from kkwarm.backends.checkpoint import load_tokenizer, resolve
 
@@ -131,8 +133,8 @@ def warmup(
 ) -> Run:
     """Trains `model` on `traces`; goes on where it was stopped, with the same final weights.
 
-    Leaves in `out`: ``checkpoint/`` (a Hugging Face folder), ``log.jsonl`` (one line a step: ``step, loss, lr, grad_norm,
-    accuracy`` of tokens, ``tokens`` so far, ``seconds``) and the manifest with results.
+    Leaves in `out`: ``checkpoint/`` (a Hugging Face folder), ``log.jsonl`` (one line a step: ``step, loss, lr,
+    grad_norm, accuracy`` of tokens, ``tokens`` so far, ``seconds``) and the manifest with results.
 
     :param traces: a distill run, or a file of traces.
     :param labels: kept in the manifest; they say what the run is to a study.
@@ -142,13 +144,16 @@ def warmup(
 
     out = Path(out)
     inputs = {"checkpoint": fingerprint(model), "traces": fingerprint_file(traces_file(traces))}
-    with Run.open(out, kind="warmup", config=identity(config), inputs=inputs) as run:
-        if run.done:
-            return run
+    settings = identity(config)
+    if (done := done_before(out, kind="warmup", config=settings, inputs=inputs, product=CHECKPOINT)) is not None:
+        return done
+    with Run.open(out, kind="warmup", config=settings, inputs=inputs) as run:
         listed, rows = plan_warmup(model, traces, config)
         warnings = []
         if rows.dropped:
-            warnings.append(f"{rows.dropped} of {len(listed)} traces are longer than {rows.limit} tokens and are left out")
+            warnings.append(
+                f"{rows.dropped} of {len(listed)} traces are longer than {rows.limit} tokens and are left out"
+            )
             say(warnings[-1])
         run.record(labels=labels or {}, model=str(model), warnings=warnings)
         _train(run, model, rows, config, progress)
@@ -156,8 +161,8 @@ def warmup(
 
 
 def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progress: bool) -> None:
-    from kkwarm.train.engine import STEPS, load, prepare, save
-    from kkwarm.train.loop import run_steps, summary
+    from kkwarm.train.engine import load, prepare, save
+    from kkwarm.train.loop import finished, run_steps, summary
 
     prepare(config)
     network, tokenizer = load(model, config)
@@ -185,9 +190,7 @@ def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progre
             "left_out": rows.dropped,
         }
     )
-    from kkwarm.train.loop import finished
-
-    finished(run, run.path / STEPS)
+    finished(run)
 
 
 def trainer_of(network: Any, tokenizer: Any, rows: Rows, config: WarmupConfig, out: Path) -> tuple[Any, Any]:
@@ -196,7 +199,7 @@ def trainer_of(network: Any, tokenizer: Any, rows: Rows, config: WarmupConfig, o
     from trl import SFTConfig, SFTTrainer
     from trl.data_utils import pack_dataset
 
-    from kkwarm.train.engine import arguments, build, lora
+    from kkwarm.train.engine import arguments, build, lora, refusals
     from kkwarm.train.loop import quietly
 
     data = Dataset.from_dict({"input_ids": rows.ids, "labels": rows.labels})
@@ -212,27 +215,28 @@ def trainer_of(network: Any, tokenizer: Any, rows: Rows, config: WarmupConfig, o
         "completion_only_loss": True,
         "dataset_kwargs": {"skip_prepare_dataset": True},
     }
-    trainer = quietly(SFTTrainer)(
-        model=network,
-        args=build(SFTConfig, settings, config.trl),
-        train_dataset=data.select(order),
-        processing_class=tokenizer,
-        peft_config=lora(config),
-    )
+    args = build(SFTConfig, settings, config.trl)
+    with refusals():
+        trainer = quietly(SFTTrainer)(
+            model=network,
+            args=args,
+            train_dataset=data.select(order),
+            processing_class=tokenizer,
+            peft_config=lora(config),
+        )
     lengths = [len(ids) for ids in data["input_ids"]]
     step = config.batch_size * config.accumulation
     return trainer, lambda k: sum(lengths[i] for i in order[: k * step])
 
 
 def _context(source: str) -> int:
+    """Tokens that the checkpoint can read at once."""
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(_base(source)).get_text_config()
+    from kkwarm.backends.checkpoint import _base_of, resolve
+
+    try:
+        config = AutoConfig.from_pretrained(resolve(_base_of(source) or source)).get_text_config()
+    except (OSError, ValueError, KeyError) as err:
+        raise KkwarmError(f"{source}: its configuration cannot be read: {' '.join(str(err).split())[:200]}") from err
     return int(getattr(config, "max_position_embeddings", None) or 2**31)
-
-
-def _base(source: str) -> str:
-    """The checkpoint under a LoRA adapter."""
-    from kkwarm.backends import checkpoint
-
-    return checkpoint.resolve(checkpoint._base_of(source) or source)

@@ -81,7 +81,9 @@ class StepFile:
             self._out.write("".join(json.dumps(row) + "\n" for row in rows))
             self._out.flush()
         except OSError as err:
-            raise KkwarmError(f"{self.path} cannot be written: {err.strerror}", hint="free space; the run resumes") from None
+            raise KkwarmError(
+                f"{self.path} cannot be written: {err.strerror}", hint="free space; the run resumes"
+            ) from None
 
     def close(self) -> None:
         self._out.close()
@@ -160,7 +162,9 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self._at = now
         for name in ("loss", "grad_norm"):
             if not math.isfinite(logs.get(name, 0.0)):
-                raise KkwarmError(self._diverged(name, logs[name], state.global_step), hint="try a lower --lr or --clip")
+                raise KkwarmError(
+                    self._diverged(name, logs[name], state.global_step), hint="try a lower --lr or --clip"
+                )
         self._log.write(row)
         if self._bar is not None:
             shown = ("reward", "accuracy", "loss")

@@ -28,7 +28,9 @@ def traces_file(path: Path | str) -> Path:
     path = Path(path).expanduser()
     if path.is_dir():
         if not (path / TRACES).is_file():
-            hint = "the run is not done: start it again" if (path / "manifest.json").exists() else "see `kkwarm distill`"
+            hint = (
+                "the run is not done: start it again" if (path / "manifest.json").exists() else "see `kkwarm distill`"
+            )
             raise KkwarmError(f"{path} holds no {TRACES}", hint=hint)
         return path / TRACES
     if not path.is_file():
@@ -84,7 +86,9 @@ def _trace(file: Path, number: int, row: dict[str, Any]) -> Trace:
     where = f"{file}, line {number}"
     for key in _TEXT:
         if key not in row:
-            raise KkwarmError(f"{where}: {key!r} is missing", hint="a trace has id, domain, question, reasoning, answer")
+            raise KkwarmError(
+                f"{where}: {key!r} is missing", hint="a trace has id, domain, question, reasoning, answer"
+            )
         if not isinstance(row[key], str):
             raise KkwarmError(f"{where}: {key!r} is {type(row[key]).__name__}, not text")
     reasoning, meta = row.get("reasoning"), row.get("meta") or {}

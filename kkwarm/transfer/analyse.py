@@ -61,8 +61,8 @@ def analyse(material: Material) -> dict[str, Any]:
 def changed_cells(
     material: Material, first: str, second: str, domains: Sequence[str], *, common: bool = False
 ) -> dict[str, dict[str, Any]]:
-    """Two conditions on each domain: the figures of both (``a``, ``b``), the ``change`` (Holm over the domains), and how
-    many questions only one of them answers (most of its samples right, the other's not): ``only_a``, ``only_b``.
+    """Two conditions on each domain: the figures of both (``a``, ``b``), the ``change`` (Holm over the domains), and
+    how many questions only one of them answers (most of its samples right, the other's not): ``only_a``, ``only_b``.
 
     :raises KkwarmError: they cannot be paired on some domain.
     """

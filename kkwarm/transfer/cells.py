@@ -105,7 +105,9 @@ def cell(condition: str, benchmark: str, runs: Sequence[tuple[int, Run, _Tally]]
     for _, run, tally in runs[1:]:
         moved = next((i for i in ids if tally.prompts[i] != first.prompts[i]), None)
         if moved is not None:
-            raise KkwarmError(f"{run.path}: question {moved} of {benchmark} was asked in other words than in {runs[0][1].path}")
+            raise KkwarmError(
+                f"{run.path}: question {moved} of {benchmark} was asked in other words than in {runs[0][1].path}"
+            )
     judged, counted = sum(t.judged for _, _, t in runs), sum(t.counted for _, _, t in runs)
     status: Counter[str] = Counter()
     for _, _, tally in runs:
@@ -141,14 +143,16 @@ def pair(first: Cell, second: Cell, *, common: bool = False) -> tuple[Scores, Sc
     missing = len(first.ids) + len(second.ids) - 2 * len(shared)
     if not shared or (missing and not common):
         raise KkwarmError(
-            f"{who} cannot be paired: {missing} questions are in one of them only ({len(first.ids)} and {len(second.ids)})",
+            f"{who} cannot be paired: {missing} questions are in one only, of {len(first.ids)} and {len(second.ids)}",
             hint="--common compares the questions that both have" if shared else "they have no question in common",
         )
     theirs = {i: n for n, i in enumerate(second.ids)}
     a, b = [places[i] for i in shared], [theirs[i] for i in shared]
     moved = next((i for i, x, y in zip(shared, a, b, strict=True) if first.prompts[x] != second.prompts[y]), None)
     if moved is not None:
-        raise KkwarmError(f"{who} cannot be paired: question {moved} was asked in other words", hint="use one format for both")
+        raise KkwarmError(
+            f"{who} cannot be paired: question {moved} was asked in other words", hint="use one format for both"
+        )
     return _aligned(first, a, second, b)
 
 

@@ -1,4 +1,4 @@
-"""The paper's four claims (arXiv 2505.13718), each with its estimate, interval and verdict. A claim that fails says so."""
+"""The paper's four claims (arXiv 2505.13718), each with estimate, interval and verdict. A failed one says so."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.transfer.cells import pair
 from kkwarm.transfer.curves import efficiency
 from kkwarm.transfer.material import Material, Roles
-from kkwarm.transfer.statistics import Paired, Scores, holm, paired, prior, seed_variance, word
+from kkwarm.transfer.statistics import Paired, Prior, Scores, holm, paired, prior, seed_variance, word
 
 __all__ = ["claims"]
 
@@ -36,7 +36,7 @@ class _Claim:
 def claims(material: Material) -> list[dict[str, Any]]:
     """One entry for each claim (and each domain of RLVR): ``id`` (i to iv), ``on``, ``text``, ``domains``,
     ``estimate`` (a difference in accuracy), ``ci`` (95%), ``p``, ``p_holm`` (over all claims), ``verdict``,
-    ``holds`` (True, False, or None: not decided), ``says`` (one sentence), and for iii ``from_base``, iv ``efficiency``.
+    ``holds`` (True, False, or None: not decided), ``says`` (one sentence); iii has ``from_base``, iv ``efficiency``.
     """
     judged: list[_Claim] = []
     for number, roles in enumerate(material.roles):
@@ -67,7 +67,9 @@ def _third(material: Material, roles: Roles) -> _Claim:
     from_base = _compared(_Claim("iii", roles.on, text, others), material, roles.base, roles.base_rlvr)
     if claim.difference is not None and from_base.difference is not None:
         d = from_base.difference
-        claim.more = {"from_base": {"estimate": d.value, "ci": [d.low, d.high], "p": d.p, "verdict": word(d, material.margin)}}
+        claim.more = {
+            "from_base": {"estimate": d.value, "ci": [d.low, d.high], "p": d.p, "verdict": word(d, material.margin)}
+        }
     return claim
 
 
@@ -108,7 +110,7 @@ def _compared(claim: _Claim, material: Material, first: str, second: str) -> _Cl
     except KkwarmError as err:
         claim.why = str(err)
         return claim
-    claim.difference = paired(strata, prior(_seed_variances(material, claim.domains)))
+    claim.difference = paired(strata, _spread(material, claim.domains))
     return claim
 
 
@@ -122,17 +124,20 @@ def _strata(material: Material, domains: Sequence[str], first: str, second: str)
     return [pair(material.cells[first, d], material.cells[second, d]) for d in domains]
 
 
-def _seed_variances(material: Material, domains: Sequence[str]) -> list[tuple[float, int]]:
-    """The same mean over domains, for every row of the study: what is known of the spread between seeds."""
-    found = []
+def _spread(material: Material, domains: Sequence[str]) -> Prior | None:
+    """What the study's rows say of the spread between seeds of the mean over these domains.
+
+    Where there are too few rows, the spread on single domains stands in: that of a mean cannot be larger on average.
+    """
+    rows = []
     for row in material.conditions:
         if row.against is None:
             continue
         try:
-            found.append(seed_variance(_strata(material, domains, row.against, row.name)))
+            rows.append(_strata(material, domains, row.against, row.name))
         except KkwarmError:
             continue  # not evaluated yet, or not comparable: the matrix says so at that row
-    return found
+    return prior([seed_variance(s) for s in rows]) or prior([seed_variance([p]) for s in rows for p in s])
 
 
 def _entry(claim: _Claim, p_holm: float | None, margin: float) -> dict[str, Any]:
@@ -150,7 +155,13 @@ def _entry(claim: _Claim, p_holm: float | None, margin: float) -> dict[str, Any]
     elif verdict != "underpowered":
         holds = verdict == "gain"
     only_one = d.seeds == 1 and claim.id == "iv"
-    entry |= {"estimate": d.value, "ci": None if only_one else [d.low, d.high], "p": d.p, "p_holm": p_holm, "test": d.test}
+    entry |= {
+        "estimate": d.value,
+        "ci": None if only_one else [d.low, d.high],
+        "p": d.p,
+        "p_holm": p_holm,
+        "test": d.test,
+    }
     entry |= {"verdict": verdict, "holds": holds, "seeds": d.seeds, "questions": d.questions, **(claim.more or {})}
     return entry | {"says": _says(claim, margin)}
 
@@ -158,7 +169,9 @@ def _entry(claim: _Claim, p_holm: float | None, margin: float) -> dict[str, Any]
 def _says(claim: _Claim, margin: float) -> str:
     if claim.id == "iii" and claim.more:
         from_base = claim.more["from_base"]
-        return f"from the base it is {100 * from_base['estimate']:+.1f}; a loss of up to {100 * margin:g} counts as kept"
+        return (
+            f"from the base it is {100 * from_base['estimate']:+.1f}; a loss of up to {100 * margin:g} counts as kept"
+        )
     if claim.id == "iv" and claim.more:
         e = claim.more["efficiency"]
         if e["steps_warmed"] is None:

@@ -50,7 +50,9 @@ def read_curve(log: Path, condition: str, seed: int) -> Curve | None:
         except (ValueError, TypeError):
             if number == len(lines) and not raw.endswith(b"\n"):
                 break  # being written right now
-            raise KkwarmError(f"{log}, line {number}: not a JSON object", hint="the log was edited or damaged") from None
+            raise KkwarmError(
+                f"{log}, line {number}: not a JSON object", hint="the log was edited or damaged"
+            ) from None
     if not rows:
         return None
     steps = tuple(sorted(rows))

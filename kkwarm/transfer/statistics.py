@@ -80,7 +80,7 @@ def interval(scores: Scores, moderated: Prior | None = None) -> Estimate:
     mean = float(scores.mean())
     variance, df = _variance([scores], moderated)
     base = mean * (1 - mean)
-    # All right or all wrong: the sample shows no spread, so Wilson at the number of questions says how little that means.
+    # All right or all wrong shows no spread: Wilson at the number of questions says how little that means.
     effective = questions if variance <= 0 or base <= 0 else base / variance
     z = _quantile(0.5 + LEVEL / 2, df)
     centre = (mean + z * z / (2 * effective)) / (1 + z * z / effective)
@@ -138,10 +138,13 @@ def prior(variances: Sequence[tuple[float, int]]) -> Prior | None:
     centred = np.log(v) - psi(d / 2) + np.log(d / 2)
     spread = float(centred.var(ddof=1) - polygamma(1, d / 2).mean())
     total = float(d.sum())
+    mean = float(np.average(v, weights=d))
     if spread <= 0:
-        return Prior(float(np.average(v, weights=d)), math.inf, total)
+        return Prior(mean, math.inf, total)
     df = 2 * _trigamma_inverse(spread)
-    return Prior(math.exp(float(centred.mean()) + float(psi(df / 2)) - math.log(df / 2)), df, total)
+    fitted = math.exp(float(centred.mean()) + float(psi(df / 2)) - math.log(df / 2))
+    # Where spreads are unequal the fitted location lies below their mean, and false gains come from the largest.
+    return Prior(max(fitted, mean), df, total)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -181,7 +184,7 @@ def _padded(differences: Scores) -> Scores:
     that, the added questions differ as much as the discordant ones do on average (root mean square).
     """
     columns = differences.mean(axis=0)
-    columns = columns[columns != 0]
+    columns = columns[np.abs(columns) > 1e-12]
     ends = np.full((differences.shape[0], 1), np.sqrt((columns**2).mean()) if columns.size else 1.0)
     return np.hstack([differences, ends, -ends])
 
@@ -249,7 +252,7 @@ def _sign_flips(differences: Sequence[Scores], value: float) -> float:
     rng = np.random.default_rng(20250513)
     total = np.zeros(FLIPS)
     for d in differences:
-        row = d[0][d[0] != 0]
+        row = d[0][np.abs(d[0]) > 1e-12]
         for start in range(0, FLIPS, 1000):
             count = min(1000, FLIPS - start)
             signs = rng.integers(0, 2, (count, len(row)), dtype=np.int8) * 2 - 1

@@ -1,7 +1,7 @@
 """Whether a result equals the expected output, by evalplus's rules (evalplus/eval/__init__.py, `unsafe_execute`).
 
-Two differences, both on purpose: HumanEval/32's right answers pass (evalplus 0.3.1 forgets to note that they did), and a
-tolerance that one float output brought in does not stay for later outputs of other types.
+Two differences, both on purpose: HumanEval/32's right answers pass (evalplus 0.3.1 forgets to note that they did), and
+a tolerance that one float output brought in does not stay for later outputs of other types.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Expected outputs and times of the canonical solutions: computed in a sandbox of their own when first needed, then cached.
+"""Expected outputs and times of the canonical solutions: computed in a sandbox of their own when needed, then cached.
 
 For each input: the time, a digest of the encoded output, and the output itself where it is small. The large ones (all
 together 240 MB) need only be told from wrong ones, for which the digest does; should a result of other bytes still be

@@ -13,7 +13,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.types import Example, Split
 from kkwarm_kk.english import NAMES, ParseError, answer_text, parse, render, role
 from kkwarm_kk.isomorphism import canonical
-from kkwarm_kk.puzzle import Difficulty, Puzzle, generate, solution
+from kkwarm_kk.puzzle import Difficulty, generate, solution
 
 PEOPLE = range(3, 8)
 REPO = "K-and-K/knights-and-knaves"
@@ -40,7 +40,8 @@ def held_out(name: str) -> bool:
 def load() -> list[Example]:
     """The published puzzles of 3 to 7 people, training ones without those isomorphic to a test puzzle.
 
-    Ids are ``logic-rl/3ppl/test/0`` (local folder) or ``knights-and-knaves/3ppl/test/0`` (hub).
+    `meta` has ``people`` and ``canonical``, which isomorphic puzzles share. Ids are ``logic-rl/3ppl/test/0`` (local
+    folder) or ``knights-and-knaves/3ppl/test/0`` (hub).
 
     :raises KkwarmError: the data cannot be had, or a puzzle cannot be read or is not solved by its stored solution.
     """
@@ -51,11 +52,7 @@ def load() -> list[Example]:
 def published_tests() -> frozenset[str]:
     """Canonical names of the published test puzzles. Raises as `load`."""
     root = bundle()
-    return frozenset(
-        canonical(parse(example.question)[0])
-        for example in _load(str(root) if root else None)
-        if example.split == "test"
-    )
+    return frozenset(e.meta["canonical"] for e in _load(str(root) if root else None) if e.split == "test")
 
 
 def generated(n: int, seed: int = 0, split: Split = "test", difficulty: Difficulty | None = None) -> list[Example]:
@@ -90,8 +87,8 @@ def generated(n: int, seed: int = 0, split: Split = "test", difficulty: Difficul
 @lru_cache(maxsize=2)
 def _load(root: str | None) -> tuple[Example, ...]:
     read = [_example(*entry) for entry in _rows(root)]
-    tests = {canonical(puzzle) for example, puzzle in read if example.split == "test"}
-    return tuple(e for e, puzzle in read if e.split == "test" or canonical(puzzle) not in tests)
+    tests = {e.meta["canonical"] for e in read if e.split == "test"}
+    return tuple(e for e in read if e.split == "test" or e.meta["canonical"] not in tests)
 
 
 def _rows(root: str | None) -> Iterator[tuple[str, Split, Mapping[str, Any]]]:
@@ -121,7 +118,7 @@ def _parquet(path: Path) -> Iterable[Mapping[str, Any]]:
     return rows
 
 
-def _example(identity: str, split: Split, row: Mapping[str, Any]) -> tuple[Example, Puzzle]:
+def _example(identity: str, split: Split, row: Mapping[str, Any]) -> Example:
     hint = "the published puzzles of 3 to 7 people are expected, with the columns quiz, names and solution"
     try:
         quiz, stored = str(row["quiz"]), tuple(map(bool, row["solution"]))
@@ -136,4 +133,5 @@ def _example(identity: str, split: Split, row: Mapping[str, Any]) -> tuple[Examp
         raise KkwarmError(f"{identity}: {err}", hint=hint) from None
     if roles != stored:
         raise KkwarmError(f"{identity}: the stored solution {stored} is not the puzzle's, {roles}", hint=hint)
-    return Example(identity, quiz, answer_of(names, roles), split, {"people": puzzle.people}), puzzle
+    meta = {"people": puzzle.people, "canonical": canonical(puzzle)}
+    return Example(identity, quiz, answer_of(names, roles), split, meta)

@@ -1,4 +1,4 @@
-"""mini_math: amounts given in terms of each other, in any order, counted on a clock of 20; some are of no use."""
+"""mini_math: amounts given in terms of each other, in any order, counted on a clock of 12; some are of no use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kkwarm_mini.items import Item
 
 __all__ = ["CLOCK", "OPS", "THINGS", "draw"]
 
-CLOCK = 20
+CLOCK = 12
 OPS = ("+", "-", "*")
 THINGS = ("hats", "cups", "pens", "bags", "keys", "maps", "pots", "rugs")
 
@@ -20,14 +20,14 @@ def draw(rng: random.Random) -> Item:
     chain = things[: level + 1]
     value = rng.randrange(CLOCK)
     facts = [f"{chain[0]} is {value} ."]
-    work = [f"{chain[0]} {value} ."]
+    work = [f"{chain[0]} is {value} ."]
     content = [str(value)]
     for before, thing in zip(chain, chain[1:], strict=False):
         op = rng.choice(OPS)
         by = rng.randrange(2, 10) if op == "*" else rng.randrange(1, CLOCK)
         after = apply(value, op, by)
         facts.append(f"{thing} is {before} {op} {by} .")
-        work.append(f"{thing} {value} {op} {by} = {after} .")
+        work.append(f"{thing} is {before} {op} {by} = {value} {op} {by} = {after} .")
         content.append(f"{op}{by}")
         value = after
     for i in range(level + 1, len(things)):

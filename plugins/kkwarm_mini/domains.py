@@ -15,7 +15,7 @@ __all__ = ["DOMAINS", "N_TEST", "N_TRAIN", "examples"]
 N_TEST = 400
 N_TRAIN = 200
 # T = 1 without truncation: what GRPO optimises, and P(works) is then the model's own probability.
-SAMPLING = Sampling(temperature=1.0, top_p=1.0, max_tokens=112)
+SAMPLING = Sampling(temperature=1.0, top_p=1.0, max_tokens=128)
 
 
 @cache

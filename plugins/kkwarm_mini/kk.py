@@ -6,6 +6,7 @@ A puzzle is kept if assuming its first speaker a knight, and on a clash a knave,
 from __future__ import annotations
 
 import random
+from functools import cache
 from zlib import crc32
 
 from kkwarm_mini.items import Item
@@ -17,19 +18,27 @@ KINDS = ("knave", "knight")
 
 Literal = tuple[int, bool]  # (person, is a knight)
 Statement = tuple[str, tuple[Literal, ...]]  # ("", one literal), or ("and" | "or", two literals)
+Event = tuple[int, bool, str | tuple[Literal, ...] | None]  # (person, assumed kind, what follows; None: a guess)
 
 
 def solutions(statements: list[Statement]) -> list[tuple[bool, ...]]:
     """Every assignment (True: knight) under which exactly the knights' statements are true."""
     n = len(statements)
-    full = (1 << (1 << n)) - 1
-    knight = [sum(1 << a for a in range(1 << n) if a >> i & 1) for i in range(n)]
-    left = full
-    for i, (op, literals) in enumerate(statements):
-        masks = [knight[j] if is_knight else full ^ knight[j] for j, is_knight in literals]
-        truth = masks[0] if not op else masks[0] & masks[1] if op == "and" else masks[0] | masks[1]
-        left &= full ^ knight[i] ^ truth
+    left = (1 << (1 << n)) - 1
+    for i, statement in enumerate(statements):
+        left &= _agrees(n, i, statement)
     return [tuple(bool(a >> i & 1) for i in range(n)) for a in range(1 << n) if left >> a & 1]
+
+
+@cache
+def _agrees(n: int, speaker: int, statement: Statement) -> int:
+    """The set, a bit for each of the 2^n assignments, in which `statement` is true exactly if its speaker is a knight."""
+    op, literals = statement
+    truths = []
+    for a in range(1 << n):
+        holds = [bool(a >> j & 1) == is_knight for j, is_knight in literals]
+        truths.append((any if op == "or" else all)(holds) == bool(a >> speaker & 1))
+    return sum(1 << a for a, truth in enumerate(truths) if truth)
 
 
 def key(statements: list[Statement]) -> str:
@@ -55,24 +64,38 @@ def draw(rng: random.Random) -> Item:
     while True:
         n = 3 if rng.random() < 0.3 else 4
         statements = [_statement(rng, i, n) for i in range(n)]
-        found = solutions(statements)
-        if len(found) != 1:
+        left = -1
+        for i, statement in enumerate(statements):
+            left &= _agrees(n, i, statement)
+        if left & (left - 1) or not left:  # not exactly one assignment
             continue
+        events = _work(statements)
+        if events is None:
+            continue
+        kinds = solutions(statements)[0]
         names = rng.sample(NAMES, n)
-        steps = _work(statements, names)
-        if steps is None:
-            continue
         said = " ".join(f"{names[i]} says {_say(s, names)} ." for i, s in enumerate(statements))
-        answer = " ".join(_literal((i, is_knight), names) for i, is_knight in enumerate(found[0]))
+        answer = " ".join(_literal((i, is_knight), names) for i, is_knight in enumerate(kinds))
+        steps = " ".join(_tell(event, statements, names) for event in events)
         return Item(f"puzzle {said} who ?", steps, answer, key(statements), n)
 
 
+@cache
+def _all_statements(speaker: int, n: int) -> tuple[list[Statement], list[Statement]]:
+    """What a speaker may say: about one other person, or about two people (maybe the speaker)."""
+    kinds = (False, True)
+    one: list[Statement] = [("", ((j, k),)) for j in range(n) if j != speaker for k in kinds]
+    pairs = [(i, j) for i in range(n) for j in range(n) if i != j]
+    two: list[Statement] = [
+        (op, ((i, a), (j, b))) for op in ("and", "or") for i, j in pairs for a in kinds for b in kinds
+    ]
+    return one, two
+
+
 def _statement(rng: random.Random, speaker: int, n: int) -> Statement:
-    if rng.random() < 0.4:
-        other = rng.choice([j for j in range(n) if j != speaker])
-        return "", ((other, rng.random() < 0.5),)
-    first, second = rng.sample(range(n), 2)
-    return rng.choice(("and", "or")), ((first, rng.random() < 0.5), (second, rng.random() < 0.5))
+    one, two = _all_statements(speaker, n)
+    choices = one if rng.random() < 0.4 else two
+    return choices[int(rng.random() * len(choices))]
 
 
 def _literal(literal: Literal, names: list[str]) -> str:
@@ -84,29 +107,28 @@ def _say(statement: Statement, names: list[str]) -> str:
     return f" {op} ".join(_literal(x, names) for x in literals)
 
 
-def _work(statements: list[Statement], names: list[str]) -> str | None:
+def _work(statements: list[Statement]) -> list[Event] | None:
     """Assume, follow, contradict, back up, conclude. None where one guess does not settle the puzzle."""
-    text: list[str] = []
+    events: list[Event] = []
     for guess in (True, False):
-        text.append(f"assume {_literal((0, guess), names)} .")
-        ended = _follow(statements, names, guess, text)
+        events.append((0, guess, None))
+        ended = _follow(statements, guess, events)
         if ended == "settled":
-            return " ".join(text)
+            return events
         if ended == "stuck":
             return None
     return None
 
 
-def _follow(statements: list[Statement], names: list[str], guess: bool, text: list[str]) -> str:
+def _follow(statements: list[Statement], guess: bool, events: list[Event]) -> str:
     known = {0: guess}
     queue = [0]
     waited = 0
     while queue:
         person = queue.pop(0)
         new = _consequences(statements[person], known[person], known)
-        head = f"{_literal((person, known[person]), names)} :"
         if new is None:
-            text.append(f"{head} wait .")
+            events.append((person, known[person], "wait"))
             queue.append(person)
             waited += 1
             if waited >= len(queue):
@@ -114,13 +136,22 @@ def _follow(statements: list[Statement], names: list[str], guess: bool, text: li
             continue
         waited = 0
         if any(known.get(j, k) != k for j, k in new):
-            text.append(f"{head} clash .")
+            events.append((person, known[person], "clash"))
             return "clash"
-        fresh = [x for x in new if x[0] not in known]
+        fresh = tuple(x for x in new if x[0] not in known)
         known.update(fresh)
         queue.extend(j for j, _ in fresh)
-        text.append(f"{head} {' '.join(_literal(x, names) for x in fresh) or 'ok'} .")
+        events.append((person, known[person], fresh or "ok"))
     return "settled" if len(known) == len(statements) else "stuck"
+
+
+def _tell(event: Event, statements: list[Statement], names: list[str]) -> str:
+    person, is_knight, outcome = event
+    if outcome is None:
+        return f"assume {_literal((person, is_knight), names)} ."
+    found = outcome if isinstance(outcome, str) else " ".join(_literal(x, names) for x in outcome)
+    # Saying it again makes it near: the judgement then needs no look-up and a small model learns it early.
+    return f"{names[person]} says {_say(statements[person], names)} . {'true' if is_knight else 'lie'} : {found} ."
 
 
 def _consequences(statement: Statement, true: bool, known: dict[int, bool]) -> list[Literal] | None:

@@ -41,9 +41,9 @@ class Share:
 
 MIXTURE: dict[str, Share] = {
     "mini_kk": Share(worked=8, direct=2),
-    "mini_math": Share(worked=5, direct=3),
-    "mini_code": Share(worked=6, direct=4),
-    "mini_mcq": Share(worked=4, direct=2),
+    "mini_math": Share(worked=6, direct=3),
+    "mini_code": Share(worked=4, direct=3),
+    "mini_mcq": Share(worked=6, direct=2),
 }
 
 

@@ -8,7 +8,7 @@ from kkwarm_mini.items import Item
 
 __all__ = ["COMMANDS", "LINES", "SIZE", "draw", "execute"]
 
-SIZE = 20  # numbers are 0..19 and wrap round
+SIZE = 12  # numbers are 0..11 and wrap round
 LINES = ("L1", "L2", "L3", "L4")
 COMMANDS = ("reverse", "rotate", "sort", "swap", "drop", "push", "add")
 

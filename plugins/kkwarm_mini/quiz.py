@@ -46,10 +46,10 @@ def draw(rng: random.Random) -> Item:
     rng.shuffle(options)
     letter = OPTIONS[options.index(here)]
     asked = " of ".join([*chain, start])
-    listed = " ".join(f"{o} {a}" for o, a in zip(OPTIONS, options, strict=True))
+    listed = " ".join(f"{a} {o}" for o, a in zip(OPTIONS, options, strict=True))
     return Item(
         question=f"choose {asked} ? {listed}",
-        steps=f"{' '.join(work)} {letter} {here} .",
+        steps=f"{' '.join(work)} {here} {letter} .",
         answer=letter,
         key=f"mcq {asked}",
         level=level,

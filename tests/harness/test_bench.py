@@ -88,7 +88,8 @@ def test_lm_eval_agrees_on_uneven_answers(toy: Toy, tmp_path: Path) -> None:
     from kkwarm.harness import lm
 
     def uneven(request: Request, index: int) -> str:
-        right = (int(request.key.rpartition("/")[2]) * 7 + index) % 4 == 0
+        i = int(request.key.rpartition("/")[2])
+        right = (i + i // 2 + index) % 4 == 0
         return f" x </think> <answer> {GOLD[request.key] + (0 if right else 2)} </answer>"
 
     kept: dict = {}

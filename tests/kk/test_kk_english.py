@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from kk_strategies import puzzles
+from kkwarm_kk import data
 from kkwarm_kk.data import generated as generated_examples
 from kkwarm_kk.data import gold, held_out, load
 from kkwarm_kk.english import NAMES, ParseError, parse, render
@@ -67,11 +68,12 @@ def test_published_puzzles_all_parse_and_have_their_stored_solution(shared_data:
     from pyarrow import parquet
 
     wording: dict[str, set[str]] = {"train": set(), "test": set()}
-    count = shared = 0
+    count = 0
     tests: list[tuple[int, str]] = []
     for people in range(3, 8):
         for split in ("train", "test"):
-            for row in parquet.read_table(shared_data / f"kk/logic-rl/{people}ppl/{split}.parquet").to_pylist():
+            path = shared_data / f"kk/logic-rl/{people}ppl/{split}.parquet"
+            for row in parquet.read_table(path, columns=["quiz", "names", "solution"]).to_pylist():
                 puzzle, names = parse(row["quiz"])
                 assert list(names) == row["names"]
                 assert list(solution(puzzle)) == row["solution"]
@@ -96,6 +98,28 @@ def test_load_keeps_every_test_puzzle_and_no_training_puzzle_like_one(shared_dat
     first = next(e for e in test if e.id == "logic-rl/3ppl/test/0")
     assert first.meta["people"] == 3
     assert gold(first) == "(1) Amelia is a knight\n(2) Penelope is a knight\n(3) Evelyn is a knave"
+
+
+def test_the_hub_is_read_where_no_folder_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Configurations are train and test, splits 3ppl to 7ppl; a training puzzle like a test puzzle is dropped."""
+    asked = []
+
+    def rows(repo: str, split: str, config: str | None = None) -> list[dict[str, object]]:
+        asked.append((repo, split, config))
+        people = int(split[0])
+        puzzle = next(generate(Difficulty(people), people))
+        names = NAMES[:people] if config == "test" else NAMES[people : 2 * people]
+        return [{"quiz": render(puzzle, names, random.Random(1)), "names": names, "solution": solution(puzzle)}]
+
+    monkeypatch.delenv("KKWARM_DATA", raising=False)
+    monkeypatch.setattr(data, "hub", rows)
+    data._load.cache_clear()
+    try:
+        examples = load()
+    finally:
+        data._load.cache_clear()
+    assert asked[:2] == [(data.REPO, "3ppl", "train"), (data.REPO, "3ppl", "test")]
+    assert [e.id for e in examples] == [f"knights-and-knaves/{n}ppl/test/0" for n in range(3, 8)]
 
 
 def test_data_that_is_not_as_expected_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

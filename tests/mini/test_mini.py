@@ -46,7 +46,7 @@ def test_examples_are_enough_fixed_and_gold_is_correct(domain: Domain) -> None:
 def test_other_answers_are_not_correct(domain: Domain) -> None:
     examples = [e for e in domain.load() if e.split == "test"]
     for one, other in itertools.pairwise(examples):
-        if one.answer != other.answer:
+        if sorted(one.answer.split()) != sorted(other.answer.split()):  # people may be named in any order
             assert not judge(domain, one, MINI.compose(None, other.answer)).correct
     for junk in ("", "ok", "Ann", "A B", "knight Ann"):
         assert judge(domain, examples[0], MINI.compose(None, junk)).status is Status.UNPARSED
@@ -120,7 +120,7 @@ def test_every_puzzle_has_one_solution_and_its_work_ends_there() -> None:
         assert found == [item.answer]
         last_try = item.steps.split("assume")[-1]
         assert "clash" not in last_try
-        assert all(f"{name} {kind} :" in last_try for name, kind in zip(*[iter(item.answer.split())] * 2, strict=True))
+        assert all(f"{name} {kind}" in last_try for name, kind in zip(*[iter(item.answer.split())] * 2, strict=True))
 
 
 def test_every_amount_and_every_list_is_what_its_question_says() -> None:
@@ -150,8 +150,8 @@ def test_every_option_is_where_the_facts_lead() -> None:
         for relation in reversed(relations):
             animal = quiz.FACTS[relation][animal]
         options = dict(zip(*[iter(listed.split())] * 2, strict=True))
-        assert options[item.answer] == animal
-        assert list(options.values()).count(animal) == 1
+        assert options[animal] == item.answer
+        assert sorted(options.values()) == list(quiz.OPTIONS)
 
 
 def test_format_splits_what_it_composes() -> None:

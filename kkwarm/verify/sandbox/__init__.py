@@ -1,7 +1,7 @@
 """Runs model-written code. Nothing that the code prints, raises, patches or kills decides its own verdict.
 
-A `CallJob` is code, a function's name, inputs, and a `judge` that stays on the trusted side: it gets each result as data
-and compares it with an expected output that never enters the sandbox.
+A `CallJob` is code, a function's name, inputs, and a `judge` that stays on the trusted side: it gets each result as
+data and compares it with an expected output that never enters the sandbox.
 """
 
 from kkwarm.verify.sandbox.codec import Undecodable, decode, encode

@@ -21,11 +21,7 @@ _TYPICAL_S = 0.0125  # what `calibrate`'s work takes on a 2020s server core
 @functools.cache
 def probe() -> dict[Level, str]:
     """Each level, strongest first, with why it is not to be had here ("" where it is)."""
-    # As root our own set-up is the stronger one: it gives root up before the candidate runs, bubblewrap does not.
-    order = [Level.BUBBLEWRAP, Level.NAMESPACES]
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        order.reverse()
-    return {**{at: _try(at) for at in order}, Level.PROCESS: _try(Level.PROCESS)}
+    return {at: _try(at) for at in Level}
 
 
 def level() -> Level:
@@ -47,7 +43,7 @@ def permitted(at: Level) -> Level:
     if at is Level.PROCESS and os.environ.get(ALLOW, "") not in ("1", "true", "yes"):
         causes = "; ".join(f"{k}: {v}" for k, v in probe().items() if v)
         raise KkwarmError(
-            f"model-written code is refused: no sandbox with namespaces is to be had here ({causes or 'level process'})",
+            f"model-written code is refused: no namespaces are to be had here ({causes or 'level process'})",
             hint="allow unprivileged user namespaces or install bubblewrap; at your own risk: "
             f"--allow-unsandboxed-code, or {ALLOW}=1",
         )
@@ -86,6 +82,8 @@ def _try(at: Level) -> str:
         return "not on Windows"
     if at is not Level.PROCESS and sys.platform != "linux":
         return "only on Linux"
+    if at is Level.BUBBLEWRAP and os.geteuid() == 0:
+        return "not used as root: the kernel would not limit its processes (level namespaces gives root up)"
     if at is Level.BUBBLEWRAP and shutil.which("bwrap") is None:
         return "bwrap is not installed"
     try:

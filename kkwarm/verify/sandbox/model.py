@@ -14,8 +14,8 @@ MIB = 1 << 20
 class Level(StrEnum):
     """How model-written code is kept in, strongest first."""
 
-    NAMESPACES = "namespaces"  # own user, process, network, mount, IPC namespaces; read-only minimal file system
-    BUBBLEWRAP = "bubblewrap"  # the same, set up by bubblewrap
+    BUBBLEWRAP = "bubblewrap"  # own user, process, network, mount, IPC namespaces; read-only minimal file system
+    NAMESPACES = "namespaces"  # the same, set up by ourselves
     PROCESS = "process"  # a limited process alone: it can read files, use the network, harm the user's processes
 
 
@@ -50,12 +50,12 @@ Judge = Callable[[int, bytes, bool, float], bool]
 class CallJob:
     """Code whose function `entry` is called on each input, until `judge` refuses a result.
 
-    `inputs` are argument tuples, each encoded by `kkwarm.verify.sandbox.encode`; every call decodes its own, so that a
-    candidate that changes its arguments changes nothing else. `limits_s` is CPU seconds for each call, `load_s` for
-    running the code itself. ``judge(index, encoded, exact, cpu_s)`` runs on the trusted side; `exact` is False where the
-    value came as a library's type (numpy scalar, `Counter`) instead of a built-in one; `cpu_s` is what the candidate's
-    process says the call took: believe it of trusted code only. Results are sent in batches; before the calls that
-    `milestones` names, what there is is sent, so that a call that hangs cannot hold it back.
+    `inputs` are argument tuples, each encoded by `kkwarm.verify.sandbox.encode`; every call decodes its own: changing
+    them changes nothing else. `limits_s` is CPU seconds for each call, `load_s` for running the code itself.
+    ``judge(index, encoded, exact, cpu_s)`` runs on the trusted side; `exact` is False where the value came as a
+    library's type (numpy scalar, `Counter`) instead of a built-in one; `cpu_s` is what the candidate's process says the
+    call took: believe it of trusted code only. Results are sent in batches; before the calls that `milestones` names,
+    what there is is sent, so that a call that hangs cannot hold it back.
     """
 
     code: str
@@ -79,12 +79,12 @@ class End(StrEnum):
     LOAD = "load"  # the code does not run, or does not define the function
     CRASHED = "crashed"  # its process ended without a result
     OUTPUT = "output"  # it sent more than it may, or what is no message
-    LOST = "lost"  # the sandbox itself failed, twice
+    LOST = "lost"  # the sandbox itself failed, three times
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a job ended. `index` is the call that decided it (None: before the first), `detail` is short and printable."""
+    """How a job ended. `index` is the call that decided it (None: none did), `detail` is short and printable."""
 
     end: End
     index: int | None = None

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from kkwarm.verify.sandbox import supervisor
+from kkwarm.errors import KkwarmError
+from kkwarm.verify.sandbox.inside import wire
 from kkwarm.verify.sandbox.levels import level as strongest
 from kkwarm.verify.sandbox.levels import permitted
 from kkwarm.verify.sandbox.model import CallJob, End, Level, Outcome
@@ -27,7 +28,7 @@ __all__ = ["Sandbox", "shared"]
 
 _CHUNK = 1 << 18
 _GRACE_S = 30.0
-_TRIES = 2
+_TRIES = 3
 
 
 class Sandbox:
@@ -91,18 +92,24 @@ class Sandbox:
             while waiting or running:
                 while waiting and len(running) < self.size:
                     i, attempt = waiting.popleft()
-                    worker = self._idle(running)
+                    try:
+                        worker = self._idle(running)
+                    except WorkerFailed as err:
+                        if not running:  # not one worker: the machine is at fault, and would be for every job
+                            raise KkwarmError(f"the sandbox ({self.level}) does not start: {err}") from None
+                        self._again(waiting, outcomes, i, attempt, f"no worker starts: {err}")
+                        continue
                     try:
                         running[worker] = _Run(worker, jobs[i], i, attempt, selector)
-                    except WorkerFailed:
+                    except WorkerFailed:  # it died while idle: no fault of the job's
                         self._drop(worker)
-                        self._again(waiting, outcomes, i, attempt)
+                        waiting.appendleft((i, attempt))
                 for worker, ended in self._step(selector, running):
                     run = running.pop(worker)
                     run.close()
                     if ended is None:
                         self._drop(worker)
-                        self._again(waiting, outcomes, run.index, run.attempt)
+                        self._again(waiting, outcomes, run.index, run.attempt, "its worker was lost")
                     else:
                         outcomes[run.index] = ended
         return [o for o in outcomes if o is not None]
@@ -152,11 +159,13 @@ class Sandbox:
             self._workers.remove(worker)
 
     @staticmethod
-    def _again(waiting: deque[tuple[int, int]], outcomes: list[Outcome | None], i: int, attempt: int) -> None:
+    def _again(
+        waiting: deque[tuple[int, int]], outcomes: list[Outcome | None], i: int, attempt: int, cause: str
+    ) -> None:
         if attempt < _TRIES:
             waiting.appendleft((i, attempt + 1))
         else:
-            outcomes[i] = Outcome(End.LOST, detail=f"its worker ended {attempt} times")
+            outcomes[i] = Outcome(End.LOST, detail=f"{cause}, {attempt} times")
 
 
 class _Run:
@@ -231,9 +240,9 @@ class _Run:
         return True
 
     def parse(self) -> None:
-        at, size = 0, supervisor.RECORD.size
+        at, size = 0, wire.RECORD.size
         while self.verdict is None and not self.done and len(self.inbox) - at >= size:
-            kind, cpu_s, length = supervisor.RECORD.unpack_from(self.inbox, at)
+            kind, cpu_s, length = wire.RECORD.unpack_from(self.inbox, at)
             if length > self.job.limits.result or kind not in b"VNOXTLDF":
                 self.end(End.OUTPUT, self.next, "what it sent is no result")
                 break

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from kkwarm.verify.sandbox import supervisor
+from kkwarm.verify.sandbox.inside import wire
 from kkwarm.verify.sandbox.model import Level, Limits
 
 __all__ = ["Report", "Worker", "WorkerFailed"]
 
-_SCRIPT = Path(supervisor.__file__).resolve()
-_SITE = "/site"
+_INSIDE = Path(wire.__file__).resolve().parent
+_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from inside.supervisor import main; del sys.path[0]; main()"
+_SITE = Path("/site")
 _START_S = 60.0
 _OWN_PROCESSES = 2  # launcher and supervisor share the candidate's user namespace, hence its process limit
 
@@ -87,9 +88,8 @@ class Worker:
     def start(self, job: socket.socket, limits: Limits) -> None:
         """Has the supervisor fork a child that talks through `job`."""
         processes = limits.processes + (0 if self.level is Level.PROCESS else _OWN_PROCESSES)
-        message = supervisor.RUN.pack(
-            b"R", limits.cpu_s, limits.wall_s, limits.idle_s, limits.memory, processes, limits.file_size, limits.open_files
-        )
+        times = (limits.cpu_s, limits.wall_s, limits.idle_s)
+        message = wire.RUN.pack(b"R", *times, limits.memory, processes, limits.file_size, limits.open_files)
         try:
             socket.send_fds(self.control, [message], [job.fileno()])
         except OSError as err:
@@ -98,18 +98,18 @@ class Worker:
     def cancel(self) -> None:
         """Ends the child that runs; its report still comes."""
         with contextlib.suppress(OSError):
-            self.control.sendall(b"K".ljust(supervisor.RUN.size, b"\0"))
+            self.control.sendall(b"K".ljust(wire.RUN.size, b"\0"))
 
     def report(self) -> Report:
         """:raises WorkerFailed: the supervisor is gone."""
-        _, status, cpu_s, wall_s, peak, time_up = supervisor.REPORT.unpack(self._receive())
+        _, status, cpu_s, wall_s, peak, time_up = wire.REPORT.unpack(self._receive())
         return Report(status, cpu_s, wall_s, int(peak), bool(time_up))
 
     def _receive(self) -> bytes:
         data = b""
-        while len(data) < supervisor.REPORT.size:
+        while len(data) < wire.REPORT.size:
             try:
-                part = self.control.recv(supervisor.REPORT.size - len(data))
+                part = self.control.recv(wire.REPORT.size - len(data))
             except OSError as err:
                 raise WorkerFailed(str(err)) from None
             if not part:
@@ -131,52 +131,53 @@ class Worker:
 
 
 def _command(level: Level, fd: int, packages: Sequence[str]) -> list[str]:
-    trees = _runtime()
     found = _package_trees(packages)
+    trees = [*_runtime(), *((folder, _SITE / folder.name) for folder in found)]
     config = {
         "level": level.value,
-        "read_only": [*trees, *([source, f"{_SITE}/{Path(source).name}"] for source in found)],
-        "path": sorted({str(Path(s).parent) for s in found}) if level is Level.PROCESS else [_SITE] * bool(found),
+        "read_only": [[str(source), str(target)] for source, target in trees],
+        "path": sorted({str(f.parent) for f in found}) if level is Level.PROCESS else [str(_SITE)] * bool(found),
         "drop": _drop_to() if level is Level.PROCESS else None,
     }
-    script = str(_SCRIPT) if level is not Level.BUBBLEWRAP else "/supervisor.py"
-    python = sys.executable if level is not Level.BUBBLEWRAP else _base_python()
-    command = [python, "-s", "-S", "-P", "-B", script, str(fd), json.dumps(config)]
+
+    def command(python: str, home: Path) -> list[str]:
+        return [python, "-s", "-S", "-P", "-B", "-c", _BOOT, str(home), str(fd), json.dumps(config)]
+
     if level is not Level.BUBBLEWRAP:
-        return command
-    binds = [a for source, target in config["read_only"] for a in ("--ro-bind", source, target)]
-    prefix = Path(_base_python())
-    binds += ["--ro-bind", str(prefix), str(prefix), "--ro-bind", str(_SCRIPT), "/supervisor.py"]
+        return command(sys.executable, _INSIDE.parent)
+    python = Path(getattr(sys, "_base_executable", "") or sys.executable).resolve()
+    inside = Path("/kkwarm") / _INSIDE.name
+    binds = [a for s, t in [*trees, (python, python), (_INSIDE, inside)] for a in ("--ro-bind", str(s), str(t))]
     return [
-        *("bwrap", "--unshare-all", "--new-session", "--tmpfs", "/", *binds),
-        *("--proc", "/proc", "--dev", "/dev", "--dir", "/tmp", "--chdir", "/", *command),
+        *("bwrap", "--unshare-all", "--new-session", "--tmpfs", "/", *binds, "--proc", "/proc", "--dev", "/dev"),
+        *("--dir", "/tmp", "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/"),
+        *command(str(python), inside.parent),
     ]
 
 
-def _base_python() -> str:
-    return os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
+def _stdlib() -> Path:
+    return Path(os.__file__).parent
 
 
-def _runtime() -> list[tuple[str, str]]:
+def _runtime() -> list[tuple[Path, Path]]:
     """(source, target) of what Python needs to run: its standard library and the system's shared libraries."""
-    wanted = ["/usr/lib", "/usr/lib64", "/lib", "/lib64", "/nix/store"]
-    stdlib = os.path.dirname(os.__file__)
-    wanted += [stdlib, os.path.join(sys.base_prefix, "lib"), os.path.join(sys.base_exec_prefix, "lib")]
-    trees: list[tuple[str, str]] = []
+    wanted = [Path(p) for p in ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/nix/store")]
+    wanted += [_stdlib(), Path(sys.base_prefix, "lib"), Path(sys.base_exec_prefix, "lib")]
+    trees: list[tuple[Path, Path]] = []
     for path in wanted:
-        covered = any(path == target or path.startswith(target + "/") for _, target in trees)
-        if os.path.isdir(path) and not covered:
-            trees.append((path if os.path.dirname(path) == "/" else os.path.realpath(path), path))
+        if path.is_dir() and not any(path.is_relative_to(target) for _, target in trees):
+            # A top-level link (/lib -> usr/lib) is made again inside; elsewhere the folder itself is what is needed.
+            trees.append((path if path.parent == Path("/") else path.resolve(), path))
     return trees
 
 
-def _package_trees(packages: Sequence[str]) -> list[str]:
+def _package_trees(packages: Sequence[str]) -> list[Path]:
     """Folders of installed packages that candidates may import, and of the shared libraries beside them."""
-    trees: list[str] = []
+    trees: list[Path] = []
     for name in packages:
         spec = find_spec(name)
-        for folder in (spec.submodule_search_locations or []) if spec is not None else []:
-            trees += [p for p in (folder, f"{folder}.libs") if os.path.isdir(p)]
+        for folder in map(Path, (spec.submodule_search_locations or []) if spec is not None else []):
+            trees += [p for p in (folder, folder.with_name(f"{name}.libs")) if p.is_dir()]
     return trees
 
 
@@ -184,6 +185,6 @@ def _drop_to() -> int | None:
     """As root without namespaces, candidates run as ``nobody``, where that user can read Python's files."""
     if os.geteuid() != 0:
         return None
-    stdlib = Path(os.path.realpath(os.path.dirname(os.__file__)))
+    stdlib = _stdlib().resolve()
     readable = all(p.stat().st_mode & 0o005 == 0o005 for p in (stdlib, *stdlib.parents))
-    return supervisor.NOBODY if readable else None
+    return wire.NOBODY if readable else None
