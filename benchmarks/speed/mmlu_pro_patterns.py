@@ -49,12 +49,12 @@ def timed(pick: Callable[[str], str | None], texts: list[str]) -> tuple[float, l
     return time.process_time() - began, picks
 
 
-def measure(model: str, repeats: int) -> dict[str, Any]:
+def measure(model: str, repeats: int, every: int) -> dict[str, Any]:
     path = local(f"model_outputs/mmlu_pro/{model}.jsonl.gz")
     if path is None:
         raise SystemExit("set KKWARM_DATA to a folder with model_outputs/mmlu_pro")
     with gzip.open(path, "rt", encoding="utf-8") as lines:
-        texts = [json.loads(line)["output"] for line in lines]
+        texts = [json.loads(line)["output"] for line in lines][::every]
     ours: list[float] = []
     peers: list[float] = []
     differ = 0
@@ -82,10 +82,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--out", type=Path, default=Path("benchmarks/results/mmlu_pro_patterns.json"))
     parser.add_argument("--repeats", type=int, default=1, help="runs of the official patterns")
+    parser.add_argument("--every", type=int, default=1, help="take each N-th output only")
     args = parser.parse_args()
     result = {
         "what": "MMLU-Pro answer extraction: the official three patterns against linear equivalents",
-        "models": {model: measure(model, args.repeats) for model in MODELS},
+        "models": {model: measure(model, args.repeats, args.every) for model in MODELS},
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "load_average": os.getloadavg()[0],
         "environment": environment(),
