@@ -32,7 +32,7 @@ lint: $(STAMP)  ## ruff and mypy
 
 docs: $(STAMP)  ## the documentation, strictly built, into site/
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
-	$(BIN)/mkdocs build --strict
+	$(BIN)/mkdocs build --strict -f docs/mkdocs.yml
 
 clean:  ## remove .venv and what was built
 	rm -rf $(VENV) site dist build

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from kkwarm.data.splits import content_hash
+from kkwarm.data.splits import normalise
 from kkwarm.errors import KkwarmError, unknown
 from kkwarm.types import Benchmark, Domain, Example, Loader, Task, Verifier
 
@@ -24,10 +24,21 @@ def task_of(domain: Domain, verifier: str) -> Task:
 
     def train() -> list[Example]:
         examples = list(domain.load())
-        test = {content_hash(e) for e in examples if e.split == "test"}
-        return [e for e in examples if e.split == "train" and content_hash(e) not in test]
+        identity = domain.identity or normalise
+        test = {identity(e.question) for e in examples if e.split == "test"}
+        return [e for e in examples if e.split == "train" and identity(e.question) not in test]
 
-    return Task(domain.name, train, verifier, domain.format, domain.rewards, domain.gold, domain.sampling, domain.facet)
+    return Task(
+        domain.name,
+        train,
+        verifier,
+        domain.format,
+        domain.rewards,
+        domain.gold,
+        domain.sampling,
+        domain.facet,
+        domain.identity,
+    )
 
 
 def benchmark_of(domain: Domain, verifier: str) -> Benchmark:
@@ -46,6 +57,7 @@ def benchmark_of(domain: Domain, verifier: str) -> Benchmark:
         domain.sampling,
         domain.facet,
         domain.description,
+        domain.identity,
     )
 
 

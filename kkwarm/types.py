@@ -202,6 +202,7 @@ class Task:
     gold: Callable[[Example], str] | None = None
     sampling: Sampling = Sampling()
     facet: str | None = None
+    identity: Callable[[str], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +222,7 @@ class Benchmark:
     sampling: Sampling = Sampling()
     facet: str | None = None
     description: str = ""
+    identity: Callable[[str], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +231,9 @@ class Domain:
 
     `load` returns all examples, each with its `split`; examples of the training split whose content equals a test
     example's are dropped, so that the two cannot overlap. `verifier` is a `Verifier`, or just its `check`.
-    `gold(example)` is the text of a right answer (the inside of the answer tags).
+    `gold(example)` is the text of a right answer (the inside of the answer tags). `identity(question)` is a key that
+    two questions share when they are one problem in other words (K&K puzzles up to renaming and reordering, say); splits
+    and the leak gate go by it. Without one they go by the normalised text, and the gate by near-duplicates too.
     """
 
     name: str
@@ -242,6 +246,7 @@ class Domain:
     rewards: Rewards = Rewards()
     sampling: Sampling = Sampling()
     facet: str | None = None
+    identity: Callable[[str], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Timing is no property of a test, and a loaded machine must not fail one.
+settings.register_profile("kkwarm", deadline=None, derandomize=True)
+settings.load_profile("kkwarm")
 
 ROOT = Path(__file__).resolve().parent.parent
 

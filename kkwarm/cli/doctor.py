@@ -125,9 +125,15 @@ def _device() -> Iterator[Line]:
 
 
 def _sandbox() -> Iterator[Line]:
-    from kkwarm.verify import sandbox
+    from kkwarm.verify.sandbox import ALLOW, Level, level, probe
 
-    yield Line("sandbox", *sandbox.describe())
+    at = level()
+    causes = "; ".join(f"{lv.value}: {cause}" for lv, cause in probe().items() if cause)
+    if at is Level.PROCESS:
+        mend = f"{causes}. Install bubblewrap or allow user namespaces; or insist with {ALLOW}=1"
+        yield Line("sandbox", "note", "level process only: model-written code is refused", mend)
+    else:
+        yield Line("sandbox", "ok", f"level {at.value}", causes)
 
 
 def _data(offline: bool) -> Iterator[Line]:

@@ -1,4 +1,4 @@
-"""Data for domains: sources and splits."""
+"""Data for domains: sources, splits, the leak gate."""
 
 from kkwarm.data.sources import bundle, hub, local, read_jsonl
 from kkwarm.data.splits import content_hash, fingerprint, holdout, normalise

@@ -14,6 +14,7 @@ from kkwarm.verify import Judge
 
 __all__ = ["RULES", "Finding", "Subject", "check_domain"]
 
+SLOW_S = 2.0  # seconds a verdict may take on average before RLVR would wait for it
 SAMPLE = 40  # examples on which verdicts are tried; all of them for data that is smaller
 
 
@@ -215,7 +216,7 @@ def _speed(s: Subject) -> Iterator[str]:
     started = time.perf_counter()
     s.verdicts(pairs)
     each = (time.perf_counter() - started) / len(pairs)
-    if each > 2.0:
+    if each > SLOW_S:
         yield f"a verdict takes {each:.1f} s: RLVR would wait for it"
 
 

@@ -1,0 +1,1 @@
+"""Paired statistics over checkpoints and domains, the paper's claims, and sample efficiency."""

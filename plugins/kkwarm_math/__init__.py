@@ -1,0 +1,27 @@
+"""The domain `math`: MATH-500, a training pool outside it, and a verifier in front of math-verify."""
+
+from __future__ import annotations
+
+from kkwarm.plugins import hookimpl
+from kkwarm.types import Domain, Example
+from kkwarm_math.data import load
+from kkwarm_math.verify import VERIFIER
+
+
+def _gold(example: Example) -> str:
+    return str(example.answer)
+
+
+@hookimpl
+def kkwarm_domains() -> list[Domain]:
+    """The domain `math`."""
+    return [
+        Domain(
+            "math",
+            load,
+            VERIFIER,
+            gold=_gold,
+            description="MATH-500; training pool of other MATH problems; final expressions compared by math-verify",
+            facet="subject",
+        )
+    ]

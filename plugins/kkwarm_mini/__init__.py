@@ -1,0 +1,31 @@
+"""The miniature: four small synthetic domains and a base checkpoint small enough to ship and to train on two CPU cores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kkwarm.plugins import hookimpl
+from kkwarm.types import Domain, Format, Teacher
+from kkwarm_mini.domains import DOMAINS
+from kkwarm_mini.format import MINI
+from kkwarm_mini.teachers import TEACHERS
+
+__all__ = ["BASE", "kkwarm_domains", "kkwarm_formats", "kkwarm_teachers"]
+
+BASE = Path(__file__).parent / "base"
+"""The base checkpoint: a transformers folder."""
+
+
+@hookimpl
+def kkwarm_domains() -> list[Domain]:
+    return list(DOMAINS)
+
+
+@hookimpl
+def kkwarm_formats() -> list[Format]:
+    return [MINI]
+
+
+@hookimpl
+def kkwarm_teachers() -> list[Teacher]:
+    return list(TEACHERS)

@@ -60,10 +60,10 @@ def test_its_verifier_judges(environment: dict[str, str]) -> None:
 def test_it_is_shown_with_its_splits(environment: dict[str, str]) -> None:
     shown = json.loads(kkwarm(environment, "domains", "colours", "--json").stdout)
     assert shown["splits"]["train"] == 20
-    assert shown["splits"]["test"] == 10
+    assert shown["splits"]["test"] == 20
     assert all(e["verdict"] == "correct" for e in shown["examples"])
 
 
 def test_its_command_is_there(environment: dict[str, str]) -> None:
-    assert kkwarm(environment, "palette").stdout.split() == ["green", "orange", "purple"]
+    assert kkwarm(environment, "palette").stdout.split() == ["green", "grey", "orange", "purple"]
     assert "palette" in kkwarm(environment, "--help").stdout

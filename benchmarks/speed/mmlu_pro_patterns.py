@@ -1,0 +1,98 @@
+"""MMLU-Pro's official answer patterns against kkwarm's linear ones, on the same saved outputs, in one run.
+
+    KKWARM_DATA=... python benchmarks/speed/mmlu_pro_patterns.py [-o benchmarks/results/mmlu_pro_patterns.json]
+
+Ours and the peer's are measured in turn, in CPU seconds of this process. The official patterns are quadratic in the
+length of a line (146 CPU-s on one model's outputs), so they run once unless --repeats says otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import re
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kkwarm_mmlu_pro.extract import official_pick
+
+from kkwarm.data import local
+from kkwarm.store.run import environment
+
+MODELS = ("Qwen1.5-72B-Chat_5shots", "Meta-Llama-3_1-8B_5shots")
+# TIGER-AI-Lab/MMLU-Pro, evaluate_from_local.py (Apache-2.0): tried one after the other.
+PATTERNS = (
+    (r"answer is \(?([A-J])\)?", 0),
+    (r".*[aA]nswer:\s*([A-J])", 0),
+    (r"\b[A-J]\b(?!.*\b[A-J]\b)", re.DOTALL),
+)
+
+
+def official(text: str) -> str | None:
+    """The peer: the patterns as published."""
+    for pattern, flags in PATTERNS:
+        match = re.search(pattern, text, flags)
+        if match is not None:
+            return match[match.re.groups]
+    return None
+
+
+def timed(pick: Callable[[str], str | None], texts: list[str]) -> tuple[float, list[str | None]]:
+    began = time.process_time()
+    picks = [pick(text) for text in texts]
+    return time.process_time() - began, picks
+
+
+def measure(model: str, repeats: int) -> dict[str, Any]:
+    path = local(f"model_outputs/mmlu_pro/{model}.jsonl.gz")
+    if path is None:
+        raise SystemExit("set KKWARM_DATA to a folder with model_outputs/mmlu_pro")
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        texts = [json.loads(line)["output"] for line in lines]
+    ours: list[float] = []
+    peers: list[float] = []
+    differ = 0
+    for i in range(max(5, repeats)):
+        seconds, picks = timed(official_pick, texts)
+        ours.append(seconds)
+        if i < repeats:
+            seconds, official_picks = timed(official, texts)
+            peers.append(seconds)
+            differ += sum(a != b for a, b in zip(picks, official_picks, strict=True))
+    return {
+        "outputs": len(texts),
+        "different_picks": differ,
+        "kkwarm_cpu_s": summary(ours),
+        "official_cpu_s": summary(peers),
+        "times_faster": round(statistics.median(peers) / statistics.median(ours), 1),
+    }
+
+
+def summary(seconds: list[float]) -> dict[str, Any]:
+    return {"median": statistics.median(seconds), "min": min(seconds), "max": max(seconds), "runs": len(seconds)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-o", "--out", type=Path, default=Path("benchmarks/results/mmlu_pro_patterns.json"))
+    parser.add_argument("--repeats", type=int, default=1, help="runs of the official patterns")
+    args = parser.parse_args()
+    result = {
+        "what": "MMLU-Pro answer extraction: the official three patterns against linear equivalents",
+        "models": {model: measure(model, args.repeats) for model in MODELS},
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "environment": environment(),
+    }
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    for model, figures in result["models"].items():
+        print(f"{model}: {figures['times_faster']:g}x faster, {figures['different_picks']} different picks")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

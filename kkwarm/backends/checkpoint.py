@@ -1,0 +1,253 @@
+"""Finds, fingerprints and loads checkpoints: a folder, a run that holds one, a LoRA adapter, or a hub id."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kkwarm.errors import KkwarmError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["default_device", "default_dtype", "display_name", "fingerprint", "load_model", "load_tokenizer", "resolve"]
+
+CONFIG, ADAPTER = "config.json", "adapter_config.json"
+_WEIGHTS = (".safetensors", ".bin", ".pt")
+_TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+)
+
+
+def resolve(model: str | os.PathLike[str]) -> str:
+    """The folder of the checkpoint, or its hub id.
+
+    :param model: a checkpoint folder, a run folder that holds ``checkpoint/``, or a hub id.
+    :raises KkwarmError: it is none of these, or a hub id that can neither be reached nor is cached.
+    """
+    path = Path(model).expanduser()
+    if path.is_dir():
+        for folder in (path, path / "checkpoint"):
+            if (folder / CONFIG).is_file() or (folder / ADAPTER).is_file():
+                return str(folder)
+        if (path / "manifest.json").exists():
+            raise KkwarmError(f"{path} is a run without a checkpoint", hint="it may not be finished: start it again")
+        raise KkwarmError(f"{path} is no checkpoint: it holds neither {CONFIG} nor {ADAPTER}")
+    if path.exists():
+        raise KkwarmError(f"{path} is a file, not a checkpoint folder")
+    name = str(model)
+    if _looks_like_path(name):
+        raise KkwarmError(f"{name} does not exist", hint="give a checkpoint folder, a run folder or a hub id")
+    _hub_file(name)
+    return name
+
+
+def display_name(model: str | os.PathLike[str]) -> str:
+    """A short name for tables and folders: the run's name where `model` is a run folder or its ``checkpoint/``."""
+    path = Path(str(model).rstrip("/"))
+    return path.parent.name if path.name == "checkpoint" and path.parent.name else path.name
+
+
+def load_tokenizer(model: str | os.PathLike[str]) -> Any:
+    """The tokenizer, padding on the left, as generation needs. Without a pad token it pads with eos, else unk, else 0.
+
+    :raises KkwarmError: there is none, or it cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    source = resolve(model)
+    if (
+        Path(source).is_dir()
+        and (base := _base_of(source))
+        and not any((Path(source) / f).exists() for f in _TOKENIZER)
+    ):
+        source = resolve(base)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left")
+    except Exception as err:  # transformers raises many unrelated types for an unreadable tokenizer
+        raise KkwarmError(f"{source}: its tokenizer cannot be loaded: {_line(err)}") from err
+    if tokenizer.pad_token_id is None:
+        # Padding is masked everywhere, so which token it is changes no result.
+        stand_in = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
+        tokenizer.pad_token = stand_in
+    return tokenizer
+
+
+def load_model(
+    model: str | os.PathLike[str],
+    *,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    merge_adapters: bool = True,
+    attention: str | None = None,
+) -> Any:
+    """The causal language model in evaluation mode, on its device.
+
+    :param dtype: default bf16 on CUDA, fp32 on the CPU.
+    :param merge_adapters: fold a LoRA adapter into its base (faster to generate with); False keeps the peft model.
+    :param attention: transformers' `attn_implementation`; None lets it choose.
+    :raises KkwarmError: no checkpoint, unreadable weights, or a device that is not there.
+    """
+    from transformers import AutoModelForCausalLM
+
+    source = resolve(model)
+    place = _device(device)
+    options: dict[str, Any] = {"dtype": dtype or default_dtype(place)}
+    if attention:
+        options["attn_implementation"] = attention
+    adapter = Path(source, ADAPTER).is_file()
+    try:
+        if adapter:
+            loaded = _load_adapter(source, options, merge_adapters)
+        else:
+            loaded = AutoModelForCausalLM.from_pretrained(source, **options)
+        loaded = loaded.to(place)
+    except KkwarmError:
+        raise
+    except Exception as err:  # transformers, safetensors and torch raise many unrelated types for a bad checkpoint
+        hint = ""
+        if "out of memory" in str(err).lower():
+            hint = "the model is larger than the memory of the device: use a smaller one, or --backend vllm"
+        raise KkwarmError(f"{source} cannot be loaded: {_line(err)}", hint=hint) from err
+    return loaded.eval()
+
+
+def default_device() -> str:
+    """``cuda`` where there is one, else ``cpu``."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def default_dtype(device: str | torch.device) -> torch.dtype:
+    """bf16 on CUDA (fp16 where the GPU has no bf16), fp32 elsewhere."""
+    import torch
+
+    if torch.device(device).type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def fingerprint(model: str | os.PathLike[str]) -> str:
+    """Hash (16 hex digits) of configuration, weights and tokenizer; for a hub id, of its commit.
+
+    An adapter's fingerprint covers its base too. Bytes are read once for each size and time of change.
+    """
+    source = resolve(model)
+    digest = hashlib.sha256()
+    if not Path(source).is_dir():
+        commit = Path(_hub_file(source)).parent.name  # the cache keeps a commit's files under snapshots/COMMIT/
+        digest.update(f"hub:{source}:{commit}".encode())
+        return digest.hexdigest()[:16]
+    folder = Path(source)
+    for path in sorted(folder.iterdir()):
+        if path.name in (CONFIG, ADAPTER, *_TOKENIZER) or (
+            path.suffix in _WEIGHTS and path.name != "training_args.bin"
+        ):
+            stat = path.stat()
+            digest.update(f"{path.name}:{_sha256(str(path.resolve()), stat.st_size, stat.st_mtime_ns)}".encode())
+    if base := _base_of(source):
+        digest.update(fingerprint(base).encode())
+    return digest.hexdigest()[:16]
+
+
+@lru_cache(maxsize=4096)
+def _sha256(path: str, size: int, changed: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _looks_like_path(name: str) -> bool:
+    """A hub id is ``name`` or ``owner/name``; anything else was meant as a path."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith("/") or "\\" in name or not name
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    import torch
+
+    try:
+        place = torch.device(device or default_device())
+    except RuntimeError:
+        raise KkwarmError(f"unknown device {device!r}", hint="use cpu, cuda or cuda:0") from None
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise KkwarmError("no CUDA device is available", hint="leave out --device, or see `kkwarm doctor`")
+    if place.type == "cuda" and place.index is not None and place.index >= torch.cuda.device_count():
+        raise KkwarmError(f"{place} does not exist: there are {torch.cuda.device_count()} CUDA devices")
+    return place
+
+
+def _base_of(source: str) -> str | None:
+    """The base checkpoint that a LoRA adapter names, or None where the folder is no adapter."""
+    path = Path(source, ADAPTER)
+    if not path.is_file():
+        return None
+    try:
+        base = json.loads(path.read_text("utf-8")).get("base_model_name_or_path")
+    except (OSError, ValueError) as err:
+        raise KkwarmError(f"{path} cannot be read: {err}") from None
+    if not base:
+        raise KkwarmError(f"{path} names no base model", hint="add base_model_name_or_path")
+    return str(base)
+
+
+def _load_adapter(source: str, options: dict[str, Any], merge: bool) -> Any:
+    try:
+        from peft import PeftModel
+    except ImportError:
+        raise KkwarmError(
+            f"{source} is a LoRA adapter and peft is missing", hint="pip install 'kkwarm[lora]'"
+        ) from None
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(resolve(_base_of(source) or ""), **options)
+    loaded = PeftModel.from_pretrained(base, source)
+    return loaded.merge_and_unload() if merge else loaded
+
+
+@lru_cache(maxsize=64)
+def _hub_file(name: str) -> str:
+    """Path of the cached configuration of a hub id; fetches it where it is not cached."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    for file in (CONFIG, ADAPTER):
+        try:
+            return hf_hub_download(name, file)
+        except GatedRepoError:
+            raise KkwarmError(
+                f"{name} is gated on the hub", hint="ask for access there, then `hf auth login`"
+            ) from None
+        except (RepositoryNotFoundError, HFValidationError):
+            raise KkwarmError(f"{name} is neither a folder nor a model on the hub") from None
+        except LocalEntryNotFoundError:
+            continue  # offline: perhaps only the other file is cached
+        except EntryNotFoundError:
+            continue
+        except Exception as err:  # many transport errors, from several libraries
+            cause = _line(err)
+            raise KkwarmError(
+                f"{name}: the hub cannot be reached: {cause}", hint="give a folder, or go online once to cache it"
+            ) from None
+    raise KkwarmError(
+        f"{name} is no folder, and the hub cannot be reached or has no {CONFIG} for it",
+        hint="give a checkpoint folder, or go online once so that it is cached",
+    )
+
+
+def _line(err: BaseException) -> str:
+    return f"{type(err).__name__}: {' '.join(str(err).split())[:300]}"

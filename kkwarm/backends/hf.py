@@ -1,0 +1,395 @@
+"""Generates with transformers: rows enter as others finish, and the samples of a prompt share its prefill.
+
+A sample does not depend on what else is in the batch, up to the rounding of the model's arithmetic: in fp32 that
+seldom decides a token, in bf16 more often.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import logging
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from kkwarm.backends.base import Request
+from kkwarm.backends.checkpoint import fingerprint, load_model, load_tokenizer, resolve
+from kkwarm.backends.sampling import pick, row_key, uniforms
+from kkwarm.backends.text import StopTables, cut_at_stop, end_tokens, finish_reason, token_ids
+from kkwarm.errors import KkwarmError
+from kkwarm.types import Completion, Sampling
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+__all__ = ["HFBackend"]
+
+log = logging.getLogger(__name__)
+_MIB = 1024**2
+_REFILL = 0.75  # rows enter when fewer than this share of the batch is alive
+_COMPACT = 0.875  # finished rows leave when fewer than this share is alive
+_LISTS = ("jobs", "sample", "tokens")
+_ARRAYS = ("key", "stop", "limit", "length", "count", "last", "alive")
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """Samples still to draw for one prompt."""
+
+    request: Request
+    ids: list[int]
+    limit: int  # new tokens that still fit into the context
+    samples: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Rows in flight. Arrays have one entry for each row; `length` counts its columns in the cache."""
+
+    cache: Any
+    jobs: list[_Job]
+    sample: list[int]
+    key: NDArray[np.uint64]
+    stop: NDArray[np.int64]
+    limit: NDArray[np.int64]
+    length: NDArray[np.int64]
+    count: NDArray[np.int64]
+    last: NDArray[np.int64]
+    alive: NDArray[np.bool_]
+    tokens: list[list[int]]
+    width: int = 0
+
+    def keep(self, rows: NDArray[np.int64]) -> None:
+        for name in _LISTS:
+            setattr(self, name, [getattr(self, name)[i] for i in rows])
+        for name in _ARRAYS:
+            setattr(self, name, getattr(self, name)[rows])
+
+    def add(self, other: _Batch) -> None:
+        for name in _LISTS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in _ARRAYS:
+            setattr(self, name, np.concatenate([getattr(self, name), getattr(other, name)]))
+
+
+@dataclass(slots=True)
+class HFBackend:
+    """A checkpoint in this process.
+
+    :param batch_size: rows (samples) at a time; None chooses by memory. Out of memory halves it and goes on.
+    """
+
+    checkpoint: str
+    fingerprint: str
+    tokenizer: Any
+    model: Any
+    batch_size: int | None = None
+    name: str = "hf"
+    tokens: int = 0
+    _capacity: int = 0
+    _plain: bool = field(default=False, init=False)
+    _last_only: bool = field(default=False, init=False)
+
+    @classmethod
+    def load(
+        cls,
+        model: str,
+        *,
+        device: str | None = None,
+        dtype: torch.dtype | None = None,
+        batch_size: int | None = None,
+    ) -> Self:
+        """Loads a checkpoint: see `kkwarm.backends.checkpoint.resolve`."""
+        if batch_size is not None and batch_size < 1:
+            raise KkwarmError(f"a batch of {batch_size} rows is too small", hint="leave out --batch-size")
+        tokenizer = load_tokenizer(model)
+        loaded = load_model(model, device=device, dtype=dtype)
+        return cls(resolve(model), fingerprint(model), tokenizer, loaded, batch_size)
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[Request, int, Completion]]:
+        """Yields samples as they are finished.
+
+        :raises KkwarmError: one row alone does not fit into memory.
+        """
+        from kkwarm.backends.rows import is_plain
+
+        self._plain = is_plain(self.model)
+        self._last_only = "logits_to_keep" in inspect.signature(self.model.forward).parameters
+        jobs, refused = self._jobs(requests, sampling)
+        yield from refused
+        if not jobs:
+            return
+        stops = StopTables(self.tokenizer, {job.request.stop for job in jobs}, self._vocabulary())
+        ends = end_tokens(self.tokenizer, self.model, self._vocabulary())
+        self._capacity = self.batch_size or self._fitting(jobs[0], sampling)
+        queue, batch = deque(jobs), None
+        while queue or batch is not None:
+            try:
+                batch = self._advance(batch, queue, stops, sampling)
+            except (RuntimeError, MemoryError) as err:
+                if not _out_of_memory(err):
+                    raise
+                cause = " ".join(str(err).split())[:200]
+            else:
+                yield from self._finished(batch, stops, ends)
+                if not batch.alive.any():
+                    batch = None
+                continue
+            self._retreat(batch, queue, cause)
+            batch = None
+            _free()
+
+    def close(self) -> None:
+        """Frees the model."""
+        self.model = None
+        _free()
+
+    # -- rows come ---------------------------------------------------------------------------------------------------
+
+    def _jobs(
+        self, requests: Sequence[Request], sampling: Sampling
+    ) -> tuple[list[_Job], list[tuple[Request, int, Completion]]]:
+        """Longest prompt first, so that memory runs out early if it does; and samples of prompts that are too long."""
+        context = self._context()
+        jobs, refused = [], []
+        for request, ids in zip(requests, token_ids(self.tokenizer, [r.prompt for r in requests]), strict=True):
+            limit = min(sampling.max_tokens, context - len(ids))
+            if limit < 1:
+                log.warning("%s: the prompt has %d tokens, the context %d: truncated", request.key, len(ids), context)
+                refused += [(request, i, Completion("", 0, "length", ())) for i in request.samples]
+            elif request.samples:
+                jobs.append(_Job(request, ids, limit, request.samples))
+        jobs.sort(key=lambda job: -len(job.ids))
+        return jobs, refused
+
+    def _advance(self, batch: _Batch | None, queue: deque[_Job], stops: StopTables, sampling: Sampling) -> _Batch:
+        """One token for every row: the first one for rows that enter, the next one for the others."""
+        alive = 0 if batch is None else int(batch.alive.sum())
+        may_enter = batch is None or (self._plain and alive <= _REFILL * self._capacity)
+        if queue and may_enter:
+            return self._enter(batch, queue, stops, sampling)
+        assert batch is not None
+        if alive < _COMPACT * len(batch.alive):
+            self._compact(batch)
+        self._step(batch, sampling)
+        return batch
+
+    def _enter(self, batch: _Batch | None, queue: deque[_Job], stops: StopTables, sampling: Sampling) -> _Batch:
+        from kkwarm.backends.rows import join, select
+
+        room = self._capacity - (0 if batch is None else int(batch.alive.sum()))
+        taken: list[_Job] = []
+        try:
+            while queue and room > 0:
+                job = queue.popleft()
+                here, later = job.samples[:room], job.samples[room:]
+                if later:
+                    queue.appendleft(_Job(job.request, job.ids, job.limit, later))
+                taken.append(_Job(job.request, job.ids, job.limit, here))
+                room -= len(here)
+            new, source = self._prefill(taken, stops, sampling)
+            if batch is None:
+                select(new.cache, source, new.width)
+                return new
+            kept = np.flatnonzero(batch.alive)
+            width = max(int(batch.length[kept].max()), new.width)
+            join(batch.cache, self._index(kept), new.cache, source, width)
+        except BaseException:
+            queue.extendleft(reversed(taken))
+            raise
+        batch.keep(kept)
+        batch.add(new)
+        batch.width = width
+        # Rows that were there take no step now: their next token is drawn with the new rows' second.
+        return batch
+
+    def _prefill(self, jobs: list[_Job], stops: StopTables, sampling: Sampling) -> tuple[_Batch, torch.Tensor]:
+        """Runs each prompt once; returns its samples as rows with their first token, and each row's prompt."""
+        import torch
+
+        from kkwarm.backends.rows import growing_cache
+
+        width = max(len(job.ids) for job in jobs)
+        pad = self.tokenizer.pad_token_id
+        ids = torch.tensor([[pad] * (width - len(job.ids)) + job.ids for job in jobs])
+        start = torch.tensor([width - len(job.ids) for job in jobs])
+        mask = torch.arange(width)[None, :] >= start[:, None]
+        cache = growing_cache(self.model)
+        logits = self._forward(
+            ids, mask, (torch.arange(width)[None, :] - start[:, None]).clamp_(min=0), cache, bool(start.any())
+        )
+        source = [at for at, job in enumerate(jobs) for _ in job.samples]
+        rows = [(jobs[at], sample) for at, job in enumerate(jobs) for sample in job.samples]
+        counts = np.zeros(len(rows), np.int64)
+        batch = _Batch(
+            cache,
+            [job for job, _ in rows],
+            [sample for _, sample in rows],
+            np.array([row_key(sampling.seed, job.request.key, sample) for job, sample in rows], np.uint64),
+            np.array([stops.place(job.request.stop) for job, _ in rows], np.int64),
+            np.array([job.limit for job, _ in rows], np.int64),
+            np.array([len(job.ids) for job, _ in rows], np.int64),
+            counts,
+            np.zeros(len(rows), np.int64),
+            np.ones(len(rows), bool),
+            [[] for _ in rows],
+            width,
+        )
+        index = self._index(np.array(source, np.int64))
+        self._draw(batch, logits[index], np.arange(len(rows)), sampling)
+        return batch, index
+
+    # -- rows go on --------------------------------------------------------------------------------------------------
+
+    def _step(self, batch: _Batch, sampling: Sampling) -> None:
+        import torch
+
+        start = torch.from_numpy(batch.width - batch.length)
+        mask = torch.arange(batch.width + 1)[None, :] >= start[:, None]
+        # Finished rows run on unseen until they leave; their positions must stay within the context.
+        positions = torch.from_numpy(np.minimum(batch.length, self._context() - 1))[:, None]
+        logits = self._forward(torch.from_numpy(batch.last)[:, None], mask, positions, batch.cache, bool(start.any()))
+        batch.width += 1
+        batch.length += 1
+        self._draw(batch, logits, np.flatnonzero(batch.alive), sampling)
+
+    def _forward(self, ids: Any, mask: Any, positions: Any, cache: Any, padded: bool) -> torch.Tensor:
+        """Logits [rows, vocabulary] of the next token."""
+        import torch
+
+        device = self.model.device
+        more = {"logits_to_keep": 1} if self._last_only else {}
+        with torch.inference_mode():
+            out = self.model(
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device) if padded or not self._plain else None,
+                position_ids=positions.to(device),
+                past_key_values=cache,
+                use_cache=True,
+                **more,
+            )
+            logits: torch.Tensor = out.logits[:, -1]
+            return logits
+
+    def _draw(self, batch: _Batch, logits: torch.Tensor, alive: NDArray[np.int64], sampling: Sampling) -> None:
+        import torch
+
+        with torch.inference_mode():
+            uniform = uniforms(batch.key, batch.count)
+            batch.last = pick(logits, uniform, sampling.temperature, sampling.top_p).cpu().numpy().astype(np.int64)
+        batch.count += 1
+        for i in alive:
+            batch.tokens[i].append(int(batch.last[i]))
+
+    # -- rows go -----------------------------------------------------------------------------------------------------
+
+    def _finished(
+        self, batch: _Batch, stops: StopTables, ends: NDArray[np.bool_]
+    ) -> list[tuple[Request, int, Completion]]:
+        """Takes out rows that ended with the token just drawn."""
+        ended = ends[batch.last]
+        full = batch.count >= batch.limit
+        may_stop = stops.hit(batch.stop, batch.last)
+        done = []
+        for i in np.flatnonzero(batch.alive & (ended | full | may_stop)):
+            request, tokens = batch.jobs[i].request, batch.tokens[i]
+            text = cut = None
+            if not ended[i] and may_stop[i]:
+                text = self._text(tokens)
+                cut = cut_at_stop(text, request.stop)
+            if cut is None and not ended[i] and not full[i]:
+                continue
+            reason = finish_reason("stop" if ended[i] or cut is not None else "length")
+            if cut is None:
+                cut = self._text(tokens[:-1] if ended[i] else tokens) if text is None else text
+            batch.alive[i] = False
+            self.tokens += len(tokens)
+            done.append((request, batch.sample[i], Completion(cut, len(tokens), reason, tuple(tokens))))
+        return done
+
+    def _text(self, tokens: list[int]) -> str:
+        return str(self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def _compact(self, batch: _Batch) -> None:
+        from kkwarm.backends.rows import select
+
+        kept = np.flatnonzero(batch.alive)
+        width = int(batch.length[kept].max()) if self._plain else batch.width
+        select(batch.cache, self._index(kept), width)
+        batch.keep(kept)
+        batch.width = width
+
+    def _retreat(self, batch: _Batch | None, queue: deque[_Job], cause: str) -> None:
+        """After running out of memory: rows in flight go back to the queue, and the batch is halved."""
+        rows = self._capacity if batch is None else min(self._capacity, max(1, len(batch.alive)))
+        if batch is not None:
+            for i in np.flatnonzero(batch.alive)[::-1]:
+                job = batch.jobs[i]
+                queue.appendleft(_Job(job.request, job.ids, job.limit, (batch.sample[i],)))
+        if rows <= 1:
+            raise KkwarmError(
+                f"out of memory with one row at a time ({cause})", hint="lower --max-tokens, or use a smaller model"
+            )
+        self._capacity = max(1, rows // 2)
+        log.warning("out of memory: going on with %d rows at a time", self._capacity)
+
+    # -- sizes -------------------------------------------------------------------------------------------------------
+
+    def _index(self, rows: NDArray[np.int64]) -> torch.Tensor:
+        import torch
+
+        return torch.from_numpy(rows).to(self.model.device)
+
+    def _vocabulary(self) -> int:
+        return max(len(self.tokenizer), int(self.model.get_output_embeddings().weight.shape[0]))
+
+    def _context(self) -> int:
+        config = self.model.config.get_text_config(decoder=True)
+        return int(getattr(config, "max_position_embeddings", None) or 2**31)
+
+    def _fitting(self, longest: _Job, sampling: Sampling) -> int:
+        """Rows whose keys and values should fit; running out of memory corrects an estimate that is too high."""
+        import torch
+
+        config = self.model.config.get_text_config(decoder=True)
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        width = torch.finfo(self.model.dtype).bits // 8
+        column = 2 * config.num_hidden_layers * heads * size * width
+        # Few samples run to the limit; the cache grows with those that do.
+        columns = len(longest.ids) + min(longest.limit, 1024)
+        weights = sum(p.numel() * p.element_size() for p in self.model.parameters())
+        if self.model.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.model.device)
+            budget = 0.6 * free
+        else:
+            budget = min(max(_CPU_CACHE, 4 * weights), 0.3 * _available())
+        return int(min(max(1, budget // (column * columns)), 1024))
+
+
+_CPU_CACHE = 512 * _MIB  # measured on a 2M-parameter model: beyond this, more rows gain nothing
+
+
+def _available() -> float:
+    return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
+def _out_of_memory(err: BaseException) -> bool:
+    import torch
+
+    told = str(err).lower()
+    return isinstance(err, MemoryError | torch.OutOfMemoryError) or "out of memory" in told or "can't allocate" in told
+
+
+def _free() -> None:
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,73 @@
+"""Between text and tokens: prompts to ids, tokens that end a completion, strings that stop it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kkwarm.types import FinishReason
+
+__all__ = ["StopTables", "cut_at_stop", "end_tokens", "finish_reason", "token_ids"]
+
+
+def token_ids(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
+    """Ids of each prompt, with the tokenizer's own first token unless the prompt (from a chat template) has it."""
+    first = tokenizer.bos_token
+    plain = [p for p in prompts if not (first and p.startswith(first))]
+    whole = [p for p in prompts if first and p.startswith(first)]
+    known: dict[str, list[int]] = {}
+    for texts, special in ((plain, True), (whole, False)):
+        distinct = list(dict.fromkeys(texts))
+        if distinct:
+            known.update(zip(distinct, tokenizer(distinct, add_special_tokens=special)["input_ids"], strict=True))
+    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    return [known[p] or [start if start is not None else 0] for p in prompts]
+
+
+def end_tokens(tokenizer: Any, model: Any, vocabulary: int) -> NDArray[np.bool_]:
+    """For each token, whether it ends a completion: the tokenizer's eos and those of the generation settings."""
+    ends: set[int] = set()
+    for found in (tokenizer.eos_token_id, getattr(model.generation_config, "eos_token_id", None)):
+        if found is not None:
+            ends.update(found if isinstance(found, list | tuple) else [found])
+    table = np.zeros(vocabulary, bool)
+    table[[i for i in ends if 0 <= i < vocabulary]] = True
+    return table
+
+
+class StopTables:
+    """Which tokens can complete a stop string, so that only then the text has to be looked at."""
+
+    def __init__(self, tokenizer: Any, stops: Collection[tuple[str, ...]], vocabulary: int) -> None:
+        self._places = {stop: at for at, stop in enumerate(sorted(stops))}
+        self._tables = np.zeros((len(self._places), vocabulary), bool)
+        pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer)))) if any(stops) else []
+        for stop, at in self._places.items():
+            for text in stop:
+                last = text[-1:]
+                if last.isascii() and last.isprintable() and not last.isspace():
+                    self._tables[at, : len(pieces)] |= [piece is not None and last in piece for piece in pieces]
+                else:  # vocabularies write these in their own ways
+                    self._tables[at] = True
+
+    def place(self, stop: tuple[str, ...]) -> int:
+        return self._places[stop]
+
+    def hit(self, places: NDArray[np.int64], tokens: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """For each row, whether its new token may complete one of its stop strings."""
+        found: NDArray[np.bool_] = self._tables[places, tokens]
+        return found
+
+
+def finish_reason(told: object) -> FinishReason:
+    """An engine's reason as one of ours."""
+    return "stop" if told == "stop" else "length" if told == "length" else "unknown"
+
+
+def cut_at_stop(text: str, stops: Sequence[str]) -> str | None:
+    """`text` up to the end of the stop string that ends first, or None where there is none."""
+    ends = [at + len(stop) for stop in stops if stop and (at := text.find(stop)) >= 0]
+    return text[: min(ends)] if ends else None

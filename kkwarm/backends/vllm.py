@@ -1,0 +1,113 @@
+"""Generates with vLLM's offline engine; the samples of a prompt go in one request, so that they share its prefill."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from kkwarm.backends.base import Request
+from kkwarm.backends.checkpoint import ADAPTER, fingerprint, load_tokenizer, resolve
+from kkwarm.backends.sampling import row_key
+from kkwarm.backends.text import finish_reason, token_ids
+from kkwarm.errors import KkwarmError
+from kkwarm.types import Completion, Sampling
+
+__all__ = ["VllmBackend"]
+
+_WAVE = 1024  # requests handed over at once: enough to fill the engine, few enough to be stored as they come
+
+
+@dataclass(slots=True)
+class VllmBackend:
+    """A checkpoint in a vLLM engine of this process."""
+
+    checkpoint: str
+    fingerprint: str
+    tokenizer: Any
+    engine: Any
+    lora: Any = None
+    name: str = "vllm"
+    tokens: int = 0
+
+    @classmethod
+    def load(cls, model: str, **options: Any) -> Self:
+        """Loads a checkpoint, or a LoRA adapter on its base; `options` go to `vllm.LLM`.
+
+        :raises KkwarmError: vLLM is missing, or cannot start on this machine or with this checkpoint.
+        """
+        source = resolve(model)
+        try:
+            from vllm import LLM
+        except ImportError as err:
+            cause = "is not installed" if err.name == "vllm" else f"cannot be imported: {err}"
+            raise KkwarmError(f"vLLM {cause}", hint="pip install 'kkwarm[vllm]', or use --backend hf") from None
+        lora = None
+        served = source
+        if Path(source, ADAPTER).is_file():
+            from vllm.lora.request import LoRARequest
+
+            adapter = json.loads(Path(source, ADAPTER).read_text("utf-8"))
+            served = resolve(adapter["base_model_name_or_path"])
+            lora = LoRARequest("adapter", 1, source)
+            options = {**options, "enable_lora": True, "max_lora_rank": int(adapter.get("r", 16))}
+        try:
+            # generation_config "vllm": the checkpoint's own top_k or penalties must not change what was asked for.
+            engine = LLM(model=served, generation_config="vllm", **options)
+        except Exception as err:  # vLLM raises many unrelated types when it cannot start
+            cause = " ".join(str(err).split())[:300]
+            raise KkwarmError(
+                f"vLLM cannot serve {source}: {type(err).__name__}: {cause}",
+                hint="see `kkwarm doctor`, or use --backend hf",
+            ) from err
+        return cls(source, fingerprint(model), load_tokenizer(model), engine, lora)
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[Request, int, Completion]]:
+        """Yields the samples of a wave of requests when the wave is done."""
+        context = int(self.engine.llm_engine.model_config.max_model_len)
+        prompts = token_ids(self.tokenizer, [r.prompt for r in requests])
+        for at in range(0, len(requests), _WAVE):
+            wave = []
+            for request, ids in zip(requests[at : at + _WAVE], prompts[at : at + _WAVE], strict=True):
+                if len(ids) >= context:
+                    yield from ((request, i, Completion("", 0, "length", ())) for i in request.samples)
+                elif request.samples:
+                    wave.append((request, ids))
+            yield from self._wave(wave, sampling, context)
+
+    def _wave(
+        self, wave: list[tuple[Request, list[int]]], sampling: Sampling, context: int
+    ) -> Iterator[tuple[Request, int, Completion]]:
+        from vllm import SamplingParams
+
+        if not wave:
+            return
+        parameters = [
+            SamplingParams(
+                n=len(request.samples),
+                temperature=sampling.temperature,
+                top_p=sampling.top_p if sampling.temperature > 0 else 1.0,
+                max_tokens=min(sampling.max_tokens, context - len(ids)),
+                stop=list(request.stop),
+                include_stop_str_in_output=True,
+                # Samples that are asked for later must not repeat earlier ones, so the first index is in the seed.
+                seed=row_key(sampling.seed, request.key, request.samples[0]) % 2**31,
+            )
+            for request, ids in wave
+        ]
+        inputs = [{"prompt_token_ids": ids} for _, ids in wave]
+        outputs = self.engine.generate(inputs, parameters, use_tqdm=False, lora_request=self.lora)
+        for (request, _), output in zip(wave, outputs, strict=True):
+            for index, choice in zip(request.samples, output.outputs, strict=True):
+                self.tokens += len(choice.token_ids)
+                ids = tuple(int(t) for t in choice.token_ids)
+                yield request, index, Completion(choice.text, len(ids), finish_reason(choice.finish_reason), ids)
+
+    def close(self) -> None:
+        """Ends the engine."""
+        self.engine = None
+        import gc
+
+        gc.collect()

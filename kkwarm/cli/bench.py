@@ -1,0 +1,145 @@
+"""`kkwarm bench`: benchmarks a checkpoint."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kkwarm.cli.console import echo_json, err_console, json_option, out_console
+from kkwarm.errors import KkwarmError
+
+
+@click.command()
+@click.argument("model")
+@click.option("--on", "names", multiple=True, required=True, metavar="NAME,...", help="Benchmarks; lm_eval:NAME too.")
+@click.option("--samples", type=click.IntRange(1), default=1, show_default=True, help="Samples for each question.")
+@click.option("--limit", type=click.IntRange(1), help="At most N questions of each, always the same ones.")
+@click.option("--backend", type=click.Choice(["hf", "vllm", "openai"]), default="hf", show_default=True)
+@click.option("--base-url", help="The server's address, as http://HOST:PORT/v1 (backend openai).")
+@click.option("--temperature", type=click.FloatRange(0), help="0 is greedy  [default: the benchmark's]")
+@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), help="[default: the benchmark's]")
+@click.option("--max-tokens", type=click.IntRange(1), help="[default: the benchmark's]")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--format", "format_name", help="Prompt format  [default: the benchmark's]")
+@click.option("--force-reasoning", is_flag=True, help="Make it work step by step; results are of NAME+forced.")
+@click.option("--batch-size", type=click.IntRange(1), help="Rows at a time (backend hf)  [default: by memory]")
+@click.option("--device", help="cpu, cuda, cuda:1  [default: CUDA where there is one]")
+@click.option("--allow-unsandboxed-code", is_flag=True, help="Run model-written code even where no sandbox can be had.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Run folder  [default: runs/bench/MODEL-HASH]")
+@click.option("--label", "labels", multiple=True, metavar="K=V", help="Kept with the run, for reports.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done; load no model.")
+@json_option
+def command(
+    model: str,
+    names: tuple[str, ...],
+    out: Path | None,
+    labels: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
+    allow_unsandboxed_code: bool,
+    format_name: str | None,
+    force_reasoning: bool,
+    **settings: Any,
+) -> None:
+    """Benchmark MODEL: a checkpoint folder, a run that holds one, a hub id, or a served model's name.
+
+    The same command goes on where it was interrupted.
+    """
+    from kkwarm.harness import BenchConfig, bench
+
+    if allow_unsandboxed_code:
+        os.environ["KKWARM_ALLOW_UNSANDBOXED_CODE"] = "1"
+    named = _labels(labels)
+    config = BenchConfig(format=format_name, force=force_reasoning, **settings)
+    if dry_run:
+        plan = _plan(model, names, out, config)
+        echo_json(plan) if as_json else _show_plan(plan)
+        return
+    run = bench(model, names, out, config, labels=named, progress=not as_json or err_console().is_terminal)
+    results = run.manifest["results"]
+    if as_json:
+        echo_json(results)
+    else:
+        show(results)
+
+
+def _labels(given: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for label in given:
+        key, equals, value = label.partition("=")
+        if not equals or not key:
+            raise KkwarmError(f"label {label!r} is not of the form KEY=VALUE")
+        found[key] = value
+    return found
+
+
+def _plan(model: str, names: tuple[str, ...], out: Path | None, config: Any) -> dict[str, Any]:
+    from kkwarm.harness.engine import prepare
+    from kkwarm.store import Run
+
+    prepared = prepare(model, names, out, config)
+    try:
+        stored: dict[str, int] = {}
+        if (prepared.out / "manifest.json").exists():
+            for sample in Run.read(prepared.out).samples():
+                stored[sample.benchmark] = stored.get(sample.benchmark, 0) + 1
+        rows = [
+            {
+                "benchmark": e.name,
+                "questions": len(e.items),
+                "samples": len(e.items) * config.samples,
+                "stored": stored.get(e.name, 0),
+                "max_new_tokens": (len(e.items) * config.samples - stored.get(e.name, 0)) * e.sampling.max_tokens,
+                "format": e.format.name,
+                "temperature": e.sampling.temperature,
+                "top_p": e.sampling.top_p,
+            }
+            for e in prepared.entries
+        ]
+        return {"model": model, "run": str(prepared.out), "benchmarks": rows, "lm_eval": prepared.known}
+    finally:
+        prepared.close()
+
+
+def _show_plan(plan: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"{plan['model']} -> {plan['run']}", title_justify="left")
+    for column in ("benchmark", "questions", "samples", "stored", "at most new tokens", "format", "T", "top_p"):
+        table.add_column(column, justify="left" if column in ("benchmark", "format") else "right")
+    for row in plan["benchmarks"]:
+        counts = [f"{row[k]:,}" for k in ("questions", "samples", "stored", "max_new_tokens")]
+        table.add_row(row["benchmark"], *counts, row["format"], f"{row['temperature']:g}", f"{row['top_p']:g}")
+    for name in plan["lm_eval"]:
+        table.add_row(name, *[""] * 7)
+    out_console().print(table)
+
+
+def show(results: dict[str, Any]) -> None:
+    """Prints the figures of a run as a table."""
+    from rich.table import Table
+
+    console = out_console()
+    table = Table(title=f"{results['model']}", title_justify="left")
+    columns = ("benchmark", "n", "K", "accuracy", "± se", "pass@K", "worked", "tokens", "not correct")
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("benchmark", "not correct") else "right")
+    for name, f in results["benchmarks"].items():
+        k = f["samples"] // f["n"]
+        error = "" if f["stderr"] is None else f"{100 * f['stderr']:.1f}"
+        best = f"{100 * f[f'pass@{k}']:.1f}" if f.get(f"pass@{k}") is not None else ""
+        tokens = "" if f["mean_tokens"] is None else f"{f['mean_tokens']:.0f}"
+        worked = f"{100 * f['worked']:.0f}%" if "worked" in f else ""
+        other = ", ".join(f"{status} {count:,}" for status, count in f["status"].items() if status != "correct")
+        table.add_row(name, f"{f['n']:,}", str(k), f"{100 * f['accuracy']:.1f}", error, best, worked, tokens, other)
+        further = [(m, v) for m, v in f["metrics"].items() if "lm_eval" not in f]
+        for metric, value in further:
+            table.add_row(f"  {metric}", "", "", f"{100 * value:.1f}", *[""] * 5)
+    console.print(table)
+    speed = results["throughput"]
+    if speed["tokens_per_s"]:
+        console.print(f"{speed['tokens']:,} tokens in {speed['seconds']:.1f} s: {speed['tokens_per_s']:,.0f} tokens/s")
+    console.print(f"kept in {results['run']}")

@@ -1,0 +1,76 @@
+"""`kkwarm rlvr`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kkwarm.cli.console import json_option
+from kkwarm.cli.training import dry_run_option, out_option, settings_of, show, training_options
+
+
+@click.command()
+@click.argument("model")
+@click.option("--domain", required=True, help="Domain to train on; NAME:VALUE narrows it by its facet.")
+@click.option("--examples", type=click.IntRange(1), help="Training examples, at most.  [default: 100]")
+@click.option("--steps", type=click.IntRange(1), help="Steps instead of epochs.")
+@click.option("--epochs", type=float, help="Passes over the examples.  [default: 5]")
+@click.option("--prompts-per-step", type=click.IntRange(1), help="[default: 8]")
+@click.option("--generations", type=click.IntRange(2), help="Completions of each prompt.  [default: 8]")
+@click.option("--temperature", type=float, help="[default: 1.0]")
+@click.option("--top-p", type=float, help="Below 1 it biases the importance ratio.  [default: 1.0]")
+@click.option("--max-tokens", type=click.IntRange(1), help="[default: the domain's]")
+@click.option("--beta", type=float, help="Weight of the KL penalty.  [default: 0]")
+@click.option("--loss-type", help="One of trl's.  [default: dr_grpo]")
+@click.option("--scale-rewards", type=click.Choice(["none", "group", "batch"]), help="[default: none]")
+@click.option("--epsilon", type=float, help="Clip range of the importance ratio.  [default: 0.2]")
+@click.option("--vllm", type=click.Choice(["none", "colocate", "server"]), help="Generate by vLLM.  [default: none]")
+@click.option("--keep-rollouts", is_flag=True, default=None, help="Write every completion to rollouts.jsonl.")
+@training_options
+@out_option
+@dry_run_option
+@json_option
+def command(
+    model: str,
+    domain: str,
+    out: Path,
+    preset: str | None,
+    dry_run: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """RLVR of MODEL: GRPO with a domain's verifier as the reward, on at most --examples of its training examples.
+
+    Dr. GRPO by default. The run folder gets checkpoint/ and log.jsonl. Stopped at any time, the same command goes on.
+    Exits with 1 where no group of completions ever differed in reward: nothing was learnt then.
+    """
+    from kkwarm.train.config import PAPER_RLVR, RlvrConfig, changed
+    from kkwarm.train.grpo import plan_rlvr, rlvr
+
+    start = PAPER_RLVR if preset == "paper" else RlvrConfig(domain)
+    config = changed(start, {**settings_of(options), "domain": domain})
+    if dry_run:
+        from kkwarm.backends.checkpoint import resolve
+
+        plan = plan_rlvr(config)
+        completions = plan.steps * config.completions
+        show(
+            {
+                "model": resolve(model),
+                "domain": domain,
+                "examples": len(plan.examples),
+                "steps": plan.steps,
+                "completions": completions,
+                "tokens_at_most": completions * plan.max_tokens,
+            },
+            as_json,
+        )
+        return
+    run = rlvr(model, config, out)
+    results = run.manifest["results"]
+    document = {"run": str(run.path), "checkpoint": str(run.path / "checkpoint"), **results}
+    show({**document, "warnings": run.manifest["warnings"]}, as_json)
+    if not results["signal"]:
+        click.get_current_context().exit(1)

@@ -1,0 +1,100 @@
+"""Options and output that distill, warmup and rlvr share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from kkwarm.cli.console import echo_json
+from kkwarm.errors import KkwarmError
+
+__all__ = ["dry_run_option", "out_option", "passed", "settings_of", "show", "training_options"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+out_option = click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Run folder; an unfinished run goes on.",
+)
+dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would be done; train nothing.")
+
+_OPTIONS = (
+    click.option("--preset", type=click.Choice(["paper"]), help="Start from the settings of arXiv 2505.13718."),
+    click.option("--lr", type=float, help="Learning rate."),
+    click.option("--schedule", type=click.Choice(["constant", "linear", "cosine"])),
+    click.option("--warmup-steps", type=click.IntRange(0), help="Steps of linear rise before the schedule."),
+    click.option("--weight-decay", type=float),
+    click.option("--clip", type=float, help="Largest gradient norm."),
+    click.option("--batch-size", type=click.IntRange(1), help="Sequences in a forward pass."),
+    click.option("--lora", is_flag=True, default=None, help="Train a LoRA adapter; the checkpoint has it merged."),
+    click.option("--lora-rank", type=click.IntRange(1), help="Rank of the adapter (implies --lora).  [default: 32]"),
+    click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), help="Of activations.  [default: auto]"),
+    click.option("--checkpointing", is_flag=True, default=None, help="Recompute activations: less memory, slower."),
+    click.option("--format", "format", help="Prompt format instead of the domain's."),
+    click.option(
+        "--seed", type=int, default=None, help="Of data order, choice of examples and sampling.  [default: 0]"
+    ),
+    click.option("--save-every", type=click.IntRange(1), help="Steps between step checkpoints.  [default: by time]"),
+    click.option("--threads", type=click.IntRange(1), help="CPU threads."),
+    click.option("--track", multiple=True, help="A tracker of trl's: tensorboard, trackio, wandb."),
+    click.option("--trl", multiple=True, metavar="KEY=VALUE", help="A further argument of trl's config."),
+)
+
+
+def training_options(function: F) -> F:
+    """Adds the options that warmup and rlvr share."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def passed(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """``KEY=VALUE`` pairs; a value is JSON where it can be, else text.
+
+    :raises KkwarmError: a pair has no ``=``.
+    """
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise KkwarmError(f"--trl {pair}: not KEY=VALUE")
+        try:
+            found[key.strip().replace("-", "_")] = json.loads(value.strip())
+        except ValueError:
+            found[key.strip().replace("-", "_")] = {"True": True, "False": False, "None": None}.get(value, value)
+    return found
+
+
+def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a configuration from the options of `training_options` (`preset` taken out; None: not given)."""
+    found = {k: v for k, v in options.items() if k not in ("preset", "lora_rank", "trl", "track") and v is not None}
+    if options.get("lora_rank"):
+        found["lora"] = options["lora_rank"]
+    if options.get("trl"):
+        found["trl"] = passed(options["trl"])
+    if options.get("track"):
+        found["track"] = tuple(options["track"])
+    return found
+
+
+def show(document: Mapping[str, Any], as_json: bool) -> None:
+    """Prints a document as JSON, or one `name: value` a line."""
+    if as_json:
+        echo_json(document)
+        return
+    for name, value in document.items():
+        if isinstance(value, float):
+            value = f"{value:.6g}"
+        elif isinstance(value, Mapping):
+            value = ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in value.items())
+        elif isinstance(value, list):
+            value = "; ".join(map(str, value))
+        if value not in ("", None):
+            click.echo(f"{name.replace('_', ' ')}: {value}")

@@ -1,0 +1,55 @@
+"""`kkwarm warmup`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kkwarm.cli.console import json_option
+from kkwarm.cli.training import dry_run_option, out_option, settings_of, show, training_options
+
+
+@click.command()
+@click.argument("model")
+@click.option("--traces", required=True, type=click.Path(path_type=Path), help="A distill run, or a file of traces.")
+@click.option("--epochs", type=float, help="[default: 3]")
+@click.option("--max-steps", type=click.IntRange(1), help="Steps instead of epochs.")
+@click.option("--accumulation", type=click.IntRange(1), help="Forward passes in a step.  [default: 1]")
+@click.option(
+    "--max-length", type=click.IntRange(2), help="Longer traces are left out.  [default: the model's context]"
+)
+@click.option("--packing", is_flag=True, default=None, help="Several traces in a row, each attending to itself only.")
+@training_options
+@out_option
+@dry_run_option
+@json_option
+def command(
+    model: str, traces: Path, out: Path, preset: str | None, dry_run: bool, as_json: bool, **options: Any
+) -> None:
+    """Warm MODEL up: SFT on traces, with the loss on the completion only.
+
+    The run folder gets checkpoint/ and log.jsonl. Stopped at any time, the same command goes on, with the same result.
+    """
+    from kkwarm.train.config import PAPER_WARMUP, WarmupConfig, changed
+    from kkwarm.train.sft import plan_warmup, warmup
+
+    config = changed(PAPER_WARMUP if preset == "paper" else WarmupConfig(), settings_of(options))
+    if dry_run:
+        listed, rows = plan_warmup(model, traces, config)
+        n = len(rows.ids)
+        document = {
+            "model": model,
+            "traces": n,
+            "left_out": rows.dropped,
+            "domains": sorted({t.domain for t in listed}),
+        }
+        if not config.packing:
+            document |= {"steps": rows.steps(n), "tokens": sum(len(rows.ids[i]) for i in rows.order(n))}
+        else:
+            document |= {"tokens_an_epoch": rows.tokens, "epochs": config.epochs}
+        show(document, as_json)
+        return
+    run = warmup(model, traces, out, config)
+    show({"run": str(run.path), "checkpoint": str(run.path / "checkpoint"), **run.manifest["results"]}, as_json)

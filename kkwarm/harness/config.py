@@ -1,0 +1,41 @@
+"""Settings of a benchmark run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kkwarm.errors import KkwarmError
+
+__all__ = ["BenchConfig"]
+
+
+@dataclass(frozen=True, slots=True)
+class BenchConfig:
+    """`samples` for each question. None takes the benchmark's own: `temperature`, `top_p`, `max_tokens`, `format`.
+
+    :param limit: a fixed choice of at most that many questions of each benchmark.
+    :param force: make the model work step by step, by the text that the format has for that; the samples belong to
+        ``NAME+forced``.
+    :param batch_size: rows at a time (backend hf); None chooses by memory. It does not change the samples.
+    """
+
+    samples: int = 1
+    limit: int | None = None
+    backend: str = "hf"
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    seed: int = 0
+    format: str | None = None
+    force: bool = False
+    batch_size: int | None = None
+    device: str | None = None
+    base_url: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("samples", 1), ("limit", 1), ("max_tokens", 1), ("batch_size", 1), ("temperature", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise KkwarmError(f"{name} must be at least {least}, not {value}")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise KkwarmError(f"top_p must be above 0 and at most 1, not {self.top_p}")

@@ -1,0 +1,189 @@
+"""One benchmark run, from names to figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kkwarm import plugins
+from kkwarm.backends import open_backend
+from kkwarm.backends.base import Backend
+from kkwarm.backends.checkpoint import display_name, fingerprint, load_tokenizer, resolve
+from kkwarm.errors import KkwarmError
+from kkwarm.harness.config import BenchConfig
+from kkwarm.harness.draw import Drawer
+from kkwarm.harness.notify import notify
+from kkwarm.harness.plan import KNOWN, Entry, entry, named
+from kkwarm.harness.progress import Bars
+from kkwarm.harness.results import figures
+from kkwarm.plugins import Registry
+from kkwarm.store import Run, config_hash, runs_home
+from kkwarm.verify import Judge
+
+__all__ = ["Prepared", "prepare", "run_bench"]
+
+_OWN_BACKENDS = ("hf", "vllm")  # those that read the checkpoint themselves, so that it is known before they are opened
+
+
+@dataclass(slots=True)
+class Prepared:
+    """What is to be run, known before any model is loaded."""
+
+    model: str
+    config: BenchConfig
+    registry: Registry
+    entries: list[Entry]
+    known: list[str]
+    settings: dict[str, Any]
+    inputs: dict[str, str]
+    out: Path
+    given: Backend | None = None
+    opened: Backend | None = None
+
+    def backend(self) -> Backend:
+        """The backend, opened at the first call."""
+        if self.given is not None:
+            return self.given
+        if self.opened is None:
+            own = (
+                {"device": self.config.device, "batch_size": self.config.batch_size}
+                if self.config.backend == "hf"
+                else {}
+            )
+            server = {"base_url": self.config.base_url} if self.config.backend == "openai" else {}
+            self.opened = open_backend(self.config.backend, self.model, **own, **server)
+        return self.opened
+
+    def close(self) -> None:
+        """Closes the backend that this opened; one that was given stays open."""
+        if self.opened is not None:
+            self.opened.close()
+            self.opened = None
+
+
+def prepare(
+    model: str, benchmarks: Sequence[str], out: Path | str | None, config: BenchConfig, backend: Backend | None = None
+) -> Prepared:
+    """Resolves names, loads questions, renders prompts, fingerprints the checkpoint.
+
+    :raises KkwarmError: unknown benchmark, format or backend; no checkpoint; nobody answers at the server.
+    """
+    names = named(benchmarks)
+    registry = plugins.registry()
+    own = [n for n in names if not n.startswith(KNOWN)]
+    known = [n for n in names if n.startswith(KNOWN)]
+    for name in own:  # a typing error is said before anything heavy is imported
+        registry.benchmark(name)
+    if known and config.backend not in _OWN_BACKENDS:
+        raise KkwarmError(f"{known[0]} runs with --backend hf or vllm only, not {config.backend}")
+    prepared = Prepared(model, config, registry, [], known, {}, {}, Path(), backend)
+    name = config.backend if backend is None else backend.name
+    if backend is None and name in _OWN_BACKENDS:
+        resolve(model)
+        checkpoint, tokenizer = fingerprint(model), load_tokenizer(model)
+    else:
+        engine = prepared.backend()
+        checkpoint, tokenizer = engine.fingerprint, engine.tokenizer
+    try:
+        prepared.entries = [entry(n, registry, config, tokenizer) for n in own]
+    except BaseException:
+        prepared.close()
+        raise
+    prepared.settings = {
+        "benchmarks": names,
+        "samples": config.samples,
+        "limit": config.limit,
+        "backend": name,
+        "formats": {e.name: e.format.name for e in prepared.entries},
+        "sampling": {e.name: asdict(e.sampling) for e in prepared.entries},
+        "seed": config.seed,
+        "force": config.force,
+    }
+    prepared.inputs = {"checkpoint": checkpoint}
+    for e in prepared.entries:
+        prepared.inputs.update(e.inputs())
+    identity = config_hash({"config": prepared.settings, "inputs": prepared.inputs})
+    default = runs_home() / "bench" / f"{display_name(model)}-{identity}"
+    prepared.out = Path(out) if out is not None else default
+    return prepared
+
+
+def run_bench(
+    model: str,
+    benchmarks: Sequence[str],
+    out: Path | str | None,
+    config: BenchConfig,
+    *,
+    labels: Mapping[str, str] | None = None,
+    progress: bool = True,
+    backend: Backend | None = None,
+) -> Run:
+    """See `kkwarm.harness.bench`."""
+    prepared = prepare(model, benchmarks, out, config, backend)
+    try:
+        with Run.open(prepared.out, kind="bench", config=prepared.settings, inputs=prepared.inputs) as run:
+            run.record(labels=dict(labels or {}), model={"name": display_name(model), "checkpoint": str(model)})
+            _complete(prepared, run, progress)
+            notify(prepared.registry, "kkwarm_run_finished", run=run)
+            return run
+    finally:
+        prepared.close()
+
+
+def _complete(prepared: Prepared, run: Run, progress: bool) -> None:
+    config = prepared.config
+    results: dict[str, Any] = {}
+    with Judge() as court, Bars(progress) as bars:
+        drawer = Drawer(run, prepared.backend, config.samples, court, prepared.registry, bars)
+        before = dict(run.manifest.get("generation", {}))
+        try:
+            if prepared.entries:
+                results |= _own(prepared, drawer)
+        finally:  # an interrupted run keeps its throughput too
+            run.record(generation=_generation(before, drawer))
+        prepared.close()
+        for name in prepared.known:
+            from kkwarm.harness.known import run_known
+
+            results[name] = run_known(name, prepared.model, config, run, bars)
+    generation = run.manifest["generation"]
+    seconds = generation["seconds"]
+    throughput = generation | {
+        "tokens_per_s": generation["tokens"] / seconds if seconds and generation["tokens"] else None
+    }
+    run.finish(
+        results={
+            "benchmarks": results,
+            "model": run.manifest["model"]["name"],
+            "checkpoint": run.manifest["model"]["checkpoint"],
+            "labels": run.manifest["labels"],
+            "throughput": throughput,
+            "run": str(run.path),
+        }
+    )
+
+
+def _own(prepared: Prepared, drawer: Drawer) -> dict[str, Any]:
+    """Figures of kkwarm's benchmarks; lm-eval's must agree with them."""
+    from kkwarm.harness.lm import evaluated
+
+    theirs = evaluated(prepared.entries, prepared.config.samples, drawer)
+    results = {}
+    for e in prepared.entries:
+        order = [(e.name, i.example.id, k) for i in e.items for k in range(prepared.config.samples)]
+        ours = figures(e, [drawer.stored[key] for key in order])
+        if abs(ours["accuracy"] - float(theirs[e.name]["accuracy"])) > 1e-9:
+            raise RuntimeError(f"{e.name}: accuracy is {ours['accuracy']}, by lm-eval {theirs[e.name]['accuracy']}")
+        results[e.name] = ours
+    return results
+
+
+def _generation(before: Mapping[str, Any], drawer: Drawer) -> dict[str, Any]:
+    """Tokens and seconds of all sessions of the run."""
+    return {
+        "tokens": int(before.get("tokens", 0)) + drawer.tokens,
+        "seconds": round(float(before.get("seconds", 0.0)) + drawer.seconds, 3),
+        "tokens_known": bool(before.get("tokens_known", True)) and drawer.counted,
+    }

@@ -1,0 +1,115 @@
+"""``lm_eval:NAME``: tasks that lm-eval itself knows, by lm-eval's own models and scoring, stored as samples."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from kkwarm.backends.checkpoint import default_device, default_dtype, resolve
+from kkwarm.errors import KkwarmError, unknown
+from kkwarm.harness.config import BenchConfig
+from kkwarm.harness.plan import KNOWN
+from kkwarm.harness.progress import Bars
+from kkwarm.store import Run
+from kkwarm.transfer.aggregate import summarise
+from kkwarm.types import Completion, Sample, Status, Verdict
+
+__all__ = ["run_known"]
+
+_PREFERRED = ("exact_match", "acc", "accuracy", "pass@1")
+
+
+def run_known(name: str, model: str, config: BenchConfig, run: Run, bars: Bars) -> dict[str, Any]:
+    """Runs the task, unless the run has it already; it resumes by whole tasks.
+
+    A question counts as correct where lm-eval's main metric of it is 1. Other metrics and lm-eval's own table are kept.
+
+    :raises KkwarmError: lm-eval does not know the task, cannot load its data, or would run untrusted code for it.
+    """
+    tables: dict[str, Any] = dict(run.manifest.get("lm_eval", {}))
+    if name not in tables:
+        table, samples = _evaluated(name, model, config)
+        bars.begin(name, len(samples), 0)
+        stored = {(s.id, s.index) for s in run.samples(name)}
+        run.append(s for s in samples if (s.id, s.index) not in stored)
+        bars.advance(len(samples))
+        tables[name] = table
+        run.record(lm_eval=tables)
+    return summarise(run.samples(name)) | {"lm_eval": tables[name]}
+
+
+def _evaluated(name: str, model: str, config: BenchConfig) -> tuple[dict[str, Any], list[Sample]]:
+    import torch
+    from lm_eval.evaluator import evaluate
+    from lm_eval.tasks import TaskManager
+
+    task = name.removeprefix(KNOWN)
+    own = task.endswith((".yaml", ".yml"))
+    manager = TaskManager(include_defaults=not own)  # reading lm-eval's thousands of tasks takes seconds
+    if not own and task not in manager.all_tasks:
+        raise unknown("lm-eval task", task, manager.all_tasks)
+    try:
+        loaded = manager.load([task])
+    except Exception as err:  # data sets fail in many ways
+        cause = " ".join(str(err).split())[:300]
+        raise KkwarmError(
+            f"lm-eval cannot load {task}: {type(err).__name__}: {cause}", hint="its data may be missing"
+        ) from err
+    tasks = loaded["tasks"]
+    if any(getattr(t, "UNSAFE_CODE", False) for t in tasks.values()):
+        raise KkwarmError(f"{task} runs model-written code without a sandbox", hint="use kkwarm's own humaneval_plus")
+    chosen = {n: _chosen(len(t.eval_docs), config.limit) for n, t in tasks.items()} if config.limit else None
+    torch.manual_seed(config.seed)
+    found = evaluate(_model(model, config), loaded, samples=chosen, bootstrap_iters=1000, log_samples=True)
+    assert found is not None  # None on other ranks than the first; here there is one
+    table = {
+        n: {k: v for k, v in row.items() if isinstance(v, int | float | str)} for n, row in found["results"].items()
+    }
+    alone = len(tasks) == 1
+    return table, [s for n, rows in found["samples"].items() for s in _samples(name, "" if alone else f"{n}/", rows)]
+
+
+def _model(model: str, config: BenchConfig) -> Any:
+    source = resolve(model)
+    if config.backend == "vllm":
+        from lm_eval.models.vllm_causallms import VLLM
+
+        return VLLM(pretrained=source, seed=config.seed)
+    from lm_eval.models.huggingface import HFLM
+
+    device = config.device or default_device()
+    dtype = str(default_dtype(device)).removeprefix("torch.")
+    return HFLM(pretrained=source, device=device, dtype=dtype, batch_size=config.batch_size or 8)
+
+
+def _chosen(count: int, limit: int) -> list[int]:
+    """Indices of at most `limit` documents, not the first ones but always the same."""
+    ranked = sorted(range(count), key=lambda i: hashlib.sha256(f"kkwarm-limit-1:{i}".encode()).digest())
+    return sorted(ranked[:limit])
+
+
+def _samples(benchmark: str, prefix: str, rows: list[Mapping[str, Any]]) -> list[Sample]:
+    """One sample for each document, by the task's first filter."""
+    first = rows[0]["filter"] if rows else None
+    made = []
+    for row in rows:
+        if row["filter"] != first:
+            continue
+        scores = {m: float(row[m]) for m in row["metrics"] if _number(row.get(m))}
+        main = next((m for m in _PREFERRED if m in scores), next(iter(scores), None))
+        status = Status.CORRECT if main is not None and scores[main] == 1.0 else Status.WRONG
+        answer = row["filtered_resps"][0] if row["filtered_resps"] else None
+        text = row["resps"][0][0] if row["resps"] else ""
+        completion = Completion(text if isinstance(text, str) else json.dumps(row["resps"], default=str))
+        shown = answer if isinstance(answer, str) else json.dumps(answer, default=str)
+        reason = f"lm-eval: {main} = {scores[main]:g}" if main is not None else "lm-eval gives no number for it"
+        verdict = Verdict(status, shown, reason, scores)
+        made.append(Sample(benchmark, f"{prefix}{row['doc_id']}", 0, completion, verdict, row["prompt_hash"][:16]))
+    return made
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, bool | int | float) and math.isfinite(value)

@@ -1,0 +1,43 @@
+"""The matrix and the claims as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kkwarm.report.terminal import HOLDS, change_text, percent
+
+__all__ = ["markdown_text"]
+
+
+def markdown_text(document: Mapping[str, Any]) -> str:
+    """Two tables and the note."""
+    domains = document["domains"]
+    against = {c["name"]: c["against"] for c in document["conditions"]}
+    lines = [f"**{_escaped(document['title'])}**" + ("" if document["state"] == "done" else " (in progress)"), ""]
+    lines += ["| condition | compared with | " + " | ".join(map(_escaped, domains)) + " |"]
+    lines += ["|---|---|" + "---:|" * len(domains)]
+    for name, row in document["matrix"].items():
+        cells = []
+        for domain in domains:
+            cell = row.get(domain)
+            cells.append("-" if cell is None else f"{percent(cell)} {change_text(cell['change'])}".strip())
+        lines.append(f"| {_escaped(name)} | {_escaped(against[name] or '')} | " + " | ".join(cells) + " |")
+    lines += ["", "Percent ± 95% interval; change in points: ▲ gain, ▼ loss, = tie, ? underpowered."]
+    if document["claims"]:
+        lines += ["", "| claim | | estimate | 95% interval | verdict | |", "|---|---|---:|---|---|---|"]
+    for claim in document["claims"]:
+        estimate = "" if claim["estimate"] is None else f"{100 * claim['estimate']:+.1f}"
+        ci = "" if not claim["ci"] else f"{100 * claim['ci'][0]:+.1f} to {100 * claim['ci'][1]:+.1f}"
+        word = HOLDS[claim["holds"]][0]
+        says = _escaped(claim["says"])
+        lines.append(
+            f"| {claim['id']} {_escaped(claim['text'])} | {word} | {estimate} | {ci} | {claim['verdict']} | {says} |"
+        )
+    if document["note"]:
+        lines += ["", _escaped(document["note"])]
+    return "\n".join([*lines, "", document["method"] + "."])
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

@@ -1,0 +1,124 @@
+"""What a study would do: its steps with tokens, completions and estimated time, and what the estimate rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kkwarm.study.execute import is_done
+from kkwarm.study.plan import Plan
+from kkwarm.study.progress import Estimate, duration
+from kkwarm.study.recipe import Recipe
+
+__all__ = ["describe", "show_plan"]
+
+
+def describe(recipe: Recipe, plan: Plan, folder: Path, jobs: int) -> dict[str, Any]:
+    """The plan as one JSON document: ``steps`` (id, kind, needs, tokens, completions, seconds, done), ``total``, and
+    ``assumptions`` in words.
+    """
+    steps = [
+        {
+            "id": s.id,
+            "kind": s.kind,
+            "needs": list(s.needs),
+            "generated_tokens": s.cost.generated,
+            "trained_tokens": s.cost.trained,
+            "completions": s.cost.completions,
+            "updates": s.cost.units if s.kind in ("warmup", "rlvr") else 0,
+            "seconds": round(s.cost.seconds, 1),
+            "done": is_done(folder, s),
+            "settings": dict(s.config),
+        }
+        for s in plan.steps.values()
+    ]
+    done = {str(s["id"]) for s in steps if s["done"]}
+    total: dict[str, Any] = {
+        key: sum(s[key] for s in steps) for key in ("generated_tokens", "trained_tokens", "completions", "seconds")
+    }
+    total["hours"] = round(total["seconds"] / 3600, 2)
+    total["wall_seconds_left"] = round(Estimate(plan, done, jobs).left({}), 1)
+    return {
+        "recipe": recipe.name,
+        "title": recipe.title,
+        "folder": str(folder),
+        "jobs": jobs,
+        "seeds": list(recipe.seeds),
+        "conditions": [{"name": c.name, "chain": list(c.chain), "against": c.against} for c in recipe.conditions],
+        "domains": list(recipe.evaluate.domains),
+        "steps": steps,
+        "total": total,
+        "assumptions": _assumptions(recipe),
+    }
+
+
+def show_plan(document: Mapping[str, Any], console: Any) -> None:
+    """Prints the plan: conditions, steps, totals, assumptions."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    console.print(f"[bold]{escape(document['title'])}[/]")
+    conditions = Table(box=None, pad_edge=False)
+    for column in ("condition", "made by", "compared with"):
+        conditions.add_column(column)
+    for c in document["conditions"]:
+        conditions.add_row(escape(c["name"]), escape(" > ".join(c["chain"])), escape(c["against"] or ""))
+    console.print(conditions)
+    console.print(f"seeds {', '.join(map(str, document['seeds']))}; evaluated on {', '.join(document['domains'])}\n")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("step", overflow="fold")
+    for column in ("updates", "completions", "generated", "trained", "time"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for s in document["steps"]:
+        table.add_row(
+            escape(s["id"].rpartition("-")[0]) + (" [dim](done)[/]" if s["done"] else ""),
+            f"{s['updates']:,}" if s["updates"] else "",
+            f"{s['completions']:,}" if s["completions"] else "",
+            _tokens(s["generated_tokens"]),
+            _tokens(s["trained_tokens"]),
+            duration(s["seconds"]),
+        )
+    console.print(table)
+    t = document["total"]
+    unit = document["assumptions"]["unit"]
+    console.print(f"\n[bold]{len(document['steps'])} steps[/]: {t['completions']:,} completions, ", end="")
+    console.print(
+        f"{_tokens(t['generated_tokens'])} tokens generated, {_tokens(t['trained_tokens'])} trained on; ", end=""
+    )
+    console.print(f"about [bold]{t['hours']:g} {escape(unit)}[/]; ", end="")
+    console.print(f"{duration(t['wall_seconds_left'])} left with {document['jobs']} worker(s).")
+    console.print("Assumed: " + escape("; ".join(document["assumptions"]["text"])), style="dim")
+
+
+def _tokens(count: int) -> str:
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return str(count) if count else ""
+
+
+def _assumptions(recipe: Recipe) -> dict[str, Any]:
+    a = recipe.assume
+    generate, train, teacher = a.rates
+    how = "given" if a.generate_rate else f"2 FLOPs a parameter at {a.generate_use:.0%} of {a.flops / 1e12:g} TFLOP/s"
+    trained = "given" if a.train_rate else f"6 FLOPs a parameter at {a.train_use:.0%}"
+    speed = f"{generate:,.0f} tokens/s generated ({how}), {train:,.0f} trained ({trained})"
+    text = [
+        a.device,
+        f"{a.parameters / 1e9:.4g} G parameters: {speed}",
+        f"tokens: prompt {a.prompt}, answer {a.answer}, trace {a.trace}",
+        f"{a.start_s:g} s to start a step",
+    ]
+    if any(t.get("samples") for t in recipe.traces.values()):
+        text.insert(2, f"the teacher ({a.teacher_parameters / 1e9:.4g} G) generates {teacher:,.0f} tokens/s")
+    if a.questions:
+        text.append("questions: " + ", ".join(f"{k} {v:,}" for k, v in a.questions.items()))
+    return {
+        "device": a.device,
+        "unit": a.unit,
+        "generate_rate": generate,
+        "train_rate": train,
+        "teacher_rate": teacher,
+        "text": text,
+    }

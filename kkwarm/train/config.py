@@ -1,0 +1,242 @@
+"""Settings of distill, warmup and rlvr, and the paper's. Standard library only.
+
+Every field that decides the result is part of the run's identity: a run goes on only with equal ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal, TypeVar
+
+from kkwarm.errors import KkwarmError, unknown
+
+__all__ = [
+    "PAPER_DISTILL",
+    "PAPER_RLVR",
+    "PAPER_WARMUP",
+    "DistillConfig",
+    "RlvrConfig",
+    "TrainConfig",
+    "WarmupConfig",
+    "changed",
+    "identity",
+]
+
+Precision = Literal["auto", "bf16", "fp32"]
+Vllm = Literal["none", "colocate", "server"]
+
+
+def _positive(config: object, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not value > 0:
+            raise KkwarmError(f"{name} must be positive, not {value}")
+
+
+def _sampling(config: DistillConfig | RlvrConfig) -> None:
+    if config.temperature < 0:
+        raise KkwarmError(f"temperature must not be negative, not {config.temperature}")
+    if not 0 < config.top_p <= 1:
+        raise KkwarmError(f"top_p must be in (0, 1], not {config.top_p}")
+
+
+@dataclass(frozen=True, slots=True)
+class DistillConfig:
+    """Warm-up traces of one domain.
+
+    :param teacher: a registered teacher of the domain, a checkpoint folder or hub id, or a server's model name.
+    :param n: traces of a registered teacher; questions for a model.
+    :param samples: completions of each question (a model only).
+    :param max_tokens: None: as the domain's sampling says.
+    :param verified_only: keep only traces whose answer the domain's verifier accepts.
+    :param format: the teacher's prompt format; None: the domain's.
+    """
+
+    domain: str
+    teacher: str
+    n: int
+    seed: int = 0
+    samples: int = 1
+    temperature: float = 0.6
+    top_p: float = 0.95
+    max_tokens: int | None = None
+    verified_only: bool = False
+    format: str | None = None
+
+    def __post_init__(self) -> None:
+        _positive(self, "n", "samples", "max_tokens")
+        _sampling(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """What warm-up and RLVR have in common.
+
+    :param schedule: ``constant``, ``linear`` or ``cosine``, after `warmup_steps` of linear rise.
+    :param clip: the largest gradient norm.
+    :param lora: rank of a LoRA adapter, or True for 32; False trains every weight.
+    :param precision: of the activations; weights are kept in fp32, because steps of 1e-6 vanish in bf16. ``auto``: bf16
+        on a GPU, or on a CPU with bf16 instructions.
+    :param checkpointing: recompute activations in the backward pass: less memory, a fifth slower.
+    :param save_every: steps between step checkpoints; None: by time, at most a twentieth of it.
+    :param threads: CPU threads; None leaves torch's number.
+    :param track: trl's `report_to`: ``tensorboard``, ``trackio``, ``wandb``.
+    :param trl: further arguments of trl's config, taken as they are.
+    """
+
+    lr: float = 1e-5
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    warmup_steps: int = 0
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    lora: bool | int = False
+    precision: Precision = "auto"
+    checkpointing: bool = False
+    seed: int = 0
+    save_every: int | None = None
+    threads: int | None = None
+    track: tuple[str, ...] = ()
+    trl: Mapping[str, Any] = field(default_factory=dict)
+
+    def _check(self) -> None:
+        _positive(self, "lr", "clip", "save_every", "threads")
+        if self.warmup_steps < 0 or self.weight_decay < 0:
+            raise KkwarmError("warmup_steps and weight_decay must not be negative")
+
+    @property
+    def lora_rank(self) -> int:
+        """0 where every weight is trained."""
+        return 32 if self.lora is True else int(self.lora)
+
+
+@dataclass(frozen=True, slots=True)
+class WarmupConfig(TrainConfig):
+    """SFT on traces.
+
+    :param batch_size: traces in a forward pass; `accumulation` of them make a step.
+    :param max_length: tokens of prompt and completion; longer traces are left out (a cut one teaches not to end).
+        None: the model's own limit.
+    :param packing: several traces in one row of `max_length` tokens, each attending to itself only.
+    :param format: the prompt format; None: the one of each trace's domain.
+    """
+
+    epochs: float = 3.0
+    batch_size: int = 8
+    accumulation: int = 1
+    max_length: int | None = None
+    packing: bool = False
+    max_steps: int | None = None
+    format: str | None = None
+
+    def __post_init__(self) -> None:
+        self._check()
+        _positive(self, "epochs", "batch_size", "accumulation", "max_length", "max_steps")
+
+
+@dataclass(frozen=True, slots=True)
+class RlvrConfig(TrainConfig):
+    """GRPO on at most `examples` examples of a domain, with its verifier as the reward. Defaults: Dr. GRPO.
+
+    :param steps: optimiser steps; None: as many as `epochs` over the examples take.
+    :param prompts_per_step: prompts in a step, each with `generations` completions.
+    :param batch_size: completions in a forward pass; None: chosen by the size of the model.
+    :param max_tokens: None: as the domain's sampling says.
+    :param epsilon: the clip range of the importance ratio.
+    :param keep_rollouts: write every completion with its verdict to ``rollouts.jsonl``.
+    """
+
+    domain: str
+    examples: int = 100
+    lr: float = field(default=1e-6, kw_only=True)
+    schedule: Literal["constant", "linear", "cosine"] = field(default="constant", kw_only=True)
+    steps: int | None = None
+    epochs: float = 5.0
+    prompts_per_step: int = 8
+    generations: int = 8
+    batch_size: int | None = None
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int | None = None
+    beta: float = 0.0
+    loss_type: str = "dr_grpo"
+    scale_rewards: Literal["none", "group", "batch"] = "none"
+    epsilon: float = 0.2
+    vllm: Vllm = "none"
+    format: str | None = None
+    keep_rollouts: bool = False
+
+    def __post_init__(self) -> None:
+        self._check()
+        _positive(self, "examples", "steps", "epochs", "prompts_per_step", "batch_size", "max_tokens", "epsilon")
+        _sampling(self)
+        if self.temperature == 0:
+            raise KkwarmError(
+                "rlvr cannot sample at temperature 0", hint="every completion of a group would be the same"
+            )
+        if self.generations < 2:
+            raise KkwarmError("rlvr needs at least 2 generations", hint="the reward is compared within a group")
+        if self.batch_size is not None and self.completions % self.batch_size:
+            raise KkwarmError(
+                f"batch_size {self.batch_size} does not divide the {self.completions} completions of a step",
+                hint=f"{self.prompts_per_step} prompts x {self.generations} generations",
+            )
+
+    @property
+    def completions(self) -> int:
+        """Completions in a step."""
+        return self.prompts_per_step * self.generations
+
+
+# arXiv 2505.13718 (the authors' code). 4 samples of each of 5,000 puzzles; SFT for 3-5 epochs, of which we take 3.
+PAPER_DISTILL = {"n": 5000, "samples": 4, "temperature": 0.6, "top_p": 0.95, "verified_only": False}
+PAPER_WARMUP = WarmupConfig(
+    lr=1e-6,
+    betas=(0.9, 0.95),
+    weight_decay=1e-4,
+    batch_size=1,
+    accumulation=2,
+    clip=0.1,
+    warmup_steps=25,
+    schedule="constant",
+    epochs=3.0,
+    checkpointing=True,
+)
+# Batches of 4 completions, accumulated 5 times: 2 prompts of 10 completions in a step. `domain` is to be replaced.
+PAPER_RLVR = RlvrConfig(
+    domain="math",
+    examples=100,
+    lr=1e-6,
+    beta=0.0,
+    prompts_per_step=2,
+    generations=10,
+    batch_size=4,
+    epochs=25.0,
+    temperature=0.7,
+    top_p=0.95,
+    clip=0.1,
+    scale_rewards="none",
+    loss_type="dr_grpo",
+    checkpointing=True,
+)
+
+_INCIDENTAL = ("save_every", "threads", "track", "keep_rollouts")  # they do not decide the result
+C = TypeVar("C", DistillConfig, WarmupConfig, RlvrConfig)
+
+
+def identity(config: DistillConfig | TrainConfig) -> dict[str, Any]:
+    """The settings that decide the result, as JSON data."""
+    return {k: v for k, v in asdict(config).items() if k not in _INCIDENTAL}
+
+
+def changed(config: C, settings: Mapping[str, Any]) -> C:
+    """The configuration with these settings, None meaning unchanged.
+
+    :raises KkwarmError: a setting does not exist or is out of range.
+    """
+    known = {f.name for f in fields(config)}
+    for name in settings:
+        if name not in known:
+            raise unknown("setting", name, known)
+    return replace(config, **{k: v for k, v in settings.items() if v is not None})

@@ -1,0 +1,242 @@
+"""Warm-up traces from a registered teacher, a checkpoint or a server."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from kkwarm.data import content_hash, fingerprint
+from kkwarm.errors import KkwarmError
+from kkwarm.plugins import Registry, registry
+from kkwarm.store import Run
+from kkwarm.train.config import DistillConfig, identity
+from kkwarm.train.loop import done_before
+from kkwarm.train.progress import Progress
+from kkwarm.train.traces import TRACES, write_traces
+from kkwarm.types import Completion, Example, Format, Sample, Sampling, Task, Teacher, Trace, Verifier
+from kkwarm.verify import Judge
+
+__all__ = ["Plan", "chosen", "distill", "plan_distill"]
+
+WAVE = 256  # completions asked for, judged and stored at a time
+
+
+class Plan:
+    """What a configuration of distill amounts to, before anything is generated."""
+
+    def __init__(self, config: DistillConfig, *, base_url: str | None = None, backend: str | None = None) -> None:
+        reg = registry()
+        self.config, self.base_url = config, base_url
+        self.teacher: Teacher | None = None
+        self.examples: list[Example] = []
+        self.backend = "teacher"
+        if base_url is None and backend is None and (config.domain, config.teacher) in reg.teachers:
+            self.teacher = reg.teacher(config.domain, config.teacher)
+            if config.samples != 1:
+                raise KkwarmError("a registered teacher gives one trace for a question", hint="leave out --samples")
+            return
+        self.task = reg.task(config.domain)
+        self.backend = backend or ("openai" if base_url else "hf")
+        if self.backend != "openai" and not _is_checkpoint(config.teacher):
+            reg.teacher(config.domain, config.teacher)  # raises, with near names
+        self.examples = chosen(self.task, config.n, config.seed)
+        self.format = reg.format(config.format or self.task.format)
+        self.verifier = reg.verifier(self.task.verifier)
+
+    @property
+    def completions(self) -> int:
+        """Completions that a model has to write; 0 for a registered teacher."""
+        return len(self.examples) * self.config.samples
+
+    @property
+    def sampling(self) -> Sampling:
+        c = self.config
+        return Sampling(c.temperature, c.top_p, c.max_tokens or self.task.sampling.max_tokens, c.seed)
+
+
+def plan_distill(config: DistillConfig, *, base_url: str | None = None, backend: str | None = None) -> Plan:
+    """What `distill` would do.
+
+    :raises KkwarmError: unknown domain or teacher, or more questions than there are.
+    """
+    return Plan(config, base_url=base_url, backend=backend)
+
+
+def chosen(task: Task, n: int, seed: int) -> list[Example]:
+    """`n` training examples, chosen by their content and the seed only: the first 50 of 100 are the 50.
+
+    :raises KkwarmError: there are fewer; says how many.
+    """
+    examples = list(task.load())
+    if n > len(examples):
+        raise KkwarmError(
+            f"{task.name} has {len(examples)} training examples, not {n}", hint=f"ask for {len(examples)}"
+        )
+
+    def rank(e: Example) -> tuple[str, str]:
+        return hashlib.sha256(f"{seed}:{content_hash(e)}".encode()).hexdigest(), e.id
+
+    return sorted(examples, key=rank)[:n]
+
+
+def distill(
+    config: DistillConfig,
+    out: Path | str,
+    *,
+    base_url: str | None = None,
+    backend: str | None = None,
+    options: dict[str, Any] | None = None,
+    labels: dict[str, Any] | None = None,
+    progress: bool = True,
+) -> Run:
+    """Writes ``traces.jsonl`` into the run folder `out`; goes on where it was stopped.
+
+    A model's completions are all stored (``samples.jsonl``, with verdicts); those that its format can split become
+    traces. Only `verified_only` looks at the verdict.
+
+    :param base_url: of an OpenAI-compatible server whose model is `config.teacher`.
+    :param backend: ``hf``, ``vllm`` or ``openai``; None: by the kind of teacher.
+    :param options: further arguments of the backend.
+    :raises KkwarmError: unknown domain or teacher, too few questions, no trace left, unreadable checkpoint.
+    """
+    plan = plan_distill(config, base_url=base_url, backend=backend)
+    if plan.teacher is not None:
+        return _from_teacher(plan, plan.teacher, Path(out), labels)
+    return _from_model(plan, Path(out), options or {}, labels, progress)
+
+
+def _from_teacher(plan: Plan, teacher: Teacher, out: Path, labels: dict[str, Any] | None) -> Run:
+    config = plan.config
+    settings = identity(config)
+    if (done := done_before(out, kind="distill", config=settings, inputs={}, product=TRACES)) is not None:
+        return done
+    with Run.open(out, kind="distill", config=settings) as run:
+        run.record(labels=labels or {}, provenance=_origin(registry(), teacher))
+        traces = list(teacher.traces(config.n, config.seed))
+        if len(traces) < config.n:
+            raise KkwarmError(f"teacher {teacher.name} gave {len(traces)} traces, not {config.n}", hint="ask for fewer")
+        status: Counter[str] = Counter()
+        if config.verified_only:
+            traces = list(_verified(traces, registry().task(config.domain), status))
+        _finish(run, traces, len(traces) if not status else status.total(), status)
+        return run
+
+
+def _from_model(plan: Plan, out: Path, options: dict[str, Any], labels: dict[str, Any] | None, progress: bool) -> Run:
+    from kkwarm.backends import open_backend
+
+    config = plan.config
+    if plan.base_url is not None:
+        options = {**options, "base_url": plan.base_url}
+    engine = open_backend(plan.backend, config.teacher, **options)
+    try:
+        inputs = {"teacher": engine.fingerprint, "examples": fingerprint(plan.examples)}
+        settings = identity(config)
+        if (done := done_before(out, kind="distill", config=settings, inputs=inputs, product=TRACES)) is not None:
+            return done
+        with Run.open(out, kind="distill", config=settings, inputs=inputs) as run:
+            run.record(labels=labels or {}, provenance={"backend": engine.name, "checkpoint": engine.checkpoint})
+            _generate(plan, run, engine, progress)
+            samples = {(s.id, s.index): s for s in run.samples()}
+            ordered = [samples[e.id, k] for e in plan.examples for k in range(config.samples)]
+            traces = list(_traces(plan, ordered))
+            _finish(run, traces, len(ordered), Counter(s.verdict.status.value for s in ordered))
+            return run
+    finally:
+        engine.close()
+
+
+def _generate(plan: Plan, run: Run, engine: Any, progress: bool) -> None:
+    """Asks for the completions that the run lacks, judges and stores them in waves."""
+    from kkwarm.backends.base import Request
+
+    have = {(s.id, s.index) for s in run.samples()}
+    requests = []
+    for e in plan.examples:
+        missing = tuple(k for k in range(plan.config.samples) if (e.id, k) not in have)
+        if missing:
+            requests.append(Request(e.id, plan.format.render(e.question, engine.tokenizer), missing, plan.format.stop))
+    by_id = {e.id: e for e in plan.examples}
+    wave: list[tuple[Example, int, Completion]] = []
+    with Progress("distill", plan.completions, done=len(have), show=progress) as bar, Judge() as court:
+
+        def store() -> None:
+            verdicts = court.judge(plan.verifier, plan.format, [(e, c) for e, _, c in wave])
+            pairs = zip(wave, verdicts, strict=True)
+            run.append(Sample(plan.task.name, e.id, k, c, v) for (e, k, c), v in pairs)
+            wave.clear()
+
+        try:
+            for request, index, completion in engine.generate(requests, plan.sampling):
+                wave.append((by_id[request.key], index, completion))
+                bar.advance()
+                if len(wave) >= WAVE:
+                    store()
+        finally:
+            store()
+
+
+def _traces(plan: Plan, samples: Sequence[Sample]) -> Iterator[Trace]:
+    examples = {e.id: e for e in plan.examples}
+    for s in samples:
+        response = plan.format.split(s.completion)
+        if response.answer is None or response.problem or (plan.config.verified_only and not s.verdict.correct):
+            continue
+        yield Trace(
+            f"{s.id}#{s.index}",
+            plan.config.domain,
+            examples[s.id].question,
+            response.reasoning,
+            response.answer,
+            plan.config.teacher,
+            {"status": s.verdict.status.value, "tokens": s.completion.n_tokens, "seed": plan.config.seed},
+        )
+
+
+def _verified(traces: Iterable[Trace], task: Task, status: Counter[str]) -> Iterator[Trace]:
+    """The traces that the verifier accepts, against the gold answer of ``meta["gold"]`` or of the same question."""
+    reg = registry()
+    verifier: Verifier = reg.verifier(task.verifier)
+    fmt: Format = reg.format(task.format)
+    listed = list(traces)
+    known = {} if all("gold" in t.meta for t in listed) else {content_hash(e): e for e in task.load()}
+    pairs = []
+    for t in listed:
+        example = Example(t.id, t.question, t.meta.get("gold"), "train", t.meta)
+        if "gold" not in t.meta:
+            if content_hash(example) not in known:
+                raise KkwarmError(
+                    f"trace {t.id} cannot be verified: neither its meta nor {task.name} holds a gold answer for it",
+                    hint="leave out --verified-only",
+                )
+            example = replace(known[content_hash(example)], id=t.id)
+        pairs.append((example, Completion(fmt.compose(t.reasoning, t.answer), finish_reason="stop")))
+    with Judge() as court:
+        for t, verdict in zip(listed, court.judge(verifier, fmt, pairs), strict=True):
+            status[verdict.status.value] += 1
+            if verdict.correct:
+                yield t
+
+
+def _finish(run: Run, traces: Sequence[Trace], asked: int, status: Counter[str]) -> None:
+    if not traces:
+        counts = ", ".join(f"{n} {name}" for name, n in status.most_common())
+        raise KkwarmError(f"none of {asked} completions became a trace ({counts})", hint="see samples.jsonl in the run")
+    n = write_traces(run.path / TRACES, traces)
+    run.finish(results={"traces": n, "left_out": asked - n, "status": dict(status)})
+
+
+def _origin(reg: Registry, teacher: Teacher) -> dict[str, str]:
+    plugin = reg.origin.get(("teacher", f"{teacher.domain}/{teacher.name}"))
+    found = {"teacher": teacher.name}
+    if plugin is not None:
+        found |= {"plugin": plugin.name, "distribution": plugin.distribution, "version": plugin.version}
+    return found
+
+
+def _is_checkpoint(name: str) -> bool:
+    return "/" in name or Path(name).expanduser().exists()

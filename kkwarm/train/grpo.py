@@ -1,0 +1,294 @@
+"""RLVR: GRPO by trl's GRPOTrainer, with a domain's verifier as the reward."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kkwarm.data import fingerprint as fingerprint_examples
+from kkwarm.errors import KkwarmError
+from kkwarm.plugins import registry
+from kkwarm.store import Run
+from kkwarm.train.config import RlvrConfig, identity
+from kkwarm.train.distillation import chosen
+from kkwarm.train.engine import CHECKPOINT
+from kkwarm.train.loop import done_before
+from kkwarm.train.progress import say
+from kkwarm.types import Example, Format, Sampling, Task, Verifier
+from kkwarm.verify import Judge
+
+__all__ = ["RlvrPlan", "plan_rlvr", "rlvr"]
+
+ROLLOUTS = "rollouts.jsonl"
+_TOKENS_GPU, _TOKENS_CPU = 32_768, 24_576  # in a forward pass, where --batch-size is not given
+
+
+@dataclass(frozen=True)
+class RlvrPlan:
+    """What a configuration amounts to, before anything is loaded."""
+
+    config: RlvrConfig
+    task: Task
+    format: Format
+    verifier: Verifier
+    examples: list[Example]
+
+    @property
+    def steps(self) -> int:
+        if self.config.steps is not None:
+            return self.config.steps
+        return max(1, math.floor(len(self.examples) * self.config.epochs / self.config.prompts_per_step))
+
+    @property
+    def max_tokens(self) -> int:
+        return self.config.max_tokens or self.task.sampling.max_tokens
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(self.config.temperature, self.config.top_p, self.max_tokens, self.config.seed)
+
+    def order(self) -> list[int]:
+        """Examples in the order of training, `prompts_per_step` a step: every epoch shuffled anew, by the seed."""
+        out: list[int] = []
+        epoch = 0
+        while len(out) < self.steps * self.config.prompts_per_step:
+            one = list(range(len(self.examples)))
+            random.Random(f"{self.config.seed}:{epoch}").shuffle(one)
+            # No prompt twice in a step: what an epoch has left over is not enough for one.
+            out += one[: len(one) - len(one) % self.config.prompts_per_step]
+            epoch += 1
+        return out[: self.steps * self.config.prompts_per_step]
+
+
+def plan_rlvr(config: RlvrConfig) -> RlvrPlan:
+    """What `rlvr` would do.
+
+    :raises KkwarmError: unknown domain, or more examples than there are.
+    """
+    reg = registry()
+    task = reg.task(config.domain)
+    examples = chosen(task, config.examples, config.seed)
+    if len(examples) < config.prompts_per_step:
+        raise KkwarmError(
+            f"{config.prompts_per_step} prompts in a step, but only {len(examples)} examples",
+            hint=f"--prompts-per-step {len(examples)}",
+        )
+    return RlvrPlan(config, task, reg.format(config.format or task.format), reg.verifier(task.verifier), examples)
+
+
+def rlvr(
+    model: str | Path,
+    config: RlvrConfig,
+    out: Path | str,
+    *,
+    labels: dict[str, Any] | None = None,
+    progress: bool = True,
+) -> Run:
+    """Trains `model` on at most `config.examples` examples of a domain; goes on where it was stopped, with the same
+    final weights (but for vLLM, which draws anew).
+
+    Leaves in `out`: ``checkpoint/``, ``log.jsonl`` (one line a step: ``step, reward, accuracy, status`` (shares),
+    ``no_signal`` (share of groups whose rewards are all equal), ``length`` (tokens), ``truncated``, ``loss, lr,
+    grad_norm, seconds``), ``rollouts.jsonl`` if kept, and the manifest with results and warnings.
+
+    :raises KkwarmError: no checkpoint, unknown domain, too few examples, another run in `out`, the loss is not finite.
+    """
+    from kkwarm.backends.checkpoint import fingerprint
+
+    out = Path(out)
+    plan = plan_rlvr(config)
+    inputs = {"checkpoint": fingerprint(model), "examples": fingerprint_examples(plan.examples)}
+    settings = identity(config)
+    if (done := done_before(out, kind="rlvr", config=settings, inputs=inputs, product=CHECKPOINT)) is not None:
+        return done
+    with Run.open(out, kind="rlvr", config=settings, inputs=inputs) as run:
+        run.record(labels=labels or {}, model=str(model), example_ids=[e.id for e in plan.examples], warnings=[])
+        if config.top_p < 1:
+            _warn(run, f"top_p {config.top_p} biases the importance ratio: it is computed without it (1.0 does not)")
+        _train(run, model, plan, progress)
+        return run
+
+
+def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
+    from kkwarm.train.engine import load, prepare, save
+    from kkwarm.train.loop import finished, run_steps
+    from kkwarm.train.steps import StepFile
+
+    config = plan.config
+    prepare(config)
+    network, tokenizer = load(model, config)
+    kept: list[StepFile] = []
+
+    def open_rollouts(at: int) -> None:
+        if config.keep_rollouts:
+            kept.append(StepFile(run.path / ROLLOUTS, at))
+
+    with Judge() as court:
+        trainer, reward = trainer_of(network, tokenizer, plan, run.path, court)
+
+        def row(logs: dict[str, float], step: int) -> dict[str, Any]:
+            assert reward.last is not None
+            if reward.last.no_signal == 1.0:
+                _warn(run, "in a step no prompt gave a signal: the rewards of each group were all equal")
+            if reward.errors:
+                _warn(run, reward.errors)
+            for file in kept:
+                file.write(*({"step": step, **r} for r in reward.kept))
+            reward.kept.clear()
+            more = {"loss": logs["loss"], "lr": logs.get("learning_rate"), "grad_norm": logs.get("grad_norm")}
+            return {**reward.last.fields(), **more}
+
+        args = trainer.args
+        every = args.steps_per_generation * args.num_iterations
+        stride = every // math.gcd(every, args.gradient_accumulation_steps)  # resuming needs a fresh generation
+        log = run_steps(
+            run, trainer, "rlvr", row, every=config.save_every, progress=progress, stride=stride, also=open_rollouts
+        )
+    save(trainer.accelerator.unwrap_model(trainer.model), tokenizer, run.path)
+    for file in kept:
+        file.close()
+    _finish(run, plan, log)
+    finished(run)
+
+
+def trainer_of(network: Any, tokenizer: Any, plan: RlvrPlan, out: Path, court: Judge) -> tuple[Any, Any]:
+    """The GRPO trainer and its reward function."""
+    import torch
+    from datasets import Dataset
+    from trl import GRPOConfig
+
+    from kkwarm.backends.text import end_tokens
+    from kkwarm.train.engine import arguments, build, lora, refusals, uses_bf16
+    from kkwarm.train.policy import Policy
+    from kkwarm.train.rollout import Reward, Rollouts
+
+    config = plan.config
+    prompts = [plan.format.render(e.question, tokenizer) for e in plan.examples]
+    longest = _longest(plan, prompts, tokenizer, network)
+    batch = config.batch_size or _fitting(config, longest + plan.max_tokens)
+    settings = arguments(config, out, steps=plan.steps) | _settings(plan, batch)
+    if config.trl.get("mask_truncated_completions"):
+        raise KkwarmError("mask_truncated_completions does not know stop strings", hint="see `truncated` in log.jsonl")
+    args = build(GRPOConfig, settings, config.trl)
+    copied = torch.cuda.is_available() and uses_bf16(config) and not config.lora
+    own = config.vllm == "none"
+    rollouts = Rollouts(network, tokenizer, plan.sampling, plan.format.stop, copied=copied) if own else None
+    ends = end_tokens(tokenizer, network, max(len(tokenizer), network.get_output_embeddings().weight.shape[0]))
+    reward = Reward(
+        plan.examples,
+        plan.verifier,
+        plan.format,
+        plan.task.rewards,
+        court,
+        tokenizer,
+        config.generations,
+        plan.max_tokens,
+        rollouts,
+        frozenset(int(i) for i in ends.nonzero()[0]),
+        keep=config.keep_rollouts,
+    )
+    order = plan.order()
+    with refusals():
+        trainer = Policy(
+            model=network,
+            reward_funcs=reward,
+            args=args,
+            train_dataset=Dataset.from_dict({"prompt": [prompts[i] for i in order], "example": order}),
+            processing_class=tokenizer,
+            peft_config=lora(config),
+            rollout_func=rollouts,
+        )
+    return trainer, reward
+
+
+def _settings(plan: RlvrPlan, batch: int) -> dict[str, Any]:
+    config = plan.config
+    found: dict[str, Any] = {
+        "per_device_train_batch_size": batch,
+        "gradient_accumulation_steps": config.completions // batch,
+        "num_generations": config.generations,
+        "max_completion_length": plan.max_tokens,
+        "temperature": config.temperature,
+        "top_p": config.top_p,
+        "top_k": 0,
+        "beta": config.beta,
+        "loss_type": config.loss_type,
+        "scale_rewards": config.scale_rewards,
+        "epsilon": config.epsilon,
+        "shuffle_dataset": False,  # `RlvrPlan.order` is the order, so that a resumed run has only to skip
+    }
+    if config.vllm != "none":
+        found |= {
+            "use_vllm": True,
+            "vllm_mode": config.vllm,
+            "generation_kwargs": {"stop": list(plan.format.stop), "include_stop_str_in_output": True},
+        }
+    return found
+
+
+def _longest(plan: RlvrPlan, prompts: list[str], tokenizer: Any, network: Any) -> int:
+    """Tokens of the longest prompt.
+
+    :raises KkwarmError: it leaves no room for a completion.
+    """
+    from kkwarm.backends.text import token_ids
+
+    lengths = [len(ids) for ids in token_ids(tokenizer, prompts)]
+    context = getattr(network.config.get_text_config(), "max_position_embeddings", None) or 2**31
+    longest = max(lengths)
+    if longest >= context:
+        e = plan.examples[lengths.index(longest)]
+        raise KkwarmError(
+            f"{e.id}: its prompt has {longest} tokens, the model's context {context}", hint="leave it out"
+        )
+    return longest
+
+
+def _fitting(config: RlvrConfig, width: int) -> int:
+    """Completions in a forward pass: the largest divisor of a step's that fits."""
+    import torch
+
+    room = (_TOKENS_GPU if torch.cuda.is_available() else _TOKENS_CPU) // max(1, width)
+    return max(d for d in range(1, config.completions + 1) if config.completions % d == 0 and (d <= room or d == 1))
+
+
+def _warn(run: Run, message: str) -> None:
+    known = run.manifest.get("warnings", [])
+    if message in known:
+        return
+    run.record(warnings=[*known, message])
+    say(message)
+
+
+def _finish(run: Run, plan: RlvrPlan, log: list[dict[str, Any]]) -> None:
+    from kkwarm.train.loop import summary
+
+    tail = log[-max(1, len(log) // 10) :]
+    signal = any(r["no_signal"] < 1.0 for r in log)
+    if not signal:
+        what = max(log[-1]["status"].items(), key=lambda kv: kv[1])[0]
+        _warn(run, f"the reward never varied within a group (mostly {what}): nothing was learnt; {_remedy(what)}")
+    run.finish(
+        results={
+            **summary(log),
+            "examples": len(plan.examples),
+            "completions": len(log) * plan.config.completions,
+            "signal": signal,
+            "no_signal": sum(r["no_signal"] for r in log) / len(log),
+            "first": {k: log[0][k] for k in ("reward", "accuracy", "length", "truncated")},
+            "last": {k: sum(r[k] for r in tail) / len(tail) for k in ("reward", "accuracy", "length", "truncated")},
+        }
+    )
+
+
+def _remedy(status: str) -> str:
+    return {
+        "correct": "the examples are too easy for this checkpoint",
+        "truncated": "raise --max-tokens",
+        "malformed": "warm the checkpoint up first, so that it keeps the format",
+        "unparsed": "warm the checkpoint up first, so that it keeps the format",
+        "error": "the verifier fails: see `kkwarm check`",
+    }.get(status, "take easier examples, more --generations, or warm the checkpoint up first")

@@ -1,0 +1,99 @@
+"""Runs a trl trainer to its end: resumes, logs, stops in good order."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kkwarm.plugins import registry
+from kkwarm.store import Run, config_hash
+from kkwarm.store.run import Kind
+from kkwarm.train.engine import STEPS, explained
+from kkwarm.train.progress import say
+
+__all__ = ["LOG", "done_before", "finished", "quietly", "run_steps", "summary"]
+
+LOG = "log.jsonl"
+Row = Callable[[dict[str, float], int], dict[str, Any]]
+
+
+def done_before(
+    out: Path, *, kind: Kind, config: Mapping[str, Any], inputs: Mapping[str, str], product: str
+) -> Run | None:
+    """The run in `out`, for reading, where exactly this one is done and its `product` is still there."""
+    if not (out / "manifest.json").exists() or not (out / product).exists():
+        return None
+    run = Run.read(out)
+    same = run.manifest.get("config_hash") == config_hash({"kind": kind, "config": config, "inputs": inputs})
+    return run if same and run.done else None
+
+
+def quietly(cls: Any) -> Any:
+    """The trainer class without model cards at every save and without counting its users."""
+
+    def nothing(self: Any, *args: Any, **kwargs: Any) -> None:
+        return None
+
+    return type(cls.__name__, (cls,), {"create_model_card": nothing, "_send_telemetry": nothing})
+
+
+def run_steps(
+    run: Run,
+    trainer: Any,
+    title: str,
+    row: Row,
+    *,
+    every: int | None,
+    progress: bool,
+    stride: int = 1,
+    also: Any = None,
+) -> list[dict[str, Any]]:
+    """Trains to the end, from the last whole step checkpoint if there is one; returns the step log.
+
+    :param also: called with the step that the run goes on from, before anything else happens.
+    :raises KeyboardInterrupt: it was interrupted, after saving.
+    :raises KkwarmError: loss or gradient is not finite, memory or disk ran out.
+    """
+    from transformers.trainer_callback import PrinterCallback
+
+    from kkwarm.train.steps import Recorder, StepFile, last_whole
+
+    steps = run.path / STEPS
+    start = last_whole(steps)
+    at = int(start.name.rpartition("-")[2]) if start else 0
+    if also is not None:
+        also(at)
+    log = StepFile(run.path / LOG, at)
+    recorder = Recorder(title, steps, log, row, every=every, stride=stride, progress=progress)
+    trainer.remove_callback(PrinterCallback)  # it prints on stdout
+    trainer.add_callback(recorder)
+    try:
+        with recorder.interrupt:
+            trainer.train(resume_from_checkpoint=str(start) if start else None)
+    except Exception as err:  # safetensors, torch and the system each have their own type for a full disk
+        if (told := explained(err, run.path)) is not None:
+            raise told from err
+        raise
+    finally:
+        recorder.close()
+    if trainer.state.global_step < trainer.state.max_steps:
+        raise KeyboardInterrupt
+    return StepFile.rows(run.path / LOG)
+
+
+def summary(log: list[dict[str, Any]]) -> dict[str, Any]:
+    """Steps and their time."""
+    seconds = sum(r["seconds"] for r in log)
+    return {"steps": len(log), "seconds": round(seconds, 2), "seconds_per_step": round(seconds / max(1, len(log)), 4)}
+
+
+def finished(run: Run) -> None:
+    """Frees the step checkpoints of a run that is done, and tells the plugins."""
+    shutil.rmtree(run.path / STEPS, ignore_errors=True)
+    for impl in registry().manager.hook.kkwarm_run_finished.get_hookimpls():
+        try:
+            impl.function(run=run)
+        except Exception as err:  # a plugin's failure must not cost the run
+            say(f"plugin {impl.plugin_name} failed on the finished run: {type(err).__name__}: {err}")

@@ -1,0 +1,242 @@
+"""Warm-up: SFT on traces by trl's SFTTrainer, with the loss on the completion only."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from kkwarm.errors import KkwarmError
+from kkwarm.plugins import registry
+from kkwarm.store import Run
+from kkwarm.train.config import WarmupConfig, identity
+from kkwarm.train.engine import CHECKPOINT
+from kkwarm.train.loop import done_before
+from kkwarm.train.progress import say
+from kkwarm.train.traces import fingerprint_file, read_traces, traces_file
+from kkwarm.types import Trace
+
+__all__ = ["Rows", "plan_warmup", "warmup"]
+
+IGNORED = -100  # labels that the loss passes over
+
+
+@dataclass
+class Rows:
+    """Traces as token ids, the order in which they are trained on, and the steps this takes."""
+
+    config: WarmupConfig
+    ids: list[list[int]]
+    prompt: list[int]  # how many of the ids are the prompt's
+    dropped: int = 0
+    limit: int = 0
+    lengths: list[list[int]] = field(default_factory=list)  # of the traces in each row, where packed
+
+    @property
+    def labels(self) -> list[list[int]]:
+        """The ids with prompts masked."""
+        return [[IGNORED] * p + ids[p:] for ids, p in zip(self.ids, self.prompt, strict=True)]
+
+    def order(self, rows: int) -> list[int]:
+        """Rows of all epochs in the order of training: each epoch shuffled anew, by the seed."""
+        out: list[int] = []
+        need = self.steps(rows) * self.config.batch_size * self.config.accumulation
+        total = min(need, math.ceil(rows * self.config.epochs)) if self.config.max_steps is None else need
+        epoch = 0
+        while len(out) < total:
+            one = list(range(rows))
+            random.Random(f"{self.config.seed}:{epoch}").shuffle(one)
+            out += one
+            epoch += 1
+        return out[:total]
+
+    def steps(self, rows: int) -> int:
+        """Optimiser steps."""
+        if self.config.max_steps is not None:
+            return self.config.max_steps
+        return max(1, math.ceil(rows * self.config.epochs / (self.config.batch_size * self.config.accumulation)))
+
+    @cached_property
+    def tokens(self) -> int:
+        """Tokens of one epoch, prompts included."""
+        return sum(map(len, self.ids))
+
+
+def plan_warmup(model: str | Path, traces: Path | str, config: WarmupConfig) -> tuple[list[Trace], Rows]:
+    """What `warmup` would train on; loads the tokenizer only.
+
+    :raises KkwarmError: no checkpoint, a broken file of traces, a trace of an unknown domain, or no trace that fits.
+    """
+    from kkwarm.backends.checkpoint import load_tokenizer, resolve
+
+    listed = read_traces(traces)
+    tokenizer = load_tokenizer(model)
+    context = _context(resolve(model))
+    limit = min(config.max_length or context, context)
+    rows = _tokenised(_rendered(listed, config, tokenizer, traces_file(traces)), tokenizer, config, limit)
+    if not rows.ids:
+        raise KkwarmError(
+            f"none of {len(listed)} traces fits into {limit} tokens", hint="raise --max-length, or use a longer context"
+        )
+    return listed, rows
+
+
+def _rendered(traces: Sequence[Trace], config: WarmupConfig, tokenizer: Any, file: Path) -> list[tuple[str, str]]:
+    """Prompt and completion of each trace, by the format of its domain."""
+    reg = registry()
+    formats = {}
+    pairs = []
+    for number, t in enumerate(traces, 1):
+        if t.domain not in formats:
+            try:
+                formats[t.domain] = reg.format(config.format or reg.task(t.domain).format)
+            except KkwarmError as err:
+                raise KkwarmError(f"{file}, trace {number}: {err.message}", hint=err.hint) from None
+        fmt = formats[t.domain]
+        pairs.append((fmt.render(t.question, tokenizer), fmt.compose(t.reasoning, t.answer)))
+    return pairs
+
+
+def _tokenised(pairs: Sequence[tuple[str, str]], tokenizer: Any, config: WarmupConfig, limit: int) -> Rows:
+    """Token ids: those of the prompt are exactly the ones that generation starts from, and eos ends the completion."""
+    from kkwarm.backends.text import token_ids
+
+    prompts = token_ids(tokenizer, [p for p, _ in pairs])
+    whole = token_ids(tokenizer, [p + c for p, c in pairs])
+    alone = tokenizer([c for _, c in pairs], add_special_tokens=False)["input_ids"]
+    end = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
+    rows = Rows(config, [], [], limit=limit)
+    for prompt, both, completion in zip(prompts, whole, alone, strict=True):
+        # Where tokens would merge across the border, the completion is tokenised alone: generation cannot merge either.
+        rest = both[len(prompt) :] if both[: len(prompt)] == prompt else completion
+        ids = prompt + rest + ([] if rest[-1:] == end else end)
+        if len(ids) > limit:
+            rows.dropped += 1
+            continue
+        rows.ids.append(ids)
+        rows.prompt.append(len(prompt))
+    return rows
+
+
+def warmup(
+    model: str | Path,
+    traces: Path | str,
+    out: Path | str,
+    config: WarmupConfig,
+    *,
+    labels: dict[str, Any] | None = None,
+    progress: bool = True,
+) -> Run:
+    """Trains `model` on `traces`; goes on where it was stopped, with the same final weights.
+
+    Leaves in `out`: ``checkpoint/`` (a Hugging Face folder), ``log.jsonl`` (one line a step: ``step, loss, lr,
+    grad_norm, accuracy`` of tokens, ``tokens`` so far, ``seconds``) and the manifest with results.
+
+    :param traces: a distill run, or a file of traces.
+    :param labels: kept in the manifest; they say what the run is to a study.
+    :raises KkwarmError: as `plan_warmup`; another run in `out`; the loss is not finite.
+    """
+    from kkwarm.backends.checkpoint import fingerprint
+
+    out = Path(out)
+    inputs = {"checkpoint": fingerprint(model), "traces": fingerprint_file(traces_file(traces))}
+    settings = identity(config)
+    if (done := done_before(out, kind="warmup", config=settings, inputs=inputs, product=CHECKPOINT)) is not None:
+        return done
+    with Run.open(out, kind="warmup", config=settings, inputs=inputs) as run:
+        listed, rows = plan_warmup(model, traces, config)
+        warnings = []
+        if rows.dropped:
+            warnings.append(
+                f"{rows.dropped} of {len(listed)} traces are longer than {rows.limit} tokens and are left out"
+            )
+            say(warnings[-1])
+        run.record(labels=labels or {}, model=str(model), warnings=warnings)
+        _train(run, model, rows, config, progress)
+        return run
+
+
+def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progress: bool) -> None:
+    from kkwarm.train.engine import load, prepare, save
+    from kkwarm.train.loop import finished, run_steps, summary
+
+    prepare(config)
+    network, tokenizer = load(model, config)
+    trainer, tokens_at = trainer_of(network, tokenizer, rows, config, run.path)
+
+    def row(logs: dict[str, float], step: int) -> dict[str, Any]:
+        return {
+            "loss": logs["loss"],
+            "lr": logs.get("learning_rate"),
+            "grad_norm": logs.get("grad_norm"),
+            "accuracy": logs.get("mean_token_accuracy"),
+            "tokens": tokens_at(step),
+        }
+
+    log = run_steps(run, trainer, "warmup", row, every=config.save_every, progress=progress)
+    save(trainer.accelerator.unwrap_model(trainer.model), tokenizer, run.path)
+    last = log[-max(1, len(log) // 10) :]
+    run.finish(
+        results={
+            **summary(log),
+            "loss": sum(r["loss"] for r in last) / len(last),
+            "first_loss": log[0]["loss"],
+            "tokens": log[-1]["tokens"],
+            "traces": len(rows.ids),
+            "left_out": rows.dropped,
+        }
+    )
+    finished(run)
+
+
+def trainer_of(network: Any, tokenizer: Any, rows: Rows, config: WarmupConfig, out: Path) -> tuple[Any, Any]:
+    """The SFTTrainer, and a function from a step to the tokens trained on up to it."""
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+    from trl.data_utils import pack_dataset
+
+    from kkwarm.train.engine import arguments, build, lora, refusals
+    from kkwarm.train.loop import quietly
+
+    data = Dataset.from_dict({"input_ids": rows.ids, "labels": rows.labels})
+    if config.packing:
+        data = pack_dataset(data, rows.limit, "bfd")
+    order = rows.order(len(data))
+    settings = arguments(config, out, steps=rows.steps(len(data))) | {
+        "per_device_train_batch_size": config.batch_size,
+        "gradient_accumulation_steps": config.accumulation,
+        "train_sampling_strategy": "sequential",  # `order` is the order, so that a resumed run has only to skip
+        "packing": config.packing,
+        "max_length": rows.limit if config.packing else None,
+        "completion_only_loss": True,
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+    }
+    args = build(SFTConfig, settings, config.trl)
+    with refusals():
+        trainer = quietly(SFTTrainer)(
+            model=network,
+            args=args,
+            train_dataset=data.select(order),
+            processing_class=tokenizer,
+            peft_config=lora(config),
+        )
+    lengths = [len(ids) for ids in data["input_ids"]]
+    step = config.batch_size * config.accumulation
+    return trainer, lambda k: sum(lengths[i] for i in order[: k * step])
+
+
+def _context(source: str) -> int:
+    """Tokens that the checkpoint can read at once."""
+    from transformers import AutoConfig
+
+    from kkwarm.backends.checkpoint import _base_of, resolve
+
+    try:
+        config = AutoConfig.from_pretrained(resolve(_base_of(source) or source)).get_text_config()
+    except (OSError, ValueError, KeyError) as err:
+        raise KkwarmError(f"{source}: its configuration cannot be read: {' '.join(str(err).split())[:200]}") from err
+    return int(getattr(config, "max_position_embeddings", None) or 2**31)

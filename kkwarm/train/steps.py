@@ -1,0 +1,188 @@
+"""Between two steps: the step log, step checkpoints that a kill cannot break, interruption, NaN."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from transformers import TrainerCallback
+
+from kkwarm.errors import KkwarmError
+from kkwarm.train.progress import Progress, say
+
+__all__ = ["Interrupt", "Recorder", "StepFile", "last_whole"]
+
+MARK = "whole.json"  # written last: sizes of the checkpoint's files
+EVERY_SECONDS = 30.0  # between step checkpoints where no number of steps is given
+SHARE = 20  # ... and at least so many times as long as saving took
+
+
+def last_whole(folder: Path) -> Path | None:
+    """The newest step checkpoint that was written to its end; broken ones are removed."""
+    found: list[tuple[int, Path]] = []
+    for path in folder.glob("checkpoint-*"):
+        number = path.name.rpartition("-")[2]
+        if not number.isdecimal():
+            continue
+        if _whole(path):
+            found.append((int(number), path))
+        else:
+            shutil.rmtree(path)
+    return max(found)[1] if found else None
+
+
+def _sizes(path: Path) -> dict[str, int]:
+    files = (f for f in path.rglob("*") if f.is_file() and f.name != MARK)
+    return {str(f.relative_to(path)): f.stat().st_size for f in files}
+
+
+def _whole(path: Path) -> bool:
+    try:
+        return bool(json.loads((path / MARK).read_text()) == _sizes(path))
+    except (OSError, ValueError):
+        return False
+
+
+def _mark(path: Path) -> None:
+    temporary = path / f".{MARK}"
+    temporary.write_text(json.dumps(_sizes(path)))  # `_sizes` runs first: the temporary file is not among them
+    temporary.replace(path / MARK)
+
+
+class StepFile:
+    """JSON lines that carry a ``step``. Opening it for a resumed run cuts off the steps that will be done again."""
+
+    def __init__(self, path: Path, resumed: int) -> None:
+        self.path = path
+        kept = [row for row in self.rows(path) if row["step"] <= resumed] if resumed else []
+        temporary = path.with_name(f".{path.name}")
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), "utf-8")
+        temporary.replace(path)
+        self._out = path.open("a", encoding="utf-8")
+
+    @staticmethod
+    def rows(path: Path) -> list[dict[str, Any]]:
+        """The whole lines of the file."""
+        if not path.exists():
+            return []
+        lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline was torn by a crash
+        return [json.loads(line) for line in lines]
+
+    def write(self, *rows: dict[str, Any]) -> None:
+        try:
+            self._out.write("".join(json.dumps(row) + "\n" for row in rows))
+            self._out.flush()
+        except OSError as err:
+            raise KkwarmError(
+                f"{self.path} cannot be written: {err.strerror}", hint="free space; the run resumes"
+            ) from None
+
+    def close(self) -> None:
+        self._out.close()
+
+
+class Interrupt:
+    """Turns the first Ctrl-C or SIGTERM into a wish to stop after this step; a second Ctrl-C stops at once."""
+
+    def __init__(self) -> None:
+        self.wished = False
+        self._old: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._old[number] = signal.signal(number, self._hit)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, tb: TracebackType | None) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _hit(self, number: int, frame: FrameType | None) -> None:
+        if self.wished:
+            raise KeyboardInterrupt
+        self.wished = True
+        say("stopping after this step (Ctrl-C again: at once)")
+
+
+class Recorder(TrainerCallback):  # type: ignore[misc]
+    """Logs each step, shows progress, saves step checkpoints and stops on NaN.
+
+    :param row: further fields of a step's line, from trl's log.
+    :param stride: only multiples of it may be saved (GRPO: between two generations).
+    """
+
+    def __init__(
+        self,
+        title: str,
+        out: Path,
+        log: StepFile,
+        row: Callable[[dict[str, float], int], dict[str, Any]],
+        *,
+        every: int | None = None,
+        stride: int = 1,
+        progress: bool = True,
+    ) -> None:
+        self._title, self._out, self._log, self._row = title, out, log, row
+        self._every, self._stride, self._show = every, stride, progress
+        self.interrupt = Interrupt()
+        self._bar: Progress | None = None
+        self._at = time.monotonic()
+        self._saved_at, self._saving_took = self._at, 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._bar = Progress(self._title, state.max_steps, done=state.global_step, show=self._show)
+        self._bar.__enter__()
+        self._at = self._saved_at = time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.interrupt.wished:
+            control.should_training_stop = True
+        if state.global_step % self._stride == 0 and state.global_step < state.max_steps:
+            control.should_save = self.interrupt.wished or self._due(state.global_step)
+
+    def _due(self, step: int) -> bool:
+        if self._every is not None:
+            return step % self._every == 0
+        return time.monotonic() - self._saved_at > max(EVERY_SECONDS, SHARE * self._saving_took)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
+        if "loss" not in logs:  # the summary at the end
+            return
+        now = time.monotonic()
+        row = {"step": state.global_step, **self._row(logs, state.global_step), "seconds": round(now - self._at, 4)}
+        self._at = now
+        for name in ("loss", "grad_norm"):
+            if not math.isfinite(logs.get(name, 0.0)):
+                raise KkwarmError(
+                    self._diverged(name, logs[name], state.global_step), hint="try a lower --lr or --clip"
+                )
+        self._log.write(row)
+        if self._bar is not None:
+            shown = ("reward", "accuracy", "loss")
+            self._bar.update(state.global_step, "  ".join(f"{k} {row[k]:.3f}" for k in shown if row.get(k) is not None))
+
+    def _diverged(self, name: str, value: float, step: int) -> str:
+        good = last_whole(self._out)
+        where = f"the last good checkpoint is {good}" if good else "no step checkpoint was saved before"
+        return f"{name} is {value} at step {step}; {where}"
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        path = self._out / f"checkpoint-{state.global_step}"
+        _mark(path)
+        now = time.monotonic()
+        self._saving_took, self._saved_at = now - self._at, now
+        self._at = now
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+        self._log.close()

@@ -1,0 +1,101 @@
+"""Warm-up traces on disk: JSON lines, one `Trace` each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from kkwarm.data import read_jsonl
+from kkwarm.errors import KkwarmError
+from kkwarm.types import Trace
+
+__all__ = ["TRACES", "fingerprint_file", "read_traces", "traces_file", "write_traces"]
+
+TRACES = "traces.jsonl"
+_TEXT = ("id", "domain", "question", "answer")
+
+
+def traces_file(path: Path | str) -> Path:
+    """The file of traces: `path` itself, or the one in the folder `path`.
+
+    :raises KkwarmError: there is none, or the folder is a distill run that is not done.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        if not (path / TRACES).is_file():
+            hint = (
+                "the run is not done: start it again" if (path / "manifest.json").exists() else "see `kkwarm distill`"
+            )
+            raise KkwarmError(f"{path} holds no {TRACES}", hint=hint)
+        return path / TRACES
+    if not path.is_file():
+        raise KkwarmError(f"{path} does not exist", hint="make traces by `kkwarm distill`")
+    return path
+
+
+def read_traces(path: Path | str) -> list[Trace]:
+    """All traces of a file, or of the folder that holds it.
+
+    :raises KkwarmError: a line is no trace (names file and line), or there is none.
+    """
+    file = traces_file(path)
+    traces = [_trace(file, number, row) for number, row in _numbered(file)]
+    if not traces:
+        raise KkwarmError(f"{file} holds no traces")
+    return traces
+
+
+def write_traces(path: Path, traces: Iterable[Trace]) -> int:
+    """Writes the file at once, or not at all; returns the number of traces."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    n = 0
+    try:
+        with temporary.open("w", encoding="utf-8") as out:
+            for n, trace in enumerate(traces, 1):  # noqa: B007 (the count)
+                out.write(json.dumps(asdict(trace), ensure_ascii=False) + "\n")
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(path)
+    except OSError as err:
+        raise KkwarmError(f"{path} cannot be written: {err.strerror}", hint="free space; the run resumes") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return n
+
+
+def fingerprint_file(path: Path) -> str:
+    """Hash of the file's bytes (16 hex digits)."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _numbered(file: Path) -> Iterable[tuple[int, dict[str, Any]]]:
+    # `read_jsonl` passes over blank lines, so that lines are counted here only among those that are not.
+    with file.open("rb") as lines:
+        numbers = [n for n, line in enumerate(lines, 1) if line.strip()] if file.suffix != ".gz" else None
+    for i, row in enumerate(read_jsonl(file)):
+        yield (numbers[i] if numbers is not None else i + 1), row
+
+
+def _trace(file: Path, number: int, row: dict[str, Any]) -> Trace:
+    where = f"{file}, line {number}"
+    for key in _TEXT:
+        if key not in row:
+            raise KkwarmError(
+                f"{where}: {key!r} is missing", hint="a trace has id, domain, question, reasoning, answer"
+            )
+        if not isinstance(row[key], str):
+            raise KkwarmError(f"{where}: {key!r} is {type(row[key]).__name__}, not text")
+    reasoning, meta = row.get("reasoning"), row.get("meta") or {}
+    if reasoning is not None and not isinstance(reasoning, str):
+        raise KkwarmError(f"{where}: 'reasoning' is {type(reasoning).__name__}, neither text nor null")
+    if not isinstance(meta, dict):
+        raise KkwarmError(f"{where}: 'meta' is {type(meta).__name__}, not an object")
+    return Trace(
+        row["id"], row["domain"], row["question"], reasoning, row["answer"], str(row.get("teacher", "unknown")), meta
+    )

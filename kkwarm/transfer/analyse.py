@@ -1,0 +1,161 @@
+"""From material to one JSON document: the matrix with its changes, the claims, the curves. Reports only render it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from kkwarm.errors import KkwarmError
+from kkwarm.transfer.cells import Cell, pair
+from kkwarm.transfer.claims import claims
+from kkwarm.transfer.curves import smooth
+from kkwarm.transfer.material import Material
+from kkwarm.transfer.statistics import Paired, Prior, holm, interval, paired, prior, seed_variance, word
+
+__all__ = ["analyse", "changed_cells"]
+
+
+def analyse(material: Material) -> dict[str, Any]:
+    """The report's document. ``matrix[condition][domain]``: ``accuracy``, ``stderr``, ``ci``, ``n``, ``seeds``,
+    ``samples``, ``status``, ``works``, ``tokens``, ``change`` (against another row, Holm over the whole matrix),
+    ``forced``. ``problems``: what could not be paired, and why.
+    """
+    problems: list[str] = []
+    changes = _changes(material, problems)
+    spread = prior([seed_variance([(0.0, c.scores)]) for c in material.cells.values() if c.ids])
+    matrix: dict[str, dict[str, Any]] = {}
+    for condition in material.conditions:
+        row = {}
+        for domain in material.domains:
+            found = material.cells.get((condition.name, domain))
+            if found is None or not found.ids:
+                continue
+            row[domain] = _figures(found, spread) | {
+                "works": found.works,
+                "tokens": found.tokens,
+                "change": changes.get((condition.name, domain)),
+                "forced": _forced(material.forced.get((condition.name, domain))),
+            }
+        matrix[condition.name] = row
+    return {
+        "title": material.title,
+        "state": material.state,
+        "progress": dict(material.progress),
+        "conditions": [{"name": c.name, "against": c.against, "chain": list(c.chain)} for c in material.conditions],
+        "domains": list(material.domains),
+        "matrix": matrix,
+        "claims": claims(material),
+        "roles": [asdict(r) for r in material.roles],
+        "curves": [_curve(c) for c in material.curves],
+        "margin": material.margin,
+        "family": len(changes),
+        "method": _method(material, len(changes)),
+        "note": material.note,
+        "problems": problems,
+        "provenance": dict(material.provenance),
+        "runs": list(material.paths),
+    }
+
+
+def changed_cells(
+    material: Material, first: str, second: str, domains: Sequence[str], *, common: bool = False
+) -> dict[str, dict[str, Any]]:
+    """Two conditions on each domain: the figures of both (``a``, ``b``), the ``change`` (Holm over the domains), and
+    how many questions only one of them answers (most of its samples right, the other's not): ``only_a``, ``only_b``.
+
+    :raises KkwarmError: they cannot be paired on some domain.
+    """
+    pairs = {d: pair(material.cells[first, d], material.cells[second, d], common=common) for d in domains}
+    differences = {d: paired([p]) for d, p in pairs.items()}
+    adjusted = holm([d.p for d in differences.values()])
+    rows = {}
+    for (domain, difference), p in zip(differences.items(), adjusted, strict=True):
+        a, b = (scores.mean(axis=0) > 0.5 for scores in pairs[domain])
+        rows[domain] = {
+            "a": _figures(material.cells[first, domain]),
+            "b": _figures(material.cells[second, domain]),
+            "change": _change(first, difference, p, material.margin),
+            "only_a": int((a & ~b).sum()),
+            "only_b": int((b & ~a).sum()),
+        }
+    return rows
+
+
+def _changes(material: Material, problems: list[str]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Every row's change on every domain, with p-values corrected over all of them."""
+    pairs = {}
+    for row in material.conditions:
+        for domain in material.domains:
+            first, second = material.cells.get((row.against or "", domain)), material.cells.get((row.name, domain))
+            if first is None or second is None:
+                continue
+            try:
+                pairs[row.name, domain] = pair(first, second)
+            except KkwarmError as err:
+                problems.append(str(err))
+    moderated = prior([seed_variance([p]) for p in pairs.values()])
+    differences = {key: paired([p], moderated) for key, p in pairs.items()}
+    adjusted = holm([d.p for d in differences.values()])
+    against = {row.name: row.against or "" for row in material.conditions}
+    return {
+        key: _change(against[key[0]], d, p, material.margin)
+        for (key, d), p in zip(differences.items(), adjusted, strict=True)
+    }
+
+
+def _change(against: str, d: Paired, p_holm: float, margin: float) -> dict[str, Any]:
+    return {
+        "against": against,
+        "estimate": d.value,
+        "stderr": d.stderr,
+        "ci": [d.low, d.high],
+        "p": d.p,
+        "p_holm": p_holm,
+        "test": d.test,
+        "questions": d.questions,
+        "verdict": word(d, margin, p_holm),
+    }
+
+
+def _figures(found: Cell, spread: Prior | None = None) -> dict[str, Any]:
+    e = interval(found.scores, spread)
+    return {
+        "accuracy": e.value,
+        "stderr": e.stderr,
+        "ci": [e.low, e.high],
+        "n": e.questions,
+        "seeds": list(found.seeds),
+        "by_seed": [float(row.mean()) for row in found.scores],
+        "samples": found.samples,
+        "status": dict(found.status),
+        "partial": found.partial,
+    }
+
+
+def _forced(found: Cell | None) -> dict[str, Any] | None:
+    return None if found is None or not found.ids else _figures(found)
+
+
+def _curve(curve: Any) -> dict[str, Any]:
+    return {
+        "condition": curve.condition,
+        "seed": curve.seed,
+        "steps": list(curve.steps),
+        "reward": list(curve.reward),
+        "smoothed": [float(v) for v in smooth(curve.reward)],
+        "accuracy": list(curve.accuracy),
+    }
+
+
+def _method(material: Material, family: int) -> str:
+    seeds = sorted({len(c.seeds) for c in material.cells.values()})
+    if not seeds:
+        return ""
+    spread = (
+        f"{seeds[-1]} seeds as replicates crossed with questions; the intervals cover both"
+        if seeds[-1] > 1
+        else "one seed: the intervals cover questions and sampling, not the variation between trainings"
+    )
+    tests = f"; changes paired by question, Holm over {family} comparisons" if family else ""
+    return f"95% intervals, clustered by question; {spread}{tests}; tie: within {100 * material.margin:g} points"

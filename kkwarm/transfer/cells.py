@@ -1,0 +1,179 @@
+"""Reads stored samples into cells (condition x domain) and pairs cells, or says why they cannot be paired."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kkwarm.errors import KkwarmError
+from kkwarm.store import Run
+from kkwarm.transfer.statistics import Scores
+from kkwarm.types import Format, Sample
+
+__all__ = ["FORCED", "Cell", "cell", "of_run", "pair"]
+
+FORCED = "+forced"  # benchmark names of samples whose prompt makes the model work step by step end so
+_PROTOCOL = ("temperature", "top_p", "max_tokens", "samples", "format")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """The judged samples of one condition on one benchmark.
+
+    `ids`: questions, sorted; `prompts`: the hash of each prompt; `scores`: (seeds, questions), the share of correct
+    samples; `works`: share of completions that show work (None where no format tells); `tokens`: mean length.
+    `partial`: questions or samples that some seed still lacks were left out.
+    """
+
+    condition: str
+    benchmark: str
+    seeds: tuple[int, ...]
+    ids: tuple[str, ...]
+    prompts: tuple[str, ...]
+    scores: Scores
+    samples: int
+    status: Mapping[str, int]
+    protocol: Mapping[str, Any]
+    works: float | None = None
+    tokens: float | None = None
+    partial: bool = False
+    paths: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What one run says of one benchmark."""
+
+    correct: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
+    prompts: dict[str, str] = field(default_factory=dict)
+    status: Counter[str] = field(default_factory=Counter)
+    works: int = 0
+    judged: int = 0
+    tokens: int = 0
+    counted: int = 0
+
+    def add(self, sample: Sample, fmt: Format | None) -> None:
+        tally = self.correct[sample.id]
+        tally[0] += sample.verdict.correct
+        tally[1] += 1
+        self.prompts.setdefault(sample.id, sample.prompt_hash)
+        self.status[sample.verdict.status.value] += 1
+        if fmt is not None:
+            self.judged += 1
+            self.works += bool(fmt.split(sample.completion).reasoning.strip())
+        if sample.completion.n_tokens is not None:
+            self.counted += 1
+            self.tokens += sample.completion.n_tokens
+
+
+FormatOf = Callable[[str], Format | None]
+
+
+def of_run(run: Run, format_of: FormatOf) -> dict[str, _Tally]:
+    """Tallies of a run's benchmarks. `format_of` names the format that split a benchmark's completions."""
+    found: dict[str, _Tally] = {}
+    formats: dict[str, Format | None] = {}
+    for sample in run.samples():
+        name = sample.benchmark
+        if name not in found:
+            found[name] = _Tally()
+            formats[name] = None if name.endswith(FORCED) else format_of(name)
+        found[name].add(sample, formats[name])
+    return found
+
+
+def cell(condition: str, benchmark: str, runs: Sequence[tuple[int, Run, _Tally]]) -> Cell:
+    """One cell from the runs (seed, run, tally) of its seeds, on the questions that all of them have.
+
+    :raises KkwarmError: the runs are of different protocols, or asked one question in different words.
+    """
+    protocols = [_protocol(run) for _, run, _ in runs]
+    for (_, run, _), protocol in zip(runs[1:], protocols[1:], strict=True):
+        if protocol != protocols[0]:
+            differs = _differing(protocols[0], protocol)
+            raise KkwarmError(f"{runs[0][1].path} and {run.path} are seeds of {condition!r} but differ in {differs}")
+    common = set.intersection(*(set(tally.correct) for _, _, tally in runs))
+    everything = set.union(*(set(tally.correct) for _, _, tally in runs))
+    counts = {tally.correct[i][1] for _, _, tally in runs for i in tally.correct}
+    ids = tuple(sorted(common))
+    scores = np.array([[t.correct[i][0] / t.correct[i][1] for i in ids] for _, _, t in runs], float)
+    first = runs[0][2]
+    for _, run, tally in runs[1:]:
+        moved = next((i for i in ids if tally.prompts[i] != first.prompts[i]), None)
+        if moved is not None:
+            raise KkwarmError(
+                f"{run.path}: question {moved} of {benchmark} was asked in other words than in {runs[0][1].path}"
+            )
+    judged, counted = sum(t.judged for _, _, t in runs), sum(t.counted for _, _, t in runs)
+    status: Counter[str] = Counter()
+    for _, _, tally in runs:
+        status += tally.status
+    return Cell(
+        condition=condition,
+        benchmark=benchmark,
+        seeds=tuple(seed for seed, _, _ in runs),
+        ids=ids,
+        prompts=tuple(first.prompts[i] for i in ids),
+        scores=scores,
+        samples=sum(status.values()),
+        status=dict(status),
+        protocol=protocols[0],
+        works=sum(t.works for _, _, t in runs) / judged if judged else None,
+        tokens=sum(t.tokens for _, _, t in runs) / counted if counted else None,
+        partial=len(common) < len(everything) or len(counts) > 1 or not all(run.done for _, run, _ in runs),
+        paths=tuple(str(run.path) for _, run, _ in runs),
+    )
+
+
+def pair(first: Cell, second: Cell, *, common: bool = False) -> tuple[Scores, Scores]:
+    """Scores of both cells on the same questions, seed by seed (the mean over seeds where the seeds differ).
+
+    :param common: where the questions differ, take those that both have.
+    :raises KkwarmError: they answered different questions, other prompts, or by another protocol; says which.
+    """
+    who = f"{first.condition!r} and {second.condition!r} on {second.benchmark}"
+    if first.protocol != second.protocol:
+        raise KkwarmError(f"{who} cannot be paired: they differ in {_differing(first.protocol, second.protocol)}")
+    places = {i: n for n, i in enumerate(first.ids)}
+    shared = [i for i in second.ids if i in places]
+    missing = len(first.ids) + len(second.ids) - 2 * len(shared)
+    if not shared or (missing and not common):
+        raise KkwarmError(
+            f"{who} cannot be paired: {missing} questions are in one only, of {len(first.ids)} and {len(second.ids)}",
+            hint="--common compares the questions that both have" if shared else "they have no question in common",
+        )
+    theirs = {i: n for n, i in enumerate(second.ids)}
+    a, b = [places[i] for i in shared], [theirs[i] for i in shared]
+    moved = next((i for i, x, y in zip(shared, a, b, strict=True) if first.prompts[x] != second.prompts[y]), None)
+    if moved is not None:
+        raise KkwarmError(
+            f"{who} cannot be paired: question {moved} was asked in other words", hint="use one format for both"
+        )
+    return _aligned(first, a, second, b)
+
+
+def _aligned(first: Cell, a: list[int], second: Cell, b: list[int]) -> tuple[Scores, Scores]:
+    seeds = [s for s in first.seeds if s in second.seeds]
+    if seeds and set(first.seeds) == set(second.seeds):
+        rows = [first.seeds.index(s) for s in seeds], [second.seeds.index(s) for s in seeds]
+        return first.scores[rows[0]][:, a], second.scores[rows[1]][:, b]
+    return first.scores[:, a].mean(axis=0, keepdims=True), second.scores[:, b].mean(axis=0, keepdims=True)
+
+
+def _protocol(run: Run) -> dict[str, Any]:
+    config = run.manifest.get("config", {})
+    return {"version": run.manifest.get("protocol"), **{k: config[k] for k in _PROTOCOL if k in config}}
+
+
+def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+    keys = sorted(k for k in {*first, *second} if first.get(k) != second.get(k))
+    return ", ".join(f"{k} ({first.get(k)} and {second.get(k)})" for k in keys)
+
+
+def domains_of(cells: Iterable[Cell]) -> list[str]:
+    """Benchmarks in the order of first appearance, forced ones left out."""
+    return list(dict.fromkeys(c.benchmark for c in cells if not c.benchmark.endswith(FORCED)))

@@ -1,0 +1,186 @@
+"""The paper's four claims (arXiv 2505.13718), each with estimate, interval and verdict. A failed one says so."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kkwarm.errors import KkwarmError
+from kkwarm.transfer.cells import pair
+from kkwarm.transfer.curves import efficiency
+from kkwarm.transfer.material import Material, Roles
+from kkwarm.transfer.statistics import Paired, Prior, Scores, holm, paired, prior, seed_variance, word
+
+__all__ = ["claims"]
+
+Strata = list[tuple[Scores, Scores]]
+
+
+@dataclass(slots=True)
+class _Claim:
+    """A claim being judged. `difference` is None where it cannot be judged yet; `why` then says what is missing."""
+
+    id: str
+    on: str
+    text: str
+    domains: tuple[str, ...]
+    difference: Paired | None = None
+    why: str = ""
+    more: dict[str, Any] | None = None
+
+
+def claims(material: Material) -> list[dict[str, Any]]:
+    """One entry for each claim (and each domain of RLVR): ``id`` (i to iv), ``on``, ``text``, ``domains``,
+    ``estimate`` (a difference in accuracy), ``ci`` (95%), ``p``, ``p_holm`` (over all claims), ``verdict``,
+    ``holds`` (True, False, or None: not decided), ``says`` (one sentence); iii has ``from_base``, iv ``efficiency``.
+    """
+    judged: list[_Claim] = []
+    for number, roles in enumerate(material.roles):
+        if not any(r.base == roles.base and r.warmed == roles.warmed for r in material.roles[:number]):
+            judged.append(_first(material, roles))
+        judged += [_second(material, roles), _third(material, roles), _fourth(material, roles)]
+    known = [c for c in judged if c.difference is not None]
+    adjusted = holm([c.difference.p for c in known if c.difference is not None])
+    p_of = {id(c): p for c, p in zip(known, adjusted, strict=True)}
+    return [_entry(c, p_of.get(id(c)), material.margin) for c in judged]
+
+
+def _first(material: Material, roles: Roles) -> _Claim:
+    others = tuple(d for d in material.domains if d != roles.warmup)
+    claim = _Claim("i", "", f"Warm-up on {roles.warmup} alone lifts the other domains", others)
+    return _compared(claim, material, roles.base, roles.warmed)
+
+
+def _second(material: Material, roles: Roles) -> _Claim:
+    text = f"After RLVR on {roles.on}, the warmed start is ahead of the base start on {roles.on}"
+    return _compared(_Claim("ii", roles.on, text, (roles.on,)), material, roles.base_rlvr, roles.warmed_rlvr)
+
+
+def _third(material: Material, roles: Roles) -> _Claim:
+    others = tuple(d for d in material.domains if d != roles.on)
+    text = f"The warmed start keeps its other domains through RLVR on {roles.on}"
+    claim = _compared(_Claim("iii", roles.on, text, others), material, roles.warmed, roles.warmed_rlvr)
+    from_base = _compared(_Claim("iii", roles.on, text, others), material, roles.base, roles.base_rlvr)
+    if claim.difference is not None and from_base.difference is not None:
+        d = from_base.difference
+        claim.more = {
+            "from_base": {"estimate": d.value, "ci": [d.low, d.high], "p": d.p, "verdict": word(d, material.margin)}
+        }
+    return claim
+
+
+def _fourth(material: Material, roles: Roles) -> _Claim:
+    claim = _Claim("iv", roles.on, f"RLVR on {roles.on} needs fewer steps from the warmed start", (roles.on,))
+    base = [c for c in material.curves if c.condition == roles.base_rlvr]
+    warmed = [c for c in material.curves if c.condition == roles.warmed_rlvr]
+    try:
+        found = efficiency(base, warmed)
+    except KkwarmError as err:
+        claim.why = str(err)
+        return claim
+    claim.more = {"efficiency": found}
+    claim.difference = _over_seeds(found["advantage"])
+    if len(found["advantage"]) < 2:
+        claim.why = "one seed has no interval between seeds"
+    return claim
+
+
+def _over_seeds(values: Sequence[float]) -> Paired:
+    """The mean of one value for each seed, with Student's interval."""
+    from scipy.stats import t
+
+    x = np.asarray(values, float)
+    mean, df = float(x.mean()), len(x) - 1
+    if df == 0:
+        return Paired(mean, math.nan, -1.0, 1.0, (-1.0, 1.0), 1.0, "one seed", 0, 1)
+    stderr = float(x.std(ddof=1) / math.sqrt(len(x)))
+    half, inner = float(t.ppf(0.975, df)) * stderr, float(t.ppf(0.95, df)) * stderr
+    p = 2 * float(t.sf(abs(mean) / stderr, df)) if stderr > 0 else float(mean == 0)
+    low, high = max(-1.0, mean - half), min(1.0, mean + half)
+    return Paired(mean, stderr, low, high, (mean - inner, mean + inner), p, "t over seeds", 0, len(x))
+
+
+def _compared(claim: _Claim, material: Material, first: str, second: str) -> _Claim:
+    try:
+        strata = _strata(material, claim.domains, first, second)
+    except KkwarmError as err:
+        claim.why = str(err)
+        return claim
+    claim.difference = paired(strata, _spread(material, claim.domains))
+    return claim
+
+
+def _strata(material: Material, domains: Sequence[str], first: str, second: str) -> Strata:
+    if not domains:
+        raise KkwarmError("no other domain was evaluated")
+    for condition in (first, second):
+        missing = [d for d in domains if (condition, d) not in material.cells]
+        if missing:
+            raise KkwarmError(f"{condition!r} has no samples of {', '.join(missing)} yet")
+    return [pair(material.cells[first, d], material.cells[second, d]) for d in domains]
+
+
+def _spread(material: Material, domains: Sequence[str]) -> Prior | None:
+    """What the study's rows say of the spread between seeds of the mean over these domains.
+
+    Where there are too few rows, the spread on single domains stands in: that of a mean cannot be larger on average.
+    """
+    rows = []
+    for row in material.conditions:
+        if row.against is None:
+            continue
+        try:
+            rows.append(_strata(material, domains, row.against, row.name))
+        except KkwarmError:
+            continue  # not evaluated yet, or not comparable: the matrix says so at that row
+    return prior([seed_variance(s) for s in rows]) or prior([seed_variance([p]) for s in rows for p in s])
+
+
+def _entry(claim: _Claim, p_holm: float | None, margin: float) -> dict[str, Any]:
+    d = claim.difference
+    entry: dict[str, Any] = {"id": claim.id, "on": claim.on, "text": claim.text, "domains": list(claim.domains)}
+    if d is None:
+        return entry | {"estimate": None, "ci": None, "verdict": "no data", "holds": None, "says": claim.why}
+    verdict = word(d, margin, p_holm)
+    holds: bool | None = None
+    if claim.id == "iii":  # not inferior: the interval excludes a loss beyond the margin
+        if d.low > -margin:
+            holds = True
+        elif verdict == "loss" or d.high < -margin:
+            holds = False
+    elif verdict != "underpowered":
+        holds = verdict == "gain"
+    only_one = d.seeds == 1 and claim.id == "iv"
+    entry |= {
+        "estimate": d.value,
+        "ci": None if only_one else [d.low, d.high],
+        "p": d.p,
+        "p_holm": p_holm,
+        "test": d.test,
+    }
+    entry |= {"verdict": verdict, "holds": holds, "seeds": d.seeds, "questions": d.questions, **(claim.more or {})}
+    return entry | {"says": _says(claim, margin)}
+
+
+def _says(claim: _Claim, margin: float) -> str:
+    if claim.id == "iii" and claim.more:
+        from_base = claim.more["from_base"]
+        return (
+            f"from the base it is {100 * from_base['estimate']:+.1f}; a loss of up to {100 * margin:g} counts as kept"
+        )
+    if claim.id == "iv" and claim.more:
+        e = claim.more["efficiency"]
+        if e["steps_warmed"] is None:
+            reached = f"the warmed start never reaches the base's final level ({100 * e['level']:.0f}%)"
+        else:
+            reached = (
+                f"the base's final level ({100 * e['level']:.0f}%) is reached at step {e['steps_warmed']} "
+                f"from the warmed start, {e['steps_base']} from the base"
+            )
+        extra = f"; {claim.why}" if claim.why else ""
+        return f"mean difference over {e['steps']} equal steps; {reached}{extra}"
+    return f"the mean over {', '.join(claim.domains)}" if len(claim.domains) > 1 else f"on {claim.domains[0]}"

@@ -1,0 +1,28 @@
+"""Runs model-written code. Nothing that the code prints, raises, patches or kills decides its own verdict.
+
+A `CallJob` is code, a function's name, inputs, and a `judge` that stays on the trusted side: it gets each result as
+data and compares it with an expected output that never enters the sandbox.
+"""
+
+from kkwarm.verify.sandbox.codec import Undecodable, decode, encode
+from kkwarm.verify.sandbox.levels import ALLOW, calibrate, level, load, probe
+from kkwarm.verify.sandbox.model import CallJob, End, Level, Limits, Outcome
+from kkwarm.verify.sandbox.pool import Sandbox, shared
+
+__all__ = [
+    "ALLOW",
+    "CallJob",
+    "End",
+    "Level",
+    "Limits",
+    "Outcome",
+    "Sandbox",
+    "Undecodable",
+    "calibrate",
+    "decode",
+    "encode",
+    "level",
+    "load",
+    "probe",
+    "shared",
+]

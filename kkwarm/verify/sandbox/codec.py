@@ -1,0 +1,130 @@
+"""Decodes what came out of the sandbox: a small subset of the marshal format (version 2), read by our own strict code.
+
+The candidate's side writes it by `marshal.dumps`, which is fast and takes exact built-in types only. `marshal.loads`
+is not made for hostile input, so it is used only on flat lists of numbers, whose bytes are checked before.
+"""
+
+from __future__ import annotations
+
+import marshal
+import re
+import struct
+from typing import Any
+
+__all__ = ["Undecodable", "decode", "encode"]
+
+_MAX_DEPTH = 100
+_MAX_DIGITS = 1 << 18
+_SCALARS = re.compile(rb"(?:[NTF]|i.{4}|g.{8})*+", re.DOTALL)
+_INT, _COUNT, _DOUBLE, _COMPLEX = struct.Struct("<i"), struct.Struct("<I"), struct.Struct("<d"), struct.Struct("<dd")
+
+
+class Undecodable(ValueError):
+    """The bytes are no plain data, or more of it than was expected."""
+
+
+def encode(value: Any) -> bytes:
+    """Built-in data as bytes.
+
+    :raises ValueError: `value` holds something that is no None, bool, int, float, complex, str, bytes, list, tuple,
+        dict, set or frozenset.
+    """
+    return marshal.dumps(value, 2)
+
+
+def decode(data: bytes, max_nodes: int = 1_000_000) -> Any:
+    """The value of `data`, if it has at most `max_nodes` parts and is nested at most 100 deep.
+
+    :raises Undecodable: otherwise.
+    """
+    if data[:1] in (b"[", b"(") and len(data) >= 5:
+        (count,) = _COUNT.unpack_from(data, 1)
+        if count <= len(data) - 5 and _SCALARS.fullmatch(data, 5):
+            flat = marshal.loads(data) if count <= max_nodes and _tokens(data) == count else None
+            if flat is None:
+                raise Undecodable("a list of another length than it says, or too long")
+            return flat
+    reader = _Reader(data, max_nodes)
+    try:
+        value = reader.value(0)
+    except (struct.error, IndexError, UnicodeDecodeError, TypeError) as err:
+        raise Undecodable(str(err)) from None
+    if reader.at != len(data):
+        raise Undecodable("data after the value")
+    return value
+
+
+def _tokens(data: bytes) -> int:
+    at = count = 0
+    size, widths = len(data), {ord("N"): 1, ord("T"): 1, ord("F"): 1, ord("i"): 5, ord("g"): 9}
+    at = 5
+    while at < size:
+        at += widths[data[at]]
+        count += 1
+    return count
+
+
+class _Reader:
+    def __init__(self, data: bytes, max_nodes: int) -> None:
+        self.data, self.at, self.left = data, 0, max_nodes
+
+    def take(self, size: int) -> bytes:
+        part = self.data[self.at : self.at + size]
+        if len(part) != size:
+            raise Undecodable("cut short")
+        self.at += size
+        return part
+
+    def count(self) -> int:
+        (count,) = _COUNT.unpack(self.take(4))
+        if count > min(self.left, len(self.data) - self.at):
+            raise Undecodable("too many parts")
+        return int(count)
+
+    def value(self, depth: int) -> Any:
+        self.left -= 1
+        if self.left < 0 or depth > _MAX_DEPTH:
+            raise Undecodable("too many parts")
+        tag = self.take(1)
+        if tag in _CONSTANTS:
+            return _CONSTANTS[tag]
+        if tag == b"i":
+            return _INT.unpack(self.take(4))[0]
+        if tag == b"g":
+            return _DOUBLE.unpack(self.take(8))[0]
+        if tag == b"y":
+            return complex(*_COMPLEX.unpack(self.take(16)))
+        if tag == b"u":
+            return self.take(_COUNT.unpack(self.take(4))[0]).decode("utf-8", "surrogatepass")
+        if tag == b"s":
+            return self.take(_COUNT.unpack(self.take(4))[0])
+        if tag == b"l":
+            return self.long()
+        if tag in _SEQUENCES:
+            return _SEQUENCES[tag](self.value(depth + 1) for _ in range(self.count()))
+        if tag == b"{":
+            return self.mapping(depth)
+        raise Undecodable(f"tag {tag!r}")
+
+    def long(self) -> int:
+        """15-bit digits, least significant first; a negative count for a negative number."""
+        (signed,) = _INT.unpack(self.take(4))
+        if abs(signed) > _MAX_DIGITS:
+            raise Undecodable("too large a number")
+        digits = struct.unpack(f"<{abs(signed)}H", self.take(2 * abs(signed)))
+        if any(d >> 15 for d in digits):
+            raise Undecodable("a digit out of range")
+        size = int("".join(f"{d:015b}" for d in reversed(digits)) or "0", 2)
+        return -size if signed < 0 else size
+
+    def mapping(self, depth: int) -> dict[Any, Any]:
+        result: dict[Any, Any] = {}
+        while self.data[self.at : self.at + 1] != b"0":
+            key = self.value(depth + 1)
+            result[key] = self.value(depth + 1)
+        self.at += 1
+        return result
+
+
+_CONSTANTS: dict[bytes, Any] = {b"N": None, b"T": True, b"F": False}
+_SEQUENCES: dict[bytes, Any] = {b"[": list, b"(": tuple, b"<": set, b">": frozenset}

@@ -1,0 +1,1 @@
+"""What runs inside the sandbox; imported there as the package ``inside``, without the rest of kkwarm."""

@@ -1,0 +1,259 @@
+"""The inside of the sandbox: needs the standard library only, knows nothing of kkwarm.
+
+``launcher -> supervisor -> one child per candidate``. The launcher builds namespaces and forks the supervisor, which is
+process 1 of its own process namespace: should it die, the kernel ends everything below it. For each job the supervisor
+receives limits and one end of a socket, and forks a child that is process 1 of a *further* namespace: no other process
+is visible to it, and when it ends, whatever it left running ends too.
+
+The supervisor never reads a job or a result: both go through the job's own socket, between the child and the trusted
+side. So its memory, which every child inherits, holds no other candidate's code and no result.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import gc
+import json
+import mmap
+import os
+import resource
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+from typing import Any, NoReturn
+
+from . import kernel
+from .candidate import BUSY_S, MESSAGE_CHARS, Candidate, preload
+from .kernel import call
+from .wire import DEADLINE, REPORT, RUN, record
+
+POLL_S = 0.2
+ASLEEP_S = 20.0  # after this long without CPU time a child that ignores its alarm is taken for asleep
+
+
+class Supervisor:
+    """Forks a child for each job; knows limits, and how children ended."""
+
+    def __init__(self, control: socket.socket, level: str, own_pid_ns: int | None, drop_to: int | None) -> None:
+        self.control, self.own_pid_ns, self.drop_to = control, own_pid_ns, drop_to
+        self.namespaces, self.hide_proc = level != "process", level == "bubblewrap"
+        self.page = mmap.mmap(-1, mmap.PAGESIZE)  # shared with the child: the CPU time at which its call is over
+        self.null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self.wake, write_end = os.pipe()
+        os.set_blocking(write_end, False)
+        os.set_blocking(self.wake, False)
+        signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def serve(self) -> None:
+        """Until the trusted side closes the control socket."""
+        self.control.sendall(REPORT.pack(b"S", 0, 0.0, 0.0, 0.0, 0))
+        while True:
+            message, fds = receive(self.control)
+            if message is None:
+                return
+            if message[:1] == b"R":
+                if len(fds) != 1:
+                    return
+                self.run(fds[0], RUN.unpack(message))
+
+    def run(self, job: int, limits: tuple[Any, ...]) -> None:
+        started = time.monotonic()
+        DEADLINE.pack_into(self.page, 0, float("inf"))
+        if self.own_pid_ns is not None:
+            call("unshare", kernel.NEWPID)
+        pid = os.fork()
+        if pid == 0:
+            child(job, self, limits)
+        os.close(job)
+        if self.own_pid_ns is not None:
+            call("setns", self.own_pid_ns, kernel.NEWPID)
+        watch = Watch(pid, self.page, limits)
+        while True:
+            done, status, usage = os.wait4(pid, os.WNOHANG)
+            if done:
+                break
+            ready = select.select([self.control.fileno(), self.wake], [], [], POLL_S)[0]
+            if self.wake in ready:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self.wake, 4096)
+            elif self.control.fileno() in ready:
+                message, _ = receive(self.control)
+                os.kill(pid, signal.SIGKILL)
+                if message is None:
+                    self.sweep(pid)
+                    os._exit(0)
+            elif watch.time_up():
+                os.kill(pid, signal.SIGKILL)
+        self.sweep(pid)
+        cpu = usage.ru_utime + usage.ru_stime
+        peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        self.control.sendall(REPORT.pack(b"E", status, cpu, time.monotonic() - started, peak, watch.killed))
+
+    def sweep(self, pid: int) -> None:
+        """Ends whatever the child left. With a process namespace the kernel has done it already."""
+        if self.own_pid_ns is not None:
+            return
+        with contextlib.suppress(OSError):
+            os.killpg(pid, signal.SIGKILL)
+        while True:  # orphans come to us: we are their subreaper
+            for orphan in children():
+                with contextlib.suppress(OSError):
+                    os.kill(orphan, signal.SIGKILL)
+            try:
+                if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                    time.sleep(0.001)
+            except ChildProcessError:
+                return
+
+
+class Watch:
+    """Whether a child's time is up, seen from outside: even where it hangs in C code or ignores its own alarm.
+
+    What counts is its CPU time: a loaded machine fails nobody. The clock on the wall is the last resort.
+    """
+
+    def __init__(self, pid: int, page: mmap.mmap, limits: tuple[Any, ...]) -> None:
+        self.clock = (~pid << 3) | 2 if sys.platform == "linux" else None  # clock_getcpuclockid(3)
+        self.page, self.cpu_s, self.wall_s, self.idle_s = page, limits[1], limits[2], limits[3]
+        self.started = self.active = time.monotonic()
+        self.seen, self.killed = 0.0, False
+
+    def time_up(self) -> bool:
+        if self.killed:
+            return False
+        now = time.monotonic()
+        self.killed = now - self.started > self.wall_s
+        if self.clock is not None:
+            try:
+                used = time.clock_gettime(self.clock)
+            except OSError:
+                return False  # it has just ended
+            if used - self.seen > BUSY_S:
+                self.seen, self.active = used, now
+            (over,) = DEADLINE.unpack_from(self.page)
+            self.killed |= used > self.cpu_s or used > over + POLL_S or now - self.active > ASLEEP_S + self.idle_s
+        return self.killed
+
+
+def children() -> list[int]:
+    with contextlib.suppress(OSError), open(f"/proc/self/task/{os.getpid()}/children") as listed:
+        return [int(pid) for pid in listed.read().split()]
+    return []
+
+
+def receive(control: socket.socket) -> tuple[bytes | None, list[int]]:
+    """The next message and the descriptors that came with it; (None, []) at the end."""
+    data, fds = b"", list[int]()
+    while len(data) < RUN.size:
+        part, ancillary, _, _ = control.recvmsg(RUN.size - len(data), socket.CMSG_SPACE(4))
+        for level, kind, payload in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds += array.array("i", payload[: len(payload) - len(payload) % 4])
+        if not part:
+            return None, []
+        data += part
+    return data, fds
+
+
+def child(job: int, supervisor: Supervisor, limits: tuple[Any, ...]) -> NoReturn:
+    try:
+        restrict(job, supervisor, limits)
+        Candidate(3, supervisor.page, limits[3]).run()
+    except BaseException as err:
+        with contextlib.suppress(BaseException):
+            os.write(3, record(b"F", f"{type(err).__name__}: {err}".encode()[:MESSAGE_CHARS]))
+    os._exit(0)
+
+
+def restrict(job: int, supervisor: Supervisor, limits: tuple[Any, ...]) -> None:
+    """Limits, own /tmp, no capability; of the descriptors only the job's stays, as number 3."""
+    _, cpu_s, _, _, memory, processes, file_size, open_files = limits
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setsid()
+    linux = sys.platform == "linux"
+    if supervisor.namespaces:
+        call("unshare", kernel.NEWNS | kernel.NEWIPC)
+        flags = kernel.MS_NOSUID | kernel.MS_NODEV
+        kernel.mount("tmpfs", "/tmp", "tmpfs", flags, f"size={file_size},nr_inodes=256,mode=777")
+        if supervisor.hide_proc:  # bubblewrap mounts one, and it shows the supervisor
+            kernel.mount("tmpfs", "/proc", "tmpfs", flags, "size=4k,mode=555")
+        os.chdir("/tmp")
+    for target in (0, 1, 2):
+        os.dup2(supervisor.null, target)
+    if job != 3:
+        os.dup2(job, 3)
+    os.closerange(4, 1024)
+    if supervisor.drop_to is not None:
+        os.setgroups([])
+        os.setgid(supervisor.drop_to)
+        os.setuid(supervisor.drop_to)
+    if linux:
+        for capability in range(41):
+            kernel.call_quietly("prctl", kernel.PR_CAPBSET_DROP, kernel.number(capability), 0, 0, 0)
+        call("prctl", kernel.PR_SET_NO_NEW_PRIVS, kernel.number(1), 0, 0, 0)
+        call("capset", struct.pack("<Ii", 0x20080522, 0), bytes(24))
+        call("prctl", kernel.PR_SET_PDEATHSIG, kernel.number(signal.SIGKILL), 0, 0, 0)
+    lower(resource.RLIMIT_CORE, 0)
+    lower(resource.RLIMIT_CPU, max(1, int(cpu_s + 0.999)))
+    lower(resource.RLIMIT_FSIZE, file_size)
+    lower(resource.RLIMIT_NOFILE, open_files)
+    lower(resource.RLIMIT_NPROC, processes)
+    if linux:  # macOS does not enforce it
+        lower(resource.RLIMIT_AS, memory)
+
+
+def lower(what: int, limit: int) -> None:
+    hard = resource.getrlimit(what)[1]
+    value = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(what, (value, value))
+
+
+def launch(fd: int, config: dict[str, Any]) -> int:
+    """`config`: level, read_only ([source, target] pairs), path (of packages), drop (user id at level process)."""
+    control = socket.socket(fileno=fd)
+    level = config["level"]
+    own_pid_ns: int | None = None
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")  # short of memory, the kernel ends candidates first
+    if level == "process":
+        if sys.platform == "linux":
+            call("prctl", kernel.PR_SET_CHILD_SUBREAPER, kernel.number(1), 0, 0, 0)
+    else:
+        if level == "bubblewrap":
+            proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            kernel.enter_user_namespace(proc, kernel.NEWPID | kernel.NEWNS | kernel.NEWIPC)
+        else:
+            proc = kernel.confine([(s, t) for s, t in config["read_only"]])
+        pid = os.fork()
+        if pid:
+            control.close()
+            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) & 0xFF
+        call("prctl", kernel.PR_SET_PDEATHSIG, kernel.number(signal.SIGKILL), 0, 0, 0)
+        own_pid_ns = os.open("self/ns/pid", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+        os.close(proc)
+    preload()
+    sys.path += config["path"]
+    gc.collect()
+    gc.freeze()
+    Supervisor(control, level, own_pid_ns, config["drop"]).serve()
+    return 0
+
+
+def main() -> NoReturn:
+    """Arguments: where this package lies, the control socket's descriptor, the configuration as JSON."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    fd = int(sys.argv[2])
+    code = 1
+    try:
+        code = launch(fd, json.loads(sys.argv[3]))
+    except OSError as err:
+        with contextlib.suppress(OSError):
+            os.write(fd, REPORT.pack(b"!", err.errno or 0, 0.0, 0.0, 0.0, 0))
+        os.write(2, f"{err.strerror or err}\n".encode())
+    os._exit(code)

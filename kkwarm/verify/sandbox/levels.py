@@ -1,0 +1,99 @@
+"""Which level of sandbox this machine gives: found out by starting it, once."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import sys
+import time
+
+from kkwarm.errors import KkwarmError
+from kkwarm.verify.sandbox.model import Level
+from kkwarm.verify.sandbox.worker import Worker, WorkerFailed
+
+__all__ = ["ALLOW", "calibrate", "level", "load", "permitted", "probe"]
+
+ALLOW = "KKWARM_ALLOW_UNSANDBOXED_CODE"
+_TYPICAL_S = 0.0125  # what `calibrate`'s work takes on a 2020s server core
+
+
+@functools.cache
+def probe() -> dict[Level, str]:
+    """Each level, strongest first, with why it is not to be had here ("" where it is)."""
+    return {at: _try(at) for at in Level}
+
+
+def level() -> Level:
+    """The strongest level that works on this machine.
+
+    :raises KkwarmError: not even a limited process can be had (Windows).
+    """
+    for at, problem in probe().items():
+        if not problem:
+            return at
+    raise KkwarmError("model-written code cannot be run on this system", hint="use Linux or macOS")
+
+
+def permitted(at: Level) -> Level:
+    """`at`, if model-written code may run there.
+
+    :raises KkwarmError: it is a limited process alone, and the user has not allowed that.
+    """
+    if at is Level.PROCESS and os.environ.get(ALLOW, "") not in ("1", "true", "yes"):
+        causes = "; ".join(f"{k}: {v}" for k, v in probe().items() if v)
+        raise KkwarmError(
+            f"model-written code is refused: no namespaces are to be had here ({causes or 'level process'})",
+            hint="allow unprivileged user namespaces or install bubblewrap; at your own risk: "
+            f"--allow-unsandboxed-code, or {ALLOW}=1",
+        )
+    return at
+
+
+def calibrate() -> float:
+    """How many times slower than a typical core this one runs Python now (CPU time, so load hardly matters); >= 1.
+
+    Measured anew every minute.
+    """
+    return _measured(int(time.monotonic() / 60))
+
+
+@functools.lru_cache(maxsize=1)
+def _measured(minute: int) -> float:
+    return max(1.0, min(_work() for _ in range(3)) / _TYPICAL_S)
+
+
+def load() -> float:
+    """Processes that want to run, per core, over the last minute. Above about 1.5 the machine is overloaded."""
+    return os.getloadavg()[0] / (os.cpu_count() or 1)
+
+
+def _work() -> float:
+    start = time.thread_time()
+    total, seen = 0, {}
+    for i in range(100_000):
+        total += i * i % 7
+        seen[i & 1023] = total
+    return time.thread_time() - start
+
+
+def _try(at: Level) -> str:
+    if sys.platform == "win32":
+        return "not on Windows"
+    if at is not Level.PROCESS and sys.platform != "linux":
+        return "only on Linux"
+    if at is Level.BUBBLEWRAP and os.geteuid() == 0:
+        return "not used as root: the kernel would not limit its processes (level namespaces gives root up)"
+    if at is Level.BUBBLEWRAP and shutil.which("bwrap") is None:
+        return "bwrap is not installed"
+    try:
+        worker = Worker(at, ())
+    except OSError as err:
+        return str(err)
+    try:
+        worker.wait_started()
+    except WorkerFailed as err:
+        return str(err)
+    finally:
+        worker.close()
+    return ""

@@ -1,0 +1,190 @@
+"""One warm worker: a supervisor process inside the sandbox, and its control socket."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from kkwarm.verify.sandbox.inside import wire
+from kkwarm.verify.sandbox.model import Level, Limits
+
+__all__ = ["Report", "Worker", "WorkerFailed"]
+
+_INSIDE = Path(wire.__file__).resolve().parent
+_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from inside.supervisor import main; del sys.path[0]; main()"
+_SITE = Path("/site")
+_START_S = 60.0
+_OWN_PROCESSES = 2  # launcher and supervisor share the candidate's user namespace, hence its process limit
+
+
+class WorkerFailed(Exception):
+    """The supervisor did not start, or is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a child ended, by the supervisor: its wait status, times and peak memory."""
+
+    status: int
+    cpu_s: float
+    wall_s: float
+    peak_bytes: int
+    time_up: bool
+
+
+class Worker:
+    """Starts the supervisor at once; `wait_started` must return before the first `start`."""
+
+    def __init__(self, level: Level, packages: Sequence[str]) -> None:
+        self.level = level
+        self.started = False
+        self.control, inside = socket.socketpair()
+        fd = inside.fileno()
+        try:
+            self.process = subprocess.Popen(
+                _command(level, fd, packages),
+                pass_fds=[fd],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env={
+                    "PYTHONHASHSEED": "0",  # one order of sets: the same code gives the same verdict
+                    "PYTHONDONTWRITEBYTECODE": "1",
+                    "PYTHONUTF8": "1",
+                    "OPENBLAS_NUM_THREADS": "1",
+                    "OMP_NUM_THREADS": "1",
+                    "HOME": "/tmp",
+                },
+                cwd="/",
+                start_new_session=True,  # Ctrl-C reaches the trusted side only
+            )
+        finally:
+            inside.close()
+        self.control.settimeout(_START_S)
+
+    def wait_started(self) -> None:
+        """:raises WorkerFailed: with the cause, as the supervisor told it."""
+        if self.started:
+            return
+        try:
+            kind = self._receive()[:1]
+        except (OSError, WorkerFailed):
+            kind = b""
+        if kind != b"S":
+            self.process.kill()
+            cause = self.process.communicate()[1].decode("utf-8", "replace").strip().splitlines()
+            raise WorkerFailed(cause[-1] if cause else "the supervisor ended at once")
+        self.started = True
+        self.control.settimeout(10.0)
+
+    def start(self, job: socket.socket, limits: Limits) -> None:
+        """Has the supervisor fork a child that talks through `job`."""
+        processes = limits.processes + (0 if self.level is Level.PROCESS else _OWN_PROCESSES)
+        times = (limits.cpu_s, limits.wall_s, limits.idle_s)
+        message = wire.RUN.pack(b"R", *times, limits.memory, processes, limits.file_size, limits.open_files)
+        try:
+            socket.send_fds(self.control, [message], [job.fileno()])
+        except OSError as err:
+            raise WorkerFailed(str(err)) from None
+
+    def cancel(self) -> None:
+        """Ends the child that runs; its report still comes."""
+        with contextlib.suppress(OSError):
+            self.control.sendall(b"K".ljust(wire.RUN.size, b"\0"))
+
+    def report(self) -> Report:
+        """:raises WorkerFailed: the supervisor is gone."""
+        _, status, cpu_s, wall_s, peak, time_up = wire.REPORT.unpack(self._receive())
+        return Report(status, cpu_s, wall_s, int(peak), bool(time_up))
+
+    def _receive(self) -> bytes:
+        data = b""
+        while len(data) < wire.REPORT.size:
+            try:
+                part = self.control.recv(wire.REPORT.size - len(data))
+            except OSError as err:
+                raise WorkerFailed(str(err)) from None
+            if not part:
+                raise WorkerFailed("the supervisor is gone")
+            data += part
+        return data
+
+    def close(self, *, owner: bool = True) -> None:
+        """Ends the supervisor and all below it. After a fork, the copy (`owner` False) only closes its descriptors."""
+        self.control.close()
+        if owner:
+            try:
+                self.process.wait(5.0)  # it ends when the control socket closes, having swept its children
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        if self.process.stderr is not None:
+            self.process.stderr.close()
+
+
+def _command(level: Level, fd: int, packages: Sequence[str]) -> list[str]:
+    found = _package_trees(packages)
+    trees = [*_runtime(), *((folder, _SITE / folder.name) for folder in found)]
+    config = {
+        "level": level.value,
+        "read_only": [[str(source), str(target)] for source, target in trees],
+        "path": sorted({str(f.parent) for f in found}) if level is Level.PROCESS else [str(_SITE)] * bool(found),
+        "drop": _drop_to() if level is Level.PROCESS else None,
+    }
+
+    def command(python: str, home: Path) -> list[str]:
+        return [python, "-s", "-S", "-P", "-B", "-c", _BOOT, str(home), str(fd), json.dumps(config)]
+
+    if level is not Level.BUBBLEWRAP:
+        return command(sys.executable, _INSIDE.parent)
+    python = Path(getattr(sys, "_base_executable", "") or sys.executable).resolve()
+    inside = Path("/kkwarm") / _INSIDE.name
+    binds = [a for s, t in [*trees, (python, python), (_INSIDE, inside)] for a in ("--ro-bind", str(s), str(t))]
+    return [
+        *("bwrap", "--unshare-all", "--new-session", "--tmpfs", "/", *binds, "--proc", "/proc", "--dev", "/dev"),
+        *("--dir", "/tmp", "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/"),
+        *command(str(python), inside.parent),
+    ]
+
+
+def _stdlib() -> Path:
+    return Path(os.__file__).parent
+
+
+def _runtime() -> list[tuple[Path, Path]]:
+    """(source, target) of what Python needs to run: its standard library and the system's shared libraries."""
+    wanted = [Path(p) for p in ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/nix/store")]
+    wanted += [_stdlib(), Path(sys.base_prefix, "lib"), Path(sys.base_exec_prefix, "lib")]
+    trees: list[tuple[Path, Path]] = []
+    for path in wanted:
+        if path.is_dir() and not any(path.is_relative_to(target) for _, target in trees):
+            # A top-level link (/lib -> usr/lib) is made again inside; elsewhere the folder itself is what is needed.
+            trees.append((path if path.parent == Path("/") else path.resolve(), path))
+    return trees
+
+
+def _package_trees(packages: Sequence[str]) -> list[Path]:
+    """Folders of installed packages that candidates may import, and of the shared libraries beside them."""
+    trees: list[Path] = []
+    for name in packages:
+        spec = find_spec(name)
+        for folder in map(Path, (spec.submodule_search_locations or []) if spec is not None else []):
+            trees += [p for p in (folder, folder.with_name(f"{name}.libs")) if p.is_dir()]
+    return trees
+
+
+def _drop_to() -> int | None:
+    """As root without namespaces, candidates run as ``nobody``, where that user can read Python's files."""
+    if os.geteuid() != 0:
+        return None
+    stdlib = _stdlib().resolve()
+    readable = all(p.stat().st_mode & 0o005 == 0o005 for p in (stdlib, *stdlib.parents))
+    return wire.NOBODY if readable else None

@@ -1,0 +1,175 @@
+"""Scores outputs that were saved in a file: JSON lines with `id`, `completion` and, optionally, `reference`.
+
+The whole file is read and checked before anything is judged, so that a mistake in its last line costs no time.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kkwarm.data import read_jsonl
+from kkwarm.errors import KkwarmError
+from kkwarm.transfer.aggregate import summarise
+from kkwarm.types import Benchmark, Completion, Example, Format, Sample, Verifier
+from kkwarm.verify.judge import Judge
+
+__all__ = ["Row", "Scored", "examples_of", "facets_of", "read_rows", "score_rows"]
+
+CHUNK = 256  # completions judged between two reports of progress
+_REASONS = ("stop", "length")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One saved completion. A reference of null is none."""
+
+    line: int
+    id: str
+    completion: Completion
+    reference: Any = None
+
+    @property
+    def has_reference(self) -> bool:
+        return self.reference is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Samples in input order (each with its row's id), and the figures over them."""
+
+    samples: list[Sample]
+    ids: list[str]
+    figures: dict[str, Any]
+
+
+def read_rows(path: Path | str) -> list[Row]:
+    """The completions of a file, in order; a row with a list of completions gives several.
+
+    Optional beside the contract's keys: `finish_reason` (``stop`` or ``length``) and `n_tokens`.
+
+    :raises KkwarmError: a line is damaged or lacks a key; names the line.
+    """
+    rows: list[Row] = []
+    line = 0
+    for line, raw in enumerate(read_jsonl(path), 1):
+        rows += _rows(path, line, raw)
+    if not rows:
+        raise KkwarmError(f"{path}: no completions in it", hint='write JSON lines with "id" and "completion"')
+    return rows
+
+
+def _rows(path: Path | str, line: int, raw: Mapping[str, Any]) -> Iterator[Row]:
+    for name in ("id", "completion"):
+        if name not in raw:
+            has = ", ".join(sorted(raw)[:8]) or "nothing"
+            raise KkwarmError(f'{path}, row {line}: no "{name}"', hint=f"it has: {has}")
+    id_ = raw["id"]
+    if isinstance(id_, bool) or not isinstance(id_, str | int):
+        raise KkwarmError(f'{path}, row {line}: "id" is {json.dumps(id_)[:60]}, not a string')
+    completions = raw["completion"]
+    if not isinstance(completions, list):
+        completions = [completions]
+    if not completions:
+        raise KkwarmError(f'{path}, row {line}: "completion" is an empty list')
+    for i, text in enumerate(completions):
+        reason, tokens = _at(raw.get("finish_reason"), i), _at(raw.get("n_tokens"), i)
+        completion = Completion(
+            text,  # null or no string: the judge says so
+            tokens if isinstance(tokens, int) and not isinstance(tokens, bool) else None,
+            reason if reason in _REASONS else "unknown",
+        )
+        yield Row(line, str(id_), completion, raw.get("reference"))
+
+
+def _at(value: Any, i: int) -> Any:
+    if isinstance(value, list):
+        return value[i] if i < len(value) else None
+    return value
+
+
+def examples_of(rows: Sequence[Row], benchmark: Benchmark, path: Path | str) -> list[Example]:
+    """The example that each row answers.
+
+    A row with a reference makes its own, of the id and the reference alone; each pair of these is one question. The
+    benchmark's data is loaded only where a row needs it.
+
+    :raises KkwarmError: rows without a reference have ids that the benchmark lacks.
+    """
+    known: dict[str, Example] = {}
+    if any(not row.has_reference for row in rows):
+        known = {e.id: e for e in benchmark.load_all()}
+        missing = [row for row in rows if not row.has_reference and row.id not in known]
+        if missing:
+            raise _missing(missing, known, benchmark.name, path)
+    made: dict[tuple[str, str], Example] = {}
+    seen: Counter[str] = Counter()
+    examples = []
+    for row in rows:
+        if not row.has_reference:
+            examples.append(known[row.id])
+            continue
+        pair = row.id, json.dumps(row.reference, sort_keys=True)
+        if pair not in made:
+            seen[row.id] += 1
+            taken = seen[row.id] > 1 or row.id in known
+            made[pair] = Example(f"{row.id} #{seen[row.id]}" if taken else row.id, "", row.reference)
+        examples.append(made[pair])
+    return examples
+
+
+def _missing(rows: Sequence[Row], known: Mapping[str, Example], name: str, path: Path | str) -> KkwarmError:
+    ids = list(dict.fromkeys(row.id for row in rows))
+    first = rows[0]
+    near = difflib.get_close_matches(first.id, list(known), n=3, cutoff=0.6) or list(known)[:2]
+    others = f", and {len(ids) - 1:,} further ids" if len(ids) > 1 else ""
+    return KkwarmError(
+        f"{path}, row {first.line}: {name} has no id {first.id!r}{others}",
+        hint=f"its ids look like {', '.join(map(repr, near))}; or give each row a reference",
+    )
+
+
+def facets_of(examples: Sequence[Example], facet: str | None) -> dict[str, str] | None:
+    """Id -> value of the facet; None where there is no facet, or no example has it."""
+    if facet is None:
+        return None
+    return {e.id: str(e.meta[facet]) for e in examples if facet in e.meta} or None
+
+
+def score_rows(
+    rows: Sequence[Row],
+    examples: Sequence[Example],
+    benchmark: Benchmark,
+    verifier: Verifier,
+    fmt: Format,
+    *,
+    workers: int | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Scored:
+    """Judges every row and summarises. `progress` gets the number of completions judged since the last call."""
+    samples: list[Sample] = []
+    count: Counter[str] = Counter()
+    with Judge(workers) as court:
+        for begin in range(0, len(rows), CHUNK):
+            part = range(begin, min(begin + CHUNK, len(rows)))
+            verdicts = court.judge(verifier, fmt, [(examples[i], rows[i].completion) for i in part])
+            for i, verdict in zip(part, verdicts, strict=True):
+                id_ = examples[i].id
+                meta = {"reference": rows[i].reference} if rows[i].has_reference else {}
+                samples.append(Sample(benchmark.name, id_, count[id_], rows[i].completion, verdict, meta=meta))
+                count[id_] += 1
+            progress(len(part))
+    figures = summarise(samples, facets_of(examples, benchmark.facet))
+    return Scored(samples, [row.id for row in rows], figures)
+
+
+def file_hash(path: Path | str) -> str:
+    """SHA-256 of a file (16 hex digits)."""
+    with open(path, "rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()[:16]

@@ -1,0 +1,58 @@
+"""MATH-500 to evaluate on, and a pool of MATH problems outside it to train on."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from kkwarm.data import content_hash, hub, local, read_jsonl
+from kkwarm.errors import KkwarmError
+from kkwarm.types import Example
+from kkwarm_math.latex import last_boxed
+
+__all__ = ["load"]
+
+_LEVEL = re.compile(r"\d")
+
+
+def load() -> list[Example]:
+    """MATH-500 (split ``test``), then the training pool (split ``train``) in the order of its content-hash ids.
+
+    The pool: `math/train_pool.jsonl.gz` of the local folder (MATH test problems outside MATH-500), or on the hub the
+    training split of MATH. Its ids depend on the problem's content alone, and their order mixes subjects and levels.
+
+    :raises KkwarmError: the data is not to be had, or a row lacks what it should have.
+    """
+    return list(_load(os.environ.get("KKWARM_DATA", "")))
+
+
+@lru_cache(maxsize=2)
+def _load(_source: str) -> tuple[Example, ...]:
+    path = local("math/math500.jsonl.gz")
+    test = [_test(row) for row in (read_jsonl(path) if path else hub("HuggingFaceH4/MATH-500", "test"))]
+    path = local("math/train_pool.jsonl.gz")
+    rows = read_jsonl(path) if path else hub("DigitalLearningGmbH/MATH-lighteval", "train")
+    return (*test, *_pool(rows))
+
+
+def _test(row: Mapping[str, Any]) -> Example:
+    meta = {"subject": row["subject"], "level": int(row["level"])}
+    return Example(row["unique_id"], row["problem"], row["answer"], "test", meta)
+
+
+def _pool(rows: Iterable[Mapping[str, Any]]) -> list[Example]:
+    """Problems with a boxed answer, one for each content, by id."""
+    pool: dict[str, Example] = {}
+    for number, row in enumerate(rows, 1):
+        gold = last_boxed(row["solution"])
+        if gold is None:
+            raise KkwarmError(f"MATH training pool, row {number}: no \\boxed answer in its solution")
+        level = _LEVEL.search(str(row["level"]))
+        meta = {"subject": row["type"], "level": int(level.group()) if level else None}
+        example = Example("", row["problem"], gold.strip().removesuffix("."), "train", meta)
+        id_ = f"train/{content_hash(example)}"
+        pool.setdefault(id_, Example(id_, example.question, example.answer, "train", meta))
+    return [pool[id_] for id_ in sorted(pool)]

@@ -1,0 +1,202 @@
+"""Reads answers out of LaTeX: boxes, the expression of an answer, and a normal form to compare strings by.
+
+Everything here is linear in the length of the text and needs the standard library only.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["ascii_math", "boxes", "expression", "key", "last_boxed"]
+
+_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_TOKEN = re.compile(r"(?P<box>\\(?:boxed|fbox)\s*\{)|\\.|(?P<open>\{)|(?P<close>\})", re.DOTALL)
+_UNBRACED = re.compile(r"[^\s{}$\\]+|\\[A-Za-z]+")
+
+
+def last_boxed(text: str) -> str | None:
+    r"""The content of the last closed ``\boxed{...}`` (or ``\boxed x``), braces matched; None where there is none."""
+    start = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
+    if start < 0:
+        return None
+    found = _BOX.match(text, start)
+    if found is not None:
+        at = found.end()
+        if text[at : at + 1] == "{":
+            end = _closing(text, at)
+            if end is not None:
+                return text[at + 1 : end]
+        elif (bare := _UNBRACED.match(text, at)) is not None:
+            return bare.group().rstrip(".,;")
+    closed = boxes(text)  # the last one is cut off or damaged
+    return closed[-1] if closed else None
+
+
+def boxes(text: str) -> list[str]:
+    r"""The contents of all closed, outermost ``\boxed{...}``, in one pass (unclosed ones are passed over)."""
+    stack: list[int] = []  # where the content of each open box begins; -1: a plain brace
+    spans: list[tuple[int, int]] = []
+    for token in _TOKEN.finditer(text):
+        if token["box"]:
+            stack.append(token.end())
+        elif token["open"]:
+            stack.append(-1)
+        elif token["close"] and stack:
+            begin = stack.pop()
+            if begin >= 0:
+                while spans and spans[-1][0] >= begin:
+                    spans.pop()
+                spans.append((begin, token.start()))
+    return [text[begin:end] for begin, end in spans]
+
+
+def _closing(text: str, at: int) -> int | None:
+    depth = 0
+    for token in _BRACE.finditer(text, at):
+        brace = token.group()
+        if brace == "{":
+            depth += 1
+        elif brace == "}":
+            depth -= 1
+            if depth == 0:
+                return token.start()
+    return None
+
+
+# -- the expression that an answer block gives ------------------------------------------------------------------------
+
+_SEGMENT = re.compile(r"\$\$(.+?)\$\$|\$((?:\\.|[^$\\])+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_LEAD = re.compile(
+    r"(?:so,?\s+|thus,?\s+|therefore,?\s+|hence,?\s+)?(?:(?:my|the|our)\s+)?(?:final\s+|correct\s+)?(?:answer|result|solution)"
+    r"\s*(?:is|=|:|to be|equals)+\s*:?\s*",
+    re.IGNORECASE,
+)
+_SENTENCE = re.compile(
+    r"(?:the|there|it|this|that|we|so|thus|hence|therefore)\b[A-Za-z ,']{0,200}?\s"
+    r"(?:is|are|equals|get|has|have)\s*:?\s+",
+    re.IGNORECASE,
+)
+_WORDS_ONLY = re.compile(r"[A-Za-z\s.,:;'!*&-]*\Z")
+_DENIAL = re.compile(r"\b(?:not|no|neither|nor|never|isn't|except|either|maybe|possibly|perhaps)\b", re.IGNORECASE)
+_COUNTED = re.compile(r"(-?\$?[0-9.,/:]+)\s+([A-Za-z][A-Za-z .]*)\Z")
+
+
+def expression(answer: str) -> str | None:
+    r"""The expression that an answer block gives: what stands in its box or between its dollars, or all of it.
+
+    Several boxes or formulas become one list, as if separated by commas, so that an answer which names several
+    values is never taken for one of them. None where nothing is there to be compared.
+    """
+    text = ascii_math(answer.strip())
+    if "\\boxed" in text or "\\fbox" in text:
+        inside = _distinct(boxes(text))
+        if not inside:
+            bare = last_boxed(text)
+            inside = [bare] if bare else []
+        if inside:
+            text = ", ".join(inside)
+    text = _unwrapped(text)
+    if "$" in text or "\\(" in text or "\\[" in text:
+        text = _from_segments(text)
+    if text[:1].isalpha():
+        for pattern in (_LEAD, _SENTENCE):
+            lead = pattern.match(text)
+            if lead is not None and not _DENIAL.search(lead.group()):
+                text = text[lead.end() :]
+    text = _unwrapped(text)
+    if "**" in text:
+        text = text.replace("**", "^")  # a power as programs write it
+    if (counted := _COUNTED.match(text)) is not None and not _DENIAL.search(counted[2]):
+        text = f"{counted[1]}\\text{{ {counted[2]}}}"
+    return text if any(c.isalnum() for c in text) or "\\" in text else None
+
+
+def _from_segments(text: str) -> str:
+    r"""The formulas of a text of formulas and words, as a list; the text without dollars where that is no such text."""
+    inside, outside, at = [], [], 0
+    for match in _SEGMENT.finditer(text):
+        outside.append(text[at : match.start()])
+        inside.append(next(g for g in match.groups() if g is not None))
+        at = match.end()
+    outside.append(text[at:])
+    around = " ".join(outside)
+    if inside and _WORDS_ONLY.match(around) and not _DENIAL.search(around):
+        # `$5$ cm`: what follows the only formula is its unit; words before it are not.
+        unit = outside[-1].strip(" .*")
+        if len(inside) == 1 and unit and unit.isascii() and unit.replace(" ", "").isalpha():
+            return f"{inside[0]}\\text{{ {unit}}}"
+        return ", ".join(_distinct(inside))
+    return re.sub(r"(?<!\\)\$|\\[()\[\]]", "", text)
+
+
+def _distinct(parts: list[str]) -> list[str]:
+    seen: dict[str, str] = {}
+    for part in parts:
+        seen.setdefault(key(part), part)
+    return list(seen.values())
+
+
+def _unwrapped(text: str) -> str:
+    """Without white space, emphasis, final full stop around it."""
+    text = text.strip()
+    for mark in ("**", "__", "`", "*"):
+        if len(text) > 2 * len(mark) and text.startswith(mark) and text.endswith((mark, mark + ".")):
+            text = text.rstrip(".").removeprefix(mark).removesuffix(mark).strip()
+    if text.endswith(".") and not text.endswith(".."):
+        text = text[:-1].rstrip()
+    return text
+
+
+# -- normal form ------------------------------------------------------------------------------------------------------
+
+_SPACES = re.compile(r"(?<!\\)\\(?:[,;:> ]|(?:quad|qquad)(?![A-Za-z]))|~|\s+")
+_SIZES = re.compile(r"\\(?:left|right|displaystyle|textstyle|[bB]ig{1,2}[lr]?)(?![A-Za-z])")
+_FRAC = re.compile(r"\\[dtc]frac(?![A-Za-z])")
+_SHORT_FRAC = re.compile(r"\\frac\s*(?:\{([^{}]*)\}|(\d|[A-Za-z](?![A-Za-z])))\s*(?:\{([^{}]*)\}|(\d|[A-Za-z]))")
+_SHORT_SQRT = re.compile(r"\\sqrt\s*(\d|[A-Za-z])")
+_THOUSANDS = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
+_WHITE = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
+_ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|([0-9]+|[A-Za-z]))")
+_SIGNS = str.maketrans(
+    {
+        "−": "-", "–": "-", "°": r"^\circ", "π": r"\pi ", "∞": r"\infty ", "×": r"\times ", "·": r"\cdot ",
+        "∈": r"\in ", "≤": r"\le ", "≥": r"\ge ", "∪": r"\cup ", "±": r"\pm ", "½": r"\frac{1}{2}", "¼": r"\frac{1}{4}",
+        "¾": r"\frac{3}{4}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "²": "^2", "³": "^3",
+    }
+)  # fmt: skip
+
+
+def ascii_math(text: str) -> str:
+    """Mathematical signs outside ASCII as LaTeX; digits and letters of other scripts stay what they are."""
+    if text.isascii():
+        return text
+    return _ROOT.sub(lambda m: f"\\sqrt{{{m[1] or m[2]}}}", text).translate(_SIGNS)
+
+
+def key(text: str, *, number: bool = False) -> str:
+    r"""A normal form of LaTeX for comparing strings: spacing, `\left`, spelling of fractions and roots, `\$`.
+
+    Two answers with equal keys are the same expression written in two ways; unequal keys say nothing. With `number`
+    the separators of thousands go too: ``10,080``, but not the list ``10, 080``.
+    """
+    text = ascii_math(text)
+    if "\\" in text or "{,}" in text:
+        text = text.replace("\\!", "\0").replace("{,}", ",").replace("\\$", "").replace("^{\\circ}", "^\\circ")
+        text = re.sub("\0 *", "", text)
+        text = _SIZES.sub("", text)
+        text = _FRAC.sub(r"\\frac", text)
+        text = _SHORT_FRAC.sub(_whole_frac, text)
+        text = _SHORT_SQRT.sub(r"\\sqrt{\1}", text)
+        text = _SPACES.sub(" ", text)
+    text = text.replace("$", "").strip()
+    if text.endswith(".") and not text.endswith(".."):
+        text = text[:-1]
+    if number and _THOUSANDS.fullmatch(text):
+        return text.replace(",", "")
+    return _WHITE.sub("", text)
+
+
+def _whole_frac(match: re.Match[str]) -> str:
+    top, short_top, bottom, short_bottom = match.groups()
+    return f"\\frac{{{short_top if top is None else top}}}{{{short_bottom if bottom is None else bottom}}}"

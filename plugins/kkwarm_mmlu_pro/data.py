@@ -1,0 +1,45 @@
+"""MMLU-Pro's 12,032 test questions: 100 of each category to train on, the others to evaluate on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from kkwarm.data import holdout, hub, local, read_jsonl
+from kkwarm.types import Example
+from kkwarm_mmlu_pro.extract import LETTERS
+
+__all__ = ["TRAIN", "load", "render"]
+
+TRAIN = 100  # for each category, as the paper takes them from physics and history
+
+
+def load() -> list[Example]:
+    """All questions in the data's order, each with its split.
+
+    :raises KkwarmError: the data is not to be had.
+    """
+    return list(_load(os.environ.get("KKWARM_DATA", "")))
+
+
+def render(question: str, options: list[str]) -> str:
+    """The question with its options by letter."""
+    lines = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
+    asked = "Give only the letter of the correct option as the answer."
+    return "\n".join([question.strip(), "Options:", *lines, asked])
+
+
+@lru_cache(maxsize=2)
+def _load(_source: str) -> tuple[Example, ...]:
+    path = local("mmlu_pro/test.jsonl.gz")
+    rows = read_jsonl(path) if path else hub("TIGER-Lab/MMLU-Pro", "test")
+    return tuple(holdout([_example(row) for row in rows], train=TRAIN, by="category"))
+
+
+def _example(row: Mapping[str, Any]) -> Example:
+    # "N/A" fills up the options of some versions; the official prompt leaves it out, and it is always last.
+    options = [str(o).strip() for o in row["options"] if o != "N/A"]
+    meta = {"category": row["category"], "src": row.get("src", ""), "options": options}
+    return Example(str(row["question_id"]), render(row["question"], options), row["answer"], "test", meta)

@@ -1,0 +1,95 @@
+"""Finding, fingerprinting and loading checkpoints."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from kkwarm.backends.checkpoint import display_name, fingerprint, load_model, load_tokenizer, resolve
+from kkwarm.errors import KkwarmError
+from kkwarm.testing.checkpoint import tiny_checkpoint
+
+
+def test_resolves_folder_and_run(tiny: Path, tmp_path: Path) -> None:
+    assert resolve(tiny) == str(tiny)
+    run = tmp_path / "warm"
+    shutil.copytree(tiny, run / "checkpoint")
+    (run / "manifest.json").write_text("{}")
+    assert resolve(run) == str(run / "checkpoint")
+    assert display_name(resolve(run)) == "warm"
+    assert fingerprint(run) == fingerprint(tiny)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("./nowhere", "does not exist"),
+        ("/no/such/folder", "does not exist"),
+        ("EMPTY", "neither config.json"),
+        ("FILE", "is a file"),
+        ("RUN", "run without a checkpoint"),
+        ("owner/never-cached-model", "hub cannot be reached"),
+        ("bad name with spaces", "neither a folder nor a model"),
+    ],
+)
+def test_what_is_no_checkpoint(name: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "EMPTY").mkdir()
+    (tmp_path / "FILE").write_text("x")
+    (tmp_path / "RUN").mkdir()
+    (tmp_path / "RUN" / "manifest.json").write_text("{}")
+    given = str(tmp_path / name) if name.isupper() else name
+    with pytest.raises(KkwarmError, match=says):
+        resolve(given)
+
+
+def test_fingerprint_sees_weights(tiny: Path, tmp_path: Path) -> None:
+    other = tiny_checkpoint(tmp_path / "other", seed=1)
+    same = tiny_checkpoint(tmp_path / "same", seed=0)
+    assert fingerprint(same) == fingerprint(tiny) != fingerprint(other)
+
+
+def test_pad_token_is_found(tmp_path: Path) -> None:
+    bare = tiny_checkpoint(tmp_path / "bare", pad_token=False)
+    tokenizer = load_tokenizer(bare)
+    assert tokenizer.pad_token_id == tokenizer.eos_token_id and tokenizer.padding_side == "left"
+
+
+def test_damaged_weights_are_named(tiny: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny, broken)
+    (broken / "model.safetensors").write_bytes(b"\x00" * 10)
+    with pytest.raises(KkwarmError, match="broken cannot be loaded"):
+        load_model(broken, device="cpu")
+
+
+def test_no_cuda_is_said(tiny: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    with pytest.raises(KkwarmError, match="no CUDA device"):
+        load_model(tiny, device="cuda")
+    with pytest.raises(KkwarmError, match="unknown device"):
+        load_model(tiny, device="abacus")
+
+
+def test_adapter_is_merged(tiny: Path, tmp_path: Path) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    base = load_model(tiny, device="cpu")
+    peft = get_peft_model(base, LoraConfig(target_modules=["q_proj"], init_lora_weights=False, task_type="CAUSAL_LM"))
+    adapter = tmp_path / "adapter"
+    peft.save_pretrained(adapter)
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = str(tiny)
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    ids = torch.tensor([[5, 6, 7]])
+    merged = load_model(adapter, device="cpu")
+    assert torch.allclose(merged(ids).logits, peft(ids).logits, atol=1e-3)
+    assert not torch.allclose(merged(ids).logits, load_model(tiny, device="cpu")(ids).logits, atol=1e-3)
+    assert fingerprint(adapter) != fingerprint(tiny)
+    assert load_tokenizer(adapter).eos_token_id is not None

@@ -1,0 +1,213 @@
+"""The OpenAI-compatible backend against a small real HTTP server that misbehaves as servers do."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from kkwarm.backends import open_backend
+from kkwarm.backends.base import Request
+from kkwarm.backends.openai import OpenAIBackend
+from kkwarm.errors import KkwarmError
+from kkwarm.types import Completion, Sampling
+
+Reply = tuple[int, Any] | tuple[int, Any, dict[str, str]]
+SAMPLING = Sampling(0.7, 0.9, 16)
+
+
+class Server:
+    """Answers POST by `answer(body, number of the call)`."""
+
+    def __init__(self) -> None:
+        self.calls: list[dict[str, Any]] = []
+        self.answer: Callable[[dict[str, Any], int], Reply] = lambda body, _: (200, plain(body))
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                self.reply(200, {"data": [{"id": "tiny-model"}]})
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                outer.calls.append(body)
+                self.reply(*outer.answer(body, len(outer.calls)))
+
+            def reply(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
+                data = body if isinstance(body, bytes) else json.dumps(body).encode()
+                self.send_response(status)
+                for name, value in (headers or {}).items():
+                    self.send_header(name, value)
+                if "Content-Length" not in (headers or {}):
+                    self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+
+def plain(body: dict[str, Any], n: int | None = None, **more: Any) -> dict[str, Any]:
+    choices = [
+        {"text": f" {body['prompt']} {body['seed']} {i}", "finish_reason": "length", "stop_reason": None} | more
+        for i in range(n or body["n"])
+    ]
+    return {"choices": choices, "usage": {"completion_tokens": 7 * len(choices)}}
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    yield made
+    made.http.shutdown()
+    made.http.server_close()
+
+
+def opened(server: Server, **options: Any) -> OpenAIBackend:
+    return OpenAIBackend.connect("tiny-model", base_url=server.url, pause=0.001, **options)
+
+
+def asked(backend: OpenAIBackend, *requests: Request) -> dict[tuple[str, int], Completion]:
+    return {(r.key, i): c for r, i, c in backend.generate(requests, SAMPLING)}
+
+
+def test_many_prompts_at_once(server: Server) -> None:
+    got = asked(opened(server, concurrency=4), *[Request(f"k{i}", f"p{i}", (0, 1, 2)) for i in range(20)])
+    assert len(got) == 60 and len(server.calls) == 20
+    assert all(c.text.startswith(f" p{key[1:]} ") and c.finish_reason == "length" for (key, _), c in got.items())
+    first = server.calls[0]
+    assert (first["n"], first["temperature"], first["top_p"], first["max_tokens"]) == (3, 0.7, 0.9, 16)
+    assert len({call["seed"] for call in server.calls}) == 20
+
+
+def test_fewer_choices_are_asked_for_again(server: Server) -> None:
+    server.answer = lambda body, _: (200, plain(body, n=1))
+    got = asked(opened(server), Request("k", "p", (0, 1, 2)))
+    assert len(got) == 3 and len({c.text for c in got.values()}) == 3
+    assert [call["n"] for call in server.calls] == [3, 2, 1]
+    server.answer = lambda body, _: (200, {"choices": []})
+    with pytest.raises(KkwarmError, match="no choices for k"):
+        asked(opened(server, tries=3), Request("k", "p", (0,)))
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        (429, {"error": {"message": "slow down"}}, {"Retry-After": "0.01"}),
+        (500, b"oops"),
+        (503, b""),
+        (200, b'{"choices": [{"te'),
+        (200, b'{"choices"', {"Content-Length": "900", "Connection": "close"}),
+    ],
+)
+def test_trouble_passes(server: Server, trouble: Reply) -> None:
+    def answer(body: dict[str, Any], call: int) -> Reply:
+        return trouble if call <= 2 else (200, plain(body))
+
+    if "Content-Length" in (trouble[2] if len(trouble) > 2 else {}):
+        # A cut stream: the connection closes before the length that was promised.
+        def answer(body: dict[str, Any], call: int) -> Reply:
+            return trouble if call <= 1 else (200, plain(body))
+
+    server.answer = answer
+    backend = opened(server)
+    if len(trouble) > 2 and "Content-Length" in trouble[2]:
+        import httpx
+
+        backend.client.timeout = httpx.Timeout(1.0)
+    assert len(asked(backend, Request("k", "p", (0, 1)))) == 2
+
+
+@pytest.mark.parametrize(
+    ("reply", "says"),
+    [
+        ((401, {"error": {"message": "bad key"}}), r"refuses the key \(401: bad key\) \(set OPENAI_API_KEY\)"),
+        ((404, {"error": {"message": "no such model"}}), "does not serve 'tiny-model'"),
+        ((400, {"error": {"message": "context length is 8"}}), "context length is 8.*lower --max-tokens"),
+        ((429, {"error": "busy"}), "failed 3 times: 429 busy.*start again"),
+        ((200, {"strange": 1}), "no list of choices"),
+    ],
+)
+def test_trouble_stays(server: Server, reply: Reply, says: str) -> None:
+    server.answer = lambda body, _: reply
+    with pytest.raises(KkwarmError, match=says):
+        asked(opened(server, tries=3), Request("k", "p", (0,)))
+
+
+def test_stop_string_is_kept_whoever_cuts_it(server: Server) -> None:
+    request = Request("k", "p", (0,), ("</answer>",))
+    whole = "so </think> <answer> 4 </answer>"
+
+    def strict(body: dict[str, Any], _: int) -> Reply:
+        """As OpenAI's own: refuses what it does not know, and cuts the stop string off silently."""
+        if "return_token_ids" in body:
+            return 400, {"error": {"message": "Unrecognized request argument supplied: return_token_ids"}}
+        text = whole.partition("</answer>")[0] if body.get("stop") else whole + " And more"
+        return 200, {"choices": [{"text": text, "finish_reason": "stop"}]}
+
+    def silent(body: dict[str, Any], _: int) -> Reply:
+        """Ignores extensions: whether a stop string was cut off cannot be seen, so it is asked without one."""
+        text = whole.partition("</answer>")[0] if body.get("stop") else whole + " And more"
+        return 200, {"choices": [{"text": text, "finish_reason": "stop"}]}
+
+    def telling(body: dict[str, Any], _: int) -> Reply:
+        """Says which string it cut off."""
+        text = whole.partition("</answer>")[0]
+        return 200, {"choices": [{"text": text, "finish_reason": "stop", "stop_reason": "</answer>"}]}
+
+    def vllm(body: dict[str, Any], _: int) -> Reply:
+        assert body["include_stop_str_in_output"] and body["stop"] == ["</answer>"]
+        choice = {"text": whole, "finish_reason": "stop", "stop_reason": "</answer>", "token_ids": [1, 2, 3]}
+        return 200, {"choices": [choice]}
+
+    for answer in (strict, silent, telling, vllm):
+        server.answer = answer
+        (completion,) = asked(opened(server), request).values()
+        assert (completion.text, completion.finish_reason) == (whole, "stop"), answer.__name__
+    assert completion.n_tokens == 3
+
+
+def test_no_server_no_address_no_model(server: Server) -> None:
+    with pytest.raises(KkwarmError, match="nobody answers at"):
+        OpenAIBackend.connect("m", base_url="http://127.0.0.1:9/v1")
+    with pytest.raises(KkwarmError, match="--base-url"):
+        open_backend("openai", "m")
+    with pytest.raises(KkwarmError, match=r"unknown model at .*did you mean tiny-model"):
+        open_backend("openai", "tiny-modell", base_url=server.url)
+
+
+def test_opening_others() -> None:
+    with pytest.raises(KkwarmError, match=r"unknown backend 'vlm'.*vllm"):
+        open_backend("vlm", "m")
+    with pytest.raises(KkwarmError, match="base_url belongs to openai"):
+        open_backend("hf", "m", base_url="http://x")
+
+
+def test_vllm_missing_is_said(tiny: Any) -> None:
+    import importlib.util
+
+    if importlib.util.find_spec("vllm"):
+        pytest.skip("vLLM is installed")
+    with pytest.raises(KkwarmError, match="vLLM is not installed"):
+        open_backend("vllm", str(tiny))
+
+
+def test_replay_file(tmp_path: Any) -> None:
+    file = tmp_path / "saved.jsonl"
+    file.write_text('{"id": "a/1", "completion": ["x", "y"]}\n{"id": "b", "completion": "z"}\n')
+    backend = open_backend("replay", str(file))
+    requests = [Request("bench/a/1", "", (1,)), Request("b", "", (0,))]
+    assert [c.text for _, _, c in backend.generate(requests, SAMPLING)] == ["y", "z"]
+    with pytest.raises(KkwarmError, match="no completion 1 of b"):
+        list(backend.generate([Request("b", "", (1,))], SAMPLING))
+    file.write_text('{"id": 3}\n')
+    with pytest.raises(KkwarmError, match="needs an `id`"):
+        open_backend("replay", str(file))

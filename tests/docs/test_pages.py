@@ -1,0 +1,62 @@
+"""The documentation is true: the tutorial's steps run, every hook and command is documented."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from kkwarm import hookspecs
+from kkwarm.plugins import Registry, load
+from kkwarm.testing import check_domain
+from kkwarm.types import Completion
+from kkwarm.verify import Judge, judge
+
+PAGES = Path(__file__).parents[2] / "docs" / "pages"
+STEPS = re.findall(r'```python title="kkwarm_units.py"\n(.*?)```', (PAGES / "tutorial.md").read_text("utf-8"), re.S)
+
+
+def plugged(step: int) -> Registry:
+    module = ModuleType("kkwarm_units")
+    sys.modules["kkwarm_units"] = module
+    exec(compile(STEPS[step], f"tutorial step {step + 1}", "exec"), module.__dict__)
+    reg = load([("units", module)])
+    assert reg.failures == []
+    return reg
+
+
+@pytest.mark.parametrize("step", range(len(STEPS)))
+def test_each_step_registers_a_benchmark(step: int) -> None:
+    reg = plugged(step)
+    examples = list(reg.benchmark("units").load())
+    assert examples
+    text = Completion(f"so </think> <answer> {examples[0].answer} </answer>", finish_reason="stop")
+    assert judge(reg.verifier("units"), reg.format("think-answer"), [(examples[0], text)])[0].correct
+
+
+@pytest.mark.parametrize("step", range(1, len(STEPS)))
+def test_each_step_with_a_gold_answer_keeps_every_rule(step: int) -> None:
+    with Judge() as court:
+        assert [f for f in check_domain(plugged(step), "units", court) if not f.ok] == []
+
+
+def test_the_last_step_has_what_it_says() -> None:
+    reg = plugged(len(STEPS) - 1)
+    assert {e.meta["length"] for e in reg.benchmark("units:long").load()} == {"long"}
+    assert len(list(reg.teacher("units", "textbook").traces(5, 0))) == 5
+
+
+def test_every_hook_is_documented() -> None:
+    page = (PAGES / "hooks.md").read_text("utf-8")
+    for name in dir(hookspecs):
+        if name.startswith("kkwarm_"):
+            assert f"::: kkwarm.hookspecs.{name}" in page
+            assert getattr(hookspecs, name).__doc__
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    config = (PAGES.parent / "mkdocs.yml").read_text("utf-8")
+    assert {p.name for p in PAGES.glob("*.md")} == set(re.findall(r": (\w+\.md)", config))

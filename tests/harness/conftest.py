@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kkwarm import plugins
+from kkwarm.testing.checkpoint import tiny_checkpoint
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from toy import Toy, registry
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Toy]:
+    """The toy plugin, loaded beside the installed ones."""
+    made = Toy()
+    loaded = registry(made)
+    monkeypatch.setattr(plugins, "registry", lambda: loaded)
+    yield made
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "model")

@@ -1,0 +1,79 @@
+"""`lm_eval:NAME` on tasks of the test's own, given to lm-eval as YAML."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from toy import Toy
+
+from kkwarm.errors import KkwarmError
+from kkwarm.harness import BenchConfig, bench
+from kkwarm.store import Run
+
+ROWS = [{"question": f"Is {i} even?", "label": i % 2} for i in range(8)]
+CHOICE = """
+task: own_choice
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {data}}}}}
+output_type: multiple_choice
+test_split: test
+doc_to_text: "{{{{question}}}} Answer:"
+doc_to_choice: ["yes", "no"]
+doc_to_target: "{{{{label}}}}"
+metric_list:
+  - {{metric: acc, aggregation: mean, higher_is_better: true}}
+"""
+FREE = """
+task: own_free
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {data}}}}}
+output_type: generate_until
+test_split: test
+doc_to_text: "{{{{question}}}} Answer:"
+doc_to_target: "{{{{['yes', 'no'][label]}}}}"
+generation_kwargs: {{until: ["\\n"], max_gen_toks: 4, do_sample: false}}
+metric_list:
+  - {{metric: exact_match, aggregation: mean, higher_is_better: true}}
+"""
+
+
+@pytest.fixture
+def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    names = []
+    for name, text in (("choice", CHOICE), ("free", FREE)):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(text.format(data=data))
+        names.append(f"lm_eval:{path}")
+    return names[0], names[1]
+
+
+def test_tasks_of_lm_eval(toy: Toy, tiny: Path, tasks: tuple[str, str], tmp_path: Path) -> None:
+    config = BenchConfig(limit=6, device="cpu")
+    run = bench(str(tiny), [*tasks, "toy"], tmp_path / "r", config)
+    results = run.manifest["results"]["benchmarks"]
+    assert set(results) == {*tasks, "toy"} and results["toy"]["n"] == 6
+    for name, metric in zip(tasks, ("acc", "exact_match"), strict=True):
+        figures = results[name]
+        (theirs,) = figures["lm_eval"].values()
+        assert figures["n"] == 6 == figures["samples"]
+        assert figures["accuracy"] == pytest.approx(figures["metrics"][metric])
+        own = next(value for key, value in theirs.items() if key.startswith(f"{metric},"))
+        assert figures["accuracy"] == pytest.approx(own)
+        assert sum(figures["status"].values()) == 6
+    again = bench(str(tiny), [*tasks, "toy"], tmp_path / "r", config)
+    assert again.manifest["results"]["benchmarks"] == results
+    assert len(list(Run.read(tmp_path / "r").samples(tasks[0]))) == 6
+
+
+def test_unknown_task(toy: Toy, tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(KkwarmError, match=r"unknown lm-eval task 'arc_eazy'.*arc_easy"):
+        bench(str(tiny), ["lm_eval:arc_eazy"], tmp_path / "r", BenchConfig(device="cpu"))
+    with pytest.raises(KkwarmError, match=r"cannot load .*no_such"):
+        bench(str(tiny), [f"lm_eval:{tmp_path}/no_such.yaml"], tmp_path / "r2", BenchConfig(device="cpu"))
+    with pytest.raises(KkwarmError, match="runs with --backend hf or vllm only"):
+        bench("m", ["lm_eval:arc_easy"], tmp_path / "r", BenchConfig(backend="openai", base_url="http://x"))

@@ -1,0 +1,77 @@
+"""A domain in memory: sums. Run as a script, it is `kkwarm` with that plugin (for tests that kill the process)."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from kkwarm import plugins
+from kkwarm.formats import ThinkAnswer
+from kkwarm.plugins import Registry, hookimpl
+from kkwarm.types import Domain, Example, Response, Sample, Sampling, Status, Verdict
+
+N = 12
+
+
+def examples() -> list[Example]:
+    return [
+        Example(f"sum/{i}", f"What is {i} + {i * i}?", i + i * i, "test", {"parity": "even" if i % 2 == 0 else "odd"})
+        for i in range(N)
+    ]
+
+
+def check(example: Example, response: Response) -> Verdict:
+    answer = (response.answer or "").strip()
+    if not answer.lstrip("-").isdigit():
+        return Verdict(Status.UNPARSED, reason="no number")
+    right = int(answer) == example.answer
+    return Verdict(
+        Status.CORRECT if right else Status.WRONG, answer, metrics={"near": abs(int(answer) - example.answer) < 3}
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Forcing(ThinkAnswer):
+    name: str = "toy-forcing"
+    force: str = " Let me think."
+
+
+class Toy:
+    """The plugin; remembers what its hooks were told."""
+
+    def __init__(self) -> None:
+        self.scored: list[Sample] = []
+        self.finished: list[object] = []
+
+    @hookimpl
+    def kkwarm_domains(self) -> list[Domain]:
+        sampling = Sampling(1.0, 1.0, 24)
+        return [
+            Domain("toy", examples, check, facet="parity", sampling=sampling),
+            Domain("toy_free", lambda: examples()[:5], check, format="plain", sampling=sampling),
+        ]
+
+    @hookimpl
+    def kkwarm_formats(self) -> list[Forcing]:
+        return [Forcing()]
+
+    @hookimpl
+    def kkwarm_sample_scored(self, sample: Sample) -> None:
+        self.scored.append(sample)
+
+    @hookimpl
+    def kkwarm_run_finished(self, run: object) -> None:
+        self.finished.append(run)
+        raise RuntimeError("this plugin is broken")
+
+
+def registry(toy: Toy | None = None) -> Registry:
+    return plugins.load(extra=[("toy", toy or Toy())])
+
+
+if __name__ == "__main__":
+    made = registry()
+    plugins.registry = lambda: made  # type: ignore[assignment]
+    from kkwarm.cli import main
+
+    main(sys.argv[1:])

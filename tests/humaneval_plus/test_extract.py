@@ -1,0 +1,89 @@
+# ruff: noqa: E501  (a program a line reads better than a page of them)
+"""Which code is read off a response."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kkwarm_humaneval_plus.extract import MAX_CHARS, extract
+
+PROMPT = 'from typing import List\n\n\ndef total(xs: List[int]) -> int:\n    """ Sum of xs.\n    >>> total([1])\n    1\n    """\n'
+BODY = "    result = 0\n    for x in xs:\n        result += x\n    return result\n"
+WHOLE = PROMPT + BODY
+
+
+def answer(code: str | None) -> object:
+    assert code is not None
+    space: dict[str, object] = {}
+    exec(code, space)
+    return space["total"]([1, 2, 3])  # type: ignore[operator]
+
+
+FORMS = {
+    "whole": WHOLE,
+    "whole, stripped": WHOLE.strip(),
+    "whole, Windows line ends": WHOLE.replace("\n", "\r\n"),
+    "fenced": f"Here it is:\n\n```python\n{WHOLE}```\nIt adds them up.",
+    "fenced, no language": f"```\n{WHOLE}```",
+    "fenced, unclosed": f"Sure.\n```python\n{WHOLE}",
+    "fenced, indented": f"1. Code:\n   ```python\n{WHOLE}   ```",
+    "fenced, then usage": f"```python\n{WHOLE}```\nUse it:\n```python\nprint(total([1]))\n```",
+    "fenced twice, revised": f"```python\ndef total(xs): return 0\n```\nBetter:\n```python\n{WHOLE}```",
+    "fenced output before": f"```\n>>> total([1])\n1\n```\n```python\n{WHOLE}```",
+    "body": BODY,
+    "body, stripped": BODY.strip(),
+    "body, then prose": BODY + "\nThis adds up the numbers.\n",
+    "body, then another function that is broken": BODY + "\ndef main(:\n    pass\n",
+    "body, fenced": f"```python\n{BODY}```",
+    "prose around": f"The solution is:\n{WHOLE}\nThat is all there is to it!",
+    "helper before": "def add(a, b):\n    return a + b\n\ndef total(xs):\n    t = 0\n    for x in xs:\n        t = add(t, x)\n    return t\n",
+    "helper before, prose around": "I need a helper.\n\ndef add(a, b):\n    return a + b\n\ndef total(xs):\n    t = 0\n    for x in xs:\n        t = add(t, x)\n    return t\n\nDone.",
+    "lambda": "total = lambda xs: sum(xs)",
+    "import under its name": "from math import fsum\ndef total(xs):\n    return int(fsum(xs))",
+    "with a test at the end": WHOLE + "\nassert total([1, 2]) == 3\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_every_honest_form_is_read(form: str) -> None:
+    assert answer(extract(FORMS[form], PROMPT, "total")) == 6
+
+
+@pytest.mark.parametrize(
+    "text", ["", "   \n", "I do not know.", "6", "The answer is to add the numbers.", "```python\n```", "```\nprint(1)\n```",
+             "def another(xs):\n    return 0", "x" * (MAX_CHARS + 1)],
+)  # fmt: skip
+def test_no_code_is_no_code(text: str) -> None:
+    assert extract(text, PROMPT, "total") is None
+
+
+def test_code_that_does_not_parse_is_kept_for_python_to_say_so() -> None:
+    text = "```python\ndef total(xs):\n    return (1\n```"
+    assert extract(text, PROMPT, "total") == "def total(xs):\n    return (1\n"
+
+
+def test_the_function_of_the_reasoning_is_not_asked_for() -> None:
+    assert extract("def total_of(xs):\n    return 0", PROMPT, "total") is None
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.text(max_size=300))
+def test_any_text_is_read_without_error(text: str) -> None:
+    code = extract(text, PROMPT, "total")
+    assert code is None or isinstance(code, str)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\0" * 5000, "def total(xs):\n    return " + "(" * 5000, "\ud800def total(xs): return 1", "def total(xs):\n" + "    x\n" * 10_000,
+     "def total(xs): return " + "-" * 50_000 + "1", "def total(xs): return " + "1+" * 30_000 + "1", "```python\n" * 5000,
+     "import a\n" * 8000 + "def total(xs): return )"],
+    ids=range(8),
+)  # fmt: skip
+def test_hostile_text_takes_little_time(text: str) -> None:
+    started = time.process_time()
+    extract(text, PROMPT, "total")
+    assert time.process_time() - started < 5.0

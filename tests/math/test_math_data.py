@@ -1,0 +1,61 @@
+"""MATH-500, the pool, and real model outputs."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from itertools import pairwise
+from pathlib import Path
+
+from kkwarm_math.data import load
+from kkwarm_math.verify import VERIFIER, check, quick
+
+from kkwarm.data import content_hash
+from kkwarm.formats import BUILT_IN
+from kkwarm.types import Completion, Example, Response
+from kkwarm.verify import Judge
+
+
+def test_splits_are_whole_and_apart(shared_data: Path) -> None:
+    examples = load()
+    test, pool = ([e for e in examples if e.split == split] for split in ("test", "train"))
+    assert (len(test), len(pool)) == (500, 4500)
+    assert len({e.id for e in examples}) == 5000
+    assert not {content_hash(e) for e in test} & {content_hash(e) for e in pool}
+    assert test[0].id == "test/precalculus/807.json"
+    assert all(e.id == f"train/{content_hash(e)}" for e in pool)
+    assert {e.meta["level"] for e in test} == {1, 2, 3, 4, 5}
+    assert len({e.meta["subject"] for e in pool}) == 7
+
+
+def test_every_gold_answer_is_right_however_it_is_wrapped(shared_data: Path) -> None:
+    for example in load():
+        for form in ("{}", "${}$", "\\boxed{{{}}}", "The answer is ${}$.", "\\[\n{}\n\\]", "**{}**"):
+            answer = form.format(example.answer)
+            verdict = quick(example, Response(answer, "", answer, True))
+            assert verdict is not None and verdict.correct, (form, example.answer)
+
+
+def test_gold_answers_of_other_questions_are_wrong(shared_data: Path) -> None:
+    test = [e for e in load() if e.split == "test"]
+    numbers = [e for e in test if e.answer.lstrip("-").isdigit()]
+    pairs = [(a, b) for a, b in pairwise(numbers) if a.answer != b.answer]
+    assert len(pairs) > 200
+    assert not [a.id for a, b in pairs if check(a, Response(b.answer, "", b.answer, True)).correct]
+
+
+def test_real_outputs_score_as_published(shared_data: Path) -> None:
+    pairs, published = [], []
+    with gzip.open(shared_data / "model_outputs/math/qwen2.5-math_50x8.jsonl.gz", "rt", encoding="utf-8") as lines:
+        for number, line in enumerate(lines):
+            row = json.loads(line)
+            for response, score in zip(row["responses"], row["published_score"], strict=True):
+                pairs.append((Example(str(number), row["problem"], row["gold"]), Completion(response)))
+                published.append(score)
+    fmt = BUILT_IN["auto"]
+    decided = [quick(example, fmt.split(completion)) for example, completion in pairs]
+    assert sum(v is not None for v in decided) >= 0.97 * len(pairs)
+    with Judge(1) as court:
+        verdicts = court.judge(VERIFIER, fmt, pairs)
+    assert len(verdicts) == 400
+    assert [v.correct for v in verdicts] == published

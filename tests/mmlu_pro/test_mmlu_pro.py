@@ -1,0 +1,188 @@
+"""MMLU-Pro: splits, one-letter answers, and published outputs row for row."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kkwarm_mmlu_pro import check, kkwarm_domains
+from kkwarm_mmlu_pro.data import load
+from kkwarm_mmlu_pro.extract import choice, first_stated, official_pick
+
+from kkwarm.formats import BUILT_IN
+from kkwarm.types import Completion, Example, Response, Status
+from kkwarm.verify import judge
+
+OPTIONS = ["Paris", "London", "5 m", "-5 m", "None of the above", "paris", "Rome.", "Berlin", "I think"]
+
+
+def test_splits(shared_data: Path) -> None:
+    examples = load()
+    assert len(examples) == len({e.id for e in examples}) == 12032
+    train = Counter(e.meta["category"] for e in examples if e.split == "train")
+    assert len(train) == 14 and set(train.values()) == {100}
+    first = examples[0]
+    assert first.id == "70" and first.answer == "I"
+    assert "\nA. Safe practices, Fear, Jealousy, Trivial\n" in first.question
+    assert first.meta["options"][8] in first.question and "\nJ. " not in first.question
+
+
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        ("C", "C"),
+        ("(C)", "C"),
+        ("C.", "C"),
+        ("C)", "C"),
+        ("**C**", "C"),
+        ("c", "C"),
+        ("$C$", "C"),
+        (r"\boxed{C}", "C"),
+        (r"\boxed{\text{C}}", "C"),
+        ("Option C", "C"),
+        ("The answer is (C).", "C"),
+        ("Final answer: C", "C"),
+        (" C \n", "C"),
+        ("C. 5 m", "C"),
+        ("(C) 5 m", "C"),
+        ("C: 5 m.", "C"),
+        ("5 m", "C"),
+        ("-5 m", "D"),
+        ("Paris", "A"),
+        ("paris", "F"),
+        ("LONDON", "B"),
+        ("Rome", "G"),
+        ("I", "I"),
+        ("i", "I"),
+        ("I think", "I"),
+        ("（C）", "C"),
+    ],
+)
+def test_one_letter_or_its_text(answer: str, letter: str) -> None:
+    assert choice(answer, OPTIONS) == (letter, "")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "A and C",
+        "A, C",
+        "A B C D E F G H I J",
+        "(A)(C)",
+        "A or C",
+        "AC",
+        "C\nA",
+        "not C",
+        "J",
+        "K",
+        "C. -5 m",
+        "C. London",
+        "I think it is C",
+        "I am not sure",
+        "C, or maybe D",
+        "neither",
+        "С",
+        "Ⅽ",
+        "C\u200b.x",
+        "PARIS",
+        "A. B. C. D.",
+        "C C",
+        "A/C",
+        "5",
+        "m",
+        "C" * 1000,
+        "answer",
+        "the answer is",
+        "C?",
+        "Option",
+        "\\boxed{}",
+        "\\boxed{A}\\boxed{C}",
+    ],
+)
+def test_anything_else_is_no_answer(answer: str) -> None:
+    letter, reason = choice(answer, OPTIONS)
+    assert letter is None and reason
+
+
+def test_equal_options_are_told_apart_by_letter_only() -> None:
+    assert choice("same", ["same", "same", "other"]) == (None, "neither one letter nor one option's text")
+    assert choice("B. same", ["same", "same", "other"]) == ("B", "")
+
+
+def test_the_order_of_options_does_not_matter_to_a_text() -> None:
+    for shift in range(len(OPTIONS)):
+        turned = OPTIONS[shift:] + OPTIONS[:shift]
+        letter, _ = choice("Berlin", turned)
+        assert letter is not None and turned["ABCDEFGHIJ".index(letter)] == "Berlin"
+
+
+@given(st.text(alphabet="ABCJIx .,()\n", max_size=12))
+def test_no_text_with_two_letters_is_an_answer(answer: str) -> None:
+    letter, _ = choice(answer, ["first", "second", "third"])
+    if letter is not None:
+        assert set(re.findall("[A-Z]", answer)) == {letter} and letter in "ABC"
+
+
+def test_untagged_statuses() -> None:
+    example = Example("1", "", "C", meta={"options": OPTIONS})
+    for text, status in (
+        ("The answer is (C). The answer is (A).", Status.CORRECT),
+        ("The answer is (A). The answer is (C).", Status.WRONG),
+        ("I choose C", Status.UNPARSED),
+        ("Answer: C", Status.UNPARSED),
+        ("", Status.UNPARSED),
+    ):
+        assert check(example, Response(text, "", text, False)).status is status
+
+
+OFFICIAL = (r"answer is \(?([A-J])\)?", r".*[aA]nswer:\s*([A-J])", r"\b[A-J]\b(?!.*\b[A-J]\b)")
+
+
+def official(text: str) -> str | None:
+    """The official scorer's three patterns as they are."""
+    for pattern, flags in zip(OFFICIAL, (0, 0, re.DOTALL), strict=True):
+        if (match := re.search(pattern, text, flags)) is not None:
+            return match[match.re.groups]
+    return None
+
+
+PIECES = ["answer is ", "Answer:", "answer:", "(", ")", "A", "J", "I ", "x", " ", "\n", "K", "\r"]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=14))
+def test_linear_patterns_pick_what_the_official_ones_do(parts: list[str]) -> None:
+    text = "".join(parts)
+    assert official_pick(text) == official(text)
+
+
+@pytest.mark.parametrize("piece", ["answer: ", "A ", "answer is ", "x", "\n", "Answer:"])
+def test_picks_are_linear(piece: str) -> None:
+    text = piece * (1_000_000 // len(piece))
+    began = time.process_time()
+    official_pick(text)
+    first_stated(text)
+    choice(text, OPTIONS)
+    assert time.process_time() - began < 8
+
+
+@pytest.mark.parametrize(
+    ("name", "correct", "unparsed", "same"),
+    [("Qwen1.5-72B-Chat_5shots", 5673, 2211, 12032), ("Meta-Llama-3_1-8B_5shots", 4327, 775, 12032 - 775)],
+)
+def test_published_outputs(shared_data: Path, name: str, correct: int, unparsed: int, same: int) -> None:
+    verifier = kkwarm_domains()[0].verifier
+    with gzip.open(shared_data / f"model_outputs/mmlu_pro/{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    pairs = [(Example(str(r["question_id"]), "", r["answer"]), Completion(r["output"])) for r in rows]
+    verdicts = judge(verifier, BUILT_IN["auto"], pairs)  # type: ignore[arg-type]
+    assert sum(v.correct for v in verdicts) == correct
+    assert sum(v.status is Status.UNPARSED for v in verdicts) == unparsed
+    assert sum(v.answer == r["published_pred"] for v, r in zip(verdicts, rows, strict=True)) == same

@@ -1,0 +1,201 @@
+"""The executor: whole plans, resume, crashes, failures, kills. Steps are real runs without models."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kkwarm.errors import KkwarmError
+from kkwarm.report.terminal import render_text
+from kkwarm.store import Run
+from kkwarm.study.execute import default_jobs
+from kkwarm.study.plan import Plan
+from kkwarm.study.progress import Estimate, duration
+from kkwarm.study.recipe import Recipe, load
+from kkwarm.study.run import do_study
+
+HERE = Path(__file__).parent
+Without = Callable[[Recipe], Plan]
+
+
+def did(out: Path) -> Counter[str]:
+    return Counter((out / "trace.txt").read_text().split())
+
+
+def test_whole_study_then_nothing_left(recipe: Recipe, without_models: Without, tmp_path: Path, quiet: Any) -> None:
+    out = tmp_path / "study"
+    document = do_study(recipe, out, 2, quiet, render_text)
+    steps = without_models(recipe).steps
+    assert did(out) == Counter(dict.fromkeys(steps, 1))
+    assert document["state"] == "done"
+    assert set(document["matrix"]) == {"base", "warmed", "base + RLVR", "warmed + RLVR"}
+    cell = document["matrix"]["warmed"]["mini_math"]
+    assert cell["n"] == 60
+    assert cell["change"]["against"] == "base"
+    assert [c["id"] for c in document["claims"]] == ["i", "ii", "iii", "iv"]
+    assert json.loads((out / "report.json").read_text()) == json.loads(json.dumps(document))
+    assert "warmed + RLVR" in (out / "report.txt").read_text()
+    manifest = Run.read(out).manifest
+    assert manifest["state"] == "done"
+    assert set(manifest["seconds"]) == set(steps)
+    again = do_study(recipe, out, 2, quiet, render_text)
+    assert did(out) == Counter(dict.fromkeys(steps, 1))
+    assert again["matrix"] == document["matrix"]
+
+
+def test_needs_come_first(recipe: Recipe, without_models: Without, tmp_path: Path, quiet: Any) -> None:
+    do_study(recipe, tmp_path / "s", 3, quiet, render_text)
+    order = (tmp_path / "s" / "trace.txt").read_text().split()
+    for step in without_models(recipe).steps.values():
+        assert all(order.index(need) < order.index(step.id) for need in step.needs)
+
+
+def test_a_worker_that_dies_once_is_replaced(
+    recipe: Recipe, without_models: Without, tmp_path: Path, quiet: Any
+) -> None:
+    out = tmp_path / "s"
+    out.mkdir()
+    (out / "die-once.base-warm-s0").touch()
+    do_study(recipe, out, 2, quiet, render_text)
+    twice = [key for key, count in did(out).items() if count == 2]
+    assert [key.rpartition("-")[0] for key in twice] == ["base-warm-s0"]
+
+
+def test_a_step_that_always_dies_stops_only_what_needs_it(
+    recipe: Recipe, without_models: Without, tmp_path: Path, quiet: Any
+) -> None:
+    out = tmp_path / "s"
+    out.mkdir()
+    (out / "die.base-warm-s0").touch()
+    with pytest.raises(KkwarmError, match=r"base-warm-s0-\w+ failed: its worker ended with code 9.*3 steps wait"):
+        do_study(recipe, out, 2, quiet, render_text)
+    names = {key.rpartition("-")[0]: count for key, count in did(out).items()}
+    assert names["base-warm-s0"] == 2
+    assert "bench-warmed-s1" in names
+    assert "bench-warmed-s0" not in names
+    (out / "die.base-warm-s0").unlink()
+    assert do_study(recipe, out, 2, quiet, render_text)["state"] == "done"
+
+
+def test_a_users_mistake_is_not_tried_twice(
+    recipe: Recipe, without_models: Without, tmp_path: Path, quiet: Any
+) -> None:
+    out = tmp_path / "s"
+    out.mkdir()
+    (out / "fail.base-rlvr-s1").touch()
+    with pytest.raises(KkwarmError, match=r"base-rlvr-s1 has no data \(get some\)"):
+        do_study(recipe, out, 2, quiet, render_text)
+    assert {k.rpartition("-")[0]: n for k, n in did(out).items()}["base-rlvr-s1"] == 1
+
+
+def test_a_folder_of_another_recipe_is_refused(
+    recipe: Recipe, recipe_file: Path, without_models: Without, tmp_path: Path, quiet: Any
+) -> None:
+    out = tmp_path / "s"
+    do_study(recipe, out, 2, quiet, render_text)
+    with pytest.raises(KkwarmError, match="differs in stages"):
+        do_study(load(str(recipe_file), ["stages.rlvr.steps=11"]), out, 2, quiet, render_text)
+
+
+DRIVER = """
+import dataclasses, sys
+from pathlib import Path
+from rich.console import Console
+from kkwarm.cli import main
+from kkwarm.study import plan, run
+made = plan.make_plan
+def make(recipe):
+    p = made(recipe)
+    return plan.Plan({k: dataclasses.replace(s, function="fake_steps:run") for k, s in p.steps.items()}, p.rows)
+run.make_plan = make
+main(["study", sys.argv[1], "-o", sys.argv[2], "--jobs", "2", "--json"])
+"""
+
+
+def driver(recipe_file: Path, out: Path) -> subprocess.Popen[str]:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *[p for p in sys.path if p]])}
+    return subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(recipe_file), str(out)],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.05)
+
+
+def alive(text: str) -> list[int]:
+    """Processes whose environment or command line holds `text` (their standard error is a log there)."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                if text in str((entry / "fd" / "2").readlink()):
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks for orphans in /proc")
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill -9"])
+def test_an_ended_study_leaves_no_orphan_and_goes_on(recipe_file: Path, tmp_path: Path, by: signal.Signals) -> None:
+    out = tmp_path / "s"
+    out.mkdir()
+    hang = out / "hang.base-warm-s1"
+    hang.touch()
+    first = driver(recipe_file, out)
+    # Everything that does not need the hanging step is done; then the end comes.
+    until(lambda: (out / "trace.txt").exists() and len(did(out)) == 15)
+    until(lambda: Run.read(out).manifest.get("seconds", {}).__len__() == 14)
+    first.send_signal(by)
+    _, err = first.communicate(timeout=30)
+    assert first.returncode == (130 if by == signal.SIGINT else -9), err
+    until(lambda: not alive(str(out / "logs")), 15)
+    if by == signal.SIGINT:
+        assert Run.read(out).manifest["state"] == "interrupted"
+        assert "goes on" in err
+    hang.unlink()
+    second = driver(recipe_file, out)
+    text, err = second.communicate(timeout=60)
+    assert second.returncode == 0, err
+    assert json.loads(text)["state"] == "done"
+    twice = [k.rpartition("-")[0] for k, n in did(out).items() if n > 1]
+    assert twice == ["base-warm-s1"]
+
+
+def test_jobs_follow_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert default_jobs() == 1
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert default_jobs() >= 1
+
+
+def test_time_left_learns_from_what_was_measured(recipe: Recipe, without_models: Without) -> None:
+    plan = without_models(recipe)
+    estimate = Estimate(plan, set(), 2)
+    before = estimate.left({})
+    step = next(s for s in plan.steps.values() if s.kind == "warmup")
+    estimate.add(step, step.cost.seconds * 10)
+    assert estimate.left({}) > before * 2
+    assert Estimate(plan, set(plan.steps), 2).left({}) == 0
+
+
+def test_durations_read_well() -> None:
+    assert [duration(s) for s in (0.4, 59, 61, 3600, 7500)] == ["0 s", "59 s", "1 min 01 s", "1 h 00 min", "2 h 05 min"]

@@ -1,0 +1,134 @@
+"""Recipes and plans: shared prefixes, stable ids, what runs first, and everything wrong with a recipe at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kkwarm.config import ConfigError
+from kkwarm.errors import KkwarmError
+from kkwarm.study.plan import make_plan
+from kkwarm.study.recipe import Recipe, built_in, load, resolve_model
+
+
+def kinds(recipe: Recipe) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for step in make_plan(recipe).steps.values():
+        found[step.kind] = found.get(step.kind, 0) + 1
+    return found
+
+
+def test_shared_prefixes_are_one_step(recipe: Recipe) -> None:
+    # Two seeds: traces, warm-up (shared by two conditions), RLVR from both starts, four evaluations and a forced one.
+    assert kinds(recipe) == {"distill": 2, "warmup": 2, "rlvr": 4, "bench": 10}
+
+
+def test_a_step_stands_after_what_it_needs(recipe: Recipe) -> None:
+    seen: set[str] = set()
+    for step in make_plan(recipe).steps.values():
+        assert set(step.needs) <= seen
+        assert {v[1:] for v in step.inputs.values() if v.startswith("@")} == set(step.needs)
+        seen.add(step.id)
+
+
+def test_ids_are_stable_and_follow_settings(recipe_file: Path) -> None:
+    def ids(*settings: str) -> set[str]:
+        return set(make_plan(load(str(recipe_file), settings)).steps)
+
+    assert ids() == ids()
+    changed = ids("stages.rlvr.steps=11")
+    assert ids() - changed == {i for i in ids() if "rlvr" in i}  # traces, warm-up and their evaluation are found again
+    assert ids("evaluate.limit=5") & ids() == {i for i in ids() if not i.startswith("bench")}
+    assert ids("note='other words'") == ids()
+
+
+def test_other_weights_are_another_step(recipe_file: Path, recipe: Recipe) -> None:
+    before = set(make_plan(recipe).steps)
+    (Path(recipe.models["base"]) / "config.json").write_text('{"changed": 1}')
+    after = set(make_plan(load(str(recipe_file))).steps)
+    assert before & after == {i for i in before if i.startswith("traces")}
+
+
+def test_a_fixed_seed_makes_one_set_of_traces(recipe_file: Path) -> None:
+    assert kinds(load(str(recipe_file), ["traces.long.seed=7"]))["distill"] == 1
+
+
+def test_the_longest_chain_comes_first(recipe: Recipe) -> None:
+    plan = make_plan(recipe)
+    order = sorted(plan.steps, key=lambda k: -plan.priority()[k])
+    assert order[0].startswith("traces")
+    assert order[-1].startswith("bench")
+
+
+def test_everything_wrong_at_once(recipe_file: Path) -> None:
+    text = recipe_file.read_text()
+    text = text.replace('against = "base + RLVR"', 'against = "bse + RLVR"').replace(
+        '["base", "warm"]', '["base", "worm"]'
+    )
+    text = text.replace("steps = 10", "stepps = 10").replace('traces = "long"', 'traces = "lng"')
+    text = text.replace('on = "mini_code"', "").replace("[evaluate]", "[evaluate]\nlimits = 3")
+    recipe_file.write_text(text)
+    with pytest.raises(ConfigError) as wrong:
+        load(str(recipe_file))
+    found = "\n".join(wrong.value.problems)
+    for part in ("claims[0].on: is missing", "stepps: unknown key; did you mean steps?"):
+        assert part in found or "claims[0].on" in found
+    recipe_file.write_text(text.replace("warmup = ", 'on = "mini_code"\nwarmup = '))
+    with pytest.raises(ConfigError) as wrong:
+        load(str(recipe_file))
+    found = "\n".join(wrong.value.problems)
+    for part in (
+        "stages.rlvr.stepps: unknown key; did you mean steps?",
+        "unknown traces 'lng' (did you mean long?)",
+        "unknown stage 'worm' (did you mean warm?)",
+        "unknown condition 'bse + RLVR' (did you mean base + RLVR",
+        "evaluate.limits: unknown key; did you mean limit?",
+    ):
+        assert part in found
+    assert len(wrong.value.problems) == 5
+
+
+def test_model_references(tmp_path: Path) -> None:
+    assert resolve_model("Qwen/Qwen2.5-3B") == "Qwen/Qwen2.5-3B"
+    assert resolve_model(str(tmp_path)) == str(tmp_path)
+    with pytest.raises(KkwarmError, match="not installed"):
+        resolve_model("kkwarm_absent:BASE")
+    with pytest.raises(KkwarmError, match="has no NOTHING"):
+        resolve_model("kkwarm:NOTHING")
+
+
+def test_unknown_recipes_offer_near_names() -> None:
+    with pytest.raises(KkwarmError) as wrong:
+        load("minni")
+    assert "did you mean mini" in str(wrong.value)
+
+
+@pytest.mark.parametrize("name", sorted(built_in()))
+def test_built_in_recipes_are_whole(name: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    made = load(name, [f"models.base={tmp_path}"])
+    plan = make_plan(made)
+    assert made.claims
+    assert all(step.cost.seconds > 0 for step in plan.steps.values())
+
+
+def test_the_paper_recipe_has_the_paper_settings() -> None:
+    from kkwarm.train import PAPER_DISTILL, PAPER_RLVR, PAPER_WARMUP
+
+    made = load("paper-qwen2.5-3b")
+    assert made.models == {"base": "Qwen/Qwen2.5-3B"}
+    traces = made.traces["long"]
+    assert (traces["teacher"], traces["domain"]) == ("Qwen/QwQ-32B", "kk")
+    assert {k: traces.get(k, False) for k in PAPER_DISTILL} == PAPER_DISTILL
+    warm = made.stages["warm"].config
+    assert all(getattr(PAPER_WARMUP, k) == (tuple(v) if isinstance(v, list) else v) for k, v in warm.items())
+    sizes = {}
+    for name, stage in made.stages.items():
+        if stage.kind == "rlvr":
+            sizes[stage.config["domain"]] = stage.config["examples"]
+            own = ("domain", "examples", "max_tokens")
+            assert all(getattr(PAPER_RLVR, k) == v for k, v in stage.config.items() if k not in own), name
+    assert sizes == {"math": 100, "humaneval_plus": 50, "mmlu_pro:physics": 100, "mmlu_pro:history": 100}
+    evaluate = made.evaluate.config
+    assert (evaluate["samples"], evaluate["temperature"], evaluate["top_p"]) == (4, 0.7, 0.95)

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from kkwarm.cli import cli
+from kkwarm.errors import KkwarmError
+
+
+def test_the_commands_import_nothing_heavy() -> None:
+    code = (
+        "import sys, kkwarm.cli.distill, kkwarm.cli.warmup, kkwarm.cli.rlvr, kkwarm.train, kkwarm.train.config\n"
+        "print([m for m in ('torch', 'trl', 'transformers', 'datasets', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_dry_runs_say_what_would_be_done_and_do_nothing(tmp_path: Path, base: Path, traces: Path) -> None:
+    def document(*args: str) -> dict[str, object]:
+        result = CliRunner().invoke(cli, [*args, "-o", str(tmp_path / "out"), "--dry-run", "--json"])
+        assert result.exit_code == 0, result.output
+        made: dict[str, object] = json.loads(result.stdout)
+        return made
+
+    d = document("distill", "--domain", "toy", "--teacher", str(base), "-n", "5", "--samples", "4")
+    assert (d["questions"], d["completions"], d["tokens_at_most"], d["backend"]) == (5, 20, 240, "hf")
+    w = document("warmup", str(base), "--traces", str(traces), "--preset", "paper", "--epochs", "2")
+    assert (w["traces"], w["steps"], w["domains"]) == (48, 48, ["toy"])
+    r = document("rlvr", str(base), "--domain", "toy", "--preset", "paper", "--examples", "20")
+    assert (r["examples"], r["steps"], r["completions"], r["tokens_at_most"]) == (20, 250, 5000, 60000)
+    assert not (tmp_path / "out").exists()
+
+
+def test_distill_then_warmup(tmp_path: Path, base: Path) -> None:
+    run = CliRunner().invoke(
+        cli, ["distill", "--domain", "toy", "--teacher", "symbolic", "-n", "9", "-o", str(tmp_path / "d")]
+    )
+    assert run.exit_code == 0 and "traces: 9" in run.output
+    args = [
+        "--traces",
+        str(tmp_path / "d"),
+        "-o",
+        str(tmp_path / "w"),
+        "--max-steps",
+        "2",
+        "--trl",
+        "label_smoothing_factor=0",
+    ]
+    run = CliRunner().invoke(cli, ["warmup", str(base), *args, "--threads", "1", "--json"])
+    assert run.exit_code == 0, run.output
+    assert json.loads(run.stdout)["steps"] == 2
+    assert (tmp_path / "w" / "checkpoint" / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("pairs", "settings"),
+    [(("a=1",), {"a": 1}), (("a-b=x y",), {"a_b": "x y"}), (("a=True", 'b={"c": 2}'), {"a": True, "b": {"c": 2}})],
+)
+def test_trl_arguments_are_read_as_json_or_text(pairs: tuple[str, ...], settings: dict[str, object]) -> None:
+    from kkwarm.cli.training import passed
+
+    assert passed(pairs) == settings
+    with pytest.raises(KkwarmError, match="not KEY=VALUE"):
+        passed(("a",))
+
+
+def test_a_bad_setting_is_one_line(tmp_path: Path) -> None:
+    args = ["distill", "--domain", "toy", "--teacher", "symbolic", "-n", "3", "--top-p", "2", "-o", str(tmp_path / "d")]
+    result = CliRunner().invoke(cli, args)
+    assert isinstance(result.exception, KkwarmError) and "top_p must be in (0, 1]" in str(result.exception)

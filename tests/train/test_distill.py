@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import toy
+
+from kkwarm.errors import KkwarmError
+from kkwarm.plugins import registry
+from kkwarm.train import DistillConfig, distill, read_traces
+from kkwarm.train.distillation import chosen
+
+
+def test_a_registered_teacher_gives_its_traces(tmp_path: Path) -> None:
+    run = distill(DistillConfig("toy", "symbolic", 10), tmp_path / "d")
+    traces = read_traces(run.path)
+    assert traces == toy._teach(10, 0)
+    assert run.done and run.manifest["results"]["traces"] == 10
+    assert run.manifest["provenance"]["distribution"] == "(in memory)"
+
+
+def test_verified_only_drops_wrong_answers(tmp_path: Path) -> None:
+    run = distill(DistillConfig("toy", "liar", 10, verified_only=True), tmp_path / "d")
+    assert [t.id for t in read_traces(run.path)] == ["t0", "t2", "t4", "t6", "t8"]
+    assert run.manifest["results"] == {"traces": 5, "left_out": 5, "status": {"correct": 5, "wrong": 5}}
+
+
+def test_a_checkpoint_teaches_and_a_stopped_run_goes_on(tmp_path: Path, base: Path, traces: Path) -> None:
+    from kkwarm.store import Run
+    from kkwarm.train import WarmupConfig, warmup
+
+    teacher = warmup(base, traces, tmp_path / "w", WarmupConfig(lr=1e-2, epochs=6, batch_size=8)).path
+    config = DistillConfig("toy", str(teacher), 6, samples=3, temperature=1.0, top_p=1.0)
+    whole = distill(config, tmp_path / "whole", progress=False)
+    kept = read_traces(whole.path)
+    stored = list(whole.samples())
+    assert len(stored) == 18 and 0 < len(kept) <= 18
+    assert whole.manifest["results"]["traces"] + whole.manifest["results"]["left_out"] == 18
+    # Stop after 7 samples: the rest is drawn anew, and comes out the same.
+    part = distill(config, tmp_path / "part", progress=False)
+    lines = (part.path / "samples.jsonl").read_bytes().splitlines(keepends=True)
+    (part.path / "samples.jsonl").write_bytes(b"".join(lines[:7]) + lines[7][:20])
+    (part.path / "traces.jsonl").unlink()
+    manifest = json.loads((part.path / "manifest.json").read_text())
+    (part.path / "manifest.json").write_text(json.dumps({**manifest, "state": "running"}))
+    again = distill(config, tmp_path / "part", progress=False)
+    assert read_traces(again.path) == kept
+    assert len(list(Run.read(again.path).samples())) == 18
+
+
+def test_only_verified_completions_of_a_checkpoint(tmp_path: Path, base: Path) -> None:
+    with pytest.raises(KkwarmError, match="none of 4 completions became a trace"):
+        distill(DistillConfig("toy", str(base), 4, verified_only=True), tmp_path / "d", progress=False)
+
+
+def test_the_choice_is_nested_and_depends_on_the_seed() -> None:
+    task = registry().task("toy")
+    ids = [e.id for e in chosen(task, 12, 0)]
+    assert [e.id for e in chosen(task, 5, 0)] == ids[:5]
+    assert [e.id for e in chosen(task, 12, 1)] != ids
+    with pytest.raises(KkwarmError, match="has 36 training examples, not 37"):
+        chosen(task, 37, 0)
+
+
+@pytest.mark.parametrize(
+    ("domain", "teacher", "message"),
+    [
+        ("toyy", "symbolic", r"unknown task 'toyy' \(did you mean toy"),
+        ("toy", "symbolical", r"unknown teacher of toy 'symbolical' \(did you mean symbolic"),
+        ("toy", "./nowhere", r"nowhere does not exist"),
+    ],
+)
+def test_unknown_names_offer_near_ones(tmp_path: Path, domain: str, teacher: str, message: str) -> None:
+    with pytest.raises(KkwarmError, match=message):
+        distill(DistillConfig(domain, teacher, 3), tmp_path / "d")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"id": "a", "domain": "toy", "question": "q"}', "line 2: 'answer' is missing"),
+        (b'{"id": "a", "domain": "toy", "question": "q", "answer": 3}', "line 2: 'answer' is int, not text"),
+        (b'{"id": "a", "dom', "line 2: not JSON"),
+        (b"\xff\xfe", "line 2: not UTF-8"),
+    ],
+)
+def test_a_broken_trace_is_named_by_its_line(tmp_path: Path, line: bytes, message: str) -> None:
+    good = b'{"id": "a", "domain": "toy", "question": "q", "reasoning": null, "answer": "x"}'
+    path = tmp_path / "traces.jsonl"
+    path.write_bytes(good + b"\n" + line + b"\n")
+    with pytest.raises(KkwarmError, match=message):
+        read_traces(path)

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import toy
+
+from kkwarm.errors import KkwarmError
+from kkwarm.plugins import registry
+from kkwarm.train import RlvrConfig, WarmupConfig, rlvr, warmup
+from kkwarm.train.grpo import plan_rlvr
+from kkwarm.types import Completion
+from kkwarm.verify import judge
+
+SMALL = {"prompts_per_step": 4, "generations": 4, "threads": 1}
+
+
+@pytest.fixture(scope="module")
+def warmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keeps the format, and is right about half the time."""
+    load = toy.kkwarm.plugins.load
+    toy.install()
+    folder = tmp_path_factory.mktemp("warmed")
+    toy.checkpoint(folder / "base")
+    toy.write_traces(folder / "traces.jsonl", toy._teach(48, 0))
+    config = WarmupConfig(lr=1e-2, epochs=4, batch_size=8, threads=1)
+    run = warmup(folder / "base", folder / "traces.jsonl", folder / "run", config, progress=False)
+    toy.kkwarm.plugins.load = load
+    return run.path
+
+
+def log_of(run: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def test_rewards_are_the_benchmarks_verdicts(tmp_path: Path, warmed: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    config = RlvrConfig("toy", 20, lr=1e-4, steps=3, keep_rollouts=True, **SMALL)
+    run = rlvr(warmed, config, tmp_path / "r", labels={"condition": "both"})
+    assert capfd.readouterr().out == "", "nothing belongs on stdout"
+    rows = [json.loads(line) for line in (run.path / "rollouts.jsonl").read_text().splitlines()]
+    assert len(rows) == 3 * 16
+    reg = registry()
+    task, benchmark = reg.task("toy"), reg.benchmark("toy")
+    examples = {e.id: e for e in task.load()}
+    assert {r["id"] for r in rows} <= set(run.manifest["example_ids"]) <= set(examples)
+    pairs = [(examples[r["id"]], Completion(r["completion"], finish_reason=r["finish"])) for r in rows]
+    verdicts = judge(reg.verifier(benchmark.verifier), reg.format(benchmark.format), pairs)
+    assert [v.status.value for v in verdicts] == [r["status"] for r in rows]
+    assert [task.rewards.of(v.status) for v in verdicts] == [r["reward"] for r in rows]
+    assert {r["status"] for r in rows} >= {"correct", "wrong"}
+    assert all(
+        r["completion"].endswith("</answer>") for r in rows if r["finish"] == "stop" and r["status"] == "correct"
+    )
+    for step, line in enumerate(log_of(run.path), 1):
+        mine = [r for r in rows if r["step"] == step]
+        groups = [[r["reward"] for r in mine[i : i + 4]] for i in range(0, 16, 4)]
+        assert all(len({r["id"] for r in mine[i : i + 4]}) == 1 for i in range(0, 16, 4))
+        assert line["reward"] == pytest.approx(sum(r["reward"] for r in mine) / 16)
+        assert line["no_signal"] == sum(len(set(g)) == 1 for g in groups) / 4
+        assert line["truncated"] == sum(r["finish"] == "length" for r in mine) / 16
+        assert sum(line["status"].values()) == pytest.approx(1)  # type: ignore[attr-defined]
+    assert run.manifest["results"]["completions"] == 48 and run.manifest["results"]["signal"]
+
+
+@pytest.mark.slow
+def test_the_reward_rises_on_a_learnable_task(tmp_path: Path, warmed: Path) -> None:
+    config = RlvrConfig("easy", 36, lr=5e-3, steps=25, prompts_per_step=6, generations=8, threads=1)
+    rows = log_of(rlvr(warmed, config, tmp_path / "r", progress=False).path)
+    first, last = (sum(float(r["reward"]) for r in part) / 5 for part in (rows[:5], rows[-5:]))  # type: ignore[arg-type]
+    assert last > first + 0.3
+
+
+def test_without_a_signal_it_says_so_and_changes_nothing(
+    tmp_path: Path, base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from click.testing import CliRunner
+
+    from kkwarm.cli.rlvr import command
+
+    out = tmp_path / "r"
+    options = ["--domain", "toy", "--steps", "2", "--prompts-per-step", "2", "--generations", "2", "--max-tokens", "3"]
+    result = CliRunner().invoke(
+        command, [str(base), *options, "--top-p", "0.9", "-o", str(out), "--examples", "9", "--json"]
+    )
+    assert result.exit_code == 1
+    document = json.loads(result.stdout)
+    assert document["signal"] is False and document["last"]["accuracy"] == 0.0
+    assert any("biases the importance ratio" in w for w in document["warnings"])
+    assert any("the reward never varied within a group" in w for w in document["warnings"])
+    assert result.stderr.count("no prompt gave a signal") == 1
+    from safetensors.torch import load_file
+
+    before, after = (load_file(f / "model.safetensors") for f in (base, out / "checkpoint"))
+    assert all(before[k].equal(after[k]) for k in before)
+
+
+def test_rows_without_advantage_change_neither_loss_nor_gradient(tmp_path: Path, warmed: Path) -> None:
+    import torch
+
+    from kkwarm.train.engine import load
+    from kkwarm.train.grpo import trainer_of
+    from kkwarm.train.policy import with_signal
+    from kkwarm.verify import Judge
+
+    plan = plan_rlvr(RlvrConfig("toy", 20, precision="fp32", batch_size=8, **SMALL))
+    with Judge() as court:
+        trainer, _ = trainer_of(*load(warmed, plan.config), plan, tmp_path, court)
+        trainer._skips = lambda: False
+        trainer.create_optimizer()
+        trainer.model.train()
+        trainer.current_gradient_accumulation_steps = 1
+        whole = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+    whole["advantages"][4:12] = 0.0
+    found = []
+    for batch in (whole, with_signal(whole, 1)):
+        trainer.model.zero_grad()
+        loss = trainer._compute_loss(trainer.model, batch)
+        loss.backward()
+        found.append((float(loss.detach()), torch.cat([p.grad.flatten() for p in trainer.model.parameters()])))
+    kept = with_signal(whole, 1)["advantages"]
+    assert 0 < len(kept) <= 8 and bool((kept != 0).all())
+    assert found[0][1].norm() > 0
+    torch.testing.assert_close(found[1][1], found[0][1], rtol=1e-4, atol=1e-6)
+    assert with_signal({"advantages": torch.zeros(8)}, 4)["advantages"].shape == (4,)
+
+
+def test_lora_and_checkpointing(tmp_path: Path, warmed: Path) -> None:
+    pytest.importorskip("peft")
+    from safetensors.torch import load_file
+
+    config = RlvrConfig("toy", 20, lr=1e-2, steps=2, lora=4, checkpointing=True, batch_size=8, **SMALL)
+    run = rlvr(warmed, config, tmp_path / "r", progress=False)
+    before, after = (load_file(f / "checkpoint" / "model.safetensors") for f in (warmed, run.path))
+    assert before.keys() == after.keys()
+    assert {k.split(".")[-2] for k in before if not before[k].equal(after[k])} >= {"q_proj", "down_proj"}
+
+
+def test_the_order_takes_every_example_and_repeats_none_in_a_step() -> None:
+    plan = plan_rlvr(RlvrConfig("toy", 36, steps=20, prompts_per_step=5))
+    order = plan.order()
+    parts = [order[i : i + 5] for i in range(0, 100, 5)]
+    assert len(order) == 100 and all(len(set(p)) == 5 for p in parts)
+    assert len(set(order)) == 36
+    assert plan_rlvr(RlvrConfig("toy", 36, epochs=2, prompts_per_step=5)).steps == 14
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"domain": "tory"}, r"unknown task 'tory' \(did you mean toy"),
+        ({"domain": "toy", "examples": 100}, "toy has 36 training examples, not 100"),
+        ({"domain": "toy", "examples": 3}, "8 prompts in a step, but only 3 examples"),
+        ({"domain": "toy:gold", "examples": 9}, "toy:gold has . training examples, not 9"),
+        ({"domain": "toy", "temperature": 0.0}, "cannot sample at temperature 0"),
+        ({"domain": "toy", "generations": 1}, "at least 2 generations"),
+        ({"domain": "toy", "batch_size": 7}, "does not divide the 64 completions"),
+        ({"domain": "toy", "lr": -1.0}, "lr must be positive"),
+    ],
+)
+def test_bad_settings_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(KkwarmError, match=message):
+        plan_rlvr(RlvrConfig(**settings))  # type: ignore[arg-type]
+
+
+def test_the_papers_settings() -> None:
+    from kkwarm.train import PAPER_RLVR, PAPER_WARMUP
+
+    c = PAPER_RLVR
+    assert (c.lr, c.beta, c.generations, c.batch_size, c.completions, c.epochs) == (1e-6, 0.0, 10, 4, 20, 25.0)
+    assert (c.temperature, c.top_p, c.clip, c.scale_rewards) == (0.7, 0.95, 0.1, "none")
+    w = PAPER_WARMUP
+    assert (w.lr, w.betas, w.weight_decay, w.batch_size, w.accumulation) == (1e-6, (0.9, 0.95), 1e-4, 1, 2)
+    assert (w.clip, w.warmup_steps, w.schedule) == (0.1, 25, "constant") and 3 <= w.epochs <= 5
+
+
+def test_vllm_completions_are_read_as_the_backend_reads_its_own(base: Path) -> None:
+    """Where trl generates, only token ids are known."""
+    from kkwarm.backends.checkpoint import load_tokenizer
+    from kkwarm.train.rollout import Reward
+
+    tokenizer = load_tokenizer(base)
+    fake = SimpleNamespace()
+    reward = Reward([], fake, toy.ToyFormat(), None, fake, tokenizer, 4, 12, ends=frozenset({tokenizer.eos_token_id}))  # type: ignore[arg-type]
+    words = tokenizer("the word </think> <answer> red </answer>")["input_ids"]
+    assert reward._read(words).finish_reason == "stop"
+    assert reward._read(words).text == tokenizer.decode(words)
+    assert reward._read([*words[:-1], tokenizer.eos_token_id]).finish_reason == "stop"
+    assert reward._read(words[:2] * 6).finish_reason == "length"

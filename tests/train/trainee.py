@@ -1,0 +1,26 @@
+"""Trains in a process of its own, which a test kills. Arguments: kind, model, traces, out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import toy
+
+from kkwarm.train import RlvrConfig, WarmupConfig, rlvr, warmup
+
+WARMUP = WarmupConfig(lr=1e-2, epochs=5, batch_size=8, save_every=4, threads=1)
+RLVR = RlvrConfig(
+    "easy", 20, lr=5e-3, steps=10, prompts_per_step=4, generations=4, save_every=3, threads=1, keep_rollouts=True
+)
+
+
+def train(kind: str, model: Path, traces: Path, out: Path) -> Path:
+    if kind == "warmup":
+        return warmup(model, traces, out, WARMUP, progress=False).path
+    return rlvr(model, RLVR, out, progress=False).path
+
+
+if __name__ == "__main__":
+    toy.install()
+    train(sys.argv[1], *map(Path, sys.argv[2:5]))

@@ -1,0 +1,91 @@
+"""Cells from stored samples, and what must not be paired."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kkwarm.errors import KkwarmError
+from kkwarm.report.compare import compare
+from kkwarm.report.load import load
+from kkwarm.store import Run
+from kkwarm.types import Completion, Sample, Status, Verdict
+
+
+def stored(
+    path: Path,
+    right: Mapping[str, list[bool]],
+    config: dict[str, Any] | None = None,
+    prompt: str = "p",
+    done: bool = True,
+) -> Path:
+    """A bench run whose question `id` has these samples."""
+    with Run.open(path, kind="bench", config=config or {"temperature": 1.0}) as run:
+        run.append(
+            Sample("d", i, n, Completion("x"), Verdict(Status.CORRECT if r else Status.WRONG), f"{prompt}{i}")
+            for i, rights in right.items()
+            for n, r in enumerate(rights)
+        )
+        if done:
+            run.finish()
+    return path
+
+
+def questions(n: int, right: int) -> dict[str, list[bool]]:
+    return {f"q{i}": [i < right] for i in range(n)}
+
+
+def test_compare_pairs_by_question(tmp_path: Path) -> None:
+    a, b = stored(tmp_path / "a", questions(40, 10)), stored(tmp_path / "b", questions(40, 30))
+    row = compare(a, b, margin=0.05, common=False)["benchmarks"]["d"]
+    assert row["change"]["estimate"] == pytest.approx(0.5)
+    assert (row["only_a"], row["only_b"]) == (0, 20)
+    assert row["change"]["verdict"] == "gain"
+    assert row["change"]["test"] == "exact McNemar"
+
+
+def test_order_of_storing_does_not_matter(tmp_path: Path) -> None:
+    right = questions(30, 12)
+    a, b = stored(tmp_path / "a", right), stored(tmp_path / "b", dict(reversed(right.items())))
+    assert compare(a, b, margin=0.05, common=False)["benchmarks"]["d"]["change"]["estimate"] == 0
+
+
+def test_other_questions_are_refused_unless_common(tmp_path: Path) -> None:
+    a, b = stored(tmp_path / "a", questions(40, 10)), stored(tmp_path / "b", questions(30, 10))
+    with pytest.raises(KkwarmError, match="10 questions are in one of them only") as refused:
+        compare(a, b, margin=0.05, common=False)
+    assert "--common" in refused.value.hint
+    assert compare(a, b, margin=0.05, common=True)["benchmarks"]["d"]["change"]["questions"] == 30
+
+
+def test_other_settings_and_other_prompts_are_refused(tmp_path: Path) -> None:
+    a = stored(tmp_path / "a", questions(9, 3))
+    b = stored(tmp_path / "b", questions(9, 3), {"temperature": 0.0})
+    c = stored(tmp_path / "c", questions(9, 3), prompt="other")
+    with pytest.raises(KkwarmError, match=r"temperature \(1.0 and 0.0\)"):
+        compare(a, b, margin=0.05, common=True)
+    with pytest.raises(KkwarmError, match="other words"):
+        compare(a, c, margin=0.05, common=False)
+
+
+def test_an_empty_run_says_so(tmp_path: Path) -> None:
+    with pytest.raises(KkwarmError, match="no samples"):
+        load([stored(tmp_path / "a", {})])
+
+
+def test_a_run_in_progress_is_reported_as_such(tmp_path: Path) -> None:
+    a, b = stored(tmp_path / "a", questions(9, 3)), stored(tmp_path / "b", questions(9, 3), done=False)
+    material = load([a, b])
+    assert material.state == "in progress"
+    assert material.cells["b", "d"].partial
+    assert not material.cells["a", "d"].partial
+
+
+def test_samples_of_one_question_do_not_count_as_questions(tmp_path: Path) -> None:
+    many = stored(tmp_path / "a", {f"q{i}": [i % 2 == 0] * 4 for i in range(50)})
+    one = stored(tmp_path / "b", {f"q{i}": [i % 2 == 0] for i in range(50)})
+    cells = load([many]).cells["a", "d"], load([one]).cells["b", "d"]
+    assert cells[0].scores.tolist() == cells[1].scores.tolist()
