@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kkwarm.plugins import hookimpl
 from kkwarm.types import Domain, Teacher, Verifier
 from kkwarm_kk.answer import check
-from kkwarm_kk.data import gold, load
+from kkwarm_kk.data import gold, identity, load
 from kkwarm_kk.teacher import direct, symbolic
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def kkwarm_domains() -> list[Domain]:
             gold,
             description="Knights & Knaves: the published puzzles of 3 to 7 people (Logic-RL)",
             facet="people",
+            identity=identity,
         )
     ]
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from kkwarm.data import bundle, hub, local
+from kkwarm.data import bundle, hub, local, normalise
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Example, Split
 from kkwarm_kk.english import NAMES, ParseError, answer_text, parse, render, role
@@ -30,6 +30,15 @@ def answer_of(names: Sequence[str], roles: Sequence[bool]) -> dict[str, str]:
 def gold(example: Example) -> str:
     """The right answer in the paper's format, a numbered line for each person."""
     return answer_text(example.answer)
+
+
+def identity(question: str) -> str:
+    """The canonical puzzle, or the normalised text where the question is not in the published English."""
+    try:
+        puzzle, _ = parse(question)
+    except ParseError:
+        return normalise(question)
+    return canonical(puzzle)
 
 
 def held_out(name: str) -> bool:

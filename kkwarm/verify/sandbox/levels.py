@@ -18,7 +18,6 @@ ALLOW = "KKWARM_ALLOW_UNSANDBOXED_CODE"
 _TYPICAL_S = 0.0125  # what `calibrate`'s work takes on a 2020s server core
 
 
-@functools.cache
 def probe() -> dict[Level, str]:
     """Each level, strongest first, with why it is not to be had here ("" where it is)."""
     return {at: _try(at) for at in Level}
@@ -29,8 +28,8 @@ def level() -> Level:
 
     :raises KkwarmError: not even a limited process can be had (Windows).
     """
-    for at, problem in probe().items():
-        if not problem:
+    for at in Level:
+        if not _try(at):
             return at
     raise KkwarmError("model-written code cannot be run on this system", hint="use Linux or macOS")
 
@@ -77,7 +76,9 @@ def _work() -> float:
     return time.thread_time() - start
 
 
+@functools.cache
 def _try(at: Level) -> str:
+    """Why a worker of that level does not start; "" where it does."""
     if sys.platform == "win32":
         return "not on Windows"
     if at is not Level.PROCESS and sys.platform != "linux":

@@ -7,6 +7,7 @@ import importlib
 import marshal
 import mmap
 import os
+import resource
 import signal
 import sys
 import time
@@ -40,7 +41,7 @@ class Candidate:
         self.pending: list[bytes] = []
         self.size, self.flushed = 0, time.monotonic()
         self.limit = self.cpu0 = self.seen = self.idle = self.ticked = 0.0
-        self.running = False
+        self.given_up, self.running = 0, False
 
     def send(self, data: bytes) -> None:
         self.pending.append(data)
@@ -65,18 +66,23 @@ class Candidate:
         return bytes(data)
 
     def on_alarm(self, signum: int, frame: FrameType | None) -> None:
-        """Ends a call that used its CPU time, or slept. Who merely waits for a core uses some between two alarms."""
+        """Ends a call that used its CPU time, or slept: gave up its core of its own accord and did nothing else.
+
+        Who is merely not let run by a loaded machine gives nothing up, and a long gap between two alarms counts little.
+        """
         if not self.running:
             return
         now, used = time.monotonic(), time.process_time()
-        # A long gap means that nobody let us run, not that the call slept: a sleeper is woken at every tick.
-        self.idle = self.idle + min(now - self.ticked, 2 * TICK_S) if used - self.seen < BUSY_S else 0.0
-        self.ticked, self.seen = now, used
+        given_up = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+        asleep = used - self.seen < BUSY_S and given_up > self.given_up
+        self.idle = self.idle + min(now - self.ticked, 2 * TICK_S) if asleep else 0.0
         self.flush()
         if used - self.cpu0 >= self.limit or self.idle > self.idle_s:
             self.pending.append(record(b"T", b"", used - self.cpu0))
             self.flush()
             os._exit(0)
+        self.ticked, self.seen = now, used
+        self.given_up = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
 
     def start(self, limit: float) -> None:
         self.limit, self.idle, self.running = limit, 0.0, True
