@@ -14,7 +14,7 @@ from kkwarm.transfer.curves import Curve, read_curve
 from kkwarm.transfer.material import MARGIN, Condition, Material, Roles
 from kkwarm.types import Format
 
-__all__ = ["format_of", "load", "newest_study", "steps_of"]
+__all__ = ["format_of", "formats_of", "load", "newest_study", "steps_of"]
 
 WITH_SAMPLES = ("bench", "score", "import")
 
@@ -57,6 +57,18 @@ def format_of(benchmark: str) -> Format | None:
         return reg.format(reg.benchmark(benchmark).format)
     except KkwarmError:
         return None
+
+
+def formats_of(run: Run) -> FormatOf:
+    """What names the format of a run's benchmarks: the one that the run used, else the benchmark's own."""
+    from kkwarm.plugins import registry
+
+    used: dict[str, str] = run.manifest.get("config", {}).get("formats", {})
+
+    def named(benchmark: str) -> Format | None:
+        return registry().formats.get(used[benchmark]) if benchmark in used else format_of(benchmark)
+
+    return named
 
 
 def steps_of(study: Run) -> Mapping[str, Any]:
@@ -127,7 +139,7 @@ def _cells(
     for seed, parts in seeds.items():
         run = _step_run(study, parts.get(part))
         if run is not None and run.done:
-            for benchmark, tally in of_run(run, format_of).items():
+            for benchmark, tally in of_run(run, formats_of(run)).items():
                 tallies[benchmark].append((int(seed), run, tally))
     return {(condition, b.removesuffix(FORCED)): cell(condition, b, found) for b, found in tallies.items()}
 
@@ -136,9 +148,8 @@ def _runs(runs: Sequence[Run], margin: float) -> Material:
     names = _distinct([run.name for run in runs])
     cells: dict[tuple[str, str], Cell] = {}
     forced: dict[tuple[str, str], Cell] = {}
-    known: FormatOf = format_of
     for name, run in zip(names, runs, strict=True):
-        for benchmark, tally in of_run(run, known).items():
+        for benchmark, tally in of_run(run, formats_of(run)).items():
             target = forced if benchmark.endswith(FORCED) else cells
             target[name, benchmark.removesuffix(FORCED)] = cell(name, benchmark, [(0, run, tally)])
     if not cells and not forced:

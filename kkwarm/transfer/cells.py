@@ -91,7 +91,7 @@ def cell(condition: str, benchmark: str, runs: Sequence[tuple[int, Run, _Tally]]
 
     :raises KkwarmError: the runs are of different protocols, or asked one question in different words.
     """
-    protocols = [_protocol(run) for _, run, _ in runs]
+    protocols = [_protocol(run, benchmark) for _, run, _ in runs]
     for (_, run, _), protocol in zip(runs[1:], protocols[1:], strict=True):
         if protocol != protocols[0]:
             differs = _differing(protocols[0], protocol)
@@ -164,9 +164,14 @@ def _aligned(first: Cell, a: list[int], second: Cell, b: list[int]) -> tuple[Sco
     return first.scores[:, a].mean(axis=0, keepdims=True), second.scores[:, b].mean(axis=0, keepdims=True)
 
 
-def _protocol(run: Run) -> dict[str, Any]:
+def _protocol(run: Run, benchmark: str) -> dict[str, Any]:
+    """What must be equal for two cells to be compared: version, samples, and the benchmark's sampling and format."""
     config = run.manifest.get("config", {})
-    return {"version": run.manifest.get("protocol"), **{k: config[k] for k in _PROTOCOL if k in config}}
+    name = benchmark.removesuffix(FORCED)
+    found = {**config, **config.get("sampling", {}).get(name, {})}
+    if name in config.get("formats", {}):
+        found["format"] = config["formats"][name]
+    return {"version": run.manifest.get("protocol"), **{k: found[k] for k in _PROTOCOL if k in found}}
 
 
 def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:

@@ -133,7 +133,7 @@ def driver(recipe_file: Path, out: Path) -> subprocess.Popen[str]:
     )
 
 
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+def until(condition: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come to pass"
@@ -165,15 +165,15 @@ def test_an_ended_study_leaves_no_orphan_and_goes_on(recipe_file: Path, tmp_path
     until(lambda: (out / "trace.txt").exists() and len(did(out)) == 15)
     until(lambda: Run.read(out).manifest.get("seconds", {}).__len__() == 14)
     first.send_signal(by)
-    _, err = first.communicate(timeout=30)
+    _, err = first.communicate(timeout=90)
     assert first.returncode == (130 if by == signal.SIGINT else -9), err
-    until(lambda: not alive(str(out / "logs")), 15)
+    until(lambda: not alive(str(out / "logs")), 60)
     if by == signal.SIGINT:
         assert Run.read(out).manifest["state"] == "interrupted"
         assert "goes on" in err
     hang.unlink()
     second = driver(recipe_file, out)
-    text, err = second.communicate(timeout=60)
+    text, err = second.communicate(timeout=120)
     assert second.returncode == 0, err
     assert json.loads(text)["state"] == "done"
     twice = [k.rpartition("-")[0] for k, n in did(out).items() if n > 1]

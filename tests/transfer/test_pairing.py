@@ -55,7 +55,7 @@ def test_order_of_storing_does_not_matter(tmp_path: Path) -> None:
 
 def test_other_questions_are_refused_unless_common(tmp_path: Path) -> None:
     a, b = stored(tmp_path / "a", questions(40, 10)), stored(tmp_path / "b", questions(30, 10))
-    with pytest.raises(KkwarmError, match="10 questions are in one of them only") as refused:
+    with pytest.raises(KkwarmError, match="10 questions are in one only, of 40 and 30") as refused:
         compare(a, b, margin=0.05, common=False)
     assert "--common" in refused.value.hint
     assert compare(a, b, margin=0.05, common=True)["benchmarks"]["d"]["change"]["questions"] == 30
@@ -89,3 +89,16 @@ def test_samples_of_one_question_do_not_count_as_questions(tmp_path: Path) -> No
     one = stored(tmp_path / "b", {f"q{i}": [i % 2 == 0] for i in range(50)})
     cells = load([many]).cells["a", "d"], load([one]).cells["b", "d"]
     assert cells[0].scores.tolist() == cells[1].scores.tolist()
+
+
+def test_the_protocol_is_that_of_each_benchmark(tmp_path: Path) -> None:
+    def settings(temperature: float, seed: int) -> dict[str, Any]:
+        of_d = {"temperature": temperature, "top_p": 1.0, "max_tokens": 9, "seed": seed}
+        return {"samples": 1, "sampling": {"d": of_d, "other": {"temperature": seed}}, "formats": {"d": "plain"}}
+
+    a = stored(tmp_path / "a", questions(9, 3), settings(1.0, 0))
+    b = stored(tmp_path / "b", questions(9, 3), settings(1.0, 1))  # another seed is no other protocol
+    c = stored(tmp_path / "c", questions(9, 3), settings(0.7, 0))
+    assert compare(a, b, margin=0.05, common=False)["benchmarks"]["d"]["change"]["estimate"] == 0
+    with pytest.raises(KkwarmError, match=r"temperature \(1.0 and 0.7\)"):
+        compare(a, c, margin=0.05, common=False)
