@@ -73,7 +73,7 @@ def timed(make: Callable[[int, int, int, bool], int], *args: Any) -> dict[str, f
 
 
 def side_by_side(people: int, text: bool, repeats: int) -> dict[str, Any]:
-    count = 100 if people == 2 else OURS // (10 if text else 1)
+    count = 200 if people == 2 else OURS // (10 if text else 1)
     ours(people, min(count, 100), 0, text)  # the pool of statements and imports are made once, as in any longer run
     theirs(people, 2, 0, text)
     runs: dict[str, list[dict[str, float]]] = {"kkwarm": [], "reasoning_gym": []}

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import os
 import resource
 import statistics
 import time
@@ -107,6 +108,7 @@ def main() -> None:
             "kkwarm_worker": worker_mb,
             "this_process_with_math_verify": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         },
+        "load_average": os.getloadavg()[0],
         "environment": environment(),
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)

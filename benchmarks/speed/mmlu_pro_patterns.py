@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import os
 import re
 import resource
 import statistics
@@ -86,6 +87,7 @@ def main() -> None:
         "what": "MMLU-Pro answer extraction: the official three patterns against linear equivalents",
         "models": {model: measure(model, args.repeats) for model in MODELS},
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "load_average": os.getloadavg()[0],
         "environment": environment(),
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)

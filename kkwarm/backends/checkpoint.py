@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,10 +108,11 @@ def load_model(
         options["attn_implementation"] = attention
     adapter = Path(source, ADAPTER).is_file()
     try:
-        if adapter:
-            loaded = _load_adapter(source, options, merge_adapters)
-        else:
-            loaded = AutoModelForCausalLM.from_pretrained(source, **options)
+        with _quiet():
+            if adapter:
+                loaded = _load_adapter(source, options, merge_adapters)
+            else:
+                loaded = AutoModelForCausalLM.from_pretrained(source, **options)
         loaded = loaded.to(place)
     except KkwarmError:
         raise
@@ -247,6 +250,20 @@ def _hub_file(name: str) -> str:
         f"{name} is no folder, and the hub cannot be reached or has no {CONFIG} for it",
         hint="give a checkpoint folder, or go online once so that it is cached",
     )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps transformers' own progress bars off stderr."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _line(err: BaseException) -> str:

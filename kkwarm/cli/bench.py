@@ -124,21 +124,21 @@ def show(results: dict[str, Any]) -> None:
 
     console = out_console()
     table = Table(title=f"{results['model']}", title_justify="left")
-    columns = ("benchmark", "n", "K", "accuracy", "± se", "pass@K", "worked", "tokens", "not correct")
-    for column in columns:
-        table.add_column(column, justify="left" if column in ("benchmark", "not correct") else "right")
+    for column in ("benchmark", "n", "K", "accuracy", "pass@K", "worked", "tokens"):
+        table.add_column(column, justify="left" if column == "benchmark" else "right", no_wrap=True)
     for name, f in results["benchmarks"].items():
         k = f["samples"] // f["n"]
-        error = "" if f["stderr"] is None else f"{100 * f['stderr']:.1f}"
+        accuracy = f"{100 * f['accuracy']:.1f}" + ("" if f["stderr"] is None else f" ± {100 * f['stderr']:.1f}")
         best = f"{100 * f[f'pass@{k}']:.1f}" if f.get(f"pass@{k}") is not None else ""
         tokens = "" if f["mean_tokens"] is None else f"{f['mean_tokens']:.0f}"
         worked = f"{100 * f['worked']:.0f}%" if "worked" in f else ""
-        other = ", ".join(f"{status} {count:,}" for status, count in f["status"].items() if status != "correct")
-        table.add_row(name, f"{f['n']:,}", str(k), f"{100 * f['accuracy']:.1f}", error, best, worked, tokens, other)
-        further = [(m, v) for m, v in f["metrics"].items() if "lm_eval" not in f]
-        for metric, value in further:
-            table.add_row(f"  {metric}", "", "", f"{100 * value:.1f}", *[""] * 5)
+        table.add_row(name, f"{f['n']:,}", str(k), accuracy, best, worked, tokens)
+        for metric, value in f["metrics"].items():
+            table.add_row(f"  {metric}", "", "", f"{100 * value:.1f}", *[""] * 3)
     console.print(table)
+    for name, f in results["benchmarks"].items():
+        counts = ", ".join(f"{count:,} {status}" for status, count in f["status"].items())
+        console.print(f"{name}: {counts}", soft_wrap=True)
     speed = results["throughput"]
     if speed["tokens_per_s"]:
         console.print(f"{speed['tokens']:,} tokens in {speed['seconds']:.1f} s: {speed['tokens_per_s']:,.0f} tokens/s")

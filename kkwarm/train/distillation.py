@@ -14,7 +14,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.plugins import Registry, registry
 from kkwarm.store import Run
 from kkwarm.train.config import DistillConfig, identity
-from kkwarm.train.loop import done_before
+from kkwarm.train.loop import done_before, opened
 from kkwarm.train.progress import Progress
 from kkwarm.train.traces import TRACES, write_traces
 from kkwarm.types import Completion, Example, Format, Sample, Sampling, Task, Teacher, Trace, Verifier
@@ -114,7 +114,7 @@ def _from_teacher(plan: Plan, teacher: Teacher, out: Path, labels: dict[str, Any
     settings = identity(config)
     if (done := done_before(out, kind="distill", config=settings, inputs={}, product=TRACES)) is not None:
         return done
-    with Run.open(out, kind="distill", config=settings) as run:
+    with opened(out, kind="distill", config=settings, inputs={}) as run:
         run.record(labels=labels or {}, provenance=_origin(registry(), teacher))
         traces = list(teacher.traces(config.n, config.seed))
         if len(traces) < config.n:
@@ -138,7 +138,7 @@ def _from_model(plan: Plan, out: Path, options: dict[str, Any], labels: dict[str
         settings = identity(config)
         if (done := done_before(out, kind="distill", config=settings, inputs=inputs, product=TRACES)) is not None:
             return done
-        with Run.open(out, kind="distill", config=settings, inputs=inputs) as run:
+        with opened(out, kind="distill", config=settings, inputs=inputs) as run:
             run.record(labels=labels or {}, provenance={"backend": engine.name, "checkpoint": engine.checkpoint})
             _generate(plan, run, engine, progress)
             samples = {(s.id, s.index): s for s in run.samples()}

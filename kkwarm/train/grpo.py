@@ -15,7 +15,7 @@ from kkwarm.store import Run
 from kkwarm.train.config import RlvrConfig, identity
 from kkwarm.train.distillation import chosen
 from kkwarm.train.engine import CHECKPOINT
-from kkwarm.train.loop import done_before
+from kkwarm.train.loop import done_before, opened
 from kkwarm.train.progress import say
 from kkwarm.types import Example, Format, Sampling, Task, Verifier
 from kkwarm.verify import Judge
@@ -104,7 +104,7 @@ def rlvr(
     settings = identity(config)
     if (done := done_before(out, kind="rlvr", config=settings, inputs=inputs, product=CHECKPOINT)) is not None:
         return done
-    with Run.open(out, kind="rlvr", config=settings, inputs=inputs) as run:
+    with opened(out, kind="rlvr", config=settings, inputs=inputs) as run:
         run.record(labels=labels or {}, model=str(model), example_ids=[e.id for e in plan.examples], warnings=[])
         if config.top_p < 1:
             _warn(run, f"top_p {config.top_p} biases the importance ratio: it is computed without it (1.0 does not)")
@@ -114,12 +114,13 @@ def rlvr(
 
 def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
     from kkwarm.train.engine import load, prepare, save
-    from kkwarm.train.loop import finished, run_steps
+    from kkwarm.train.loop import finished, note_environment, run_steps
     from kkwarm.train.steps import StepFile
 
     config = plan.config
     prepare(config)
     network, tokenizer = load(model, config)
+    note_environment(run, config)
     kept: list[StepFile] = []
 
     def open_rollouts(at: int) -> None:

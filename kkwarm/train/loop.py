@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
 from kkwarm.store import Run, config_hash
-from kkwarm.store.run import Kind
-from kkwarm.train.engine import STEPS, explained
+from kkwarm.store.run import Kind, environment
+from kkwarm.train.config import TrainConfig
+from kkwarm.train.engine import STEPS, explained, uses_bf16
 from kkwarm.train.progress import say
 
-__all__ = ["LOG", "done_before", "finished", "quietly", "run_steps", "summary"]
+__all__ = ["LOG", "done_before", "finished", "note_environment", "opened", "quietly", "run_steps", "summary"]
 
 LOG = "log.jsonl"
 Row = Callable[[dict[str, float], int], dict[str, Any]]
@@ -28,6 +31,30 @@ def done_before(
     run = Run.read(out)
     same = run.manifest.get("config_hash") == config_hash({"kind": kind, "config": config, "inputs": inputs})
     return run if same and run.done else None
+
+
+@contextmanager
+def opened(out: Path, *, kind: Kind, config: Mapping[str, Any], inputs: Mapping[str, str]) -> Iterator[Run]:
+    """`Run.open`; a run that a mistake ended before its first step leaves no manifest, so that the mended command can
+    take the folder.
+    """
+    fresh = not (out / "manifest.json").exists()
+    try:
+        with Run.open(out, kind=kind, config=config, inputs=inputs) as run:
+            yield run
+    except KkwarmError:
+        if fresh and not any(f.is_file() and f.stat().st_size for f in (out / LOG, out / "samples.jsonl")):
+            (out / "manifest.json").unlink(missing_ok=True)
+        raise
+
+
+def note_environment(run: Run, config: TrainConfig) -> None:
+    """Keeps in the manifest what the run really trains on: device, precision, threads."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    precision = "bf16" if uses_bf16(config) else "fp32"
+    run.record(environment=environment(), device=device, precision=precision, threads=torch.get_num_threads())
 
 
 def quietly(cls: Any) -> Any:

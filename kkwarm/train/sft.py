@@ -15,7 +15,7 @@ from kkwarm.plugins import registry
 from kkwarm.store import Run
 from kkwarm.train.config import WarmupConfig, identity
 from kkwarm.train.engine import CHECKPOINT
-from kkwarm.train.loop import done_before
+from kkwarm.train.loop import done_before, opened
 from kkwarm.train.progress import say
 from kkwarm.train.traces import fingerprint_file, read_traces, traces_file
 from kkwarm.types import Trace
@@ -147,8 +147,8 @@ def warmup(
     settings = identity(config)
     if (done := done_before(out, kind="warmup", config=settings, inputs=inputs, product=CHECKPOINT)) is not None:
         return done
-    with Run.open(out, kind="warmup", config=settings, inputs=inputs) as run:
-        listed, rows = plan_warmup(model, traces, config)
+    listed, rows = plan_warmup(model, traces, config)
+    with opened(out, kind="warmup", config=settings, inputs=inputs) as run:
         warnings = []
         if rows.dropped:
             warnings.append(
@@ -162,10 +162,11 @@ def warmup(
 
 def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progress: bool) -> None:
     from kkwarm.train.engine import load, prepare, save
-    from kkwarm.train.loop import finished, run_steps, summary
+    from kkwarm.train.loop import finished, note_environment, run_steps, summary
 
     prepare(config)
     network, tokenizer = load(model, config)
+    note_environment(run, config)
     trainer, tokens_at = trainer_of(network, tokenizer, rows, config, run.path)
 
     def row(logs: dict[str, float], step: int) -> dict[str, Any]:

@@ -26,7 +26,7 @@ KNIGHT = tuple(sum(1 << a for a in range(1 << MAX_PEOPLE) if a >> person & 1) fo
 """`KNIGHT[p]`: where person `p` is a knight."""
 _ALL = FULL[MAX_PEOPLE]
 KINDS = ("is", "not", "and", "or", "if", "iff")
-_BLOCK = 4096  # candidates drawn at a time
+_BLOCK = 4096  # candidates drawn at a time, after smaller blocks for whoever needs few puzzles
 
 
 def _table() -> int:
@@ -304,15 +304,16 @@ def generate(difficulty: Difficulty, seed: int = 0) -> Iterator[Puzzle]:
 
     numbers = np.random.default_rng(seed)
     nested = difficulty.depth > 1 or difficulty.width > 2
-    barren = 0
+    size, barren = 128, 0
     while barren < 50:
         if nested:
             pool = _nested_pool(difficulty, random.Random(int(numbers.integers(1 << 62))))
         else:
             pool = _plain_pool(difficulty.people, difficulty.kinds)
-        found = _draw(pool, _BLOCK, numbers)
+        found = _draw(pool, size, numbers)
+        size = min(2 * size, _BLOCK)
         barren = 0 if found else barren + 1
         yield from found
     raise KkwarmError(
-        f"no puzzle with exactly one solution among {50 * _BLOCK} of {difficulty}", hint="allow more kinds of statement"
+        f"hardly any puzzle with exactly one solution among those of {difficulty}", hint="allow more kinds of statement"
     )

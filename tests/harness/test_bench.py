@@ -138,7 +138,8 @@ def test_goes_on_with_what_is_missing(toy: Toy, tmp_path: Path) -> None:
     assert stored(run) == stored(whole)
     assert run.manifest["results"]["benchmarks"] == whole.manifest["results"]["benchmarks"]
     asked.clear()
-    assert bench("m", ["toy"], tmp_path / "r", config, backend=ReplayBackend(stops)).done and not asked
+    again = bench("m", ["toy"], tmp_path / "r", config, labels={"late": "yes"}, backend=ReplayBackend(stops))
+    assert again.done and not asked and again.manifest["results"]["labels"] == {"late": "yes"}
 
 
 def test_other_recipe_is_refused(toy: Toy, tmp_path: Path) -> None:

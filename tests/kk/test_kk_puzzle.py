@@ -86,6 +86,11 @@ def test_impossible_difficulties_are_refused(wrong: dict[str, object]) -> None:
         Difficulty(**wrong)  # type: ignore[arg-type]
 
 
+def test_a_difficulty_without_unique_puzzles_is_an_error_and_not_an_endless_search() -> None:
+    with pytest.raises(KkwarmError, match="hardly any puzzle"):
+        next(generate(Difficulty(2, kinds=("is", "not"))))
+
+
 def test_no_solution_is_an_error() -> None:
     paradox = Puzzle((Is(0, False), Is(0, True)))
     with pytest.raises(ValueError, match="0 solutions"):

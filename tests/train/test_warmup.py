@@ -133,6 +133,7 @@ def test_trl_arguments_are_checked(
 ) -> None:
     with pytest.raises(KkwarmError, match=message):
         warmup(base, traces, tmp_path / "w", config, progress=False)
+    assert not (tmp_path / "w" / "manifest.json").exists(), "the folder is free for the mended command"
 
 
 def test_no_pad_token_no_checkpoint_unknown_domain(tmp_path: Path, traces: Path) -> None:
