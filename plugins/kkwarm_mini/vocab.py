@@ -11,7 +11,7 @@ __all__ = ["EOS", "PAD", "TAGS", "UNKNOWN", "VOCABULARY", "build_tokenizer"]
 PAD, EOS, UNKNOWN = "<pad>", "<eos>", "<unk>"
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 _SIGNS = (".", ":", "?", "[", "]", "=", *arithmetic.OPS)
-_GLUE = ("puzzle", "says", "and", "or", "who", "assume", "ok", "clash", "wait", "true", "lie", "problem", "is", "run", "choose", "of")
+_GLUE = ("puzzle", "says", "and", "or", "who", "assume", "ok", "clash", "wait", "true", "lie", "problem", "is", "run", "choose", "of", "recall")
 _NUMBERS = tuple(str(n) for n in range(max(arithmetic.CLOCK, programs.SIZE)))
 
 VOCABULARY: tuple[str, ...] = (
