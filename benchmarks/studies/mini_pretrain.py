@@ -2,7 +2,7 @@
 
     python benchmarks/studies/mini_pretrain.py --seed 0 --out runs/mini-base-0 --json runs/mini-base-0.json
 
-On a CPU: two data-parallel processes of one thread each (gloo); on CUDA: one process. bf16 autocast, torch.compile,
+On a CPU: two data-parallel processes of one thread each; on CUDA: one process. bf16 autocast, torch.compile,
 documents packed under a document mask, Muon for the matrices and AdamW for the rest. The checkpoint is chosen on
 validation prompts only; test prompts are never read.
 """
@@ -14,7 +14,6 @@ import json
 import math
 import os
 import platform
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -23,12 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 import torch.multiprocessing as mp
 import torch.nn.functional as F
 from kkwarm_mini.domains import SAMPLING, examples
 from kkwarm_mini.format import MINI
-from kkwarm_mini.mixture import DRAWS, MIXTURE, SHOWN, documents
+from kkwarm_mini.mixture import MIXTURE, SHOWN, documents, recall_share
 from kkwarm_mini.vocab import VOCABULARY, build_tokenizer
 
 from kkwarm.types import Completion
@@ -41,16 +39,16 @@ class Plan:
     """Everything that decides the outcome. `tokens` counts positions seen, padding included."""
 
     seed: int = 0
-    tokens: int = 10_000_000
+    tokens: int = 14_000_000
     length: int = 192  # positions in a row
-    rows: int = 32  # rows in a step, over all processes
+    rows: int = 16  # rows in a step, over all processes
     processes: int = 2
     hidden: int = 192
     layers: int = 4
     heads: int = 4
     mlp: int = 512
-    muon_lr: float = 0.02
-    adam_lr: float = 3e-3
+    muon_lr: float = 0.015
+    adam_lr: float = 2e-3
     prompt_weight: float = 0.1  # of the loss on the question's tokens; 1 on the response
     warmup: float = 0.02  # share of the steps
     n_valid: int = 200  # validation prompts for each domain
@@ -87,11 +85,11 @@ def build_model(plan: Plan) -> Any:
 # ---- data
 
 
-def packed_rows(plan: Plan, seed: str) -> Iterator[tuple[list[int], list[float], list[int], list[int]]]:
+def packed_rows(plan: Plan, seed: str, recall: float) -> Iterator[tuple[list[int], list[float], list[int], list[int]]]:
     """Rows of (token ids, loss weight of each token, document number (padding -1), position in the document)."""
     ids = {word: i for i, word in enumerate(VOCABULARY)}
     rows: list[tuple[list[int], list[float], list[int], list[int]]] = []
-    for number, document in enumerate(documents(seed)):
+    for number, document in enumerate(documents(seed, recall)):
         prompt = [ids[w] for w in document.prompt.split()]
         response = [ids[w] for w in f"{document.completion} <eos>".split()]
         size = len(prompt) + len(response)
@@ -116,7 +114,8 @@ def packed_rows(plan: Plan, seed: str) -> Iterator[tuple[list[int], list[float],
 
 def batches(plan: Plan, rank: int, block: int) -> Iterator[tuple[torch.Tensor, ...]]:
     """The batches of one process for one block: ids, weights, documents, positions, each (rows, length)."""
-    rows = packed_rows(plan, f"{plan.seed} {rank} {block}")
+    progress = block * BLOCK / plan.steps
+    rows = packed_rows(plan, f"{plan.seed} {rank} {block}", recall_share(progress))
     share = plan.rows // plan.processes
     while True:
         taken = [next(rows) for _ in range(share)]
@@ -138,14 +137,32 @@ def loss_sum(model: Any, ids: torch.Tensor, weights: torch.Tensor, numbers: torc
 # ---- optimiser
 
 
+class Peers:
+    """The processes of a run; they add up tensors through shared memory (quicker here than gloo's sockets)."""
+
+    def __init__(self, rank: int, buffers: torch.Tensor, barrier: Any) -> None:
+        self.rank, self.world, self.buffers, self.barrier = rank, len(buffers), buffers, barrier
+
+    def add_up(self, flat: torch.Tensor) -> torch.Tensor:
+        """The sum over all processes of a flat tensor of one size, the same bits in each of them."""
+        if self.world == 1:
+            return flat
+        mine = self.buffers[:, : flat.numel()]
+        mine[self.rank].copy_(flat)
+        self.barrier.wait()
+        total = mine.sum(0)
+        self.barrier.wait()  # nobody may write again before all have read
+        return total
+
+
 class Muon:
     """Momentum whose update is orthogonalised (Newton-Schulz); matrices of one shape are treated in one batch."""
 
     momentum = 0.95
     weight_decay = 0.01
 
-    def __init__(self, matrices: list[torch.Tensor], rank: int = 0, world: int = 1) -> None:
-        self.rank, self.world = rank, world
+    def __init__(self, matrices: list[torch.Tensor], peers: Peers) -> None:
+        self.peers = peers
         self.groups: dict[tuple[int, ...], list[torch.Tensor]] = {}
         for matrix in matrices:
             self.groups.setdefault(tuple(matrix.shape), []).append(matrix)
@@ -153,17 +170,20 @@ class Muon:
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
+        updates = []
         for shape, group in self.groups.items():
             gradient = torch.stack([p.grad for p in group if p.grad is not None])
             buffer = self.buffers[shape]
             buffer.lerp_(gradient, 1 - self.momentum)
             wanted = gradient.lerp(buffer, self.momentum)
-            update = torch.zeros_like(wanted)
-            update[self.rank :: self.world] = _orthogonal(wanted[self.rank :: self.world])  # each process does its part
-            if self.world > 1:
-                dist.all_reduce(update)
+            update = torch.zeros_like(wanted)  # each process does its part of the matrices
+            part = slice(self.peers.rank, None, self.peers.world)
+            update[part] = _orthogonal(wanted[part])
+            updates.append(update)
+        flat = self.peers.add_up(torch.cat([u.flatten() for u in updates]))
+        for (shape, group), update in zip(self.groups.items(), flat.split([u.numel() for u in updates]), strict=True):
             scale = max(1.0, shape[0] / shape[1]) ** 0.5
-            for parameter, change in zip(group, update, strict=True):
+            for parameter, change in zip(group, update.view(-1, *shape), strict=True):
                 parameter.mul_(1 - lr * self.weight_decay).add_(change, alpha=-lr * scale)
 
 
@@ -236,19 +256,17 @@ def learning_rate(plan: Plan, step: int) -> float:
     return min((step + 1) / rise, (plan.steps - step) / (plan.steps - rise))
 
 
-def work(rank: int, plan: Plan, out: Path, device: str, port: int) -> None:
+def work(rank: int, plan: Plan, out: Path, device: str, buffers: torch.Tensor, barrier: Any) -> None:
     """One process of the run."""
     if device == "cpu":
         torch.set_num_threads(1)
-    if plan.processes > 1:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", world_size=plan.processes, rank=rank)
+    peers = Peers(rank, buffers, barrier)
     tokenizer = build_tokenizer()
     model = build_model(plan).to(device)
     named = dict(model.named_parameters())
     matrices = [p for n, p in named.items() if p.ndim == 2 and "embed" not in n]
     rest = [p for n, p in named.items() if p.ndim != 2 or "embed" in n]
-    muon = Muon(matrices, rank, plan.processes)
+    muon = Muon(matrices, peers)
     adam = torch.optim.AdamW(rest, lr=plan.adam_lr, betas=(0.9, 0.95), weight_decay=0.0)
     start, seconds, history = 0, 0.0, []
     state_file = out / "state.pt"
@@ -262,7 +280,7 @@ def work(rank: int, plan: Plan, out: Path, device: str, port: int) -> None:
         start, seconds, history = state["step"], state["seconds"], state["history"]
     compiled = torch.compile(model, dynamic=False)
     began = time.perf_counter()
-    looked_at = {round(plan.steps * share) for share in (0.3, 0.6, 0.8, 0.9, 1.0)}
+    looked_at = {round(plan.steps * share) for share in (0.15, 0.3, 0.45, 0.6, 0.8, 0.9, 1.0)}
     source = batches(plan, rank, start // BLOCK)
     for step in range(start, plan.steps):
         if step % BLOCK == 0:
@@ -272,9 +290,8 @@ def work(rank: int, plan: Plan, out: Path, device: str, port: int) -> None:
             total = loss_sum(compiled, ids, weights, numbers, positions)
         total.backward()
         flat = torch.cat([p.grad.flatten() for p in named.values()] + [total.detach()[None], weights[:, 1:].sum()[None]])
-        if plan.processes > 1:
-            dist.all_reduce(flat)
-        flat /= flat[-1].clone()
+        flat = peers.add_up(flat)
+        flat = flat / flat[-1]
         at = 0
         for p in named.values():
             p.grad.copy_(flat[at : at + p.numel()].view_as(p))
@@ -314,9 +331,6 @@ def work(rank: int, plan: Plan, out: Path, device: str, port: int) -> None:
             }  # fmt: skip
             torch.save(state, out / "state.new")
             os.replace(out / "state.new", state_file)
-    if plan.processes > 1:
-        dist.barrier()
-        dist.destroy_process_group()
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
@@ -352,13 +366,13 @@ def main() -> None:
     processes = 1 if device == "cuda" else min(2, os.cpu_count() or 1)
     plan = Plan(seed=args.seed, tokens=args.tokens, processes=processes)
     args.out.mkdir(parents=True, exist_ok=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    size = sum(p.numel() for p in build_model(plan).parameters()) + 2
+    buffers = torch.zeros(processes, size).share_memory_()
+    barrier = mp.get_context("spawn").Barrier(processes)
     # glibc would give every large tensor back to the kernel and fault it in again: a fifth of the time.
     os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(32 << 20))
     os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(4 << 30))
-    mp.spawn(work, (plan, args.out, device, port), nprocs=processes)
+    mp.spawn(work, (plan, args.out, device, buffers, barrier), nprocs=processes)
     state = torch.load(args.out / "state.pt", map_location="cpu", weights_only=False)
     chosen = max(state["history"], key=lambda h: (score(h["valid"]), h["step"]))
     report = {

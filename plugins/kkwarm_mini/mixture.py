@@ -10,11 +10,11 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kkwarm_mini import arithmetic, kk, programs, quiz
+from kkwarm_mini import arithmetic, kk, programs, quiz, recall
 from kkwarm_mini.format import MINI
 from kkwarm_mini.items import Draw, Item, stream
 
-__all__ = ["DRAWS", "MIXTURE", "SHOWN", "Document", "Share", "documents"]
+__all__ = ["DRAWS", "MIXTURE", "SHOWN", "Document", "Share", "documents", "recall_share"]
 
 DRAWS: dict[str, Draw] = {
     "mini_kk": kk.draw,
@@ -40,11 +40,16 @@ class Share:
 
 
 MIXTURE: dict[str, Share] = {
-    "mini_kk": Share(worked=8, direct=2),
-    "mini_math": Share(worked=6, direct=3),
+    "mini_kk": Share(worked=7, direct=3),
+    "mini_math": Share(worked=6, direct=7),
     "mini_code": Share(worked=4, direct=3),
-    "mini_mcq": Share(worked=6, direct=2),
+    "mini_mcq": Share(worked=5, direct=7),
 }
+
+
+def recall_share(progress: float) -> float:
+    """The share of documents that are none of the domains' (see `recall`): most at first, few from a fifth on."""
+    return max(0.05, 0.6 - 2.75 * progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ class Document:
     first_word_weight: float
 
 
-def documents(seed: str) -> Iterator[Document]:
+def documents(seed: str, recall_share: float = 0.05) -> Iterator[Document]:
     """Pretraining documents without end, always the same for one `seed`, none with test, train or valid content."""
     rng = random.Random(f"documents {seed}")
     streams: dict[str, Iterator[Item]] = {
@@ -67,6 +72,8 @@ def documents(seed: str) -> Iterator[Document]:
     shares = [MIXTURE[name].worked if worked else MIXTURE[name].direct for name, worked in kinds]
     while True:
         for name, worked in rng.choices(kinds, shares, k=1000):
+            while rng.random() < recall_share:
+                yield Document("recall", *recall.draw(rng), first_word_weight=0.0)
             item = next(streams[name])
             yield Document(
                 domain=name,
