@@ -1,4 +1,4 @@
-"""What `kkwarm check humaneval_plus` tries beside the general attacks: forms of an honest answer, and code that cheats."""
+"""What `kkwarm check humaneval_plus` tries beside the general attacks: honest forms of code, and code that cheats."""
 
 from __future__ import annotations
 
