@@ -39,7 +39,7 @@ def check_batch(pairs: Sequence[tuple[Example, Response]]) -> list[Verdict]:
         if task is None:
             raise KkwarmError(f"HumanEval+ has no task {example.id!r}", hint="ids are HumanEval/0 to HumanEval/163")
         text = response.text if response.answer is None else response.answer
-        code = extract(text, task.prompt, task.entry)
+        code = extract(text, task.prompt, task.entry, amid_prose=not response.tagged)
         if code is None:
             reason = f"no code that defines {task.entry}"
             if len(text) > MAX_CHARS:
