@@ -206,6 +206,9 @@ def _foot(document: Document, console: Any) -> None:
         console.print()
     for problem in document["problems"]:
         console.print(Text(f"Not compared: {problem}", style="yellow"))
+    for leak in document["leaks"]:
+        said = f"LEAK: {leak['condition']} was trained on {leak['questions']} questions of {leak['domain']}"
+        console.print(Text(said, style="bold red"))
     cells = [cell for row in document["matrix"].values() for cell in row.values()]
     if any(cell["partial"] for cell in cells):
         console.print(Text("* some samples are still missing or left out", style="yellow"))
