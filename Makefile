@@ -23,7 +23,7 @@ test: $(STAMP)  ## the fast tests
 	$(BIN)/python -m pytest -q
 
 test-slow: $(STAMP)  ## the tests that train, and kill, for real
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -m slow -o timeout=1800
 
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ from kkwarm.testing.checkpoint import tiny_checkpoint
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from toy import Toy, registry
+from toy_benchmark import Toy, registry
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from toy import N, Toy, examples
+from toy_benchmark import N, Toy, examples
 
 from kkwarm.backends.base import Request
 from kkwarm.backends.replay import ReplayBackend

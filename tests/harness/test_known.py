@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from toy import Toy
+from toy_benchmark import Toy
 
 from kkwarm.errors import KkwarmError
 from kkwarm.harness import BenchConfig, bench

@@ -9,7 +9,7 @@ import pytest
 import kkwarm.plugins
 
 sys.path.insert(0, str(Path(__file__).parent))
-import toy as toy_domain
+import toy_task as toy_domain
 
 
 @pytest.fixture(autouse=True)

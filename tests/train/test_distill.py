@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-import toy
+import toy_task as toy
 
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import toy
+import toy_task as toy
 
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry

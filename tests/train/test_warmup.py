@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import toy
+import toy_task as toy
 
 from kkwarm.errors import KkwarmError
 from kkwarm.train import WarmupConfig, warmup, write_traces

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import toy
+import toy_task as toy
 
 from kkwarm.train import RlvrConfig, WarmupConfig, rlvr, warmup
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from toy import N, Toy
+from toy_benchmark import N, Toy
 
 from kkwarm.cli import main
 from kkwarm.store import Run
