@@ -123,7 +123,9 @@ def batches(plan: Plan, rank: int, block: int) -> Iterator[tuple[torch.Tensor, .
         yield torch.tensor(ids), torch.tensor(weights), torch.tensor(numbers), torch.tensor(positions)
 
 
-def loss_sum(model: Any, ids: torch.Tensor, weights: torch.Tensor, numbers: torch.Tensor, positions: torch.Tensor) -> Any:
+def loss_sum(
+    model: Any, ids: torch.Tensor, weights: torch.Tensor, numbers: torch.Tensor, positions: torch.Tensor
+) -> Any:
     """The weighted sum of the next-token losses of a batch; attention stays inside each document."""
     length = ids.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool, device=ids.device).tril()
@@ -289,7 +291,9 @@ def work(rank: int, plan: Plan, out: Path, device: str, buffers: torch.Tensor, b
         with torch.autocast(device, torch.bfloat16):
             total = loss_sum(compiled, ids, weights, numbers, positions)
         total.backward()
-        flat = torch.cat([p.grad.flatten() for p in named.values()] + [total.detach()[None], weights[:, 1:].sum()[None]])
+        flat = torch.cat(
+            [p.grad.flatten() for p in named.values()] + [total.detach()[None], weights[:, 1:].sum()[None]]
+        )
         flat = peers.add_up(flat)
         flat = flat / flat[-1]
         at = 0
@@ -311,17 +315,16 @@ def work(rank: int, plan: Plan, out: Path, device: str, buffers: torch.Tensor, b
         if done % 20 == 0:
             per_step = spent / (done - start)
             tokens_per_s = plan.length * plan.rows / per_step
-            print(
+            tell(
                 f"step {done}/{plan.steps}  loss {flat[-2].item():.3f}  {tokens_per_s:,.0f} tokens/s  "
-                f"ETA {(plan.steps - done) * per_step / 60:.1f} min",
-                file=sys.stderr, flush=True,
-            )  # fmt: skip
+                f"ETA {(plan.steps - done) * per_step / 60:.1f} min"
+            )
         if done in looked_at:
             torch.set_num_threads(plan.processes if device == "cpu" else torch.get_num_threads())
             measured = measure(model, tokenizer, plan.n_valid, plan.seed)
             torch.set_num_threads(1 if device == "cpu" else torch.get_num_threads())
             history.append({"step": done, "seconds": round(seconds + time.perf_counter() - began), "valid": measured})
-            print(json.dumps(history[-1]), file=sys.stderr, flush=True)
+            tell(json.dumps(history[-1]))
             if score(measured) >= max(score(h["valid"]) for h in history):
                 save(model, tokenizer, out / "best")
         if done % BLOCK == 0 or done == plan.steps:
@@ -330,7 +333,13 @@ def work(rank: int, plan: Plan, out: Path, device: str, buffers: torch.Tensor, b
                 "muon": muon.buffers, "seconds": seconds + time.perf_counter() - began, "history": history,
             }  # fmt: skip
             torch.save(state, out / "state.new")
-            os.replace(out / "state.new", state_file)
+            (out / "state.new").replace(state_file)
+
+
+def tell(line: str) -> None:
+    """One line of progress, on stderr."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
@@ -386,7 +395,7 @@ def main() -> None:
     text = json.dumps(report, indent=1)
     if args.json:
         args.json.write_text(text + "\n")
-    print(text)
+    sys.stdout.write(text + "\n")
 
 
 if __name__ == "__main__":
