@@ -26,7 +26,7 @@ import torch.multiprocessing as mp
 import torch.nn.functional as F
 from kkwarm_mini.domains import SAMPLING, examples
 from kkwarm_mini.format import MINI
-from kkwarm_mini.mixture import MIXTURE, SHOWN, documents, recall_share
+from kkwarm_mini.mixture import MIXTURE, RECALL, SHOWN, documents
 from kkwarm_mini.vocab import VOCABULARY, build_tokenizer
 
 from kkwarm.types import Completion
@@ -39,7 +39,7 @@ class Plan:
     """Everything that decides the outcome. `tokens` counts positions seen, padding included."""
 
     seed: int = 0
-    tokens: int = 14_000_000
+    tokens: int = 12_000_000
     length: int = 192  # positions in a row
     rows: int = 16  # rows in a step, over all processes
     processes: int = 2
@@ -85,11 +85,11 @@ def build_model(plan: Plan) -> Any:
 # ---- data
 
 
-def packed_rows(plan: Plan, seed: str, recall: float) -> Iterator[tuple[list[int], list[float], list[int], list[int]]]:
+def packed_rows(plan: Plan, seed: str) -> Iterator[tuple[list[int], list[float], list[int], list[int]]]:
     """Rows of (token ids, loss weight of each token, document number (padding -1), position in the document)."""
     ids = {word: i for i, word in enumerate(VOCABULARY)}
     rows: list[tuple[list[int], list[float], list[int], list[int]]] = []
-    for number, document in enumerate(documents(seed, recall)):
+    for number, document in enumerate(documents(seed)):
         prompt = [ids[w] for w in document.prompt.split()]
         response = [ids[w] for w in f"{document.completion} <eos>".split()]
         size = len(prompt) + len(response)
@@ -114,8 +114,7 @@ def packed_rows(plan: Plan, seed: str, recall: float) -> Iterator[tuple[list[int
 
 def batches(plan: Plan, rank: int, block: int) -> Iterator[tuple[torch.Tensor, ...]]:
     """The batches of one process for one block: ids, weights, documents, positions, each (rows, length)."""
-    progress = block * BLOCK / plan.steps
-    rows = packed_rows(plan, f"{plan.seed} {rank} {block}", recall_share(progress))
+    rows = packed_rows(plan, f"{plan.seed} {rank} {block}")
     share = plan.rows // plan.processes
     while True:
         taken = [next(rows) for _ in range(share)]
@@ -386,7 +385,7 @@ def main() -> None:
     chosen = max(state["history"], key=lambda h: (score(h["valid"]), h["step"]))
     report = {
         "command": f"python {Path(sys.argv[0]).name} --seed {args.seed} --tokens {args.tokens}",
-        "environment": environment(), "device": device, "plan": asdict(plan), "shown": SHOWN,
+        "environment": environment(), "device": device, "plan": asdict(plan), "shown": SHOWN, "recall": RECALL,
         "mixture": {name: asdict(share) for name, share in MIXTURE.items()},
         "parameters": sum(p.numel() for p in build_model(plan).parameters()),
         "steps": plan.steps, "seconds": round(state["seconds"]), "chosen_step": chosen["step"],
