@@ -232,8 +232,8 @@ class Domain:
     `load` returns all examples, each with its `split`; examples of the training split whose content equals a test
     example's are dropped, so that the two cannot overlap. `verifier` is a `Verifier`, or just its `check`.
     `gold(example)` is the text of a right answer (the inside of the answer tags). `identity(question)` is a key that
-    two questions share when they are one problem in other words (K&K puzzles up to renaming and reordering, say); splits
-    and the leak gate go by it. Without one they go by the normalised text, and the gate by near-duplicates too.
+    two questions share when they are one problem in other words (K&K puzzles up to renaming and reordering, say);
+    splits and the leak gate go by it. Without one they go by the normalised text, the gate by near-duplicates too.
     """
 
     name: str

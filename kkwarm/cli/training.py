@@ -43,6 +43,8 @@ _OPTIONS = (
     ),
     click.option("--save-every", type=click.IntRange(1), help="Steps between step checkpoints.  [default: by time]"),
     click.option("--threads", type=click.IntRange(1), help="CPU threads."),
+    click.option("--against", metavar="NAME,...", help="Benchmarks to be evaluated: training on them is refused."),
+    click.option("--allow-leak", is_flag=True, default=None, help="Train on them nevertheless; reports say so."),
     click.option("--track", multiple=True, help="A tracker of trl's: tensorboard, trackio, wandb."),
     click.option("--trl", multiple=True, metavar="KEY=VALUE", help="A further argument of trl's config."),
 )
@@ -74,9 +76,15 @@ def passed(pairs: tuple[str, ...]) -> dict[str, Any]:
 
 def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a configuration from the options of `training_options` (`preset` taken out; None: not given)."""
-    found = {k: v for k, v in options.items() if k not in ("preset", "lora_rank", "trl", "track") and v is not None}
+    found = {
+        k: v
+        for k, v in options.items()
+        if k not in ("preset", "lora_rank", "trl", "track", "against") and v is not None
+    }
     if options.get("lora_rank"):
         found["lora"] = options["lora_rank"]
+    if options.get("against"):
+        found["against"] = tuple(name.strip() for name in options["against"].split(","))
     if options.get("trl"):
         found["trl"] = passed(options["trl"])
     if options.get("track"):

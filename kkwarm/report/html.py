@@ -48,7 +48,12 @@ def write_html(document: Document, paths: Sequence[Path], target: Path) -> None:
 def _body(document: Document) -> str:
     state = "" if document["state"] == "done" else '<p class="tag underpowered">In progress: figures will change.</p>'
     note = f'<p class="note">{escape(document["note"])}</p>' if document["note"] else ""
-    problems = "".join(f'<p class="underpowered">Not compared: {escape(p)}</p>' for p in document["problems"])
+    leaks = "".join(
+        f'<p class="loss">Leak: {escape(k["condition"])} was trained on {k["questions"]} questions of '
+        f"{escape(k['domain'])}</p>"
+        for k in document["leaks"]
+    )
+    problems = leaks + "".join(f'<p class="underpowered">Not compared: {escape(p)}</p>' for p in document["problems"])
     p = document["provenance"]
     environment = p.get("environment", {})
     facts = [p.get("created", ""), environment.get("processor", ""), *environment.get("gpu", [])]

@@ -128,7 +128,19 @@ def _study(path: Path) -> Material:
         progress={"done": done, "steps": len(plan["steps"])},
         provenance=_provenance(study),
         paths=(str(path),),
+        leaks={key: len(ids) for c in conditions for key, ids in _leaks(study, c.name, rows[c.name]).items()},
     )
+
+
+def _leaks(study: Run, condition: str, seeds: Mapping[str, Mapping[str, str]]) -> dict[tuple[str, str], set[str]]:
+    """Evaluated questions that a condition's stages were trained on, in any seed."""
+    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for parts in seeds.values():
+        for step in parts.values():
+            run = _step_run(study, step)
+            for leak in run.manifest.get("leaks", ()) if run is not None else ():
+                found[condition, leak["domain"]].add(leak["id"])
+    return found
 
 
 def _cells(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from kkwarm.report.plot import mean_curve, plot
 from kkwarm.study.progress import duration
 
-__all__ = ["MARK", "change_text", "percent", "render_text", "show"]
+__all__ = ["MARK", "change_text", "percent", "render_text", "show", "write_svg"]
 
 MARK = {"gain": "▲", "loss": "▼", "tie": "=", "underpowered": "?"}
 STYLE = {"gain": "green", "loss": "red", "tie": "", "underpowered": "yellow", "no data": "yellow"}
@@ -53,6 +54,15 @@ def render_text(document: Document, width: int = 100) -> str:
     out = io.StringIO()
     show(document, Console(file=out, width=width, color_system=None, force_terminal=False, highlight=False))
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+
+def write_svg(document: Document, path: Path, width: int = 100) -> None:
+    """The terminal view as an SVG picture of `width` columns."""
+    from rich.console import Console
+
+    console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    show(document, console)
+    console.save_svg(str(path), title="kkwarm report")
 
 
 def _title(document: Document, console: Any) -> None:
@@ -196,6 +206,9 @@ def _foot(document: Document, console: Any) -> None:
         console.print()
     for problem in document["problems"]:
         console.print(Text(f"Not compared: {problem}", style="yellow"))
+    for leak in document["leaks"]:
+        said = f"LEAK: {leak['condition']} was trained on {leak['questions']} questions of {leak['domain']}"
+        console.print(Text(said, style="bold red"))
     cells = [cell for row in document["matrix"].values() for cell in row.values()]
     if any(cell["partial"] for cell in cells):
         console.print(Text("* some samples are still missing or left out", style="yellow"))

@@ -96,7 +96,8 @@ class Run:
                 )
             run._lock = lock
             run._mend()
-            run.record(state="running", resumed=int(run.manifest.get("resumed", 0)) + 1)
+            if not run.done:
+                run.record(state="running", resumed=int(run.manifest.get("resumed", 0)) + 1)
             return run
         manifest: dict[str, Any] = {
             "kind": kind,

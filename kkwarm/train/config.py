@@ -82,6 +82,9 @@ class TrainConfig:
     :param save_every: steps between step checkpoints; None: by time, at most a twentieth of it.
     :param threads: CPU threads; None leaves torch's number.
     :param track: trl's `report_to`: ``tensorboard``, ``trackio``, ``wandb``.
+    :param against: benchmarks that will be evaluated: none of their questions may be trained on. Empty: the ones of the
+        domains that are trained on.
+    :param allow_leak: train on them nevertheless; the manifest and every report say so.
     :param trl: further arguments of trl's config, taken as they are.
     """
 
@@ -98,6 +101,8 @@ class TrainConfig:
     save_every: int | None = None
     threads: int | None = None
     track: tuple[str, ...] = ()
+    against: tuple[str, ...] = ()
+    allow_leak: bool = False
     trl: Mapping[str, Any] = field(default_factory=dict)
 
     def _check(self) -> None:
@@ -221,7 +226,14 @@ PAPER_RLVR = RlvrConfig(
     checkpointing=True,
 )
 
-_INCIDENTAL = ("save_every", "threads", "track", "keep_rollouts")  # they do not decide the result
+_INCIDENTAL = (
+    "save_every",
+    "threads",
+    "track",
+    "keep_rollouts",
+    "against",
+    "allow_leak",
+)  # they do not decide the result
 C = TypeVar("C", DistillConfig, WarmupConfig, RlvrConfig)
 
 

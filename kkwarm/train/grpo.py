@@ -15,6 +15,7 @@ from kkwarm.store import Run
 from kkwarm.train.config import RlvrConfig, identity
 from kkwarm.train.distillation import chosen
 from kkwarm.train.engine import CHECKPOINT
+from kkwarm.train.guard import guard
 from kkwarm.train.loop import done_before, opened
 from kkwarm.train.progress import say
 from kkwarm.types import Example, Format, Sampling, Task, Verifier
@@ -106,6 +107,7 @@ def rlvr(
         return done
     with opened(out, kind="rlvr", config=settings, inputs=inputs) as run:
         run.record(labels=labels or {}, model=str(model), example_ids=[e.id for e in plan.examples], warnings=[])
+        guard(run, plan.examples, [config.domain], config.against, allow=config.allow_leak)
         if config.top_p < 1:
             _warn(run, f"top_p {config.top_p} biases the importance ratio: it is computed without it (1.0 does not)")
         _train(run, model, plan, progress)

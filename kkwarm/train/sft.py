@@ -15,6 +15,7 @@ from kkwarm.plugins import registry
 from kkwarm.store import Run
 from kkwarm.train.config import WarmupConfig, identity
 from kkwarm.train.engine import CHECKPOINT
+from kkwarm.train.guard import guard
 from kkwarm.train.loop import done_before, opened
 from kkwarm.train.progress import say
 from kkwarm.train.traces import fingerprint_file, read_traces, traces_file
@@ -139,6 +140,7 @@ def warmup(
     :param traces: a distill run, or a file of traces.
     :param labels: kept in the manifest; they say what the run is to a study.
     :raises KkwarmError: as `plan_warmup`; another run in `out`; the loss is not finite.
+    :raises LeakError: traces ask what `config.against` evaluates.
     """
     from kkwarm.backends.checkpoint import fingerprint
 
@@ -156,6 +158,7 @@ def warmup(
             )
             say(warnings[-1])
         run.record(labels=labels or {}, model=str(model), warnings=warnings)
+        guard(run, listed, sorted({t.domain for t in listed}), config.against, allow=config.allow_leak)
         _train(run, model, rows, config, progress)
         return run
 

@@ -53,6 +53,7 @@ def analyse(material: Material) -> dict[str, Any]:
         "method": _method(material, len(changes)),
         "note": material.note,
         "problems": problems,
+        "leaks": [{"condition": c, "domain": d, "questions": n} for (c, d), n in sorted(material.leaks.items())],
         "provenance": dict(material.provenance),
         "runs": list(material.paths),
     }

@@ -52,3 +52,4 @@ class Material:
     progress: Mapping[str, int] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     paths: tuple[str, ...] = ()
+    leaks: Mapping[tuple[str, str], int] = field(default_factory=dict)  # trained questions, by condition and domain

@@ -70,7 +70,9 @@ _SEPARATORS = (" or ", ", ", " / ", "\n", " and ", " | ")
 def _all_at_once(t: Target) -> Iterator[str]:
     """The gold answer among others: hedging must not pay."""
     others = [o for o in dict.fromkeys(t.others) if o.strip().casefold() != t.gold.strip().casefold()][:3]
-    for separator in _SEPARATORS if others else ():
+    # Whole texts under each other (programs, say) need not contradict each other.
+    separators = [s for s in _SEPARATORS if s != "\n" or "\n" not in t.gold]
+    for separator in separators if others else ():
         yield t.answered(separator.join([*others, t.gold]))
         yield t.answered(separator.join([t.gold, *others]))
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kkwarm.plugins import hookimpl
 from kkwarm.types import Domain, Example, Rewards, Verifier
 
 from .tasks import examples
 from .verifier import check, check_batch
+
+if TYPE_CHECKING:
+    from kkwarm.verify.audit import Attack
 
 __all__ = ["DOMAIN"]
 
@@ -30,3 +35,11 @@ DOMAIN = Domain(
 def kkwarm_domains() -> list[Domain]:
     """The one domain of this plugin."""
     return [DOMAIN]
+
+
+@hookimpl
+def kkwarm_attacks() -> list[Attack]:
+    """Cheating code and honest forms of code, for the red team."""
+    from .attacks import ATTACKS
+
+    return list(ATTACKS)

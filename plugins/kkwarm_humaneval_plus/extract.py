@@ -18,8 +18,12 @@ _STARTS = re.compile(r"(?:from|import|def|class|async|@)\b|@|[A-Za-z_]\w*\s*(?::
 _DROPPED_LINES = 40
 
 
-def extract(text: str, prompt: str, entry: str) -> str | None:
-    """The code that defines `entry`, or None where there is none (or it is longer than 100,000 characters)."""
+def extract(text: str, prompt: str, entry: str, *, amid_prose: bool = True) -> str | None:
+    """The code that defines `entry`, or None where there is none (or it is longer than 100,000 characters).
+
+    Without `amid_prose`, text beside code that is not fenced is not passed over (inside answer tags: nothing but the
+    answer belongs there).
+    """
     if len(text) > MAX_CHARS or not text.strip():
         return None
     text = text.replace("\r\n", "\n")
@@ -31,7 +35,10 @@ def extract(text: str, prompt: str, entry: str) -> str | None:
         return text
     named = re.compile(rf"^[ \t]*(?:async[ \t]+)?def[ \t]+{re.escape(entry)}\b", re.MULTILINE)
     for part in [*reversed(blocks), *([] if blocks else [text])]:
-        found = _amid_prose(part, entry, named) if named.search(part) else _continued(part, prompt)
+        if not named.search(part):
+            found = _continued(part, prompt)
+        else:
+            found = _amid_prose(part, entry, named) if amid_prose else None
         if found is not None:
             return found
     return next((part for part in [*reversed(blocks), text] if named.search(part)), None)

@@ -39,7 +39,7 @@ def check_batch(pairs: Sequence[tuple[Example, Response]]) -> list[Verdict]:
         if task is None:
             raise KkwarmError(f"HumanEval+ has no task {example.id!r}", hint="ids are HumanEval/0 to HumanEval/163")
         text = response.text if response.answer is None else response.answer
-        code = extract(text, task.prompt, task.entry)
+        code = extract(text, task.prompt, task.entry, amid_prose=not response.tagged)
         if code is None:
             reason = f"no code that defines {task.entry}"
             if len(text) > MAX_CHARS:
@@ -63,9 +63,7 @@ def _run(pairs: Sequence[tuple[CodeTask, str]]) -> list[Verdict]:
     outcomes = sandbox.run_many([t.job() for t in trials])
     verdicts = [t.verdict(o) for t, o in zip(trials, outcomes, strict=True)]
     if load() > _OVERLOAD and any(v.status is Status.TIMEOUT for v in verdicts):
-        _log.warning(
-            "the machine is overloaded (%.1f processes a core): code that waits may time out for that", load()
-        )
+        _log.warning("the machine is overloaded (%.1f processes a core): code that waits may time out for that", load())
     return verdicts
 
 

@@ -59,9 +59,14 @@ def test_each_large_library_has_one_importer(library: str, folder: str) -> None:
     assert all(u.startswith(f"kkwarm/{folder}/") for u in users), users
 
 
+# They subclass what a heavy library defines, and are imported only by functions that need them.
+SUBCLASSING = {"backends/rows.py", "harness/lm.py", "train/policy.py", "train/steps.py"}
+
+
 @pytest.mark.parametrize("path", [*CORE, *PLUGINS], ids=named)
 def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
-    assert not {m.split(".")[0] for m in imports(path, top_only=True)} & HEAVY
+    if path.relative_to(ROOT / path.relative_to(ROOT).parts[0]).as_posix() not in SUBCLASSING:
+        assert not {m.split(".")[0] for m in imports(path, top_only=True)} & HEAVY
 
 
 @pytest.mark.parametrize("path", [*CORE, *PLUGINS], ids=named)

@@ -98,6 +98,9 @@ def test_state(tmp_path: Path) -> None:
     with Run.open(tmp_path / "r", kind="bench", config={}) as run:
         run.finish(results={"x": 1})
     assert Run.read(tmp_path / "r").done
+    with Run.open(tmp_path / "r", kind="bench", config={}) as run:
+        assert run.done
+    assert Run.read(tmp_path / "r").done
     manifest = json.loads((tmp_path / "r" / "manifest.json").read_text())
     assert manifest["results"] == {"x": 1}
     assert manifest["environment"]["versions"]["kkwarm"]

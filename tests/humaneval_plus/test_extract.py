@@ -60,6 +60,15 @@ def test_no_code_is_no_code(text: str) -> None:
     assert extract(text, PROMPT, "total") is None
 
 
+def test_inside_tags_prose_beside_code_is_not_passed_over() -> None:
+    for text in (f"not {WHOLE}", f"It is false that {WHOLE}", f"The solution is:\n{WHOLE}"):
+        code = extract(text, PROMPT, "total", amid_prose=False)
+        with pytest.raises(SyntaxError):
+            compile(code or "(", "", "exec")
+    assert answer(extract(f"The solution is:\n```python\n{WHOLE}```", PROMPT, "total", amid_prose=False)) == 6
+    assert answer(extract(BODY.strip(), PROMPT, "total", amid_prose=False)) == 6
+
+
 def test_code_that_does_not_parse_is_kept_for_python_to_say_so() -> None:
     text = "```python\ndef total(xs):\n    return (1\n```"
     assert extract(text, PROMPT, "total") == "def total(xs):\n    return (1\n"

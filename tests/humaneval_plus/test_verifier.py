@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from kkwarm_humaneval_plus import DOMAIN
+from kkwarm_humaneval_plus.attacks import ATTACKS
 from kkwarm_humaneval_plus.tasks import tasks
 from kkwarm_humaneval_plus.verifier import check, check_batch
 
@@ -17,7 +18,8 @@ from kkwarm.data import read_jsonl
 from kkwarm.errors import KkwarmError
 from kkwarm.formats import BUILT_IN
 from kkwarm.types import Completion, Example, Response, Status, Verdict
-from kkwarm.verify import judge
+from kkwarm.verify import Judge, judge
+from kkwarm.verify.audit import Target, audit
 from kkwarm.verify.sandbox import ALLOW, Level, level
 
 QUICK = [f"HumanEval/{i}" for i in (0, 2, 4, 32, 38, 53, 55, 111)]
@@ -181,6 +183,15 @@ def test_damaged_data_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("KKWARM_DATA", str(tmp_path))
     with pytest.raises(KkwarmError, match=r"HumanEvalPlus\.jsonl\.gz"):
         tasks()
+
+
+def test_the_red_team_is_refused_and_honest_forms_are_not(examples: dict[str, Example]) -> None:
+    fmt = BUILT_IN["think-answer"]
+    targets = [Target(examples[i], DOMAIN.gold(examples[i]), [], fmt) for i in ("HumanEval/53", "HumanEval/32")]  # type: ignore[misc]
+    with Judge() as court:
+        misses, tried = audit(DOMAIN.verifier, fmt, targets, court, ATTACKS)  # type: ignore[arg-type]
+    assert misses == []
+    assert min(tried.values()) >= 8
 
 
 @pytest.mark.slow

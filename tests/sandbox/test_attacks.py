@@ -283,7 +283,8 @@ def test_nothing_is_left_running(contained: Sandbox) -> None:
                     os._exit(0)
             return x + 1
     """
-    assert contained.run_many([job(code(daemon), [[1]], [2])] * 3)[0].end is End.PASSED
+    limits = Limits(cpu_s=3.0, idle_s=1.0, processes=32)
+    assert contained.run_many([job(code(daemon), [[1]], [2], limits=limits)] * 3)[0].end is End.PASSED
     assert _below(contained) == _warm(contained)
 
 

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import array
 import contextlib
+import ctypes
 import gc
 import json
+import math
 import mmap
 import os
 import resource
@@ -27,11 +29,11 @@ import time
 from typing import Any, NoReturn
 
 from . import kernel
-from .candidate import BUSY_S, MESSAGE_CHARS, Candidate, preload
+from .candidate import MESSAGE_CHARS, Candidate, preload
 from .kernel import call
-from .wire import DEADLINE, REPORT, RUN, record
+from .wire import REPORT, RUN, record
 
-POLL_S = 0.2
+POLL_S, BUSY_S = 0.2, 0.001
 ASLEEP_S = 20.0  # after this long without CPU time a child that ignores its alarm is taken for asleep
 
 
@@ -41,7 +43,8 @@ class Supervisor:
     def __init__(self, control: socket.socket, level: str, own_pid_ns: int | None, drop_to: int | None) -> None:
         self.control, self.own_pid_ns, self.drop_to = control, own_pid_ns, drop_to
         self.namespaces, self.hide_proc = level != "process", level == "bubblewrap"
-        self.page = mmap.mmap(-1, mmap.PAGESIZE)  # shared with the child: the CPU time at which its call is over
+        # Shared with the child: the CPU time at which its call is over. A C double is written in one piece.
+        self.over = ctypes.c_double.from_buffer(mmap.mmap(-1, mmap.PAGESIZE))
         self.null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self.wake, write_end = os.pipe()
         os.set_blocking(write_end, False)
@@ -63,7 +66,7 @@ class Supervisor:
 
     def run(self, job: int, limits: tuple[Any, ...]) -> None:
         started = time.monotonic()
-        DEADLINE.pack_into(self.page, 0, float("inf"))
+        self.over.value = math.inf
         if self.own_pid_ns is not None:
             call("unshare", kernel.NEWPID)
         pid = os.fork()
@@ -72,7 +75,7 @@ class Supervisor:
         os.close(job)
         if self.own_pid_ns is not None:
             call("setns", self.own_pid_ns, kernel.NEWPID)
-        watch = Watch(pid, self.page, limits)
+        watch = Watch(pid, self.over, limits)
         while True:
             done, status, usage = os.wait4(pid, os.WNOHANG)
             if done:
@@ -117,11 +120,11 @@ class Watch:
     What counts is its CPU time: a loaded machine fails nobody. The clock on the wall is the last resort.
     """
 
-    def __init__(self, pid: int, page: mmap.mmap, limits: tuple[Any, ...]) -> None:
+    def __init__(self, pid: int, over: ctypes.c_double, limits: tuple[Any, ...]) -> None:
         self.clock = (~pid << 3) | 2 if sys.platform == "linux" else None  # clock_getcpuclockid(3)
-        self.page, self.cpu_s, self.wall_s, self.idle_s = page, limits[1], limits[2], limits[3]
+        self.over, self.cpu_s, self.wall_s, self.idle_s = over, limits[1], limits[2], limits[3]
         self.started = self.active = time.monotonic()
-        self.seen, self.killed = 0.0, False
+        self.seen, self.late, self.killed = 0.0, False, False
 
     def time_up(self) -> bool:
         if self.killed:
@@ -135,8 +138,9 @@ class Watch:
                 return False  # it has just ended
             if used - self.seen > BUSY_S:
                 self.seen, self.active = used, now
-            (over,) = DEADLINE.unpack_from(self.page)
-            self.killed |= used > self.cpu_s or used > over + POLL_S or now - self.active > ASLEEP_S + self.idle_s
+            late = used > self.over.value + POLL_S
+            self.killed |= used > self.cpu_s or (late and self.late) or now - self.active > ASLEEP_S + self.idle_s
+            self.late = late  # once may be the moment between two calls
         return self.killed
 
 
@@ -163,7 +167,7 @@ def receive(control: socket.socket) -> tuple[bytes | None, list[int]]:
 def child(job: int, supervisor: Supervisor, limits: tuple[Any, ...]) -> NoReturn:
     try:
         restrict(job, supervisor, limits)
-        Candidate(3, supervisor.page, limits[3]).run()
+        Candidate(3, supervisor.over, limits[3]).run()
     except BaseException as err:
         with contextlib.suppress(BaseException):
             os.write(3, record(b"F", f"{type(err).__name__}: {err}".encode()[:MESSAGE_CHARS]))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import struct
 
-__all__ = ["DEADLINE", "NOBODY", "RECORD", "REPORT", "RUN", "record"]
+__all__ = ["NOBODY", "RECORD", "REPORT", "RUN", "record"]
 
 RUN = struct.Struct("<cdddQQQQ15x")  # R; cpu s, wall s, idle s, memory, processes, file size, open files. Or K: end it
 REPORT = struct.Struct("<cidddB2x")  # kind, wait status, cpu s, wall s, peak resident bytes, 1 where the time was up
 RECORD = struct.Struct("<cdI")  # kind, cpu s, length of the data that follows
-DEADLINE = struct.Struct("<d")  # in shared memory: the CPU time at which the candidate's call is over
 NOBODY = 65534  # the user that root becomes
 
 

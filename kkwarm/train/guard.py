@@ -1,0 +1,49 @@
+"""The leak gate in front of training: what is trained on against what is evaluated on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from kkwarm.data.leak import Item, gate
+from kkwarm.errors import KkwarmError
+from kkwarm.plugins import registry
+from kkwarm.store import Run
+from kkwarm.types import Example, Trace
+
+__all__ = ["guard"]
+
+
+def guard(
+    run: Run, trained: Iterable[Example | Trace], domains: Sequence[str], against: Sequence[str], *, allow: bool
+) -> None:
+    """Compares before a run trains, and keeps what leaks in its manifest (``leaks``).
+
+    :param domains: what is trained on; its own benchmarks are compared with where `against` is empty. Where their data
+        cannot be had, the manifest says that it was not compared; benchmarks named in `against` must be there.
+    :param against: benchmarks; those of lm-eval's own (``lm_eval:NAME``) cannot be compared and are passed over.
+    :param allow: go on in spite of leaks.
+    :raises LeakError: there are some, and they are not allowed.
+    """
+    reg = registry()
+    names = [n for n in against or domains if not n.startswith("lm_eval:")]
+    identities = {base: i for base, d in reg.domains.items() if (i := d.identity) is not None}
+    asked: list[Item] = []
+    unread: dict[str, str] = {}
+    for name in dict.fromkeys(names):
+        if not against and _base(name) not in reg.benchmarks:
+            continue  # something to train on that nobody evaluates
+        try:
+            asked += [Item(_base(name), e.id, e.question) for e in reg.benchmark(name).load()]
+        except KkwarmError as err:
+            if against:
+                raise
+            unread[name] = str(err)
+    shown = [Item(t.domain if isinstance(t, Trace) else _base(domains[0]), t.id, t.question) for t in trained]
+    leaks = gate(shown, asked, identities, allow=allow)
+    found = [{"domain": k.evaluated.domain, "id": k.evaluated.id, "trained": k.trained.id, "how": k.how} for k in leaks]
+    run.record(compared_with=[n for n in names if n not in unread], not_compared=unread, leaks=found)
+
+
+def _base(name: str) -> str:
+    """``kk`` of ``kk:5``: narrowing changes neither ids nor questions."""
+    return name if name in registry().domains else name.partition(":")[0]

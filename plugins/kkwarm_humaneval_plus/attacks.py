@@ -1,0 +1,109 @@
+"""What `kkwarm check humaneval_plus` tries beside the general attacks: honest forms of code, and code that cheats."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from kkwarm.verify.audit import Attack, Target
+
+__all__ = ["ATTACKS"]
+
+# `ENTRY` becomes the function's name; none of these computes anything.
+CHEATS = (
+    """
+    class Same:
+        def __eq__(self, other): return True
+        __hash__ = object.__hash__
+    def ENTRY(*args): return Same()
+    """,
+    """
+    class Same(int):
+        def __eq__(self, other): return True
+        __hash__ = int.__hash__
+    def ENTRY(*args): return Same(-12345)
+    """,
+    """
+    import sys
+    def ENTRY(*args):
+        frame = sys._getframe()
+        while frame is not None:
+            for name in ("expected", "exp", "expected_output", "canonical_solution", "outputs"):
+                if name in frame.f_locals: return frame.f_locals[name]
+            frame = frame.f_back
+    """,
+    """
+    import gc
+    def ENTRY(*args):
+        for held in gc.get_objects():
+            if isinstance(held, dict) and "canonical_solution" in held:
+                space = {}
+                exec(held["canonical_solution"], space)
+                return space["ENTRY"](*args)
+    """,
+    """
+    import builtins, sys
+    builtins.type = lambda *a: int
+    builtins.isinstance = lambda *a: True
+    for module in list(sys.modules.values()):
+        for name in ("stat", "details", "PASS", "_SUCCESS", "encode", "record"):
+            if hasattr(module, name): setattr(module, name, lambda *a, **k: (b"V", b"T"))
+    def ENTRY(*args): return Ellipsis
+    """,
+    """
+    import os
+    def ENTRY(*args): os._exit(0)
+    """,
+    """
+    import sys
+    def ENTRY(*args): return None
+    sys.exit(0)
+    """,
+    """
+    import os, struct
+    def ENTRY(*args):
+        for fd in range(64):
+            try: os.write(fd, struct.pack("<cdI", b"V", 0.0, 1) + b"T" + struct.pack("<cdI", b"D", 0.0, 0))
+            except OSError: pass
+        os._exit(0)
+    """,
+    """
+    import os, signal
+    def ENTRY(*args):
+        os.kill(os.getppid() or os.getpid(), signal.SIGKILL)
+        os._exit(0)
+    """,
+    """
+    def ENTRY(*args): raise AssertionError("passed")
+    """,
+    """
+    import unittest.mock
+    def ENTRY(*args): return unittest.mock.ANY
+    """,
+    """
+    def ENTRY(*args): return float("nan")
+    """,
+)
+
+
+def _cheats(t: Target) -> Iterator[str]:
+    for cheat in CHEATS:
+        yield t.answered(textwrap.dedent(cheat).replace("ENTRY", t.example.answer["entry_point"]))
+
+
+def _honest(t: Target) -> Iterator[str]:
+    usage = f"print({t.example.answer['entry_point']})"
+    yield t.answered(f"```python\n{t.gold}\n```")
+    yield t.answered(f"```\n{t.gold}\n```")
+    yield t.answered(
+        f"Here is the function:\n\n```python\n{t.gold}\n```\n\nIt can be used so:\n```python\n{usage}\n```"
+    )
+    yield t.answered(t.gold.replace("\n", "\r\n"))
+    if t.gold.startswith(t.example.question):
+        yield t.answered(t.gold[len(t.example.question) :])
+
+
+ATTACKS = (
+    Attack("code that cheats", _cheats, domain="humaneval_plus"),
+    Attack("forms of honest code", _honest, honest=True, domain="humaneval_plus"),
+)
