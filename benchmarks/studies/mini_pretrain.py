@@ -26,7 +26,7 @@ import torch.multiprocessing as mp
 import torch.nn.functional as F
 from kkwarm_mini.domains import SAMPLING, examples
 from kkwarm_mini.format import MINI
-from kkwarm_mini.mixture import MIXTURE, SHOWN, documents, recall_share
+from kkwarm_mini.mixture import MIXTURE, RECALL, SHOWN, documents
 from kkwarm_mini.vocab import VOCABULARY, build_tokenizer
 
 from kkwarm.types import Completion
@@ -39,7 +39,7 @@ class Plan:
     """Everything that decides the outcome. `tokens` counts positions seen, padding included."""
 
     seed: int = 0
-    tokens: int = 14_000_000
+    tokens: int = 12_000_000
     length: int = 192  # positions in a row
     rows: int = 16  # rows in a step, over all processes
     processes: int = 2
@@ -85,11 +85,11 @@ def build_model(plan: Plan) -> Any:
 # ---- data
 
 
-def packed_rows(plan: Plan, seed: str, recall: float) -> Iterator[tuple[list[int], list[float], list[int], list[int]]]:
+def packed_rows(plan: Plan, seed: str) -> Iterator[tuple[list[int], list[float], list[int], list[int]]]:
     """Rows of (token ids, loss weight of each token, document number (padding -1), position in the document)."""
     ids = {word: i for i, word in enumerate(VOCABULARY)}
     rows: list[tuple[list[int], list[float], list[int], list[int]]] = []
-    for number, document in enumerate(documents(seed, recall)):
+    for number, document in enumerate(documents(seed)):
         prompt = [ids[w] for w in document.prompt.split()]
         response = [ids[w] for w in f"{document.completion} <eos>".split()]
         size = len(prompt) + len(response)
@@ -114,8 +114,7 @@ def packed_rows(plan: Plan, seed: str, recall: float) -> Iterator[tuple[list[int
 
 def batches(plan: Plan, rank: int, block: int) -> Iterator[tuple[torch.Tensor, ...]]:
     """The batches of one process for one block: ids, weights, documents, positions, each (rows, length)."""
-    progress = block * BLOCK / plan.steps
-    rows = packed_rows(plan, f"{plan.seed} {rank} {block}", recall_share(progress))
+    rows = packed_rows(plan, f"{plan.seed} {rank} {block}")
     share = plan.rows // plan.processes
     while True:
         taken = [next(rows) for _ in range(share)]
@@ -123,7 +122,9 @@ def batches(plan: Plan, rank: int, block: int) -> Iterator[tuple[torch.Tensor, .
         yield torch.tensor(ids), torch.tensor(weights), torch.tensor(numbers), torch.tensor(positions)
 
 
-def loss_sum(model: Any, ids: torch.Tensor, weights: torch.Tensor, numbers: torch.Tensor, positions: torch.Tensor) -> Any:
+def loss_sum(
+    model: Any, ids: torch.Tensor, weights: torch.Tensor, numbers: torch.Tensor, positions: torch.Tensor
+) -> Any:
     """The weighted sum of the next-token losses of a batch; attention stays inside each document."""
     length = ids.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool, device=ids.device).tril()
@@ -289,7 +290,9 @@ def work(rank: int, plan: Plan, out: Path, device: str, buffers: torch.Tensor, b
         with torch.autocast(device, torch.bfloat16):
             total = loss_sum(compiled, ids, weights, numbers, positions)
         total.backward()
-        flat = torch.cat([p.grad.flatten() for p in named.values()] + [total.detach()[None], weights[:, 1:].sum()[None]])
+        flat = torch.cat(
+            [p.grad.flatten() for p in named.values()] + [total.detach()[None], weights[:, 1:].sum()[None]]
+        )
         flat = peers.add_up(flat)
         flat = flat / flat[-1]
         at = 0
@@ -311,17 +314,16 @@ def work(rank: int, plan: Plan, out: Path, device: str, buffers: torch.Tensor, b
         if done % 20 == 0:
             per_step = spent / (done - start)
             tokens_per_s = plan.length * plan.rows / per_step
-            print(
+            tell(
                 f"step {done}/{plan.steps}  loss {flat[-2].item():.3f}  {tokens_per_s:,.0f} tokens/s  "
-                f"ETA {(plan.steps - done) * per_step / 60:.1f} min",
-                file=sys.stderr, flush=True,
-            )  # fmt: skip
+                f"ETA {(plan.steps - done) * per_step / 60:.1f} min"
+            )
         if done in looked_at:
             torch.set_num_threads(plan.processes if device == "cpu" else torch.get_num_threads())
             measured = measure(model, tokenizer, plan.n_valid, plan.seed)
             torch.set_num_threads(1 if device == "cpu" else torch.get_num_threads())
             history.append({"step": done, "seconds": round(seconds + time.perf_counter() - began), "valid": measured})
-            print(json.dumps(history[-1]), file=sys.stderr, flush=True)
+            tell(json.dumps(history[-1]))
             if score(measured) >= max(score(h["valid"]) for h in history):
                 save(model, tokenizer, out / "best")
         if done % BLOCK == 0 or done == plan.steps:
@@ -330,7 +332,13 @@ def work(rank: int, plan: Plan, out: Path, device: str, buffers: torch.Tensor, b
                 "muon": muon.buffers, "seconds": seconds + time.perf_counter() - began, "history": history,
             }  # fmt: skip
             torch.save(state, out / "state.new")
-            os.replace(out / "state.new", state_file)
+            (out / "state.new").replace(state_file)
+
+
+def tell(line: str) -> None:
+    """One line of progress, on stderr."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
@@ -377,7 +385,7 @@ def main() -> None:
     chosen = max(state["history"], key=lambda h: (score(h["valid"]), h["step"]))
     report = {
         "command": f"python {Path(sys.argv[0]).name} --seed {args.seed} --tokens {args.tokens}",
-        "environment": environment(), "device": device, "plan": asdict(plan), "shown": SHOWN,
+        "environment": environment(), "device": device, "plan": asdict(plan), "shown": SHOWN, "recall": RECALL,
         "mixture": {name: asdict(share) for name, share in MIXTURE.items()},
         "parameters": sum(p.numel() for p in build_model(plan).parameters()),
         "steps": plan.steps, "seconds": round(state["seconds"]), "chosen_step": chosen["step"],
@@ -386,7 +394,7 @@ def main() -> None:
     text = json.dumps(report, indent=1)
     if args.json:
         args.json.write_text(text + "\n")
-    print(text)
+    sys.stdout.write(text + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The miniature: four small synthetic domains and a base checkpoint small enough to ship and to train on two CPU cores."""
+"""The miniature: four small synthetic domains and a base checkpoint small enough to ship."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 from kkwarm_mini.items import Item
 
@@ -22,7 +23,7 @@ def draw(rng: random.Random) -> Item:
     facts = [f"{chain[0]} is {value} ."]
     work = [f"{chain[0]} is {value} ."]
     content = [str(value)]
-    for before, thing in zip(chain, chain[1:], strict=False):
+    for before, thing in pairwise(chain):
         op = rng.choice(OPS)
         by = rng.randrange(2, 10) if op == "*" else rng.randrange(1, CLOCK)
         after = apply(value, op, by)

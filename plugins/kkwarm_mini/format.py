@@ -1,4 +1,4 @@
-"""The format `mini`: the question as it stands, then ``<think> steps </think> <answer> X </answer>`` or only the answer."""
+"""The format `mini`: the question, then ``<think> steps </think> <answer> X </answer>`` or only the answer."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """mini_kk: Knights & Knaves for 3 or 4 people, one solution each, with a worked derivation.
 
-A puzzle is kept if assuming its first speaker a knight, and on a clash a knave, settles everyone without a second guess.
+A puzzle is kept if taking its first speaker for a knight, and on a clash for a knave, settles everyone.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def solutions(statements: list[Statement]) -> list[tuple[bool, ...]]:
 
 @cache
 def _agrees(n: int, speaker: int, statement: Statement) -> int:
-    """The set, a bit for each of the 2^n assignments, in which `statement` is true exactly if its speaker is a knight."""
+    """The assignments (a bit for each of the 2^n) in which `statement` is true exactly if its speaker is a knight."""
     op, literals = statement
     truths = []
     for a in range(1 << n):

@@ -14,7 +14,7 @@ from kkwarm_mini import arithmetic, kk, programs, quiz, recall
 from kkwarm_mini.format import MINI
 from kkwarm_mini.items import Draw, Item, stream
 
-__all__ = ["DRAWS", "MIXTURE", "SHOWN", "Document", "Share", "documents", "recall_share"]
+__all__ = ["DRAWS", "MIXTURE", "RECALL", "SHOWN", "Document", "Share", "documents"]
 
 DRAWS: dict[str, Draw] = {
     "mini_kk": kk.draw,
@@ -40,16 +40,13 @@ class Share:
 
 
 MIXTURE: dict[str, Share] = {
-    "mini_kk": Share(worked=7, direct=3),
-    "mini_math": Share(worked=6, direct=7),
-    "mini_code": Share(worked=4, direct=3),
-    "mini_mcq": Share(worked=5, direct=7),
+    "mini_kk": Share(worked=5, direct=2),
+    "mini_math": Share(worked=6, direct=3),
+    "mini_code": Share(worked=5, direct=3),
+    "mini_mcq": Share(worked=6, direct=3),
 }
-
-
-def recall_share(progress: float) -> float:
-    """The share of documents that are none of the domains' (see `recall`): most at first, few from a fifth on."""
-    return max(0.05, 0.6 - 2.75 * progress)
+RECALL = 4.0
+"""The share, on the same scale, of documents that are none of the domains' (see `recall`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +59,7 @@ class Document:
     first_word_weight: float
 
 
-def documents(seed: str, recall_share: float = 0.05) -> Iterator[Document]:
+def documents(seed: str) -> Iterator[Document]:
     """Pretraining documents without end, always the same for one `seed`, none with test, train or valid content."""
     rng = random.Random(f"documents {seed}")
     streams: dict[str, Iterator[Item]] = {
@@ -71,9 +68,10 @@ def documents(seed: str, recall_share: float = 0.05) -> Iterator[Document]:
     kinds = [(name, worked) for name in MIXTURE for worked in (True, False)]
     shares = [MIXTURE[name].worked if worked else MIXTURE[name].direct for name, worked in kinds]
     while True:
-        for name, worked in rng.choices(kinds, shares, k=1000):
-            while rng.random() < recall_share:
+        for name, worked in rng.choices([*kinds, ("", False)], [*shares, RECALL], k=1000):
+            if not name:
                 yield Document("recall", *recall.draw(rng), first_word_weight=0.0)
+                continue
             item = next(streams[name])
             yield Document(
                 domain=name,

@@ -1,4 +1,4 @@
-"""mini_mcq: four options; one to three hops through facts that only the weights hold (who is whose friend, rival, ...)."""
+"""mini_mcq: four options; one to three hops through facts that only the weights hold (who is whose friend)."""
 
 from __future__ import annotations
 

@@ -11,7 +11,10 @@ __all__ = ["EOS", "PAD", "TAGS", "UNKNOWN", "VOCABULARY", "build_tokenizer"]
 PAD, EOS, UNKNOWN = "<pad>", "<eos>", "<unk>"
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 _SIGNS = (".", ":", "?", "[", "]", "=", *arithmetic.OPS)
-_GLUE = ("puzzle", "says", "and", "or", "who", "assume", "ok", "clash", "wait", "true", "lie", "problem", "is", "run", "choose", "of", "recall")
+_GLUE = (
+    *("puzzle", "says", "and", "or", "who", "assume", "ok", "clash", "wait", "true", "lie"),
+    *("problem", "is", "run", "choose", "of", "recall"),
+)
 _NUMBERS = tuple(str(n) for n in range(max(arithmetic.CLOCK, programs.SIZE)))
 
 VOCABULARY: tuple[str, ...] = (
@@ -31,7 +34,12 @@ def build_tokenizer() -> Any:
     words = Tokenizer(WordLevel({word: i for i, word in enumerate(VOCABULARY)}, unk_token=UNKNOWN))
     words.pre_tokenizer = WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=words, pad_token=PAD, eos_token=EOS, unk_token=UNKNOWN, padding_side="left", model_max_length=512
+        tokenizer_object=words,
+        pad_token=PAD,
+        eos_token=EOS,
+        unk_token=UNKNOWN,
+        padding_side="left",
+        model_max_length=512,
     )
     # Not "special": decoding with skip_special_tokens must keep them, for the format reads them.
     tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in TAGS])

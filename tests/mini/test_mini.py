@@ -61,7 +61,10 @@ def test_the_same_seed_gives_the_same_items(name: str) -> None:
 
 @pytest.mark.parametrize("name", DRAWS)
 def test_each_content_has_one_use(name: str) -> None:
-    uses = {use: {next(s).key for s in [stream(DRAWS[name], use, "u")] for _ in range(150)} for use in ("test", "valid", "train", "pretrain")}  # fmt: skip
+    uses: dict[str, set[str]] = {}
+    for use in ("test", "valid", "train", "pretrain"):
+        items = stream(DRAWS[name], use, "u")  # type: ignore[arg-type]
+        uses[use] = {next(items).key for _ in range(150)}
     for one, other in itertools.combinations(uses, 2):
         assert not uses[one] & uses[other]
 
