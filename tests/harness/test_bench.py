@@ -23,7 +23,7 @@ from kkwarm.store import Run
 from kkwarm.types import Completion, Sample
 
 GOLD = {f"toy/{e.id}": e.answer for e in examples()}
-SCRIPT = Path(__file__).parent / "toy.py"
+SCRIPT = Path(__file__).parent / "toy_benchmark.py"
 
 
 def scripted(request: Request, index: int) -> Completion:

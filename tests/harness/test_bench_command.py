@@ -15,7 +15,7 @@ from toy_benchmark import N, Toy
 from kkwarm.cli import main
 from kkwarm.store import Run
 
-SCRIPT = Path(__file__).parent / "toy.py"
+SCRIPT = Path(__file__).parent / "toy_benchmark.py"
 
 
 def called(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:

@@ -54,7 +54,7 @@ def _questions() -> list[Example]:
 
 
 def _teach(n: int, seed: int) -> list[Trace]:
-    asked = _questions()
+    asked = [e for e in _questions() if e.split == "train"]
     picked = [asked[(i * 7 + seed) % len(asked)] for i in range(n)]
     return [
         Trace(f"t{i}", "toy", e.question, f"the word is {e.answer}", e.answer, "symbolic", {"gold": e.answer})
