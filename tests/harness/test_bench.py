@@ -204,9 +204,12 @@ def _kkwarm(*arguments: object) -> list[str]:
 
 
 def test_killed_run_ends_the_same(toy: Toy, tiny: Path, tmp_path: Path) -> None:
-    """kill -9 in the middle; the same command finishes, and equals an uninterrupted run."""
+    """kill -9 in the middle; the same command finishes, and equals an uninterrupted run.
+
+    Row by row, where equality is exact: in another batch, rounding can tip a token between nearly equal ones.
+    """
     command = _kkwarm(
-        "bench", tiny, "--on", "toy", "--samples", 40, "--max-tokens", 60, "--batch-size", 16, "--device", "cpu"
+        "bench", tiny, "--on", "toy", "--samples", 16, "--max-tokens", 60, "--batch-size", 1, "--device", "cpu"
     )
     command += ["-o", str(tmp_path / "killed"), "--json"]
     lines = tmp_path / "killed" / "samples.jsonl"
@@ -222,11 +225,11 @@ def test_killed_run_ends_the_same(toy: Toy, tiny: Path, tmp_path: Path) -> None:
         started.kill()
         started.communicate()
     before = lines.read_bytes().count(b"\n")
-    assert 64 <= before < 40 * N
+    assert 64 <= before < 16 * N
     done = subprocess.run(command, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr[-2000:]
     document = json.loads(done.stdout)
-    config = BenchConfig(samples=40, max_tokens=60, batch_size=16, device="cpu")
+    config = BenchConfig(samples=16, max_tokens=60, batch_size=1, device="cpu")
     whole = bench(str(tiny), ["toy"], tmp_path / "whole", config)
     assert stored(Run.read(tmp_path / "killed")) == stored(whole)
     assert document["benchmarks"] == whole.manifest["results"]["benchmarks"]
