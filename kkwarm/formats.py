@@ -40,11 +40,11 @@ def split_tags(text: str, *, truncated: bool = False) -> Response:
     if body.startswith("<think>"):
         body = body[len("<think>") :]
     reasoning, closed, rest = body.partition("</think>")
+    reasoning = reasoning.strip()
     if not closed:
         return broken("no </think>", reasoning)
     if "<think>" in reasoning:
         return broken("<think> inside the reasoning", reasoning)
-    reasoning = reasoning.strip()
     after = rest.lstrip()
     if not after.startswith("<answer>"):
         if "<answer>" in after:

@@ -51,8 +51,11 @@ def hub(repo: str, split: str, config: str | None = None) -> Iterator[dict[str, 
 
     :raises KkwarmError: it cannot be reached or read; names the data set and both ways to get it.
     """
+    import logging
+
     import datasets
 
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries; the error below says what failed
     try:
         rows = datasets.load_dataset(repo, config, split=split)
     except Exception as err:  # the library raises many unrelated types for "not reachable"

@@ -60,7 +60,7 @@ def write_svg(document: Document, path: Path, width: int = 100) -> None:
     """The terminal view as an SVG picture of `width` columns."""
     from rich.console import Console
 
-    console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True, highlight=False)
     show(document, console)
     console.save_svg(str(path), title="kkwarm report")
 

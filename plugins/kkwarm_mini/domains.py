@@ -54,7 +54,9 @@ def _read_people(text: str) -> str | None:
 
 def _read_number(text: str) -> str | None:
     words = text.split()
-    return str(int(words[0])) if len(words) == 1 and words[0].isascii() and words[0].isdecimal() else None
+    if len(words) != 1 or not (words[0].isascii() and words[0].isdecimal()) or len(words[0]) > 9:
+        return None
+    return str(int(words[0]))
 
 
 def _read_list(text: str) -> str | None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from kkwarm.formats import split_tags
 from kkwarm.types import Completion, Response
 
 __all__ = ["MINI", "MiniFormat"]
-
-_WHOLE = re.compile(r"\s*(?:<think>(?P<steps>.*?)</think>\s*)?<answer>(?P<answer>.*?)</answer>\s*", re.DOTALL)
-_TAG = re.compile(r"</?(?:think|answer)>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,25 +29,12 @@ class MiniFormat:
         return direct if reasoning is None else f"<think> {reasoning} </think> {direct}"
 
     def split(self, completion: Completion) -> Response:
-        """Exactly one answer, at the end, after at most one stretch of reasoning; anything else is a problem."""
+        """By the rules of the built-in formats: one answer at the end, after at most one stretch of reasoning."""
         text = completion.text.replace("<eos>", "").replace("<pad>", "")
-        whole = _WHOLE.fullmatch(text)
-        if whole and not _TAG.search(whole["answer"]) and not _TAG.search(whole["steps"] or ""):
-            return Response(completion.text, (whole["steps"] or "").strip(), whole["answer"].strip())
-        started = text.lstrip().startswith("<think>")
-        reasoning = text.split("<think>", 1)[-1].split("</think>")[0].strip() if started else ""
-        truncated = completion.finish_reason == "length" and "</answer>" not in text
-        return Response(completion.text, reasoning, None, problem=_problem(text), truncated=truncated)
-
-
-def _problem(text: str) -> str:
-    if "</answer>" not in text:
-        return "no <answer> ... </answer>"
-    if text.count("<answer>") != 1 or text.count("</answer>") != 1:
-        return "more than one answer tag"
-    if text.rstrip().endswith("</answer>"):
-        return "text or tags between the reasoning and the answer"
-    return "text after </answer>"
+        truncated = completion.finish_reason == "length"
+        if not text.lstrip().startswith("<think>"):
+            text = f"</think>{text}"  # a direct answer: no reasoning stands before it
+        return replace(split_tags(text, truncated=truncated), text=completion.text)
 
 
 MINI = MiniFormat()
