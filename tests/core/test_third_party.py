@@ -67,3 +67,30 @@ def test_it_is_shown_with_its_splits(environment: dict[str, str]) -> None:
 def test_its_command_is_there(environment: dict[str, str]) -> None:
     assert kkwarm(environment, "palette").stdout.split() == ["green", "grey", "orange", "purple"]
     assert "palette" in kkwarm(environment, "--help").stdout
+
+
+def test_it_is_distilled_benchmarked_trained_on_and_reported(environment: dict[str, str], tmp_path: Path) -> None:
+    from kkwarm.testing.checkpoint import tiny_checkpoint
+
+    model, home = str(tiny_checkpoint(tmp_path / "model")), str(tmp_path)
+    steps = [
+        ["distill", "--domain", "colours", "--teacher", "painter", "-n", "5", "-o", f"{home}/traces"],
+        ["warmup", model, "--traces", f"{home}/traces", "--max-steps", "1", "-o", f"{home}/warmed"],
+        ["rlvr", model, "--domain", "colours", "--examples", "20", "-o", f"{home}/rlvr", "--dry-run"],
+        [
+            "bench",
+            f"{home}/warmed",
+            "--on",
+            "colours,colours:matt",
+            "--max-tokens",
+            "4",
+            "-o",
+            f"{home}/bench",
+            "--json",
+        ],
+        ["report", f"{home}/bench", "--json"],
+    ]
+    for step in steps:
+        done = kkwarm(environment, *step)
+        assert done.returncode == 0, f"{step}: {done.stderr[-1500:]}"
+    assert set(json.loads(done.stdout)["matrix"]["bench"]) == {"colours", "colours:matt"}
