@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from hypothesis import settings
 # Timing is no property of a test, and a loaded machine must not fail one.
 settings.register_profile("kkwarm", deadline=None, derandomize=True)
 settings.load_profile("kkwarm")
+
+# A shell may start us in the background with Ctrl-C ignored; what tests start must not inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 
