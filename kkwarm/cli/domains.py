@@ -53,6 +53,14 @@ def _list(reg: Any, as_json: bool) -> None:
 
 
 def _one(reg: Any, name: str, count: int, as_json: bool) -> None:
+    document = _described(reg, name, count)
+    if as_json:
+        echo_json(document)
+    else:
+        _show(document)
+
+
+def _described(reg: Any, name: str, count: int) -> dict[str, Any]:
     from dataclasses import asdict
 
     from kkwarm.data import content_hash, fingerprint
@@ -76,7 +84,7 @@ def _one(reg: Any, name: str, count: int, as_json: bool) -> None:
         }
         for e, g, v in zip(chosen, golds, verdicts, strict=True)
     ]
-    document = {
+    return {
         "name": name,
         "description": domain.description,
         "format": domain.format,
@@ -91,20 +99,21 @@ def _one(reg: Any, name: str, count: int, as_json: bool) -> None:
         },
         "examples": shown,
     }
-    if as_json:
-        echo_json(document)
-        return
+
+
+def _show(document: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.panel import Panel
 
     console = out_console()
-    console.print(f"[bold]{escape(name)}[/]  {escape(domain.description)}")
+    splits = document["splits"]
+    console.print(f"[bold]{escape(document['name'])}[/]  {escape(document['description'])}")
     console.print(
-        f"{len(train):,} training examples, {len(test):,} test examples; "
-        f"format {domain.format}, verifier {benchmark.verifier}"
+        f"{splits['train']:,} training examples, {splits['test']:,} test examples; "
+        f"format {document['format']}, verifier {document['verifier']}"
     )
-    console.print("rewards: " + ", ".join(f"{s} {domain.rewards.of(s):+g}" for s in Status))
-    for row in shown:
+    console.print("rewards: " + ", ".join(f"{status} {reward:+g}" for status, reward in document["rewards"].items()))
+    for row in document["examples"]:
         mark = "green" if row["verdict"] == "correct" else "red"
         console.print(
             Panel(
