@@ -28,6 +28,7 @@ from kkwarm_mini.domains import SAMPLING, examples
 from kkwarm_mini.format import MINI
 from kkwarm_mini.mixture import MIXTURE, RECALL, SHOWN, documents
 from kkwarm_mini.vocab import VOCABULARY, build_tokenizer
+from muon import Muon, Peers
 
 from kkwarm.types import Completion
 
@@ -135,69 +136,6 @@ def loss_sum(
     return (losses * weights[:, 1:].flatten()).sum()
 
 
-# ---- optimiser
-
-
-class Peers:
-    """The processes of a run; they add up tensors through shared memory (quicker here than gloo's sockets)."""
-
-    def __init__(self, rank: int, buffers: torch.Tensor, barrier: Any) -> None:
-        self.rank, self.world, self.buffers, self.barrier = rank, len(buffers), buffers, barrier
-
-    def add_up(self, flat: torch.Tensor) -> torch.Tensor:
-        """The sum over all processes of a flat tensor of one size, the same bits in each of them."""
-        if self.world == 1:
-            return flat
-        mine = self.buffers[:, : flat.numel()]
-        mine[self.rank].copy_(flat)
-        self.barrier.wait()
-        total = mine.sum(0)
-        self.barrier.wait()  # nobody may write again before all have read
-        return total
-
-
-class Muon:
-    """Momentum whose update is orthogonalised (Newton-Schulz); matrices of one shape are treated in one batch."""
-
-    momentum = 0.95
-    weight_decay = 0.01
-
-    def __init__(self, matrices: list[torch.Tensor], peers: Peers) -> None:
-        self.peers = peers
-        self.groups: dict[tuple[int, ...], list[torch.Tensor]] = {}
-        for matrix in matrices:
-            self.groups.setdefault(tuple(matrix.shape), []).append(matrix)
-        self.buffers = {shape: torch.zeros(len(g), *shape, device=g[0].device) for shape, g in self.groups.items()}
-
-    @torch.no_grad()
-    def step(self, lr: float) -> None:
-        updates = []
-        for shape, group in self.groups.items():
-            gradient = torch.stack([p.grad for p in group if p.grad is not None])
-            buffer = self.buffers[shape]
-            buffer.lerp_(gradient, 1 - self.momentum)
-            wanted = gradient.lerp(buffer, self.momentum)
-            update = torch.zeros_like(wanted)  # each process does its part of the matrices
-            part = slice(self.peers.rank, None, self.peers.world)
-            update[part] = _orthogonal(wanted[part])
-            updates.append(update)
-        flat = self.peers.add_up(torch.cat([u.flatten() for u in updates]))
-        for (shape, group), update in zip(self.groups.items(), flat.split([u.numel() for u in updates]), strict=True):
-            scale = max(1.0, shape[0] / shape[1]) ** 0.5
-            for parameter, change in zip(group, update.view(-1, *shape), strict=True):
-                parameter.mul_(1 - lr * self.weight_decay).add_(change, alpha=-lr * scale)
-
-
-def _orthogonal(x: torch.Tensor) -> torch.Tensor:
-    tall = x.shape[1] > x.shape[2]
-    y = (x.mT if tall else x).bfloat16()
-    y = y / (y.norm(dim=(1, 2), keepdim=True) + 1e-7)
-    for _ in range(5):
-        gram = y @ y.mT
-        y = 3.4445 * y + (-4.7750 * gram + 2.0315 * gram @ gram) @ y
-    return (y.mT if tall else y).float()
-
-
 # ---- validation
 
 
@@ -257,6 +195,17 @@ def learning_rate(plan: Plan, step: int) -> float:
     return min((step + 1) / rise, (plan.steps - step) / (plan.steps - rise))
 
 
+def mean_gradients(parameters: list[Any], total: torch.Tensor, weight: torch.Tensor, peers: Peers) -> torch.Tensor:
+    """Replaces each gradient by its mean over the weights of all processes; returns the loss, a mean likewise."""
+    flat = peers.add_up(torch.cat([p.grad.flatten() for p in parameters] + [total[None], weight[None]]))
+    flat = flat / flat[-1]
+    at = 0
+    for p in parameters:
+        p.grad.copy_(flat[at : at + p.numel()].view_as(p))
+        at += p.numel()
+    return flat[-2]
+
+
 def work(rank: int, plan: Plan, out: Path, device: str, buffers: torch.Tensor, barrier: Any) -> None:
     """One process of the run."""
     if device == "cpu":
@@ -269,16 +218,8 @@ def work(rank: int, plan: Plan, out: Path, device: str, buffers: torch.Tensor, b
     rest = [p for n, p in named.items() if p.ndim != 2 or "embed" in n]
     muon = Muon(matrices, peers)
     adam = torch.optim.AdamW(rest, lr=plan.adam_lr, betas=(0.9, 0.95), weight_decay=0.0)
-    start, seconds, history = 0, 0.0, []
     state_file = out / "state.pt"
-    if state_file.exists():
-        state = torch.load(state_file, map_location=device, weights_only=False)
-        if state["plan"] != asdict(plan):
-            raise SystemExit(f"{out} holds a run with other settings: {state['plan']}")
-        model.load_state_dict(state["model"])
-        adam.load_state_dict(state["adam"])
-        muon.buffers = state["muon"]
-        start, seconds, history = state["step"], state["seconds"], state["history"]
+    start, seconds, history = resumed(state_file, plan, model, adam, muon, device)
     compiled = torch.compile(model, dynamic=False)
     began = time.perf_counter()
     looked_at = {round(plan.steps * share) for share in (0.15, 0.3, 0.45, 0.6, 0.8, 0.9, 1.0)}
@@ -290,15 +231,7 @@ def work(rank: int, plan: Plan, out: Path, device: str, buffers: torch.Tensor, b
         with torch.autocast(device, torch.bfloat16):
             total = loss_sum(compiled, ids, weights, numbers, positions)
         total.backward()
-        flat = torch.cat(
-            [p.grad.flatten() for p in named.values()] + [total.detach()[None], weights[:, 1:].sum()[None]]
-        )
-        flat = peers.add_up(flat)
-        flat = flat / flat[-1]
-        at = 0
-        for p in named.values():
-            p.grad.copy_(flat[at : at + p.numel()].view_as(p))
-            at += p.numel()
+        loss = mean_gradients(list(named.values()), total.detach(), weights[:, 1:].sum(), peers)
         factor = learning_rate(plan, step)
         torch.nn.utils.clip_grad_norm_(rest, 1.0)
         for group in adam.param_groups:
@@ -315,7 +248,7 @@ def work(rank: int, plan: Plan, out: Path, device: str, buffers: torch.Tensor, b
             per_step = spent / (done - start)
             tokens_per_s = plan.length * plan.rows / per_step
             tell(
-                f"step {done}/{plan.steps}  loss {flat[-2].item():.3f}  {tokens_per_s:,.0f} tokens/s  "
+                f"step {done}/{plan.steps}  loss {loss.item():.3f}  {tokens_per_s:,.0f} tokens/s  "
                 f"ETA {(plan.steps - done) * per_step / 60:.1f} min"
             )
         if done in looked_at:
@@ -327,12 +260,32 @@ def work(rank: int, plan: Plan, out: Path, device: str, buffers: torch.Tensor, b
             if score(measured) >= max(score(h["valid"]) for h in history):
                 save(model, tokenizer, out / "best")
         if done % BLOCK == 0 or done == plan.steps:
-            state = {
-                "plan": asdict(plan), "step": done, "model": model.state_dict(), "adam": adam.state_dict(),
-                "muon": muon.buffers, "seconds": seconds + time.perf_counter() - began, "history": history,
-            }  # fmt: skip
-            torch.save(state, out / "state.new")
-            (out / "state.new").replace(state_file)
+            elapsed = seconds + time.perf_counter() - began
+            keep(state_file, plan, model, adam, muon, (done, elapsed, history))
+
+
+Progress = tuple[int, float, list[dict[str, Any]]]  # steps done, seconds, validations
+
+
+def resumed(file: Path, plan: Plan, model: Any, adam: Any, muon: Muon, device: str) -> Progress:
+    """Loads what `keep` wrote, if anything; a run of other settings is refused."""
+    if not file.exists():
+        return 0, 0.0, []
+    state = torch.load(file, map_location=device, weights_only=False)
+    if state["plan"] != asdict(plan):
+        raise SystemExit(f"{file.parent} holds a run with other settings: {state['plan']}")
+    model.load_state_dict(state["model"])
+    adam.load_state_dict(state["adam"])
+    muon.buffers = state["muon"]
+    return state["progress"]
+
+
+def keep(file: Path, plan: Plan, model: Any, adam: Any, muon: Muon, progress: Progress) -> None:
+    """Writes everything that going on needs, at once or not at all."""
+    weights, moments = model.state_dict(), adam.state_dict()
+    state = {"plan": asdict(plan), "model": weights, "adam": moments, "muon": muon.buffers, "progress": progress}
+    torch.save(state, file.with_suffix(".new"))
+    file.with_suffix(".new").replace(file)
 
 
 def tell(line: str) -> None:
@@ -382,14 +335,15 @@ def main() -> None:
     os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(4 << 30))
     mp.spawn(work, (plan, args.out, device, buffers, barrier), nprocs=processes)
     state = torch.load(args.out / "state.pt", map_location="cpu", weights_only=False)
-    chosen = max(state["history"], key=lambda h: (score(h["valid"]), h["step"]))
+    _, seconds, history = state["progress"]
+    chosen = max(history, key=lambda h: (score(h["valid"]), h["step"]))
     report = {
         "command": f"python {Path(sys.argv[0]).name} --seed {args.seed} --tokens {args.tokens}",
         "environment": environment(), "device": device, "plan": asdict(plan), "shown": SHOWN, "recall": RECALL,
         "mixture": {name: asdict(share) for name, share in MIXTURE.items()},
         "parameters": sum(p.numel() for p in build_model(plan).parameters()),
-        "steps": plan.steps, "seconds": round(state["seconds"]), "chosen_step": chosen["step"],
-        "valid": chosen["valid"], "history": state["history"],
+        "steps": plan.steps, "seconds": round(seconds), "chosen_step": chosen["step"],
+        "valid": chosen["valid"], "history": history,
     }  # fmt: skip
     text = json.dumps(report, indent=1)
     if args.json:
