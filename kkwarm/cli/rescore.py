@@ -23,10 +23,10 @@ SHOWN = 3  # flipped samples shown for each kind
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 def command(run: Path, write: bool, out: Path | None, workers: int | None, as_json: bool) -> None:
     """Judge the stored completions of RUN by today's verifiers, and show what flipped. No model is needed."""
-    from kkwarm.store import Run, runs_home
+    from kkwarm.store import Run, find_run
     from kkwarm.verify.rescore import write_rescored
 
-    path = run if run.exists() or not (runs_home() / run).exists() else runs_home() / run
+    path = find_run(run)
     stored = Run.read(path)
     results = _rescored(stored, workers)
     document: dict[str, Any] = {

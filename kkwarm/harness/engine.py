@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import click
+
 from kkwarm import plugins
 from kkwarm.backends import open_backend
 from kkwarm.backends.base import Backend
@@ -22,6 +24,7 @@ from kkwarm.harness.results import figures
 from kkwarm.plugins import Registry
 from kkwarm.store import Run, config_hash, runs_home
 from kkwarm.verify import Judge
+from kkwarm.verify.source import judged_by, note_verifiers
 
 __all__ = ["Prepared", "prepare", "run_bench"]
 
@@ -126,9 +129,12 @@ def run_bench(
     try:
         with Run.open(prepared.out, kind="bench", config=prepared.settings, inputs=prepared.inputs) as run:
             run.record(labels=dict(labels or {}), model={"name": display_name(model), "checkpoint": str(model)})
+            if run.mended:
+                click.echo(f"{run.path}: the last sample was cut short by a crash; it is generated again", err=True)
             if _whole(prepared, run):
                 run.record(state="done", results=run.manifest["results"] | {"labels": run.manifest["labels"]})
                 return run
+            note_verifiers(run, {e.name: judged_by(e.verifier, e.format) for e in prepared.entries})
             _complete(prepared, run, progress)
             notify(prepared.registry, "kkwarm_run_finished", run=run)
             return run
