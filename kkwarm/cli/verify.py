@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,7 +75,7 @@ def _show(run: Run, found: Sequence[Finding], counts: dict[str, int]) -> None:
     table.add_column(no_wrap=not study, overflow="fold")
     table.add_column(overflow="fold")
     for what, state, says in _summed(found) if study else [(f.what, f.state.value, f.says) for f in found]:
-        table.add_row(Text(state, style=STYLE[state]), what, Text(says, style="dim" if state == "agrees" else ""))
+        table.add_row(Text(state, style=STYLE[state]), Text(what), Text(says, style="dim" if state == "agrees" else ""))
     console.print(table)
     said = [f"{counts['agrees']:,} agree", f"{counts['differs']:,} no longer agree"]
     said.append(f"{counts['unchecked']:,} could not be checked here")
@@ -83,18 +84,21 @@ def _show(run: Run, found: Sequence[Finding], counts: dict[str, int]) -> None:
 
 
 def _summed(found: Sequence[Finding]) -> list[tuple[str, str, str]]:
-    """What agrees, counted over the steps of a study; everything else as it is, with its step."""
-    rows: list[tuple[str, str, str]] = []
-    steps: dict[str, int] = {}
-    for f in found:
-        if f.state == "agrees":
-            steps[f.what] = steps.get(f.what, 0) + 1
-    rows += [(what, "agrees", f"in {n:,} run{'s' * (n > 1)}") for what, n in steps.items()]
-    alike: dict[tuple[str, str, str], list[str]] = {}
+    """What agrees, counted over the steps and benchmarks of a study; everything else as it is, with its step."""
+    kinds = Counter(_kind(f) for f in found if f.state == "agrees")
+    rows = [(kind, "agrees", f"{n:,} time{'s' * (n > 1)}") for kind, n in kinds.items()]
+    alike: dict[tuple[str, str, str], list[Finding]] = {}
     for f in found:
         if f.state != "agrees":
-            alike.setdefault((f.what, f.state.value, f.says), []).append(f.step)
-    for (what, state, says), where in alike.items():
-        place: Any = f" in {where[0]}" if where[0] else ""
-        rows.append((what, state, says + place + (f" and {len(where) - 1:,} other steps" if len(where) > 1 else "")))
+            alike.setdefault((_kind(f), f.state.value, f.says), []).append(f)
+    for (kind, state, says), them in alike.items():
+        first = them[0].what.partition(": ")[2]
+        where = ", ".join(part for part in (first, them[0].step) if part)
+        more = f", and {len(them) - 1:,} times more" if len(them) > 1 else ""
+        rows.append((kind, state, f"{says} ({where}{more})" if where else says))
     return rows
+
+
+def _kind(finding: Finding) -> str:
+    """``verdicts`` of ``verdicts: kk``."""
+    return finding.what.partition(":")[0]

@@ -25,7 +25,7 @@ def findings(run: Run, registry: Registry, samples: Sequence[Sample]) -> Iterato
     if kind == "bench":
         yield from _benchmarks(run, registry, inputs, samples)
     if kind in ("rlvr", "distill") and "examples" in inputs:
-        yield _examples(config, inputs["examples"], int(config["examples" if kind == "rlvr" else "n"]))
+        yield _examples(registry, config, inputs["examples"], int(config["examples" if kind == "rlvr" else "n"]))
     if kind == "distill" and not inputs:
         yield _teacher(run, registry, config)
     if "traces" in inputs:
@@ -98,13 +98,12 @@ def _tokenizer(run: Run) -> Any:
 # -- what was trained on ----------------------------------------------------------------------------------------------
 
 
-def _examples(config: Mapping[str, Any], then: str, n: int) -> Finding:
+def _examples(registry: Registry, config: Mapping[str, Any], then: str, n: int) -> Finding:
     from kkwarm.data import fingerprint
-    from kkwarm.plugins import registry
     from kkwarm.train.distillation import chosen
 
     try:
-        found = chosen(registry().task(config["domain"]), n, int(config["seed"]))
+        found = chosen(registry.task(config["domain"]), n, int(config["seed"]))
     except KkwarmError as err:
         return Finding("examples", State.UNCHECKED, str(err))
     return _compared("examples", then, fingerprint(found))
