@@ -71,6 +71,8 @@ DISHONEST = [
     (r"\text{C, F, H}", "A, B, C, D, E, F, G, H"),
     (r"\text{1:03 PM}", "10:3 PM"),
     (r"\text{June 20}", "June 2.0"),
+    (r"\text{Evelyn}", "Evelyn?"),
+    (r"\text{Evelyn}", r"\text{Evelyn}?"),
     ("5", "5 or 6"),
     ("6", "5 or 6"),
     ("5", r"5\text{ or }6"),
