@@ -4,8 +4,8 @@
     KKWARM_DATA=... python benchmarks/red_team.py --reasoning-gym /tmp/rg
 
 Writes benchmarks/results/red_team.json and the table in docs/pages/verdicts.md. Every scorer gets the completions in
-its own format: tags, a box, or "The answer is X". Attacks on tags are left out where a scorer reads free text. A peer
-that dies or freezes on a completion has given no verdict; this is counted apart.
+its own format: tags, a box, or "The answer is X". Attacks on tags are left out where a scorer reads free text, hedges
+in words where it reads code. A peer that dies or freezes on a completion has given no verdict; this is counted apart.
 """
 
 from __future__ import annotations
@@ -47,18 +47,20 @@ class Contender:
     distribution: str = ""
     note: str = ""
     limit_s: float = 15.0
+    spared: tuple[str, ...] = ()  # attacks that mean nothing to it
 
     @property
     def reads_tags(self) -> bool:
         return not isinstance(self.format, peers.Written)
 
 
+HEDGES = ("negated", "every answer at once")  # code between words is that code
 CODE = peers.Written("code", "{answer}")
 BOXED = peers.Written("boxed", "{reasoning}\n\n\\boxed{{answer}}")
 LETTER = peers.Written("letter", "{reasoning}\n\nThe answer is {answer}.")
 CONTENDERS = (
     *(Contender("kkwarm", domain) for domain in DOMAINS),
-    Contender("evalplus", "humaneval_plus", "evalplus", CODE, "evalplus", limit_s=180.0),
+    Contender("evalplus", "humaneval_plus", "evalplus", CODE, "evalplus", limit_s=180.0, spared=HEDGES),
     Contender("math-verify, defaults", "math", "math_verify", BOXED, "math-verify"),
     Contender(
         "MMLU-Pro's official scorer", "mmlu_pro", "mmlu_pro_official", LETTER, note="its patterns, its guess seeded"
@@ -102,7 +104,7 @@ def attack(contender: Contender, reg: Registry, court: Judge, examples: int, fol
     if contender.domain == "math":
         listed.append((case_targets(targets[0]), LISTED))
     for those, them in listed:
-        them = [a for a in them if contender.reads_tags or not a.tags]
+        them = [a for a in them if (contender.reads_tags or not a.tags) and a.name not in contender.spared]
         misses, tried = attacked(scorer, those, them)
         outcome.misses += misses
         outcome.tried |= tried
@@ -135,21 +137,22 @@ def row(contender: Contender, outcome: Outcome) -> dict[str, Any]:
             name: {"completions": n, "wrong": sum(m.attack == name for m in (*accepted, *rejected))}
             for name, n in outcome.tried.items()
         },
-        "shortest": [_example(next(m for m in ms if m.attack == a), accepted) for ms in (accepted, rejected) for a in _names(ms)],
+        "shortest": [*_shortest(accepted, "wrongly accepted"), *_shortest(rejected, "wrongly rejected")],
         "seconds": round(outcome.seconds, 1),
     }  # fmt: skip
 
 
-def _names(misses: Sequence[Miss]) -> list[str]:
-    return list(dict.fromkeys(m.attack for m in misses))
-
-
-def _example(miss: Miss, accepted: Sequence[Miss]) -> dict[str, str]:
-    text = (
-        miss.completion if len(miss.completion) <= SHOWN else f"{miss.completion[:SHOWN]}… ({len(miss.completion):,})"
-    )
-    what = "wrongly accepted" if miss in accepted else "wrongly rejected"
-    return {"attack": miss.attack, "what": what, "example": miss.example, "completion": text}
+def _shortest(misses: Sequence[Miss], what: str) -> list[dict[str, str]]:
+    """The shortest completion of each attack."""
+    found: dict[str, Miss] = {}
+    for miss in sorted(misses, key=lambda m: len(m.completion)):
+        found.setdefault(miss.attack, miss)
+    rows = []
+    for attack_name, miss in found.items():
+        text = miss.completion
+        text = text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text):,})"
+        rows.append({"attack": attack_name, "what": what, "example": miss.example, "completion": text})
+    return rows
 
 
 # -- the table --------------------------------------------------------------------------------------------------------
@@ -158,7 +161,7 @@ def _example(miss: Miss, accepted: Sequence[Miss]) -> dict[str, str]:
 def table(document: dict[str, Any]) -> str:
     """The results as Markdown: one line for each scorer."""
     lines = [
-        "| domain | scorer | attacks | wrongly accepted | honest | wrongly rejected | died or froze | accepts, for instance |",
+        "| domain | scorer | attacks | wrongly accepted | honest | wrongly rejected | no verdict | accepts, say |",
         "|---|---|---:|---:|---:|---:|---:|---|",
     ]
     order = {d: i for i, d in enumerate(DOMAINS)}

@@ -34,7 +34,7 @@ def _show(document: dict[str, Any], console: Any) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from kkwarm.report.terminal import STYLE, change_text
+    from kkwarm.report.terminal import LEAKED, STYLE, change_text
 
     console.print(Text(f"A  {document['a']}\nB  {document['b']}"))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -45,8 +45,7 @@ def _show(document: dict[str, Any], console: Any) -> None:
         c = row["change"]
         table.add_row(
             Text(name),
-            f"{100 * row['a']['accuracy']:.1f}",
-            f"{100 * row['b']['accuracy']:.1f}",
+            *(f"{100 * row[k]['accuracy']:.1f}{LEAKED if row['leaked'][k] else ''}" for k in ("a", "b")),
             change_text(c),
             f"{100 * c['ci'][0]:+.1f} to {100 * c['ci'][1]:+.1f}",
             f"{c['p_holm']:.2g}",
@@ -56,4 +55,9 @@ def _show(document: dict[str, Any], console: Any) -> None:
             str(c["questions"]),
         )
     console.print(table)
+    for name, row in document["benchmarks"].items():
+        for k in ("a", "b"):
+            if row["leaked"][k]:
+                said = f"{LEAKED} LEAK: {k.upper()} was trained on {row['leaked'][k]} questions of {name}"
+                console.print(Text(said, style="bold red"))
     console.print(Text(document["method"], style="dim"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,17 @@ from kkwarm.cli.console import echo_json, err_console, json_option, out_console
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting: --set evaluate.limit=20."
 )
+@click.option("--allow-leak", is_flag=True, help="Train on evaluated questions too; the report marks what it touches.")
 @click.option("--dry-run", is_flag=True, help="Print the plan with its estimated cost; do nothing.")
 @json_option
 def command(
-    recipe: str, out: Path | None, jobs: int | None, settings: tuple[str, ...], dry_run: bool, as_json: bool
+    recipe: str,
+    out: Path | None,
+    jobs: int | None,
+    settings: tuple[str, ...],
+    allow_leak: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Run a whole experiment as a resumable plan, and report it.
 
@@ -31,6 +39,8 @@ def command(
     from kkwarm.study.recipe import load
     from kkwarm.study.run import default_folder, do_study
 
+    if allow_leak:
+        os.environ["KKWARM_ALLOW_LEAK"] = "1"  # its workers train
     made = load(recipe, settings)
     jobs = jobs or default_jobs()
     folder = out or default_folder(made)

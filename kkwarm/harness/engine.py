@@ -22,7 +22,7 @@ from kkwarm.harness.plan import KNOWN, Entry, entry, named
 from kkwarm.harness.progress import Bars
 from kkwarm.harness.results import figures
 from kkwarm.plugins import Registry
-from kkwarm.store import Run, config_hash, runs_home
+from kkwarm.store import Run, config_hash, leaks_of, runs_home
 from kkwarm.verify import Judge
 from kkwarm.verify.source import judged_by, note_verifiers
 
@@ -129,6 +129,7 @@ def run_bench(
     try:
         with Run.open(prepared.out, kind="bench", config=prepared.settings, inputs=prepared.inputs) as run:
             run.record(labels=dict(labels or {}), model={"name": display_name(model), "checkpoint": str(model)})
+            run.record(leaks=leaks_of(model))
             if run.mended:
                 click.echo(f"{run.path}: the last sample was cut short by a crash; it is generated again", err=True)
             if _whole(prepared, run):
@@ -167,6 +168,7 @@ def _complete(prepared: Prepared, run: Run, progress: bool) -> None:
             from kkwarm.harness.known import run_known
 
             results[name] = run_known(name, prepared.model, config, run, bars)
+    _mark_leaks(results, run.manifest["leaks"], prepared.entries)
     generation = run.manifest["generation"]
     seconds = generation["seconds"]
     throughput = generation | {
@@ -182,6 +184,14 @@ def _complete(prepared: Prepared, run: Run, progress: bool) -> None:
             "run": str(run.path),
         }
     )
+
+
+def _mark_leaks(results: dict[str, Any], leaks: Sequence[Mapping[str, Any]], entries: Sequence[Entry]) -> None:
+    """``leaked`` in a benchmark's figures: how many of its questions the checkpoint was trained on, if any."""
+    for e in entries:
+        trained = {k["id"] for k in leaks if k["domain"] in (e.benchmark.name, e.benchmark.name.partition(":")[0])}
+        if shared := len(trained.intersection(i.example.id for i in e.items)):
+            results[e.name]["leaked"] = shared
 
 
 def _own(prepared: Prepared, drawer: Drawer) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 from kkwarm.errors import KkwarmError
 from kkwarm.report.load import format_of, steps_of
 from kkwarm.report.svg import curves_svg
-from kkwarm.report.terminal import HOLDS, MARK, STATUS_ORDER, percent
+from kkwarm.report.terminal import HOLDS, LEAKED, STATUS_ORDER, change_text, percent
 from kkwarm.store import Run
 from kkwarm.transfer.cells import FORCED
 from kkwarm.types import Format, Sample
@@ -49,7 +49,7 @@ def _body(document: Document) -> str:
     state = "" if document["state"] == "done" else '<p class="tag underpowered">In progress: figures will change.</p>'
     note = f'<p class="note">{escape(document["note"])}</p>' if document["note"] else ""
     leaks = "".join(
-        f'<p class="loss">Leak: {escape(k["condition"])} was trained on {k["questions"]} questions of '
+        f'<p class="loss">{LEAKED} Leak: {escape(k["condition"])} was trained on {k["questions"]} questions of '
         f"{escape(k['domain'])}</p>"
         for k in document["leaks"]
     )
@@ -91,7 +91,7 @@ def _cell(cell: Mapping[str, Any] | None) -> str:
         low, high = (f"{100 * v:+.1f}" for v in change["ci"])
         test = f"p = {change['p_holm']:.2g} after Holm ({change['test']})"
         hint = f"{change['verdict']}; 95% interval {low} to {high}; {test}"
-        mark = f"{MARK[change['verdict']]} {100 * change['estimate']:+.1f}"
+        mark = change_text(change)
         text = f'<small class="{change["verdict"]}" title="{escape(hint)}">{mark}</small>'
     counts = ", ".join(f"{s} {cell['status'][s]}" for s in STATUS_ORDER if cell["status"].get(s))
     title = f"{cell['n']} questions, seeds {', '.join(map(str, cell['seeds']))}; {counts}"
@@ -107,7 +107,8 @@ def _works(document: Document) -> str:
             cell = row.get(domain)
             works = "-" if cell is None or cell["works"] is None else f"{cell['works']:.2f}"
             forced = "" if cell is None or not cell["forced"] else f" / {100 * cell['forced']['accuracy']:.1f}"
-            cells.append(f"<td>{works}{forced}</td>")
+            leaked = LEAKED if forced and cell is not None and cell.get("leaked") else ""
+            cells.append(f"<td>{works}{forced}{leaked}</td>")
         rows.append(f"<tr><td>{escape(name)}</td>{''.join(cells)}</tr>")
     head = "".join(f"<th>{escape(d)}</th>" for d in document["domains"])
     title = "<h2>P(works step by step) / accuracy when forced to</h2>"
@@ -124,6 +125,7 @@ def _claims(document: Document) -> str:
         ci = "" if not claim["ci"] else f"[{100 * claim['ci'][0]:+.1f}, {100 * claim['ci'][1]:+.1f}]"
         rows.append(
             f"<tr><td>{claim['id']}</td><td class='tag {word.lower()}'>{word}</td><td>{escape(claim['text'])}"
+            f"{LEAKED if claim.get('leaked') else ''}"
             f"<br><small>{escape(claim['says'])}</small></td><td>{estimate} {ci}</td>"
             f"<td class='{claim['verdict']}'>{claim['verdict']}</td></tr>"
         )

@@ -10,9 +10,10 @@ from typing import Any
 from kkwarm.report.plot import mean_curve, plot
 from kkwarm.study.progress import duration
 
-__all__ = ["MARK", "change_text", "percent", "render_text", "show", "write_svg"]
+__all__ = ["LEAKED", "MARK", "change_text", "percent", "render_text", "show", "write_svg"]
 
 MARK = {"gain": "▲", "loss": "▼", "tie": "=", "underpowered": "?"}
+LEAKED = "†"  # at every figure that rests on questions that were trained on
 STYLE = {"gain": "green", "loss": "red", "tie": "", "underpowered": "yellow", "no data": "yellow"}
 HOLDS = {True: ("holds", "green"), False: ("FAILS", "red"), None: ("undecided", "yellow")}
 STATUS_ORDER = ("correct", "wrong", "unparsed", "malformed", "truncated", "timeout", "error")
@@ -20,14 +21,16 @@ Document = Mapping[str, Any]
 
 
 def percent(cell: Mapping[str, Any]) -> str:
-    """``54.0 ±2.9``: accuracy and half its 95% interval, in percent."""
+    """``54.0 ±2.9``: accuracy and half its 95% interval, in percent; marked where a leak touches it."""
     low, high = cell["ci"]
-    return f"{100 * cell['accuracy']:.1f} ±{50 * (high - low):.1f}"
+    return f"{100 * cell['accuracy']:.1f} ±{50 * (high - low):.1f}{LEAKED if cell.get('leaked') else ''}"
 
 
 def change_text(change: Mapping[str, Any] | None) -> str:
     """``▲ +10.2``: the verdict's mark and the change in points."""
-    return "" if change is None else f"{MARK[change['verdict']]} {100 * change['estimate']:+.1f}"
+    if change is None:
+        return ""
+    return f"{MARK[change['verdict']]} {100 * change['estimate']:+.1f}{LEAKED if change.get('leaked') else ''}"
 
 
 def show(document: Document, console: Any) -> None:
@@ -132,7 +135,8 @@ def _works(document: Document) -> Any:
             cell = row.get(domain)
             works = "-" if cell is None or cell["works"] is None else f"{cell['works']:.2f}"
             forced = "" if cell is None or not cell["forced"] else f" / {100 * cell['forced']['accuracy']:.1f}"
-            cells.append(Text(works + forced))
+            leaked = LEAKED if forced and cell is not None and cell.get("leaked") else ""
+            cells.append(Text(works + forced + leaked))
         table.add_row(Text(name), *cells)
     return table
 
@@ -149,7 +153,7 @@ def _claims(document: Document) -> list[Any]:
     table.add_column(overflow="fold")
     for claim in document["claims"]:
         word, style = HOLDS[claim["holds"]]
-        text = Text(claim["text"], style="bold")
+        text = Text(claim["text"] + (LEAKED if claim.get("leaked") else ""), style="bold")
         text.append("\n")
         if claim["estimate"] is not None:
             text.append(f"{claim['verdict']} ", style=STYLE[claim["verdict"]])
@@ -207,7 +211,7 @@ def _foot(document: Document, console: Any) -> None:
     for problem in document["problems"]:
         console.print(Text(f"Not compared: {problem}", style="yellow"))
     for leak in document["leaks"]:
-        said = f"LEAK: {leak['condition']} was trained on {leak['questions']} questions of {leak['domain']}"
+        said = f"{LEAKED} LEAK: {leak['condition']} was trained on {leak['questions']} questions of {leak['domain']}"
         console.print(Text(said, style="bold red"))
     cells = [cell for row in document["matrix"].values() for cell in row.values()]
     if any(cell["partial"] for cell in cells):

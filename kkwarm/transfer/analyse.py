@@ -10,6 +10,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.transfer.cells import Cell, pair
 from kkwarm.transfer.claims import claims
 from kkwarm.transfer.curves import smooth
+from kkwarm.transfer.leaked import mark
 from kkwarm.transfer.material import Material
 from kkwarm.transfer.statistics import Paired, Prior, holm, interval, paired, prior, seed_variance, word
 
@@ -38,7 +39,7 @@ def analyse(material: Material) -> dict[str, Any]:
                 "forced": _forced(material.forced.get((condition.name, domain))),
             }
         matrix[condition.name] = row
-    return {
+    document: dict[str, Any] = {
         "title": material.title,
         "state": material.state,
         "progress": dict(material.progress),
@@ -57,6 +58,8 @@ def analyse(material: Material) -> dict[str, Any]:
         "provenance": dict(material.provenance),
         "runs": list(material.paths),
     }
+    mark(document, material)
+    return document
 
 
 def changed_cells(
@@ -77,6 +80,7 @@ def changed_cells(
             "a": _figures(material.cells[first, domain]),
             "b": _figures(material.cells[second, domain]),
             "change": _change(first, difference, p, material.margin),
+            "leaked": {k: material.leaks.get((c, domain), 0) for k, c in (("a", first), ("b", second))},
             "only_a": int((a & ~b).sum()),
             "only_b": int((b & ~a).sum()),
         }
