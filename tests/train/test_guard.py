@@ -51,7 +51,7 @@ def test_a_leak_is_inherited_and_marked_up_to_the_report(base: Path, leaking: Pa
     config = RlvrConfig("toy", examples=2, steps=1, prompts_per_step=2, generations=2, max_tokens=4, threads=1)
     warmed = warmup(base, leaking, tmp_path / "warmed", replace(CONFIG, allow_leak=True), progress=False)
     trained = rlvr(warmed.path, config, tmp_path / "trained", progress=False)
-    assert [(k["id"], k["trained"]) for k in trained.manifest["leaks"]] == [("toy/0", "t0"), ("toy/1", "t1")]
+    assert [(k["id"], k["trained"]) for k in trained.manifest["leaks"]] == [("toy/0", "t0"), ("toy/4", "t1")]
     short = BenchConfig(max_tokens=4)
     clean = bench(str(base), ["toy"], tmp_path / "clean", short, progress=False)
     leaky = bench(str(trained.path / "checkpoint"), ["toy"], tmp_path / "leaky", short, progress=False)
