@@ -108,7 +108,7 @@ def main() -> None:
         "assumed": " ".join(__doc__.partition("Assumed,")[2].partition("The gate is")[0].split()).lstrip(", "),
         "seeds": args.seeds,
         "categories": {name: category(name, examples, args.seeds) for name in CATEGORIES},
-        "environment": environment(),
+        "environment": environment() | {"command": f"python benchmarks/paper_leak.py --seeds {args.seeds}"},
     }
     args.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     write_page(document)

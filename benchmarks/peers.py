@@ -69,7 +69,10 @@ def evalplus(folder: str) -> Judge:
         if id_ not in expected:
             name = f"red-team-{id_.replace('/', '-')}"
             expected.update(get_groundtruth({id_: problem}, name, []))
-        code = sanitize(text, problem["entry_point"])
+        body = (
+            f"def {problem['entry_point']}" not in text
+        )  # then it is a `completion` of the prompt, by evalplus's rules
+        code = problem["prompt"] + text if body else sanitize(text, problem["entry_point"])
         found = check_correctness("humaneval", 0, problem, code, expected[id_], fast_check=True)
         return bool(found["base"][0] == found["plus"][0] == "pass")
 

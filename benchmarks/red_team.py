@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections import Counter
@@ -33,6 +34,7 @@ from kkwarm.verify.audit import ATTACKS, HONEST, Attack, Miss, Target, attacked,
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, BEGIN, END = ROOT / "docs/pages/verdicts.md", "<!-- red team: begin -->\n", "<!-- red team: end -->\n"
 DOMAINS = ("kk", "math", "humaneval_plus", "mmlu_pro", "mini_kk", "mini_math", "mini_code", "mini_mcq")
+COMMAND = "benchmarks/red_team.py --reasoning-gym DIR --examples {args.examples} --code-examples {args.code_examples}"
 SHOWN = 200  # characters of an example
 
 
@@ -169,14 +171,17 @@ def table(document: dict[str, Any]) -> str:
         fooled = [e for e in r["shortest"] if e["what"] == "wrongly accepted"]
         name = f"**{r['scorer']}**" if r["scorer"] == "kkwarm" else f"{r['scorer']} {r['version']}".strip()
         name += f" ({r['note']})" if r["note"] else ""
-        shown = f"`{_cell(min(fooled, key=lambda e: len(e['completion']))['completion'])}`" if fooled else ""
+        texts = sorted(filter(None, (_cell(e["completion"]) for e in fooled)), key=len)
+        shown = f"`{texts[0]}`" if texts else ""
         counts = [r[k] for k in ("attacks", "wrongly_accepted", "honest", "wrongly_rejected", "no_verdict")]
         lines.append(f"| {r['domain']} | {name} | " + " | ".join(f"{c:,}" for c in counts) + f" | {shown} |")
     return "\n".join(lines) + "\n"
 
 
 def _cell(text: str, limit: int = 70) -> str:
+    """A completion on one line, without what all of them begin and end with."""
     flat = " ".join(text.split()).replace("|", "/").replace("`", "'")
+    flat = re.sub(r"^(some reasoning )?(</think> <answer> )?|( </answer>)$", "", flat)
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
@@ -194,7 +199,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=12, help="examples of each domain that are attacked")
     parser.add_argument("--code-examples", type=int, default=4, help="the same for evalplus, which takes seconds each")
     parser.add_argument("--reasoning-gym", default="", help="the folder that reasoning-gym was installed into")
-    parser.add_argument("--only", help="contenders whose name or domain holds this text; writes nothing")
+    parser.add_argument("--only", help="only scorers whose name or domain holds this text; the others' rows stay")
     args = parser.parse_args()
     if args.reasoning_gym:
         sys.path.append(args.reasoning_gym)
@@ -212,11 +217,12 @@ def main() -> None:
         "what": "the same attacks on kkwarm's verifiers and on other scorers, each in its own format",
         "examples": {"code": args.code_examples, "other": args.examples},
         "scorers": rows,
-        "environment": environment(),
+        "environment": environment() | {"command": COMMAND.format(args=args)},
     }
     if args.only:
-        print(json.dumps(document["scorers"], indent=1))  # noqa: T201
-        return
+        document = json.loads(args.out.read_text("utf-8"))
+        anew = {(r["scorer"], r["domain"]): r for r in rows}
+        document["scorers"] = [anew.get((r["scorer"], r["domain"]), r) for r in document["scorers"]]
     args.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     write_page(document)
 
