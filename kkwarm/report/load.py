@@ -128,6 +128,7 @@ def _study(path: Path) -> Material:
         progress={"done": done, "steps": len(plan["steps"])},
         provenance=_provenance(study),
         paths=(str(path),),
+        grids={name: {int(n): c for n, c in grid.items()} for name, grid in plan.get("grids", {}).items()},
         leaks={key: len(ids) for c in conditions for key, ids in _leaks(study, c.name, rows[c.name]).items()},
     )
 
