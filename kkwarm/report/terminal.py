@@ -10,7 +10,7 @@ from typing import Any
 from kkwarm.report.plot import mean_curve, plot
 from kkwarm.study.progress import duration
 
-__all__ = ["MARK", "change_text", "percent", "render_text", "show", "write_svg"]
+__all__ = ["MARK", "change_text", "percent", "render_text", "saved_text", "show", "write_svg"]
 
 MARK = {"gain": "▲", "loss": "▼", "tie": "=", "underpowered": "?"}
 STYLE = {"gain": "green", "loss": "red", "tie": "", "underpowered": "yellow", "no data": "yellow"}
@@ -28,6 +28,17 @@ def percent(cell: Mapping[str, Any]) -> str:
 def change_text(change: Mapping[str, Any] | None) -> str:
     """``▲ +10.2``: the verdict's mark and the change in points."""
     return "" if change is None else f"{MARK[change['verdict']]} {100 * change['estimate']:+.1f}"
+
+
+def saved_text(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """Of a row of examples saved: what the base needs, what the warmed start needs, the difference, its interval."""
+
+    def of(value: float | None, sign: str = "") -> str:
+        return "not reached" if value is None else f"{value:{sign}.0f}"
+
+    low, high = row["ci"]
+    interval = "not reached" if high is None else f"{of(low, '+')} to {of(high, '+')}"
+    return of(row["base"]), of(row["warmed"]), of(row["saved"], "+"), interval
 
 
 def show(document: Document, console: Any) -> None:

@@ -157,6 +157,7 @@ def _curve(curve: Any) -> dict[str, Any]:
         "reward": list(curve.reward),
         "smoothed": [float(v) for v in smooth(curve.reward)],
         "accuracy": list(curve.accuracy),
+        "smoothed_accuracy": [float(v) for v in smooth(curve.accuracy)],
     }
 
 
