@@ -99,12 +99,13 @@ def _head(document: Document, packed: Packed) -> str:
 
 def _sections(document: Document) -> list[tuple[str, str, str]]:
     """Those that have something to show: id, title, HTML."""
-    curves = "".join(map(figure_svg, figures(document)))
+    drawn = "".join(map(figure_svg, figures(document)))
+    curves = f'<div class="figures">{drawn}</div>' if drawn else ""
     made = [
         ("claims", "The paper's claims", _claims(document)),
         ("matrix", "Accuracy and change", _matrix(document)),
         ("answers", "How they answer", _answers(document)),
-        ("efficiency", "Sample efficiency", (f'<div class="figures">{curves}</div>' if curves else "") + _saved(document)),
+        ("efficiency", "Sample efficiency", curves + _saved(document)),
         ("flips", "Where answers flipped", _flips(document)),
     ]  # fmt: skip
     return [section for section in made if section[2]]
@@ -138,7 +139,7 @@ def _matrix(document: Document) -> str:
         for name, row in document["matrix"].items()
     ]
     key = (
-        "percent ± 95% interval; change in points against the row named below, Holm-corrected: "
+        "percent ± 95% interval; change in points against the row named under each, Holm-corrected: "
         '<span class="gain">▲ gain</span> <span class="loss">▼ loss</span> <span>= tie</span> '
         '<span class="underpowered">? underpowered</span>. A cell opens its samples.'
     )

@@ -85,6 +85,7 @@ function matching() {
 
 async function filter() {
   const mine = ++search, words = $("text").value.trim(), all = matching();
+  $("samples").setAttribute("aria-busy", "true");
   if (!words) return list(all);
   const wanted = new RegExp(words.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"), "i"), found = [], asked = new Map();
   let told = 0;
@@ -115,6 +116,7 @@ async function sample(i) {
 function list(found) {
   shown = found;
   const more = H.left_out ? ` (${H.left_out.toLocaleString()} more are in the runs only)` : "";
+  $("samples").removeAttribute("aria-busy");
   $("count").textContent = `${shown.length.toLocaleString()} of ${H.samples.toLocaleString()} samples${more}`;
   $("tall").style.height = `${shown.length * ROW}px`;
   $("list").scrollTop = 0;
@@ -235,7 +237,7 @@ options("status", "all statuses", H.statuses);
 options("versus", "beside its row in the matrix", H.conditions.map((c) => `beside ${c}`));
 for (const id of ["condition", "domain", "status", "change", "versus"]) $(id).addEventListener("change", filter);
 let typed;
-$("text").addEventListener("input", () => { clearTimeout(typed); typed = setTimeout(filter, 200); });
+$("text").addEventListener("input", () => { $("samples").setAttribute("aria-busy", "true"); clearTimeout(typed); typed = setTimeout(filter, 200); });
 $("reset").addEventListener("click", () => { reset(); filter(); });
 $("list").addEventListener("scroll", draw, { passive: true });
 addEventListener("resize", draw);

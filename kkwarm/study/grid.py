@@ -39,7 +39,7 @@ def expanded(recipe: Recipe) -> Recipe:
     conditions = [made for c in recipe.conditions for made in _conditions(c, counts, grids)]
     names = [c.name for c in conditions]
     if (twice := next((n for n in names if names.count(n) > 1), None)) is not None:
-        raise KkwarmError(f"recipe {recipe.name}: condition {twice!r} is there twice", hint="rename the one written out")
+        raise KkwarmError(f"recipe {recipe.name}: condition {twice!r} is there twice", hint="rename it")
     claims = tuple(_claim(claim, grids) for claim in recipe.claims)
     return replace(recipe, stages=stages, conditions=tuple(conditions), claims=claims, grids=grids)
 

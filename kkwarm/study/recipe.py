@@ -94,8 +94,8 @@ class Evaluate:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A whole study. `data` is the recipe as read, overrides applied: its identity. `grids`: for each condition that was
-    written for several numbers of examples, the condition of each number (see `kkwarm.study.grid`).
+    """A whole study. `data` is the recipe as read, overrides applied: its identity. `grids`: for each condition that
+    was written for several numbers of examples, the condition of each number (see `kkwarm.study.grid`).
     """
 
     name: str
@@ -222,9 +222,7 @@ def _stage(key: str, table: Mapping[str, Any], raw: _Raw, problems: Problems) ->
     return Stage(kind or "rlvr", settings, traces)
 
 
-def _examples(
-    settings: Mapping[str, Any], place: tuple[str, ...], problems: Problems
-) -> list[dict[str, int]]:
+def _examples(settings: Mapping[str, Any], place: tuple[str, ...], problems: Problems) -> list[dict[str, int]]:
     """What a stage's `examples` asks for, one entry for each training: nothing where it is no list."""
     asked = settings.get("examples")
     if not isinstance(asked, list):

@@ -138,9 +138,7 @@ def _saved(base: list[_Point], warmed: list[_Point]) -> list[dict[str, Any]]:
     return rows
 
 
-def _needs(
-    means: Values, k: int, examples: tuple[Sequence[int], Sequence[int]]
-) -> tuple[tuple[float, float], float]:
+def _needs(means: Values, k: int, examples: tuple[Sequence[int], Sequence[int]]) -> tuple[tuple[float, float], float]:
     """The examples that base and warmed start need for what the base reaches at its point `k`, and that level.
 
     Where the base's curve is flat it needs fewer than that point has: what the warm-up saves is counted from there.

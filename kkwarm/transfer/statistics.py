@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Estimate", "Paired", "Prior", "Scores", "Word", "holm", "interval", "paired", "prior", "seed_variance", "word"]
+__all__ = ["Estimate", "Paired", "Prior", "Word", "holm", "interval", "paired", "prior", "seed_variance", "word"]
 
 Scores = npt.NDArray[np.float64]
 Word = Literal["gain", "loss", "tie", "underpowered"]
