@@ -18,7 +18,7 @@ ESCAPED = {
 
 
 def latex_text(document: Mapping[str, Any]) -> str:
-    """A table environment with the matrix; each change follows its cell, its row's comparison is in the second column."""
+    """A table environment with the matrix; each change follows its figure; the second column says against what."""
     domains = document["domains"]
     against = {c["name"]: c["against"] for c in document["conditions"]}
     lines = [
@@ -35,9 +35,10 @@ def latex_text(document: Mapping[str, Any]) -> str:
         lines.append(f"{escaped(name)} & {escaped(against[name] or '')} & {' & '.join(cells)} \\\\")
     state = "" if document["state"] == "done" else " In progress."
     words = (
-        rf"Percent with 95\% intervals; changes in points: $\uparrow$ gain, $\downarrow$ loss, $=$ tie, $?$ underpowered. "
-        rf"{escaped(document['method'])}."
+        r"Percent with 95\% intervals; changes in points: $\uparrow$ gain, $\downarrow$ loss, $=$ tie, $?$ too few data."
+        f" {escaped(document['method'])}."
     )
+    words += "".join(f" Not compared: {escaped(p)}." for p in document["problems"])
     caption = rf"\caption{{{escaped(document['title'])}.{state} {words}}}"
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", caption, r"\end{table}"])
 

@@ -145,8 +145,8 @@ def _curves(axes: Any, figure: Figure) -> None:
             for row in series.seeds:
                 axes.plot(series.xs, row, color=colour, linewidth=0.7, alpha=0.4)
         mark = "o" if figure.marks else None
-        name = _plain(series.name)
-        axes.plot(series.xs, series.ys, color=colour, linewidth=2, linestyle=dash, marker=mark, markersize=4, label=name)
+        style: dict[str, Any] = {"color": colour, "linewidth": 2, "linestyle": dash, "marker": mark, "markersize": 4}
+        axes.plot(series.xs, series.ys, label=_plain(series.name), **style)
     if figure.marks:
         axes.set_xticks(sorted({x for s in figure.series for x in s.xs}))
     axes.set_title(_plain(figure.title), fontsize=9, loc="left")
