@@ -48,9 +48,9 @@ class Figure:
 
 
 def figures(document: Document) -> list[Figure]:
-    """Accuracy and reward against RLVR steps, and accuracy against its examples, for each domain of RLVR."""
-    found = [figure for roles in document["roles"] for figure in _against_steps(document, roles)]
-    return found + [_against_examples(entry) for entry in document.get("efficiency", ())]
+    """Accuracy against RLVR's examples and steps, and its reward against steps, for each domain of RLVR."""
+    found = [_against_examples(entry) for entry in document.get("efficiency", ())]
+    return found + [figure for roles in document["roles"] for figure in _against_steps(document, roles)]
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:

@@ -35,7 +35,7 @@ def latex_text(document: Mapping[str, Any]) -> str:
         lines.append(f"{escaped(name)} & {escaped(against[name] or '')} & {' & '.join(cells)} \\\\")
     state = "" if document["state"] == "done" else " In progress."
     words = (
-        r"Percent with 95\% intervals; changes in points: $\uparrow$ gain, $\downarrow$ loss, $=$ tie, $?$ too few data."
+        r"Percent with 95\% intervals; changes in points: $\uparrow$ gain, $\downarrow$ loss, $=$ tie, $?$ undecided."
         f" {escaped(document['method'])}."
     )
     words += "".join(f" Not compared: {escaped(p)}." for p in document["problems"])

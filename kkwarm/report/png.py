@@ -96,7 +96,10 @@ def _plain(text: str) -> str:
 def _matrix(axes: Any, document: Document, rows: list[str]) -> None:
     domains = document["domains"]
     values = [[_accuracy(document["matrix"][r].get(d)) for d in domains] for r in rows]
-    axes.imshow(values, cmap="Blues", vmin=0, vmax=160, aspect="auto")  # light enough for dark text
+    edges = [[i - 0.5 for i in range(n + 1)] for n in (len(domains), len(rows))]
+    # vmax: light enough for dark text, at 100 too
+    axes.pcolormesh(*edges, values, cmap="Blues", vmin=0, vmax=160, edgecolor="white", linewidth=2)
+    axes.invert_yaxis()
     for y, name in enumerate(rows):
         for x, domain in enumerate(domains):
             cell = document["matrix"][name].get(domain)

@@ -181,7 +181,7 @@ def test_png(make: Make, tmp_path: Path) -> None:
     document = with_efficiency(analyse(make(title="costs $5 and $6")))
     files = write_png(document, tmp_path / "figures")
     names = [f.name for f in files]
-    assert names == ["matrix.png", "claims.png", "steps-programs.png", "reward-programs.png", "examples-programs.png"]
+    assert names == ["matrix.png", "claims.png", "examples-programs.png", "steps-programs.png", "reward-programs.png"]
     (one,) = write_png(document, tmp_path / "all.png")
     for file in (*files, one):
         assert file.read_bytes().startswith(b"\x89PNG")
