@@ -253,7 +253,7 @@ def _flips(document: Document) -> str:
         return ""
     words = (
         "Questions that only this row answers, and that only the row it is compared with does: by the majority of its "
-        "samples over all seeds. A number opens them."
+        "samples over all seeds. A number opens the samples that say so."
     )
     return f'{_table(document, rows, "flips")}<p class="soft">{words}</p>'
 

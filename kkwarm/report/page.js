@@ -41,15 +41,15 @@ function prepare(buffer) {
     C[name] = new { 1: Uint8Array, 2: Uint16Array, 4: Uint32Array }[size](buffer, at, H.samples);
     at += Math.ceil((H.samples * size) / 4) * 4;
   }
-  const right = new Uint32Array(H.conditions.length * H.questions), all = new Uint32Array(right.length);
+  const correct = new Uint32Array(H.conditions.length * H.questions), all = new Uint32Array(correct.length);
   offsets = new Uint32Array(H.questions + 1);
   for (let i = 0; i < H.samples; i++) {
     const place = C.condition[i] * H.questions + C.question[i];
     all[place]++;
-    right[place] += C.status[i] === RIGHT;
+    correct[place] += right(i);
     offsets[C.question[i] + 1]++;
   }
-  majority = Int8Array.from(all, (n, place) => (n ? +(right[place] * 2 > n) : -1));
+  majority = Int8Array.from(all, (n, place) => (n ? +(correct[place] * 2 > n) : -1));
   for (let q = 0; q < H.questions; q++) offsets[q + 1] += offsets[q];
   members = new Uint32Array(H.samples);
   const next = offsets.slice();
@@ -63,12 +63,16 @@ function other(i) {
   return found === null || found === C.condition[i] ? undefined : found;
 }
 
+/** Whether its question flipped between the two conditions, and the sample itself is one of those that say so. */
 function changed(i, how) {
   const from = other(i);
   if (from === undefined) return false;
   const before = majority[from * H.questions + C.question[i]], now = majority[C.condition[i] * H.questions + C.question[i]];
-  return before >= 0 && before !== now && (how === "flipped" || (how === "gained") === (now === 1));
+  const flipped = before >= 0 && before !== now && now === right(i);
+  return flipped && (how === "flipped" || (how === "gained") === (now === 1));
 }
+
+const right = (i) => +(C.status[i] === RIGHT);
 
 function matching() {
   const [c, d, s] = ["condition", "domain", "status"].map((id) => Number($(id).value)), how = $("change").value;
@@ -176,13 +180,15 @@ async function detail(i) {
 const prompt = ([before, after], question) =>
   el("pre", {}, el("span", { class: "soft", text: before }), question, el("span", { class: "soft", text: after.trimEnd() }));
 
-/** Another condition's sample of the same question: of the same seed and index where there is one. */
+/** Another condition's sample of the same question: where flips are shown, one of the other outcome; of the same seed
+    and index where there is one. */
 function twin(i, condition) {
-  let found;
+  const flips = $("change").value !== "any";
+  let found, best = -1;
   for (const j of members.subarray(offsets[C.question[i]], offsets[C.question[i] + 1])) {
     if (C.condition[j] !== condition) continue;
-    if (C.seed[j] === C.seed[i] && C.index[j] === C.index[i]) return j;
-    found ??= j;
+    const fit = 2 * (flips && right(i) !== right(j)) + (C.seed[j] === C.seed[i] && C.index[j] === C.index[i]);
+    if (fit > best) [found, best] = [j, fit];
   }
   return found;
 }
