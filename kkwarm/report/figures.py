@@ -36,10 +36,9 @@ class Figure:
     series: tuple[Series, ...]
     marks: bool = False
 
-    @property
-    def reach(self) -> tuple[float, float]:
-        """The lowest and the highest value, never the same."""
-        values = [v for s in self.series for v in (*s.low, *s.high)]
+    def reach(self, *, bands: bool) -> tuple[float, float]:
+        """The lowest and the highest value, never the same: of the bands, or of the lines alone."""
+        values = [v for s in self.series for v in ((*s.low, *s.high) if bands else s.ys)]
         low, high = min(values), max(values)
         if self.y == "percent" and high - low < NARROW:
             middle = (low + high) / 2

@@ -19,7 +19,7 @@ def plot(figure: Figure, width: int, height: int = 11) -> Any:
     """A rich Text of a figure's means: value upwards, steps or examples to the right; a legend below."""
     from rich.text import Text
 
-    low, high = figure.reach
+    low, high = figure.reach(bands=False)
     first = min(s.xs[0] for s in figure.series)
     last = max(s.xs[-1] for s in figure.series)
     wide = max(10, width - LEFT - 1)

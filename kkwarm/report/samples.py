@@ -179,8 +179,8 @@ def _questions(
     """
     examples = [_examples(domain) for domain in domains]
     writer = _Writer()
-    for domain, id_ in questions:
-        example = examples[domain].get(id_)
+    for place, id_ in questions:
+        example = examples[place].get(id_)
         shown = [example.question, _reference(example)] if example is not None else [None, None]
         writer.add([id_, *shown])
     writer.end()

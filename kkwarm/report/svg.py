@@ -16,7 +16,7 @@ Place = Callable[[float], float]
 
 def figure_svg(figure: Figure) -> str:
     """A figure with its title and legend, as HTML."""
-    low, high = figure.reach
+    low, high = figure.reach(bands=True)
     pad = 0.04 * (high - low)
     low, high = low - pad, high + pad
     first = min(s.xs[0] for s in figure.series)
