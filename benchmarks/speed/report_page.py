@@ -119,7 +119,7 @@ def main() -> None:
             "write_s": round(wrote, 2),
             **measure(file, options.repeats, browser_file),
             "load": [round(v, 2) for v in os.getloadavg()],
-            "command": f"python benchmarks/speed/report_page.py --samples {options.samples} --repeats {options.repeats}",
+            "command": f"python {sys.argv[0]} --samples {options.samples} --repeats {options.repeats}",
             "environment": {key: value for key, value in environment().items() if key != "command"},
         }
     options.out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")

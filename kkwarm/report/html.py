@@ -17,7 +17,16 @@ from kkwarm.errors import KkwarmError
 from kkwarm.report.figures import figures
 from kkwarm.report.samples import Packed, pack
 from kkwarm.report.svg import figure_svg, interval_svg
-from kkwarm.report.terminal import HOLDS, MARK, STATUS_ORDER, percent, saved_text
+from kkwarm.report.terminal import (
+    HOLDS,
+    LEAKED,
+    STATUS_ORDER,
+    change_text,
+    efficiency_title,
+    percent,
+    saved_text,
+    works_text,
+)
 from kkwarm.study.progress import duration
 
 __all__ = ["write_html"]
@@ -91,7 +100,7 @@ def _head(document: Document, packed: Packed) -> str:
         said.append(f'<p class="banner unsure">In progress{done}: figures will change.</p>')
     for k in document["leaks"]:
         leak = f"{k['condition']} was trained on {k['questions']} questions of {k['domain']}"
-        said.append(f'<p class="banner loss">Leak: {escape(leak)}</p>')
+        said.append(f'<p class="banner loss">{LEAKED} Leak: {escape(leak)}</p>')
     said += [f'<p class="banner unsure">Not compared: {escape(p)}</p>' for p in document["problems"]]
     note = f'<p class="note">{escape(document["note"])}</p>' if document["note"] else ""
     return f'<h1>{escape(document["title"])}</h1><ul class="facts">{chips}</ul>{"".join(said)}{note}'
@@ -128,7 +137,7 @@ def _claims(document: Document) -> str:
             figure = f'<p class="estimate">{figure} <span class="{claim["verdict"]}">{claim["verdict"]}</span></p>'
         cards.append(
             f'<article class="card {word.lower()}"><p class="word"><span>{claim["id"]}</span> {word}</p>'
-            f"<h3>{escape(claim['text'])}</h3>{figure}{drawn}<p class='soft'>{escape(claim['says'])}</p></article>"
+            f"<h3>{escape(claim['text'])}{LEAKED if claim.get('leaked') else ''}</h3>{figure}{drawn}<p class='soft'>{escape(claim['says'])}</p></article>"
         )
     return f'<div class="cards">{"".join(cards)}</div>'
 
@@ -175,8 +184,7 @@ def _cell(condition: str, domain: str, cell: Mapping[str, Any] | None) -> str:
         low, high = (f"{100 * v:+.1f}" for v in change["ci"])
         test = f"p = {change['p_holm']:.2g} after Holm ({change['test']})"
         hint = f"{change['verdict']}; 95% interval {low} to {high}; {test}"
-        mark = f"{MARK[change['verdict']]} {100 * change['estimate']:+.1f}"
-        text = f'<small class="{change["verdict"]}" title="{escape(hint)}">{mark}</small>'
+        text = f'<small class="{change["verdict"]}" title="{escape(hint)}">{change_text(change)}</small>'
     seeds = ", ".join(f"{100 * v:.1f}" for v in cell["by_seed"])
     title = f"{cell['n']} questions; by seed {seeds}"
     main, _, half = percent(cell).partition(" ")
@@ -211,8 +219,7 @@ def _answer(cell: Mapping[str, Any] | None) -> str:
     title = ", ".join(f"{s} {100 * v:.1f}% ({cell['status'][s]:,})" for s, v in shares.items())
     bar = "".join(f'<i class="s-{s}" style="flex:{v:.5f}"></i>' for s, v in shares.items())
     facts = [f"{s} {100 * v:.1f}%" for s, v in shares.items() if s not in ("correct", "wrong") and v >= 0.0005]
-    facts += [] if cell["works"] is None else [f"works {cell['works']:.2f}"]
-    facts += [f"forced {100 * cell['forced']['accuracy']:.1f}"] if cell["forced"] else []
+    facts += [f"{name} {text}" for name, text in zip(("works", "forced"), works_text(cell), strict=True) if text]
     if cell["lengths"]:
         facts.append("tok {:g}–{:g}".format(*(round(v) for v in cell["lengths"])))
     said = "".join(f"<small>{f}</small>" for f in facts)
@@ -229,7 +236,7 @@ def _saved(document: Document) -> str:
             for row in entry["saved"]
         )
         head = "<th>base trained on</th><th>reaches</th><th>base needs</th><th>warmed needs</th><th>saved</th>"
-        title = f"<h3>Examples of {escape(entry['on'])} that the warm-up saves</h3>"
+        title = f"<h3>{escape(efficiency_title(document, entry))}</h3>"
         parts.append(
             f'{title}<div class="scroll"><table class="plain"><tr>{head}<th>95% interval</th><th></th></tr>{rows}'
             "</table></div><p class='soft'>What each start needs for the accuracy that the base reaches, interpolated "

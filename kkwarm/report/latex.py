@@ -38,6 +38,9 @@ def latex_text(document: Mapping[str, Any]) -> str:
         r"Percent with 95\% intervals; changes in points: $\uparrow$ gain, $\downarrow$ loss, $=$ tie, $?$ undecided."
         f" {escaped(document['method'])}."
     )
+    for k in document["leaks"]:
+        leak = f"{k['condition']} was trained on {k['questions']} questions of {k['domain']}"
+        words += rf" \textsuperscript{{\dag}}{escaped(leak)}."
     words += "".join(f" Not compared: {escaped(p)}." for p in document["problems"])
     caption = rf"\caption{{{escaped(document['title'])}.{state} {words}}}"
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", caption, r"\end{table}"])
@@ -56,4 +59,5 @@ def _cell(cell: Mapping[str, Any] | None) -> str:
     change = cell["change"]
     if change is None:
         return shown
-    return rf"{shown} {{\scriptsize${SIGN[change['verdict']]}{{{100 * change['estimate']:+.1f}}}$}}"
+    leaked = r"\dag" if change.get("leaked") else ""
+    return rf"{shown} {{\scriptsize${SIGN[change['verdict']]}{{{100 * change['estimate']:+.1f}}}{leaked}$}}"

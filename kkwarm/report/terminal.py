@@ -11,9 +11,21 @@ from kkwarm.report.figures import figures
 from kkwarm.report.plot import plot
 from kkwarm.study.progress import duration
 
-__all__ = ["MARK", "change_text", "percent", "render_text", "saved_text", "show", "write_svg"]
+__all__ = [
+    "LEAKED",
+    "MARK",
+    "change_text",
+    "efficiency_title",
+    "percent",
+    "render_text",
+    "saved_text",
+    "show",
+    "works_text",
+    "write_svg",
+]
 
 MARK = {"gain": "▲", "loss": "▼", "tie": "=", "underpowered": "?"}
+LEAKED = "†"  # at every figure that rests on questions that were trained on
 STYLE = {"gain": "green", "loss": "red", "tie": "", "underpowered": "yellow", "no data": "yellow"}
 HOLDS = {True: ("holds", "green"), False: ("FAILS", "red"), None: ("undecided", "yellow")}
 STATUS_ORDER = ("correct", "wrong", "unparsed", "malformed", "truncated", "timeout", "error")
@@ -24,14 +36,30 @@ Cell = Mapping[str, Any]
 
 
 def percent(cell: Mapping[str, Any]) -> str:
-    """``54.0 ±2.9``: accuracy and half its 95% interval, in percent."""
+    """``54.0 ±2.9``: accuracy and half its 95% interval, in percent; marked where a leak touches it."""
     low, high = cell["ci"]
-    return f"{100 * cell['accuracy']:.1f} ±{50 * (high - low):.1f}"
+    return f"{100 * cell['accuracy']:.1f} ±{50 * (high - low):.1f}{LEAKED if cell.get('leaked') else ''}"
 
 
 def change_text(change: Mapping[str, Any] | None) -> str:
     """``▲ +10.2``: the verdict's mark and the change in points."""
-    return "" if change is None else f"{MARK[change['verdict']]} {100 * change['estimate']:+.1f}"
+    if change is None:
+        return ""
+    return f"{MARK[change['verdict']]} {100 * change['estimate']:+.1f}{LEAKED if change.get('leaked') else ''}"
+
+
+def works_text(cell: Mapping[str, Any]) -> tuple[str, str]:
+    """How often a cell's completions show work, and the accuracy when they are made to; empty where not known."""
+    works = "" if cell["works"] is None else f"{cell['works']:.2f}"
+    leaked = LEAKED if cell.get("leaked") else ""
+    return works, f"{100 * cell['forced']['accuracy']:.1f}{leaked}" if cell["forced"] else ""
+
+
+def efficiency_title(document: Document, entry: Mapping[str, Any]) -> str:
+    """The title of a table of examples saved, marked where one of its conditions was trained on what it is asked."""
+    conditions = {p["condition"] for start in entry["starts"].values() for p in start["points"]}
+    leaked = any(k["domain"] == entry["on"] and k["condition"] in conditions for k in document["leaks"])
+    return f"Examples of {entry['on']} that the warm-up saves{LEAKED if leaked else ''}"
 
 
 def saved_text(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
@@ -163,8 +191,8 @@ def _by_domain(document: Document, title: str, text: Callable[[Cell], str]) -> A
 
 def _works(document: Document) -> Any:
     def text(cell: Cell) -> str:
-        works = "" if cell["works"] is None else f"{cell['works']:.2f}"
-        return works + (f" / {100 * cell['forced']['accuracy']:.1f}" if cell["forced"] else "")
+        works, forced = works_text(cell)
+        return f"{works} / {forced}" if forced else works
 
     return _by_domain(document, "P(works step by step) / accuracy when forced to", text)
 
@@ -197,7 +225,7 @@ def _claims(document: Document) -> list[Any]:
     table.add_column(overflow="fold")
     for claim in document["claims"]:
         word, style = HOLDS[claim["holds"]]
-        text = Text(claim["text"], style="bold")
+        text = Text(claim["text"] + (LEAKED if claim.get("leaked") else ""), style="bold")
         text.append("\n")
         if claim["estimate"] is not None:
             text.append(f"{claim['verdict']} ", style=STYLE[claim["verdict"]])
@@ -230,7 +258,7 @@ def _saved(document: Document) -> list[Any]:
             style = {"saves": "green", "costs": "red"}.get(row["verdict"], "yellow")
             verdict = Text(row["verdict"], style=style)
             table.add_row(str(row["examples"]), f"{100 * row['level']:.1f}", *saved_text(row), verdict)
-        parts.append(Group(Text(f"Examples of {entry['on']} that the warm-up saves", style="bold"), table))
+        parts.append(Group(Text(efficiency_title(document, entry), style="bold"), table))
     return parts
 
 
@@ -265,7 +293,7 @@ def _foot(document: Document, console: Any) -> None:
     for problem in document["problems"]:
         console.print(Text(f"Not compared: {problem}", style="yellow"))
     for leak in document["leaks"]:
-        said = f"LEAK: {leak['condition']} was trained on {leak['questions']} questions of {leak['domain']}"
+        said = f"{LEAKED} LEAK: {leak['condition']} was trained on {leak['questions']} questions of {leak['domain']}"
         console.print(Text(said, style="bold red"))
     cells = [cell for row in document["matrix"].values() for cell in row.values()]
     if any(cell["partial"] for cell in cells):

@@ -199,3 +199,14 @@ def test_png_without_matplotlib_says_how_to_mend_it(
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(KkwarmError, match="kkwarm\\[plots\\]"):
         write_png(analyse(make()), tmp_path / "x.png")
+
+
+def test_leaks_are_marked_in_every_view(make: Make, tmp_path: Path) -> None:
+    document = with_efficiency(analyse(make()))
+    document["leaks"] = [{"condition": "c 10", "domain": "programs", "questions": 3}]
+    document["matrix"]["warmed"]["sums"]["leaked"] = 3
+    document["matrix"]["warmed"]["sums"]["change"]["leaked"] = True
+    text = render_text(document, 100)
+    assert text.count("†") == 4  # figure, change, the examples saved, and what it means
+    assert "† LEAK: c 10 was trained on 3 questions of programs" in text
+    assert latex_text(document).count(r"\dag") == 3
