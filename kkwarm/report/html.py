@@ -137,7 +137,8 @@ def _claims(document: Document) -> str:
             figure = f'<p class="estimate">{figure} <span class="{claim["verdict"]}">{claim["verdict"]}</span></p>'
         cards.append(
             f'<article class="card {word.lower()}"><p class="word"><span>{claim["id"]}</span> {word}</p>'
-            f"<h3>{escape(claim['text'])}{LEAKED if claim.get('leaked') else ''}</h3>{figure}{drawn}<p class='soft'>{escape(claim['says'])}</p></article>"
+            f"<h3>{escape(claim['text'])}{LEAKED if claim.get('leaked') else ''}</h3>{figure}{drawn}"
+            f"<p class='soft'>{escape(claim['says'])}</p></article>"
         )
     return f'<div class="cards">{"".join(cards)}</div>'
 
