@@ -12,7 +12,6 @@ from kkwarm.report.plot import plot
 from kkwarm.study.progress import duration
 
 __all__ = [
-]
     "LEAKED",
     "MARK",
     "change_text",
