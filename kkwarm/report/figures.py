@@ -81,7 +81,7 @@ def _curve(curves: Sequence[Mapping[str, Any]], condition: str, field: str, scal
     mine = [c for c in curves if c["condition"] == condition]
     count = min((len(c["steps"]) for c in mine), default=0)
     rows = [[scale * v for v in (c.get(field) or ())[:count]] for c in mine]
-    if not count or any(len(row) < count or any(math.isnan(v) for v in row) for row in rows):
+    if not count or any(len(row) < count for row in rows):
         return None
     return _series(condition, mine[0]["steps"][:count], rows)
 

@@ -133,13 +133,13 @@ def _study(path: Path, margin: float | None) -> Material:
         forced=forced,
         curves=tuple(curves),
         roles=tuple(Roles(**r) for r in plan["claims"]),
+        grids={name: {int(n): c for n, c in grid.items()} for name, grid in plan.get("grids", {}).items()},
         margin=plan["margin"] if margin is None else margin,
         note=plan["note"],
         state="done" if done == len(plan["steps"]) else "in progress",
         progress={"done": done, "steps": len(plan["steps"])},
         provenance=_provenance(study),
         paths=(str(path),),
-        grids={name: {int(n): c for n, c in grid.items()} for name, grid in plan.get("grids", {}).items()},
         leaks={key: len(ids) for c in conditions for key, ids in _leaks(study, c.name, rows[c.name]).items()},
     )
 

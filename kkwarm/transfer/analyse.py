@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from kkwarm.errors import KkwarmError
 from kkwarm.transfer.cells import Cell, pair
 from kkwarm.transfer.claims import claims
-from kkwarm.transfer.curves import smooth
+from kkwarm.transfer.curves import Curve, smooth
 from kkwarm.transfer.examples import sample_efficiency
 from kkwarm.transfer.material import Material
 from kkwarm.transfer.statistics import Paired, Prior, Scores, holm, interval, paired, prior, seed_variance, word
@@ -149,15 +150,16 @@ def _forced(found: Cell | None) -> dict[str, Any] | None:
     return None if found is None or not found.ids else _figures(found)
 
 
-def _curve(curve: Any) -> dict[str, Any]:
+def _curve(curve: Curve) -> dict[str, Any]:
+    known = not any(math.isnan(a) for a in curve.accuracy)  # a log without it; JSON has no NaN
     return {
         "condition": curve.condition,
         "seed": curve.seed,
         "steps": list(curve.steps),
         "reward": list(curve.reward),
         "smoothed": [float(v) for v in smooth(curve.reward)],
-        "accuracy": list(curve.accuracy),
-        "smoothed_accuracy": [float(v) for v in smooth(curve.accuracy)],
+        "accuracy": list(curve.accuracy) if known else None,
+        "smoothed_accuracy": [float(v) for v in smooth(curve.accuracy)] if known else None,
     }
 
 

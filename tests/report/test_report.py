@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kkwarm.errors import KkwarmError
-from kkwarm.report.figures import Figure, Series, ticks
+from kkwarm.report.figures import Figure, Series, figures, ticks
 from kkwarm.report.latex import latex_text
 from kkwarm.report.markdown import markdown_text
 from kkwarm.report.plot import plot
@@ -210,3 +211,11 @@ def test_leaks_are_marked_in_every_view(make: Make, tmp_path: Path) -> None:
     assert text.count("†") == 4  # figure, change, the examples saved, and what it means
     assert "† LEAK: c 10 was trained on 3 questions of programs" in text
     assert latex_text(document).count(r"\dag") == 3
+
+
+def test_a_log_without_accuracy_gives_rewards_only(make: Make) -> None:
+    material = make()
+    curves = tuple(dataclasses.replace(c, accuracy=(math.nan,) * len(c.steps)) for c in material.curves)
+    document = analyse(dataclasses.replace(material, curves=curves))
+    json.dumps(document["curves"], allow_nan=False)
+    assert [f.key for f in figures(document)] == ["reward-programs"]
