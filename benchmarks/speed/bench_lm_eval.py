@@ -1,11 +1,11 @@
-"""`kkwarm bench` against lm-eval's own `hf` model: same checkpoint, tasks, prompts, sampling, verifiers, K samples each.
+"""`kkwarm bench` against lm-eval's own `hf` model: same checkpoint, tasks, prompts, sampling and verifiers.
 
     OMP_NUM_THREADS=2 python benchmarks/speed/bench_lm_eval.py [-o benchmarks/results/bench_lm_eval.json]
 
 Both sides load the shipped base in fp32 and answer the four miniature benchmarks; measured is everything after the
 model is loaded: generation, verdicts, figures, and on our side the store. lm-eval gets the fastest of its batch sizes
 (--peer-batch); kkwarm chooses its own. Runs are in turn, each a process of its own; the ratio is taken pair by pair.
-lm-eval cuts the stop string off; it is put back where an answer was open, so that both sides' accuracies can be compared.
+lm-eval cuts the stop string off; it is put back where an answer was open, so that accuracies can be compared.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Same prompts in the same order, batch, generations, sampling, loss, learning rat
 the domain's verifier. The trl script is what its documentation shows: GRPOTrainer with a reward function, transformers
 generating, completions ending at eos (kkwarm ends them at the format's stop string, one token earlier). A step is
 generation, reward and update; its median leaves out the first one, which warms up. Runs are in turn, each a process.
-What a model writes decides how long a step takes, so lengths are kept: they must be alike for the ratio to mean something.
+What a model writes decides how long a step takes, so lengths are kept: the ratio means something where they are alike.
 """
 
 from __future__ import annotations

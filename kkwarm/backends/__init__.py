@@ -11,10 +11,8 @@ __all__ = ["BACKENDS", "Backend", "Request", "open_backend"]
 
 # Name -> options it takes, so that a wrong one is refused before anything heavy is imported.
 BACKENDS: dict[str, frozenset[str]] = {
-    "hf": frozenset({"device", "dtype", "batch_size"}),
-    "vllm": frozenset(
-        {"dtype", "tensor_parallel_size", "data_parallel_size", "gpu_memory_utilization", "max_model_len"}
-    ),
+    "hf": frozenset({"device", "dtype", "batch_size", "attention"}),
+    "vllm": frozenset({"dtype", "tensor_parallel_size", "gpu_memory_utilization", "max_model_len", "enforce_eager"}),
     "openai": frozenset({"base_url", "api_key", "concurrency", "tries"}),
     "replay": frozenset({"file"}),
 }
@@ -23,7 +21,7 @@ BACKENDS: dict[str, frozenset[str]] = {
 def open_backend(name: str, model: str, **options: Any) -> Backend:
     """Opens a backend on a checkpoint; options that are None are left out.
 
-    :param name: ``hf`` (device, dtype, batch_size), ``vllm``, ``openai`` (base_url) or ``replay`` (file).
+    :param name: ``hf`` (device, dtype, batch_size, attention), ``vllm``, ``openai`` (base_url) or ``replay`` (file).
     :raises KkwarmError: unknown backend or option; the checkpoint or server cannot be had.
     """
     if name not in BACKENDS:

@@ -96,6 +96,26 @@ class OpenAIBackend:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
+    def logprobs(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
+        """See `kkwarm.backends.base.Scores`: by `echo`, which vLLM's server has and OpenAI's own has not."""
+        found = []
+        for prompt, completion in texts:
+            body = {
+                "model": self.checkpoint,
+                "prompt": [*prompt, *completion],
+                "max_tokens": 1,
+                "temperature": 0,
+                "echo": True,
+                "logprobs": 1,
+            }
+            answer = self._post(body)
+            try:
+                told = answer["choices"][0]["logprobs"]["token_logprobs"]
+                found.append([float(x) for x in told[len(prompt) : len(prompt) + len(completion)]])
+            except (KeyError, IndexError, TypeError):
+                raise KkwarmError(f"{self.base_url} does not tell log-probabilities of a prompt") from None
+        return found
+
     def close(self) -> None:
         self.client.close()
 

@@ -105,6 +105,19 @@ class VllmBackend:
                 ids = tuple(int(t) for t in choice.token_ids)
                 yield request, index, Completion(choice.text, len(ids), finish_reason(choice.finish_reason), ids)
 
+    def logprobs(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
+        """See `kkwarm.backends.base.Scores`."""
+        from vllm import SamplingParams
+
+        inputs = [{"prompt_token_ids": [*prompt, *completion]} for prompt, completion in texts]
+        asked = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0)
+        outputs = self.engine.generate(inputs, asked, use_tqdm=False, lora_request=self.lora)
+        found = []
+        for (prompt, completion), output in zip(texts, outputs, strict=True):
+            told = output.prompt_logprobs[len(prompt) :]
+            found.append([float(row[token].logprob) for row, token in zip(told, completion, strict=True)])
+        return found
+
     def close(self) -> None:
         """Ends the engine."""
         self.engine = None

