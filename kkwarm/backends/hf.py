@@ -17,7 +17,7 @@ import numpy as np
 
 from kkwarm.backends.base import Request
 from kkwarm.backends.batch import Batch, Job
-from kkwarm.backends.checkpoint import fingerprint, load_model, load_tokenizer, resolve
+from kkwarm.backends.checkpoint import fingerprint, load_model, load_tokenizer, named_dtype, resolve
 from kkwarm.backends.memory import fitting_rows, free, out_of_memory
 from kkwarm.backends.sampling import pick, row_key, uniforms
 from kkwarm.backends.text import StopTables, cut_at_stop, end_tokens, finish_reason, token_ids
@@ -59,7 +59,7 @@ class HFBackend:
         model: str,
         *,
         device: str | None = None,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
         batch_size: int | None = None,
         attention: str | None = None,
     ) -> Self:
@@ -67,6 +67,8 @@ class HFBackend:
         if batch_size is not None and batch_size < 1:
             raise KkwarmError(f"a batch of {batch_size} rows is too small", hint="leave out --batch-size")
         tokenizer = load_tokenizer(model)
+        if isinstance(dtype, str):
+            dtype = named_dtype(dtype)
         loaded = load_model(model, device=device, dtype=dtype, attention=attention)
         return cls(resolve(model), fingerprint(model), tokenizer, loaded, batch_size)
 

@@ -24,6 +24,7 @@ INDEX = "https://download.pytorch.org/whl/cpu"
 LEFT_OUT = {"torch", "torchaudio", "torchvision", "torchcodec"}
 # Only with the requirements named: xgrammar's triton is for a GPU; its older releases want transformers < 5.
 ALONE = {"xgrammar==0.2.7": ("apache-tvm-ffi>=0.1.10",)}
+FREE = {"numpy"}  # vLLM's mistral-common wants numpy < 2.4 on Python 3.11 and 3.12
 
 _NEEDED = """
 import json
@@ -40,10 +41,13 @@ def build(folder: Path) -> None:
     """A virtual environment at `folder` with kkwarm, its test tools, and vLLM for the CPU."""
     venv.create(folder, with_pip=True, symlinks=True)
     python = str(folder / "bin" / "python")
+    constraints = folder / "constraints.txt"
+    pinned = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    constraints.write_text("\n".join(line for line in pinned if line.partition("==")[0] not in FREE), "utf-8")
 
     def pip(*arguments: str) -> None:
         command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*command, "-c", str(ROOT / "constraints.txt"), *arguments], check=True, cwd=ROOT)
+        subprocess.run([*command, "-c", str(constraints), *arguments], check=True, cwd=ROOT)
 
     pip("--extra-index-url", INDEX, "--no-deps", TORCH)  # by itself: only torch is there
     pip("-e", ".[dev]")
