@@ -80,8 +80,9 @@ def main() -> None:
     rows = [json.loads(line) for line in (run.path / "log.jsonl").read_text("utf-8").splitlines()]
     parts = split(rows, rollout.seconds, reward.seconds)
     tokens = [row["length"] * config.completions for row in rows[_LEFT_OUT:]]
+    engine = "transformers" if args.rollouts == "none" else f"vLLM, {args.rollouts}"
     result = {
-        "what": f"a GRPO step, random Qwen2.5 {args.shape}, rollouts by {args.rollouts.replace('none', 'transformers')}",
+        "what": f"a GRPO step, random Qwen2.5 {args.shape}, rollouts by {engine}",
         "settings": {k: getattr(args, k) for k in ("prompts", "generations", "max_tokens", "steps", "batch_size")},
         "seconds": {name: spread(seconds) for name, seconds in parts.items()},
         "share": {name: round(statistics.median(parts[name]) / statistics.median(parts["step"]), 4) for name in parts},

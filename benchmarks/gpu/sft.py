@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--checkpointing", action="store_true")
     args = parser.parse_args()
     if args.tiny:
-        args.context, args.batch_size, args.accumulation, args.steps = 128, 2, 1, 5
+        args.context, args.batch_size, args.accumulation, args.steps = 512, 2, 1, 5
     install()
     model = folder(args)
     from paired import RESULTS, keep, peak_mb, spread

@@ -1,8 +1,8 @@
 """What the GPU measurements run on: randomly initialised models of Qwen2.5's shapes, and a domain that suits them.
 
-Nothing is downloaded. A random model writes nonsense up to the token limit, so that every side of a comparison makes the
-same number of tokens; and the domain's verdicts are a coin that the completion's text decides, so that groups differ in
-reward and a GRPO step trains on what it would train on for real.
+Nothing is downloaded. A random model writes nonsense up to the token limit, so that every side of a comparison makes
+the same number of tokens. The domain's verdicts are a coin that the completion's text decides, so that groups differ in
+reward and a GRPO step trains on what it would for real.
 """
 
 from __future__ import annotations
@@ -50,28 +50,9 @@ SHAPES = {
     "3B": Shape(36, 2048, 11008, 16, 2),
     "tiny": Shape(2, 64, 128, 4, 2, None),
 }
-_PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12}  # dense bf16, by the vendor's data sheets
-WORDS = [
-    "knight",
-    "knave",
-    "says",
-    "that",
-    "is",
-    "not",
-    "and",
-    "or",
-    "if",
-    "then",
-    "only",
-    "liar",
-    "truth",
-    "island",
-    "both",
-    "neither",
-    "one",
-    "of",
-    "them",
-]
+# Dense bf16, by the vendor's data sheets.
+_PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12}
+WORDS = ("knight", "knave", "says", "that", "is", "not", "and", "or", "if", "then", "only", "liar", "truth", "island")
 
 
 def arguments(description: str) -> argparse.ArgumentParser:

@@ -18,12 +18,8 @@ def measured(script: str, work: Path, *more: str) -> dict[str, Any]:
     out = work / "result.json"
     command = [sys.executable, str(ROOT / "benchmarks" / "gpu" / script), "--tiny", "--work", str(work), "-o", str(out)]
     path = os.pathsep.join([str(ROOT), str(ROOT / "plugins"), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [*command, *more],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
+    env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, *more], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(out.read_text())
     assert found["environment"]["versions"]["torch"]
