@@ -105,4 +105,4 @@ def lora(folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"colocate": colocate, "lora": lora}[sys.argv[1]](Path(sys.argv[2]))))
+    sys.stdout.write(json.dumps({"colocate": colocate, "lora": lora}[sys.argv[1]](Path(sys.argv[2]))) + "\n")
