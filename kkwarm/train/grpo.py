@@ -164,6 +164,7 @@ def trainer_of(network: Any, tokenizer: Any, plan: RlvrPlan, out: Path, court: J
     from trl import GRPOConfig
 
     from kkwarm.backends.text import end_tokens
+    from kkwarm.train import vllm
     from kkwarm.train.engine import arguments, build, lora, refusals, uses_bf16
     from kkwarm.train.policy import Policy
     from kkwarm.train.rollout import Reward, Rollouts
@@ -172,10 +173,12 @@ def trainer_of(network: Any, tokenizer: Any, plan: RlvrPlan, out: Path, court: J
     prompts = [plan.format.render(e.question, tokenizer) for e in plan.examples]
     longest = _longest(plan, prompts, tokenizer, network)
     batch = config.batch_size or _fitting(config, longest + plan.max_tokens)
-    settings = arguments(config, out, steps=plan.steps) | _settings(plan, batch)
+    rollouts_by = vllm.settings(config, plan.format.stop, longest + plan.max_tokens)
+    settings = arguments(config, out, steps=plan.steps) | _settings(plan, batch) | rollouts_by
     if config.trl.get("mask_truncated_completions"):
         raise KkwarmError("mask_truncated_completions does not know stop strings", hint="see `truncated` in log.jsonl")
     args = build(GRPOConfig, settings, config.trl)
+    vllm.check(args)
     copied = torch.cuda.is_available() and uses_bf16(config) and not config.lora
     own = config.vllm == "none"
     rollouts = Rollouts(network, tokenizer, plan.sampling, plan.format.stop, copied=copied) if own else None
@@ -209,7 +212,7 @@ def trainer_of(network: Any, tokenizer: Any, plan: RlvrPlan, out: Path, court: J
 
 def _settings(plan: RlvrPlan, batch: int) -> dict[str, Any]:
     config = plan.config
-    found: dict[str, Any] = {
+    return {
         "per_device_train_batch_size": batch,
         "gradient_accumulation_steps": config.completions // batch,
         "num_generations": config.generations,
@@ -223,13 +226,6 @@ def _settings(plan: RlvrPlan, batch: int) -> dict[str, Any]:
         "epsilon": config.epsilon,
         "shuffle_dataset": False,  # `RlvrPlan.order` is the order, so that a resumed run has only to skip
     }
-    if config.vllm != "none":
-        found |= {
-            "use_vllm": True,
-            "vllm_mode": config.vllm,
-            "generation_kwargs": {"stop": list(plan.format.stop), "include_stop_str_in_output": True},
-        }
-    return found
 
 
 def _longest(plan: RlvrPlan, prompts: list[str], tokenizer: Any, network: Any) -> int:
