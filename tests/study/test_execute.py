@@ -18,7 +18,7 @@ import pytest
 from kkwarm.errors import KkwarmError
 from kkwarm.report.terminal import render_text
 from kkwarm.store import Run
-from kkwarm.study.execute import default_jobs
+from kkwarm.study.local import default_jobs
 from kkwarm.study.plan import Plan
 from kkwarm.study.progress import Estimate, duration
 from kkwarm.study.recipe import Recipe, load
