@@ -164,15 +164,13 @@ def _connect(ray: Any, address: str, jobs: int | None) -> None:
     local = address == "local"
     if not local:
         _answers(address)
-    names = [k for k in os.environ if k.startswith(PASSED_ON) and not any(s in k for s in SECRET)]
-    env = {"TOKENIZERS_PARALLELISM": "false"} | {k: os.environ[k] for k in names}
     settings: dict[str, Any] = {"num_cpus": jobs} if local and jobs else {}
     if local:
         settings["include_dashboard"] = False
     try:
         ray.init(
             address=address,
-            runtime_env={"env_vars": env},
+            runtime_env={"env_vars": _environment()},
             log_to_driver=False,
             configure_logging=False,
             namespace="kkwarm",
@@ -180,6 +178,15 @@ def _connect(ray: Any, address: str, jobs: int | None) -> None:
         )
     except (ConnectionError, RuntimeError, ValueError) as err:
         raise _silence(address, " ".join(str(err).split())[:200]) from None
+
+
+def _environment() -> dict[str, str]:
+    """What steps find set on their node. Modules beside the installed ones are found where they are here."""
+    names = [k for k in os.environ if k.startswith(PASSED_ON) and not any(s in k for s in SECRET)]
+    own = tuple({sys.prefix, sys.base_prefix})
+    beside = [str(Path(p).resolve()) for p in sys.path if p and not p.startswith(own)]
+    passed = {k: os.environ[k] for k in names}
+    return {"TOKENIZERS_PARALLELISM": "false"} | passed | {"PYTHONPATH": os.pathsep.join(beside)}
 
 
 def _answers(address: str) -> None:
