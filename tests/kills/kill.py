@@ -173,7 +173,7 @@ def main() -> int:
     kill_fork.adopt()
     began = time.monotonic()
     kill_work.preload()
-    print(f"imported in {time.monotonic() - began:.0f} s; runs in {folder}", file=sys.stderr)
+    sys.stderr.write(f"imported in {time.monotonic() - began:.0f} s; runs in {folder}\n")
     killer = Killer(folder, args.seed)
     outcome = json.loads(args.out.read_text())["commands"] if args.out and args.out.exists() else {}
     fine = True
@@ -189,7 +189,8 @@ def main() -> int:
         told(campaign)
         fine &= campaign.equal
         word = "equal" if campaign.equal else f"NOT EQUAL: {campaign.problems}"
-        print(f"{name}: {campaign.kills} kills, {campaign.resumes} resumes, {campaign.ended} ends, {word}", flush=True)
+        sys.stdout.write(f"{name}: {campaign.kills} kills, {campaign.resumes} resumes, {campaign.ended} ends, {word}\n")
+        sys.stdout.flush()
     if fine:
         shutil.rmtree(folder)
     return 0 if fine else 1
