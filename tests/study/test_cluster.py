@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -112,20 +113,24 @@ def cluster() -> Iterator[Any]:
     quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
     with tempfile.TemporaryDirectory(prefix="ray") as folder:  # short: sockets lie in it
         head = {"num_cpus": 0, "object_store_memory": 80 << 20, "temp_dir": folder, "_system_config": quick}
-        made = Cluster(initialize_head=True, head_node_args=head | {"include_dashboard": False})
+        head["include_dashboard"] = False
+        made = tried(lambda: Cluster(initialize_head=True, head_node_args=head))
         nodes = [another(made) for _ in range(2)]
         yield made, nodes
         made.shutdown()
 
 
 def another(made: Any) -> Any:
-    """One more node; on a loaded machine ray gives up after 30 s, and the second try finds its files read."""
-    for left in (2, 1, 0):
-        try:
-            return made.add_node(num_cpus=1, object_store_memory=80 << 20)
-        except Exception:
-            if not left:
-                raise
+    """One more node."""
+    return tried(lambda: made.add_node(num_cpus=1, object_store_memory=80 << 20))
+
+
+def tried(start: Callable[[], Any]) -> Any:
+    """On a loaded machine ray gives a node up after 30 s; a later try finds its files read."""
+    for _ in range(4):
+        with contextlib.suppress(Exception):
+            return start()
+    return start()
 
 
 def on(cluster: Any, recipe: Recipe, out: Path, quiet: Any) -> dict[str, Any]:
