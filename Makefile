@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install study test test-slow lint docs clean
+.PHONY: help install study test test-slow test-kills lint docs clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -24,6 +24,10 @@ test: $(STAMP)  ## the fast tests
 
 test-slow: $(STAMP)  ## the tests that train, and kill, for real
 	$(BIN)/python -m pytest -q -m slow -o timeout=1800
+
+test-kills: $(STAMP)  ## kill -9 at random moments, 30 times each of 5 commands; full disks (an hour)
+	$(BIN)/python tests/kills/kill.py --kills 30
+	$(BIN)/python tests/kills/hinder.py
 
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import signal
 import subprocess
@@ -51,7 +52,10 @@ def _guarded(work: Callable[[], None]) -> int:
     except KkwarmError as err:
         sys.stderr.write(f"kkwarm: {err}\n")
         return 2
-    except BaseException:
+    except BaseException as err:
+        if isinstance(err, OSError) and err.errno == errno.ENOSPC:  # as the command line does
+            sys.stderr.write(f"kkwarm: {err.filename or 'disk'}: {err.strerror}\n")
+            return 2
         traceback.print_exc()
         return 1
     return 0
