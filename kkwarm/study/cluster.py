@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
+from kkwarm.interrupt import kept
 from kkwarm.study.executor import Began, Done, Event, Failed, Lost, Task
 from kkwarm.study.worker import perform
 
@@ -168,14 +169,15 @@ def _connect(ray: Any, address: str, jobs: int | None) -> None:
     if local:
         settings["include_dashboard"] = False
     try:
-        ray.init(
-            address=address,
-            runtime_env={"env_vars": _environment()},
-            log_to_driver=False,
-            configure_logging=False,
-            namespace="kkwarm",
-            **settings,
-        )
+        with kept():
+            ray.init(
+                address=address,
+                runtime_env={"env_vars": _environment()},
+                log_to_driver=False,
+                configure_logging=False,
+                namespace="kkwarm",
+                **settings,
+            )
     except Exception as err:  # ray has no type for a cluster that does not start
         raise _silence(address, " ".join(str(err).split())[:200]) from None
 

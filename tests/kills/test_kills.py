@@ -1,4 +1,4 @@
-"""Kill -9, full disks, read-only folders and two processes on one run, in short; `make test-kills` does it at length."""
+"""Kill -9, full disks, read-only folders, two processes on one run: in short (`make test-kills`: at length)."""
 
 from __future__ import annotations
 
