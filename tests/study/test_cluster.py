@@ -24,6 +24,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.report.terminal import render_text
 from kkwarm.store import Run
 from kkwarm.study.executor import open_executor
+from kkwarm.study.local import cores
 from kkwarm.study.plan import Plan, make_plan
 from kkwarm.study.recipe import Recipe, load
 from kkwarm.study.run import do_study
@@ -249,3 +250,19 @@ def test_an_ended_study_goes_on(cluster: Any, recipe_file: Path, tmp_path: Path,
     assert json.loads(done.stdout)["state"] == "done"
     assert did(out)["base-warm-s1"] == 2
     assert all(did(out)[name] == count for name, count in before.items() if name != "base-warm-s1")
+
+
+@pytest.mark.slow
+def test_real_steps_leave_the_same_weights_and_samples(cluster: Any, tmp_path: Path, quiet: Any) -> None:
+    """Traces, warm-up, RLVR and evaluation of the shipped base, here and on the cluster: equal to the last bit."""
+    sys.path.insert(0, str(HERE.parent / "kills"))
+    import kill_work
+
+    (tmp_path / "real.toml").write_text(kill_work.RECIPE)
+    recipe = load(str(tmp_path / "real.toml"))
+    do_study(recipe, tmp_path / "local", cores(), quiet, render_text)  # a thread for each step, as on the cluster
+    on(cluster, recipe, tmp_path / "ray", quiet)
+    ours, theirs = kill_work.product(tmp_path / "local"), kill_work.product(tmp_path / "ray")
+    assert ours.keys() == theirs.keys()
+    assert sum(name.endswith("model.safetensors") for name in ours) == 2
+    assert [name for name in ours if ours[name] != theirs[name]] == []
