@@ -94,7 +94,9 @@ class RayExecutor:
                 for handle in self._running:
                     self._ray.cancel(handle, force=False)  # a KeyboardInterrupt in the step's process
                 handles = list(self._running)
-                self._ray.wait(handles, num_returns=len(handles), timeout=GRACE)
+                _, left = self._ray.wait(handles, num_returns=len(handles), timeout=GRACE)
+                for handle in left:
+                    self._ray.cancel(handle, force=True)
         finally:
             self._running.clear()
             if self._own:
