@@ -90,7 +90,10 @@ class StepFile:
 
 
 class Interrupt:
-    """Turns the first Ctrl-C or SIGTERM into a wish to stop after this step; a second Ctrl-C stops at once."""
+    """Turns the first Ctrl-C or SIGTERM into a wish to stop after this step; a second Ctrl-C stops at once.
+
+    A second SIGTERM does not: a batch system sends it to every process, and a study hands its own on to its workers.
+    """
 
     def __init__(self) -> None:
         self.wished = False
@@ -107,10 +110,11 @@ class Interrupt:
             signal.signal(number, handler)
 
     def _hit(self, number: int, frame: FrameType | None) -> None:
-        if self.wished:
+        if self.wished and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if not self.wished:
+            say("stopping after this step (Ctrl-C again: at once)")
         self.wished = True
-        say("stopping after this step (Ctrl-C again: at once)")
 
 
 class Recorder(TrainerCallback):  # type: ignore[misc]
