@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 Precision = Literal["auto", "bf16", "fp32"]
+Device = Literal["auto", "cpu", "cuda"]
 Vllm = Literal["none", "colocate", "server"]
 
 
@@ -81,6 +82,9 @@ class TrainConfig:
     :param checkpointing: recompute activations in the backward pass: less memory, a fifth slower.
     :param save_every: steps between step checkpoints; None: by time, at most a twentieth of it.
     :param threads: CPU threads; None leaves torch's number.
+    :param device: ``auto`` takes CUDA where there is one.
+    :param nproc: processes that share each step, by data; the result is the same up to rounding.
+    :param accelerate: how they share: ``fsdp2``, ``zero3`` (weights in shards) or a file of ``accelerate config``.
     :param track: trl's `report_to`: ``tensorboard``, ``trackio``, ``wandb``.
     :param against: benchmarks that will be evaluated: none of their questions may be trained on. Empty: the ones of the
         domains that are trained on.
@@ -100,13 +104,16 @@ class TrainConfig:
     seed: int = 0
     save_every: int | None = None
     threads: int | None = None
+    device: Device = "auto"
+    nproc: int = 1
+    accelerate: str | None = None
     track: tuple[str, ...] = ()
     against: tuple[str, ...] = ()
     allow_leak: bool = False
     trl: Mapping[str, Any] = field(default_factory=dict)
 
     def _check(self) -> None:
-        _positive(self, "lr", "clip", "save_every", "threads")
+        _positive(self, "lr", "clip", "save_every", "threads", "nproc")
         if self.warmup_steps < 0 or self.weight_decay < 0:
             raise KkwarmError("warmup_steps and weight_decay must not be negative")
 
@@ -229,6 +236,9 @@ PAPER_RLVR = RlvrConfig(
 _INCIDENTAL = (
     "save_every",
     "threads",
+    "device",
+    "nproc",
+    "accelerate",
     "track",
     "keep_rollouts",
     "against",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
+from kkwarm.train import ranks
 from kkwarm.train.config import TrainConfig
 
 __all__ = [
@@ -20,12 +21,15 @@ __all__ = [
     "STEPS",
     "arguments",
     "build",
+    "copied",
     "explained",
     "load",
     "lora",
+    "on_cuda",
     "prepare",
     "refusals",
     "save",
+    "sharded",
     "uses_bf16",
 ]
 
@@ -52,13 +56,26 @@ def prepare(config: TrainConfig) -> None:
     warnings.filterwarnings("ignore", module=r"(transformers|trl|torch|accelerate|peft)\b")
 
 
+def on_cuda(config: TrainConfig) -> bool:
+    """Whether the run trains on CUDA.
+
+    :raises KkwarmError: it is asked for and not there.
+    """
+    import torch
+
+    if config.device == "cuda" and not torch.cuda.is_available():
+        built = "" if torch.version.cuda else f"; torch {torch.__version__} is built without it"
+        raise KkwarmError(f"--device cuda: no CUDA device is available{built}", hint="see `kkwarm doctor`")
+    return config.device != "cpu" and torch.cuda.is_available()
+
+
 def uses_bf16(config: TrainConfig) -> bool:
     """Whether activations are bf16."""
     import torch
 
     if config.precision != "auto":
         return config.precision == "bf16"
-    if torch.cuda.is_available():
+    if on_cuda(config):
         return bool(torch.cuda.is_bf16_supported())
     found = torch.cpu.get_capabilities()
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
@@ -74,9 +91,35 @@ def load(model: str | Path, config: TrainConfig) -> tuple[Any, Any]:
     from kkwarm.backends.checkpoint import load_model, load_tokenizer
 
     tokenizer = load_tokenizer(model)
-    frozen = bool(config.lora) and torch.cuda.is_available() and uses_bf16(config)
-    network = load_model(model, dtype=torch.bfloat16 if frozen else torch.float32)
+    cuda = on_cuda(config)
+    frozen = bool(config.lora) and cuda and uses_bf16(config)
+    device = f"cuda:{ranks.local()}" if cuda and not _will_shard() else "cpu"
+    network = load_model(model, device=device, dtype=torch.bfloat16 if frozen else torch.float32)
     return network, tokenizer
+
+
+def _will_shard() -> bool:
+    """Whether the launcher asked for weights in shards: a GPU need not hold all of them then."""
+    return any(os.environ.get(f"ACCELERATE_USE_{kind}") == "true" for kind in ("FSDP", "DEEPSPEED"))
+
+
+def copied(config: TrainConfig) -> Any:
+    """(dtype, device) of the copy of the policy that generates, or None where the policy itself does.
+
+    A copy in bf16 is faster than fp32 weights under autocast; weights in shards cannot generate at all.
+    """
+    import torch
+
+    if _will_shard():
+        return (torch.bfloat16 if uses_bf16(config) else torch.float32), f"cuda:{ranks.local()}"
+    if on_cuda(config) and uses_bf16(config) and not config.lora:
+        return torch.bfloat16, f"cuda:{ranks.local()}"
+    return None
+
+
+def sharded(accelerator: Any) -> bool:
+    """Whether each process holds a part of the weights only."""
+    return str(accelerator.distributed_type).rpartition(".")[2] in ("FSDP", "DEEPSPEED")
 
 
 def lora(config: TrainConfig) -> Any:
@@ -93,9 +136,7 @@ def lora(config: TrainConfig) -> Any:
 
 def arguments(config: TrainConfig, out: Path, *, steps: int) -> dict[str, Any]:
     """Arguments of trl's config that both trainers take."""
-    import torch
-
-    cpu = not torch.cuda.is_available()
+    cpu = not on_cuda(config)
     return {
         "output_dir": str(out / STEPS),
         "run_name": out.name,
@@ -147,15 +188,23 @@ def refusals() -> Iterator[None]:
         raise KkwarmError(f"trl refuses the settings: {' '.join(str(err).split())[:400]}") from err
 
 
-def save(model: Any, tokenizer: Any, out: Path) -> None:
-    """Writes ``checkpoint/`` whole or not at all; a LoRA adapter is kept in ``adapter/`` and merged into it."""
+def save(trainer: Any, tokenizer: Any, out: Path) -> None:
+    """Writes ``checkpoint/`` whole or not at all; a LoRA adapter is kept in ``adapter/`` and merged into it.
+
+    All processes call it together; one writes.
+    """
+    accelerator = trainer.accelerator
+    shards = accelerator.get_state_dict(trainer.model) if sharded(accelerator) else None
+    if not ranks.main():
+        return
+    model = accelerator.unwrap_model(trainer.model)
     if hasattr(model, "merge_and_unload"):
         _replace(out / ADAPTER, lambda folder: model.save_pretrained(folder))
         model = model.merge_and_unload()
     model.config.use_cache = True
 
     def write(folder: Path) -> None:
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, state_dict=shards)
         tokenizer.save_pretrained(folder)
 
     _replace(out / CHECKPOINT, write)

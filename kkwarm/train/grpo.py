@@ -12,10 +12,12 @@ from kkwarm.data import fingerprint as fingerprint_examples
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
 from kkwarm.store import Run
+from kkwarm.train import ranks
 from kkwarm.train.config import RlvrConfig, identity
 from kkwarm.train.distillation import chosen
 from kkwarm.train.engine import CHECKPOINT
 from kkwarm.train.guard import guard
+from kkwarm.train.launch import launch, layout
 from kkwarm.train.loop import done_before, opened
 from kkwarm.train.progress import say
 from kkwarm.types import Example, Format, Sampling, Task, Verifier
@@ -105,6 +107,10 @@ def rlvr(
     settings = identity(config)
     if (done := done_before(out, kind="rlvr", config=settings, inputs=inputs, product=CHECKPOINT)) is not None:
         return done
+    if (several := layout(config)) is not None:
+        job = {"model": str(model), "out": str(out), "labels": labels, "progress": progress}
+        launch(several, "rlvr", config, **job)
+        return Run.read(out)
     with opened(out, kind="rlvr", config=settings, inputs=inputs) as run:
         run.record(labels=labels or {}, model=str(model), example_ids=[e.id for e in plan.examples], warnings=[])
         guard(run, plan.examples, [config.domain], config.against, allow=config.allow_leak)
@@ -126,7 +132,7 @@ def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
     kept: list[StepFile] = []
 
     def open_rollouts(at: int) -> None:
-        if config.keep_rollouts:
+        if config.keep_rollouts and ranks.main():
             kept.append(StepFile(run.path / ROLLOUTS, at))
 
     with Judge() as court:
@@ -150,21 +156,22 @@ def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
         log = run_steps(
             run, trainer, "rlvr", row, every=config.save_every, progress=progress, stride=stride, also=open_rollouts
         )
-    save(trainer.accelerator.unwrap_model(trainer.model), tokenizer, run.path)
+    save(trainer, tokenizer, run.path)
     for file in kept:
         file.close()
+    if not ranks.main():
+        return
     _finish(run, plan, log)
     finished(run)
 
 
 def trainer_of(network: Any, tokenizer: Any, plan: RlvrPlan, out: Path, court: Judge) -> tuple[Any, Any]:
     """The GRPO trainer and its reward function."""
-    import torch
     from datasets import Dataset
     from trl import GRPOConfig
 
     from kkwarm.backends.text import end_tokens
-    from kkwarm.train.engine import arguments, build, lora, refusals, uses_bf16
+    from kkwarm.train.engine import arguments, build, copied, lora, refusals
     from kkwarm.train.policy import Policy
     from kkwarm.train.rollout import Reward, Rollouts
 
@@ -176,9 +183,9 @@ def trainer_of(network: Any, tokenizer: Any, plan: RlvrPlan, out: Path, court: J
     if config.trl.get("mask_truncated_completions"):
         raise KkwarmError("mask_truncated_completions does not know stop strings", hint="see `truncated` in log.jsonl")
     args = build(GRPOConfig, settings, config.trl)
-    copied = torch.cuda.is_available() and uses_bf16(config) and not config.lora
-    own = config.vllm == "none"
-    rollouts = Rollouts(network, tokenizer, plan.sampling, plan.format.stop, copied=copied) if own else None
+    rollouts = None
+    if config.vllm == "none":
+        rollouts = Rollouts(network, tokenizer, plan.sampling, plan.format.stop, config.generations, copied(config))
     ends = end_tokens(tokenizer, network, max(len(tokenizer), network.get_output_embeddings().weight.shape[0]))
     reward = Reward(
         plan.examples,
@@ -204,14 +211,16 @@ def trainer_of(network: Any, tokenizer: Any, plan: RlvrPlan, out: Path, court: J
             peft_config=lora(config),
             rollout_func=rollouts,
         )
+    trainer.examples = plan.examples
     return trainer, reward
 
 
-def _settings(plan: RlvrPlan, batch: int) -> dict[str, Any]:
+def _settings(plan: RlvrPlan, at_most: int) -> dict[str, Any]:
     config = plan.config
+    batch, passes = ranks.share(config.completions, at_most)
     found: dict[str, Any] = {
         "per_device_train_batch_size": batch,
-        "gradient_accumulation_steps": config.completions // batch,
+        "gradient_accumulation_steps": passes,
         "num_generations": config.generations,
         "max_completion_length": plan.max_tokens,
         "temperature": config.temperature,
@@ -251,11 +260,10 @@ def _longest(plan: RlvrPlan, prompts: list[str], tokenizer: Any, network: Any) -
 
 
 def _fitting(config: RlvrConfig, width: int) -> int:
-    """Completions in a forward pass: the largest divisor of a step's that fits."""
-    import torch
+    """Completions that fit into a forward pass."""
+    from kkwarm.train.engine import on_cuda
 
-    room = (_TOKENS_GPU if torch.cuda.is_available() else _TOKENS_CPU) // max(1, width)
-    return max(d for d in range(1, config.completions + 1) if config.completions % d == 0 and (d <= room or d == 1))
+    return max(1, (_TOKENS_GPU if on_cuda(config) else _TOKENS_CPU) // max(1, width))
 
 
 def _warn(run: Run, message: str) -> None:

@@ -12,8 +12,9 @@ from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
 from kkwarm.store import Run, config_hash
 from kkwarm.store.run import Kind, environment
+from kkwarm.train import ranks
 from kkwarm.train.config import TrainConfig
-from kkwarm.train.engine import STEPS, explained, uses_bf16
+from kkwarm.train.engine import STEPS, explained, on_cuda, uses_bf16
 from kkwarm.train.progress import say
 
 __all__ = ["LOG", "done_before", "finished", "note_environment", "opened", "quietly", "run_steps", "summary"]
@@ -38,6 +39,9 @@ def opened(out: Path, *, kind: Kind, config: Mapping[str, Any], inputs: Mapping[
     """`Run.open`; a run that a mistake ended before its first step leaves no manifest, so that the mended command can
     take the folder.
     """
+    if not ranks.main():
+        yield _Silent(out, {"kind": kind, "config": dict(config), "warnings": []})
+        return
     fresh = not (out / "manifest.json").exists()
     try:
         with Run.open(out, kind=kind, config=config, inputs=inputs) as run:
@@ -48,13 +52,24 @@ def opened(out: Path, *, kind: Kind, config: Mapping[str, Any], inputs: Mapping[
         raise
 
 
+class _Silent(Run):
+    """What the processes that do not write see as the run."""
+
+    def _write_manifest(self) -> None:
+        """Nothing: rank 0 does."""
+
+
 def note_environment(run: Run, config: TrainConfig) -> None:
-    """Keeps in the manifest what the run really trains on: device, precision, threads."""
+    """Keeps in the manifest what the run really trains on: device, precision, processes, threads."""
     import torch
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    precision = "bf16" if uses_bf16(config) else "fp32"
-    run.record(environment=environment(), device=device, precision=precision, threads=torch.get_num_threads())
+    run.record(
+        environment=environment(),
+        device="cuda" if on_cuda(config) else "cpu",
+        precision="bf16" if uses_bf16(config) else "fp32",
+        processes=ranks.world(),
+        threads=torch.get_num_threads(),
+    )
 
 
 def quietly(cls: Any) -> Any:
@@ -88,11 +103,11 @@ def run_steps(
     from kkwarm.train.steps import Recorder, StepFile, last_whole
 
     steps = run.path / STEPS
-    start = last_whole(steps)
+    start = ranks.first(last_whole(steps) if ranks.main() else None)
     at = int(start.name.rpartition("-")[2]) if start else 0
     if also is not None:
         also(at)
-    log = StepFile(run.path / LOG, at)
+    log = StepFile(run.path / LOG, at) if ranks.main() else None
     recorder = Recorder(title, steps, log, row, every=every, stride=stride, progress=progress)
     trainer.remove_callback(PrinterCallback)  # it prints on stdout
     trainer.add_callback(recorder)
@@ -118,6 +133,8 @@ def summary(log: list[dict[str, Any]]) -> dict[str, Any]:
 
 def finished(run: Run) -> None:
     """Frees the step checkpoints of a run that is done, and tells the plugins."""
+    if not ranks.main():
+        return
     shutil.rmtree(run.path / STEPS, ignore_errors=True)
     for impl in registry().manager.hook.kkwarm_run_finished.get_hookimpls():
         try:

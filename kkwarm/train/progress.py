@@ -6,6 +6,8 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
+from kkwarm.train import ranks
+
 __all__ = ["Progress", "say"]
 
 
@@ -18,6 +20,7 @@ class Progress:
         from rich.progress import Progress as Bar
 
         self._console = Console(stderr=True)
+        show = show and ranks.main()
         self._title, self._total, self._done = title, total, done
         self._plain = show and not self._console.is_terminal
         self._started, self._said, self._first = time.monotonic(), time.monotonic(), done
@@ -59,7 +62,8 @@ class Progress:
 
 
 def say(message: str) -> None:
-    """One line on stderr."""
+    """One line on stderr, of one process."""
     import click
 
-    click.secho(f"kkwarm: {message}", err=True, fg="yellow")
+    if ranks.main():
+        click.secho(f"kkwarm: {message}", err=True, fg="yellow")

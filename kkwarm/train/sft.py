@@ -13,9 +13,11 @@ from typing import Any
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
 from kkwarm.store import Run
+from kkwarm.train import ranks
 from kkwarm.train.config import WarmupConfig, identity
 from kkwarm.train.engine import CHECKPOINT
 from kkwarm.train.guard import guard
+from kkwarm.train.launch import launch, layout
 from kkwarm.train.loop import done_before, opened
 from kkwarm.train.progress import say
 from kkwarm.train.traces import fingerprint_file, read_traces, traces_file
@@ -149,6 +151,10 @@ def warmup(
     settings = identity(config)
     if (done := done_before(out, kind="warmup", config=settings, inputs=inputs, product=CHECKPOINT)) is not None:
         return done
+    if (several := layout(config)) is not None:
+        job = {"model": str(model), "traces": str(traces), "out": str(out), "labels": labels, "progress": progress}
+        launch(several, "warmup", config, **job)
+        return Run.read(out)
     listed, rows = plan_warmup(model, traces, config)
     with opened(out, kind="warmup", config=settings, inputs=inputs) as run:
         warnings = []
@@ -182,7 +188,9 @@ def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progre
         }
 
     log = run_steps(run, trainer, "warmup", row, every=config.save_every, progress=progress)
-    save(trainer.accelerator.unwrap_model(trainer.model), tokenizer, run.path)
+    save(trainer, tokenizer, run.path)
+    if not ranks.main():
+        return
     last = log[-max(1, len(log) // 10) :]
     run.finish(
         results={
@@ -210,9 +218,11 @@ def trainer_of(network: Any, tokenizer: Any, rows: Rows, config: WarmupConfig, o
     if config.packing:
         data = pack_dataset(data, rows.limit, "bfd")
     order = rows.order(len(data))
+    step = config.batch_size * config.accumulation
+    batch, accumulation = ranks.share(step, config.batch_size)
     settings = arguments(config, out, steps=rows.steps(len(data))) | {
-        "per_device_train_batch_size": config.batch_size,
-        "gradient_accumulation_steps": config.accumulation,
+        "per_device_train_batch_size": batch,
+        "gradient_accumulation_steps": accumulation,
         "train_sampling_strategy": "sequential",  # `order` is the order, so that a resumed run has only to skip
         "packing": config.packing,
         "max_length": rows.limit if config.packing else None,
@@ -229,7 +239,6 @@ def trainer_of(network: Any, tokenizer: Any, rows: Rows, config: WarmupConfig, o
             peft_config=lora(config),
         )
     lengths = [len(ids) for ids in data["input_ids"]]
-    step = config.batch_size * config.accumulation
     return trainer, lambda k: sum(lengths[i] for i in order[: k * step])
 
 

@@ -16,6 +16,7 @@ from typing import Any, Self
 from transformers import TrainerCallback
 
 from kkwarm.errors import KkwarmError
+from kkwarm.train import ranks
 from kkwarm.train.progress import Progress, say
 
 __all__ = ["Interrupt", "Recorder", "StepFile", "last_whole"]
@@ -116,6 +117,7 @@ class Interrupt:
 class Recorder(TrainerCallback):  # type: ignore[misc]
     """Logs each step, shows progress, saves step checkpoints and stops on NaN.
 
+    :param log: None in processes that do not write.
     :param row: further fields of a step's line, from trl's log.
     :param stride: only multiples of it may be saved (GRPO: between two generations).
     """
@@ -124,7 +126,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self,
         title: str,
         out: Path,
-        log: StepFile,
+        log: StepFile | None,
         row: Callable[[dict[str, float], int], dict[str, Any]],
         *,
         every: int | None = None,
@@ -144,10 +146,12 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self._at = self._saved_at = time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.interrupt.wished:
+        # Each process has its own clock and its own signals: all of them do what one wishes.
+        stop, save = ranks.agreed(self.interrupt.wished, ranks.main() and self._due(state.global_step))
+        if stop:
             control.should_training_stop = True
         if state.global_step % self._stride == 0 and state.global_step < state.max_steps:
-            control.should_save = self.interrupt.wished or self._due(state.global_step)
+            control.should_save = stop or save
 
     def _due(self, step: int) -> bool:
         if self._every is not None:
@@ -165,7 +169,8 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
                 raise KkwarmError(
                     self._diverged(name, logs[name], state.global_step), hint="try a lower --lr or --clip"
                 )
-        self._log.write(row)
+        if self._log is not None:
+            self._log.write(row)
         if self._bar is not None:
             shown = ("reward", "accuracy", "loss")
             self._bar.update(state.global_step, "  ".join(f"{k} {row[k]:.3f}" for k in shown if row.get(k) is not None))
@@ -176,8 +181,9 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         return f"{name} is {value} at step {step}; {where}"
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        path = self._out / f"checkpoint-{state.global_step}"
-        _mark(path)
+        ranks.barrier()  # each process writes the state of its random numbers
+        if ranks.main():
+            _mark(self._out / f"checkpoint-{state.global_step}")
         now = time.monotonic()
         self._saving_took, self._saved_at = now - self._at, now
         self._at = now
@@ -185,4 +191,5 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
     def close(self) -> None:
         if self._bar is not None:
             self._bar.__exit__(None, None, None)
-        self._log.close()
+        if self._log is not None:
+            self._log.close()
