@@ -42,6 +42,11 @@ _OPTIONS = (
         "--seed", type=int, default=None, help="Of data order, choice of examples and sampling.  [default: 0]"
     ),
     click.option("--save-every", type=click.IntRange(1), help="Steps between step checkpoints.  [default: by time]"),
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="[default: auto]"),
+    click.option("--nproc", type=click.IntRange(1), help="Processes that share each step.  [default: 1]"),
+    click.option(
+        "--accelerate-config", "accelerate", metavar="NAME|FILE", help="Weights in shards: fsdp2, zero3, or a file."
+    ),
     click.option("--threads", type=click.IntRange(1), help="CPU threads."),
     click.option("--against", metavar="NAME,...", help="Benchmarks to be evaluated: training on them is refused."),
     click.option("--allow-leak", is_flag=True, default=None, help="Train on them nevertheless; reports say so."),

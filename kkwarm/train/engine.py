@@ -31,6 +31,7 @@ __all__ = [
     "save",
     "sharded",
     "uses_bf16",
+    "will_shard",
 ]
 
 CHECKPOINT, ADAPTER, STEPS = "checkpoint", "adapter", "steps"
@@ -46,6 +47,8 @@ def prepare(config: TrainConfig) -> None:
     import torch
     import transformers
 
+    if ranks.world() > 1:  # accelerate calls its CPU device cpu:0, which torch.load does not know
+        torch.serialization.register_package(0, lambda _: None, lambda held, at: held if at.startswith("cpu:") else None)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     datasets.disable_progress_bars()
@@ -93,12 +96,12 @@ def load(model: str | Path, config: TrainConfig) -> tuple[Any, Any]:
     tokenizer = load_tokenizer(model)
     cuda = on_cuda(config)
     frozen = bool(config.lora) and cuda and uses_bf16(config)
-    device = f"cuda:{ranks.local()}" if cuda and not _will_shard() else "cpu"
+    device = f"cuda:{ranks.local()}" if cuda and not will_shard() else "cpu"
     network = load_model(model, device=device, dtype=torch.bfloat16 if frozen else torch.float32)
     return network, tokenizer
 
 
-def _will_shard() -> bool:
+def will_shard() -> bool:
     """Whether the launcher asked for weights in shards: a GPU need not hold all of them then."""
     return any(os.environ.get(f"ACCELERATE_USE_{kind}") == "true" for kind in ("FSDP", "DEEPSPEED"))
 
@@ -110,7 +113,7 @@ def copied(config: TrainConfig) -> Any:
     """
     import torch
 
-    if _will_shard():
+    if will_shard():
         return (torch.bfloat16 if uses_bf16(config) else torch.float32), f"cuda:{ranks.local()}"
     if on_cuda(config) and uses_bf16(config) and not config.lora:
         return torch.bfloat16, f"cuda:{ranks.local()}"
@@ -161,6 +164,7 @@ def arguments(config: TrainConfig, out: Path, *, steps: int) -> dict[str, Any]:
         "disable_tqdm": True,
         "dataloader_pin_memory": not cpu,
         "remove_unused_columns": False,
+        "ddp_find_unused_parameters": False,
     }
 
 

@@ -132,7 +132,7 @@ def _configured(config: TrainConfig) -> Layout:
     return Layout(int(n), file, told)
 
 
-def launch(found: Layout, kind: str, config: TrainConfig, *, module: str = WORKER, **job: Any) -> None:
+def launch(found: Layout, kind: str, config: TrainConfig, **job: Any) -> None:
     """Does one training job in several processes; returns when all are done.
 
     :param kind: ``warmup`` or ``rlvr``; `job` holds the other arguments of that function, as JSON data.
@@ -148,7 +148,7 @@ def launch(found: Layout, kind: str, config: TrainConfig, *, module: str = WORKE
         settings = {**asdict(config), "nproc": 1, "accelerate": None}
         job_file.write_text(json.dumps({"kind": kind, "config": settings, **job}, default=str))
         args = torchrun.parse_args(
-            [*found.arguments(), "--signals-to-handle", "SIGHUP", "--module", module, str(job_file)]
+            [*found.arguments(), "--signals-to-handle", "SIGHUP", "--module", WORKER, str(job_file)]
         )
         threads = config.threads or max(1, (os.cpu_count() or 1) // found.nproc)
         extra = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)), **found.environment()}

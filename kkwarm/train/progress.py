@@ -61,9 +61,9 @@ class Progress:
             )
 
 
-def say(message: str) -> None:
-    """One line on stderr, of one process."""
+def say(message: str, *, everywhere: bool = False) -> None:
+    """One line on stderr, of rank 0 only where there are several processes."""
     import click
 
-    if ranks.main():
+    if everywhere or ranks.main():
         click.secho(f"kkwarm: {message}", err=True, fg="yellow")

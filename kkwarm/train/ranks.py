@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from kkwarm.errors import KkwarmError
 
-__all__ = ["agreed", "barrier", "first", "from_all", "local", "main", "rank", "share", "world"]
+__all__ = ["barrier", "first", "from_all", "largest", "local", "main", "rank", "share", "world"]
 
 T = TypeVar("T")
 
@@ -50,17 +50,16 @@ def share(total: int, at_most: int) -> tuple[int, int]:
     return batch, mine // batch
 
 
-def agreed(*wishes: bool) -> tuple[bool, ...]:
-    """Each wish, if any process has it. All processes must call this together."""
-    if world() == 1:
-        return wishes
-    import torch
-    import torch.distributed as dist
+def largest(*numbers: int) -> Any:
+    """The largest of all processes, for each number. All processes must call this together."""
+    if world() > 1:
+        import torch
+        import torch.distributed as dist
 
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    flags = torch.tensor([int(w) for w in wishes], device=device)
-    dist.all_reduce(flags, dist.ReduceOp.MAX)
-    return tuple(bool(f) for f in flags.tolist())
+        told = torch.tensor(numbers, device="cuda" if dist.get_backend() == "nccl" else "cpu")
+        dist.all_reduce(told, dist.ReduceOp.MAX)
+        numbers = tuple(told.tolist())
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def first(value: T) -> T:

@@ -45,6 +45,9 @@ class Docket:
 
     def __init__(self, judge: Callable[[Sequence[tuple[Example, Completion]]], list[Verdict]]) -> None:
         self._judge = judge
+        self._empty()
+
+    def _empty(self) -> None:
         self._waiting: queue.SimpleQueue[tuple[int, Example, Completion] | None] = queue.SimpleQueue()
         self._verdicts: dict[int, Verdict] = {}
         self._failed: BaseException | None = None
@@ -65,7 +68,7 @@ class Docket:
         if self._thread is not None:
             self._thread.join()
         found, failed = self._verdicts, self._failed
-        self.__init__(self._judge)  # type: ignore[misc]
+        self._empty()
         if failed is not None:
             raise failed
         return found

@@ -147,11 +147,11 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         # Each process has its own clock and its own signals: all of them do what one wishes.
-        stop, save = ranks.agreed(self.interrupt.wished, ranks.main() and self._due(state.global_step))
+        stop, save = ranks.largest(int(self.interrupt.wished), int(ranks.main() and self._due(state.global_step)))
         if stop:
             control.should_training_stop = True
         if state.global_step % self._stride == 0 and state.global_step < state.max_steps:
-            control.should_save = stop or save
+            control.should_save = bool(stop or save)
 
     def _due(self, step: int) -> bool:
         if self._every is not None:

@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from kkwarm.config import build
 from kkwarm.errors import KkwarmError
 from kkwarm.train import ranks
 from kkwarm.train.config import RlvrConfig, WarmupConfig
 from kkwarm.train.launch import FAILED, STOP
+from kkwarm.train.progress import say
 
 __all__ = ["main"]
 
@@ -35,9 +35,12 @@ def main(job_file: Path) -> int:
     except KeyboardInterrupt:
         _report(folder, {"interrupted": True})
         return 130
-    except Exception:
+    except Exception as err:
         time.sleep(1.0)  # another process's failure, which it is about to report, may be the cause
         if any(folder.glob(FAILED)):
+            return 1
+        if "gloo" in str(err) or "NCCL" in str(err):
+            say(f"process {ranks.rank()} lost the others", everywhere=True)
             return 1
         raise
     finally:
@@ -48,11 +51,13 @@ def main(job_file: Path) -> int:
 def _train(job: dict[str, Any]) -> None:
     from kkwarm.train import rlvr, warmup
 
+    # Not through `kkwarm.config`: it would make 2 into 2.0, and so another run of it.
+    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in job["config"].items()}
     shared = {"labels": job["labels"], "progress": job["progress"]}
     if job["kind"] == "warmup":
-        warmup(job["model"], job["traces"], job["out"], build(WarmupConfig, job["config"], "config"), **shared)
+        warmup(job["model"], job["traces"], job["out"], WarmupConfig(**settings), **shared)
     else:
-        rlvr(job["model"], build(RlvrConfig, job["config"], "config"), job["out"], **shared)
+        rlvr(job["model"], RlvrConfig(**settings), job["out"], **shared)
 
 
 def _report(folder: Path, what: dict[str, Any]) -> None:
