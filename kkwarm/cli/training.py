@@ -12,7 +12,7 @@ import click
 from kkwarm.cli.console import echo_json
 from kkwarm.errors import KkwarmError
 
-__all__ = ["dry_run_option", "out_option", "passed", "settings_of", "show", "training_options"]
+__all__ = ["dry_run_option", "memory_of", "out_option", "passed", "settings_of", "show", "training_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -47,6 +47,7 @@ _OPTIONS = (
     click.option(
         "--accelerate-config", "accelerate", metavar="NAME|FILE", help="Weights in shards: fsdp2, zero3, or a file."
     ),
+    click.option("--no-memory-check", "memory_check", flag_value=False, type=bool, help="Try what may be too large."),
     click.option("--threads", type=click.IntRange(1), help="CPU threads."),
     click.option("--against", metavar="NAME,...", help="Benchmarks to be evaluated: training on them is refused."),
     click.option("--allow-leak", is_flag=True, default=None, help="Train on them nevertheless; reports say so."),
@@ -95,6 +96,17 @@ def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:
     if options.get("track"):
         found["track"] = tuple(options["track"])
     return found
+
+
+def memory_of(model: str, config: Any, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """What a dry run says of memory.
+
+    :raises KkwarmError: nothing fits.
+    """
+    from kkwarm.train.memory import preflight
+
+    fit = preflight(model, config, **sizes)
+    return {**fit.fields(), **({"changed": fit.changed} if fit.changed else {})}
 
 
 def show(document: Mapping[str, Any], as_json: bool) -> None:

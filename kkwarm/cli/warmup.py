@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from kkwarm.cli.console import json_option
-from kkwarm.cli.training import dry_run_option, out_option, settings_of, show, training_options
+from kkwarm.cli.training import dry_run_option, memory_of, out_option, settings_of, show, training_options
 
 
 @click.command()
@@ -49,6 +49,7 @@ def command(
             document |= {"steps": rows.steps(n), "tokens": sum(len(rows.ids[i]) for i in rows.order(n))}
         else:
             document |= {"tokens_an_epoch": rows.tokens, "epochs": config.epochs}
+        document["memory"] = memory_of(model, config, rows.sizes())
         show(document, as_json)
         return
     run = warmup(model, traces, out, config)

@@ -85,6 +85,7 @@ class TrainConfig:
     :param device: ``auto`` takes CUDA where there is one.
     :param nproc: processes that share each step, by data; the result is the same up to rounding.
     :param accelerate: how they share: ``fsdp2``, ``zero3`` (weights in shards) or a file of ``accelerate config``.
+    :param memory_check: predict the peak first, and fit the rows of a pass, checkpointing and vLLM's share to the device.
     :param track: trl's `report_to`: ``tensorboard``, ``trackio``, ``wandb``.
     :param against: benchmarks that will be evaluated: none of their questions may be trained on. Empty: the ones of the
         domains that are trained on.
@@ -107,6 +108,7 @@ class TrainConfig:
     device: Device = "auto"
     nproc: int = 1
     accelerate: str | None = None
+    memory_check: bool = True
     track: tuple[str, ...] = ()
     against: tuple[str, ...] = ()
     allow_leak: bool = False
@@ -239,6 +241,7 @@ _INCIDENTAL = (
     "device",
     "nproc",
     "accelerate",
+    "memory_check",
     "track",
     "keep_rollouts",
     "against",

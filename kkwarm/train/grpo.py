@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,10 +123,14 @@ def rlvr(
 def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
     from kkwarm.train.engine import load, prepare, save
     from kkwarm.train.loop import finished, note_environment, run_steps
+    from kkwarm.train.memory import applied
     from kkwarm.train.steps import StepFile
 
     config = plan.config
     prepare(config)
+    sizes = sizes_of(plan, model)
+    config, batch = applied(run, model, config, **sizes)
+    plan = replace(plan, config=config)
     network, tokenizer = load(model, config)
     note_environment(run, config)
     kept: list[StepFile] = []
@@ -136,7 +140,7 @@ def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
             kept.append(StepFile(run.path / ROLLOUTS, at))
 
     with Judge() as court:
-        trainer, reward = trainer_of(network, tokenizer, plan, run.path, court)
+        trainer, reward = trainer_of(network, tokenizer, plan, run.path, court, at_most=batch)
 
         def row(logs: dict[str, float], step: int) -> dict[str, Any]:
             assert reward.last is not None
@@ -165,8 +169,13 @@ def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
     finished(run)
 
 
-def trainer_of(network: Any, tokenizer: Any, plan: RlvrPlan, out: Path, court: Judge) -> tuple[Any, Any]:
-    """The GRPO trainer and its reward function."""
+def trainer_of(
+    network: Any, tokenizer: Any, plan: RlvrPlan, out: Path, court: Judge, *, at_most: int | None = None
+) -> tuple[Any, Any]:
+    """The GRPO trainer and its reward function.
+
+    :param at_most: completions in a forward pass; None: the configuration's, or as many as are usual.
+    """
     from datasets import Dataset
     from trl import GRPOConfig
 
@@ -177,9 +186,9 @@ def trainer_of(network: Any, tokenizer: Any, plan: RlvrPlan, out: Path, court: J
 
     config = plan.config
     prompts = [plan.format.render(e.question, tokenizer) for e in plan.examples]
-    longest = _longest(plan, prompts, tokenizer, network)
-    batch = config.batch_size or _fitting(config, longest + plan.max_tokens)
-    settings = arguments(config, out, steps=plan.steps) | _settings(plan, batch)
+    longest = _longest(plan, prompts, tokenizer, network.config)
+    at_most = at_most or config.batch_size or _fitting(config, longest + plan.max_tokens)
+    settings = arguments(config, out, steps=plan.steps) | _settings(plan, at_most)
     if config.trl.get("mask_truncated_completions"):
         raise KkwarmError("mask_truncated_completions does not know stop strings", hint="see `truncated` in log.jsonl")
     args = build(GRPOConfig, settings, config.trl)
@@ -241,7 +250,7 @@ def _settings(plan: RlvrPlan, at_most: int) -> dict[str, Any]:
     return found
 
 
-def _longest(plan: RlvrPlan, prompts: list[str], tokenizer: Any, network: Any) -> int:
+def _longest(plan: RlvrPlan, prompts: list[str], tokenizer: Any, model_config: Any) -> int:
     """Tokens of the longest prompt.
 
     :raises KkwarmError: it leaves no room for a completion.
@@ -249,7 +258,7 @@ def _longest(plan: RlvrPlan, prompts: list[str], tokenizer: Any, network: Any) -
     from kkwarm.backends.text import token_ids
 
     lengths = [len(ids) for ids in token_ids(tokenizer, prompts)]
-    context = getattr(network.config.get_text_config(), "max_position_embeddings", None) or 2**31
+    context = getattr(model_config.get_text_config(), "max_position_embeddings", None) or 2**31
     longest = max(lengths)
     if longest >= context:
         e = plan.examples[lengths.index(longest)]
@@ -257,6 +266,21 @@ def _longest(plan: RlvrPlan, prompts: list[str], tokenizer: Any, network: Any) -
             f"{e.id}: its prompt has {longest} tokens, the model's context {context}", hint="leave it out"
         )
     return longest
+
+
+def sizes_of(plan: RlvrPlan, model: str | Path) -> dict[str, int]:
+    """What decides the memory of a step: tokens of its longest row, completions of a pass and of a step."""
+    from transformers import AutoConfig
+
+    from kkwarm.backends.checkpoint import _base_of, load_tokenizer, resolve
+
+    tokenizer = load_tokenizer(model)
+    source = resolve(model)
+    prompts = [plan.format.render(e.question, tokenizer) for e in plan.examples]
+    made = AutoConfig.from_pretrained(resolve(_base_of(source) or source))
+    tokens = _longest(plan, prompts, tokenizer, made) + plan.max_tokens
+    rows = plan.config.batch_size or _fitting(plan.config, tokens)
+    return {"tokens": tokens, "rows": rows, "step": plan.config.completions}
 
 
 def _fitting(config: RlvrConfig, width: int) -> int:

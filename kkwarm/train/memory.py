@@ -19,16 +19,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from kkwarm.errors import KkwarmError
 from kkwarm.train import ranks
 from kkwarm.train.config import RlvrConfig, TrainConfig
+from kkwarm.train.progress import say
 
-__all__ = ["Fit", "Need", "Shape", "fitted", "need", "of_device", "preflight", "shape_of"]
+C = TypeVar("C", bound=TrainConfig)
+__all__ = ["Fit", "Need", "Shape", "applied", "fitted", "need", "of_device", "preflight", "shape_of"]
 
 GIB = 1024**3
 HEAD_TOKENS, HEAD_COLUMNS = 4096, 32768  # trl.kernels: the tile of logits that exists at a time
+_FOLDED = 7  # measured
 SPARE = 0.06  # of the device: fragmentation, the CUDA context, buffers of libraries
 VLLM_SHARE = 0.3  # trl's default of vllm_gpu_memory_utilization
 VLLM_CACHE = 2 * GIB  # keys and values, beside its bf16 weights: the least with which it is worth having
@@ -91,8 +94,8 @@ class Need:
     weights: float
     gradients: float
     optimiser: float
-    activations: float
-    head: float
+    activations: float  # kept until the backward pass
+    working: float  # the larger of the head's buffers and one layer computed again
     copies: float = 0.0
     vllm: float = 0.0
 
@@ -123,36 +126,39 @@ def need(
     cast = 2.0 * shape.linear if bf16 and not (config.lora and cuda) else 0.0
     if config.checkpointing:
         cast /= shape.layers
-    activations = _activations(shape, config, rows * tokens, tokens, bf16) + cast
-    if config.lora:
-        activations += _adapter_activations(shape, config, rows * tokens, bf16)
+    n = rows * tokens
+    layer = n * _layer(shape, config, tokens, bf16)
+    kept = n * 4.0 * shape.hidden * shape.layers if config.checkpointing else layer * shape.layers
+    head = _head(shape, n, bf16=bf16, cuda=cuda, trained=not config.lora)
     return Need(
         weights=weights / parts,
         gradients=4.0 * trained / parts,
         optimiser=8.0 * trained / parts,
-        activations=activations,
-        head=_head(shape, rows * tokens, bf16, trained=not config.lora),
+        activations=kept + cast,
+        working=max(head, layer) if config.checkpointing else head,
         copies=_copies(shape, config, bf16=bf16, cuda=cuda),
         vllm=_vllm(config, device),
     )
 
 
-def _activations(shape: Shape, config: TrainConfig, n: int, width: int, bf16: bool) -> float:
-    """Of `n` tokens in rows of `width`."""
+def _layer(shape: Shape, config: TrainConfig, width: int, bf16: bool) -> float:
+    """Bytes that one layer keeps of one token, in rows of `width`."""
     residual, inner = 4.0 * shape.hidden, float(shape.heads * shape.head_dim)
     if bf16:  # norms compute in fp32; q, k, v, gate and up each cast their input
-        layer = 4 * residual + 2.0 * (5 * shape.hidden + 4 * inner + 4 * shape.mlp) + 2.0 * width
+        found = 4 * residual + 2.0 * (5 * shape.hidden + 4 * inner + 4 * shape.mlp) + 2.0 * width
     else:
-        layer = 6 * residual + 4.0 * (4 * inner + 4 * shape.mlp) + 4.0 * width
-    layer += 4.0 * (2 + shape.heads)
-    if config.checkpointing:
-        return n * (shape.layers * residual + layer)
-    return n * (shape.layers * layer + residual)
+        found = 6 * residual + 4.0 * (4 * inner + 4 * shape.mlp) + 4.0 * width
+    if config.lora:  # each of seven matrices casts its input for the adapter, and keeps `rank` numbers
+        found += (5 * shape.hidden + inner + shape.mlp) * (2.0 if bf16 else 0.0) + 7 * 4.0 * config.lora_rank
+    return found + 4.0 * (2 + shape.heads)
 
 
-def _head(shape: Shape, n: int, bf16: bool, *, trained: bool) -> float:
-    """The last norm, a tile of logits with its gradient, the hidden states' gradient, the head's own in fp32."""
-    tile = min(n, HEAD_TOKENS) * min(shape.vocab, HEAD_COLUMNS) * (2.0 if bf16 else 4.0)
+def _head(shape: Shape, n: int, *, bf16: bool, cuda: bool, trained: bool) -> float:
+    """The tile of logits, the hidden states with their gradient, the head's own gradient in fp32."""
+    size = 2.0 if bf16 else 4.0
+    tile = min(n, HEAD_TOKENS) * HEAD_COLUMNS * size  # made whole, however small the vocabulary
+    if not cuda:  # without triton the tile is folded by torch, in fp32 and with temporaries
+        tile += _FOLDED * 4.0 * min(n, HEAD_TOKENS) * min(shape.vocab, HEAD_COLUMNS)
     return tile + 4.0 * 4 * n * shape.hidden + (4.0 * shape.vocab * shape.hidden if trained else 0.0)
 
 
@@ -160,13 +166,6 @@ def _adapter(shape: Shape, rank: int) -> int:
     """Parameters of a LoRA adapter of `rank` on all matrices of a layer (key and value counted as wide as query)."""
     inner = shape.heads * shape.head_dim
     return shape.layers * rank * (4 * (shape.hidden + inner) + 3 * (shape.hidden + shape.mlp))
-
-
-def _adapter_activations(shape: Shape, config: TrainConfig, n: int, bf16: bool) -> float:
-    """Each of the seven matrices keeps its input in the adapter's precision, and `rank` numbers."""
-    inner = shape.heads * shape.head_dim
-    layer = n * ((5 * shape.hidden + inner + shape.mlp) * (2.0 if bf16 else 0.0) + 7.0 * 4 * config.lora_rank)
-    return layer * (1 if config.checkpointing else shape.layers)
 
 
 def _copies(shape: Shape, config: TrainConfig, *, bf16: bool, cuda: bool) -> float:
@@ -212,6 +211,21 @@ class Fit:
         return {"rows": self.rows, "checkpointing": self.checkpointing, "gib": self.need.fields()} | {
             "device_gib": round(self.device / GIB, 2)
         }
+
+
+def applied(run: Any, model: str | Path, config: C, *, tokens: int, rows: int, step: int) -> tuple[C, int]:
+    """The configuration as it fits, and its rows of a pass; keeps the prediction in the run's manifest (``memory``)."""
+    if not config.memory_check:
+        return config, rows
+    fit = preflight(model, config, tokens=tokens, rows=rows, step=step)
+    run.record(memory=fit.fields())
+    if fit.changed:
+        run.record(warnings=[*run.manifest.get("warnings", []), fit.changed])
+        say(fit.changed)
+    made: C = replace(config, checkpointing=fit.checkpointing)
+    if fit.vllm_share is not None and "vllm_gpu_memory_utilization" not in config.trl:
+        made = replace(made, trl={**config.trl, "vllm_gpu_memory_utilization": round(fit.vllm_share, 3)})
+    return made, fit.rows
 
 
 def preflight(model: str | Path, config: TrainConfig, *, tokens: int, rows: int, step: int) -> Fit:
@@ -262,7 +276,7 @@ def fitted(
 def _changed(fit: Fit, first: Need, rows: int, config: TrainConfig, share: float) -> str:
     what = [f"{fit.rows} rows in a forward pass, not {rows}"] * (first.total > fit.need.total and fit.rows < rows)
     what += ["gradient checkpointing"] * (fit.checkpointing and not config.checkpointing)
-    what += [f"{fit.vllm_share:.2f} of the GPU for vLLM"] * (share > (fit.vllm_share or 0.0))
+    what += [f"{fit.vllm_share or 0.0:.2f} of the GPU for vLLM"] * (share > (fit.vllm_share or 0.0))
     if not what:
         return ""
     return f"memory: {first.total / GIB:.1f} GiB predicted, {fit.device / GIB:.1f} there; so {', '.join(what)}"

@@ -63,6 +63,12 @@ class Rows:
             return self.config.max_steps
         return max(1, math.ceil(rows * self.config.epochs / (self.config.batch_size * self.config.accumulation)))
 
+    def sizes(self) -> dict[str, int]:
+        """What decides the memory of a step: tokens of its longest row, rows of a pass, sequences of a step."""
+        longest = self.limit if self.config.packing else max(map(len, self.ids))
+        step = self.config.batch_size * self.config.accumulation
+        return {"tokens": longest, "rows": self.config.batch_size, "step": step}
+
     @cached_property
     def tokens(self) -> int:
         """Tokens of one epoch, prompts included."""
@@ -172,11 +178,13 @@ def warmup(
 def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progress: bool) -> None:
     from kkwarm.train.engine import load, prepare, save
     from kkwarm.train.loop import finished, note_environment, run_steps, summary
+    from kkwarm.train.memory import applied
 
     prepare(config)
+    config, batch = applied(run, model, config, **rows.sizes())
     network, tokenizer = load(model, config)
     note_environment(run, config)
-    trainer, tokens_at = trainer_of(network, tokenizer, rows, config, run.path)
+    trainer, tokens_at = trainer_of(network, tokenizer, rows, config, run.path, at_most=batch)
 
     def row(logs: dict[str, float], step: int) -> dict[str, Any]:
         return {
@@ -205,8 +213,13 @@ def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progre
     finished(run)
 
 
-def trainer_of(network: Any, tokenizer: Any, rows: Rows, config: WarmupConfig, out: Path) -> tuple[Any, Any]:
-    """The SFTTrainer, and a function from a step to the tokens trained on up to it."""
+def trainer_of(
+    network: Any, tokenizer: Any, rows: Rows, config: WarmupConfig, out: Path, *, at_most: int | None = None
+) -> tuple[Any, Any]:
+    """The SFTTrainer, and a function from a step to the tokens trained on up to it.
+
+    :param at_most: rows of a forward pass; None: the configuration's.
+    """
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
     from trl.data_utils import pack_dataset
@@ -219,7 +232,7 @@ def trainer_of(network: Any, tokenizer: Any, rows: Rows, config: WarmupConfig, o
         data = pack_dataset(data, rows.limit, "bfd")
     order = rows.order(len(data))
     step = config.batch_size * config.accumulation
-    batch, accumulation = ranks.share(step, config.batch_size)
+    batch, accumulation = ranks.share(step, at_most or config.batch_size)
     settings = arguments(config, out, steps=rows.steps(len(data))) | {
         "per_device_train_batch_size": batch,
         "gradient_accumulation_steps": accumulation,
