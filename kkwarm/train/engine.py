@@ -25,7 +25,9 @@ __all__ = [
     "explained",
     "load",
     "lora",
+    "needs",
     "on_cuda",
+    "policy_of",
     "prepare",
     "refusals",
     "save",
@@ -35,6 +37,7 @@ __all__ = [
 ]
 
 CHECKPOINT, ADAPTER, STEPS = "checkpoint", "adapter", "steps"
+_OPTIMISERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}
 _SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
 
 
@@ -48,7 +51,9 @@ def prepare(config: TrainConfig) -> None:
     import transformers
 
     if ranks.world() > 1:  # accelerate calls its CPU device cpu:0, which torch.load does not know
-        torch.serialization.register_package(0, lambda _: None, lambda held, at: held if at.startswith("cpu:") else None)
+        torch.serialization.register_package(
+            0, lambda _: None, lambda held, at: held if at.startswith("cpu:") else None
+        )
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     datasets.disable_progress_bars()
@@ -97,8 +102,66 @@ def load(model: str | Path, config: TrainConfig) -> tuple[Any, Any]:
     cuda = on_cuda(config)
     frozen = bool(config.lora) and cuda and uses_bf16(config)
     device = f"cuda:{ranks.local()}" if cuda and not will_shard() else "cpu"
-    network = load_model(model, device=device, dtype=torch.bfloat16 if frozen else torch.float32)
-    return network, tokenizer
+    attention = _attention(config, cuda=cuda)
+    if config.qlora:
+        return _load_in_4_bits(model, attention), tokenizer
+    dtype = torch.bfloat16 if frozen else torch.float32
+    return load_model(model, device=device, dtype=dtype, attention=attention), tokenizer
+
+
+def _attention(config: TrainConfig, *, cuda: bool) -> str | None:
+    """transformers' name of the attention; None: its own choice, SDPA."""
+    from importlib.util import find_spec
+
+    there = find_spec("flash_attn") is not None and cuda
+    if config.attention == "flash" and not there:
+        what = "flash-attn is not installed" if cuda else "there is no CUDA device"
+        raise KkwarmError(f"--attention flash: {what}", hint="--attention sdpa, or pip install flash-attn")
+    if config.attention == "flash" or (config.attention == "auto" and there and uses_bf16(config)):
+        return "flash_attention_2"
+    return None if config.attention == "auto" else config.attention
+
+
+def needs(config: TrainConfig) -> None:
+    """Checks that the options' libraries are there, before anything is loaded.
+
+    :raises KkwarmError: a library or CUDA is missing.
+    """
+    from importlib.util import find_spec
+
+    asked = {
+        "--liger": (config.liger, "liger_kernel", "liger-kernel"),
+        "--optim adamw_8bit": (config.optim == "adamw_8bit", "bitsandbytes", "bitsandbytes"),
+        "--qlora": (config.qlora, "bitsandbytes", "bitsandbytes"),
+    }
+    for flag, (wanted, module, package) in asked.items():
+        if wanted and not on_cuda(config):
+            raise KkwarmError(f"{flag} needs CUDA, and there is no CUDA device", hint=f"leave out {flag}")
+        if wanted and find_spec(module) is None:
+            raise KkwarmError(f"{flag} needs {package}", hint=f"pip install {package}")
+    if config.qlora and will_shard():
+        raise KkwarmError("--qlora cannot be combined with weights in shards", hint="leave out --accelerate-config")
+
+
+def _load_in_4_bits(model: str | Path, attention: str | None) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    from kkwarm.backends.checkpoint import resolve
+
+    how = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    return AutoModelForCausalLM.from_pretrained(
+        resolve(model),
+        quantization_config=how,
+        device_map={"": ranks.local()},
+        dtype=torch.bfloat16,
+        attn_implementation=attention,
+    )
 
 
 def will_shard() -> bool:
@@ -165,6 +228,8 @@ def arguments(config: TrainConfig, out: Path, *, steps: int) -> dict[str, Any]:
         "dataloader_pin_memory": not cpu,
         "remove_unused_columns": False,
         "ddp_find_unused_parameters": False,
+        "use_liger_kernel": config.liger,
+        "optim": _OPTIMISERS[config.optim],
     }
 
 
@@ -204,7 +269,7 @@ def save(trainer: Any, tokenizer: Any, out: Path) -> None:
     model = accelerator.unwrap_model(trainer.model)
     if hasattr(model, "merge_and_unload"):
         _replace(out / ADAPTER, lambda folder: model.save_pretrained(folder))
-        model = model.merge_and_unload()
+        model = _merged(model, out / ADAPTER)
     model.config.use_cache = True
 
     def write(folder: Path) -> None:
@@ -212,6 +277,23 @@ def save(trainer: Any, tokenizer: Any, out: Path) -> None:
         tokenizer.save_pretrained(folder)
 
     _replace(out / CHECKPOINT, write)
+
+
+def _merged(model: Any, adapter: Path) -> Any:
+    """The adapter folded into its base; for a base in 4 bits, into the base as it was read from disk."""
+    if not getattr(model, "is_loaded_in_4bit", False):
+        return model.merge_and_unload()
+    import torch
+
+    from kkwarm.backends.checkpoint import load_model
+
+    return load_model(adapter, device="cpu", dtype=torch.bfloat16)
+
+
+def policy_of(trainer: Any) -> Any:
+    """The network that a trainer trains, out of its wrappers; an adapter's base computes with the adapter."""
+    network = trainer.accelerator.unwrap_model(trainer.model)
+    return network.get_base_model() if hasattr(network, "get_base_model") else network
 
 
 def _replace(folder: Path, write: Any) -> None:
@@ -228,13 +310,17 @@ def _replace(folder: Path, write: Any) -> None:
     temporary.replace(folder)
 
 
-def explained(err: Exception, path: Path) -> KkwarmError | None:
-    """Memory or disk that ran out, for the user to mend; None where `err` is something else."""
+def explained(err: Exception, path: Path, *, rows: int = 1) -> KkwarmError | None:
+    """Memory or disk that ran out, for the user to mend; None where `err` is something else.
+
+    :param rows: of the forward passes that were tried.
+    """
     told = " ".join(str(err).split())
     low = told.lower()
     if isinstance(err, MemoryError) or "out of memory" in low or "can't allocate" in low:
-        hint = "lower --batch-size, or add --checkpointing or --lora, with another -o"
-        return KkwarmError(f"out of memory: {told[:200]}", hint=hint)
+        fewer = f"--rows {rows // 2}" if rows > 1 else "--checkpointing"
+        hint = f"add {fewer}: the same command then goes on; or --lora, with another -o"
+        return KkwarmError(f"out of memory with {rows} rows in a forward pass: {told[:200]}", hint=hint)
     full = isinstance(err, OSError) and err.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
     if full or "no space left" in low or "os error 28" in low or "pytorchstreamwriter" in low:
         return KkwarmError(f"{path} cannot be written: {told[:200]}", hint="free space; the same command then goes on")

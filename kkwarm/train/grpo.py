@@ -121,13 +121,16 @@ def rlvr(
 
 
 def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
-    from kkwarm.train.engine import load, prepare, save
+    from kkwarm.train.engine import load, needs, policy_of, prepare, save
+    from kkwarm.train.flight import Flight, watched
     from kkwarm.train.loop import finished, note_environment, run_steps
     from kkwarm.train.memory import applied
     from kkwarm.train.steps import StepFile
 
     config = plan.config
     prepare(config)
+    needs(config)
+    domains = watched(config)
     sizes = sizes_of(plan, model)
     config, batch = applied(run, model, config, **sizes)
     plan = replace(plan, config=config)
@@ -157,15 +160,17 @@ def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
         args = trainer.args
         every = args.steps_per_generation * args.num_iterations
         stride = every // math.gcd(every, args.gradient_accumulation_steps)  # resuming needs a fresh generation
-        log = run_steps(
-            run, trainer, "rlvr", row, every=config.save_every, progress=progress, stride=stride, also=open_rollouts
-        )
+        rollouts = reward.rollouts
+        draws = policy_of if rollouts is None else (lambda trainer: rollouts.refreshed(policy_of(trainer)))
+        flight = Flight(run, config, domains, tokenizer, config.domain, draws)
+        more: dict[str, Any] = {"every": config.save_every, "progress": progress, "stride": stride, "flight": flight}
+        log = run_steps(run, trainer, "rlvr", row, also=open_rollouts, **more)
     save(trainer, tokenizer, run.path)
     for file in kept:
         file.close()
     if not ranks.main():
         return
-    _finish(run, plan, log)
+    _finish(run, plan, log, flight.results())
     finished(run)
 
 
@@ -187,7 +192,7 @@ def trainer_of(
     config = plan.config
     prompts = [plan.format.render(e.question, tokenizer) for e in plan.examples]
     longest = _longest(plan, prompts, tokenizer, network.config)
-    at_most = at_most or config.batch_size or _fitting(config, longest + plan.max_tokens)
+    at_most = at_most or config.rows or config.batch_size or _fitting(config, longest + plan.max_tokens)
     settings = arguments(config, out, steps=plan.steps) | _settings(plan, at_most)
     if config.trl.get("mask_truncated_completions"):
         raise KkwarmError("mask_truncated_completions does not know stop strings", hint="see `truncated` in log.jsonl")
@@ -279,7 +284,7 @@ def sizes_of(plan: RlvrPlan, model: str | Path) -> dict[str, int]:
     prompts = [plan.format.render(e.question, tokenizer) for e in plan.examples]
     made = AutoConfig.from_pretrained(resolve(_base_of(source) or source))
     tokens = _longest(plan, prompts, tokenizer, made) + plan.max_tokens
-    rows = plan.config.batch_size or _fitting(plan.config, tokens)
+    rows = plan.config.rows or plan.config.batch_size or _fitting(plan.config, tokens)
     return {"tokens": tokens, "rows": rows, "step": plan.config.completions}
 
 
@@ -298,7 +303,7 @@ def _warn(run: Run, message: str) -> None:
     say(message)
 
 
-def _finish(run: Run, plan: RlvrPlan, log: list[dict[str, Any]]) -> None:
+def _finish(run: Run, plan: RlvrPlan, log: list[dict[str, Any]], watched: dict[str, Any]) -> None:
     from kkwarm.train.loop import summary
 
     tail = log[-max(1, len(log) // 10) :]
@@ -314,6 +319,7 @@ def _finish(run: Run, plan: RlvrPlan, log: list[dict[str, Any]]) -> None:
             "signal": signal,
             "no_signal": sum(r["no_signal"] for r in log) / len(log),
             "first": {k: log[0][k] for k in ("reward", "accuracy", "length", "truncated")},
+            **watched,
             "last": {k: sum(r[k] for r in tail) / len(tail) for k in ("reward", "accuracy", "length", "truncated")},
         }
     )

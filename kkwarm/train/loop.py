@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
@@ -16,6 +16,10 @@ from kkwarm.train import ranks
 from kkwarm.train.config import TrainConfig
 from kkwarm.train.engine import STEPS, explained, on_cuda, uses_bf16
 from kkwarm.train.progress import say
+from kkwarm.train.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from kkwarm.train.flight import Flight
 
 __all__ = ["LOG", "done_before", "finished", "note_environment", "opened", "quietly", "run_steps", "summary"]
 
@@ -91,12 +95,16 @@ def run_steps(
     progress: bool,
     stride: int = 1,
     also: Any = None,
+    diverged: float | None = None,
+    flight: Flight | None = None,
 ) -> list[dict[str, Any]]:
     """Trains to the end, from the last whole step checkpoint if there is one; returns the step log.
 
     :param also: called with the step that the run goes on from, before anything else happens.
+    :param diverged: stops where the loss is so many times its lowest.
+    :param flight: evaluates between steps.
     :raises KeyboardInterrupt: it was interrupted, after saving.
-    :raises KkwarmError: loss or gradient is not finite, memory or disk ran out.
+    :raises KkwarmError: loss or gradient is not finite, the loss diverges, memory or disk ran out.
     """
     from transformers.trainer_callback import PrinterCallback
 
@@ -108,21 +116,29 @@ def run_steps(
     if also is not None:
         also(at)
     log = StepFile(run.path / LOG, at) if ranks.main() else None
-    recorder = Recorder(title, steps, log, row, every=every, stride=stride, progress=progress)
+    if flight is not None:
+        flight.open(at)
+    watchdog = Watchdog(run.path)
+    more: dict[str, Any] = {"every": every, "stride": stride, "progress": progress, "diverged": diverged}
+    recorder = Recorder(title, steps, log, row, flight=flight, watchdog=watchdog, **more)
+    recorder.trainer = trainer
     trainer.remove_callback(PrinterCallback)  # it prints on stdout
     trainer.add_callback(recorder)
     try:
-        with recorder.interrupt:
+        with recorder.interrupt, watchdog:
             trainer.train(resume_from_checkpoint=str(start) if start else None)
     except Exception as err:  # safetensors, torch and the system each have their own type for a full disk
-        if (told := explained(err, run.path)) is not None:
+        if (told := explained(err, run.path, rows=trainer.args.per_device_train_batch_size)) is not None:
             raise told from err
         raise
     finally:
         recorder.close()
     if trainer.state.global_step < trainer.state.max_steps:
         raise KeyboardInterrupt
-    return StepFile.rows(run.path / LOG)
+    rows = StepFile.rows(run.path / LOG)
+    if flight is not None and ranks.main():
+        flight.alarm(rows)
+    return rows
 
 
 def summary(log: list[dict[str, Any]]) -> dict[str, Any]:

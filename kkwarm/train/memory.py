@@ -101,7 +101,7 @@ class Need:
 
     @property
     def total(self) -> float:
-        return sum(vars(self).values())
+        return float(sum(vars(self).values()))
 
     def fields(self) -> dict[str, float]:
         """GiB, for people."""
@@ -123,6 +123,8 @@ def need(
     trained = _adapter(shape, config.lora_rank) if config.lora else shape.parameters
     frozen = 0 if not config.lora else shape.parameters
     weights = 4.0 * trained + (2.0 if bf16 and cuda else 4.0) * frozen
+    if config.qlora:  # 4 bits, and scales of about half a bit, for matrices; embedding and norms in bf16
+        weights = 4.0 * trained + 0.56 * shape.linear + 2.0 * (shape.parameters - shape.linear)
     cast = 2.0 * shape.linear if bf16 and not (config.lora and cuda) else 0.0
     if config.checkpointing:
         cast /= shape.layers
@@ -133,7 +135,7 @@ def need(
     return Need(
         weights=weights / parts,
         gradients=4.0 * trained / parts,
-        optimiser=8.0 * trained / parts,
+        optimiser=(2.0 if config.optim == "adamw_8bit" else 8.0) * trained / parts,
         activations=kept + cast,
         working=max(head, layer) if config.checkpointing else head,
         copies=_copies(shape, config, bf16=bf16, cuda=cuda),
@@ -243,7 +245,12 @@ def preflight(model: str | Path, config: TrainConfig, *, tokens: int, rows: int,
     device = of_device(cuda=cuda, processes=processes)
     return fitted(
         *(shape_of(model), config),
-        **{"tokens": tokens, "rows": rows, "step": step // processes, "bf16": bf16, "cuda": cuda, "device": device},
+        tokens=tokens,
+        rows=rows,
+        step=step // processes,
+        bf16=bf16,
+        cuda=cuda,
+        device=device,
     )
 
 

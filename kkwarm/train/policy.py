@@ -21,7 +21,9 @@ class Policy(GRPOTrainer):  # type: ignore[misc]
     Such a completion has no gradient where the loss is a mean over completions, each weighted by its advantage only.
     """
 
-    examples: Sequence[Example] = ()  # what the column ``example`` points into: rewards are judged while others generate
+    examples: Sequence[
+        Example
+    ] = ()  # what the column ``example`` points into: rewards are judged while others generate
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """None: one would be written at every save."""

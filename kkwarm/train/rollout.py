@@ -113,13 +113,13 @@ class Rollouts:
 
     def __call__(self, prompts: list[str], trainer: Any) -> dict[str, Any]:
         from kkwarm.backends.text import token_ids
+        from kkwarm.train.engine import policy_of
 
-        policy = trainer.accelerator.unwrap_model(trainer.model)
-        policy = policy.get_base_model() if hasattr(policy, "get_base_model") else policy
+        policy = policy_of(trainer)
         training = policy.training
         policy.eval()
         done: list[Completion | None] = [None] * len(prompts)
-        for place, completion in self._drawn(prompts, self._refreshed(policy), trainer.state.global_step):
+        for place, completion in self._drawn(prompts, self.refreshed(policy), trainer.state.global_step):
             done[place] = completion
             if self.docket is not None and len(self.examples) == len(prompts):
                 self.docket.add(place, self.examples[place], completion)
@@ -151,7 +151,8 @@ class Rollouts:
             group = wanted[request.key]
             yield group[index - (before + group[0]) % self._generations], completion
 
-    def _refreshed(self, policy: Any) -> Any:
+    def refreshed(self, policy: Any) -> Any:
+        """The network that generates, with the policy's weights."""
         import torch
 
         if self._copy is None:

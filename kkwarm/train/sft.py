@@ -67,7 +67,7 @@ class Rows:
         """What decides the memory of a step: tokens of its longest row, rows of a pass, sequences of a step."""
         longest = self.limit if self.config.packing else max(map(len, self.ids))
         step = self.config.batch_size * self.config.accumulation
-        return {"tokens": longest, "rows": self.config.batch_size, "step": step}
+        return {"tokens": longest, "rows": self.config.rows or self.config.batch_size, "step": step}
 
     @cached_property
     def tokens(self) -> int:
@@ -176,12 +176,15 @@ def warmup(
 
 
 def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progress: bool) -> None:
-    from kkwarm.train.engine import load, prepare, save
+    from kkwarm.train.engine import load, needs, policy_of, prepare, save
+    from kkwarm.train.flight import Flight, watched
     from kkwarm.train.loop import finished, note_environment, run_steps, summary
     from kkwarm.train.memory import applied
 
     prepare(config)
+    needs(config)
     config, batch = applied(run, model, config, **rows.sizes())
+    domains = watched(config)
     network, tokenizer = load(model, config)
     note_environment(run, config)
     trainer, tokens_at = trainer_of(network, tokenizer, rows, config, run.path, at_most=batch)
@@ -195,7 +198,14 @@ def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progre
             "tokens": tokens_at(step),
         }
 
-    log = run_steps(run, trainer, "warmup", row, every=config.save_every, progress=progress)
+    flight = Flight(run, config, domains, tokenizer, None, policy_of)
+    more: dict[str, Any] = {
+        "every": config.save_every,
+        "progress": progress,
+        "diverged": config.diverged,
+        "flight": flight,
+    }
+    log = run_steps(run, trainer, "warmup", row, **more)
     save(trainer, tokenizer, run.path)
     if not ranks.main():
         return
@@ -208,6 +218,7 @@ def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progre
             "tokens": log[-1]["tokens"],
             "traces": len(rows.ids),
             "left_out": rows.dropped,
+            **flight.results(),
         }
     )
     finished(run)

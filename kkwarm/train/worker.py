@@ -52,7 +52,7 @@ def _train(job: dict[str, Any]) -> None:
     from kkwarm.train import rlvr, warmup
 
     # Not through `kkwarm.config`: it would make 2 into 2.0, and so another run of it.
-    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in job["config"].items()}
+    settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in job["config"].items()}
     shared = {"labels": job["labels"], "progress": job["progress"]}
     if job["kind"] == "warmup":
         warmup(job["model"], job["traces"], job["out"], WarmupConfig(**settings), **shared)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,7 @@ def peak(work: Callable[[], object]) -> float:
     from torch.utils._pytree import tree_leaves
 
     class Live(TorchDispatchMode):
-        now, most, known = 0, 0, {}  # noqa: RUF012 (one instance)
+        now, most, known = 0, 0, {}
 
         def __torch_dispatch__(self, f: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             given = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
@@ -64,8 +65,12 @@ def model_of(config: TrainConfig, **sizes: int) -> Any:
 
 
 SMALL = {
-    **{"vocab_size": 1000, "hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 6},
-    **{"num_attention_heads": 6, "num_key_value_heads": 2},
+    "vocab_size": 1000,
+    "hidden_size": 192,
+    "intermediate_size": 512,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
 }
 
 
@@ -97,7 +102,9 @@ def test_the_prediction_is_what_a_step_allocates(
     told = need(shape, config, tokens=tokens, rows=rows, bf16=bf16, cuda=False)
     assert told.weights == told.gradients == gradients and told.optimiser == 2 * gradients
     ratio = (told.activations + told.working) / measured
-    print(f"predicted/measured {ratio:.3f} (rows {rows}, tokens {tokens}, bf16 {bf16}, checkpointing {checkpointing})")
+    sys.stderr.write(
+        f"predicted/measured {ratio:.3f} (rows {rows}, tokens {tokens}, bf16 {bf16}, checkpointing {checkpointing})"
+    )
     assert TOLERANCE[0] < ratio < TOLERANCE[1]
 
 
@@ -146,6 +153,8 @@ def test_it_fits_by_rows_then_by_checkpointing_and_refuses_what_cannot_be() -> N
     with pytest.raises(KkwarmError, match=r"too large: about .* GiB .*but 24.0 GiB are there .*--lora needs about"):
         told(WarmupConfig(), 24)
     assert told(WarmupConfig(lora=True), 24).need.optimiser < GIB
+    eighth, four = told(WarmupConfig(optim="adamw_8bit"), 600).need, told(WarmupConfig(qlora=True), 600).need
+    assert eighth.optimiser == roomy.need.optimiser / 4 and four.weights < 0.3 * told(WarmupConfig(), 600).need.weights
 
 
 def test_rlvr_counts_copies_and_vllms_share() -> None:
@@ -155,9 +164,9 @@ def test_rlvr_counts_copies_and_vllms_share() -> None:
     assert told(replace(config, beta=0.1), 140, tokens=1024).need.copies == 6 * QWEN.parameters
     shared = told(replace(config, vllm="colocate"), 140, tokens=1024)
     assert shared.vllm_share == pytest.approx(0.3) and shared.need.vllm == pytest.approx(0.3 * 140 * GIB)
-    tight = told(replace(config, vllm="colocate"), 44, tokens=1024)
+    tight = told(replace(config, vllm="colocate"), 34, tokens=1024)
     assert 0.1 < tight.vllm_share < 0.3 and "of the GPU for vLLM" in tight.changed
-    assert tight.need.total <= 44 * GIB
+    assert tight.need.total <= 34 * GIB
 
 
 def test_a_model_larger_than_the_memory_is_refused_before_it_is_loaded(

@@ -57,11 +57,8 @@ def test_sft_has_the_same_losses_and_weights(tmp_path: Path, base: Path, traces:
 @pytest.mark.slow
 def test_grpo_has_the_same_rollouts_losses_and_weights(tmp_path: Path, base: Path, traces: Path) -> None:
     warmed = warmup(base, traces, tmp_path / "w", replace(WARMUP, epochs=8), progress=False).path
-    config = RlvrConfig(
-        *("easy", 20),
-        **{"lr": 1e-3, "steps": 3, "prompts_per_step": 3, "generations": 4, "precision": "fp32"},
-        **{"threads": 1, "keep_rollouts": True},
-    )
+    shape = {"steps": 3, "prompts_per_step": 3, "generations": 4}
+    config = RlvrConfig("easy", 20, lr=1e-3, precision="fp32", threads=1, keep_rollouts=True, **shape)
     one = rlvr(warmed, config, tmp_path / "one", progress=False).path
     two = rlvr(warmed, replace(config, nproc=2), tmp_path / "two", progress=False).path
     drawn = [[json.loads(line) for line in (p / "rollouts.jsonl").read_text().splitlines()] for p in (one, two)]
