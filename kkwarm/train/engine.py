@@ -38,6 +38,7 @@ __all__ = [
 
 CHECKPOINT, ADAPTER, STEPS = "checkpoint", "adapter", "steps"
 _OPTIMISERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}
+_TRACKERS = ("tensorboard", "trackio", "wandb")
 _SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
 
 
@@ -139,6 +140,9 @@ def needs(config: TrainConfig) -> None:
             raise KkwarmError(f"{flag} needs CUDA, and there is no CUDA device", hint=f"leave out {flag}")
         if wanted and find_spec(module) is None:
             raise KkwarmError(f"{flag} needs {package}", hint=f"pip install {package}")
+    for tracker in config.track:
+        if tracker in _TRACKERS and find_spec(tracker) is None:
+            raise KkwarmError(f"--track {tracker} needs {tracker}", hint="pip install 'kkwarm[track]'")
     if config.qlora and will_shard():
         raise KkwarmError("--qlora cannot be combined with weights in shards", hint="leave out --accelerate-config")
 

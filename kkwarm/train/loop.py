@@ -106,6 +106,7 @@ def run_steps(
     :raises KeyboardInterrupt: it was interrupted, after saving.
     :raises KkwarmError: loss or gradient is not finite, the loss diverges, memory or disk ran out.
     """
+    from transformers.integrations import TensorBoardCallback
     from transformers.trainer_callback import PrinterCallback
 
     from kkwarm.train.steps import Recorder, StepFile, last_whole
@@ -123,6 +124,9 @@ def run_steps(
     recorder = Recorder(title, steps, log, row, flight=flight, watchdog=watchdog, **more)
     recorder.trainer = trainer
     trainer.remove_callback(PrinterCallback)  # it prints on stdout
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
+            callback.logging_dir = str(run.path / "tensorboard")  # not among the step checkpoints, which are removed
     trainer.add_callback(recorder)
     try:
         with recorder.interrupt, watchdog:

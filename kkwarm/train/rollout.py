@@ -83,10 +83,10 @@ class Docket:
             cases = [case for case in batch if case is not None]
             try:
                 judged = self._judge([(example, completion) for _, example, completion in cases]) if cases else []
-            except BaseException as err:
+                self._verdicts.update(zip((place for place, _, _ in cases), judged, strict=True))
+            except BaseException as err:  # `verdicts` raises it where it can be seen
                 self._failed = err
                 return
-            self._verdicts.update(zip((place for place, _, _ in cases), judged, strict=True))
 
 
 class Rollouts:

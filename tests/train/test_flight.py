@@ -77,19 +77,19 @@ def test_the_best_step_is_corrected_for_having_been_picked() -> None:
 def test_a_watched_run_ends_with_the_weights_of_an_unwatched_one(
     tmp_path: Path, base: Path, traces: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = {"lr": 1e-2, "epochs": 2.0, "batch_size": 8, "threads": 1}
+    config = {"lr": 1e-2, "epochs": 6.0, "batch_size": 8, "threads": 1}
     plain = warmup(base, traces, tmp_path / "plain", WarmupConfig(**config), progress=False)  # type: ignore[arg-type]
-    more = {"watch": ("toy", "easy"), "watch_every": 5, "watch_questions": 6}
+    more = {"watch": ("toy", "easy"), "watch_every": 15, "watch_questions": 6}
     run = warmup(base, traces, tmp_path / "w", WarmupConfig(**config, **more), progress=False)  # type: ignore[arg-type]
     assert equal(plain.path, run.path)
     assert plain.manifest["config_hash"] == run.manifest["config_hash"], "watching is no part of a recipe"
     rows = [json.loads(line) for line in (run.path / "flights.jsonl").read_text().splitlines()]
-    assert [r["step"] for r in rows] == [0, 5, 10, 12]
+    assert [r["step"] for r in rows] == [0, 15, 30, 36]
     assert set(rows[0]["correct"]) == {"toy", "easy"} and len(rows[0]["correct"]["toy"]) == 6
     results = run.manifest["results"]
     assert results["watched"]["easy"]["last"] > results["watched"]["easy"]["first"]
     assert results["best"]["step"] > 0 and results["best"]["flights"] == 4
-    assert "step 12: toy" in capsys.readouterr().err
+    assert "step 36: toy" in capsys.readouterr().err
     with pytest.raises(KkwarmError, match="unknown benchmark 'tory'"):
         warmup(base, traces, tmp_path / "x", WarmupConfig(watch=("tory",)), progress=False)
 
