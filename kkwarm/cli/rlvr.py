@@ -46,6 +46,7 @@ def command(
     Dr. GRPO by default. The run folder gets checkpoint/ and log.jsonl. Stopped at any time, the same command goes on.
     Exits with 1 where no group of completions ever differed in reward: nothing was learnt then.
     """
+    from kkwarm.train import ranks
     from kkwarm.train.config import PAPER_RLVR, RlvrConfig, changed
     from kkwarm.train.grpo import plan_rlvr, rlvr, sizes_of
 
@@ -70,8 +71,11 @@ def command(
         )
         return
     run = rlvr(model, config, out)
+    if not ranks.main():
+        return
     results = run.manifest["results"]
     document = {"run": str(run.path), "checkpoint": str(run.path / "checkpoint"), **results}
-    show({**document, "warnings": run.manifest["warnings"]}, as_json)
+    alarms = [a["text"] for a in run.manifest.get("alarms", [])]
+    show({**document, "warnings": run.manifest["warnings"], "alarms": alarms}, as_json)
     if not results["signal"]:
         click.get_current_context().exit(1)

@@ -126,6 +126,20 @@ def memory_of(model: str, config: Any, sizes: Mapping[str, int]) -> dict[str, An
     return {**fit.fields(), **({"changed": fit.changed} if fit.changed else {})}
 
 
+def _inline(values: Mapping[str, Any]) -> str:
+    parts = []
+    for name, value in values.items():
+        shown = (
+            f"({_inline(value)})"
+            if isinstance(value, Mapping)
+            else f"{value:.4g}"
+            if isinstance(value, float)
+            else value
+        )
+        parts.append(f"{name} {shown}")
+    return ", ".join(parts)
+
+
 def show(document: Mapping[str, Any], as_json: bool) -> None:
     """Prints a document as JSON, or one `name: value` a line."""
     if as_json:
@@ -135,7 +149,7 @@ def show(document: Mapping[str, Any], as_json: bool) -> None:
         if isinstance(value, float):
             value = f"{value:.6g}"
         elif isinstance(value, Mapping):
-            value = ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in value.items())
+            value = _inline(value)
         elif isinstance(value, list):
             value = "; ".join(map(str, value))
         if value not in ("", None):

@@ -32,6 +32,7 @@ def command(
 
     The run folder gets checkpoint/ and log.jsonl. Stopped at any time, the same command goes on, with the same result.
     """
+    from kkwarm.train import ranks
     from kkwarm.train.config import PAPER_WARMUP, WarmupConfig, changed
     from kkwarm.train.sft import plan_warmup, warmup
 
@@ -53,4 +54,7 @@ def command(
         show(document, as_json)
         return
     run = warmup(model, traces, out, config)
-    show({"run": str(run.path), "checkpoint": str(run.path / "checkpoint"), **run.manifest["results"]}, as_json)
+    if not ranks.main():
+        return
+    told = {"run": str(run.path), "checkpoint": str(run.path / "checkpoint"), **run.manifest["results"]}
+    show({**told, "alarms": [a["text"] for a in run.manifest.get("alarms", [])]}, as_json)
