@@ -10,7 +10,7 @@ a larger one. With `steps` in the stage every number gets the same training; wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -46,8 +46,7 @@ def expanded(recipe: Recipe) -> Recipe:
         for name, given in recipe.resources.items()
         for key in (_keys(name, counts[name]) if name in counts else [name])
     }
-    made = {"stages": stages, "conditions": tuple(conditions), "claims": claims, "grids": grids, "resources": resources}
-    return replace(recipe, **made)
+    return replace(recipe, stages=stages, conditions=tuple(conditions), claims=claims, grids=grids, resources=resources)
 
 
 def is_grid(config: Mapping[str, Any]) -> bool:
