@@ -133,7 +133,8 @@ def _aligned(column: array[int]) -> bytes:
 
 def _text(sample: Sample, fmt: Format | None) -> list[Any]:
     text, start, end = sample.completion.text, 0, 0
-    reasoning = "" if fmt is None else fmt.split(sample.completion).reasoning
+    text: object = sample.completion.text  # of scored files, null or anything else too
+    reasoning = fmt.split(sample.completion).reasoning if fmt is not None and isinstance(text, str) else ""
     if reasoning and (found := text.find(reasoning)) >= 0:
         start = _units(text[:found])
         end = start + _units(reasoning)
