@@ -1,4 +1,4 @@
-"""Domains made on demand: ``reasoning_gym:NAME`` for any data set of reasoning-gym, ``PATH.toml`` for a table of rows."""
+"""Domains made on demand: ``reasoning_gym:NAME`` for a data set of reasoning-gym, ``PATH.toml`` for a table of rows."""
 
 from __future__ import annotations
 

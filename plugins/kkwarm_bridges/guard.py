@@ -17,9 +17,9 @@ __all__ = ["evaluates", "plain_formula", "without_eval"]
 
 _EVALUATORS = frozenset({"parse_expr", "sympify", "S", "parse_latex"})
 _TOKEN = re.compile(r"\s+|([A-Za-z_]\w*)|(\d+(?:\.\d+)?)|\*\*|[-+*/^(),=]", re.ASCII)
-_NAMES = frozenset(
-    "sin cos tan sec csc cot asin acos atan sinh cosh tanh asinh acosh atanh exp log ln sqrt Abs pi E I C".split()
-)
+_CIRCULAR = ("sin", "cos", "tan", "sec", "csc", "cot")
+_NAMES = frozenset({*_CIRCULAR, *(f"a{f}" for f in _CIRCULAR), *(f"{f}h" for f in _CIRCULAR)})
+_NAMES |= {"asinh", "acosh", "atanh", "exp", "log", "ln", "sqrt", "Abs", "pi"}
 _MAX_CHARS, _MAX_DIGITS = 2_000, 12
 
 
