@@ -70,11 +70,8 @@ class Registry:
 
     def domain(self, name: str) -> Domain:
         """The domain of that name (made on demand by `kkwarm_resolve_domain` where nobody registered it)."""
-        if name not in self.domains:
-            made = self.manager.hook.kkwarm_resolve_domain(name=name)
-            if made is None:
-                raise self._unknown("domain", name, self.domains)
-            self._add_domain(made)
+        if name not in self.domains and not self._made(name):
+            raise self._unknown("domain", name, self.domains)
         return self.domains[name]
 
     def task(self, name: str) -> Task:
@@ -100,16 +97,40 @@ class Registry:
         return self.teachers[domain, name]
 
     def _resolve(self, kind: str, name: str, table: Mapping[str, T], narrow: Callable[[T, str], T]) -> T:
-        if name in table:
+        if name in table or self._made(name):
             return table[name]
-        made = self.manager.hook.kkwarm_resolve_domain(name=name)
-        if made is not None:
-            self._add_domain(made)
-            return table[name]
-        base, colon, value = name.partition(":")
-        if colon and base in table:
-            return narrow(table[base], value)
+        for colon in (at for at, char in enumerate(name) if char == ":"):
+            base, value = name[:colon], name[colon + 1 :]
+            if base in table or (base and self._made(base)):
+                return narrow(table[base], value)
         raise self._unknown(kind, name, table)
+
+    def _made(self, name: str) -> bool:
+        """Whether some plugin's `kkwarm_resolve_domain` makes the domain; it is then added.
+
+        A plugin that fails is recorded and the next one asked; what the user can mend (`KkwarmError`) is raised.
+        """
+        for impl in reversed(self.manager.hook.kkwarm_resolve_domain.get_hookimpls()):
+            dist, _, plugin = impl.plugin_name.partition("/")
+            try:
+                made = impl.function(**dict.fromkeys(impl.argnames, name))
+                if made is None:
+                    continue
+                _check_item("kkwarm_resolve_domain", "domain", Domain, made)
+                if made.name != name:
+                    raise ValueError(f"the domain made for {name!r} is named {made.name!r}")
+            except KkwarmError:
+                raise
+            except Exception as err:
+                cause = f"kkwarm_resolve_domain({name!r}) failed: {type(err).__name__}: {err}"
+                self.failures.append(Failure(plugin, dist, cause, err))
+                continue
+            self._add_domain(made)
+            owner = next((p for p in self.plugins if (p.distribution, p.name) == (dist, plugin)), None)
+            if owner is not None:
+                self.origin["domain", name] = owner
+            return True
+        return False
 
     def _get(self, kind: str, name: str, table: Mapping[str, T]) -> T:
         if name not in table:

@@ -6,60 +6,56 @@ one earns its share of the characters, others pay for the right shape. Here only
 
 from __future__ import annotations
 
-import contextlib
-import io
 import sys
-from collections.abc import Mapping
 from functools import lru_cache, partial
-from typing import Any
 
 from kkwarm.data import holdout, normalise
-from kkwarm.errors import KkwarmError, unknown
 from kkwarm.types import Domain, Example, Response, Status, Verdict, Verifier
+from kkwarm_bridges.entries import dataset, entries, silent
 from kkwarm_bridges.guard import evaluates, plain_formula, without_eval
 
-__all__ = ["PREFIX", "TEST", "TRAIN", "check", "domain", "examples", "quick"]
+__all__ = ["PREFIX", "SEED", "TEST", "TRAIN", "check", "domain", "examples", "quick"]
 
 PREFIX = "reasoning_gym:"
 TRAIN, TEST = 100, 200  # fewer where the data set has fewer different questions
 SEED = 20250530
+_SIZE = TRAIN + TEST
 _TIMEOUT_S = 20.0
 
 
 def domain(name: str) -> Domain:
-    """The domain of that name.
+    """The domain of that name; its entries are generated when it is loaded.
 
     :raises KkwarmError: reasoning-gym is not installed, has no such data set, or cannot make it without settings.
     """
-    dataset = name.removeprefix(PREFIX)
-    first = _entry(_dataset(dataset, SEED), dataset, 0)
+    source = name.removeprefix(PREFIX)
+    with silent():
+        answered = dataset(source, SEED, _SIZE)[0]["answer"] is not None
     return Domain(
         name,
-        partial(_loaded, dataset),
-        Verifier(name, partial(check, dataset), isolation="process", timeout_s=_TIMEOUT_S, quick=quick),
-        gold=None if first["answer"] is None else _gold,  # some puzzles have many answers, and none is named
-        description=f"reasoning-gym's {dataset}, generated from seed {SEED}; only its full score is correct",
+        partial(_loaded, source),
+        Verifier(name, partial(check, source), isolation="process", timeout_s=_TIMEOUT_S, quick=quick),
+        gold=_gold if answered else None,  # some puzzles have many right answers, and none is named
+        description=f"reasoning-gym's {source}, generated from seed {SEED}; only its full score is correct",
     )
 
 
-def _loaded(dataset: str) -> list[Example]:
-    return list(examples(dataset))
+def _loaded(source: str) -> list[Example]:
+    return list(examples(source))
 
 
 @lru_cache(maxsize=8)
-def examples(dataset: str, train: int = TRAIN, test: int = TEST, seed: int = SEED) -> tuple[Example, ...]:
-    """`train` + `test` examples of different questions; the answer holds the entry's index and reasoning-gym's answer.
+def examples(source: str) -> tuple[Example, ...]:
+    """Examples of different questions; the answer holds the entry's index and reasoning-gym's own answer, or None.
 
-    :raises KkwarmError: the data set cannot be generated.
+    :raises KkwarmError: they cannot be generated.
     """
     made: dict[str, Example] = {}
-    source = _dataset(dataset, seed)
-    for index in range(train + test):
-        entry = _entry(source, dataset, index)
-        answer = {"index": index, "seed": seed, "gold": None if entry["answer"] is None else entry["answer"].strip()}
-        made.setdefault(normalise(entry["question"]), Example(f"{dataset}/{index}", entry["question"], answer))
-    few = len(made) < train + test
-    return tuple(holdout(made.values(), train=len(made) // 3 if few else train))
+    for index, entry in enumerate(entries(source, SEED, _SIZE)):
+        gold = None if entry["answer"] is None else str(entry["answer"]).strip()
+        example = Example(f"{source}/{index}", entry["question"], {"index": index, "gold": gold})
+        made.setdefault(normalise(example.question), example)
+    return tuple(holdout(made.values(), train=TRAIN if len(made) == _SIZE else len(made) // 3))
 
 
 def quick(example: Example, response: Response) -> Verdict | None:
@@ -72,7 +68,7 @@ def quick(example: Example, response: Response) -> Verdict | None:
     return None
 
 
-def check(dataset: str, example: Example, response: Response) -> Verdict:
+def check(source: str, example: Example, response: Response) -> Verdict:
     """Correct where reasoning-gym's scorer gives the full score; less is wrong, and kept as the metric ``score``.
 
     Runs in a process that is killed when it hangs. What the model wrote is never evaluated as Python.
@@ -80,56 +76,17 @@ def check(dataset: str, example: Example, response: Response) -> Verdict:
     if (verdict := quick(example, response)) is not None:
         return verdict
     answer = (response.answer or "").strip()
-    source = _dataset(dataset, int(example.answer["seed"]))
-    if evaluates(type(source).score_answer) and not plain_formula(answer):
+    scorer = dataset(source, SEED, _SIZE)
+    if evaluates(type(scorer).score_answer) and not plain_formula(answer):
         return Verdict(Status.UNPARSED, None, "no plain formula, and the scorer would run it as Python", {"score": 0.0})
-    entry = _entry(source, dataset, int(example.answer["index"]))
-    if entry["question"] != example.question:
-        return Verdict(Status.ERROR, answer, f"reasoning-gym now generates another question for {example.id}")
-    modules = [
-        sys.modules[cls.__module__] for cls in type(source).__mro__ if cls.__module__.startswith("reasoning_gym")
-    ]
-    with without_eval(*modules), _silent():
-        score = float(source.score_answer(answer, entry))
+    entry = entries(source, SEED, _SIZE)[example.answer["index"]]
+    names = [cls.__module__ for cls in type(scorer).__mro__]
+    modules = [sys.modules[name] for name in names if name.startswith("reasoning_gym")]
+    with without_eval(*modules), silent():
+        score = float(scorer.score_answer(answer, entry))
     status = Status.CORRECT if score == 1.0 else Status.WRONG
     return Verdict(status, answer, f"reasoning-gym's score is {score:g}", {"score": score})
 
 
 def _gold(example: Example) -> str:
     return str(example.answer["gold"])
-
-
-@lru_cache(maxsize=4)
-def _dataset(dataset: str, seed: int) -> Any:
-    create = _library(dataset)
-    try:
-        with _silent():
-            return create(dataset, seed=seed, size=TRAIN + TEST)
-    except Exception as err:  # it needs settings, or files that are not there
-        raise KkwarmError(f"reasoning-gym cannot make {dataset}: {type(err).__name__}: {err}") from err
-
-
-def _entry(source: Any, dataset: str, index: int) -> Mapping[str, Any]:
-    try:
-        with _silent():
-            entry: Mapping[str, Any] = source[index]
-            return entry
-    except Exception as err:
-        raise KkwarmError(f"reasoning-gym cannot make item {index} of {dataset}: {type(err).__name__}: {err}") from err
-
-
-def _library(dataset: str) -> Any:
-    """reasoning-gym's `create_dataset`, once `dataset` is known to be one of its names."""
-    try:
-        from reasoning_gym.factory import DATASETS, create_dataset
-    except ModuleNotFoundError as err:
-        raise KkwarmError(
-            f"{PREFIX}{dataset} needs reasoning-gym ({err.name} is missing)", hint="pip install 'kkwarm[bridges]'"
-        ) from None
-    if dataset not in DATASETS:
-        raise unknown("data set of reasoning-gym", dataset, DATASETS)
-    return create_dataset
-
-
-def _silent() -> contextlib.AbstractContextManager[Any]:
-    return contextlib.redirect_stdout(io.StringIO())  # some of its modules print
