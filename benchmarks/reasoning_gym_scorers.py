@@ -3,7 +3,7 @@
     pip install 'kkwarm[bridges]'
     python benchmarks/reasoning_gym_scorers.py -o benchmarks/results/reasoning_gym_scorers.json
 
-Only the full score counts as correct. `eval` names the scorers that evaluate the answer's text; under kkwarm they cannot.
+Only the full score is correct. `eval` names the scorers that evaluate the answer as Python; kkwarm does not let them.
 `broken_rules` and `wrongly_accepted` are what conformance and the red team found of the rest; `partial` is the highest
 score that one of the red team's wrong answers earned: what a reward of the plain score would have paid for it.
 """

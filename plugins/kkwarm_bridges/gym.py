@@ -48,11 +48,14 @@ def _loaded(source: str) -> list[Example]:
 def examples(source: str) -> tuple[Example, ...]:
     """Examples of different questions; the answer holds the entry's index and reasoning-gym's own answer, or None.
 
+    Entries whose right answer is the empty text are left out.
     :raises KkwarmError: they cannot be generated.
     """
     made: dict[str, Example] = {}
     for index, entry in enumerate(entries(source, SEED, _SIZE)):
         gold = None if entry["answer"] is None else str(entry["answer"]).strip()
+        if gold == "":
+            continue  # such an answer cannot be told from none
         example = Example(f"{source}/{index}", entry["question"], {"index": index, "gold": gold})
         made.setdefault(normalise(example.question), example)
     return tuple(holdout(made.values(), train=TRAIN if len(made) == _SIZE else len(made) // 3))
