@@ -113,7 +113,7 @@ class Registry:
         for impl in reversed(self.manager.hook.kkwarm_resolve_domain.get_hookimpls()):
             dist, _, plugin = impl.plugin_name.partition("/")
             try:
-                made = impl.function(**dict.fromkeys(impl.argnames, name))
+                made: Any = impl.function(**dict.fromkeys(impl.argnames, name))
                 if made is None:
                     continue
                 _check_item("kkwarm_resolve_domain", "domain", Domain, made)
