@@ -113,7 +113,7 @@ def main() -> None:
         "what": " ".join((__doc__ or "").split("\n\n")[-1].split()),
         "command": f"python benchmarks/bridges.py {args.model} --limit {args.limit} --max-tokens {args.max_tokens}",
         "seconds": round(time.perf_counter() - began, 1),
-        "environment": environment(),
+        "environment": {key: value for key, value in environment().items() if key != "command"},
         "benchmarks": shown,
     }
     args.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

@@ -97,7 +97,7 @@ def main() -> None:
         "rows": rows,
         "command": f"python benchmarks/reasoning_gym_scorers.py --examples {args.examples}",
         "seconds": round(time.perf_counter() - began),
-        "environment": environment(),
+        "environment": {key: value for key, value in environment().items() if key != "command"},
     }
     args.out.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

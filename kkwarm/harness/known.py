@@ -102,7 +102,7 @@ def _samples(benchmark: str, prefix: str, rows: list[Mapping[str, Any]]) -> list
     for row in rows:
         if row["filter"] != first:
             continue
-        scores = {m: float(row[m]) for m in row["metrics"] if _number(row.get(m))}
+        scores = {_named(m): float(row[m]) for m in row["metrics"] if _number(row.get(m))}
         if not scores:
             raise KkwarmError(
                 f"{benchmark} has no score for each question, so nothing to compare",
@@ -117,6 +117,11 @@ def _samples(benchmark: str, prefix: str, rows: list[Mapping[str, Any]]) -> list
         verdict = Verdict(status, shown, f"lm-eval: {main} = {scores[main]:g}", scores)
         made.append(Sample(benchmark, f"{prefix}{row['doc_id']}", 0, completion, verdict, row["prompt_hash"][:16]))
     return made
+
+
+def _named(metric: str) -> str:
+    """What lm-eval calls a question's `perplexity` is the log-likelihood that goes into it."""
+    return "loglikelihood" if metric == "perplexity" else metric
 
 
 def _number(value: Any) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from kkwarm.data.splits import content_hash, fingerprint
+from kkwarm.errors import KkwarmError
 from kkwarm.plugins import Registry
 from kkwarm.testing.elsewhere import loaded_elsewhere
 from kkwarm.testing.scripted import ScriptedModel
@@ -41,7 +42,7 @@ class Finding:
 class Subject:
     """A loaded domain with what the rules need. `sample` is a spread of its examples, the same at every check.
 
-    A rule may leave a `note` (what it measured) and something to be `shown`.
+    `untouched` is a copy of it that no verifier has seen. A rule may leave a `note` and something to be `shown`.
     """
 
     registry: Registry
@@ -52,6 +53,7 @@ class Subject:
     examples: list[Example]
     court: Judge
     sample: list[Example] = field(default_factory=list)
+    untouched: list[Example] = field(default_factory=list)
     note: str = ""
     shown: str = ""
 
@@ -80,8 +82,6 @@ def check_domain(reg: Registry, name: str, court: Judge) -> list[Finding]:
 
     :raises KkwarmError: unknown domain, or its data cannot be had (the user's environment, not the domain's fault).
     """
-    from kkwarm.errors import KkwarmError
-
     domain = reg.domain(name)
     benchmark = reg.benchmark(name)
     try:
@@ -96,7 +96,7 @@ def check_domain(reg: Registry, name: str, court: Judge) -> list[Finding]:
     verifier, fmt = reg.verifier(benchmark.verifier), reg.format(domain.format)
     subject = Subject(reg, domain, benchmark, verifier, fmt, examples, court)
     ranked = sorted(examples, key=content_hash)
-    subject.sample = ranked[:SAMPLE]
+    subject.sample, subject.untouched = ranked[:SAMPLE], copy.deepcopy(ranked[:SAMPLE])
     counts = {s: sum(e.split == s for e in examples) for s in ("train", "test")}
     findings = [Finding("loads", note=f"{counts['train']:,} train, {counts['test']:,} test")]
     for rule_name, rule in RULES.items():
@@ -242,12 +242,13 @@ def _left_alone(s: Subject) -> Iterator[str]:
     """Golds and answers of others, so that every branch of a usual verifier is taken."""
     if s.domain.gold is None:
         return
-    # The domain may keep its examples: what a bad verifier changes here must not reach them.
-    mine = copy.deepcopy(s.sample)
+    mine = copy.deepcopy(s.untouched)
     shifted = mine[1:] + mine[:1]
     answers = [s.gold(e) for e in mine], [s.gold(o) for o in shifted]
     verdicts = [v for given in answers for v in s.verdicts(list(zip(mine, given, strict=True)))]
-    changed = mine != s.sample or any(v.status is Status.ERROR and "changed the example" in v.reason for v in verdicts)
+    changed = mine != s.untouched or any(
+        v.status is Status.ERROR and "changed the example" in v.reason for v in verdicts
+    )
     if changed:
         yield f"verifier {s.verifier.name} of {s.owner} changes the example that it judges"
 
@@ -263,7 +264,11 @@ def _benchmark(s: Subject) -> Iterator[str]:
 
         return ScriptedModel(reply)
 
-    ours, theirs = rehearse(s.registry, s.domain.name, model, s.court)
+    try:
+        ours, theirs = rehearse(s.registry, s.domain.name, model, s.court)
+    except KkwarmError as err:  # the data and the sandbox are there: the rules before this one used them
+        yield str(err)
+        return
     if ours != theirs:
         yield f"its accuracy is {ours:g}, and {theirs:g} by lm-eval"
     if s.domain.gold is not None and ours != 0.5:
