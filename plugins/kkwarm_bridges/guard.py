@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 __all__ = ["evaluates", "plain_formula", "without_eval"]
 
 _EVALUATORS = frozenset({"parse_expr", "sympify", "S", "parse_latex"})
-_TOKEN = re.compile(r"\s+|([A-Za-z_]\w*)|(\d+(?:\.\d+)?)|\*\*|[-+*/^(),=]", re.ASCII)
+_TOKEN = re.compile(r"\s+|([A-Za-z]\w*)|(\d+(?:\.\d+)?)|\*\*|[-+*/^(),=]", re.ASCII)
 _CIRCULAR = ("sin", "cos", "tan", "sec", "csc", "cot")
 _NAMES = frozenset({*_CIRCULAR, *(f"a{f}" for f in _CIRCULAR), *(f"{f}h" for f in _CIRCULAR)})
 _NAMES |= {"asinh", "acosh", "atanh", "exp", "log", "ln", "sqrt", "Abs", "pi"}
@@ -54,7 +54,7 @@ def plain_formula(text: str) -> bool:
 @contextmanager
 def without_eval(*modules: ModuleType) -> Iterator[None]:
     """Inside, these modules' own calls of `eval` and `exec` raise."""
-    changed = [m for m in modules if not {"eval", "exec"} & set(vars(m))]
+    changed = [m for m in dict.fromkeys(modules) if not {"eval", "exec"} & set(vars(m))]
     for module in changed:
         vars(module).update(eval=_refused, exec=_refused)
     try:
