@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from string import Formatter
-from typing import Any
+from typing import Any, Literal
 
 from kkwarm.config import ConfigError, Document, Problems, build
 from kkwarm.config import read as read_config
@@ -28,10 +28,10 @@ from kkwarm.plugins import registry
 from kkwarm.types import Domain, Example, Rewards, Sampling, Split
 from kkwarm_bridges import rows
 from kkwarm_bridges.answers import read_number, verifier
+from kkwarm_bridges.choices import LETTERS, Read, options, reading
 
 __all__ = ["Table", "domain", "load"]
 
-LETTERS = "ABCDEFGHIJ"
 _SHOWN = 5  # rows named for each kind of problem
 
 
@@ -43,6 +43,7 @@ class Table:
     :param test: the split to evaluate on (of a folder or the hub).
     :param train: the split to train on, or how many of the test split's rows are held out for that.
     :param choices: the column with the list of options, or the columns with one option each.
+    :param answer_is: how `answer` names the right option; needed only where two readings fit all rows.
     :param answer_pattern: an expression whose first group, in its last match, is the answer (``#### (.*)``).
     :param prompt: the question's text, with ``{column}`` for any column; `choices` are appended as ``A. text``.
     :param tolerance: how far a number may be off (verifier ``number``).
@@ -58,6 +59,7 @@ class Table:
     id: str | None = None
     facet: str | None = None
     choices: str | tuple[str, ...] | None = None
+    answer_is: Literal["letter", "index", "text"] | None = None
     answer_pattern: str | None = None
     prompt: str | None = None
     format: str = "think-answer"
@@ -67,7 +69,7 @@ class Table:
     sampling: Sampling = field(default_factory=Sampling)
 
     @property
-    def options(self) -> tuple[str, ...]:
+    def columns(self) -> tuple[str, ...]:
         """The columns of the options."""
         return (self.choices,) if isinstance(self.choices, str) else self.choices or ()
 
@@ -151,7 +153,7 @@ def _examples(where: str, table: Table, split: str, found: list[rows.Row], side:
     problems: dict[str, list[int]] = {}
     if not found:
         raise KkwarmError(f"{where}: {table.data} ({split}) has no rows")
-    wanted = {table.question, table.answer, table.id, table.facet, *table.options} - {None}
+    wanted = {table.question, table.answer, table.id, table.facet, *table.columns} - {None}
     if table.prompt is not None:
         wanted = (wanted - {table.question}) | set(_fields(table.prompt))
     absent = sorted(w for w in wanted if w is not None and w not in found[0])
@@ -159,12 +161,18 @@ def _examples(where: str, table: Table, split: str, found: list[rows.Row], side:
         has = ", ".join(found[0])
         raise ConfigError(where, [f"{table.data} ({split}) has no column {a!r}; it has: {has}" for a in absent])
     made = []
+    how: Read | None = None
+    if table.verifier == "choice":
+        try:
+            how = reading([(row[table.answer], options(row, table.columns)) for row in found], table.answer_is)
+        except KkwarmError as err:
+            raise ConfigError(f"{where}: {table.data} ({split})", [f"column {table.answer!r}: {err}"]) from None
     for number, row in enumerate(found):
-        problem = next((p for p in (_missing(row, sorted(w for w in wanted if w)), _unfit(row, table)) if p), "")
+        problem = next((p for p in (_missing(row, sorted(w for w in wanted if w)), _unfit(row, table, how)) if p), "")
         if problem:
             problems.setdefault(problem, []).append(number + 1)
             continue
-        made.append(_example(row, table, f"{split}/{number}", side))
+        made.append(_example(row, table, how, f"{split}/{number}", side))
     twice = [id_ for id_, count in Counter(e.id for e in made).items() if count > 1]
     shown = [
         f"{problem}: row {', '.join(map(str, at[:_SHOWN]))}" + (f" and {len(at) - _SHOWN} more" if at[_SHOWN:] else "")
@@ -181,14 +189,14 @@ def _missing(row: rows.Row, wanted: Sequence[str]) -> str:
     return f"column {empty!r} is empty" if empty is not None else ""
 
 
-def _unfit(row: rows.Row, table: Table) -> str:
+def _unfit(row: rows.Row, table: Table, how: Read | None) -> str:
     """Why the verifier could not use the row's answer; empty: it can."""
     answer = row[table.answer]
-    if table.verifier == "choice":
-        options = _options(row, table)
-        if not 2 <= len(options) <= len(LETTERS):
-            return f"{len(options)} options; 2 to {len(LETTERS)} can be"
-        return "" if _letter(answer, options) else "the answer is no option: neither letter, nor index from 0, nor text"
+    if how is not None:
+        texts = options(row, table.columns)
+        if not 2 <= len(texts) <= len(LETTERS):
+            return f"{len(texts)} options; 2 to {len(LETTERS)} can be"
+        return "" if how(answer, texts) else f"column {table.answer!r} names no option"
     if table.answer_pattern is not None and not _pattern(table, str(answer)):
         return f"answer_pattern does not match column {table.answer!r}"
     if table.verifier == "number" and read_number(str(_extracted(row, table))) is None:
@@ -196,16 +204,15 @@ def _unfit(row: rows.Row, table: Table) -> str:
     return ""
 
 
-def _example(row: rows.Row, table: Table, id_: str, side: Split) -> Example:
+def _example(row: rows.Row, table: Table, how: Read | None, id_: str, side: Split) -> Example:
     text = str(row[table.question]) if table.prompt is None else table.prompt.format_map(row)
     meta: dict[str, Any] = {}
     if table.facet is not None:
         meta[table.facet] = str(row[table.facet])
-    if table.verifier == "choice":
-        options = _options(row, table)
-        text += "\n" + "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
-        meta["options"] = options
-        answer: Any = _letter(row[table.answer], options)
+    if how is not None:
+        meta["options"] = texts = options(row, table.columns)
+        text += "\n" + "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, texts, strict=False))
+        answer: Any = how(row[table.answer], texts)
     else:
         answer = _extracted(row, table)
     return Example(str(row[table.id]) if table.id is not None else id_, text, answer, side, meta)
@@ -221,26 +228,6 @@ def _extracted(row: rows.Row, table: Table) -> Any:
 def _pattern(table: Table, text: str) -> str:
     found = list(re.finditer(table.answer_pattern or "", text))
     return (found[-1][1] or "").strip() if found else ""
-
-
-def _options(row: rows.Row, table: Table) -> list[str]:
-    columns = table.options
-    value = row[columns[0]]
-    if len(columns) == 1 and isinstance(value, dict) and isinstance(value.get("text"), list):
-        value = value["text"]  # {"text": [...], "label": [...]}, as ARC has it
-    if len(columns) == 1 and isinstance(value, list):
-        return [str(v) for v in value]
-    return [str(row[c]) for c in columns]
-
-
-def _letter(answer: Any, options: Sequence[str]) -> str:
-    """The letter of the right option, given as a letter, an index from 0, or the option's text; empty: none of it."""
-    text = str(answer).strip()
-    if options.count(text) == 1:
-        return LETTERS[options.index(text)]
-    if len(text) == 1 and text.upper() in LETTERS[: len(options)]:
-        return text.upper()
-    return LETTERS[int(text)] if text.isascii() and text.isdecimal() and int(text) < len(options) else ""
 
 
 def _fields(prompt: str) -> list[str]:

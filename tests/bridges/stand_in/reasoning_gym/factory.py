@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from symbolic import parse_expr
+
 
 @dataclass
 class Config:
@@ -41,11 +43,6 @@ class Evaluating(Dataset):
             return 0.1 if "".join(eval(answer or "")) == entry["answer"] else 0.0
         except Exception:
             return 0.0
-
-
-def parse_expr(text: str) -> Any:
-    """sympy's is an `eval` too."""
-    return eval(text)
 
 
 class Formula(Dataset):
