@@ -160,15 +160,19 @@ def _examples(where: str, table: Table, split: str, found: list[rows.Row], side:
     if absent:
         has = ", ".join(found[0])
         raise ConfigError(where, [f"{table.data} ({split}) has no column {a!r}; it has: {has}" for a in absent])
+    needed = sorted(w for w in wanted if w is not None)
     made = []
     how: Read | None = None
     if table.verifier == "choice":
         try:
-            how = reading([(row[table.answer], options(row, table.columns)) for row in found], table.answer_is)
+            how = reading(
+                [(row[table.answer], options(row, table.columns)) for row in found if not _missing(row, needed)],
+                table.answer_is,
+            )
         except KkwarmError as err:
             raise ConfigError(f"{where}: {table.data} ({split})", [f"column {table.answer!r}: {err}"]) from None
     for number, row in enumerate(found):
-        problem = next((p for p in (_missing(row, sorted(w for w in wanted if w)), _unfit(row, table, how)) if p), "")
+        problem = next((p for p in (_missing(row, needed), _unfit(row, table, how)) if p), "")
         if problem:
             problems.setdefault(problem, []).append(number + 1)
             continue
