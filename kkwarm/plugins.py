@@ -83,12 +83,15 @@ class Registry:
         return self._resolve("benchmark", name, self.benchmarks, narrow_benchmark)
 
     def verifier(self, name: str) -> Verifier:
+        """The verifier of that name; a domain's has the domain's name unless it was given another."""
         return self._get("verifier", name, self.verifiers)
 
     def format(self, name: str) -> Format:
+        """The prompt format of that name, built in or registered."""
         return self._get("format", name, self.formats)
 
     def teacher(self, domain: str, name: str) -> Teacher:
+        """The teacher of that domain and name."""
         if (domain, name) not in self.teachers:
             here = [t for d, t in self.teachers if d == domain]
             raise unknown(
@@ -183,6 +186,18 @@ def _entry_points(group: str) -> list[tuple[EntryPoint, Distribution]]:
     return sorted(found.values(), key=lambda pair: (pair[1].name != "kkwarm", pair[1].name, pair[0].name))
 
 
+def _unplugged(group: str) -> list[Failure]:
+    """Distributions that by their name want to be plugins, and name no module in an entry point."""
+    found: dict[str, Failure] = {}
+    for dist in distributions():
+        name = dist.name or ""
+        if not name.lower().replace("_", "-").startswith("kkwarm-") or any(p.group == group for p in dist.entry_points):
+            continue
+        cause = f"it has no entry point of group {group!r}: add [project.entry-points.{group}] to its pyproject.toml"
+        found.setdefault(name, Failure(name, name, f"{cause} and install it again"))
+    return [found[name] for name in sorted(found)]
+
+
 def load(extra: Iterable[tuple[str, object]] = ()) -> Registry:
     """A fresh registry of every installed plugin, and of `extra` (name, module or object with hooks), for tests."""
     manager = pluggy.PluginManager("kkwarm")
@@ -199,6 +214,7 @@ def load(extra: Iterable[tuple[str, object]] = ()) -> Registry:
             reg.failures.append(Failure(point.name, dist.name, f"import failed: {type(err).__name__}: {err}", err))
             continue
         _register(reg, by_plugin, info, module)
+    reg.failures += _unplugged("kkwarm")
     for name, module in extra:
         _register(reg, by_plugin, Plugin(name, "(in memory)", "0", name), module)
     _collect(reg, by_plugin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -55,6 +56,13 @@ def test_every_hook_is_documented() -> None:
         if name.startswith("kkwarm_"):
             assert f"::: kkwarm.hookspecs.{name}" in page
             assert getattr(hookspecs, name).__doc__
+
+
+def test_the_hook_table_has_every_exact_signature() -> None:
+    page = (PAGES / "hooks.md").read_text("utf-8")
+    written = [cell.replace("\\|", "|") for cell in re.findall(r"^\| `(kkwarm_.*)` \|", page, re.M)]
+    specs = [n for n in vars(hookspecs) if n.startswith("kkwarm_")]
+    assert written == [f"{n}{inspect.signature(getattr(hookspecs, n))}".replace("'", "") for n in specs]
 
 
 def test_every_page_is_in_the_navigation() -> None:
