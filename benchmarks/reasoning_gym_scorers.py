@@ -29,6 +29,10 @@ from kkwarm.verify import Judge
 from kkwarm.verify.audit import ATTACKS, Target, audit
 
 
+# Generating their 300 items takes many minutes.
+SLOW = ("knight_swap", "sokoban", "futoshiki", "puzzle24", "zebra_puzzles")
+
+
 def names(code: CodeType) -> Iterator[str]:
     """Global names and attributes that a function's code uses."""
     yield from code.co_names
@@ -70,15 +74,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--examples", type=int, default=4, help="that the red team attacks, of each data set")
-    parser.add_argument("--only", nargs="*", help="data sets; by default all")
+    parser.add_argument("--only", nargs="*", help="data sets; by default all. Rows of others stay as they are")
     args = parser.parse_args()
     from reasoning_gym.factory import DATASETS
 
     reg = registry()
-    rows: dict[str, Any] = {}
+    rows: dict[str, Any] = json.loads(args.out.read_text("utf-8"))["rows"] if args.out.exists() else {}
     began = time.perf_counter()
     with Judge(workers=1) as court:
-        for source in args.only or sorted(DATASETS):
+        for source in args.only or sorted(set(DATASETS) - set(SLOW)):
             try:
                 rows[source] = examined(reg, source, args.examples, court)
             except KkwarmError as err:
@@ -86,6 +90,7 @@ def main() -> None:
             sys.stderr.write(f"{source}: {json.dumps(rows[source])[:200]}\n")
     found = {
         "data_sets": len(rows),
+        "not_tried": sorted(set(SLOW) - set(rows)),
         "scorers_that_evaluate_the_answer": sorted(s for s, r in rows.items() if r.get("eval")),
         "wrongly_accepting": sorted(s for s, r in rows.items() if r.get("wrongly_accepted")),
         "breaking_a_rule": sorted(s for s, r in rows.items() if r.get("broken_rules")),

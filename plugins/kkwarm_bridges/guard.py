@@ -2,7 +2,8 @@
 
 Some of reasoning-gym's scorers call ``eval(answer)`` or sympy's ``parse_expr(answer)``, which is `eval` behind a
 tokenizer: ``__import__("os").system(...)`` as an answer would be executed. `plain_formula` lets formulas through and
-nothing else; `without_eval` takes `eval` and `exec` away from a module while it scores.
+nothing else; `without_eval` takes `eval` and `exec` away from a module while it scores. `more_than` finds answers that
+hedge.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ from contextlib import contextmanager
 from types import CodeType, ModuleType
 from typing import Any, NoReturn
 
-__all__ = ["evaluates", "plain_formula", "without_eval"]
+from kkwarm.data import normalise
+
+__all__ = ["evaluates", "more_than", "plain_formula", "without_eval"]
 
 _EVALUATORS = frozenset({"parse_expr", "sympify", "S", "parse_latex"})
 _TOKEN = re.compile(r"\s+|([A-Za-z]\w*)|(\d+(?:\.\d+)?)|\*\*|[-+*/^(),=]", re.ASCII)
 _CIRCULAR = ("sin", "cos", "tan", "sec", "csc", "cot")
 _NAMES = frozenset({*_CIRCULAR, *(f"a{f}" for f in _CIRCULAR), *(f"{f}h" for f in _CIRCULAR)})
 _NAMES |= {"asinh", "acosh", "atanh", "exp", "log", "ln", "sqrt", "Abs", "pi"}
+_COMMAND = re.compile(r"\\[A-Za-z]+")
 _MAX_CHARS, _MAX_DIGITS = 2_000, 12
 
 
@@ -49,6 +53,20 @@ def plain_formula(text: str) -> bool:
             return False
         at = token.end()
     return True
+
+
+def more_than(answer: str, gold: str) -> str:
+    """Why the answer says more than an answer, "" where it does not. LaTeX commands and punctuation are no words.
+
+    Many scorers pick what they look for out of any text: "not 7", or every candidate in a row.
+    """
+    said, right = (normalise(_COMMAND.sub(" ", text)) for text in (answer, gold))
+    found = re.search(rf"(?<![\w.,/-]){re.escape(right)}(?![.,/-]?\w)", said) if right else None
+    if found is not None and re.search(r"\w", said[: found.start()] + said[found.end() :]):
+        return "more than the answer stands there"
+    if not any(map(str.isalpha, right)) and any(map(str.isalpha, said)):
+        return "words stand beside the figures"
+    return ""
 
 
 @contextmanager

@@ -1,18 +1,23 @@
 """``reasoning_gym:NAME``: any data set of reasoning-gym (Stojanovski et al., arXiv 2505.24760; Apache-2.0) as a domain.
 
 Its questions are generated from a seed. Its scorers give partial credit: by default an answer that contains the right
-one earns its share of the characters, others pay for the right shape. Here only the full score is correct.
+one earns its share of the characters, others pay for the right shape. Here only the full score is correct, and only of
+an answer that says nothing else.
 """
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Mapping
 from functools import lru_cache, partial
+
+from typing import Any
 
 from kkwarm.data import holdout, normalise
 from kkwarm.types import Domain, Example, Response, Status, Verdict, Verifier
 from kkwarm_bridges.entries import dataset, entries, silent
-from kkwarm_bridges.guard import evaluates, plain_formula, without_eval
+from kkwarm_bridges.guard import evaluates, more_than, plain_formula, without_eval
 
 __all__ = ["PREFIX", "SEED", "TEST", "TRAIN", "check", "domain", "examples", "quick"]
 
@@ -85,10 +90,28 @@ def check(source: str, example: Example, response: Response) -> Verdict:
     entry = entries(source, SEED, _SIZE)[example.answer["index"]]
     names = [cls.__module__ for cls in type(scorer).__mro__]
     modules = [sys.modules[name] for name in names if name.startswith("reasoning_gym")]
-    with without_eval(*modules), silent():
-        score = float(scorer.score_answer(answer, entry))
-    status = Status.CORRECT if score == 1.0 else Status.WRONG
-    return Verdict(status, answer, f"reasoning-gym's score is {score:g}", {"score": score})
+    try:
+        with without_eval(*modules), silent():
+            score = float(scorer.score_answer(answer, entry))
+    except Exception as err:  # scorers raise whatever their parsing raises
+        reason = f"reasoning-gym's scorer cannot read it: {type(err).__name__}: {err}"
+        return Verdict(Status.UNPARSED, None, reason, {"score": 0.0})
+    reason = _doubt(source, example, answer, entry) if score == 1.0 else ""
+    status = Status.CORRECT if score == 1.0 and not reason else Status.WRONG
+    return Verdict(status, answer, reason or f"reasoning-gym's score is {score:g}", {"score": score})
+
+
+def _doubt(source: str, example: Example, answer: str, entry: Mapping[str, Any]) -> str:
+    """Why the full score is not believed; empty: it is."""
+    if source == "game_of_life_halting":  # its scorer compares the truth of texts, and any text is true
+        return "" if answer.casefold() == str(example.answer["gold"]).casefold() else "not the answer"
+    if source == "puzzle24":  # its scorer asks for 24, not for the question's numbers
+        used = sorted(map(int, re.findall(r"\d+", answer)))
+        return "" if used == sorted(entry["metadata"]["numbers"]) else "it uses other numbers than the question's"
+    gold = example.answer["gold"]
+    if gold is None or evaluates(type(dataset(source, SEED, _SIZE)).score_answer):
+        return ""  # nothing to compare with; a formula is one whole
+    return more_than(answer, gold)
 
 
 def _gold(example: Example) -> str:

@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kkwarm_bridges.guard import evaluates, plain_formula, without_eval
+from kkwarm_bridges.guard import evaluates, more_than, plain_formula, without_eval
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,33 @@ def test_no_name_of_python_comes_through(text: str) -> None:
         except (SyntaxError, ValueError, OverflowError):
             return
         assert all(len(n) == 1 or n in ("exp", "log", "sin", "pi") for n in names), names
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold"),
+    [
+        ("7", "7"),
+        ("(7)", "7"),
+        ("$7$", "7"),
+        ("\\boxed{7}", "7"),
+        ("7.0", "7"),
+        ("-7", "7"),
+        ("Cat.", "cat"),
+        ("b a", "a b"),
+    ]
+    + [("\\frac{1}{2}", "1/2"), ("1/2", "\\frac{1}{2}"), ("1,000", "1"), ("[[1, 0], [0, 1]]", "[[1,0],[0,1]]")],
+)
+def test_an_answer_alone(answer: str, gold: str) -> None:
+    assert more_than(answer, gold) == ""
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold"),
+    [("not 7", "7"), ("5, 7", "7"), ("7\n8", "7"), ("5 or 7", "7"), ("seven", "7"), ("not 1 0\n0 1", "1 0\n0 1")]
+    + [("anything but a cat", "cat"), ("it is Cat", "cat"), ("7 apples", "7")],
+)
+def test_an_answer_among_others(answer: str, gold: str) -> None:
+    assert more_than(answer, gold)
 
 
 def test_eval_is_taken_away_and_given_back() -> None:

@@ -85,6 +85,15 @@ def test_a_formula_is_scored(stand_in: Registry) -> None:
     assert [v.status for v in (right, wrong, prose)] == [Status.CORRECT, Status.WRONG, Status.UNPARSED]
 
 
+def test_a_full_score_is_not_always_believed(stand_in: Registry) -> None:
+    answers = ["{gold}", "({gold})", "not {gold}", "8, {gold}", "many"]
+    found = verdicts(stand_in, "reasoning_gym:gullible", *answers)
+    # The scorer cannot read a bracket.
+    assert [v.status.value for v in found] == ["correct", "unparsed", "wrong", "wrong", "unparsed"]
+    assert found[2].metrics["score"] == 1.0 and "more than the answer" in found[2].reason
+    assert "cannot read it: ValueError" in found[4].reason
+
+
 def test_every_process_has_the_same_questions(stand_in: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONHASHSEED", "7")
     name = "reasoning_gym:hashed"

@@ -43,7 +43,7 @@ def test_the_whole_way(tmp_path: Path) -> None:
         if words[0] == "pip":  # into a folder of its own, without the network
             assert words[:3] == ["pip", "install", "-e"]
             flags = ["-q", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(site)]
-            words = [sys.executable, "-m", "pip", "install", *flags, words[3]]
+            words = [sys.executable, "-m", "pip", "install", *flags, f"./{words[3]}"]
         else:
             words = [sys.executable, "-m", *words, *SHORT.get(words[1], [])]
         done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600)

@@ -58,6 +58,17 @@ class Formula(Dataset):
             return 0.01
 
 
+class Gullible(Dataset):
+    """As `gsm_symbolic`: the right number anywhere will do; and as `prime_factorization`: what it cannot read, raises."""
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"question": f"What comes after {index}?", "answer": str(index + 1), "metadata": {}}
+
+    def score_answer(self, answer: str | None, entry: dict[str, Any]) -> float:
+        words = (answer or "").replace(",", " ").split()
+        return 1.0 if entry["answer"] in words else float(int(words[-1]) < 0)
+
+
 class Hashed(Dataset):
     """As `word_ladder`: walks over a set, so that its questions depend on the process's hash seed."""
 
@@ -80,6 +91,7 @@ DATASETS = {
     "backwards": (Dataset, Config),
     "evaluating": (Evaluating, Config),
     "formula": (Formula, Config),
+    "gullible": (Gullible, Config),
     "hashed": (Hashed, Config),
     "unnamed": (Unnamed, Config),
 }
