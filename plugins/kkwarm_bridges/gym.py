@@ -11,7 +11,6 @@ import re
 import sys
 from collections.abc import Mapping
 from functools import lru_cache, partial
-
 from typing import Any
 
 from kkwarm.data import holdout, normalise

@@ -59,7 +59,7 @@ class Formula(Dataset):
 
 
 class Gullible(Dataset):
-    """As `gsm_symbolic`: the right number anywhere will do; and as `prime_factorization`: what it cannot read, raises."""
+    """As `gsm_symbolic`: the right number anywhere will do. As `prime_factorization`: what it cannot read, raises."""
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return {"question": f"What comes after {index}?", "answer": str(index + 1), "metadata": {}}
