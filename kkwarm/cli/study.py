@@ -42,7 +42,8 @@ def command(
 ) -> None:
     """Run a whole experiment as a resumable plan, and report it.
 
-    RECIPE is built in (`mini`, `paper-qwen2.5-3b`) or a TOML file. Stopped at any time, the same command goes on.
+    RECIPE is built in (`mini`, `mini-examples`, `paper-qwen2.5-3b`) or a TOML file. Stopped at any time, the same
+    command goes on.
     """
     from kkwarm.report.terminal import render_text
     from kkwarm.study.local import default_jobs
