@@ -12,8 +12,23 @@ import click
 from kkwarm.cli.console import echo_json
 from kkwarm.errors import KkwarmError
 
-__all__ = ["dry_run_option", "memory_of", "out_option", "passed", "settings_of", "show", "training_options"]
+__all__ = [
+    "dry_run_option",
+    "engine_option",
+    "memory_of",
+    "out_option",
+    "passed",
+    "settings_of",
+    "show",
+    "training_options",
+]
 
+engine_option = click.option(
+    "--engine",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Of the backend: tensor_parallel_size, replicas, gpu_memory_utilization, dtype, concurrency, ...",
+)
 F = TypeVar("F", bound=Callable[..., Any])
 
 out_option = click.option(
@@ -79,7 +94,7 @@ def training_options(function: F) -> F:
     return function
 
 
-def passed(pairs: tuple[str, ...]) -> dict[str, Any]:
+def passed(pairs: tuple[str, ...], option: str = "--trl") -> dict[str, Any]:
     """``KEY=VALUE`` pairs; a value is JSON where it can be, else text.
 
     :raises KkwarmError: a pair has no ``=``.
@@ -88,7 +103,7 @@ def passed(pairs: tuple[str, ...]) -> dict[str, Any]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise KkwarmError(f"--trl {pair}: not KEY=VALUE")
+            raise KkwarmError(f"{option} {pair}: not KEY=VALUE")
         try:
             found[key.strip().replace("-", "_")] = json.loads(value.strip())
         except ValueError:

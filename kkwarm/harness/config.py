@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from kkwarm.errors import KkwarmError
 
@@ -17,6 +19,7 @@ class BenchConfig:
     :param force: make the model work step by step, by the text that the format has for that; the samples belong to
         ``NAME+forced``.
     :param batch_size: rows at a time (backend hf); None chooses by memory. It does not change the samples.
+    :param engine: further options of the backend (`kkwarm.backends.BACKENDS`), such as ``tensor_parallel_size``.
     """
 
     samples: int = 1
@@ -31,6 +34,7 @@ class BenchConfig:
     batch_size: int | None = None
     device: str | None = None
     base_url: str | None = None
+    engine: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, least in (("samples", 1), ("limit", 1), ("max_tokens", 1), ("batch_size", 1), ("temperature", 0)):

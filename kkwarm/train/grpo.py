@@ -185,6 +185,7 @@ def trainer_of(
     from trl import GRPOConfig
 
     from kkwarm.backends.text import end_tokens
+    from kkwarm.train import vllm
     from kkwarm.train.engine import arguments, build, copied, lora, refusals
     from kkwarm.train.policy import Policy
     from kkwarm.train.rollout import Reward, Rollouts
@@ -193,10 +194,12 @@ def trainer_of(
     prompts = [plan.format.render(e.question, tokenizer) for e in plan.examples]
     longest = _longest(plan, prompts, tokenizer, network.config)
     at_most = at_most or config.rows or config.batch_size or _fitting(config, longest + plan.max_tokens)
-    settings = arguments(config, out, steps=plan.steps) | _settings(plan, at_most)
+    rollouts_by = vllm.settings(config, plan.format.stop, longest + plan.max_tokens)
+    settings = arguments(config, out, steps=plan.steps) | _settings(plan, at_most) | rollouts_by
     if config.trl.get("mask_truncated_completions"):
         raise KkwarmError("mask_truncated_completions does not know stop strings", hint="see `truncated` in log.jsonl")
     args = build(GRPOConfig, settings, config.trl)
+    vllm.check(args)
     rollouts = None
     if config.vllm == "none":
         rollouts = Rollouts(network, tokenizer, plan.sampling, plan.format.stop, config.generations, copied(config))
@@ -232,7 +235,7 @@ def trainer_of(
 def _settings(plan: RlvrPlan, at_most: int) -> dict[str, Any]:
     config = plan.config
     batch, passes = ranks.share(config.completions, at_most)
-    found: dict[str, Any] = {
+    return {
         "per_device_train_batch_size": batch,
         "gradient_accumulation_steps": passes,
         "num_generations": config.generations,
@@ -246,13 +249,6 @@ def _settings(plan: RlvrPlan, at_most: int) -> dict[str, Any]:
         "epsilon": config.epsilon,
         "shuffle_dataset": False,  # `RlvrPlan.order` is the order, so that a resumed run has only to skip
     }
-    if config.vllm != "none":
-        found |= {
-            "use_vllm": True,
-            "vllm_mode": config.vllm,
-            "generation_kwargs": {"stop": list(plan.format.stop), "include_stop_str_in_output": True},
-        }
-    return found
 
 
 def _longest(plan: RlvrPlan, prompts: list[str], tokenizer: Any, model_config: Any) -> int:
