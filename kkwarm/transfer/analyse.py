@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from kkwarm.errors import KkwarmError
-from kkwarm.transfer.cells import Cell, pair
+from kkwarm.transfer.cells import Cell, differing, pair
 from kkwarm.transfer.claims import claims
 from kkwarm.transfer.curves import smooth
 from kkwarm.transfer.material import Material
@@ -62,8 +62,9 @@ def analyse(material: Material) -> dict[str, Any]:
 def changed_cells(
     material: Material, first: str, second: str, domains: Sequence[str], *, common: bool = False
 ) -> dict[str, dict[str, Any]]:
-    """Two conditions on each domain: the figures of both (``a``, ``b``), the ``change`` (Holm over the domains), and
-    how many questions only one of them answers (most of its samples right, the other's not): ``only_a``, ``only_b``.
+    """Two conditions on each domain: the figures of both (``a``, ``b``), the ``change`` (Holm over the domains), the
+    questions that flipped (most samples of one right, the other's not): ``only_a``, ``only_b`` and their ids in
+    ``flipped``, and ``differs``: in what their protocols differ, where another tool drew the samples of one.
 
     :raises KkwarmError: they cannot be paired on some domain.
     """
@@ -73,12 +74,20 @@ def changed_cells(
     rows = {}
     for (domain, difference), p in zip(differences.items(), adjusted, strict=True):
         a, b = (scores.mean(axis=0) > 0.5 for scores in pairs[domain])
+        one, other = material.cells[first, domain], material.cells[second, domain]
+        both = set(one.ids)
+        ids = [i for i in other.ids if i in both]
+        flipped = {
+            name: [i for i, f in zip(ids, side, strict=True) if f] for name, side in (("a", a & ~b), ("b", b & ~a))
+        }
         rows[domain] = {
-            "a": _figures(material.cells[first, domain]),
-            "b": _figures(material.cells[second, domain]),
+            "a": _figures(one),
+            "b": _figures(other),
             "change": _change(first, difference, p, material.margin),
-            "only_a": int((a & ~b).sum()),
-            "only_b": int((b & ~a).sum()),
+            "only_a": len(flipped["a"]),
+            "only_b": len(flipped["b"]),
+            "flipped": flipped,
+            "differs": differing(one, other) if one.outside or other.outside else [],
         }
     return rows
 
