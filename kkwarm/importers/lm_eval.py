@@ -91,7 +91,9 @@ def _task(
         notes.append(f"{task} drew {drawn} samples a question and lm-eval judged one answer of them")
     if any(0 < a.verdicts[0].metrics.get(main, 0.0) < 1 for a in answers):
         notes.append(f"{main} of {task} has values between 0 and 1: only 1 counts as right")
-    return TaskResults(task, f"lm_eval:{task}", answers, _protocol(task, document, rows[0]), notes)
+    until = _settings(rows[0], document["configs"][task]).get("until") or ()
+    cut = (until,) if isinstance(until, str) else tuple(until)
+    return TaskResults(task, f"lm_eval:{task}", answers, _protocol(task, document, rows[0]), notes, cut)
 
 
 def _main(task: str, row: Row, metric: str | None) -> str:
@@ -140,9 +142,7 @@ def _protocol(task: str, document: Row, row: Row) -> dict[str, Any]:
     }
     if config.get("output_type") != "generate_until":
         return found | {"format": f"{found['format']}, likelihood of the choices"}
-    # What was really asked for: the task's settings, with those of the command line over them.
-    asked = row.get("arguments", {}).get("gen_args_0", {}).get("arg_1")
-    settings = asked if isinstance(asked, dict) else config.get("generation_kwargs") or {}
+    settings = _settings(row, config)
     sampled = bool(settings.get("do_sample", float(settings.get("temperature") or 0) > 0))
     found["temperature"] = float(settings.get("temperature", 1.0)) if sampled else 0.0
     if sampled:
@@ -150,6 +150,12 @@ def _protocol(task: str, document: Row, row: Row) -> dict[str, Any]:
     if "max_gen_toks" in settings:
         found["max_tokens"] = int(settings["max_gen_toks"])
     return found
+
+
+def _settings(row: Row, config: Row) -> Mapping[str, Any]:
+    """What was really asked for: the task's settings, with those of the command line over them."""
+    asked = row.get("arguments", {}).get("gen_args_0", {}).get("arg_1")
+    return asked if isinstance(asked, dict) else config.get("generation_kwargs") or {}
 
 
 def _number(value: Any) -> bool:

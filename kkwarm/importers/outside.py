@@ -33,7 +33,8 @@ class Answer:
 class TaskResults:
     """One task. `protocol` has what is known of: few_shot, samples, temperature, top_p, max_tokens, scorer, format.
 
-    `name` is the benchmark that it becomes where nobody names another; `notes` say what was read how.
+    `name` is the benchmark that it becomes where nobody names another; `notes` say what was read how; `cut`: strings
+    that ended a completion and that the tool took off it.
     """
 
     task: str
@@ -41,6 +42,7 @@ class TaskResults:
     answers: Sequence[Answer]
     protocol: Mapping[str, Any]
     notes: Sequence[str] = ()
+    cut: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

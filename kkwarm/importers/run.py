@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from kkwarm.importers.outside import Answer, Results, TaskResults
 from kkwarm.plugins import Registry
 from kkwarm.store import Run, config_hash, runs_home
 from kkwarm.transfer.aggregate import summarise
-from kkwarm.types import Benchmark, Example, Sample
+from kkwarm.types import Benchmark, Completion, Example, Format, Sample
 from kkwarm.verify import Judge
 
 __all__ = ["store"]
@@ -169,12 +169,22 @@ def _judged(
     court: Judge,
 ) -> list[Sample]:
     fmt, verifier = registry.format(benchmark.saved_format), registry.verifier(benchmark.verifier)
-    rows = [(a, i, c) for a in task.answers for i, c in enumerate(a.completions)]
+    rows = [(a, i, _whole(c, fmt, task.cut)) for a in task.answers for i, c in enumerate(a.completions)]
     verdicts = court.judge(verifier, fmt, [(examples[ids[a.id]], c) for a, _, c in rows])
     return [
         Sample(benchmark.name, ids[a.id], index, completion, verdict, a.prompt_hash)
         for (a, index, completion), verdict in zip(rows, verdicts, strict=True)
     ]
+
+
+def _whole(completion: Completion, fmt: Format, cut: Sequence[str]) -> Completion:
+    """With the string that ended it and that the tool took off, where the format finds no answer without it."""
+    if fmt.split(completion).answer is None:
+        for end in cut:
+            longer = replace(completion, text=completion.text + end)
+            if fmt.split(longer).answer is not None:
+                return longer
+    return completion
 
 
 def _differs(
