@@ -11,6 +11,7 @@ from kkwarm.transfer.cells import Cell, differing, pair
 from kkwarm.transfer.claims import claims
 from kkwarm.transfer.curves import smooth
 from kkwarm.transfer.material import Material
+from kkwarm.transfer.moderation import by_condition
 from kkwarm.transfer.statistics import Paired, Prior, holm, interval, paired, prior, seed_variance, word
 
 __all__ = ["analyse", "changed_cells"]
@@ -104,8 +105,8 @@ def _changes(material: Material, problems: list[str]) -> dict[tuple[str, str], d
                 pairs[row.name, domain] = pair(first, second)
             except KkwarmError as err:
                 problems.append(str(err))
-    moderated = prior([seed_variance([p]) for p in pairs.values()])
-    differences = {key: paired([p], moderated) for key, p in pairs.items()}
+    moderated = by_condition(pairs)
+    differences = {key: paired([p], moderated[key]) for key, p in pairs.items()}
     adjusted = holm([d.p for d in differences.values()])
     against = {row.name: row.against or "" for row in material.conditions}
     return {
