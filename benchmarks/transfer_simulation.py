@@ -7,7 +7,7 @@ logit scale) and are shared by both sides; a training seed moves a condition's l
 the conditions' spreads are 0.05 to 0.4. Shared: a seed moves all domains alike. The truth is a numerical average over
 questions and seeds.
 
-- coverage: 95% intervals of a condition's change that hold the truth, of its accuracy, and of the mean over three domains;
+- coverage: 95% intervals that hold the truth: of a condition's change, of its accuracy, of its mean over 3 domains;
 - false gains: without any change, studies in which any of the 24 comparisons is called a gain or loss after Holm;
 - power: with a change of 0.5 on the logit scale (8 to 11 points), the share of comparisons called a gain.
 """

@@ -14,7 +14,7 @@ from kkwarm.store import Run
 from kkwarm.transfer.statistics import Scores
 from kkwarm.types import Format, Sample
 
-__all__ = ["FORCED", "Cell", "cell", "differing", "of_run", "pair"]
+__all__ = ["FORCED", "Cell", "cell", "differing", "of_run", "pair", "protocol"]
 
 FORCED = "+forced"  # benchmark names of samples whose prompt makes the model work step by step end so
 _PROTOCOL = ("temperature", "top_p", "max_tokens", "samples", "format", "few_shot", "scorer")
@@ -93,10 +93,10 @@ def cell(condition: str, benchmark: str, runs: Sequence[tuple[int, Run, _Tally]]
 
     :raises KkwarmError: the runs are of different protocols, or asked one question in different words.
     """
-    protocols = [_protocol(run, benchmark) for _, run, _ in runs]
-    for (_, run, _), protocol in zip(runs[1:], protocols[1:], strict=True):
-        if protocol != protocols[0]:
-            differs = _differing(protocols[0], protocol)
+    protocols = [protocol(run.manifest, benchmark) for _, run, _ in runs]
+    for (_, run, _), other in zip(runs[1:], protocols[1:], strict=True):
+        if other != protocols[0]:
+            differs = _differing(protocols[0], other)
             raise KkwarmError(f"{runs[0][1].path} and {run.path} are seeds of {condition!r} but differ in {differs}")
     common = set.intersection(*(set(tally.correct) for _, _, tally in runs))
     everything = set.union(*(set(tally.correct) for _, _, tally in runs))
@@ -209,21 +209,21 @@ def _aligned(first: Cell, a: list[int], second: Cell, b: list[int]) -> tuple[Sco
     return first.scores[:, a].mean(axis=0, keepdims=True), second.scores[:, b].mean(axis=0, keepdims=True)
 
 
-def _protocol(run: Run, benchmark: str) -> dict[str, Any]:
-    """What must be equal for two cells to be compared: version, samples, and the benchmark's sampling and format."""
-    config = run.manifest.get("config", {})
+def protocol(manifest: Mapping[str, Any], benchmark: str) -> dict[str, Any]:
+    """What must be equal for two runs to be compared: version, samples, and the benchmark's sampling and format."""
+    config = manifest.get("config", {})
     name = benchmark.removesuffix(FORCED)
     found = {"scorer": "kkwarm", **config, **config.get("sampling", {}).get(name, {})}
     if name in config.get("formats", {}):
         found["format"] = config["formats"][name]
     if name.startswith("lm_eval:"):  # lm-eval's own tasks, by its own prompts, settings and scoring
         found = {"scorer": "lm-eval"}
-    elif run.manifest["kind"] == "bench":
+    elif manifest["kind"] == "bench":
         found |= {"few_shot": 0}
     found |= config.get("protocol", {}).get(name, {})
-    if "rescored_from" in run.manifest:
+    if "rescored_from" in manifest:
         found["scorer"] = "kkwarm"
-    return {"version": run.manifest.get("protocol"), **{k: found[k] for k in _PROTOCOL if k in found}}
+    return {"version": manifest.get("protocol"), **{k: found[k] for k in _PROTOCOL if k in found}}
 
 
 def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
