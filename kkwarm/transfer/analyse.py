@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -61,15 +61,16 @@ def analyse(material: Material) -> dict[str, Any]:
 
 
 def changed_cells(
-    material: Material, first: str, second: str, domains: Sequence[str], *, common: bool = False
+    material: Material, first: str, second: str, domains: Sequence[str], *, common: Collection[str] = ()
 ) -> dict[str, dict[str, Any]]:
     """Two conditions on each domain: the figures of both (``a``, ``b``), the ``change`` (Holm over the domains), the
     questions that flipped (most samples of one right, the other's not): ``only_a``, ``only_b`` and their ids in
     ``flipped``, and ``differs``: in what their protocols differ, where another tool drew the samples of one.
 
+    :param common: domains on which only the questions that both have are compared.
     :raises KkwarmError: they cannot be paired on some domain.
     """
-    pairs = {d: pair(material.cells[first, d], material.cells[second, d], common=common) for d in domains}
+    pairs = {d: pair(material.cells[first, d], material.cells[second, d], common=d in common) for d in domains}
     differences = {d: paired([p]) for d, p in pairs.items()}
     adjusted = holm([d.p for d in differences.values()])
     rows = {}

@@ -114,13 +114,14 @@ def questions_needed(
     """
     if difference <= 0:
         raise ValueError(f"the difference must be above 0, not {difference}")
-    n = 2
-    for _ in range(50):  # Student's quantile depends on n, weakly
-        wanted = max(2, math.ceil(found.variance(samples) * (_reach(n, alpha, power) / difference) ** 2 - 1e-9))
-        if wanted == n or (n > 100 and abs(wanted - n) <= 1):
-            return max(n, wanted)
-        n = wanted
-    return n
+    short, enough = 1, 2
+    while detectable(found, enough, samples, alpha=alpha, power=power) > difference:
+        short, enough = enough, 2 * enough
+    while enough - short > 1:
+        middle = (short + enough) // 2
+        fits = detectable(found, middle, samples, alpha=alpha, power=power) <= difference
+        short, enough = (short, middle) if fits else (middle, enough)
+    return enough
 
 
 def _reach(questions: int, alpha: float, power: float) -> float:

@@ -6,8 +6,8 @@ A. Ramdas, J. R. Stat. Soc. B 86, 2024). Its interval holds the score that the *
 times at once with 95%, whatever the reason to stop. No normal approximation: bounded values in random order will do.
 
 `Decision`, between two checkpoints: a group-sequential test with O'Brien and Fleming's spending of the error (K. Lan
-and D. DeMets, Biometrika 70, 1983). It asks about the questions that the benchmark stands for, as `kkwarm compare` does,
-looks after each twentieth of the questions, and costs next to no power against one look at the end.
+and D. DeMets, Biometrika 70, 1983). It asks about the questions that the benchmark stands for, as `kkwarm compare`
+does, looks after each twentieth of the questions, and costs next to no power against one look at the end.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ class ScoreSequence:
             return max(0.0, mean - 1 / GRID), min(1.0, mean + 1 / GRID)
         low, high = max(0, int(inside[0]) - 1), min(GRID - 1, int(inside[-1]) + 1)
         seen, left = self._sum / self.total, (self.total - self.count) / self.total
-        return max(float(self._candidates[low]), seen), min(float(self._candidates[high]), seen + left)
+        lowest = min(max(float(self._candidates[low]), seen), seen + left)
+        return lowest, max(lowest, min(float(self._candidates[high]), seen + left))
 
     @property
     def reached(self) -> bool:
