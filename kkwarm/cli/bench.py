@@ -10,8 +10,8 @@ import click
 
 from kkwarm.cli import power
 from kkwarm.cli.console import echo_json, err_console, json_option, out_console
-from kkwarm.cli.training import engine_option, passed
 from kkwarm.cli.power import detect_option, prior_option
+from kkwarm.cli.training import engine_option, passed
 from kkwarm.errors import KkwarmError
 
 
