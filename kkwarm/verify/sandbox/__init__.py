@@ -5,7 +5,7 @@ data and compares it with an expected output that never enters the sandbox.
 """
 
 from kkwarm.verify.sandbox.codec import Undecodable, decode, encode
-from kkwarm.verify.sandbox.levels import ALLOW, calibrate, level, load, probe
+from kkwarm.verify.sandbox.levels import ALLOW, calibrate, level, overloaded, probe
 from kkwarm.verify.sandbox.model import CallJob, End, Level, Limits, Outcome
 from kkwarm.verify.sandbox.pool import Sandbox, shared
 
@@ -22,7 +22,7 @@ __all__ = [
     "decode",
     "encode",
     "level",
-    "load",
+    "overloaded",
     "probe",
     "shared",
 ]
