@@ -1,8 +1,8 @@
 """Expected outputs and times of the canonical solutions: computed in a sandbox of their own, as far as they are needed.
 
-For each input: the time, a digest of the encoded output, and the output itself where it is small. The large ones (all
-together 240 MB) need only be told from wrong ones, for which the digest does; should a result of other bytes still be
-equal to a large output (an int for a float), that output is computed again.
+For each input: the time, and the encoded output, or its digest where it is large. The large ones (all together 240 MB)
+need only be told from wrong ones, for which the digest does; should a result of other bytes still be equal to a large
+output (an int for a float), that output is computed again.
 
 Three quarters of the canonical solutions' time go to inputs that no wrong candidate ever gets to. So a reference grows:
 its first inputs are known, and `extend` computes more of them. What is known is cached on disk.
@@ -26,11 +26,10 @@ from kkwarm.verify.sandbox import CallJob, End, Limits, Sandbox, calibrate, enco
 
 from .tasks import CodeTask
 
-__all__ = ["Reference", "digest", "extend", "references"]
+__all__ = ["Condensed", "Reference", "condensed", "extend", "references"]
 
 _FORMAT = 2
-_KEPT_BYTES = 4096
-_DIGEST = 16
+_LARGE_BYTES = 1024
 _GIB = 1 << 30
 _LIMITS = Limits(cpu_s=1800.0, idle_s=60.0, memory=4 * _GIB, output=4 * _GIB, result=_GIB)
 _CALL_S = 120.0
@@ -39,40 +38,37 @@ _log = logging.getLogger("kkwarm.humaneval_plus")
 _known: dict[str, Reference] = {}
 
 
+Condensed = bytes | int  # an encoded value, or the digest of a large one
+
+
 @dataclass(slots=True)
 class Reference:
     """What the canonical solution gives on the first `len(times)` inputs. Times in CPU seconds of a typical core."""
 
     task: CodeTask
-    digests: bytearray = field(default_factory=bytearray)
-    kept: list[bytes | None] = field(default_factory=list)
+    outputs: list[Condensed] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.times)
 
-    def same_bytes(self, index: int, found: bytes) -> bool:
-        """Whether `found` is the digest of the expected output's encoding."""
-        return found == self.digests[index * _DIGEST : (index + 1) * _DIGEST]
-
     def output(self, index: int) -> bytes:
         """The encoded expected output."""
-        kept = self.kept[index]
-        return kept if kept is not None else _alone(self.task, index)
-
-    def add(self, data: bytes, time_s: float) -> None:
-        self.digests += digest(data)
-        self.kept.append(data if len(data) <= _KEPT_BYTES else None)
-        self.times.append(time_s)
+        known = self.outputs[index]
+        return known if isinstance(known, bytes) else _alone(self.task, index)
 
 
-def digest(data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=_DIGEST).digest()
+def condensed(data: bytes) -> Condensed:
+    """`data`, or its digest where it is large: equal for equal data only."""
+    if len(data) <= _LARGE_BYTES:
+        return data
+    return int.from_bytes(hashlib.blake2b(data, digest_size=16).digest(), "little")
 
 
-def references(wanted: Sequence[CodeTask]) -> dict[str, Reference]:
+def references(wanted: Sequence[CodeTask], sandbox: Sandbox) -> dict[str, Reference]:
     """The reference of each task, by task id, with at least its base outputs.
 
+    :param sandbox: for canonical solutions only: nothing of them may be in a process that candidates come from.
     :raises KkwarmError: a canonical solution does not run here.
     """
     found = {}
@@ -81,11 +77,11 @@ def references(wanted: Sequence[CodeTask]) -> dict[str, Reference]:
         if key not in _known:
             _known[key] = _load(task, key) or Reference(task)
         found[task.id] = _known[key]
-    extend({name: reference.task.n_base for name, reference in found.items()}, found)
+    extend({name: reference.task.n_base for name, reference in found.items()}, found, sandbox)
     return found
 
 
-def extend(wanted: Mapping[str, int], known: Mapping[str, Reference]) -> None:
+def extend(wanted: Mapping[str, int], known: Mapping[str, Reference], sandbox: Sandbox) -> None:
     """Has each task's reference cover at least the wanted number of inputs, and keeps what is new.
 
     :raises KkwarmError: a canonical solution does not run here.
@@ -96,7 +92,13 @@ def extend(wanted: Mapping[str, int], known: Mapping[str, Reference]) -> None:
     ]
     if groups:
         _log.info("computing expected outputs of %d tasks", len(short))
-        _run(groups)
+    for group, outcome in zip(groups, sandbox.run_many([g.job() for g in groups]), strict=True):
+        if outcome.end is not End.PASSED:
+            raise KkwarmError(
+                f"the canonical solution of {group.blame(outcome.index)} does not run here: "
+                f"{outcome.end} {outcome.detail}".strip(),
+                hint="the machine may be short of memory; `kkwarm doctor` shows the sandbox",
+            )
     for reference in short:
         _store(_key(reference.task), reference)
 
@@ -114,12 +116,11 @@ def call(which, *args):
 
 
 class _Group:
-    """Canonical solutions that run in one process. Digests come as they come: large outputs are never all in memory."""
+    """Canonical solutions that run in one process. Results are condensed as they come: never all are in memory."""
 
     def __init__(self, parts: Sequence[tuple[Reference, int]]) -> None:
         self.slowness = calibrate()
         self.parts = [reference for reference, _ in parts]
-        self.starts = [len(reference) for reference in self.parts]
         self.inputs: list[bytes] = []
         self.owners: list[tuple[int, int]] = []  # (which part, the index of its input) of each call
         for which, (reference, count) in enumerate(parts):
@@ -134,8 +135,10 @@ class _Group:
 
     def take(self, call: int, data: bytes, exact: bool, cpu_s: float) -> bool:
         which, index = self.owners[call]
-        if index == len(self.parts[which]):  # a job that is begun anew, its worker having been lost, gives some twice
-            self.parts[which].add(data, cpu_s / self.slowness)
+        part = self.parts[which]
+        if index == len(part.times):  # a job that is begun anew, its worker having been lost, gives some twice
+            part.outputs.append(condensed(data))
+            part.times.append(cpu_s / self.slowness)
         return True
 
     def blame(self, call: int | None) -> str:
@@ -148,18 +151,6 @@ def _prefixed(which: int, args: bytes) -> bytes:
     """The encoded arguments with a further one before them."""
     (count,) = struct.unpack_from("<I", args, 1)
     return b"(" + struct.pack("<I", count + 1) + encode(which) + args[5:]
-
-
-def _run(groups: Sequence[_Group]) -> None:
-    # Its own workers, which end here: nothing of a canonical solution is ever in a process that candidates inherit.
-    with Sandbox(trusted=True) as sandbox:
-        for group, outcome in zip(groups, sandbox.run_many([g.job() for g in groups]), strict=True):
-            if outcome.end is not End.PASSED:
-                raise KkwarmError(
-                    f"the canonical solution of {group.blame(outcome.index)} does not run here: "
-                    f"{outcome.end} {outcome.detail}".strip(),
-                    hint="the machine may be short of memory; `kkwarm doctor` shows the sandbox",
-                )
 
 
 def _alone(task: CodeTask, index: int) -> bytes:
@@ -198,12 +189,12 @@ def _load(task: CodeTask, key: str) -> Reference | None:
     if hashlib.sha256(raw[32:]).digest() != raw[:32]:
         _log.warning("cached expected outputs of %s are damaged; computing them again", task.id)
         return None
-    digests, kept, times = marshal.loads(zlib.decompress(raw[32:]))
-    return Reference(task, bytearray(digests), kept, times)
+    outputs, times = marshal.loads(zlib.decompress(raw[32:]))
+    return Reference(task, outputs, times)
 
 
 def _store(key: str, made: Reference) -> None:
-    packed = zlib.compress(encode([bytes(made.digests), made.kept, made.times]), 1)
+    packed = zlib.compress(encode([made.outputs, made.times]), 1)
     path = _folder() / f"{key}.bin"
     part = path.with_name(f"{path.name}.{os.getpid()}")
     try:

@@ -161,6 +161,4 @@ def _download() -> Mapping[str, Row]:
     return found
 
 
-HUMANEVAL = Suite(
-    "HumanEval+", "humaneval_plus/HumanEvalPlus.jsonl.gz", "HumanEval/0 to HumanEval/163", 50, _humaneval
-)
+HUMANEVAL = Suite("HumanEval+", "humaneval_plus/HumanEvalPlus.jsonl.gz", "HumanEval/0 to HumanEval/163", 50, _humaneval)

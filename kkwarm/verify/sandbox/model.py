@@ -87,7 +87,8 @@ class End(StrEnum):
 class Outcome:
     """How a job ended. `index` is the call that decided it (None: none did), `detail` is short and printable.
 
-    `repeated`: its time was up on an overloaded machine, so it was run once more, alone; this is how that ended.
+    `proven`: False where its time was up by the clock, although it had not used its CPU time: it slept, or did not get
+    a core. `repeated`: that happened on an overloaded machine, so it was run once more, alone; this is how that ended.
     """
 
     end: End
@@ -96,4 +97,5 @@ class Outcome:
     cpu_s: float = 0.0
     wall_s: float = 0.0
     peak_bytes: int = 0
+    proven: bool = True
     repeated: bool = False

@@ -218,6 +218,7 @@ class _Run:
         """Past the deadline: the first time the child is ended, the second time (False) the worker is given up."""
         if self.cancelled:
             return False
+        self.proven = False
         self.end(End.TIMEOUT, self.next, "no sign of life")
         return True
 
@@ -278,7 +279,7 @@ class _Run:
             else:
                 self.end(End.REFUSED, i, "")
         elif kind == b"T":
-            self.proven = cpu_s >= (self.job.limits_s[i] if i or self.next else 0)
+            self.proven = cpu_s >= self.job.limits_s[i]
             self.end(End.TIMEOUT, i, "")
         elif kind == b"L":
             self.end(End.LOAD, None, _printable(data))
@@ -305,12 +306,13 @@ class _Run:
         if self.verdict is None:
             self.verdict = self._undecided(report)
         end, index, detail = self.verdict
-        return Outcome(end, index, detail, report.cpu_s, report.wall_s, report.peak_bytes)
+        return Outcome(end, index, detail, report.cpu_s, report.wall_s, report.peak_bytes, self.proven)
 
     def _undecided(self, report: Report) -> tuple[End, int | None, str]:
         if self.next == len(self.job.inputs):
             return End.PASSED, None, ""
         if report.time_up or report.cpu_s >= self.job.limits.cpu_s:
+            self.proven = report.cpu_s >= self.job.limits_s[self.next]
             return End.TIMEOUT, self.next, f"{report.cpu_s:.1f} s of CPU time, {report.wall_s:.1f} s by the clock"
         if os.WIFSIGNALED(report.status):
             name = signal.Signals(os.WTERMSIG(report.status)).name
