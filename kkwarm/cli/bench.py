@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
-from kkwarm.cli.console import echo_json, err_console, json_option, out_console
+from kkwarm.cli.console import echo_json, err_console, json_option, out_console, unsandboxed_option
 from kkwarm.errors import KkwarmError
 
 
@@ -27,7 +26,7 @@ from kkwarm.errors import KkwarmError
 @click.option("--force-reasoning", is_flag=True, help="Make it work step by step; results are of NAME+forced.")
 @click.option("--batch-size", type=click.IntRange(1), help="Rows at a time (backend hf)  [default: by memory]")
 @click.option("--device", help="cpu, cuda, cuda:1  [default: CUDA where there is one]")
-@click.option("--allow-unsandboxed-code", is_flag=True, help="Run model-written code even where no sandbox can be had.")
+@unsandboxed_option
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Run folder  [default: runs/bench/MODEL-HASH]")
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="Kept with the run, for reports.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; load no model.")
@@ -39,7 +38,6 @@ def command(
     labels: tuple[str, ...],
     dry_run: bool,
     as_json: bool,
-    allow_unsandboxed_code: bool,
     format_name: str | None,
     force_reasoning: bool,
     **settings: Any,
@@ -50,8 +48,6 @@ def command(
     """
     from kkwarm.harness import BenchConfig, bench
 
-    if allow_unsandboxed_code:
-        os.environ["KKWARM_ALLOW_UNSANDBOXED_CODE"] = "1"
     named = _labels(labels)
     config = BenchConfig(format=format_name, force=force_reasoning, **settings)
     if dry_run:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from kkwarm.cli.console import json_option
+from kkwarm.cli.console import json_option, unsandboxed_option
 from kkwarm.cli.training import dry_run_option, out_option, show
 
 
@@ -30,6 +30,7 @@ from kkwarm.cli.training import dry_run_option, out_option, show
 @click.option("--concurrency", type=click.IntRange(1), help="Requests to a server at a time.")
 @out_option
 @dry_run_option
+@unsandboxed_option
 @json_option
 def command(
     domain: str,

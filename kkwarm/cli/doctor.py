@@ -125,11 +125,13 @@ def _device() -> Iterator[Line]:
 
 
 def _sandbox() -> Iterator[Line]:
-    from kkwarm.verify.sandbox import ALLOW, Level, level, probe
+    from kkwarm.verify.sandbox import ALLOW, Level, allowed, level, probe
 
     at = level()
     causes = "; ".join(f"{lv.value}: {cause}" for lv, cause in probe().items() if cause)
-    if at is Level.PROCESS:
+    if at is Level.PROCESS and allowed():
+        yield Line("sandbox", "note", f"level process only, and model-written code is allowed ({ALLOW}=1)", causes)
+    elif at is Level.PROCESS:
         mend = f"{causes}. Install bubblewrap or allow user namespaces; or insist with {ALLOW}=1"
         yield Line("sandbox", "note", "level process only: model-written code is refused", mend)
     else:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from kkwarm.cli.console import echo_json, err_console, json_option, out_console
+from kkwarm.cli.console import echo_json, err_console, json_option, out_console, unsandboxed_option
 
 
 @click.command()
@@ -18,6 +18,7 @@ from kkwarm.cli.console import echo_json, err_console, json_option, out_console
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting: --set evaluate.limit=20."
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan with its estimated cost; do nothing.")
+@unsandboxed_option
 @json_option
 def command(
     recipe: str, out: Path | None, jobs: int | None, settings: tuple[str, ...], dry_run: bool, as_json: bool

@@ -230,7 +230,7 @@ class Run:
 
 
 def environment() -> dict[str, Any]:
-    """What the run ran on: versions, processor, GPU (only where torch is already loaded), command line."""
+    """What the run ran on: versions, processor, sandbox, GPU (only where torch is already loaded), command line."""
     import platform
     import sys
     from importlib.metadata import PackageNotFoundError, version
@@ -247,12 +247,23 @@ def environment() -> dict[str, Any]:
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "versions": versions,
+        "sandbox": _sandbox(),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         found["gpu"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return found
+
+
+def _sandbox() -> dict[str, Any]:
+    """The level at which model-written code would run, and whether the user has allowed the weakest."""
+    from kkwarm.verify.sandbox import allowed, level
+
+    try:
+        return {"level": level().value, "unsandboxed_code_allowed": allowed()}
+    except KkwarmError:
+        return {"level": None, "unsandboxed_code_allowed": allowed()}
 
 
 def _processor() -> str:

@@ -1,4 +1,4 @@
-"""HumanEval+ and MBPP+: Python functions, judged by running them on the original's and evalplus's tests in a sandbox."""
+"""HumanEval+ and MBPP+: Python functions, judged by running them on the base and plus tests in a sandbox."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `kkwarm check` of a code benchmark tries beside the general attacks: honest forms of code, and code that cheats."""
+"""What `kkwarm check` tries on code beside the general attacks: honest forms of code, and code that cheats."""
 
 from __future__ import annotations
 

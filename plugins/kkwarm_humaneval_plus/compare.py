@@ -2,8 +2,8 @@
 
 Differences, all on purpose. HumanEval/32's right answers pass (evalplus 0.3.1 forgets to note that they did). A
 tolerance that one float output brought in does not stay for later outputs of other types. Two rules of MBPP+ are
-narrower, because evalplus's accept code that computes nothing: Mbpp/164, where it takes any result, here takes the
-answer of either reading of "sum of divisors"; Mbpp/295, where it always takes 0, here takes it for numbers below 2 only.
+narrower, because evalplus's accept code that computes nothing: of Mbpp/164 it takes any result (here: the answer of
+either reading of "sum of divisors"), of Mbpp/295 always 0 (here: for numbers below 2 only).
 """
 
 from __future__ import annotations

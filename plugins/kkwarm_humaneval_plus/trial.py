@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kkwarm.types import Status, Verdict
-from kkwarm.verify.sandbox import CallJob, End, Limits, Outcome, Undecodable, decode
+from kkwarm.verify.sandbox import CallJob, End, Limits, Outcome, Sandbox, Undecodable, decode
 
 from .compare import equal
 from .reference import Condensed, Reference, condensed
@@ -19,11 +19,12 @@ _FREE_NODES = 100_000
 class Trial:
     """Runs until a result is known to be wrong.
 
+    `slowness` is the machine's (`calibrate`), `canonical` the sandbox in which large expected outputs are computed again.
     Results beyond what the reference covers are held, large ones as digests; `settle` judges them when it covers them.
     """
 
-    def __init__(self, expected: Reference, code: str, slowness: float) -> None:
-        self.task, self.code, self.expected = expected.task, code, expected
+    def __init__(self, expected: Reference, code: str, slowness: float, canonical: Sandbox) -> None:
+        self.task, self.code, self.expected, self.canonical = expected.task, code, expected, canonical
         self.floor, self.scale = _FLOOR_S * slowness, _FACTOR * slowness
         self.inputs = self.task.inputs()
         self.covered = 0
@@ -84,7 +85,7 @@ class Trial:
     def _right(self, index: int, data: bytes, exact: bool) -> bool:
         if condensed(data) == self.expected.outputs[index] and self.task.oracle != "root":
             return True
-        wanted = self.expected.output(index)
+        wanted = self.expected.output(index, self.canonical)
         # An equal value has no more parts than the expected one, so no other needs to be decoded; equal sets may come
         # from lists of any length.
         nodes = len(wanted) + 1 if self.task.oracle != "set" else max(_FREE_NODES, len(wanted))

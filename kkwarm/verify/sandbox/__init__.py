@@ -5,7 +5,7 @@ data and compares it with an expected output that never enters the sandbox.
 """
 
 from kkwarm.verify.sandbox.codec import Undecodable, decode, encode
-from kkwarm.verify.sandbox.levels import ALLOW, calibrate, level, overloaded, probe
+from kkwarm.verify.sandbox.levels import ALLOW, allowed, calibrate, level, overloaded, probe
 from kkwarm.verify.sandbox.model import CallJob, End, Level, Limits, Outcome
 from kkwarm.verify.sandbox.pool import Sandbox, shared
 
@@ -18,6 +18,7 @@ __all__ = [
     "Outcome",
     "Sandbox",
     "Undecodable",
+    "allowed",
     "calibrate",
     "decode",
     "encode",

@@ -13,7 +13,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.verify.sandbox.model import Level
 from kkwarm.verify.sandbox.worker import Worker, WorkerFailed
 
-__all__ = ["ALLOW", "calibrate", "level", "overloaded", "permitted", "probe"]
+__all__ = ["ALLOW", "allowed", "calibrate", "level", "overloaded", "permitted", "probe"]
 
 ALLOW = "KKWARM_ALLOW_UNSANDBOXED_CODE"
 _TYPICAL_S = 0.0125  # what `calibrate`'s work takes on a 2020s server core
@@ -37,12 +37,17 @@ def level() -> Level:
     raise KkwarmError("model-written code cannot be run on this system", hint="use Linux or macOS")
 
 
+def allowed() -> bool:
+    """Whether the user has allowed model-written code in a limited process alone."""
+    return os.environ.get(ALLOW, "") in ("1", "true", "yes")
+
+
 def permitted(at: Level) -> Level:
     """`at`, if model-written code may run there.
 
     :raises KkwarmError: it is a limited process alone, and the user has not allowed that.
     """
-    if at is Level.PROCESS and os.environ.get(ALLOW, "") not in ("1", "true", "yes"):
+    if at is Level.PROCESS and not allowed():
         causes = "; ".join(f"{k}: {v}" for k, v in probe().items() if v)
         raise KkwarmError(
             f"model-written code is refused: no namespaces are to be had here ({causes or 'level process'})",
