@@ -19,8 +19,8 @@ _FREE_NODES = 100_000
 class Trial:
     """Runs until a result is known to be wrong.
 
-    `slowness` is the machine's (`calibrate`), `canonical` the sandbox in which large expected outputs are computed again.
     Results beyond what the reference covers are held, large ones as digests; `settle` judges them when it covers them.
+    `slowness` is the machine's (`calibrate`); in `canonical` large expected outputs are computed again.
     """
 
     def __init__(self, expected: Reference, code: str, slowness: float, canonical: Sandbox) -> None:

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kkwarm_humaneval_plus import MBPP_DOMAIN as DOMAIN
 from kkwarm_humaneval_plus import mbpp
+from kkwarm_humaneval_plus.attacks import ATTACKS as CODE_ATTACKS
 from kkwarm_humaneval_plus.compare import equal
 from kkwarm_humaneval_plus.mbpp import MBPP, ORACLES
 from kkwarm_humaneval_plus.tasks import tasks
@@ -21,37 +20,13 @@ from kkwarm_humaneval_plus.verifier import check_mbpp, check_mbpp_batch
 
 from kkwarm.cli import main
 from kkwarm.errors import KkwarmError
+from kkwarm.formats import BUILT_IN
 from kkwarm.types import Example, Response, Status, Verdict
+from kkwarm.verify import Judge
+from kkwarm.verify.audit import ATTACKS, HONEST, Target, audit
 from kkwarm.verify.sandbox import ALLOW, Level, decode, level
 
-
-def row(number: int, entry: str, solution: str, base: list[Any], plus: list[Any], atol: float = 0) -> dict[str, Any]:
-    """A row as evalplus writes it: JSON, so without tuples, sets and complex numbers."""
-    return {
-        "task_id": f"Mbpp/{number}",
-        "prompt": f'"""\nWrite a function {entry}.\nassert {entry}(...) == ...\n"""\n',
-        "entry_point": entry,
-        "canonical_solution": "\n" + solution + "\n",
-        "base_input": base,
-        "plus_input": plus,
-        "atol": atol,
-        "contract": "",
-        "assertion": "",
-    }
-
-
-ROWS = [
-    row(2, "similar_elements", "def similar_elements(a, b): return tuple(set(a) & set(b))", [[[3, 4, 5, 6], [5, 7, 4, 10]]], [[[], []], [[1, 2], [2, 1]]]),
-    row(3, "is_not_prime", "def is_not_prime(n): return n < 2 or any(n % d == 0 for d in range(2, int(n ** .5) + 1))", [[2], [10]], [[1], [9973]]),
-    row(115, "empty_dit", "def empty_dit(xs): return all(type(x) in (set, dict) and not x for x in xs)", [[[[], [], []]]], [[[[1, 2], []]]]),
-    row(124, "angle_complex", "import cmath\ndef angle_complex(a, b): return cmath.phase(complex(a) + b)", [[0, "1j"], [2, "1j"]], [[-1, "0j"]]),
-    row(164, "are_equivalent", "def s(n): return sum(d for d in range(1, n) if n % d == 0)\ndef are_equivalent(a, b): return s(a) == s(b)", [[36, 57], [2, 4]], [[23, 47], [6, 25], [14, 15]]),
-    row(295, "sum_div", "def sum_div(n): return sum([1] + [d for d in range(2, n) if n % d == 0])", [[8], [12]], [[1], [7]]),
-    row(558, "digit_distance_nums", "def digit_distance_nums(a, b): return sum(int(c) for c in str(abs(a - b)))", [[1, 2], [23, 56]], [[1, 1000], [19, 21]]),
-    row(581, "surface_Area", "def surface_Area(b, h): return 2 * b * h + b ** 2", [[3, 4], [4, 5]], [[1, 2]]),
-    row(737, "check_str", "import re\ndef check_str(s): return re.search(r'^[aeiouAEIOU]', s)", [["annie"], ["dawood"]], [["Else"], [""]]),
-    row(791, "remove_nested", "def remove_nested(t): return tuple(x for x in t if not isinstance(x, tuple))", [[[1, 5, [4, 6], 10]]], [[[[1], [[2]]]]]),
-]  # fmt: skip
+from .mbpp_rows import ROWS, write
 
 
 @pytest.fixture(autouse=True)
@@ -65,12 +40,6 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
-
-
-def write(root: Path, rows: list[dict[str, Any]]) -> None:
-    (root / "mbpp_plus").mkdir()
-    with gzip.open(root / "mbpp_plus" / "MbppPlus.jsonl.gz", "wt") as out:
-        out.writelines(json.dumps(r) + "\n" for r in rows)
 
 
 @pytest.fixture
@@ -131,10 +100,37 @@ def test_special_rules(examples: dict[str, Example]) -> None:
         assert verdict.status is status, (case, verdict)
 
 
+def test_the_red_team_is_refused_and_honest_forms_are_not(examples: dict[str, Example]) -> None:
+    fmt = BUILT_IN["think-answer"]
+    golds = {name: DOMAIN.gold(e) for name, e in examples.items()}  # type: ignore[misc]
+    targets = [Target(e, golds[n], [g for o, g in golds.items() if o != n], fmt) for n, e in examples.items()]
+    with Judge() as court:
+        attacks = (*ATTACKS, *HONEST, *(a for a in CODE_ATTACKS if a.domain == "mbpp_plus"))
+        misses, tried = audit(DOMAIN.verifier, fmt, targets, court, attacks)  # type: ignore[arg-type]
+    assert misses == []
+    assert tried["code that cheats"] >= 100 and tried["forms of honest code"] >= 40
+
+
 def test_reasons_name_the_function_of_the_task(examples: dict[str, Example]) -> None:
     verdict = judged(examples["Mbpp/737"], "def check_str(s): return None")
     assert verdict.reason == "base input 0, check_str('annie'): gave False"
     assert judged(examples["Mbpp/737"], "def check_string(s): return None").status is Status.UNPARSED
+
+
+ODD = {
+    "a NUL byte": "def check_str(s): return '\0'\0",
+    "lone surrogates": "def check_str(s): return '\ud800'",
+    "50 MB": "def check_str(s): return 1\n" + "#" * 50_000_000,
+    "a coding line": "# -*- coding: utf-7 -*-\ndef check_str(s): return 1",
+    "deep nesting": "def check_str(s): return " + "(" * 5000 + ")" * 5000,
+}
+
+
+def test_odd_code_gets_a_verdict_of_its_own(examples: dict[str, Example]) -> None:
+    pairs = [(examples["Mbpp/737"], Response(code, "", code, tagged=False)) for code in ODD.values()]
+    for case, verdict in zip(ODD, check_mbpp_batch(pairs), strict=True):
+        assert verdict.status in (Status.WRONG, Status.UNPARSED), (case, verdict)
+        assert verdict.reason.isprintable() and len(verdict.reason) < 400
 
 
 def test_every_special_rule_of_evalplus_is_known() -> None:
@@ -188,7 +184,7 @@ def test_damaged_rows_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.slow
 def test_verdicts_are_evalplus_s(examples: dict[str, Example]) -> None:
-    """Except where evalplus takes what computes nothing."""
+    """Except where evalplus takes what computes nothing, or is fooled."""
     evaluated = pytest.importorskip("evalplus.eval")
     data = pytest.importorskip("evalplus.data.mbpp")
     rows = {r["task_id"]: r for r in ROWS}
@@ -203,5 +199,10 @@ def test_verdicts_are_evalplus_s(examples: dict[str, Example]) -> None:
         status, _ = evaluated.untrusted_check(
             "mbpp", code, inputs, task["entry_point"], expected, task["atol"], [1.0] * len(inputs), fast_check=True
         )
-        lenient = {("Mbpp/164", "always true"), ("Mbpp/164", "no bool"), ("Mbpp/295", "always 0")}
-        assert (status == "pass") is ((name, case) in RIGHT or (name, case) in lenient), (name, case, status)
+        accepted = (name, case) in RIGHT or (name, case) in {
+            ("Mbpp/164", "always true"),
+            ("Mbpp/164", "no bool"),
+            ("Mbpp/295", "always 0"),
+            ("Mbpp/737", "equals everything"),
+        }
+        assert (status == "pass") is accepted, (name, case, status)

@@ -17,6 +17,7 @@ __all__ = ["ALLOW", "allowed", "calibrate", "level", "overloaded", "permitted", 
 
 ALLOW = "KKWARM_ALLOW_UNSANDBOXED_CODE"
 _TYPICAL_S = 0.0125  # what `calibrate`'s work takes on a 2020s server core
+_PRESSURE_FILE = "/proc/pressure/cpu"
 _PRESSURE = 50.0  # percent of the last 10 seconds in which something waited for a core; a full pool alone makes few
 _LOAD = 1.5  # processes that want to run, per core
 
@@ -73,7 +74,7 @@ def _measured(minute: int) -> float:
 def overloaded() -> bool:
     """Whether others compete for the cores right now: by the kernel's pressure figures, else by the load average."""
     try:
-        with open("/proc/pressure/cpu") as pressure:
+        with open(_PRESSURE_FILE) as pressure:
             waiting = re.search(r"some avg10=([\d.]+)", pressure.read())
     except OSError:
         waiting = None
