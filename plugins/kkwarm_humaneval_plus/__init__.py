@@ -25,6 +25,11 @@ def gold(example: Example) -> str:
     return str(example.answer["solution"])
 
 
+def gold_mbpp(example: Example) -> str:
+    """The canonical solution without the question, which is a string before it."""
+    return gold(example).removeprefix(example.question).strip("\n")
+
+
 DOMAIN = Domain(
     name="humaneval_plus",
     load=partial(examples, HUMANEVAL),
@@ -37,7 +42,7 @@ MBPP_DOMAIN = Domain(
     name="mbpp_plus",
     load=partial(examples, MBPP),
     verifier=Verifier("mbpp_plus", check_mbpp, check_batch=check_mbpp_batch),
-    gold=gold,
+    gold=gold_mbpp,
     description="Python functions from one sentence and a test: MBPP+ v0.2.0, base and plus tests, run in a sandbox",
     rewards=_REWARDS,
 )
