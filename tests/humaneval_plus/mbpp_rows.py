@@ -15,7 +15,7 @@ def row(number: int, entry: str, solution: str, base: list[Any], plus: list[Any]
         "task_id": f"Mbpp/{number}",
         "prompt": f'"""\nWrite a function {entry}.\nassert {entry}(...) == ...\n"""\n',
         "entry_point": entry,
-        "canonical_solution": f"\n# two lines, as all are\n{solution}\n",
+        "canonical_solution": "\n" + solution.replace("): return ", "):\n    return ") + "\n",
         "base_input": base,
         "plus_input": plus,
         "atol": atol,
