@@ -125,7 +125,7 @@ def _device() -> Iterator[Line]:
 
 
 def _sandbox() -> Iterator[Line]:
-    from kkwarm.verify.sandbox import ALLOW, Level, allowed, level, probe
+    from kkwarm.verify.sandbox import ALLOW, Level, allowed, level, probe, seccomp_missing
 
     at = level()
     causes = "; ".join(f"{lv.value}: {cause}" for lv, cause in probe().items() if cause)
@@ -136,6 +136,10 @@ def _sandbox() -> Iterator[Line]:
         yield Line("sandbox", "note", "level process only: model-written code is refused", mend)
     else:
         yield Line("sandbox", "ok", f"level {at.value}", causes)
+    if cause := seccomp_missing():
+        yield Line("seccomp", "note", f"no filter of system calls ({cause})", "pip install 'kkwarm[sandbox]'")
+    else:
+        yield Line("seccomp", "ok", "system calls of model-written code are filtered")
 
 
 def _data(offline: bool) -> Iterator[Line]:

@@ -257,13 +257,14 @@ def environment() -> dict[str, Any]:
 
 
 def _sandbox() -> dict[str, Any]:
-    """The level at which model-written code would run, and whether the user has allowed the weakest."""
-    from kkwarm.verify.sandbox import allowed, level
+    """The level at which model-written code runs, and whether the user has allowed the weakest."""
+    from kkwarm.verify.sandbox import allowed, level, seccomp_missing
 
     try:
-        return {"level": level().value, "unsandboxed_code_allowed": allowed()}
+        at = level().value
     except KkwarmError:
-        return {"level": None, "unsandboxed_code_allowed": allowed()}
+        at = "none"
+    return {"level": at, "seccomp": not seccomp_missing(), "unsandboxed_code_allowed": allowed()}
 
 
 def _processor() -> str:

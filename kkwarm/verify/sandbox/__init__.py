@@ -8,6 +8,7 @@ from kkwarm.verify.sandbox.codec import Undecodable, decode, encode
 from kkwarm.verify.sandbox.levels import ALLOW, allowed, calibrate, level, overloaded, probe
 from kkwarm.verify.sandbox.model import CallJob, End, Level, Limits, Outcome
 from kkwarm.verify.sandbox.pool import Sandbox, shared
+from kkwarm.verify.sandbox.syscalls import missing as seccomp_missing
 
 __all__ = [
     "ALLOW",
@@ -25,5 +26,6 @@ __all__ = [
     "level",
     "overloaded",
     "probe",
+    "seccomp_missing",
     "shared",
 ]
