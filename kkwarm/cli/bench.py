@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
 from kkwarm.cli import power
-from kkwarm.cli.console import echo_json, err_console, json_option, out_console
+from kkwarm.cli.console import echo_json, err_console, json_option, out_console, unsandboxed_option
 from kkwarm.cli.power import detect_option, prior_option
 from kkwarm.cli.training import engine_option, passed
 from kkwarm.errors import KkwarmError
@@ -31,7 +30,7 @@ from kkwarm.errors import KkwarmError
 @click.option("--batch-size", type=click.IntRange(1), help="Rows at a time (backend hf)  [default: by memory]")
 @engine_option
 @click.option("--device", help="cpu, cuda, cuda:1  [default: CUDA where there is one]")
-@click.option("--allow-unsandboxed-code", is_flag=True, help="Run model-written code even where no sandbox can be had.")
+@unsandboxed_option
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Run folder  [default: runs/bench/MODEL-HASH]")
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="Kept with the run, for reports.")
 @click.option("--until", type=float, metavar="H", help="Stop where the score is known within H (0.02: 2 points).")
@@ -49,7 +48,6 @@ def command(
     labels: tuple[str, ...],
     dry_run: bool,
     as_json: bool,
-    allow_unsandboxed_code: bool,
     format_name: str | None,
     force_reasoning: bool,
     engine: tuple[str, ...],
@@ -70,8 +68,6 @@ def command(
         return
     if priors or detect is not None:
         raise KkwarmError("--prior and --detect belong to --power", hint="add --power, or leave them out")
-    if allow_unsandboxed_code:
-        os.environ["KKWARM_ALLOW_UNSANDBOXED_CODE"] = "1"
     named = _labels(labels)
     config = BenchConfig(format=format_name, force=force_reasoning, engine=passed(engine, "--engine"), **settings)
     if dry_run:

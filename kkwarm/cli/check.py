@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
-from kkwarm.cli.console import echo_json, json_option, out_console
+from kkwarm.cli.console import echo_json, json_option, out_console, unsandboxed_option
 
 
 @click.command()
 @click.argument("name")
 @click.option("--examples", default=12, show_default=True, help="Examples that the red team attacks.")
+@unsandboxed_option
 @json_option
 @click.pass_context
 def command(ctx: click.Context, name: str, examples: int, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import click
 
-from kkwarm.cli.console import echo_json, err_console, json_option, out_console
+from kkwarm.cli.console import echo_json, err_console, json_option, out_console, unsandboxed_option
 from kkwarm.errors import KkwarmError
 
 
@@ -29,6 +29,7 @@ from kkwarm.errors import KkwarmError
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting: --set evaluate.limit=20."
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan with its estimated cost; do nothing.")
+@unsandboxed_option
 @json_option
 def command(
     recipe: str,
