@@ -138,13 +138,16 @@ def show(results: dict[str, Any]) -> None:
     """Prints the figures of a run as a table."""
     from rich.table import Table
 
+    from kkwarm.report.terminal import LEAKED
+
     console = out_console()
     table = Table(title=f"{results['model']}", title_justify="left")
     for column in ("benchmark", "n", "K", "accuracy", "pass@K", "worked", "tokens"):
         table.add_column(column, justify="left" if column == "benchmark" else "right", no_wrap=True)
     for name, f in results["benchmarks"].items():
         k = f["samples"] // f["n"]
-        accuracy = f"{100 * f['accuracy']:.1f}" + ("" if f["stderr"] is None else f" ± {100 * f['stderr']:.1f}")
+        leaked = LEAKED if f.get("leaked") else ""
+        accuracy = f"{100 * f['accuracy']:.1f}{leaked}" + ("" if f["stderr"] is None else f" ± {100 * f['stderr']:.1f}")
         best = f"{100 * f[f'pass@{k}']:.1f}" if f.get(f"pass@{k}") is not None else ""
         tokens = "" if f["mean_tokens"] is None else f"{f['mean_tokens']:.0f}"
         worked = f"{100 * f['worked']:.0f}%" if "worked" in f else ""
@@ -155,6 +158,9 @@ def show(results: dict[str, Any]) -> None:
     for name, f in results["benchmarks"].items():
         counts = ", ".join(f"{count:,} {status}" for status, count in f["status"].items())
         console.print(f"{name}: {counts}", soft_wrap=True)
+        if f.get("leaked"):
+            said = f"{LEAKED} LEAK: the checkpoint was trained on {f['leaked']:,} questions of {name}"
+            console.print(said, style="bold red", soft_wrap=True)
     for name, f in results["benchmarks"].items():
         if "stopped" in f:
             console.print(f"{name}: {_stopped(f['stopped'])}", soft_wrap=True)

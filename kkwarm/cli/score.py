@@ -132,13 +132,16 @@ def _rewards(reg: Any, scored: Scored) -> Any:
 
 
 def _store(out: Path, file: Path, benchmark: Benchmark, fmt: Format, scored: Scored) -> Path:
-    from kkwarm.store import Run
-    from kkwarm.verify.score import file_hash
+    from kkwarm.plugins import registry
+    from kkwarm.store import Run, file_hash
+    from kkwarm.verify.source import judged_by, note_verifiers
 
     config = {"benchmark": benchmark.name, "format": fmt.name}
     with Run.open(out, kind="score", config=config, inputs={"outputs": file_hash(file)}) as run:
         stored = {(s.id, s.index) for s in run.samples()}
         run.append(s for s in scored.samples if (s.id, s.index) not in stored)
+        run.record(file=str(file))
+        note_verifiers(run, {benchmark.name: judged_by(registry().verifier(benchmark.verifier), fmt)})
         run.finish(results={"benchmarks": {benchmark.name: scored.figures}})
         return run.path
 

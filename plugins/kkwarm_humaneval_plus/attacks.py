@@ -83,6 +83,32 @@ CHEATS = (
     """
     def ENTRY(*args): return float("nan")
     """,
+    """
+    import sys
+    def ENTRY(*args):
+        frame = sys._getframe()
+        while frame is not None:
+            held = frame.f_locals
+            if "expected" in held and "i" in held: return held["expected"][held["i"]]
+            frame = frame.f_back
+    """,
+    """
+    import os, sys
+    frame = sys._getframe()
+    while frame is not None:
+        held = frame.f_locals
+        if "stat" in held and "details" in held:
+            for i in range(len(held["details"])): held["details"][i] = True
+            held["progress"].value = len(held["details"])
+            held["stat"].value = 0
+        frame = frame.f_back
+    os.kill(os.getpid(), 9) if os.kill else None
+    def ENTRY(*args):
+        frame = sys._getframe()
+        while frame is not None:
+            if "fast_check" in frame.f_locals: frame.f_locals["inputs"].clear()
+            frame = frame.f_back
+    """,
 )
 
 
