@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from kkwarm.errors import KkwarmError, unknown
+from kkwarm.interrupt import terminable
 
 __all__ = ["cli", "main"]
 
@@ -25,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "distill": "Make warm-up traces.",
     "warmup": "Warm up a checkpoint: SFT on traces.",
     "rlvr": "RLVR: GRPO with a domain's verifier as the reward.",
+    "power": "What difference a run of this size can show.",
     "bench": "Benchmark any checkpoint.",
     "score": "Score saved outputs.",
     "rescore": "Score a stored run again with today's verifier.",
@@ -96,6 +98,7 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> Any:
     """The console script: user mistakes become one line on stderr and an exit code."""
+    terminable()
     try:
         code = cli.main(args=args, prog_name="kkwarm", standalone_mode=False)
     except KkwarmError as err:

@@ -19,8 +19,10 @@ from kkwarm.harness.notify import notify
 from kkwarm.harness.plan import KNOWN, Entry, entry, named
 from kkwarm.harness.progress import Bars
 from kkwarm.harness.results import figures
+from kkwarm.harness.until import Until, rule_of
 from kkwarm.plugins import Registry
 from kkwarm.store import Run, config_hash, runs_home
+from kkwarm.store.run import PROTOCOL
 from kkwarm.verify import Judge
 
 __all__ = ["Prepared", "prepare", "run_bench"]
@@ -54,7 +56,7 @@ class Prepared:
                 else {}
             )
             server = {"base_url": self.config.base_url} if self.config.backend == "openai" else {}
-            self.opened = open_backend(self.config.backend, self.model, **own, **server)
+            self.opened = open_backend(self.config.backend, self.model, **{**own, **server, **self.config.engine})
         return self.opened
 
     def close(self) -> None:
@@ -102,6 +104,8 @@ def prepare(
         "seed": config.seed,
         "force": config.force,
     }
+    if "dtype" in config.engine:  # the other options do not decide what is drawn, but for rounding
+        prepared.settings["dtype"] = config.engine["dtype"]
     prepared.inputs = {"checkpoint": checkpoint}
     for e in prepared.entries:
         prepared.inputs.update(e.inputs())
@@ -124,12 +128,15 @@ def run_bench(
     """See `kkwarm.harness.bench`."""
     prepared = prepare(model, benchmarks, out, config, backend)
     try:
+        manifest = {"kind": "bench", "protocol": PROTOCOL, "config": prepared.settings}
+        until = rule_of(config, prepared.entries, prepared.known, manifest)
         with Run.open(prepared.out, kind="bench", config=prepared.settings, inputs=prepared.inputs) as run:
             run.record(labels=dict(labels or {}), model={"name": display_name(model), "checkpoint": str(model)})
             if _whole(prepared, run):
                 run.record(state="done", results=run.manifest["results"] | {"labels": run.manifest["labels"]})
                 return run
-            _complete(prepared, run, progress)
+            run.record(state="running")  # it may be done as far as a rule let it come
+            _complete(prepared, run, progress, until)
             notify(prepared.registry, "kkwarm_run_finished", run=run)
             return run
     finally:
@@ -145,15 +152,19 @@ def _whole(prepared: Prepared, run: Run) -> bool:
     return own and all(held[name] == run.manifest["results"]["benchmarks"][name]["samples"] for name in prepared.known)
 
 
-def _complete(prepared: Prepared, run: Run, progress: bool) -> None:
+def _complete(prepared: Prepared, run: Run, progress: bool, until: Until | None) -> None:
     config = prepared.config
     results: dict[str, Any] = {}
+    stopped: dict[str, Any] = {}
     with Judge() as court, Bars(progress) as bars:
         drawer = Drawer(run, prepared.backend, config.samples, court, prepared.registry, bars)
         before = dict(run.manifest.get("generation", {}))
         try:
-            if prepared.entries:
-                results |= _own(prepared, drawer)
+            entries = prepared.entries
+            if until is not None:
+                entries, stopped = until(entries, drawer)
+            if entries:
+                results |= _own(entries, config.samples, drawer)
         finally:  # an interrupted run keeps its throughput too
             run.record(generation=_generation(before, drawer))
         prepared.close()
@@ -166,7 +177,10 @@ def _complete(prepared: Prepared, run: Run, progress: bool) -> None:
     throughput = generation | {
         "tokens_per_s": generation["tokens"] / seconds if seconds and generation["tokens"] else None
     }
+    for name, why in stopped.items():
+        results[name]["stopped"] = why
     run.finish(
+        stopped=stopped,
         results={
             "benchmarks": results,
             "model": run.manifest["model"]["name"],
@@ -174,18 +188,18 @@ def _complete(prepared: Prepared, run: Run, progress: bool) -> None:
             "labels": run.manifest["labels"],
             "throughput": throughput,
             "run": str(run.path),
-        }
+        },
     )
 
 
-def _own(prepared: Prepared, drawer: Drawer) -> dict[str, Any]:
+def _own(entries: Sequence[Entry], samples: int, drawer: Drawer) -> dict[str, Any]:
     """Figures of kkwarm's benchmarks; lm-eval's must agree with them."""
     from kkwarm.harness.lm import evaluated
 
-    theirs = evaluated(prepared.entries, prepared.config.samples, drawer)
+    theirs = evaluated(entries, samples, drawer)
     results = {}
-    for e in prepared.entries:
-        order = [(e.name, i.example.id, k) for i in e.items for k in range(prepared.config.samples)]
+    for e in entries:
+        order = [(e.name, i.example.id, k) for i in e.items for k in range(samples)]
         ours = figures(e, [drawer.stored[key] for key in order])
         if abs(ours["accuracy"] - float(theirs[e.name]["accuracy"])) > 1e-9:
             raise RuntimeError(f"{e.name}: accuracy is {ours['accuracy']}, by lm-eval {theirs[e.name]['accuracy']}")

@@ -10,7 +10,7 @@ a larger one. With `steps` in the stage every number gets the same training; wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -41,7 +41,12 @@ def expanded(recipe: Recipe) -> Recipe:
     if (twice := next((n for n in names if names.count(n) > 1), None)) is not None:
         raise KkwarmError(f"recipe {recipe.name}: condition {twice!r} is there twice", hint="rename it")
     claims = tuple(_claim(claim, grids) for claim in recipe.claims)
-    return replace(recipe, stages=stages, conditions=tuple(conditions), claims=claims, grids=grids)
+    resources = {
+        key: given
+        for name, given in recipe.resources.items()
+        for key in (_keys(name, counts[name]) if name in counts else [name])
+    }
+    return replace(recipe, stages=stages, conditions=tuple(conditions), claims=claims, grids=grids, resources=resources)
 
 
 def is_grid(config: Mapping[str, Any]) -> bool:
@@ -52,7 +57,13 @@ def is_grid(config: Mapping[str, Any]) -> bool:
 def _stages(name: str, stage: Stage) -> list[tuple[str, Stage]]:
     if not is_grid(stage.config):
         return [(name, stage)]
-    return [(f"{name}-{n}", replace(stage, config={**stage.config, "examples": n})) for n in stage.config["examples"]]
+    numbers = stage.config["examples"]
+    parts = (replace(stage, config={**stage.config, "examples": n}) for n in numbers)
+    return list(zip(_keys(name, numbers), parts, strict=True))
+
+
+def _keys(name: str, numbers: Sequence[int]) -> list[str]:
+    return [f"{name}-{n}" for n in numbers]
 
 
 def _conditions(

@@ -12,7 +12,21 @@ from typing import Any, Literal
 from kkwarm.config import Document, Problems, build, read
 from kkwarm.errors import KkwarmError, unknown
 
-__all__ = ["Assume", "Claim", "Condition", "Evaluate", "Recipe", "Stage", "built_in", "find", "load", "resolve_model"]
+__all__ = [
+    "Assume",
+    "Claim",
+    "Condition",
+    "Evaluate",
+    "Recipe",
+    "Resources",
+    "Stage",
+    "built_in",
+    "find",
+    "load",
+    "resolve_model",
+]
+
+KINDS = ("distill", "warmup", "rlvr", "bench")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +53,17 @@ class Claim:
     warmed_rlvr: str
     on: str
     warmup: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a step occupies while it runs, for executors that hand steps to machines.
+
+    :param gpus: None: one, where there are any; a part of one where several steps may share it.
+    """
+
+    cpus: float = field(default=1.0, metadata={"min": 0.0})
+    gpus: float | None = field(default=None, metadata={"min": 0.0})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +119,10 @@ class Evaluate:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A whole study. `data` is the recipe as read, overrides applied: its identity. `grids`: for each condition that
-    was written for several numbers of examples, the condition of each number (see `kkwarm.study.grid`).
+    """A whole study. `data` is the recipe as read, overrides applied, without `resources`: its identity.
+
+    `grids`: for each condition that was written for several numbers of examples, the condition of each number (see
+    `kkwarm.study.grid`). `resources` are those of a stage or set of traces by its name, or of all steps of a kind.
     """
 
     name: str
@@ -111,6 +138,7 @@ class Recipe:
     margin: float
     assume: Assume
     data: Mapping[str, Any]
+    resources: Mapping[str, Resources] = field(default_factory=dict)
     grids: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
 
 
@@ -127,6 +155,7 @@ class _Raw:
     note: str = ""
     margin: float = field(default=0.05, metadata={"min": 0.0, "max": 1.0})
     assume: Assume = Assume()
+    resources: dict[str, Resources] = field(default_factory=dict)
 
 
 def folders() -> list[Path]:
@@ -183,9 +212,10 @@ def parse(name: str, document: Document) -> Recipe:
     evaluate = _evaluate(raw.evaluate, problems)
     _check_names(raw, problems)
     problems.end()
+    data = {key: value for key, value in document.data.items() if key != "resources"}
     written = Recipe(
         name, raw.title, raw.note, raw.models, traces, stages, raw.conditions, evaluate, raw.claims, raw.seeds,
-        raw.margin, raw.assume, document.data,
+        raw.margin, raw.assume, data, raw.resources,
     )  # fmt: skip
     return expanded(written)
 
@@ -261,6 +291,10 @@ def _check_names(raw: _Raw, problems: Problems) -> None:
             known: Mapping[str, Any] = raw.stages if j else raw.models
             if link not in known:
                 problems.add((*place, "chain"), str(unknown("stage" if j else "model", link, known)))
+    steps = {*KINDS, *raw.traces, *raw.stages}
+    for key in raw.resources:
+        if key not in steps:
+            problems.add(("resources", key), str(unknown("step", key, steps)))
     for i, claim in enumerate(raw.claims):
         for f in dataclasses.fields(claim):
             value = getattr(claim, f.name)
