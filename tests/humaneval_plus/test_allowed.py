@@ -9,7 +9,7 @@ import pytest
 from kkwarm_humaneval_plus import mbpp
 
 from kkwarm.cli import COMMANDS, main
-from kkwarm.verify.sandbox import ALLOW, Level, Sandbox, levels, pool
+from kkwarm.verify.sandbox import ALLOW, Level, Sandbox, levels, pool, seccomp_missing
 
 from .mbpp_rows import ROWS, write
 
@@ -51,7 +51,7 @@ def test_it_runs_where_the_user_insists_and_the_run_says_so(weak: Path, capsys: 
     assert kkwarm(*command) == 0
     assert json.loads(capsys.readouterr().out)["benchmarks"]["mbpp_plus"]["accuracy"] == 1.0
     recorded = json.loads((run / "manifest.json").read_text())["environment"]["sandbox"]
-    assert recorded == {"level": "process", "unsandboxed_code_allowed": True}
+    assert recorded == {"level": "process", "seccomp": not seccomp_missing(), "unsandboxed_code_allowed": True}
     for sandbox in pool._shared.values():
         assert sandbox.level is Level.PROCESS
         sandbox.close()
@@ -72,7 +72,8 @@ def test_a_run_names_the_level_in_force(tmp_path: Path) -> None:
 
     with Run.open(tmp_path / "run", kind="bench", config={}) as run:
         recorded = run.manifest["environment"]["sandbox"]
-    assert recorded == {"level": levels.level().value, "unsandboxed_code_allowed": levels.allowed()}
+    assert (recorded["level"], recorded["seccomp"]) == (levels.level().value, not seccomp_missing())
+    assert recorded["unsandboxed_code_allowed"] is levels.allowed()
 
 
 @pytest.mark.parametrize("name", ["bench", "check", "distill", "rescore", "rlvr", "score", "study", "try"])
