@@ -88,7 +88,7 @@ class VllmBackend:
             return
         parameters = [
             SamplingParams(
-                n=len(part),
+                n=len(part) if sampling.temperature > 0 else 1,  # vLLM refuses several greedy samples
                 temperature=sampling.temperature,
                 top_p=sampling.top_p if sampling.temperature > 0 else 1.0,
                 max_tokens=min(sampling.max_tokens, context - len(ids)),
@@ -101,8 +101,9 @@ class VllmBackend:
         inputs = [{"prompt_token_ids": ids} for _, _, ids in wave]
         outputs = self.engine.generate(inputs, parameters, use_tqdm=False, lora_request=self.lora)
         for (request, part, _), output in zip(wave, outputs, strict=True):
-            for index, choice in zip(part, output.outputs, strict=True):
-                self.tokens += len(choice.token_ids)
+            self.tokens += sum(len(choice.token_ids) for choice in output.outputs)
+            choices = output.outputs if sampling.temperature > 0 else output.outputs * len(part)
+            for index, choice in zip(part, choices, strict=True):
                 ids = tuple(int(t) for t in choice.token_ids)
                 yield request, index, Completion(choice.text, len(ids), finish_reason(choice.finish_reason), ids)
 
