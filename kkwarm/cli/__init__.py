@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "distill": "Make warm-up traces.",
     "warmup": "Warm up a checkpoint: SFT on traces.",
     "rlvr": "RLVR: GRPO with a domain's verifier as the reward.",
+    "power": "What difference a run of this size can show.",
     "bench": "Benchmark any checkpoint.",
     "score": "Score saved outputs.",
     "rescore": "Score a stored run again with today's verifier.",

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from kkwarm.cli.console import json_option
+from kkwarm.cli.console import json_option, unsandboxed_option
 from kkwarm.cli.training import dry_run_option, engine_option, out_option, passed, show
 
 
@@ -33,6 +33,7 @@ from kkwarm.cli.training import dry_run_option, engine_option, out_option, passe
 @engine_option
 @out_option
 @dry_run_option
+@unsandboxed_option
 @json_option
 def command(
     domain: str,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kkwarm.cli.console import unsandboxed_option
 from kkwarm.errors import KkwarmError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ SHOWN = 3  # flipped samples shown for each kind
 @click.option("--write", is_flag=True, help="Keep the new verdicts as a run beside RUN (RUN is never changed).")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Keep them in this folder instead.")
 @click.option("--workers", type=click.IntRange(1), help="Processes for slow verdicts [default: one for each core].")
+@unsandboxed_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 def command(
     run: Path, against: tuple[Path, ...], alone: bool, write: bool, out: Path | None, workers: int | None, as_json: bool

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import click
 
-from kkwarm.cli.console import echo_json, err_console, json_option, out_console
+from kkwarm.cli.console import echo_json, err_console, json_option, out_console, unsandboxed_option
 from kkwarm.errors import KkwarmError
 
 
@@ -31,6 +31,7 @@ from kkwarm.errors import KkwarmError
 )
 @click.option("--allow-leak", is_flag=True, help="Train on evaluated questions too; the report marks what it touches.")
 @click.option("--dry-run", is_flag=True, help="Print the plan with its estimated cost; do nothing.")
+@unsandboxed_option
 @json_option
 def command(
     recipe: str,
@@ -45,7 +46,8 @@ def command(
 ) -> None:
     """Run a whole experiment as a resumable plan, and report it.
 
-    RECIPE is built in (`mini`, `paper-qwen2.5-3b`) or a TOML file. Stopped at any time, the same command goes on.
+    RECIPE is built in (`mini`, `mini-examples`, `paper-qwen2.5-3b`) or a TOML file. Stopped at any time, the same
+    command goes on.
     """
     from kkwarm.report.terminal import render_text
     from kkwarm.study.local import default_jobs

@@ -21,8 +21,10 @@ from kkwarm.harness.notify import notify
 from kkwarm.harness.plan import KNOWN, Entry, entry, named
 from kkwarm.harness.progress import Bars
 from kkwarm.harness.results import figures
+from kkwarm.harness.until import Until, rule_of
 from kkwarm.plugins import Registry
 from kkwarm.store import Run, config_hash, leaks_of, runs_home
+from kkwarm.store.run import PROTOCOL
 from kkwarm.verify import Judge
 from kkwarm.verify.source import judged_by, note_verifiers
 
@@ -129,6 +131,8 @@ def run_bench(
     """See `kkwarm.harness.bench`."""
     prepared = prepare(model, benchmarks, out, config, backend)
     try:
+        manifest = {"kind": "bench", "protocol": PROTOCOL, "config": prepared.settings}
+        until = rule_of(config, prepared.entries, prepared.known, manifest)
         with Run.open(prepared.out, kind="bench", config=prepared.settings, inputs=prepared.inputs) as run:
             run.record(labels=dict(labels or {}), model={"name": display_name(model), "checkpoint": str(model)})
             run.record(leaks=leaks_of(model))
@@ -137,8 +141,9 @@ def run_bench(
             if _whole(prepared, run):
                 run.record(state="done", results=run.manifest["results"] | {"labels": run.manifest["labels"]})
                 return run
+            run.record(state="running")  # it may be done as far as a rule let it come
             note_verifiers(run, {e.name: judged_by(e.verifier, e.format) for e in prepared.entries})
-            _complete(prepared, run, progress)
+            _complete(prepared, run, progress, until)
             notify(prepared.registry, "kkwarm_run_finished", run=run)
             return run
     finally:
@@ -154,15 +159,19 @@ def _whole(prepared: Prepared, run: Run) -> bool:
     return own and all(held[name] == run.manifest["results"]["benchmarks"][name]["samples"] for name in prepared.known)
 
 
-def _complete(prepared: Prepared, run: Run, progress: bool) -> None:
+def _complete(prepared: Prepared, run: Run, progress: bool, until: Until | None) -> None:
     config = prepared.config
     results: dict[str, Any] = {}
+    stopped: dict[str, Any] = {}
+    entries = prepared.entries
     with Judge() as court, Bars(progress) as bars:
         drawer = Drawer(run, prepared.backend, config.samples, court, prepared.registry, bars)
         before = dict(run.manifest.get("generation", {}))
         try:
-            if prepared.entries:
-                results |= _own(prepared, drawer)
+            if until is not None:
+                entries, stopped = until(entries, drawer)
+            if entries:
+                results |= _own(entries, config.samples, drawer)
         finally:  # an interrupted run keeps its throughput too
             run.record(generation=_generation(before, drawer))
         prepared.close()
@@ -170,13 +179,16 @@ def _complete(prepared: Prepared, run: Run, progress: bool) -> None:
             from kkwarm.harness.known import run_known
 
             results[name] = run_known(name, prepared.model, config, run, bars)
-    _mark_leaks(results, run.manifest["leaks"], prepared.entries)
+    _mark_leaks(results, run.manifest["leaks"], entries)
     generation = run.manifest["generation"]
     seconds = generation["seconds"]
     throughput = generation | {
         "tokens_per_s": generation["tokens"] / seconds if seconds and generation["tokens"] else None
     }
+    for name, why in stopped.items():
+        results[name]["stopped"] = why
     run.finish(
+        stopped=stopped,
         results={
             "benchmarks": results,
             "model": run.manifest["model"]["name"],
@@ -184,7 +196,7 @@ def _complete(prepared: Prepared, run: Run, progress: bool) -> None:
             "labels": run.manifest["labels"],
             "throughput": throughput,
             "run": str(run.path),
-        }
+        },
     )
 
 
@@ -196,14 +208,14 @@ def _mark_leaks(results: dict[str, Any], leaks: Sequence[Mapping[str, Any]], ent
             results[e.name]["leaked"] = shared
 
 
-def _own(prepared: Prepared, drawer: Drawer) -> dict[str, Any]:
+def _own(entries: Sequence[Entry], samples: int, drawer: Drawer) -> dict[str, Any]:
     """Figures of kkwarm's benchmarks; lm-eval's must agree with them."""
     from kkwarm.harness.lm import evaluated
 
-    theirs = evaluated(prepared.entries, prepared.config.samples, drawer)
+    theirs = evaluated(entries, samples, drawer)
     results = {}
-    for e in prepared.entries:
-        order = [(e.name, i.example.id, k) for i in e.items for k in range(prepared.config.samples)]
+    for e in entries:
+        order = [(e.name, i.example.id, k) for i in e.items for k in range(samples)]
         ours = figures(e, [drawer.stored[key] for key in order])
         if abs(ours["accuracy"] - float(theirs[e.name]["accuracy"])) > 1e-9:
             raise RuntimeError(f"{e.name}: accuracy is {ours['accuracy']}, by lm-eval {theirs[e.name]['accuracy']}")

@@ -158,6 +158,7 @@ class Run:
 
     @property
     def done(self) -> bool:
+        """Whether the run was finished."""
         return self.manifest.get("state") == "done"
 
     # -- writing -----------------------------------------------------------------------------------------------------
@@ -270,7 +271,7 @@ class Run:
 
 
 def environment() -> dict[str, Any]:
-    """What the run ran on: versions, processor, GPU (only where torch is already loaded), command line."""
+    """What the run ran on: versions, processor, sandbox, GPU (only where torch is already loaded), command line."""
     import platform
     import sys
     from importlib.metadata import PackageNotFoundError, version
@@ -287,12 +288,24 @@ def environment() -> dict[str, Any]:
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "versions": versions,
+        "sandbox": _sandbox(),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         found["gpu"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return found
+
+
+def _sandbox() -> dict[str, Any]:
+    """The level at which model-written code runs, and whether the user has allowed the weakest."""
+    from kkwarm.verify.sandbox import allowed, level, seccomp_missing
+
+    try:
+        at = level().value
+    except KkwarmError:
+        at = "none"
+    return {"level": at, "seccomp": not seccomp_missing(), "unsandboxed_code_allowed": allowed()}
 
 
 def _processor() -> str:

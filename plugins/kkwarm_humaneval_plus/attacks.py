@@ -1,4 +1,4 @@
-"""What `kkwarm check humaneval_plus` tries beside the general attacks: honest forms of code, and code that cheats."""
+"""What `kkwarm check` tries on code beside the general attacks: honest forms of code, and code that cheats."""
 
 from __future__ import annotations
 
@@ -129,7 +129,11 @@ def _honest(t: Target) -> Iterator[str]:
         yield t.answered(t.gold[len(t.example.question) :])
 
 
-ATTACKS = (
-    Attack("code that cheats", _cheats, domain="humaneval_plus"),
-    Attack("forms of honest code", _honest, honest=True, domain="humaneval_plus"),
+ATTACKS = tuple(
+    attack
+    for domain in ("humaneval_plus", "mbpp_plus")
+    for attack in (
+        Attack("code that cheats", _cheats, domain=domain),
+        Attack("forms of honest code", _honest, honest=True, domain=domain),
+    )
 )
