@@ -132,8 +132,8 @@ def _aligned(column: array[int]) -> bytes:
 
 
 def _text(sample: Sample, fmt: Format | None) -> list[Any]:
-    text, start, end = sample.completion.text, 0, 0
-    text: object = sample.completion.text  # of scored files, null or anything else too
+    text: Any = sample.completion.text  # of scored files, null or anything else too
+    start = end = 0
     reasoning = fmt.split(sample.completion).reasoning if fmt is not None and isinstance(text, str) else ""
     if reasoning and (found := text.find(reasoning)) >= 0:
         start = _units(text[:found])
