@@ -5,8 +5,8 @@
 
 `fooled` are attacks that reasoning-gym's own scorer gives the full score for (the shortest of each is shown), and
 `accepted` those that kkwarm's bridge judges correct. `evaluates` are calls by which a scorer runs text as Python, all
-but number_sorting's the answer's: the bridge does not let it, so what it would have scored is not known. `partial` is what
-the scorer pays for the right answer between other words: a reward made of the plain score pays it too. Without
+but number_sorting's the answer's: the bridge does not let it, so what it would have scored is not known. `partial` is
+what the scorer pays for the right answer between other words: a reward made of the plain score pays it too. Without
 `answers`: the data set names none.
 """
 
