@@ -71,7 +71,8 @@ class Replicas:
                         if not self._give(pipe, portions, sampling):
                             busy.remove(pipe)
                     else:
-                        raise KkwarmError(*found)
+                        message, hint = found
+                        raise KkwarmError(message, hint=hint)
         finally:
             if busy:  # given up midway: what is still on its way must not be taken for an answer to the next call
                 self.close()
@@ -125,7 +126,8 @@ def _serve(name: str, model: str, options: dict[str, Any], threads: int | None, 
     except KkwarmError as err:
         pipe.send(("error", err.message, err.hint))
     except Exception as err:  # told to the process that waits, which would wait for ever
-        pipe.send(("error", f"a copy of {name} failed: {type(err).__name__}: {' '.join(str(err).split())[:300]}"))
+        cause = " ".join(str(err).split())[:300]
+        pipe.send(("error", f"a copy of {name} failed: {type(err).__name__}: {cause}", "see `kkwarm doctor`"))
 
 
 def _devices(count: int, width: int) -> list[str | None]:
