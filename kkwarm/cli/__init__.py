@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from kkwarm.errors import KkwarmError, unknown
+from kkwarm.interrupt import terminable
 
 __all__ = ["cli", "main"]
 
@@ -97,6 +98,7 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> Any:
     """The console script: user mistakes become one line on stderr and an exit code."""
+    terminable()
     try:
         code = cli.main(args=args, prog_name="kkwarm", standalone_mode=False)
     except KkwarmError as err:

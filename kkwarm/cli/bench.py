@@ -11,6 +11,7 @@ import click
 from kkwarm.cli import power
 from kkwarm.cli.console import echo_json, err_console, json_option, out_console
 from kkwarm.cli.power import detect_option, prior_option
+from kkwarm.cli.training import engine_option, passed
 from kkwarm.errors import KkwarmError
 
 
@@ -28,6 +29,7 @@ from kkwarm.errors import KkwarmError
 @click.option("--format", "format_name", help="Prompt format  [default: the benchmark's]")
 @click.option("--force-reasoning", is_flag=True, help="Make it work step by step; results are of NAME+forced.")
 @click.option("--batch-size", type=click.IntRange(1), help="Rows at a time (backend hf)  [default: by memory]")
+@engine_option
 @click.option("--device", help="cpu, cuda, cuda:1  [default: CUDA where there is one]")
 @click.option("--allow-unsandboxed-code", is_flag=True, help="Run model-written code even where no sandbox can be had.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Run folder  [default: runs/bench/MODEL-HASH]")
@@ -53,6 +55,7 @@ def command(
     power_only: bool,
     priors: tuple[Path, ...],
     detect: float | None,
+    engine: tuple[str, ...],
     **settings: Any,
 ) -> None:
     """Benchmark MODEL: a checkpoint folder, a run that holds one, a hub id, or a served model's name.
@@ -70,7 +73,7 @@ def command(
     if allow_unsandboxed_code:
         os.environ["KKWARM_ALLOW_UNSANDBOXED_CODE"] = "1"
     named = _labels(labels)
-    config = BenchConfig(format=format_name, force=force_reasoning, **settings)
+    config = BenchConfig(format=format_name, force=force_reasoning, engine=passed(engine, "--engine"), **settings)
     if dry_run:
         plan = _plan(model, names, out, config)
         echo_json(plan) if as_json else _show_plan(plan)

@@ -35,6 +35,7 @@ def command(ctx: click.Context, name: str, examples: int, as_json: bool) -> None
                 "domain": name,
                 "ok": not bad,
                 "rules": [{"rule": f.rule, "ok": f.ok, "problem": f.problem, "note": f.note} for f in findings],
+                "prompt": next((f.shown for f in findings if f.shown), None),
                 "attacks": tried,
                 "wrongly_accepted": [_miss(m) for m in misses if not m.honest],
                 "wrongly_rejected": [_miss(m) for m in misses if m.honest],
@@ -73,6 +74,7 @@ def _miss(miss: Any) -> dict[str, str]:
 
 def _show(name: str, findings: Any, misses: Any, tried: dict[str, int]) -> None:
     from rich.markup import escape
+    from rich.panel import Panel
     from rich.table import Table
 
     console = out_console()
@@ -85,6 +87,9 @@ def _show(name: str, findings: Any, misses: Any, tried: dict[str, int]) -> None:
         mark = "[bold red]FAIL[/]" if attack in wrong else "[green]ok[/]"
         table.add_row(mark, f"attack: {attack}", f"[dim]{count} completions[/]")
     console.print(table)
+    for f in findings:
+        if f.shown:
+            console.print(Panel(escape(f.shown), title=f"[dim]{f.rule}: the first one[/]", title_align="left"))
     shown: set[tuple[str, bool]] = set()
     for m in misses:
         if (m.attack, m.honest) in shown:

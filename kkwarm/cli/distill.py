@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from kkwarm.cli.console import json_option
-from kkwarm.cli.training import dry_run_option, out_option, show
+from kkwarm.cli.training import dry_run_option, engine_option, out_option, passed, show
 
 
 @click.command()
@@ -28,6 +28,7 @@ from kkwarm.cli.training import dry_run_option, out_option, show
 @click.option("--backend", type=click.Choice(["hf", "vllm", "openai"]), help="For a model.  [default: hf]")
 @click.option("--base-url", help="Of an OpenAI-compatible server, such as http://localhost:8000/v1.")
 @click.option("--concurrency", type=click.IntRange(1), help="Requests to a server at a time.")
+@engine_option
 @out_option
 @dry_run_option
 @json_option
@@ -38,6 +39,7 @@ def command(
     backend: str | None,
     base_url: str | None,
     concurrency: int | None,
+    engine: tuple[str, ...],
     out: Path,
     dry_run: bool,
     as_json: bool,
@@ -64,5 +66,11 @@ def command(
             document["tokens_at_most"] = plan.completions * plan.sampling.max_tokens
         show(document, as_json)
         return
-    run = distill(config, out, base_url=base_url, backend=backend, options={"concurrency": concurrency})
+    run = distill(
+        config,
+        out,
+        base_url=base_url,
+        backend=backend,
+        options={"concurrency": concurrency, **passed(engine, "--engine")},
+    )
     show({"run": str(run.path), **run.manifest["results"]}, as_json)

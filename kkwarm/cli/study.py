@@ -3,43 +3,64 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from kkwarm.cli.console import echo_json, err_console, json_option, out_console
+from kkwarm.errors import KkwarmError
 
 
 @click.command()
 @click.argument("recipe")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="The study's folder.  [default: under KKWARM_HOME]")
-@click.option("--jobs", type=click.IntRange(1), help="Worker processes.  [default: one for each core; with a GPU, 1]")
+@click.option(
+    "--jobs", type=click.IntRange(1), help="Steps at once.  [default: one for each core; with a GPU, 1; on Ray, all]"
+)
+@click.option(
+    "--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Where steps are done."
+)
+@click.option(
+    "--ray-address",
+    metavar="ADDRESS",
+    help="Of a Ray cluster: auto, HOST:PORT, ray://HOST:PORT.  [default: RAY_ADDRESS, or this machine]",
+)
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting: --set evaluate.limit=20."
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan with its estimated cost; do nothing.")
 @json_option
 def command(
-    recipe: str, out: Path | None, jobs: int | None, settings: tuple[str, ...], dry_run: bool, as_json: bool
+    recipe: str,
+    out: Path | None,
+    jobs: int | None,
+    executor: Literal["local", "ray"],
+    ray_address: str | None,
+    settings: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Run a whole experiment as a resumable plan, and report it.
 
-    RECIPE is built in (`mini`, `paper-qwen2.5-3b`) or a TOML file. Stopped at any time, the same command goes on.
+    RECIPE is built in (`mini`, `mini-examples`, `paper-qwen2.5-3b`) or a TOML file. Stopped at any time, the same
+    command goes on.
     """
     from kkwarm.report.terminal import render_text
-    from kkwarm.study.execute import default_jobs
+    from kkwarm.study.local import default_jobs
     from kkwarm.study.recipe import load
     from kkwarm.study.run import default_folder, do_study
 
+    if ray_address is not None and executor != "ray":
+        raise KkwarmError("--ray-address is for --executor ray", hint="add --executor ray")
     made = load(recipe, settings)
-    jobs = jobs or default_jobs()
     folder = out or default_folder(made)
     if dry_run:
-        _dry_run(made, folder, jobs, as_json)
+        _dry_run(made, folder, jobs or default_jobs(), as_json)
         return
     console = err_console()
-    console.print(f"study {made.name}: {made.title}\nin {folder}, {jobs} worker(s)", markup=False, soft_wrap=True)
-    document = do_study(made, folder, jobs, console, render_text)
+    workers = "on Ray" if executor == "ray" else f"{jobs or default_jobs()} worker(s)"
+    console.print(f"study {made.name}: {made.title}\nin {folder}, {workers}", markup=False, soft_wrap=True)
+    document = do_study(made, folder, jobs, console, render_text, executor=executor, address=ray_address)
     if as_json:
         echo_json(document)
     else:

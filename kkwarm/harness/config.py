@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from kkwarm.errors import KkwarmError
 
@@ -20,6 +22,7 @@ class BenchConfig:
     :param until: stop each benchmark where its score is known within this half-width; see `kkwarm.transfer.sequential`.
     :param until_decided: stop each benchmark where it is decided against this run; `margin`: what still is a tie.
         Neither decides whether two runs are the same: without it the run goes on to all questions.
+    :param engine: further options of the backend (`kkwarm.backends.BACKENDS`), such as ``tensor_parallel_size``.
     """
 
     samples: int = 1
@@ -37,6 +40,7 @@ class BenchConfig:
     until: float | None = None
     until_decided: str | None = None
     margin: float = 0.05
+    engine: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, least in (("samples", 1), ("limit", 1), ("max_tokens", 1), ("batch_size", 1), ("temperature", 0)):

@@ -56,7 +56,7 @@ class Prepared:
                 else {}
             )
             server = {"base_url": self.config.base_url} if self.config.backend == "openai" else {}
-            self.opened = open_backend(self.config.backend, self.model, **own, **server)
+            self.opened = open_backend(self.config.backend, self.model, **{**own, **server, **self.config.engine})
         return self.opened
 
     def close(self) -> None:
@@ -104,6 +104,8 @@ def prepare(
         "seed": config.seed,
         "force": config.force,
     }
+    if "dtype" in config.engine:  # the other options do not decide what is drawn, but for rounding
+        prepared.settings["dtype"] = config.engine["dtype"]
     prepared.inputs = {"checkpoint": checkpoint}
     for e in prepared.entries:
         prepared.inputs.update(e.inputs())

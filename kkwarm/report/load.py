@@ -31,21 +31,22 @@ def newest_study() -> Path:
     return max(found, key=lambda p: (p / "manifest.json").stat().st_mtime)
 
 
-def load(paths: Sequence[Path], *, margin: float = MARGIN) -> Material:
+def load(paths: Sequence[Path], *, margin: float | None = None) -> Material:
     """The material of one study folder, or of bench runs (the first is what the others are compared with).
 
+    :param margin: what still is a tie; None: what the study says, or 0.05.
     :raises KkwarmError: a folder is no run, is a run without samples, or a study stands beside other runs.
     """
-    kinds = {path: Run.read(path).manifest["kind"] for path in paths}
+    kinds = {path: str(_opened(path).manifest["kind"]) for path in paths}
     studies = [path for path, kind in kinds.items() if kind == "study"]
     if studies and len(paths) > 1:
         raise KkwarmError(f"{studies[0]} is a study and reported alone", hint="name one study, or bench runs only")
     if studies:
-        return _study(studies[0])
+        return _study(studies[0], margin)
     for path, kind in kinds.items():
         if kind not in WITH_SAMPLES:
             raise KkwarmError(f"{path} is a {kind} run: it has no samples", hint="bench its checkpoint first")
-    return _runs([Run.read(p) for p in paths], margin)
+    return _runs([Run.read(p) for p in paths], MARGIN if margin is None else margin)
 
 
 def format_of(benchmark: str) -> Format | None:
@@ -82,6 +83,16 @@ def steps_of(study: Run) -> Mapping[str, Any]:
 # -- inside ------------------------------------------------------------------------------------------------------------
 
 
+def _opened(path: Path) -> Run:
+    try:
+        return Run.read(path)
+    except KkwarmError as err:
+        inside = sorted(p.parent.name for p in path.glob("*/manifest.json"))
+        if err.hint or not inside:
+            raise
+        raise KkwarmError(str(err), hint=f"it holds runs, such as {path / inside[0]}: name those") from None
+
+
 def _kind(path: Path) -> str | None:
     try:
         return str(Run.read(path).manifest["kind"])
@@ -96,7 +107,7 @@ def _step_run(study: Run, step: str | None) -> Run | None:
     return Run.read(folder) if (folder / "manifest.json").exists() else None
 
 
-def _study(path: Path) -> Material:
+def _study(path: Path, margin: float | None) -> Material:
     study = Run.read(path)
     plan = steps_of(study)
     rows: dict[str, dict[str, dict[str, str]]] = plan["rows"]
@@ -122,7 +133,8 @@ def _study(path: Path) -> Material:
         forced=forced,
         curves=tuple(curves),
         roles=tuple(Roles(**r) for r in plan["claims"]),
-        margin=plan["margin"],
+        grids={name: {int(n): c for n, c in grid.items()} for name, grid in plan.get("grids", {}).items()},
+        margin=plan["margin"] if margin is None else margin,
         note=plan["note"],
         state="done" if done == len(plan["steps"]) else "in progress",
         progress={"done": done, "steps": len(plan["steps"])},

@@ -24,6 +24,7 @@ def markdown_text(document: Mapping[str, Any]) -> str:
             cells.append("-" if cell is None else f"{percent(cell)} {change_text(cell['change'])}".strip())
         lines.append(f"| {_escaped(name)} | {_escaped(against[name] or '')} | " + " | ".join(cells) + " |")
     lines += ["", "Percent ± 95% interval; change in points: ▲ gain, ▼ loss, = tie, ? underpowered."]
+    lines += [line for p in document["problems"] for line in ("", f"Not compared: {_escaped(p)}")]
     if document["claims"]:
         lines += ["", "| claim | | estimate | 95% interval | verdict | |", "|---|---|---:|---|---|---|"]
     for claim in document["claims"]:

@@ -136,6 +136,7 @@ class Run:
 
     @property
     def done(self) -> bool:
+        """Whether the run was finished."""
         return self.manifest.get("state") == "done"
 
     # -- writing -----------------------------------------------------------------------------------------------------

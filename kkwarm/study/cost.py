@@ -9,7 +9,7 @@ from typing import Any
 
 from kkwarm.study.recipe import Assume
 
-__all__ = ["Cost", "bench_cost", "distill_cost", "rlvr_cost", "warmup_cost"]
+__all__ = ["Cost", "bench_cost", "distill_cost", "is_model_teacher", "rlvr_cost", "warmup_cost"]
 
 MODEL_FREE = 20_000.0  # tokens per second of a symbolic teacher: its traces cost next to nothing
 DEFAULT_QUESTIONS = 500

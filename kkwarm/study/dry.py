@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,16 @@ __all__ = ["describe", "show_plan"]
 
 
 def describe(recipe: Recipe, plan: Plan, folder: Path, jobs: int) -> dict[str, Any]:
-    """The plan as one JSON document: ``steps`` (id, kind, needs, tokens, completions, seconds, done), ``total``, and
-    ``assumptions`` in words.
+    """The plan as one JSON document: ``steps`` (id, kind, needs, cpus, gpus, tokens, completions, seconds, done),
+    ``total``, and ``assumptions`` in words. `needs` are the edges of the graph; `gpus` is null for "one if any".
     """
     steps = [
         {
             "id": s.id,
             "kind": s.kind,
             "needs": list(s.needs),
+            "cpus": s.resources.cpus,
+            "gpus": s.resources.gpus,
             "generated_tokens": s.cost.generated,
             "trained_tokens": s.cost.trained,
             "completions": s.cost.completions,
@@ -66,20 +68,7 @@ def show_plan(document: Mapping[str, Any], console: Any) -> None:
         conditions.add_row(escape(c["name"]), escape(" > ".join(c["chain"])), escape(c["against"] or ""))
     console.print(conditions)
     console.print(f"seeds {', '.join(map(str, document['seeds']))}; evaluated on {', '.join(document['domains'])}\n")
-    table = Table(box=None, pad_edge=False)
-    table.add_column("step", overflow="fold")
-    for column in ("updates", "completions", "generated", "trained", "time"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for s in document["steps"]:
-        table.add_row(
-            escape(s["id"].rpartition("-")[0]) + (" [dim](done)[/]" if s["done"] else ""),
-            f"{s['updates']:,}" if s["updates"] else "",
-            f"{s['completions']:,}" if s["completions"] else "",
-            _tokens(s["generated_tokens"]),
-            _tokens(s["trained_tokens"]),
-            duration(s["seconds"]),
-        )
-    console.print(table)
+    console.print(_steps(document["steps"]))
     t = document["total"]
     unit = document["assumptions"]["unit"]
     console.print(f"\n[bold]{len(document['steps'])} steps[/]: {t['completions']:,} completions, ", end="")
@@ -89,6 +78,37 @@ def show_plan(document: Mapping[str, Any], console: Any) -> None:
     console.print(f"about [bold]{t['hours']:g} {escape(unit)}[/]; ", end="")
     console.print(f"{duration(t['wall_seconds_left'])} left with {document['jobs']} worker(s).")
     console.print("Assumed: " + escape("; ".join(document["assumptions"]["text"])), style="dim")
+
+
+def _steps(steps: Sequence[Mapping[str, Any]]) -> Any:
+    """The graph as a table: each step with its number, and the numbers of those it comes after."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    plain = all(s["cpus"] == 1 and not s["gpus"] for s in steps)  # then every step takes what one does by default
+    table = Table(box=None, pad_edge=False, collapse_padding=True)
+    table.add_column("#", justify="right", style="dim")
+    table.add_column("step", overflow="fold")
+    table.add_column("after", style="dim")
+    for column in () if plain else ("cores", "GPUs"):
+        table.add_column(column, justify="right")
+    for column in ("updates", "samples", "generated", "trained", "time"):
+        table.add_column(column, justify="right", no_wrap=True)
+    number = {s["id"]: i for i, s in enumerate(steps, 1)}
+    for s in steps:
+        gpus = "if any" if s["gpus"] is None else f"{s['gpus']:g}" if s["gpus"] else ""
+        table.add_row(
+            str(number[s["id"]]),
+            escape(s["id"].rpartition("-")[0]) + (" [dim](done)[/]" if s["done"] else ""),
+            " ".join(str(number[need]) for need in s["needs"]),
+            *(() if plain else (f"{s['cpus']:g}", gpus)),
+            f"{s['updates']:,}" if s["updates"] else "",
+            f"{s['completions']:,}" if s["completions"] else "",
+            _tokens(s["generated_tokens"]),
+            _tokens(s["trained_tokens"]),
+            duration(s["seconds"]),
+        )
+    return table
 
 
 def _tokens(count: int) -> str:

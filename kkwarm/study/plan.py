@@ -13,8 +13,8 @@ from typing import Any
 
 from kkwarm.store import config_hash
 from kkwarm.store.run import PROTOCOL
-from kkwarm.study.cost import Cost, bench_cost, distill_cost, rlvr_cost, warmup_cost
-from kkwarm.study.recipe import Condition, Recipe, resolve_model
+from kkwarm.study.cost import Cost, bench_cost, distill_cost, is_model_teacher, rlvr_cost, warmup_cost
+from kkwarm.study.recipe import Condition, Recipe, Resources, resolve_model
 
 __all__ = ["Plan", "Step", "make_plan"]
 
@@ -37,6 +37,7 @@ class Step:
     labels: Mapping[str, Any] = field(default_factory=dict)
     cost: Cost = Cost()  # noqa: RUF009 (frozen)
     function: str = FUNCTION
+    resources: Resources = Resources()  # noqa: RUF009 (frozen); no part of the id
 
     @property
     def total(self) -> int:
@@ -142,8 +143,17 @@ class _Builder:
             if known.id.rpartition("-")[2] == mark:
                 return known.id  # the same step under another condition's name
         key = f"{name}-{mark}"
-        self.steps[key] = replace(step, id=key)
+        self.steps[key] = replace(step, id=key, resources=self._resources(step))
         return key
+
+    def _resources(self, step: Step) -> Resources:
+        """As the recipe says of its stage or traces, or else of its kind; traces made without a model need no GPU."""
+        given = self.recipe.resources
+        for key in (str(step.labels.get("stage")), str(step.labels.get("traces")), step.kind):
+            if key in given:
+                return given[key]
+        alone = step.kind == "distill" and not is_model_teacher(str(step.config["teacher"]))
+        return Resources(gpus=0.0) if alone else Resources()
 
 
 def _fingerprint(model: str) -> str:

@@ -143,8 +143,8 @@ class Display:
         )
 
     def _ended(self, step: Step) -> None:
-        _, _, task = self.running.pop(step.id)
-        if self.bars is not None:
+        _, _, task = self.running.pop(step.id, (step, None, None))  # it may end before it was seen to begin
+        if self.bars is not None and task is not None:
             self.bars.remove_task(task)
 
     def _line(self, step: Step, what: str, style: str = "") -> None:

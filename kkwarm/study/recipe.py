@@ -12,7 +12,21 @@ from typing import Any, Literal
 from kkwarm.config import Document, Problems, build, read
 from kkwarm.errors import KkwarmError, unknown
 
-__all__ = ["Assume", "Claim", "Condition", "Evaluate", "Recipe", "Stage", "built_in", "find", "load", "resolve_model"]
+__all__ = [
+    "Assume",
+    "Claim",
+    "Condition",
+    "Evaluate",
+    "Recipe",
+    "Resources",
+    "Stage",
+    "built_in",
+    "find",
+    "load",
+    "resolve_model",
+]
+
+KINDS = ("distill", "warmup", "rlvr", "bench")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +53,17 @@ class Claim:
     warmed_rlvr: str
     on: str
     warmup: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a step occupies while it runs, for executors that hand steps to machines.
+
+    :param gpus: None: one, where there are any; a part of one where several steps may share it.
+    """
+
+    cpus: float = field(default=1.0, metadata={"min": 0.0})
+    gpus: float | None = field(default=None, metadata={"min": 0.0})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +119,11 @@ class Evaluate:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A whole study. `data` is the recipe as read, overrides applied: its identity."""
+    """A whole study. `data` is the recipe as read, overrides applied, without `resources`: its identity.
+
+    `grids`: for each condition that was written for several numbers of examples, the condition of each number (see
+    `kkwarm.study.grid`). `resources` are those of a stage or set of traces by its name, or of all steps of a kind.
+    """
 
     name: str
     title: str
@@ -109,6 +138,8 @@ class Recipe:
     margin: float
     assume: Assume
     data: Mapping[str, Any]
+    resources: Mapping[str, Resources] = field(default_factory=dict)
+    grids: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +155,7 @@ class _Raw:
     note: str = ""
     margin: float = field(default=0.05, metadata={"min": 0.0, "max": 1.0})
     assume: Assume = Assume()
+    resources: dict[str, Resources] = field(default_factory=dict)
 
 
 def folders() -> list[Path]:
@@ -169,6 +201,8 @@ def load(recipe: str, overrides: Iterable[str] = ()) -> Recipe:
 
 def parse(name: str, document: Document) -> Recipe:
     """The recipe of a document; see `load`."""
+    from kkwarm.study.grid import expanded
+
     problems = Problems(document.where, document.lines)
     raw = build(_Raw, document.data, document.where, problems=problems)
     if raw is None:
@@ -178,10 +212,12 @@ def parse(name: str, document: Document) -> Recipe:
     evaluate = _evaluate(raw.evaluate, problems)
     _check_names(raw, problems)
     problems.end()
-    return Recipe(
+    data = {key: value for key, value in document.data.items() if key != "resources"}
+    written = Recipe(
         name, raw.title, raw.note, raw.models, traces, stages, raw.conditions, evaluate, raw.claims, raw.seeds,
-        raw.margin, raw.assume, document.data,
+        raw.margin, raw.assume, data, raw.resources,
     )  # fmt: skip
+    return expanded(written)
 
 
 def _traces(key: str, table: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
@@ -204,10 +240,27 @@ def _stage(key: str, table: Mapping[str, Any], raw: _Raw, problems: Problems) ->
         if traces not in raw.traces:
             problems.add((*place, "traces"), str(unknown("traces", str(traces), raw.traces)))
     else:
-        build(RlvrConfig, settings, problems.where, place=place, problems=problems)
+        for n in _examples(settings, place, problems):
+            found = build(RlvrConfig, settings | n, problems.where, place=place, problems=problems)
+            if found is None:
+                break  # the other numbers of examples would say it again
+            if n and found.prompts_per_step > found.examples:
+                told = f"{found.prompts_per_step} prompts in a step, but only {found.examples} examples"
+                problems.add((*place, "examples"), told)
         if traces is not None:
             problems.add((*place, "traces"), "rlvr takes a domain, not traces")
     return Stage(kind or "rlvr", settings, traces)
+
+
+def _examples(settings: Mapping[str, Any], place: tuple[str, ...], problems: Problems) -> list[dict[str, int]]:
+    """What a stage's `examples` asks for, one entry for each training: nothing where it is no list."""
+    asked = settings.get("examples")
+    if not isinstance(asked, list):
+        return [{}]
+    if len(asked) < 2 or any(type(n) is not int for n in asked) or asked != sorted(set(asked)):
+        problems.add((*place, "examples"), "must be a number, or different whole numbers in rising order")
+        return []
+    return [{"examples": n} for n in asked]
 
 
 def _evaluate(table: Mapping[str, Any], problems: Problems) -> Evaluate:
@@ -238,6 +291,10 @@ def _check_names(raw: _Raw, problems: Problems) -> None:
             known: Mapping[str, Any] = raw.stages if j else raw.models
             if link not in known:
                 problems.add((*place, "chain"), str(unknown("stage" if j else "model", link, known)))
+    steps = {*KINDS, *raw.traces, *raw.stages}
+    for key in raw.resources:
+        if key not in steps:
+            problems.add(("resources", key), str(unknown("step", key, steps)))
     for i, claim in enumerate(raw.claims):
         for f in dataclasses.fields(claim):
             value = getattr(claim, f.name)

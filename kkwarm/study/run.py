@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
 from kkwarm.store import Run, config_hash, runs_home
-from kkwarm.study.execute import Outcome, execute, is_done
-from kkwarm.study.plan import Plan, Step, make_plan
+from kkwarm.study.execute import Outcome, Turn, execute, is_done
+from kkwarm.study.executor import Name, open_executor
+from kkwarm.study.plan import Plan, make_plan
 from kkwarm.study.progress import Display
 from kkwarm.study.recipe import Recipe
 
@@ -26,35 +28,65 @@ def default_folder(recipe: Recipe) -> Path:
 def do_study(
     recipe: Recipe,
     out: Path,
-    jobs: int,
+    jobs: int | None,
     console: Any,
     render: Callable[[dict[str, Any]], str],
+    *,
+    executor: Name = "local",
+    address: str | None = None,
 ) -> dict[str, Any]:
     """Does what is left of the study in `out`, and returns its report's document; it is also kept there, with what
     `render` makes of it, as report.json and report.txt.
 
+    :param jobs, executor, address: as in `open_executor`.
     :raises KkwarmError: steps failed (everything that does not need them is done), or `out` holds something else.
     """
     plan = make_plan(recipe)
     with Run.open(out, kind="study", config=dict(recipe.data)) as run:
-        before = float(run.manifest.get("wall_s", 0.0))
-        seconds: dict[str, float] = dict(run.manifest.get("seconds", {}))
-        run.record(plan=_recorded(recipe, plan), jobs=jobs)
-        began = time.monotonic()
-
-        def kept(step: Step, took: float) -> None:
-            seconds[step.id] = round(took, 2)
-            wall = round(before + time.monotonic() - began, 1)
-            run.record(seconds=seconds, wall_s=wall, worker_s=round(sum(seconds.values()), 1))
-
+        run.record(plan=_recorded(recipe, plan))
         done = {key for key, step in plan.steps.items() if is_done(out, step)}
-        with Display(plan, done, jobs, console) as display:
-            outcome = execute(plan, out, jobs, display, kept)
-        if outcome.failed:
-            raise _failure(plan, outcome, out)
-        run.record(wall_s=round(before + time.monotonic() - began, 1))
+        if len(done) < len(plan.steps):
+            place = open_executor(
+                executor, out, jobs, address=address, say=lambda text: console.print(text, markup=False)
+            )
+            log = _Log(run, executor, place.slots)
+            with Display(plan, done, place.slots, console) as display:
+                outcome = execute(plan, out, place, display, log.ended)
+            if outcome.failed:
+                raise _failure(plan, outcome, out)
+            log.close()
         run.finish()
     return _report(out, render)
+
+
+class _Log:
+    """Keeps in the manifest how long steps took: ``seconds`` of each, ``worker_s`` their sum, ``wall_s`` of all calls,
+    and ``sessions``, one for each call, with every attempt (`execute.Turn`).
+    """
+
+    def __init__(self, run: Run, executor: str, slots: int) -> None:
+        self.run, self.clock = run, time.monotonic()
+        self.before = float(run.manifest.get("wall_s", 0.0))
+        self.seconds: dict[str, float] = dict(run.manifest.get("seconds", {}))
+        run.record(jobs=slots)
+        self.session: dict[str, Any] = {"executor": executor, "slots": slots, "wall_s": 0.0, "turns": []}
+        self.sessions = [*run.manifest.get("sessions", []), self.session]
+
+    def ended(self, turn: Turn) -> None:
+        self.session["turns"].append(asdict(turn))
+        if turn.end == "done":
+            self.seconds[turn.step] = turn.seconds
+        self.close()
+
+    def close(self) -> None:
+        took = time.monotonic() - self.clock
+        self.session["wall_s"] = round(took, 3)
+        self.run.record(
+            seconds=self.seconds,
+            wall_s=round(self.before + took, 1),
+            worker_s=round(sum(self.seconds.values()), 1),
+            sessions=self.sessions,
+        )
 
 
 def _report(out: Path, render: Callable[[dict[str, Any]], str]) -> dict[str, Any]:
@@ -77,6 +109,7 @@ def _recorded(recipe: Recipe, plan: Plan) -> dict[str, Any]:
         "domains": list(recipe.evaluate.domains),
         "conditions": [{"name": c.name, "against": c.against, "chain": list(c.chain)} for c in recipe.conditions],
         "claims": [{f: getattr(c, f) for f in c.__dataclass_fields__} for c in recipe.claims],
+        "grids": {name: {str(n): c for n, c in grid.items()} for name, grid in recipe.grids.items()},
         "rows": {name: {str(seed): dict(parts) for seed, parts in seeds.items()} for name, seeds in plan.rows.items()},
         "steps": list(plan.steps),
         "kinds": {key: step.kind for key, step in plan.steps.items()},

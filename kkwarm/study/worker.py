@@ -17,17 +17,21 @@ import traceback
 from typing import Any
 
 from kkwarm.errors import KkwarmError
+from kkwarm.interrupt import terminable
+
+__all__ = ["main", "perform"]
 
 
 def main() -> int:
     """Serves steps until stdin ends."""
+    terminable()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # from here on, prints of libraries cannot be taken for answers
     tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(tasks,), daemon=True).start()
     try:
         while True:
-            reply = _do(json.loads(tasks.get()))
+            reply = perform(tasks.get())
             answers.write(json.dumps(reply) + "\n")
             answers.flush()
     except KeyboardInterrupt:
@@ -41,9 +45,14 @@ def _listen(tasks: queue.SimpleQueue[str]) -> None:
     os._exit(0)
 
 
-def _do(task: dict[str, Any]) -> dict[str, Any]:
-    started = time.monotonic()
+def perform(payload: str) -> dict[str, Any]:
+    """Does a task's step (`executor.Task.payload`); tells its seconds, or what went wrong.
+
+    :raises KeyboardInterrupt: the step was interrupted, and is resumable.
+    """
+    task = json.loads(payload)
     spec = task["spec"]
+    started = time.monotonic()
     sys.stderr.write(f"== {spec['id']}\n")
     try:
         module, _, name = task["function"].partition(":")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -22,7 +23,8 @@ from kkwarm.verify import Judge
 
 __all__ = ["Plan", "chosen", "distill", "plan_distill"]
 
-WAVE = 256  # completions asked for, judged and stored at a time
+WAVE = 64  # completions judged and stored at a time
+WAIT = 5.0  # seconds after which fewer are, so that little is lost by a kill
 
 
 class Plan:
@@ -162,6 +164,7 @@ def _generate(plan: Plan, run: Run, engine: Any, progress: bool) -> None:
             requests.append(Request(e.id, plan.format.render(e.question, engine.tokenizer), missing, plan.format.stop))
     by_id = {e.id: e for e in plan.examples}
     wave: list[tuple[Example, int, Completion]] = []
+    since = time.monotonic()
     with Progress("distill", plan.completions, done=len(have), show=progress) as bar, Judge() as court:
 
         def store() -> None:
@@ -174,8 +177,9 @@ def _generate(plan: Plan, run: Run, engine: Any, progress: bool) -> None:
             for request, index, completion in engine.generate(requests, plan.sampling):
                 wave.append((by_id[request.key], index, completion))
                 bar.advance()
-                if len(wave) >= WAVE:
+                if len(wave) >= WAVE or time.monotonic() - since > WAIT:
                     store()
+                    since = time.monotonic()
         finally:
             store()
 

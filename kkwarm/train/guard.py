@@ -8,6 +8,7 @@ from kkwarm.data.leak import Item, gate
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
 from kkwarm.store import Run
+from kkwarm.train import ranks
 from kkwarm.types import Example, Trace
 
 __all__ = ["guard"]
@@ -24,6 +25,8 @@ def guard(
     :param allow: go on in spite of leaks.
     :raises LeakError: there are some, and they are not allowed.
     """
+    if not ranks.main():
+        return
     reg = registry()
     names = [n for n in against or domains if not n.startswith("lm_eval:")]
     identities = {base: i for base, d in reg.domains.items() if (i := d.identity) is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -9,18 +10,21 @@ from typing import Any
 from kkwarm.errors import KkwarmError
 from kkwarm.transfer.cells import Cell, differing, pair
 from kkwarm.transfer.claims import claims
-from kkwarm.transfer.curves import smooth
+from kkwarm.transfer.curves import Curve, smooth
+from kkwarm.transfer.examples import sample_efficiency
 from kkwarm.transfer.material import Material
 from kkwarm.transfer.moderation import by_condition
-from kkwarm.transfer.statistics import Paired, Prior, holm, interval, paired, prior, seed_variance, word
+from kkwarm.transfer.statistics import Paired, Prior, Scores, holm, interval, paired, prior, seed_variance, word
 
 __all__ = ["analyse", "changed_cells"]
 
 
 def analyse(material: Material) -> dict[str, Any]:
     """The report's document. ``matrix[condition][domain]``: ``accuracy``, ``stderr``, ``ci``, ``n``, ``seeds``,
-    ``samples``, ``status``, ``works``, ``tokens``, ``change`` (against another row, Holm over the whole matrix),
-    ``forced``. ``problems``: what could not be paired, and why.
+    ``samples``, ``status``, ``works``, ``tokens`` (mean), ``lengths`` (median and 95th percentile of tokens),
+    ``change`` (against another row, Holm over the whole matrix, with the questions that were ``gained`` and ``lost``:
+    most samples right in one of both only), ``forced``. ``efficiency``: accuracy against the number of examples.
+    ``problems``: what could not be paired, and why.
     """
     problems: list[str] = []
     changes = _changes(material, problems)
@@ -35,6 +39,7 @@ def analyse(material: Material) -> dict[str, Any]:
             row[domain] = _figures(found, spread) | {
                 "works": found.works,
                 "tokens": found.tokens,
+                "lengths": None if found.lengths is None else list(found.lengths),
                 "change": changes.get((condition.name, domain)),
                 "forced": _forced(material.forced.get((condition.name, domain))),
             }
@@ -49,6 +54,7 @@ def analyse(material: Material) -> dict[str, Any]:
         "claims": claims(material),
         "roles": [asdict(r) for r in material.roles],
         "curves": [_curve(c) for c in material.curves],
+        "efficiency": sample_efficiency(material, spread),
         "margin": material.margin,
         "family": len(changes),
         "method": _method(material, len(changes)),
@@ -75,13 +81,11 @@ def changed_cells(
     adjusted = holm([d.p for d in differences.values()])
     rows = {}
     for (domain, difference), p in zip(differences.items(), adjusted, strict=True):
-        a, b = (scores.mean(axis=0) > 0.5 for scores in pairs[domain])
         one, other = material.cells[first, domain], material.cells[second, domain]
         both = set(one.ids)
         ids = [i for i in other.ids if i in both]
-        flipped = {
-            name: [i for i, f in zip(ids, side, strict=True) if f] for name, side in (("a", a & ~b), ("b", b & ~a))
-        }
+        sides = dict(zip("ba", _flips(pairs[domain]), strict=True))
+        flipped = {side: [i for i, f in zip(ids, sides[side], strict=True) if f] for side in "ab"}
         rows[domain] = {
             "a": _figures(one),
             "b": _figures(other),
@@ -111,7 +115,7 @@ def _changes(material: Material, problems: list[str]) -> dict[tuple[str, str], d
     adjusted = holm([d.p for d in differences.values()])
     against = {row.name: row.against or "" for row in material.conditions}
     return {
-        key: _change(against[key[0]], d, p, material.margin)
+        key: _change(against[key[0]], d, p, material.margin) | _flipped(pairs[key])
         for (key, d), p in zip(differences.items(), adjusted, strict=True)
     }
 
@@ -128,6 +132,18 @@ def _change(against: str, d: Paired, p_holm: float, margin: float) -> dict[str, 
         "questions": d.questions,
         "verdict": word(d, margin, p_holm),
     }
+
+
+def _flipped(scores: tuple[Scores, Scores]) -> dict[str, int]:
+    """How many questions only the second answers, and only the first."""
+    gained, lost = _flips(scores)
+    return {"gained": int(gained.sum()), "lost": int(lost.sum())}
+
+
+def _flips(scores: tuple[Scores, Scores]) -> tuple[Any, Any]:
+    """Which questions only the second answers (most of its samples right, the other's not), and only the first."""
+    first, second = (s.mean(axis=0) > 0.5 for s in scores)
+    return second & ~first, first & ~second
 
 
 def _figures(found: Cell, spread: Prior | None = None) -> dict[str, Any]:
@@ -149,14 +165,16 @@ def _forced(found: Cell | None) -> dict[str, Any] | None:
     return None if found is None or not found.ids else _figures(found)
 
 
-def _curve(curve: Any) -> dict[str, Any]:
+def _curve(curve: Curve) -> dict[str, Any]:
+    known = not any(math.isnan(a) for a in curve.accuracy)  # a log without it; JSON has no NaN
     return {
         "condition": curve.condition,
         "seed": curve.seed,
         "steps": list(curve.steps),
         "reward": list(curve.reward),
         "smoothed": [float(v) for v in smooth(curve.reward)],
-        "accuracy": list(curve.accuracy),
+        "accuracy": list(curve.accuracy) if known else None,
+        "smoothed_accuracy": [float(v) for v in smooth(curve.accuracy)] if known else None,
     }
 
 

@@ -26,7 +26,8 @@ class Cell:
     """The judged samples of one condition on one benchmark.
 
     `ids`: questions, sorted; `prompts`: the hash of each prompt; `scores`: (seeds, questions), the share of correct
-    samples; `works`: share of completions that show work (None where no format tells); `tokens`: mean length.
+    samples; `works`: share of completions that show work (None where no format tells); `tokens`: mean length;
+    `lengths`: its median and 95th percentile.
     `partial`: questions or samples that some seed still lacks were left out. `outside`: another tool drew the samples.
     """
 
@@ -41,6 +42,7 @@ class Cell:
     protocol: Mapping[str, Any]
     works: float | None = None
     tokens: float | None = None
+    lengths: tuple[float, float] | None = None
     partial: bool = False
     paths: tuple[str, ...] = ()
     outside: bool = False
@@ -55,8 +57,7 @@ class _Tally:
     status: Counter[str] = field(default_factory=Counter)
     works: int = 0
     judged: int = 0
-    tokens: int = 0
-    counted: int = 0
+    tokens: list[int] = field(default_factory=list)
 
     def add(self, sample: Sample, fmt: Format | None) -> None:
         tally = self.correct[sample.id]
@@ -68,8 +69,7 @@ class _Tally:
             self.judged += 1
             self.works += bool(fmt.split(sample.completion).reasoning.strip())
         if sample.completion.n_tokens is not None:
-            self.counted += 1
-            self.tokens += sample.completion.n_tokens
+            self.tokens.append(sample.completion.n_tokens)
 
 
 FormatOf = Callable[[str], Format | None]
@@ -110,7 +110,8 @@ def cell(condition: str, benchmark: str, runs: Sequence[tuple[int, Run, _Tally]]
             raise KkwarmError(
                 f"{run.path}: question {moved} of {benchmark} was asked in other words than in {runs[0][1].path}"
             )
-    judged, counted = sum(t.judged for _, _, t in runs), sum(t.counted for _, _, t in runs)
+    judged = sum(t.judged for _, _, t in runs)
+    tokens = np.array([n for _, _, t in runs for n in t.tokens], float)
     status: Counter[str] = Counter()
     for _, _, tally in runs:
         status += tally.status
@@ -125,7 +126,8 @@ def cell(condition: str, benchmark: str, runs: Sequence[tuple[int, Run, _Tally]]
         status=dict(status),
         protocol=protocols[0],
         works=sum(t.works for _, _, t in runs) / judged if judged else None,
-        tokens=sum(t.tokens for _, _, t in runs) / counted if counted else None,
+        tokens=float(tokens.mean()) if tokens.size else None,
+        lengths=(float(np.median(tokens)), float(np.quantile(tokens, 0.95))) if tokens.size else None,
         partial=len(common) < len(everything) or len(counts) > 1 or not all(run.done for _, run, _ in runs),
         paths=tuple(str(run.path) for _, run, _ in runs),
         outside=any(run.manifest["kind"] in _OUTSIDE for _, run, _ in runs),

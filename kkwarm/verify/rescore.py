@@ -47,6 +47,7 @@ class Rescored:
 
     @property
     def flips(self) -> list[Flip]:
+        """The samples whose status changed."""
         pairs = zip(self.before, self.after, strict=True)
         return [Flip(b, a) for b, a in pairs if b.verdict.status is not a.verdict.status]
 

@@ -37,6 +37,7 @@ class Row:
 
     @property
     def has_reference(self) -> bool:
+        """Whether the row brings its own gold answer."""
         return self.reference is not None
 
 

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 CORE = sorted((ROOT / "kkwarm").rglob("*.py"))
 PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
-PUBLIC = ("types", "plugins", "formats", "data", "verify", "errors", "testing")
+PUBLIC = ("types", "plugins", "formats", "data", "verify", "errors", "testing", "config")
 HEAVY = {
     "torch",
     "transformers",
@@ -24,6 +24,7 @@ HEAVY = {
     "sympy",
     "math_verify",
     "accelerate",
+    "ray",
 }
 
 
@@ -53,7 +54,7 @@ def test_plugins_import_public_names_only(path: Path) -> None:
     assert not [".".join(m) for m in ours if m[1] not in PUBLIC or any(p.startswith("_") for p in m)]
 
 
-@pytest.mark.parametrize(("library", "folder"), [("trl", "train"), ("lm_eval", "harness")])
+@pytest.mark.parametrize(("library", "folder"), [("trl", "train"), ("lm_eval", "harness"), ("ray", "study")])
 def test_each_large_library_has_one_importer(library: str, folder: str) -> None:
     users = {named(p) for p in CORE if any(m.split(".")[0] == library for m in imports(p))}
     assert all(u.startswith(f"kkwarm/{folder}/") for u in users), users

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from pathlib import Path
 
+import click
 import pytest
 
-from kkwarm.cli import COMMANDS, main
+from kkwarm.cli import COMMANDS, cli, main
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
@@ -45,3 +49,23 @@ def test_json_stands_alone(capsys: pytest.CaptureFixture[str], command: str) -> 
     code, out, _ = run(capsys, command, "--json")
     assert code == 0
     assert json.loads(out)
+
+
+def test_sigterm_ends_a_command_as_ctrl_c_does(capsys: pytest.CaptureFixture[str]) -> None:
+    """A batch system sends it before it takes a node away."""
+
+    @click.command("wait")
+    def wait() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+
+    before = signal.getsignal(signal.SIGTERM)
+    cli.add_command(wait)
+    try:
+        with pytest.raises(SystemExit) as end:
+            main(["wait"])
+    finally:
+        del cli.commands["wait"]
+        signal.signal(signal.SIGTERM, before)
+    assert end.value.code == 130
+    assert "the same command goes on" in capsys.readouterr().err

@@ -18,7 +18,7 @@ import pytest
 from kkwarm.errors import KkwarmError
 from kkwarm.report.terminal import render_text
 from kkwarm.store import Run
-from kkwarm.study.execute import default_jobs
+from kkwarm.study.local import default_jobs
 from kkwarm.study.plan import Plan
 from kkwarm.study.progress import Estimate, duration
 from kkwarm.study.recipe import Recipe, load
@@ -48,6 +48,11 @@ def test_whole_study_then_nothing_left(recipe: Recipe, without_models: Without, 
     manifest = Run.read(out).manifest
     assert manifest["state"] == "done"
     assert set(manifest["seconds"]) == set(steps)
+    (session,) = manifest["sessions"]
+    assert {turn["step"] for turn in session["turns"]} == set(steps)
+    assert {turn["where"] for turn in session["turns"]} <= {"worker 0", "worker 1"}
+    assert all(0 <= turn["began"] <= turn["ended"] <= session["wall_s"] for turn in session["turns"])
+    assert manifest["worker_s"] == pytest.approx(sum(turn["seconds"] for turn in session["turns"]), abs=0.1)
     again = do_study(recipe, out, 2, quiet, render_text)
     assert did(out) == Counter(dict.fromkeys(steps, 1))
     assert again["matrix"] == document["matrix"]
@@ -69,6 +74,8 @@ def test_a_worker_that_dies_once_is_replaced(
     do_study(recipe, out, 2, quiet, render_text)
     twice = [key for key, count in did(out).items() if count == 2]
     assert [key.rpartition("-")[0] for key in twice] == ["base-warm-s0"]
+    turns = Run.read(out).manifest["sessions"][0]["turns"]
+    assert [(turn["attempt"], turn["end"]) for turn in turns if turn["step"] == twice[0]] == [(1, "lost"), (2, "done")]
 
 
 def test_a_step_that_always_dies_stops_only_what_needs_it(
@@ -154,7 +161,7 @@ def alive(text: str) -> list[int]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks for orphans in /proc")
-@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill -9"])
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=["ctrl-c", "SIGTERM", "kill -9"])
 def test_an_ended_study_leaves_no_orphan_and_goes_on(recipe_file: Path, tmp_path: Path, by: signal.Signals) -> None:
     out = tmp_path / "s"
     out.mkdir()
@@ -166,9 +173,9 @@ def test_an_ended_study_leaves_no_orphan_and_goes_on(recipe_file: Path, tmp_path
     until(lambda: Run.read(out).manifest.get("seconds", {}).__len__() == 14)
     first.send_signal(by)
     _, err = first.communicate(timeout=90)
-    assert first.returncode == (130 if by == signal.SIGINT else -9), err
+    assert first.returncode == (-9 if by == signal.SIGKILL else 130), err
     until(lambda: not alive(str(out / "logs")), 60)
-    if by == signal.SIGINT:
+    if by != signal.SIGKILL:
         assert Run.read(out).manifest["state"] == "interrupted"
         assert "goes on" in err
     hang.unlink()

@@ -135,3 +135,16 @@ def test_another_recipe_in_the_folder_is_refused(tmp_path: Path, base: Path, tra
     with pytest.raises(KkwarmError, match="another warmup run"):
         rlvr(base, trainee.RLVR, tmp_path / "w", progress=False)
     shutil.rmtree(tmp_path / "w")
+
+
+def test_a_second_sigterm_still_saves_and_a_second_ctrl_c_does_not() -> None:
+    from kkwarm.train.steps import Interrupt
+
+    with Interrupt() as interrupt:
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+            if number == signal.SIGINT:
+                with pytest.raises(KeyboardInterrupt):
+                    os.kill(os.getpid(), number)
+            else:
+                os.kill(os.getpid(), number)
+            assert interrupt.wished

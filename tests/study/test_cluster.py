@@ -1,0 +1,268 @@
+"""The Ray executor: what it refuses, and (slow) whole studies on a Ray cluster of two nodes that loses some."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kkwarm.cli import main
+from kkwarm.errors import KkwarmError
+from kkwarm.report.terminal import render_text
+from kkwarm.store import Run
+from kkwarm.study.executor import open_executor
+from kkwarm.study.local import cores
+from kkwarm.study.plan import Plan, make_plan
+from kkwarm.study.recipe import Recipe, load
+from kkwarm.study.run import do_study
+
+Without = Callable[[Recipe], Plan]
+HERE = Path(__file__).parent
+
+
+def did(out: Path) -> Counter[str]:
+    return Counter(line.rpartition("-")[0] for line in (out / "trace.txt").read_text().split())
+
+
+def turns(out: Path) -> list[dict[str, Any]]:
+    return [turn for session in Run.read(out).manifest["sessions"] for turn in session["turns"]]
+
+
+# -- refusals: no cluster is needed ------------------------------------------------------------------------------------
+
+
+def refused(address: str, tmp_path: Path) -> tuple[str, float]:
+    pytest.importorskip("ray", reason="needs the ray extra: pip install 'kkwarm[ray]'")
+    began = time.monotonic()
+    with pytest.raises(KkwarmError) as told:
+        open_executor("ray", tmp_path, None, address=address)
+    assert "\n" not in str(told.value)
+    return str(told.value), time.monotonic() - began
+
+
+def test_an_address_nobody_answers_is_one_line(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    text, seconds = refused(f"127.0.0.1:{port}", tmp_path)
+    assert f"no Ray cluster answers at 127.0.0.1:{port}: Connection refused" in text
+    assert "ray start --head" in text
+    assert seconds < 30
+    assert refused("cluster", tmp_path)[0].startswith("--ray-address cluster is no address")
+
+
+def test_a_port_of_something_else_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes connections and never says anything; ray alone would try for minutes."""
+    monkeypatch.setattr("kkwarm.study.cluster.CONNECT", 3.0)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        text, seconds = refused(f"127.0.0.1:{mute.getsockname()[1]}", tmp_path)
+    assert "no answer within 3 s" in text
+    assert seconds < 60
+
+
+def test_an_address_without_the_executor_is_refused(recipe_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["study", str(recipe_file), "--ray-address", "auto"])
+    assert end.value.code == 2
+    assert "add --executor ray" in capsys.readouterr().err
+
+
+def test_without_ray_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(KkwarmError, match=r"pip install 'kkwarm\[ray\]'"):
+        open_executor("ray", tmp_path, None)
+
+
+def test_needs_of_a_step_are_its_stages_or_its_kinds(recipe_file: Path) -> None:
+    settings = ["resources.rlvr={cpus=4, gpus=2}", "resources.bench={gpus=0.5}"]
+    recipe_file.write_text(recipe_file.read_text() + "\n[resources.warm]\ncpus = 3\n")
+    plain, asked = load(str(recipe_file)), load(str(recipe_file), settings)
+    needs = {s.id.rpartition("-")[0]: (s.resources.cpus, s.resources.gpus) for s in make_plan(asked).steps.values()}
+    assert needs["base-rlvr-s0"] == (4, 2)
+    assert needs["base-warm-s0"] == (3, None)
+    assert needs["bench-base-s0"] == (1, 0.5)
+    assert needs["traces-long-s0"] == (1, 0)
+    assert set(make_plan(plain).steps) == set(make_plan(asked).steps)  # what a step occupies is not what it does
+    assert plain.data == asked.data
+    with pytest.raises(KkwarmError, match=r"resources\.worm: unknown step 'worm'"):
+        load(str(recipe_file), ["resources.worm={cpus=4}"])
+
+
+# -- a cluster ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head that runs nothing, and two nodes of one core each; nodes are missed within seconds."""
+    pytest.importorskip("ray", reason="needs the ray extra: pip install 'kkwarm[ray]'")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from ray.cluster_utils import Cluster
+
+    quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+    with tempfile.TemporaryDirectory(prefix="ray") as folder:  # short: sockets lie in it
+        head = {"num_cpus": 0, "object_store_memory": 80 << 20, "temp_dir": folder, "_system_config": quick}
+        head["include_dashboard"] = False
+        made = tried(lambda: Cluster(initialize_head=True, head_node_args=head))
+        nodes = [another(made) for _ in range(2)]
+        yield made, nodes
+        made.shutdown()
+
+
+def another(made: Any) -> Any:
+    """One more node."""
+    return tried(lambda: made.add_node(num_cpus=1, object_store_memory=80 << 20))
+
+
+def tried(start: Callable[[], Any]) -> Any:
+    """On a loaded machine ray gives a node up after 30 s; a later try finds its files read."""
+    for _ in range(4):
+        with contextlib.suppress(Exception):
+            return start()
+    return start()
+
+
+def on(cluster: Any, recipe: Recipe, out: Path, quiet: Any) -> dict[str, Any]:
+    return do_study(recipe, out, None, quiet, render_text, executor="ray", address=cluster[0].address)
+
+
+def until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_study_on_two_nodes_is_the_local_one(
+    cluster: Any, recipe: Recipe, without_models: Without, tmp_path: Path, quiet: Any
+) -> None:
+    ours = do_study(recipe, tmp_path / "local", 2, quiet, render_text)
+    theirs = on(cluster, recipe, tmp_path / "ray", quiet)
+    assert did(tmp_path / "ray") == did(tmp_path / "local")
+    for part in ("matrix", "claims", "statuses"):
+        assert theirs.get(part) == ours.get(part), part
+    done = turns(tmp_path / "ray")
+    assert {turn["end"] for turn in done} == {"done"}
+    assert len({turn["where"] for turn in done}) >= 2  # both nodes' processes
+    again = on(cluster, recipe, tmp_path / "ray", quiet)
+    assert again["matrix"] == theirs["matrix"]
+    assert did(tmp_path / "ray") == did(tmp_path / "local")
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_its_step_only(
+    cluster: Any, recipe: Recipe, without_models: Without, tmp_path: Path, quiet: Any
+) -> None:
+    out = tmp_path / "s"
+    out.mkdir()
+    (out / "die-once.base-warm-s0").touch()
+    assert on(cluster, recipe, out, quiet)["state"] == "done"
+    assert [name for name, count in did(out).items() if count > 1] == ["base-warm-s0"]
+    lost = [turn for turn in turns(out) if turn["end"] != "done"]
+    assert [(turn["step"].rpartition("-")[0], turn["end"]) for turn in lost] == [("base-warm-s0", "lost")]
+    assert "-- attempt 2 on " in (out / "logs" / f"{lost[0]['step']}.log").read_text()
+
+
+@pytest.mark.slow
+def test_a_killed_node_costs_its_steps_only(
+    cluster: Any, recipe: Recipe, without_models: Without, tmp_path: Path, quiet: Any
+) -> None:
+    """Both nodes hang in a step; one is killed. Its step is done again where there is room."""
+    made, nodes = cluster
+    out = tmp_path / "s"
+    out.mkdir()
+    hang = [out / f"hang.traces-long-s{seed}" for seed in (0, 1)]
+    for file in hang:
+        file.touch()
+    told: list[dict[str, Any]] = []
+    study = threading.Thread(target=lambda: told.append(on(cluster, recipe, out, quiet)), daemon=True)
+    study.start()
+    until(lambda: (out / "trace.txt").exists() and sum(n for k, n in did(out).items() if "traces" in k) == 2)
+    made.remove_node(nodes.pop(), allow_graceful=False)
+    for file in hang:
+        file.unlink()
+    nodes.append(another(made))
+    study.join(timeout=240)
+    assert told, "the study did not end"
+    assert told[0]["state"] == "done"
+    assert sum(n - 1 for n in did(out).values()) == 1
+    lost = [turn for turn in turns(out) if turn["end"] != "done"]
+    assert [turn["end"] for turn in lost] == ["lost"]
+    assert lost[0]["step"].startswith("traces-long")
+
+
+@pytest.mark.slow
+def test_what_fits_on_no_node_is_said(
+    cluster: Any, recipe_file: Path, without_models: Without, tmp_path: Path, quiet: Any
+) -> None:
+    recipe = load(str(recipe_file), ["resources.rlvr={cpus=64}"])
+    with pytest.raises(KkwarmError, match=r"rlvr.* needs 64 cores and 0 GPUs of one node; nodes have"):
+        on(cluster, recipe, tmp_path / "s", quiet)
+
+
+DRIVER = """
+import dataclasses, sys
+from kkwarm.cli import main
+from kkwarm.study import plan, run
+made = plan.make_plan
+def make(recipe):
+    p = made(recipe)
+    return plan.Plan({k: dataclasses.replace(s, function="fake_steps:run") for k, s in p.steps.items()}, p.rows)
+run.make_plan = make
+main(["study", sys.argv[1], "-o", sys.argv[2], "--executor", "ray", "--ray-address", sys.argv[3], "--json"])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=["ctrl-c", "SIGTERM", "kill -9"])
+def test_an_ended_study_goes_on(cluster: Any, recipe_file: Path, tmp_path: Path, by: signal.Signals) -> None:
+    """The cluster outlives the study, and nothing of it is left running there."""
+    out = tmp_path / "s"
+    out.mkdir()
+    hang = out / "hang.base-warm-s1"
+    hang.touch()
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *[p for p in sys.path if p]])}
+    command = [sys.executable, "-c", DRIVER, str(recipe_file), str(out), cluster[0].address]
+    first = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    until(lambda: ((out / "trace.txt").exists() and len(did(out)) == 15) or first.poll() is not None, 240)
+    until(lambda: len(Run.read(out).manifest.get("seconds", {})) == 14 or first.poll() is not None)
+    first.send_signal(by)
+    _, err = first.communicate(timeout=120)
+    assert first.returncode == (-9 if by == signal.SIGKILL else 130), err
+    assert "Traceback" not in err
+    hang.unlink()
+    before = did(out)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["state"] == "done"
+    assert did(out)["base-warm-s1"] == 2
+    assert all(did(out)[name] == count for name, count in before.items() if name != "base-warm-s1")
+
+
+@pytest.mark.slow
+def test_real_steps_leave_the_same_weights_and_samples(cluster: Any, tmp_path: Path, quiet: Any) -> None:
+    """Traces, warm-up, RLVR and evaluation of the shipped base, here and on the cluster: equal to the last bit."""
+    sys.path.insert(0, str(HERE.parent / "kills"))
+    import kill_work
+
+    (tmp_path / "real.toml").write_text(kill_work.RECIPE)
+    recipe = load(str(tmp_path / "real.toml"))
+    do_study(recipe, tmp_path / "local", cores(), quiet, render_text)  # a thread for each step, as on the cluster
+    on(cluster, recipe, tmp_path / "ray", quiet)
+    ours, theirs = kill_work.product(tmp_path / "local"), kill_work.product(tmp_path / "ray")
+    assert ours.keys() == theirs.keys()
+    assert sum(name.endswith("model.safetensors") for name in ours) == 2
+    assert [name for name in ours if ours[name] != theirs[name]] == []
