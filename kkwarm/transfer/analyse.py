@@ -12,6 +12,7 @@ from kkwarm.transfer.cells import Cell, differing, pair
 from kkwarm.transfer.claims import claims
 from kkwarm.transfer.curves import Curve, smooth
 from kkwarm.transfer.examples import sample_efficiency
+from kkwarm.transfer.leaked import mark
 from kkwarm.transfer.material import Material
 from kkwarm.transfer.moderation import by_condition
 from kkwarm.transfer.statistics import Paired, Prior, Scores, holm, interval, paired, prior, seed_variance, word
@@ -44,7 +45,7 @@ def analyse(material: Material) -> dict[str, Any]:
                 "forced": _forced(material.forced.get((condition.name, domain))),
             }
         matrix[condition.name] = row
-    return {
+    document: dict[str, Any] = {
         "title": material.title,
         "state": material.state,
         "progress": dict(material.progress),
@@ -64,6 +65,8 @@ def analyse(material: Material) -> dict[str, Any]:
         "provenance": dict(material.provenance),
         "runs": list(material.paths),
     }
+    mark(document, material)
+    return document
 
 
 def changed_cells(
@@ -84,12 +87,21 @@ def changed_cells(
         one, other = material.cells[first, domain], material.cells[second, domain]
         both = set(one.ids)
         ids = [i for i in other.ids if i in both]
+<<<<<<< HEAD
         sides = dict(zip("ba", _flips(pairs[domain]), strict=True))
         flipped = {side: [i for i, f in zip(ids, sides[side], strict=True) if f] for side in "ab"}
+=======
+        sides = zip("ab", _flips(pairs[domain]), strict=True)
+        flipped = {name: [i for i, f in zip(ids, side, strict=True) if f] for name, side in sides}
+>>>>>>> main
         rows[domain] = {
             "a": _figures(one),
             "b": _figures(other),
             "change": _change(first, difference, p, material.margin),
+<<<<<<< HEAD
+=======
+            "leaked": {k: material.leaks.get((c, domain), 0) for k, c in (("a", first), ("b", second))},
+>>>>>>> main
             "only_a": len(flipped["a"]),
             "only_b": len(flipped["b"]),
             "flipped": flipped,
@@ -134,6 +146,7 @@ def _change(against: str, d: Paired, p_holm: float, margin: float) -> dict[str, 
     }
 
 
+<<<<<<< HEAD
 def _flipped(scores: tuple[Scores, Scores]) -> dict[str, int]:
     """How many questions only the second answers, and only the first."""
     gained, lost = _flips(scores)
@@ -144,6 +157,17 @@ def _flips(scores: tuple[Scores, Scores]) -> tuple[Any, Any]:
     """Which questions only the second answers (most of its samples right, the other's not), and only the first."""
     first, second = (s.mean(axis=0) > 0.5 for s in scores)
     return second & ~first, first & ~second
+=======
+def _flips(scores: tuple[Scores, Scores]) -> tuple[Any, Any]:
+    """Whether only the first, and whether only the second answers a question (most of its samples right): booleans."""
+    first, second = (s.mean(axis=0) > 0.5 for s in scores)
+    return first & ~second, second & ~first
+
+
+def _flipped(scores: tuple[Scores, Scores]) -> dict[str, int]:
+    lost, gained = _flips(scores)
+    return {"gained": int(gained.sum()), "lost": int(lost.sum())}
+>>>>>>> main
 
 
 def _figures(found: Cell, spread: Prior | None = None) -> dict[str, Any]:
