@@ -8,11 +8,7 @@ from typing import Any
 import click
 
 from kkwarm.cli import power
-<<<<<<< HEAD
-from kkwarm.cli.console import echo_json, err_console, json_option, out_console
-=======
 from kkwarm.cli.console import echo_json, err_console, json_option, out_console, unsandboxed_option
->>>>>>> main
 from kkwarm.cli.power import detect_option, prior_option
 from kkwarm.cli.training import engine_option, passed
 from kkwarm.errors import KkwarmError
@@ -54,17 +50,10 @@ def command(
     as_json: bool,
     format_name: str | None,
     force_reasoning: bool,
-<<<<<<< HEAD
-    power_only: bool,
-    priors: tuple[Path, ...],
-    detect: float | None,
-    engine: tuple[str, ...],
-=======
     engine: tuple[str, ...],
     power_only: bool,
     priors: tuple[Path, ...],
     detect: float | None,
->>>>>>> main
     **settings: Any,
 ) -> None:
     """Benchmark MODEL: a checkpoint folder, a run that holds one, a hub id, or a served model's name.

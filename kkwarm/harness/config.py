@@ -19,17 +19,10 @@ class BenchConfig:
     :param force: make the model work step by step, by the text that the format has for that; the samples belong to
         ``NAME+forced``.
     :param batch_size: rows at a time (backend hf); None chooses by memory. It does not change the samples.
-<<<<<<< HEAD
-    :param until: stop each benchmark where its score is known within this half-width; see `kkwarm.transfer.sequential`.
-    :param until_decided: stop each benchmark where it is decided against this run; `margin`: what still is a tie.
-        Neither decides whether two runs are the same: without it the run goes on to all questions.
-    :param engine: further options of the backend (`kkwarm.backends.BACKENDS`), such as ``tensor_parallel_size``.
-=======
     :param engine: further options of the backend (`kkwarm.backends.BACKENDS`), such as ``tensor_parallel_size``.
     :param until: stop each benchmark where its score is known within this half-width; see `kkwarm.transfer.sequential`.
     :param until_decided: stop each benchmark where it is decided against this run; `margin`: what still is a tie.
         Neither decides whether two runs are the same: without it the run goes on to all questions.
->>>>>>> main
     """
 
     samples: int = 1
@@ -44,17 +37,10 @@ class BenchConfig:
     batch_size: int | None = None
     device: str | None = None
     base_url: str | None = None
-<<<<<<< HEAD
-    until: float | None = None
-    until_decided: str | None = None
-    margin: float = 0.05
-    engine: Mapping[str, Any] = field(default_factory=dict)
-=======
     engine: Mapping[str, Any] = field(default_factory=dict)
     until: float | None = None
     until_decided: str | None = None
     margin: float = 0.05
->>>>>>> main
 
     def __post_init__(self) -> None:
         for name, least in (("samples", 1), ("limit", 1), ("max_tokens", 1), ("batch_size", 1), ("temperature", 0)):

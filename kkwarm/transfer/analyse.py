@@ -87,21 +87,13 @@ def changed_cells(
         one, other = material.cells[first, domain], material.cells[second, domain]
         both = set(one.ids)
         ids = [i for i in other.ids if i in both]
-<<<<<<< HEAD
-        sides = dict(zip("ba", _flips(pairs[domain]), strict=True))
-        flipped = {side: [i for i, f in zip(ids, sides[side], strict=True) if f] for side in "ab"}
-=======
         sides = zip("ab", _flips(pairs[domain]), strict=True)
         flipped = {name: [i for i, f in zip(ids, side, strict=True) if f] for name, side in sides}
->>>>>>> main
         rows[domain] = {
             "a": _figures(one),
             "b": _figures(other),
             "change": _change(first, difference, p, material.margin),
-<<<<<<< HEAD
-=======
             "leaked": {k: material.leaks.get((c, domain), 0) for k, c in (("a", first), ("b", second))},
->>>>>>> main
             "only_a": len(flipped["a"]),
             "only_b": len(flipped["b"]),
             "flipped": flipped,
@@ -146,18 +138,6 @@ def _change(against: str, d: Paired, p_holm: float, margin: float) -> dict[str, 
     }
 
 
-<<<<<<< HEAD
-def _flipped(scores: tuple[Scores, Scores]) -> dict[str, int]:
-    """How many questions only the second answers, and only the first."""
-    gained, lost = _flips(scores)
-    return {"gained": int(gained.sum()), "lost": int(lost.sum())}
-
-
-def _flips(scores: tuple[Scores, Scores]) -> tuple[Any, Any]:
-    """Which questions only the second answers (most of its samples right, the other's not), and only the first."""
-    first, second = (s.mean(axis=0) > 0.5 for s in scores)
-    return second & ~first, first & ~second
-=======
 def _flips(scores: tuple[Scores, Scores]) -> tuple[Any, Any]:
     """Whether only the first, and whether only the second answers a question (most of its samples right): booleans."""
     first, second = (s.mean(axis=0) > 0.5 for s in scores)
@@ -167,7 +147,6 @@ def _flips(scores: tuple[Scores, Scores]) -> tuple[Any, Any]:
 def _flipped(scores: tuple[Scores, Scores]) -> dict[str, int]:
     lost, gained = _flips(scores)
     return {"gained": int(gained.sum()), "lost": int(lost.sum())}
->>>>>>> main
 
 
 def _figures(found: Cell, spread: Prior | None = None) -> dict[str, Any]:
