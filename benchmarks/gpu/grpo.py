@@ -3,7 +3,8 @@
     python benchmarks/gpu/grpo.py --shape 1.5B [--rollouts colocate]
 
 Rollout and reward are timed around the calls that trl makes; what is left of a step is training (advantages, forward,
-backward, optimiser, bookkeeping). Steps after the first two count. Tokens a second: of completions, over the rollout.
+backward, optimiser, bookkeeping). Judging goes on while rows are generated: `reward` is what remains to wait for.
+Steps after the first two count. Tokens a second: of completions, over the rollout.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from kkwarm.backends.batch import Batch, Job
 from kkwarm.backends.checkpoint import fingerprint, load_model, load_tokenizer, named_dtype, resolve
 from kkwarm.backends.memory import fitting_rows, free, out_of_memory
 from kkwarm.backends.sampling import pick, row_key, uniforms
-from kkwarm.backends.text import StopTables, cut_at_stop, end_tokens, finish_reason, token_ids
+from kkwarm.backends.text import StopTables, cut_at_stop, decoded, end_tokens, finish_reason, token_ids
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Completion, Sampling
 
@@ -297,7 +297,7 @@ class HFBackend:
         return done
 
     def _text(self, tokens: list[int]) -> str:
-        return str(self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        return decoded(self.tokenizer, tokens)
 
     def _compact(self, batch: Batch) -> None:
         from kkwarm.backends.rows import select

@@ -166,6 +166,8 @@ class OpenAIBackend:
 
     def _samples(self, request: Request, sampling: Sampling) -> list[Completion]:
         """All samples of a request; a server that returns fewer choices than asked is asked again."""
+        if sampling.temperature <= 0 and len(request.samples) > 1:  # they are equal, and vLLM refuses to draw several
+            return self._samples(replace(request, samples=request.samples[:1]), sampling) * len(request.samples)
         got: list[Completion] = []
         idle = 0
         while len(got) < len(request.samples):

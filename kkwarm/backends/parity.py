@@ -173,10 +173,17 @@ def _compared(name: str, opening: Callable[[], Backend], asked: _Asked, limit: f
 def _write(way: Way, backend: Backend, asked: _Asked) -> None:
     written = asked.written(backend)
     for request, (ids, _) in zip(asked.requests, asked.texts, strict=True):
-        if written[request.key].text == asked.greedy[request.key].text:
+        if _same(written[request.key], asked.greedy[request.key]):
             way.same_texts += 1
         else:
             way.partings.append(asked.parting(request.key, ids, written[request.key]))
+
+
+def _same(a: Completion, b: Completion) -> bool:
+    """Equal tokens; where a server keeps them, equal text but for space around it (it may decode after the prompt)."""
+    if a.token_ids is not None and b.token_ids is not None:
+        return a.token_ids == b.token_ids
+    return a.text.strip() == b.text.strip()
 
 
 def _score(way: Way, backend: Scores, asked: _Asked) -> None:

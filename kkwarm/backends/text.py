@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kkwarm.types import FinishReason
 
-__all__ = ["StopTables", "cut_at_stop", "end_tokens", "finish_reason", "token_ids"]
+__all__ = ["StopTables", "cut_at_stop", "decoded", "end_tokens", "finish_reason", "token_ids"]
 
 
 def token_ids(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
@@ -60,6 +60,12 @@ class StopTables:
         """For each row, whether its new token may complete one of its stop strings."""
         found: NDArray[np.bool_] = self._tables[places, tokens]
         return found
+
+
+def decoded(tokenizer: Any, ids: Sequence[int]) -> str:
+    """The text of a completion's tokens, by themselves: an engine that decodes them after the prompt's may put a space
+    in front."""
+    return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
 def finish_reason(told: object) -> FinishReason:

@@ -11,7 +11,7 @@ from typing import Any, Self
 from kkwarm.backends.base import Request
 from kkwarm.backends.checkpoint import ADAPTER, default_device, default_dtype, fingerprint, load_tokenizer, resolve
 from kkwarm.backends.sampling import contiguous, engine_seed
-from kkwarm.backends.text import finish_reason, token_ids
+from kkwarm.backends.text import cut_at_stop, decoded, finish_reason, token_ids
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Completion, Sampling
 
@@ -88,7 +88,7 @@ class VllmBackend:
             return
         parameters = [
             SamplingParams(
-                n=len(part),
+                n=len(part) if sampling.temperature > 0 else 1,  # vLLM refuses several greedy samples
                 temperature=sampling.temperature,
                 top_p=sampling.top_p if sampling.temperature > 0 else 1.0,
                 max_tokens=min(sampling.max_tokens, context - len(ids)),
@@ -101,10 +101,18 @@ class VllmBackend:
         inputs = [{"prompt_token_ids": ids} for _, _, ids in wave]
         outputs = self.engine.generate(inputs, parameters, use_tqdm=False, lora_request=self.lora)
         for (request, part, _), output in zip(wave, outputs, strict=True):
-            for index, choice in zip(part, output.outputs, strict=True):
-                self.tokens += len(choice.token_ids)
-                ids = tuple(int(t) for t in choice.token_ids)
-                yield request, index, Completion(choice.text, len(ids), finish_reason(choice.finish_reason), ids)
+            self.tokens += sum(len(choice.token_ids) for choice in output.outputs)
+            choices = output.outputs if sampling.temperature > 0 else output.outputs * len(part)
+            for index, choice in zip(part, choices, strict=True):
+                yield request, index, self._completion(choice, request.stop)
+
+    def _completion(self, choice: Any, stop: Sequence[str]) -> Completion:
+        """As the hf backend makes it of the same tokens."""
+        ids = tuple(int(t) for t in choice.token_ids)
+        ended = choice.finish_reason == "stop" and not isinstance(choice.stop_reason, str)  # by a token, not a string
+        text = decoded(self.tokenizer, ids[:-1] if ended else ids)
+        cut = None if ended else cut_at_stop(text, stop)
+        return Completion(text if cut is None else cut, len(ids), finish_reason(choice.finish_reason), ids)
 
     def logprobs(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
         """See `kkwarm.backends.base.Scores`."""

@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "bench": "Benchmark any checkpoint.",
     "score": "Score saved outputs.",
     "rescore": "Score a stored run again with today's verifier.",
+    "verify": "Check a stored run: checksums, hashes, verdicts.",
     "study": "Run a whole experiment as a resumable plan.",
     "report": "Transfer matrix and claims of stored runs.",
     "compare": "Compare two runs on the same questions.",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
 from kkwarm.cli import power
-from kkwarm.cli.console import echo_json, err_console, json_option, out_console
+from kkwarm.cli.console import echo_json, err_console, json_option, out_console, unsandboxed_option
 from kkwarm.cli.power import detect_option, prior_option
 from kkwarm.cli.training import engine_option, passed
 from kkwarm.errors import KkwarmError
@@ -31,7 +30,7 @@ from kkwarm.errors import KkwarmError
 @click.option("--batch-size", type=click.IntRange(1), help="Rows at a time (backend hf)  [default: by memory]")
 @engine_option
 @click.option("--device", help="cpu, cuda, cuda:1  [default: CUDA where there is one]")
-@click.option("--allow-unsandboxed-code", is_flag=True, help="Run model-written code even where no sandbox can be had.")
+@unsandboxed_option
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Run folder  [default: runs/bench/MODEL-HASH]")
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="Kept with the run, for reports.")
 @click.option("--until", type=float, metavar="H", help="Stop where the score is known within H (0.02: 2 points).")
@@ -49,7 +48,6 @@ def command(
     labels: tuple[str, ...],
     dry_run: bool,
     as_json: bool,
-    allow_unsandboxed_code: bool,
     format_name: str | None,
     force_reasoning: bool,
     engine: tuple[str, ...],
@@ -70,8 +68,6 @@ def command(
         return
     if priors or detect is not None:
         raise KkwarmError("--prior and --detect belong to --power", hint="add --power, or leave them out")
-    if allow_unsandboxed_code:
-        os.environ["KKWARM_ALLOW_UNSANDBOXED_CODE"] = "1"
     named = _labels(labels)
     config = BenchConfig(format=format_name, force=force_reasoning, engine=passed(engine, "--engine"), **settings)
     if dry_run:
@@ -142,13 +138,16 @@ def show(results: dict[str, Any]) -> None:
     """Prints the figures of a run as a table."""
     from rich.table import Table
 
+    from kkwarm.report.terminal import LEAKED
+
     console = out_console()
     table = Table(title=f"{results['model']}", title_justify="left")
     for column in ("benchmark", "n", "K", "accuracy", "pass@K", "worked", "tokens"):
         table.add_column(column, justify="left" if column == "benchmark" else "right", no_wrap=True)
     for name, f in results["benchmarks"].items():
         k = f["samples"] // f["n"]
-        accuracy = f"{100 * f['accuracy']:.1f}" + ("" if f["stderr"] is None else f" ± {100 * f['stderr']:.1f}")
+        leaked = LEAKED if f.get("leaked") else ""
+        accuracy = f"{100 * f['accuracy']:.1f}{leaked}" + ("" if f["stderr"] is None else f" ± {100 * f['stderr']:.1f}")
         best = f"{100 * f[f'pass@{k}']:.1f}" if f.get(f"pass@{k}") is not None else ""
         tokens = "" if f["mean_tokens"] is None else f"{f['mean_tokens']:.0f}"
         worked = f"{100 * f['worked']:.0f}%" if "worked" in f else ""
@@ -159,6 +158,9 @@ def show(results: dict[str, Any]) -> None:
     for name, f in results["benchmarks"].items():
         counts = ", ".join(f"{count:,} {status}" for status, count in f["status"].items())
         console.print(f"{name}: {counts}", soft_wrap=True)
+        if f.get("leaked"):
+            said = f"{LEAKED} LEAK: the checkpoint was trained on {f['leaked']:,} questions of {name}"
+            console.print(said, style="bold red", soft_wrap=True)
     for name, f in results["benchmarks"].items():
         if "stopped" in f:
             console.print(f"{name}: {_stopped(f['stopped'])}", soft_wrap=True)

@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
-from kkwarm.cli.console import echo_json, json_option, out_console
+from kkwarm.cli.console import echo_json, json_option, out_console, unsandboxed_option
 
 
 @click.command()
 @click.argument("name")
 @click.option("--examples", default=12, show_default=True, help="Examples that the red team attacks.")
+@unsandboxed_option
 @json_option
 @click.pass_context
 def command(ctx: click.Context, name: str, examples: int, as_json: bool) -> None:
@@ -47,20 +48,11 @@ def command(ctx: click.Context, name: str, examples: int, as_json: bool) -> None
 
 
 def _red_team(reg: Any, name: str, examples: int, court: Any) -> tuple[list[Any], dict[str, int]]:
-    from kkwarm.data import content_hash
-    from kkwarm.verify.audit import ATTACKS, HONEST, Target, audit
+    from kkwarm.verify.audit import ATTACKS, HONEST, audit, targets_of
 
-    domain = reg.domain(name)
-    benchmark = reg.benchmark(name)
-    fmt = reg.format(domain.format)
-    chosen = sorted(benchmark.load(), key=content_hash)[:examples]
-    golds = [domain.gold(e) for e in chosen]
-    targets = []
-    for i, example in enumerate(chosen):
-        # Another example's gold is an attack only where it is really another answer.
-        others = [g for g, o in zip(golds, chosen, strict=True) if o.answer != example.answer and g != golds[i]]
-        targets.append(Target(example, golds[i], others, fmt))
-    return audit(reg.verifier(benchmark.verifier), fmt, targets, court, (*ATTACKS, *HONEST, *reg.attacks(name)))
+    benchmark, fmt = reg.benchmark(name), reg.format(reg.domain(name).format)
+    attacks = (*ATTACKS, *HONEST, *reg.attacks(name))
+    return audit(reg.verifier(benchmark.verifier), fmt, targets_of(reg, name, examples), court, attacks)
 
 
 def _miss(miss: Any) -> dict[str, str]:

@@ -38,7 +38,7 @@ def _show(document: dict[str, Any], flips: int, console: Any) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from kkwarm.report.terminal import STYLE, change_text
+    from kkwarm.report.terminal import LEAKED, STYLE, change_text
 
     for side in "ab":
         open_ = "" if document["states"][side] == "done" else "   IN PROGRESS: figures will change"
@@ -52,8 +52,7 @@ def _show(document: dict[str, Any], flips: int, console: Any) -> None:
         table.add_row(
             Text(name),
             f"{c['questions']:,}",
-            f"{100 * row['a']['accuracy']:.1f}",
-            f"{100 * row['b']['accuracy']:.1f}",
+            *(f"{100 * row[k]['accuracy']:.1f}{LEAKED if row['leaked'][k] else ''}" for k in ("a", "b")),
             change_text(c),
             f"{100 * c['ci'][0]:+.1f} to {100 * c['ci'][1]:+.1f}",
             f"{c['p'] if c['p_holm'] is None else c['p_holm']:.2g}",
@@ -74,4 +73,8 @@ def _show(document: dict[str, Any], flips: int, console: Any) -> None:
         if row["differs"]:
             told = f"  warning: not measured alike: {'; '.join(row['differs'])}"
             console.print(Text(told, "yellow"), soft_wrap=True)
+        for k in ("a", "b"):
+            if row["leaked"][k]:
+                said = f"{LEAKED} LEAK: {k.upper()} was trained on {row['leaked'][k]} questions of {name}"
+                console.print(Text(said, style="bold red"))
     console.print(Text(document["method"], style="dim"))

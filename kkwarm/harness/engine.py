@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import click
+
 from kkwarm import plugins
 from kkwarm.backends import open_backend
 from kkwarm.backends.base import Backend
@@ -21,9 +23,10 @@ from kkwarm.harness.progress import Bars
 from kkwarm.harness.results import figures
 from kkwarm.harness.until import Until, rule_of
 from kkwarm.plugins import Registry
-from kkwarm.store import Run, config_hash, runs_home
+from kkwarm.store import Run, config_hash, leaks_of, runs_home
 from kkwarm.store.run import PROTOCOL
 from kkwarm.verify import Judge
+from kkwarm.verify.source import judged_by, note_verifiers
 
 __all__ = ["Prepared", "prepare", "run_bench"]
 
@@ -132,10 +135,14 @@ def run_bench(
         until = rule_of(config, prepared.entries, prepared.known, manifest)
         with Run.open(prepared.out, kind="bench", config=prepared.settings, inputs=prepared.inputs) as run:
             run.record(labels=dict(labels or {}), model={"name": display_name(model), "checkpoint": str(model)})
+            run.record(leaks=leaks_of(model))
+            if run.mended:
+                click.echo(f"{run.path}: the last sample was cut short by a crash; it is generated again", err=True)
             if _whole(prepared, run):
                 run.record(state="done", results=run.manifest["results"] | {"labels": run.manifest["labels"]})
                 return run
             run.record(state="running")  # it may be done as far as a rule let it come
+            note_verifiers(run, {e.name: judged_by(e.verifier, e.format) for e in prepared.entries})
             _complete(prepared, run, progress, until)
             notify(prepared.registry, "kkwarm_run_finished", run=run)
             return run
@@ -156,11 +163,11 @@ def _complete(prepared: Prepared, run: Run, progress: bool, until: Until | None)
     config = prepared.config
     results: dict[str, Any] = {}
     stopped: dict[str, Any] = {}
+    entries = prepared.entries
     with Judge() as court, Bars(progress) as bars:
         drawer = Drawer(run, prepared.backend, config.samples, court, prepared.registry, bars)
         before = dict(run.manifest.get("generation", {}))
         try:
-            entries = prepared.entries
             if until is not None:
                 entries, stopped = until(entries, drawer)
             if entries:
@@ -172,6 +179,7 @@ def _complete(prepared: Prepared, run: Run, progress: bool, until: Until | None)
             from kkwarm.harness.known import run_known
 
             results[name] = run_known(name, prepared.model, config, run, bars)
+    _mark_leaks(results, run.manifest["leaks"], entries)
     generation = run.manifest["generation"]
     seconds = generation["seconds"]
     throughput = generation | {
@@ -190,6 +198,14 @@ def _complete(prepared: Prepared, run: Run, progress: bool, until: Until | None)
             "run": str(run.path),
         },
     )
+
+
+def _mark_leaks(results: dict[str, Any], leaks: Sequence[Mapping[str, Any]], entries: Sequence[Entry]) -> None:
+    """``leaked`` in a benchmark's figures: how many of its questions the checkpoint was trained on, if any."""
+    for e in entries:
+        trained = {k["id"] for k in leaks if k["domain"] in (e.benchmark.name, e.benchmark.name.partition(":")[0])}
+        if shared := len(trained.intersection(i.example.id for i in e.items)):
+            results[e.name]["leaked"] = shared
 
 
 def _own(entries: Sequence[Entry], samples: int, drawer: Drawer) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from kkwarm.transfer.cells import Cell, differing, pair
 from kkwarm.transfer.claims import claims
 from kkwarm.transfer.curves import Curve, smooth
 from kkwarm.transfer.examples import sample_efficiency
+from kkwarm.transfer.leaked import mark
 from kkwarm.transfer.material import Material
 from kkwarm.transfer.moderation import by_condition
 from kkwarm.transfer.statistics import Paired, Prior, Scores, holm, interval, paired, prior, seed_variance, word
@@ -44,7 +45,7 @@ def analyse(material: Material) -> dict[str, Any]:
                 "forced": _forced(material.forced.get((condition.name, domain))),
             }
         matrix[condition.name] = row
-    return {
+    document: dict[str, Any] = {
         "title": material.title,
         "state": material.state,
         "progress": dict(material.progress),
@@ -64,6 +65,8 @@ def analyse(material: Material) -> dict[str, Any]:
         "provenance": dict(material.provenance),
         "runs": list(material.paths),
     }
+    mark(document, material)
+    return document
 
 
 def changed_cells(
@@ -90,6 +93,7 @@ def changed_cells(
             "a": _figures(one),
             "b": _figures(other),
             "change": _change(first, difference, p, material.margin),
+            "leaked": {k: material.leaks.get((c, domain), 0) for k, c in (("a", first), ("b", second))},
             "only_a": len(flipped["a"]),
             "only_b": len(flipped["b"]),
             "flipped": flipped,

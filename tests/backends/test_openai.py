@@ -184,6 +184,13 @@ def test_a_sample_has_one_seed_whatever_it_is_asked_with(server: Server) -> None
     assert [p["seed"] - whole["seed"] for p in parts] == [1, 3]
 
 
+def test_greedy_samples_are_asked_for_once(server: Server) -> None:
+    requests = [Request("k", "p", (0, 1, 2))]
+    drawn = [(i, c.text) for _, i, c in opened(server).generate(requests, Sampling(0.0, 1.0, 16))]
+    assert [call["n"] for call in server.calls] == [1]
+    assert [i for i, _ in drawn] == [0, 1, 2] and len({text for _, text in drawn}) == 1
+
+
 def test_what_came_before_a_failure_is_kept(server: Server) -> None:
     def answer(body: dict[str, Any], _: int) -> Reply:
         return (401, {"error": {"message": "expired"}}) if body["prompt"] == "p3" else (200, plain(body))
