@@ -187,15 +187,21 @@ def _device() -> Iterator[Line]:
 
 
 def _sandbox() -> Iterator[Line]:
-    from kkwarm.verify.sandbox import ALLOW, Level, level, probe
+    from kkwarm.verify.sandbox import ALLOW, Level, allowed, level, probe, seccomp_missing
 
     at = level()
     causes = "; ".join(f"{lv.value}: {cause}" for lv, cause in probe().items() if cause)
-    if at is Level.PROCESS:
+    if at is Level.PROCESS and allowed():
+        yield Line("sandbox", "note", f"level process only, and model-written code is allowed ({ALLOW}=1)", causes)
+    elif at is Level.PROCESS:
         mend = f"{causes}. Install bubblewrap or allow user namespaces; or insist with {ALLOW}=1"
         yield Line("sandbox", "note", "level process only: model-written code is refused", mend)
     else:
         yield Line("sandbox", "ok", f"level {at.value}", causes)
+    if cause := seccomp_missing():
+        yield Line("seccomp", "note", f"no filter of system calls ({cause})", "pip install 'kkwarm[sandbox]'")
+    else:
+        yield Line("seccomp", "ok", "system calls of model-written code are filtered")
 
 
 def _data(offline: bool) -> Iterator[Line]:

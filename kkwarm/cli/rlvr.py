@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from kkwarm.cli.console import json_option
+from kkwarm.cli.console import json_option, unsandboxed_option
 from kkwarm.cli.training import dry_run_option, memory_of, out_option, settings_of, show, training_options
 
 
@@ -31,6 +31,7 @@ from kkwarm.cli.training import dry_run_option, memory_of, out_option, settings_
 @training_options
 @out_option
 @dry_run_option
+@unsandboxed_option
 @json_option
 def command(
     model: str,

@@ -81,7 +81,9 @@ _OPTIONS = (
     click.option("--no-memory-check", "memory_check", flag_value=False, type=bool, help="Try what may be too large."),
     click.option("--threads", type=click.IntRange(1), help="CPU threads."),
     click.option("--against", metavar="NAME,...", help="Benchmarks to be evaluated: training on them is refused."),
-    click.option("--allow-leak", is_flag=True, default=None, help="Train on them nevertheless; reports say so."),
+    click.option(
+        "--allow-leak", is_flag=True, default=None, help="Train on them nevertheless; reports mark what it touches."
+    ),
     click.option("--track", multiple=True, help="A tracker of trl's: tensorboard, trackio, wandb."),
     click.option("--trl", multiple=True, metavar="KEY=VALUE", help="A further argument of trl's config."),
 )

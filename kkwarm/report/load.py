@@ -11,6 +11,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.store import Run, runs_home
 from kkwarm.transfer.cells import FORCED, Cell, FormatOf, cell, of_run
 from kkwarm.transfer.curves import Curve, read_curve
+from kkwarm.transfer.leaked import evaluated_leaks
 from kkwarm.transfer.material import MARGIN, Condition, Material, Roles
 from kkwarm.types import Format
 
@@ -140,18 +141,17 @@ def _study(path: Path, margin: float | None) -> Material:
         progress={"done": done, "steps": len(plan["steps"])},
         provenance=_provenance(study),
         paths=(str(path),),
-        leaks={key: len(ids) for c in conditions for key, ids in _leaks(study, c.name, rows[c.name]).items()},
+        leaks=evaluated_leaks({c.name: _leaks(study, rows[c.name]) for c in conditions}, cells),
     )
 
 
-def _leaks(study: Run, condition: str, seeds: Mapping[str, Mapping[str, str]]) -> dict[tuple[str, str], set[str]]:
+def _leaks(study: Run, seeds: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
     """Evaluated questions that a condition's stages were trained on, in any seed."""
-    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    found: list[dict[str, Any]] = []
     for parts in seeds.values():
         for step in parts.values():
             run = _step_run(study, step)
-            for leak in run.manifest.get("leaks", ()) if run is not None else ():
-                found[condition, leak["domain"]].add(leak["id"])
+            found += run.manifest.get("leaks", ()) if run is not None else ()
     return found
 
 
@@ -191,6 +191,7 @@ def _runs(runs: Sequence[Run], margin: float) -> Material:
         state="done" if all(run.done for run in runs) else "in progress",
         provenance=_provenance(runs[0]),
         paths=tuple(str(run.path) for run in runs),
+        leaks=evaluated_leaks({n: r.manifest.get("leaks", ()) for n, r in zip(names, runs, strict=True)}, cells),
     )
 
 

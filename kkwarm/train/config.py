@@ -54,6 +54,8 @@ class DistillConfig:
     :param max_tokens: None: as the domain's sampling says.
     :param verified_only: keep only traces whose answer the domain's verifier accepts.
     :param format: the teacher's prompt format; None: the domain's.
+    :param against: benchmarks that will be evaluated: no trace may ask their questions. Empty: the domain's own.
+    :param allow_leak: make such traces nevertheless; the manifest says so.
     """
 
     domain: str
@@ -66,6 +68,8 @@ class DistillConfig:
     max_tokens: int | None = None
     verified_only: bool = False
     format: str | None = None
+    against: tuple[str, ...] = ()
+    allow_leak: bool = False
 
     def __post_init__(self) -> None:
         _positive(self, "n", "samples", "max_tokens")

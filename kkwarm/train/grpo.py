@@ -22,6 +22,7 @@ from kkwarm.train.loop import done_before, opened
 from kkwarm.train.progress import say
 from kkwarm.types import Example, Format, Sampling, Task, Verifier
 from kkwarm.verify import Judge
+from kkwarm.verify.source import judged_by, note_verifiers
 
 __all__ = ["RlvrPlan", "plan_rlvr", "rlvr"]
 
@@ -113,6 +114,7 @@ def rlvr(
         return Run.read(out)
     with opened(out, kind="rlvr", config=settings, inputs=inputs) as run:
         run.record(labels=labels or {}, model=str(model), example_ids=[e.id for e in plan.examples], warnings=[])
+        note_verifiers(run, {config.domain: judged_by(plan.verifier, plan.format)})
         guard(run, plan.examples, [config.domain], config.against, allow=config.allow_leak)
         if config.top_p < 1:
             _warn(run, f"top_p {config.top_p} biases the importance ratio: it is computed without it (1.0 does not)")
@@ -300,6 +302,7 @@ def _warn(run: Run, message: str) -> None:
 
 
 def _finish(run: Run, plan: RlvrPlan, log: list[dict[str, Any]], watched: dict[str, Any]) -> None:
+    from kkwarm.backends.checkpoint import fingerprint
     from kkwarm.train.loop import summary
 
     tail = log[-max(1, len(log) // 10) :]
@@ -308,6 +311,7 @@ def _finish(run: Run, plan: RlvrPlan, log: list[dict[str, Any]], watched: dict[s
         what = max(log[-1]["status"].items(), key=lambda kv: kv[1])[0]
         _warn(run, f"the reward never varied within a group (mostly {what}): nothing was learnt; {_remedy(what)}")
     run.finish(
+        products={CHECKPOINT: fingerprint(run.path / CHECKPOINT)},
         results={
             **summary(log),
             "examples": len(plan.examples),
@@ -317,7 +321,7 @@ def _finish(run: Run, plan: RlvrPlan, log: list[dict[str, Any]], watched: dict[s
             "first": {k: log[0][k] for k in ("reward", "accuracy", "length", "truncated")},
             **watched,
             "last": {k: sum(r[k] for r in tail) / len(tail) for k in ("reward", "accuracy", "length", "truncated")},
-        }
+        },
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
-from kkwarm.store import Run
+from kkwarm.store import Run, file_hash
 from kkwarm.train import ranks
 from kkwarm.train.config import WarmupConfig, identity
 from kkwarm.train.engine import CHECKPOINT
@@ -20,7 +20,7 @@ from kkwarm.train.guard import guard
 from kkwarm.train.launch import launch, layout
 from kkwarm.train.loop import done_before, opened
 from kkwarm.train.progress import say
-from kkwarm.train.traces import fingerprint_file, read_traces, traces_file
+from kkwarm.train.traces import read_traces, traces_file
 from kkwarm.types import Trace
 
 __all__ = ["Rows", "plan_warmup", "warmup"]
@@ -153,7 +153,7 @@ def warmup(
     from kkwarm.backends.checkpoint import fingerprint
 
     out = Path(out)
-    inputs = {"checkpoint": fingerprint(model), "traces": fingerprint_file(traces_file(traces))}
+    inputs = {"checkpoint": fingerprint(model), "traces": file_hash(traces_file(traces))}
     settings = identity(config)
     if (done := done_before(out, kind="warmup", config=settings, inputs=inputs, product=CHECKPOINT)) is not None:
         return done
@@ -169,13 +169,14 @@ def warmup(
                 f"{rows.dropped} of {len(listed)} traces are longer than {rows.limit} tokens and are left out"
             )
             say(warnings[-1])
-        run.record(labels=labels or {}, model=str(model), warnings=warnings)
+        run.record(labels=labels or {}, model=str(model), traces=str(traces_file(traces)), warnings=warnings)
         guard(run, listed, sorted({t.domain for t in listed}), config.against, allow=config.allow_leak)
         _train(run, model, rows, config, progress)
         return run
 
 
 def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progress: bool) -> None:
+    from kkwarm.backends.checkpoint import fingerprint
     from kkwarm.train.engine import load, needs, policy_of, prepare, save
     from kkwarm.train.flight import Flight, watched
     from kkwarm.train.loop import finished, note_environment, run_steps, summary
@@ -211,6 +212,7 @@ def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progre
         return
     last = log[-max(1, len(log) // 10) :]
     run.finish(
+        products={CHECKPOINT: fingerprint(run.path / CHECKPOINT)},
         results={
             **summary(log),
             "loss": sum(r["loss"] for r in last) / len(last),
@@ -219,7 +221,7 @@ def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progre
             "traces": len(rows.ids),
             "left_out": rows.dropped,
             **flight.results(),
-        }
+        },
     )
     finished(run)
 

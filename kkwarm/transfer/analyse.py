@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from kkwarm.errors import KkwarmError
-from kkwarm.transfer.cells import Cell, pair
+from kkwarm.transfer.cells import Cell, differing, pair
 from kkwarm.transfer.claims import claims
 from kkwarm.transfer.curves import Curve, smooth
 from kkwarm.transfer.examples import sample_efficiency
+from kkwarm.transfer.leaked import mark
 from kkwarm.transfer.material import Material
+from kkwarm.transfer.moderation import by_condition
 from kkwarm.transfer.statistics import Paired, Prior, Scores, holm, interval, paired, prior, seed_variance, word
 
 __all__ = ["analyse", "changed_cells"]
@@ -43,7 +45,7 @@ def analyse(material: Material) -> dict[str, Any]:
                 "forced": _forced(material.forced.get((condition.name, domain))),
             }
         matrix[condition.name] = row
-    return {
+    document: dict[str, Any] = {
         "title": material.title,
         "state": material.state,
         "progress": dict(material.progress),
@@ -63,28 +65,39 @@ def analyse(material: Material) -> dict[str, Any]:
         "provenance": dict(material.provenance),
         "runs": list(material.paths),
     }
+    mark(document, material)
+    return document
 
 
 def changed_cells(
-    material: Material, first: str, second: str, domains: Sequence[str], *, common: bool = False
+    material: Material, first: str, second: str, domains: Sequence[str], *, common: Collection[str] = ()
 ) -> dict[str, dict[str, Any]]:
-    """Two conditions on each domain: the figures of both (``a``, ``b``), the ``change`` (Holm over the domains), and
-    how many questions only one of them answers (most of its samples right, the other's not): ``only_a``, ``only_b``.
+    """Two conditions on each domain: the figures of both (``a``, ``b``), the ``change`` (Holm over the domains), the
+    questions that flipped (most samples of one right, the other's not): ``only_a``, ``only_b`` and their ids in
+    ``flipped``, and ``differs``: in what their protocols differ, where another tool drew the samples of one.
 
+    :param common: domains on which only the questions that both have are compared.
     :raises KkwarmError: they cannot be paired on some domain.
     """
-    pairs = {d: pair(material.cells[first, d], material.cells[second, d], common=common) for d in domains}
+    pairs = {d: pair(material.cells[first, d], material.cells[second, d], common=d in common) for d in domains}
     differences = {d: paired([p]) for d, p in pairs.items()}
     adjusted = holm([d.p for d in differences.values()])
     rows = {}
     for (domain, difference), p in zip(differences.items(), adjusted, strict=True):
-        flipped = _flipped(pairs[domain])
+        one, other = material.cells[first, domain], material.cells[second, domain]
+        both = set(one.ids)
+        ids = [i for i in other.ids if i in both]
+        sides = zip("ab", _flips(pairs[domain]), strict=True)
+        flipped = {name: [i for i, f in zip(ids, side, strict=True) if f] for name, side in sides}
         rows[domain] = {
-            "a": _figures(material.cells[first, domain]),
-            "b": _figures(material.cells[second, domain]),
+            "a": _figures(one),
+            "b": _figures(other),
             "change": _change(first, difference, p, material.margin),
-            "only_a": flipped["lost"],
-            "only_b": flipped["gained"],
+            "leaked": {k: material.leaks.get((c, domain), 0) for k, c in (("a", first), ("b", second))},
+            "only_a": len(flipped["a"]),
+            "only_b": len(flipped["b"]),
+            "flipped": flipped,
+            "differs": differing(one, other) if one.outside or other.outside else [],
         }
     return rows
 
@@ -101,8 +114,8 @@ def _changes(material: Material, problems: list[str]) -> dict[tuple[str, str], d
                 pairs[row.name, domain] = pair(first, second)
             except KkwarmError as err:
                 problems.append(str(err))
-    moderated = prior([seed_variance([p]) for p in pairs.values()])
-    differences = {key: paired([p], moderated) for key, p in pairs.items()}
+    moderated = by_condition(pairs)
+    differences = {key: paired([p], moderated[key]) for key, p in pairs.items()}
     adjusted = holm([d.p for d in differences.values()])
     against = {row.name: row.against or "" for row in material.conditions}
     return {
@@ -125,10 +138,15 @@ def _change(against: str, d: Paired, p_holm: float, margin: float) -> dict[str, 
     }
 
 
-def _flipped(scores: tuple[Scores, Scores]) -> dict[str, int]:
-    """How many questions only the second answers (most of its samples right, the other's not), and only the first."""
+def _flips(scores: tuple[Scores, Scores]) -> tuple[Any, Any]:
+    """Whether only the first, and whether only the second answers a question (most of its samples right): booleans."""
     first, second = (s.mean(axis=0) > 0.5 for s in scores)
-    return {"gained": int((second & ~first).sum()), "lost": int((first & ~second).sum())}
+    return first & ~second, second & ~first
+
+
+def _flipped(scores: tuple[Scores, Scores]) -> dict[str, int]:
+    lost, gained = _flips(scores)
+    return {"gained": int(gained.sum()), "lost": int(lost.sum())}
 
 
 def _figures(found: Cell, spread: Prior | None = None) -> dict[str, Any]:

@@ -81,6 +81,25 @@ def test_missing_conditions_leave_claims_open(make: Make) -> None:
     assert "no samples of programs yet" in " ".join(text.split())
 
 
+def test_a_leak_marks_every_figure_that_it_touches(make: Make) -> None:
+    material = dataclasses.replace(make(), leaks={("warmed", "sums"): 7})
+    document = analyse(material)
+    marked = {(c, d) for c, row in document["matrix"].items() for d, cell in row.items() if cell["leaked"]}
+    assert marked == {("warmed", "sums")}
+    changes = {
+        (c, d)
+        for c, row in document["matrix"].items()
+        for d, cell in row.items()
+        if cell["change"] and cell["change"]["leaked"]
+    }
+    assert changes == {("warmed", "sums")}
+    assert {c["id"]: c["leaked"] for c in document["claims"]} == {"i": True, "ii": False, "iii": True, "iv": False}
+    for text in (render_text(document, 80), markdown_text(document)):
+        assert text.count("†") == 5  # the cell, its change, two claims, the note
+    clean = analyse(make())
+    assert "†" not in render_text(clean, 80) + markdown_text(clean)
+
+
 def test_nothing_evaluated_yet(make: Make) -> None:
     document = analyse(dataclasses.replace(make(state="in progress"), cells={}, forced={}, curves=()))
     assert "Nothing is evaluated yet" in render_text(document, 80)

@@ -48,6 +48,11 @@ def test_whole_study_then_nothing_left(recipe: Recipe, without_models: Without, 
     manifest = Run.read(out).manifest
     assert manifest["state"] == "done"
     assert set(manifest["seconds"]) == set(steps)
+    (session,) = manifest["sessions"]
+    assert {turn["step"] for turn in session["turns"]} == set(steps)
+    assert {turn["where"] for turn in session["turns"]} <= {"worker 0", "worker 1"}
+    assert all(0 <= turn["began"] <= turn["ended"] <= session["wall_s"] for turn in session["turns"])
+    assert manifest["worker_s"] == pytest.approx(sum(turn["seconds"] for turn in session["turns"]), abs=0.1)
     again = do_study(recipe, out, 2, quiet, render_text)
     assert did(out) == Counter(dict.fromkeys(steps, 1))
     assert again["matrix"] == document["matrix"]
@@ -69,6 +74,8 @@ def test_a_worker_that_dies_once_is_replaced(
     do_study(recipe, out, 2, quiet, render_text)
     twice = [key for key, count in did(out).items() if count == 2]
     assert [key.rpartition("-")[0] for key in twice] == ["base-warm-s0"]
+    turns = Run.read(out).manifest["sessions"][0]["turns"]
+    assert [(turn["attempt"], turn["end"]) for turn in turns if turn["step"] == twice[0]] == [(1, "lost"), (2, "done")]
 
 
 def test_a_step_that_always_dies_stops_only_what_needs_it(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from kkwarm.config import ConfigError
 from kkwarm.errors import KkwarmError
+from kkwarm.study.dry import describe, show_plan
 from kkwarm.study.plan import make_plan
 from kkwarm.study.recipe import Recipe, built_in, load, resolve_model
 
@@ -59,6 +62,21 @@ def test_the_longest_chain_comes_first(recipe: Recipe) -> None:
     order = sorted(plan.steps, key=lambda k: -plan.priority()[k])
     assert order[0].startswith("traces")
     assert order[-1].startswith("bench")
+
+
+def test_a_dry_run_shows_the_graph(recipe: Recipe, tmp_path: Path) -> None:
+    document = describe(recipe, make_plan(recipe), tmp_path, 2)
+    console = Console(file=io.StringIO(), width=160)
+    show_plan(document, console)
+    lines = [line.split() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    rows = [row for row in lines if len(row) > 2 and row[0].isdecimal() and row[1] != "steps:"]
+    number, after = {row[1]: row[0] for row in rows}, {row[1]: row[2] for row in rows}
+    assert set(number) == {s["id"].rpartition("-")[0] for s in document["steps"]}
+    assert after["base-warm-s1"] == number["traces-long-s1"]
+    assert after["bench-warmed-rlvr-s0"] == number["base-warm-rlvr-s0"]
+    edges = {(need, s["id"]) for s in document["steps"] for need in s["needs"]}
+    assert len(edges) == 2 * 5  # traces, warm-up, RLVR, its evaluation; warm-up, its evaluation; RLVR, its evaluation
+    assert all((s["cpus"], s["gpus"]) == (1, 0 if s["kind"] == "distill" else None) for s in document["steps"])
 
 
 def test_everything_wrong_at_once(recipe_file: Path) -> None:
