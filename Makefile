@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install study test test-slow test-kills lint docs clean
+.PHONY: help install study test test-slow test-kills test-vllm lint docs clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -25,6 +25,13 @@ test: $(STAMP)  ## the fast tests
 test-slow: $(STAMP)  ## the tests that train, and kill, for real
 	$(BIN)/python -m pytest -q -m slow -o timeout=1800
 
+test-vllm: .venv-vllm/.installed  ## a real vLLM on the CPU: bench, distill, colocated RLVR, servers (opt-in)
+	OMP_NUM_THREADS=$$(nproc) .venv-vllm/bin/python -m pytest -q -m vllm -o timeout=3600 tests/engines
+
+.venv-vllm/.installed: tests/engines/environment.py constraints.txt
+	$(PYTHON) tests/engines/environment.py .venv-vllm
+	touch $@
+
 test-kills: $(STAMP)  ## kill -9 at random moments, 30 times each of 5 commands; full disks (an hour)
 	$(BIN)/python tests/kills/kill.py --kills 30
 	$(BIN)/python tests/kills/hinder.py
@@ -39,4 +46,4 @@ docs: $(STAMP)  ## the documentation, strictly built, into site/
 	$(BIN)/mkdocs build --strict -f docs/mkdocs.yml
 
 clean:  ## remove .venv and what was built
-	rm -rf $(VENV) site dist build
+	rm -rf $(VENV) .venv-vllm site dist build

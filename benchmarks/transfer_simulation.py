@@ -1,12 +1,13 @@
 """How well the statistics of `kkwarm report` do what they say. Run from the repository root:
 
-    python benchmarks/transfer_simulation.py --studies 200 -o benchmarks/results/transfer_simulation.json
+    python benchmarks/transfer_simulation.py --studies 300 -o benchmarks/results/transfer_simulation.json
 
 Each simulated study has 6 conditions compared with a base on 4 domains. Questions differ in difficulty (sd 1.5 on the
 logit scale) and are shared by both sides; a training seed moves a condition's logit on a domain by `spread`. Unequal:
-the conditions' spreads are 0.05 to 0.4. The truth is a numerical average over questions and seeds.
+the conditions' spreads are 0.05 to 0.4. Shared: a seed moves all domains alike. The truth is a numerical average over
+questions and seeds.
 
-- coverage: 95% intervals of a condition's change that hold the truth, and of the mean over three domains;
+- coverage: 95% intervals that hold the truth: of a condition's change, of its accuracy, of its mean over 3 domains;
 - false gains: without any change, studies in which any of the 24 comparisons is called a gain or loss after Holm;
 - power: with a change of 0.5 on the logit scale (8 to 11 points), the share of comparisons called a gain.
 """
@@ -16,16 +17,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from kkwarm.store import environment
-from kkwarm.transfer.statistics import holm, interval, paired, prior, seed_variance, word
+from kkwarm.transfer.moderation import by_condition, prior, seed_variance
+from kkwarm.transfer.statistics import holm, interval, paired, word
 
 BASE = (0.4, 0.5, 0.6, 0.7)
 CONDITIONS = 6
@@ -33,6 +37,20 @@ DIFFICULTY = 1.5
 UNEQUAL = (0.05, 0.1, 0.1, 0.2, 0.3, 0.4)
 SHIFT = 0.5
 MARGIN = 0.05
+MEAN_OF = ("1", "2", "3")  # the domains that the mean is taken over
+FIGURES = ("coverage_change", "coverage_accuracy", "coverage_mean_of_domains", "false_gain_any", "power")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """`spreads`: by condition, on the logit scale; `shared`: a seed moves all domains alike."""
+
+    seeds: int
+    questions: int
+    samples: int
+    name: str
+    spreads: tuple[float, ...]
+    shared: bool = False
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -53,82 +71,95 @@ def truth(base: float, shift: float, spread: float) -> float:
     return float(sigmoid(logit(base) + shift + sd * grid).mean())
 
 
-def study(
-    rng: np.random.Generator, seeds: int, questions: int, samples: int, spreads: Sequence[float], shift: float
-) -> dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]:
-    pairs = {}
+Pairs = dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]
+
+
+def study(rng: np.random.Generator, setting: Setting, shift: float) -> Pairs:
+    """Scores of base and condition, each (seeds, questions), by (condition, domain)."""
+    seeds, questions, samples = setting.seeds, setting.questions, setting.samples
+    of_seed = rng.normal(0, 1, (CONDITIONS, seeds, 1))
+    pairs: Pairs = {}
     for d, base in enumerate(BASE):
         hard = rng.normal(0, DIFFICULTY, questions)
         first = rng.binomial(samples, sigmoid(logit(base) + hard), (seeds, questions)) / samples
-        for c in range(CONDITIONS):
-            moved = hard + rng.normal(0, spreads[c], (seeds, 1))
-            second = rng.binomial(samples, sigmoid(logit(base) + shift + moved)) / samples
-            pairs[c, d] = (first, second)
+        for c, spread in enumerate(setting.spreads):
+            moved = of_seed[c] if setting.shared else rng.normal(0, 1, (seeds, 1))
+            second = rng.binomial(samples, sigmoid(logit(base) + shift + hard + spread * moved)) / samples
+            pairs[str(c), str(d)] = (first, second)
     return pairs
 
 
-def simulate(
-    studies: int, seeds: int, questions: int, samples: int, spreads: Sequence[float], seed: int
-) -> dict[str, Any]:
+def simulate(setting: Setting, studies: int, seed: int) -> dict[str, float]:
+    """The figures of one setting over `studies` studies without a change and as many with one."""
     rng = np.random.default_rng(seed)
-    covered, means, macro, wrong, power = [], [], [], [], []
+    found: dict[str, list[float]] = {name: [] for name in FIGURES}
     for shift in (0.0, SHIFT):
         for _ in range(studies):
-            pairs = study(rng, seeds, questions, samples, spreads, shift)
-            moderated = prior([seed_variance([p]) for p in pairs.values()])
-            cells = prior([seed_variance([(0.0, b)]) for _, b in pairs.values()])
-            found = {key: paired([p], moderated) for key, p in pairs.items()}
-            for (c, d), difference in found.items():
-                after = truth(BASE[d], shift, spreads[c])
-                covered.append(difference.low <= after - truth(BASE[d], 0.0, 0.0) <= difference.high)
-                cell = interval(pairs[c, d][1], cells)
-                means.append(cell.low <= after <= cell.high)
-            adjusted = holm([d.p for d in found.values()])
-            words = [word(d, MARGIN, p) for d, p in zip(found.values(), adjusted, strict=True)]
-            if shift:
-                power += [w == "gain" for w in words]
-            else:
-                wrong.append(any(w in ("gain", "loss") for w in words))
-            strata = [[pairs[c, d] for d in (1, 2, 3)] for c in range(CONDITIONS)]
-            of_means = prior([seed_variance(s) for s in strata])
-            for c, s in enumerate(strata):
-                change = np.mean([truth(BASE[d], shift, spreads[c]) - truth(BASE[d], 0.0, 0.0) for d in (1, 2, 3)])
-                difference = paired(s, of_means)
-                macro.append(difference.low <= change <= difference.high)
-    named = zip(
-        ("coverage_change", "coverage_accuracy", "coverage_mean_of_domains", "false_gain_any", "power"),
-        (covered, means, macro, wrong, power),
-        strict=True,
-    )
-    return {name: round(float(np.mean(values)), 4) for name, values in named}
+            _judge(study(rng, setting, shift), setting, shift, found)
+    return {name: round(float(np.mean(values)), 4) for name, values in found.items()}
 
 
-def settings() -> Iterator[tuple[int, int, int, str, Sequence[float]]]:
-    spreads = {"none": (0.0,) * CONDITIONS, "0.2": (0.2,) * CONDITIONS, "unequal": UNEQUAL}
-    for seeds, questions, samples in product((1, 2, 3), (50, 164, 500), (1, 4)):
-        for name, values in spreads.items():
-            if seeds > 1 or name == "none":  # one seed's interval does not claim to cover the spread between seeds
-                yield seeds, questions, samples, name, values
+def _judge(pairs: Pairs, setting: Setting, shift: float, found: dict[str, list[float]]) -> None:
+    """One study, by the code of the report."""
+    before = {str(d): truth(base, 0.0, 0.0) for d, base in enumerate(BASE)}
+    after = {(c, d): truth(BASE[int(d)], shift, setting.spreads[int(c)]) for c, d in pairs}
+    moderated = by_condition(pairs)
+    cells = prior([seed_variance([(0.0, b)]) for _, b in pairs.values()])
+    changes = {key: paired([p], moderated[key]) for key, p in pairs.items()}
+    for (c, d), change in changes.items():
+        found["coverage_change"].append(change.low <= after[c, d] - before[d] <= change.high)
+        mean = interval(pairs[c, d][1], cells)
+        found["coverage_accuracy"].append(mean.low <= after[c, d] <= mean.high)
+    adjusted = holm([d.p for d in changes.values()])
+    words = [word(d, MARGIN, p) for d, p in zip(changes.values(), adjusted, strict=True)]
+    if shift:
+        found["power"] += [w == "gain" for w in words]
+    else:
+        found["false_gain_any"].append(any(w in ("gain", "loss") for w in words))
+    strata = {str(c): [pairs[str(c), d] for d in MEAN_OF] for c in range(CONDITIONS)}
+    of_means = prior([seed_variance(s) for s in strata.values()])
+    for c, s in strata.items():
+        change = float(np.mean([after[c, d] - before[d] for d in MEAN_OF]))
+        difference = paired(s, of_means)
+        found["coverage_mean_of_domains"].append(difference.low <= change <= difference.high)
+
+
+def settings() -> Iterator[Setting]:
+    """One seed: its interval does not claim to cover the spread between seeds, so there is none."""
+    for questions, samples in product((50, 164, 500), (1, 4)):
+        yield Setting(1, questions, samples, "none", (0.0,) * CONDITIONS)
+    for seeds, questions, samples in product((2, 3), (50, 164, 500), (1, 4)):
+        yield Setting(seeds, questions, samples, "none", (0.0,) * CONDITIONS)
+        yield Setting(seeds, questions, samples, "0.2", (0.2,) * CONDITIONS)
+        yield Setting(seeds, questions, samples, "unequal", UNEQUAL)
+        if samples == 4:
+            yield Setting(seeds, questions, samples, "0.2 shared", (0.2,) * CONDITIONS, True)
+            yield Setting(seeds, questions, samples, "unequal shared", UNEQUAL, True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", type=int, default=200)
+    parser.add_argument("--studies", type=int, default=300)
+    parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("-o", "--out", type=Path)
     chosen = parser.parse_args()
-    rows = []
-    head = f"{'seeds':>5} {'n':>4} {'k':>2} {'spread':>8}  change accuracy  mean  any false  power"
-    sys.stdout.write(f"{head}\n")
-    for number, (seeds, questions, samples, name, spreads) in enumerate(settings()):
-        r = simulate(chosen.studies, seeds, questions, samples, spreads, number)
-        rows.append({"seeds": seeds, "questions": questions, "samples": samples, "spread": name, **r})
-        sys.stdout.write(
-            f"{seeds:5} {questions:4} {samples:2} {name:>8}  {r['coverage_change']:6.3f} {r['coverage_accuracy']:8.3f} "
-            f"{r['coverage_mean_of_domains']:5.3f} {r['false_gain_any']:10.3f} {r['power']:6.3f}\n"
-        )
-        sys.stdout.flush()
+    began, rows = time.perf_counter(), []
+    sys.stdout.write(f"{'seeds':>5} {'n':>4} {'k':>2} {'spread':>14}  change accuracy  mean  any false  power\n")
+    todo = list(settings())
+    with ProcessPoolExecutor(chosen.jobs) as pool:
+        results = pool.map(simulate, todo, [chosen.studies] * len(todo), range(len(todo)))
+        for setting, r in zip(todo, results, strict=True):
+            named = {"seeds": setting.seeds, "questions": setting.questions, "samples": setting.samples}
+            rows.append({**named, "spread": setting.name, **r})
+            sys.stdout.write(
+                f"{setting.seeds:5} {setting.questions:4} {setting.samples:2} {setting.name:>14}  "
+                f"{r['coverage_change']:6.3f} {r['coverage_accuracy']:8.3f} {r['coverage_mean_of_domains']:5.3f} "
+                f"{r['false_gain_any']:10.3f} {r['power']:6.3f}\n"
+            )
+            sys.stdout.flush()
     if chosen.out is not None:
-        document = {"studies": chosen.studies, "rows": rows, "environment": environment()}
+        seconds = round(time.perf_counter() - began, 1)
+        document = {"studies": chosen.studies, "seconds": seconds, "rows": rows, "environment": environment()}
         chosen.out.parent.mkdir(parents=True, exist_ok=True)
         chosen.out.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
 

@@ -44,6 +44,7 @@ class Problems:
     found: list[str] = field(default_factory=list)
 
     def add(self, place: Place, text: str) -> None:
+        """Notes a problem of the key at `place`, with its line where that is known."""
         at = next((self.lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in self.lines), None)
         shown = _shown(place)
         prefix = ", ".join(filter(None, (f"line {at}" if at else "", shown)))

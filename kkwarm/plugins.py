@@ -70,11 +70,8 @@ class Registry:
 
     def domain(self, name: str) -> Domain:
         """The domain of that name (made on demand by `kkwarm_resolve_domain` where nobody registered it)."""
-        if name not in self.domains:
-            made = self.manager.hook.kkwarm_resolve_domain(name=name)
-            if made is None:
-                raise self._unknown("domain", name, self.domains)
-            self._add_domain(made)
+        if name not in self.domains and not self._made(name):
+            raise self._unknown("domain", name, self.domains)
         return self.domains[name]
 
     def task(self, name: str) -> Task:
@@ -86,12 +83,15 @@ class Registry:
         return self._resolve("benchmark", name, self.benchmarks, narrow_benchmark)
 
     def verifier(self, name: str) -> Verifier:
+        """The verifier of that name; a domain's has the domain's name unless it was given another."""
         return self._get("verifier", name, self.verifiers)
 
     def format(self, name: str) -> Format:
+        """The prompt format of that name, built in or registered."""
         return self._get("format", name, self.formats)
 
     def teacher(self, domain: str, name: str) -> Teacher:
+        """The teacher of that domain and name."""
         if (domain, name) not in self.teachers:
             here = [t for d, t in self.teachers if d == domain]
             raise unknown(
@@ -100,16 +100,40 @@ class Registry:
         return self.teachers[domain, name]
 
     def _resolve(self, kind: str, name: str, table: Mapping[str, T], narrow: Callable[[T, str], T]) -> T:
-        if name in table:
+        if name in table or self._made(name):
             return table[name]
-        made = self.manager.hook.kkwarm_resolve_domain(name=name)
-        if made is not None:
-            self._add_domain(made)
-            return table[name]
-        base, colon, value = name.partition(":")
-        if colon and base in table:
-            return narrow(table[base], value)
+        for colon in (at for at, char in enumerate(name) if char == ":"):
+            base, value = name[:colon], name[colon + 1 :]
+            if base in table or (base and self._made(base)):
+                return narrow(table[base], value)
         raise self._unknown(kind, name, table)
+
+    def _made(self, name: str) -> bool:
+        """Whether some plugin's `kkwarm_resolve_domain` makes the domain; it is then added.
+
+        A plugin that fails is recorded and the next one asked; what the user can mend (`KkwarmError`) is raised.
+        """
+        for impl in reversed(self.manager.hook.kkwarm_resolve_domain.get_hookimpls()):
+            dist, _, plugin = impl.plugin_name.partition("/")
+            try:
+                made: Any = impl.function(**dict.fromkeys(impl.argnames, name))
+                if made is None:
+                    continue
+                _check_item("kkwarm_resolve_domain", "domain", Domain, made)
+                if made.name != name:
+                    raise ValueError(f"the domain made for {name!r} is named {made.name!r}")
+            except KkwarmError:
+                raise
+            except Exception as err:
+                cause = f"kkwarm_resolve_domain({name!r}) failed: {type(err).__name__}: {err}"
+                self.failures.append(Failure(plugin, dist, cause, err))
+                continue
+            self._add_domain(made)
+            owner = next((p for p in self.plugins if (p.distribution, p.name) == (dist, plugin)), None)
+            if owner is not None:
+                self.origin["domain", name] = owner
+            return True
+        return False
 
     def _get(self, kind: str, name: str, table: Mapping[str, T]) -> T:
         if name not in table:
@@ -162,6 +186,18 @@ def _entry_points(group: str) -> list[tuple[EntryPoint, Distribution]]:
     return sorted(found.values(), key=lambda pair: (pair[1].name != "kkwarm", pair[1].name, pair[0].name))
 
 
+def _unplugged(group: str) -> list[Failure]:
+    """Distributions that by their name want to be plugins, and name no module in an entry point."""
+    found: dict[str, Failure] = {}
+    for dist in distributions():
+        name = dist.name or ""
+        if not name.lower().replace("_", "-").startswith("kkwarm-") or any(p.group == group for p in dist.entry_points):
+            continue
+        cause = f"it has no entry point of group {group!r}: add [project.entry-points.{group}] to its pyproject.toml"
+        found.setdefault(name, Failure(name, name, f"{cause} and install it again"))
+    return [found[name] for name in sorted(found)]
+
+
 def load(extra: Iterable[tuple[str, object]] = ()) -> Registry:
     """A fresh registry of every installed plugin, and of `extra` (name, module or object with hooks), for tests."""
     manager = pluggy.PluginManager("kkwarm")
@@ -178,6 +214,7 @@ def load(extra: Iterable[tuple[str, object]] = ()) -> Registry:
             reg.failures.append(Failure(point.name, dist.name, f"import failed: {type(err).__name__}: {err}", err))
             continue
         _register(reg, by_plugin, info, module)
+    reg.failures += _unplugged("kkwarm")
     for name, module in extra:
         _register(reg, by_plugin, Plugin(name, "(in memory)", "0", name), module)
     _collect(reg, by_plugin)

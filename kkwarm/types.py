@@ -102,6 +102,7 @@ class Verdict:
 
     @property
     def correct(self) -> bool:
+        """Whether the status is `CORRECT`."""
         return self.status is Status.CORRECT
 
 
@@ -147,6 +148,7 @@ class Rewards:
     error: float = 0.0
 
     def of(self, status: Status) -> float:
+        """The reward of a verdict with that status."""
         if status is Status.TRUNCATED and self.truncated is None:
             return self.malformed
         if status is Status.TIMEOUT and self.timeout is None:
@@ -169,7 +171,9 @@ class Format(Protocol):
     """Renders a question as a prompt and splits a completion into reasoning and answer."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name that domains and ``--format`` use."""
+        ...
 
     @property
     def stop(self) -> tuple[str, ...]:
@@ -184,7 +188,9 @@ class Format(Protocol):
         """The completion that gives `answer` after `reasoning`: `split` of it returns both. None: a direct answer."""
         ...
 
-    def split(self, completion: Completion) -> Response: ...
+    def split(self, completion: Completion) -> Response:
+        """The reasoning and the answer, or the problem: what is broken."""
+        ...
 
 
 Loader = Callable[[], Iterable[Example]]

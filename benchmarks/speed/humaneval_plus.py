@@ -1,11 +1,14 @@
 """evalplus against kkwarm's `humaneval_plus` verifier on the same 164 real solutions, base and plus tests.
 
     KKWARM_DATA=... python benchmarks/speed/humaneval_plus.py [-o benchmarks/results/humaneval_plus_speed.json]
+    KKWARM_DATA=... python benchmarks/speed/humaneval_plus.py --profile -o .../humaneval_plus_profile.json
 
 Each measurement is a process of its own, started with the same number of workers, ours and the peer's in turn. Cold: no
 cached expected outputs, interpreter start and imports included. Warm: expected outputs cached by an earlier run; ours
 also is measured again in the same process, as training and evaluation use it. Wall-clock seconds; CPU seconds and peak
 memory (proportional set size) are those of the whole tree of processes, sampled.
+
+With --profile nothing is compared: CPU seconds (which a loaded machine hardly changes) by what they were spent on.
 """
 
 from __future__ import annotations
@@ -139,15 +142,70 @@ def measure(work: Path, data: Path, outputs: Path, workers: int, repeats: int) -
     return runs
 
 
+def profile(outputs: Path, cache: Path) -> dict[str, Any]:
+    """CPU seconds of a cold and a warm round by what they went to. `own` is the trusted side."""
+    os.environ["XDG_CACHE_HOME"] = str(cache)
+    began = time.process_time()
+    from kkwarm_humaneval_plus import DOMAIN
+
+    from kkwarm.types import Response
+    from kkwarm.verify.sandbox import CallJob, End, Outcome, Sandbox
+
+    ran: list[tuple[CallJob, Outcome]] = []
+    original = Sandbox.run_many
+
+    def recorded(self: Sandbox, jobs: Any) -> list[Outcome]:
+        ended = original(self, jobs)
+        ran.extend(zip(jobs, ended, strict=True))
+        return ended
+
+    Sandbox.run_many = recorded  # type: ignore[method-assign]
+    examples = {e.id: e for e in DOMAIN.load()}
+    with gzip.open(outputs, "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    pairs = [(examples[r["task_id"]], Response(r["completion"], "", r["completion"], False)) for r in rows]
+    found: dict[str, Any] = {}
+    for name in ("cold", "warm"):
+        ran.clear()
+        verdicts = DOMAIN.verifier.check_batch(pairs)  # type: ignore[union-attr, misc]
+        candidates = [(j, o) for j, o in ran if j.entry != "call"]
+        passed = sorted(((o.cpu_s, j.entry) for j, o in candidates if o.end is End.PASSED), reverse=True)
+        parts = {
+            "own, with imports" if name == "cold" else "own": time.process_time() - began,
+            "canonical solutions": sum(o.cpu_s for j, o in ran if j.entry == "call"),
+            "candidates that do not end": sum(o.cpu_s for _, o in candidates if o.end is End.TIMEOUT),
+            "the five slowest that pass": sum(s for s, _ in passed[:5]),
+            "all other candidates": sum(s for s, _ in passed[5:])
+            + sum(o.cpu_s for _, o in candidates if o.end not in (End.PASSED, End.TIMEOUT)),
+        }
+        found[name] = {
+            "cpu_s": {k: round(v, 2) for k, v in parts.items()},
+            "total": round(sum(parts.values()), 2),
+            "slowest_that_pass": {entry: round(s, 2) for s, entry in passed[:5]},
+            "do_not_end": sorted(j.entry for j, o in candidates if o.end is End.TIMEOUT),
+            "base": sum(v.metrics["base"] for v in verdicts),
+            "plus": sum(v.metrics["plus"] for v in verdicts),
+        }
+        began = time.process_time()
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--out", type=Path, default=Path("benchmarks/results/humaneval_plus_speed.json"))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--profile", action="store_true", help="where our CPU time goes; no comparison")
     args = parser.parse_args()
     data, outputs = local(DATA), local(OUTPUTS)
     if data is None or outputs is None:
         raise SystemExit(f"set KKWARM_DATA to a folder with {DATA} and {OUTPUTS}")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    if args.profile:
+        with tempfile.TemporaryDirectory() as folder:
+            result = {**profile(outputs, Path(folder)), "load_average": os.getloadavg(), "environment": environment()}
+        args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        return
     load_before = os.getloadavg()
     with tempfile.TemporaryDirectory() as folder:
         runs = measure(Path(folder), data.resolve(), outputs.resolve(), args.workers, args.repeats)
@@ -165,7 +223,6 @@ def main() -> None:
         "load_average": {"before": load_before, "after": os.getloadavg()},
         "environment": environment(),
     }
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print("times faster:", result["times_faster"], "peak memory, MB:", result["peak_memory_mb"])  # noqa: T201
 

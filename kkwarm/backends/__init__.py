@@ -11,9 +11,9 @@ __all__ = ["BACKENDS", "Backend", "Request", "open_backend"]
 
 # Name -> options it takes, so that a wrong one is refused before anything heavy is imported.
 BACKENDS: dict[str, frozenset[str]] = {
-    "hf": frozenset({"device", "dtype", "batch_size"}),
+    "hf": frozenset({"device", "dtype", "batch_size", "attention", "replicas"}),
     "vllm": frozenset(
-        {"dtype", "tensor_parallel_size", "data_parallel_size", "gpu_memory_utilization", "max_model_len"}
+        {"dtype", "tensor_parallel_size", "gpu_memory_utilization", "max_model_len", "enforce_eager", "replicas"}
     ),
     "openai": frozenset({"base_url", "api_key", "concurrency", "tries"}),
     "replay": frozenset({"file"}),
@@ -23,7 +23,8 @@ BACKENDS: dict[str, frozenset[str]] = {
 def open_backend(name: str, model: str, **options: Any) -> Backend:
     """Opens a backend on a checkpoint; options that are None are left out.
 
-    :param name: ``hf`` (device, dtype, batch_size), ``vllm``, ``openai`` (base_url) or ``replay`` (file).
+    :param name: ``hf`` (device, dtype, batch_size, attention), ``vllm`` (see `BACKENDS`), ``openai`` (base_url) or
+        ``replay`` (file). hf and vllm take `replicas`: so many copies, each in a process with devices of its own.
     :raises KkwarmError: unknown backend or option; the checkpoint or server cannot be had.
     """
     if name not in BACKENDS:
@@ -34,6 +35,13 @@ def open_backend(name: str, model: str, **options: Any) -> Backend:
         raise KkwarmError(
             f"backend {name} has no option {option}", hint=f"{option} belongs to {', '.join(takers)}" if takers else ""
         )
+    replicas = given.pop("replicas", 1)
+    if not isinstance(replicas, int) or replicas < 1:
+        raise KkwarmError(f"replicas must be a whole number from 1 on, not {replicas!r}")
+    if replicas > 1:
+        from kkwarm.backends.replicas import Replicas
+
+        return Replicas(name, model, replicas, given)
     if name == "hf":
         from kkwarm.backends.hf import HFBackend
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from kkwarm.types import Completion, Sampling
 
-__all__ = ["Backend", "Request"]
+__all__ = ["Backend", "Request", "Scores"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,4 +53,16 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Frees the model."""
+        ...
+
+
+@runtime_checkable
+class Scores(Protocol):
+    """A backend that can tell how probable given tokens are."""
+
+    def logprobs(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
+        """For each (prompt ids, completion ids) the natural log-probability of each completion token, at temperature 1.
+
+        :raises KkwarmError: the engine or server does not tell.
+        """
         ...

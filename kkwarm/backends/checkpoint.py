@@ -11,12 +11,21 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kkwarm.errors import KkwarmError
+from kkwarm.errors import KkwarmError, unknown
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["default_device", "default_dtype", "display_name", "fingerprint", "load_model", "load_tokenizer", "resolve"]
+__all__ = [
+    "default_device",
+    "default_dtype",
+    "display_name",
+    "fingerprint",
+    "load_model",
+    "load_tokenizer",
+    "named_dtype",
+    "resolve",
+]
 
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
 _WEIGHTS = (".safetensors", ".bin", ".pt")
@@ -138,6 +147,19 @@ def default_dtype(device: str | torch.device) -> torch.dtype:
     if torch.device(device).type != "cuda":
         return torch.float32
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def named_dtype(name: str) -> torch.dtype:
+    """``float32``, ``bfloat16`` or ``float16``.
+
+    :raises KkwarmError: another name.
+    """
+    import torch
+
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in known:
+        raise unknown("dtype", name, known)
+    return known[name]
 
 
 def fingerprint(model: str | os.PathLike[str]) -> str:

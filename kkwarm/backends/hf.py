@@ -6,10 +6,8 @@ seldom decides a token, in bf16 more often.
 
 from __future__ import annotations
 
-import gc
 import inspect
 import logging
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +16,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from kkwarm.backends.base import Request
-from kkwarm.backends.checkpoint import fingerprint, load_model, load_tokenizer, resolve
+from kkwarm.backends.batch import Batch, Job
+from kkwarm.backends.checkpoint import fingerprint, load_model, load_tokenizer, named_dtype, resolve
+from kkwarm.backends.memory import fitting_rows, free, out_of_memory
 from kkwarm.backends.sampling import pick, row_key, uniforms
 from kkwarm.backends.text import StopTables, cut_at_stop, end_tokens, finish_reason, token_ids
 from kkwarm.errors import KkwarmError
@@ -31,51 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["HFBackend"]
 
 log = logging.getLogger(__name__)
-_MIB = 1024**2
 _REFILL = 0.75  # rows enter when fewer than this share of the batch is alive
 _COMPACT = 0.875  # finished rows leave when fewer than this share is alive
-_LISTS = ("jobs", "sample", "tokens")
-_ARRAYS = ("key", "stop", "limit", "length", "count", "last", "alive")
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """Samples still to draw for one prompt."""
-
-    request: Request
-    ids: list[int]
-    limit: int  # new tokens that still fit into the context
-    samples: tuple[int, ...]
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Rows in flight. Arrays have one entry for each row; `length` counts its columns in the cache."""
-
-    cache: Any
-    jobs: list[_Job]
-    sample: list[int]
-    key: NDArray[np.uint64]
-    stop: NDArray[np.int64]
-    limit: NDArray[np.int64]
-    length: NDArray[np.int64]
-    count: NDArray[np.int64]
-    last: NDArray[np.int64]
-    alive: NDArray[np.bool_]
-    tokens: list[list[int]]
-    width: int = 0
-
-    def keep(self, rows: NDArray[np.int64]) -> None:
-        for name in _LISTS:
-            setattr(self, name, [getattr(self, name)[i] for i in rows])
-        for name in _ARRAYS:
-            setattr(self, name, getattr(self, name)[rows])
-
-    def add(self, other: _Batch) -> None:
-        for name in _LISTS:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        for name in _ARRAYS:
-            setattr(self, name, np.concatenate([getattr(self, name), getattr(other, name)]))
 
 
 @dataclass(slots=True)
@@ -102,14 +59,17 @@ class HFBackend:
         model: str,
         *,
         device: str | None = None,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
         batch_size: int | None = None,
+        attention: str | None = None,
     ) -> Self:
-        """Loads a checkpoint: see `kkwarm.backends.checkpoint.resolve`."""
+        """Loads a checkpoint: see `kkwarm.backends.checkpoint.resolve`; `attention` is transformers' implementation."""
         if batch_size is not None and batch_size < 1:
             raise KkwarmError(f"a batch of {batch_size} rows is too small", hint="leave out --batch-size")
         tokenizer = load_tokenizer(model)
-        loaded = load_model(model, device=device, dtype=dtype)
+        if isinstance(dtype, str):
+            dtype = named_dtype(dtype)
+        loaded = load_model(model, device=device, dtype=dtype, attention=attention)
         return cls(resolve(model), fingerprint(model), tokenizer, loaded, batch_size)
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[Request, int, Completion]]:
@@ -127,13 +87,13 @@ class HFBackend:
             return
         stops = StopTables(self.tokenizer, {job.request.stop for job in jobs}, self._vocabulary())
         ends = end_tokens(self.tokenizer, self.model, self._vocabulary())
-        self._capacity = self.batch_size or self._fitting(jobs[0], sampling)
+        self._capacity = self.batch_size or self._fitting(jobs[0])
         queue, batch = deque(jobs), None
         while queue or batch is not None:
             try:
                 batch = self._advance(batch, queue, stops, sampling)
             except (RuntimeError, MemoryError) as err:
-                if not _out_of_memory(err):
+                if not out_of_memory(err):
                     raise
                 cause = " ".join(str(err).split())[:200]
             else:
@@ -143,18 +103,41 @@ class HFBackend:
                 continue
             self._retreat(batch, queue, cause)
             batch = None
-            _free()
+            free()
+
+    def logprobs(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
+        """See `kkwarm.backends.base.Scores`; `batch_size` texts at a time (None: all), padded on the left."""
+        import torch
+
+        found: list[list[float]] = []
+        rows = self.batch_size or max(1, len(texts))
+        for at in range(0, len(texts), rows):
+            part = [([*prompt, *completion], len(completion)) for prompt, completion in texts[at : at + rows]]
+            width = max(len(ids) for ids, _ in part)
+            start = torch.tensor([width - len(ids) for ids, _ in part])
+            ids = torch.tensor([[self.tokenizer.pad_token_id] * (width - len(row)) + row for row, _ in part])
+            mask = torch.arange(width)[None, :] >= start[:, None]
+            positions = (torch.arange(width)[None, :] - start[:, None]).clamp_(min=0)
+            device = self.model.device
+            with torch.inference_mode():
+                out = self.model(
+                    input_ids=ids.to(device), attention_mask=mask.to(device), position_ids=positions.to(device)
+                )
+                table = torch.log_softmax(out.logits[:, :-1].float(), -1)
+                told = table.gather(-1, ids[:, 1:, None].to(device))[..., 0].cpu()
+            found += [row[width - 1 - n :].tolist() for row, (_, n) in zip(told, part, strict=True)]
+        return found
 
     def close(self) -> None:
         """Frees the model."""
         self.model = None
-        _free()
+        free()
 
     # -- rows come ---------------------------------------------------------------------------------------------------
 
     def _jobs(
         self, requests: Sequence[Request], sampling: Sampling
-    ) -> tuple[list[_Job], list[tuple[Request, int, Completion]]]:
+    ) -> tuple[list[Job], list[tuple[Request, int, Completion]]]:
         """Longest prompt first, so that memory runs out early if it does; and samples of prompts that are too long."""
         context = self._context()
         jobs, refused = [], []
@@ -164,11 +147,11 @@ class HFBackend:
                 log.warning("%s: the prompt has %d tokens, the context %d: truncated", request.key, len(ids), context)
                 refused += [(request, i, Completion("", 0, "length", ())) for i in request.samples]
             elif request.samples:
-                jobs.append(_Job(request, ids, limit, request.samples))
+                jobs.append(Job(request, ids, limit, request.samples))
         jobs.sort(key=lambda job: -len(job.ids))
         return jobs, refused
 
-    def _advance(self, batch: _Batch | None, queue: deque[_Job], stops: StopTables, sampling: Sampling) -> _Batch:
+    def _advance(self, batch: Batch | None, queue: deque[Job], stops: StopTables, sampling: Sampling) -> Batch:
         """One token for every row: the first one for rows that enter, the next one for the others."""
         alive = 0 if batch is None else int(batch.alive.sum())
         may_enter = batch is None or (self._plain and alive <= _REFILL * self._capacity)
@@ -180,18 +163,18 @@ class HFBackend:
         self._step(batch, sampling)
         return batch
 
-    def _enter(self, batch: _Batch | None, queue: deque[_Job], stops: StopTables, sampling: Sampling) -> _Batch:
+    def _enter(self, batch: Batch | None, queue: deque[Job], stops: StopTables, sampling: Sampling) -> Batch:
         from kkwarm.backends.rows import join, select
 
         room = self._capacity - (0 if batch is None else int(batch.alive.sum()))
-        taken: list[_Job] = []
+        taken: list[Job] = []
         try:
             while queue and room > 0:
                 job = queue.popleft()
                 here, later = job.samples[:room], job.samples[room:]
                 if later:
-                    queue.appendleft(_Job(job.request, job.ids, job.limit, later))
-                taken.append(_Job(job.request, job.ids, job.limit, here))
+                    queue.appendleft(Job(job.request, job.ids, job.limit, later))
+                taken.append(Job(job.request, job.ids, job.limit, here))
                 room -= len(here)
             new, source = self._prefill(taken, stops, sampling)
             if batch is None:
@@ -209,7 +192,7 @@ class HFBackend:
         # Rows that were there take no step now: their next token is drawn with the new rows' second.
         return batch
 
-    def _prefill(self, jobs: list[_Job], stops: StopTables, sampling: Sampling) -> tuple[_Batch, torch.Tensor]:
+    def _prefill(self, jobs: list[Job], stops: StopTables, sampling: Sampling) -> tuple[Batch, torch.Tensor]:
         """Runs each prompt once; returns its samples as rows with their first token, and each row's prompt."""
         import torch
 
@@ -227,7 +210,7 @@ class HFBackend:
         source = [at for at, job in enumerate(jobs) for _ in job.samples]
         rows = [(jobs[at], sample) for at, job in enumerate(jobs) for sample in job.samples]
         counts = np.zeros(len(rows), np.int64)
-        batch = _Batch(
+        batch = Batch(
             cache,
             [job for job, _ in rows],
             [sample for _, sample in rows],
@@ -247,7 +230,7 @@ class HFBackend:
 
     # -- rows go on --------------------------------------------------------------------------------------------------
 
-    def _step(self, batch: _Batch, sampling: Sampling) -> None:
+    def _step(self, batch: Batch, sampling: Sampling) -> None:
         import torch
 
         start = torch.from_numpy(batch.width - batch.length)
@@ -277,7 +260,7 @@ class HFBackend:
             logits: torch.Tensor = out.logits[:, -1]
             return logits
 
-    def _draw(self, batch: _Batch, logits: torch.Tensor, alive: NDArray[np.int64], sampling: Sampling) -> None:
+    def _draw(self, batch: Batch, logits: torch.Tensor, alive: NDArray[np.int64], sampling: Sampling) -> None:
         import torch
 
         with torch.inference_mode():
@@ -290,7 +273,7 @@ class HFBackend:
     # -- rows go -----------------------------------------------------------------------------------------------------
 
     def _finished(
-        self, batch: _Batch, stops: StopTables, ends: NDArray[np.bool_]
+        self, batch: Batch, stops: StopTables, ends: NDArray[np.bool_]
     ) -> list[tuple[Request, int, Completion]]:
         """Takes out rows that ended with the token just drawn."""
         ended = ends[batch.last]
@@ -316,7 +299,7 @@ class HFBackend:
     def _text(self, tokens: list[int]) -> str:
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
-    def _compact(self, batch: _Batch) -> None:
+    def _compact(self, batch: Batch) -> None:
         from kkwarm.backends.rows import select
 
         kept = np.flatnonzero(batch.alive)
@@ -325,13 +308,13 @@ class HFBackend:
         batch.keep(kept)
         batch.width = width
 
-    def _retreat(self, batch: _Batch | None, queue: deque[_Job], cause: str) -> None:
+    def _retreat(self, batch: Batch | None, queue: deque[Job], cause: str) -> None:
         """After running out of memory: rows in flight go back to the queue, and the batch is halved."""
         rows = self._capacity if batch is None else min(self._capacity, max(1, len(batch.alive)))
         if batch is not None:
             for i in np.flatnonzero(batch.alive)[::-1]:
                 job = batch.jobs[i]
-                queue.appendleft(_Job(job.request, job.ids, job.limit, (batch.sample[i],)))
+                queue.appendleft(Job(job.request, job.ids, job.limit, (batch.sample[i],)))
         if rows <= 1:
             raise KkwarmError(
                 f"out of memory with one row at a time ({cause})", hint="lower --max-tokens, or use a smaller model"
@@ -349,47 +332,10 @@ class HFBackend:
     def _vocabulary(self) -> int:
         return max(len(self.tokenizer), int(self.model.get_output_embeddings().weight.shape[0]))
 
+    def _fitting(self, longest: Job) -> int:
+        # Few samples run to the limit; the cache grows with those that do.
+        return fitting_rows(self.model, len(longest.ids) + min(longest.limit, 1024))
+
     def _context(self) -> int:
         config = self.model.config.get_text_config(decoder=True)
         return int(getattr(config, "max_position_embeddings", None) or 2**31)
-
-    def _fitting(self, longest: _Job, sampling: Sampling) -> int:
-        """Rows whose keys and values should fit; running out of memory corrects an estimate that is too high."""
-        import torch
-
-        config = self.model.config.get_text_config(decoder=True)
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        width = torch.finfo(self.model.dtype).bits // 8
-        column = 2 * config.num_hidden_layers * heads * size * width
-        # Few samples run to the limit; the cache grows with those that do.
-        columns = len(longest.ids) + min(longest.limit, 1024)
-        weights = sum(p.numel() * p.element_size() for p in self.model.parameters())
-        if self.model.device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(self.model.device)
-            budget = 0.6 * free
-        else:
-            budget = min(max(_CPU_CACHE, 4 * weights), 0.3 * _available())
-        return int(min(max(1, budget // (column * columns)), 1024))
-
-
-_CPU_CACHE = 512 * _MIB  # measured on a 2M-parameter model: beyond this, more rows gain nothing
-
-
-def _available() -> float:
-    return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-
-
-def _out_of_memory(err: BaseException) -> bool:
-    import torch
-
-    told = str(err).lower()
-    return isinstance(err, MemoryError | torch.OutOfMemoryError) or "out of memory" in told or "can't allocate" in told
-
-
-def _free() -> None:
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -6,16 +6,18 @@ import hashlib
 import logging
 import os
 import random
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
+from email.utils import parsedate_to_datetime
 from typing import Any, Self
 
 import httpx
 
 from kkwarm.backends.base import Request
-from kkwarm.backends.sampling import row_key
+from kkwarm.backends.sampling import contiguous, engine_seed
 from kkwarm.backends.text import cut_at_stop, finish_reason
 from kkwarm.errors import KkwarmError, unknown
 from kkwarm.types import Completion, Sampling
@@ -26,6 +28,9 @@ log = logging.getLogger(__name__)
 _AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 529}
 # vLLM's: without the first the stop string is cut off; with the second tokens can be counted for each choice.
 _EXTENSIONS = {"include_stop_str_in_output": True, "return_token_ids": True}
+
+_SUSPICIOUS = 8
+_OTHER = 7_919  # between the seeds of two attempts: more than a question has samples
 
 
 class _Refused(Exception):
@@ -51,6 +56,8 @@ class OpenAIBackend:
     tokens: int = 0
     _extended: bool = field(default=True, init=False)
     _stop_here: bool = field(default=False, init=False)
+    _given_up: threading.Event = field(default_factory=threading.Event, init=False)
+    _varied: int | None = field(default=0, init=False)  # questions whose samples were all equal; None: some were not
 
     @classmethod
     def connect(
@@ -83,18 +90,74 @@ class OpenAIBackend:
         return opened
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[Request, int, Completion]]:
-        """Yields the samples of a request when they have come."""
+        """Yields the samples of a request when they have come.
+
+        :raises KkwarmError: a call failed for good; samples of the calls that were under way come first.
+        """
         pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="openai")
-        waiting: dict[Future[list[Completion]], Request] = {}
+        waiting: dict[Future[list[Completion]], tuple[Request, tuple[int, ...]]] = {}
+        self._given_up.clear()
+        failure: KkwarmError | None = None
         try:
-            waiting = {pool.submit(self._samples, r, sampling): r for r in requests if r.samples}
+            for request in requests:
+                for part in contiguous(request.samples):
+                    asked = replace(request, samples=part)
+                    waiting[pool.submit(self._samples, asked, sampling)] = request, part
             for future in as_completed(waiting):
-                request = waiting[future]
-                for index, completion in zip(request.samples, future.result(), strict=True):
+                if future.cancelled():
+                    continue
+                try:
+                    drawn = future.result()
+                except KkwarmError as err:
+                    failure = failure or err
+                    self._given_up.set()
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    continue
+                request, part = waiting[future]
+                self._watch(drawn, sampling)
+                for index, completion in zip(part, drawn, strict=True):
                     self.tokens += completion.n_tokens or 0
                     yield request, index, completion
         finally:
+            self._given_up.set()
             pool.shutdown(wait=False, cancel_futures=True)
+        if failure is not None:
+            raise failure
+
+    def _watch(self, drawn: Sequence[Completion], sampling: Sampling) -> None:
+        """Says once where a server seems to be greedy whatever the temperature (transformers' `serve` was seen to)."""
+        if len(drawn) < 2 or sampling.temperature <= 0 or self._varied is None:
+            return
+        if len({c.text for c in drawn}) > 1:
+            self._varied = None
+            return
+        self._varied += 1
+        if self._varied == _SUSPICIOUS:
+            log.warning(
+                "%s: the samples of each of %d questions are equal: does the server sample?",
+                self.base_url,
+                _SUSPICIOUS,
+            )
+
+    def logprobs(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
+        """See `kkwarm.backends.base.Scores`: by `echo`, which vLLM's server has and OpenAI's own has not."""
+        found = []
+        for prompt, completion in texts:
+            body = {
+                "model": self.checkpoint,
+                "prompt": [*prompt, *completion],
+                "max_tokens": 1,
+                "temperature": 0,
+                "echo": True,
+                "logprobs": 1,
+            }
+            answer = self._post(body)
+            try:
+                told = answer["choices"][0]["logprobs"]["token_logprobs"]
+                found.append([float(x) for x in told[len(prompt) : len(prompt) + len(completion)]])
+            except (KeyError, IndexError, TypeError):
+                raise KkwarmError(f"{self.base_url} does not tell log-probabilities of a prompt") from None
+        return found
 
     def close(self) -> None:
         self.client.close()
@@ -122,7 +185,7 @@ class OpenAIBackend:
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "max_tokens": sampling.max_tokens,
-            "seed": (row_key(sampling.seed, request.key, request.samples[0]) + attempt) % 2**31,
+            "seed": engine_seed(sampling.seed, request.key, request.samples[0]) + _OTHER * attempt,
         }
         stop_here, extended = self._stop_here, self._extended
         if request.stop and not stop_here:
@@ -148,7 +211,7 @@ class OpenAIBackend:
         """One call, repeated with growing pauses while the server is busy, failing or cutting the answer short."""
         last = ""
         for attempt in range(self.tries):
-            wait = self.pause * 2**attempt * random.uniform(0.5, 1.0)
+            wait = min(self.pause * 2**attempt, 60.0) * random.uniform(0.5, 1.0)
             try:
                 reply = self.client.post("/completions", json=body)
             except httpx.HTTPError as err:
@@ -170,7 +233,8 @@ class OpenAIBackend:
                     raise self._failure(reply, body)
             if attempt + 1 < self.tries:
                 log.info("%s: %s; again in %.1f s", self.base_url, last, wait)
-                time.sleep(min(wait, 60.0))
+                if self._given_up.wait(wait):
+                    break  # another call has failed for good
         raise KkwarmError(
             f"{self.base_url} failed {self.tries} times: {last}",
             hint="what came is kept: start again when the server is well, with a lower --concurrency if it was busy",
@@ -241,7 +305,13 @@ def _said(reply: httpx.Response) -> str:
 
 
 def _retry_after(reply: httpx.Response) -> float:
+    """Seconds that the server asks to wait, by its header: a number, or a date. At most ten minutes."""
+    told = reply.headers.get("retry-after", "0")
     try:
-        return float(reply.headers.get("retry-after", 0))
+        seconds = float(told)
     except ValueError:
-        return 0.0
+        try:
+            seconds = parsedate_to_datetime(told).timestamp() - time.time()
+        except ValueError:
+            return 0.0
+    return min(max(seconds, 0.0), 600.0)

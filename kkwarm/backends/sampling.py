@@ -8,6 +8,7 @@ would swap near-equal tokens and so move them far.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-__all__ = ["nucleus", "pick", "row_key", "uniforms"]
+__all__ = ["contiguous", "engine_seed", "nucleus", "pick", "row_key", "uniforms"]
 
 _SMALL_VOCABULARY = 4096
 
@@ -25,6 +26,23 @@ def row_key(seed: int, key: str, sample: int) -> int:
     """64 bits that name one sample of one request."""
     digest = hashlib.sha256(f"{seed}\x1f{sample}\x1f{key}".encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "little")
+
+
+def contiguous(samples: Sequence[int]) -> list[tuple[int, ...]]:
+    """Sample indices in stretches without a gap: an engine that draws n at once numbers them from the first on."""
+    found: list[tuple[int, ...]] = []
+    for index in sorted(samples):
+        if found and found[-1][-1] + 1 == index:
+            found[-1] += (index,)
+        else:
+            found.append((index,))
+    return found
+
+
+def engine_seed(seed: int, key: str, first: int) -> int:
+    """The seed of a call for the samples from index `first` on. vLLM gives its n samples this seed and the next ones,
+    so that a sample has the same seed in whatever call it is drawn."""
+    return row_key(seed, key, 0) % 2**30 + first
 
 
 def uniforms(keys: NDArray[np.uint64], steps: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from kkwarm.backends.base import Request
-from kkwarm.backends.checkpoint import ADAPTER, fingerprint, load_tokenizer, resolve
-from kkwarm.backends.sampling import row_key
+from kkwarm.backends.checkpoint import ADAPTER, default_device, default_dtype, fingerprint, load_tokenizer, resolve
+from kkwarm.backends.sampling import contiguous, engine_seed
 from kkwarm.backends.text import finish_reason, token_ids
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Completion, Sampling
@@ -53,6 +53,8 @@ class VllmBackend:
             served = resolve(adapter["base_model_name_or_path"])
             lora = LoRARequest("adapter", 1, source)
             options = {**options, "enable_lora": True, "max_lora_rank": int(adapter.get("r", 16))}
+        # As transformers would have it; left alone, vLLM makes an fp32 checkpoint bf16 even on a CPU.
+        options.setdefault("dtype", str(default_dtype(default_device())).removeprefix("torch."))
         try:
             # generation_config "vllm": the checkpoint's own top_k or penalties must not change what was asked for.
             engine = LLM(model=served, generation_config="vllm", **options)
@@ -73,12 +75,12 @@ class VllmBackend:
             for request, ids in zip(requests[at : at + _WAVE], prompts[at : at + _WAVE], strict=True):
                 if len(ids) >= context:
                     yield from ((request, i, Completion("", 0, "length", ())) for i in request.samples)
-                elif request.samples:
-                    wave.append((request, ids))
+                else:
+                    wave += [(request, part, ids) for part in contiguous(request.samples)]
             yield from self._wave(wave, sampling, context)
 
     def _wave(
-        self, wave: list[tuple[Request, list[int]]], sampling: Sampling, context: int
+        self, wave: list[tuple[Request, tuple[int, ...], list[int]]], sampling: Sampling, context: int
     ) -> Iterator[tuple[Request, int, Completion]]:
         from vllm import SamplingParams
 
@@ -86,24 +88,36 @@ class VllmBackend:
             return
         parameters = [
             SamplingParams(
-                n=len(request.samples),
+                n=len(part),
                 temperature=sampling.temperature,
                 top_p=sampling.top_p if sampling.temperature > 0 else 1.0,
                 max_tokens=min(sampling.max_tokens, context - len(ids)),
                 stop=list(request.stop),
                 include_stop_str_in_output=True,
-                # Samples that are asked for later must not repeat earlier ones, so the first index is in the seed.
-                seed=row_key(sampling.seed, request.key, request.samples[0]) % 2**31,
+                seed=engine_seed(sampling.seed, request.key, part[0]),
             )
-            for request, ids in wave
+            for request, part, ids in wave
         ]
-        inputs = [{"prompt_token_ids": ids} for _, ids in wave]
+        inputs = [{"prompt_token_ids": ids} for _, _, ids in wave]
         outputs = self.engine.generate(inputs, parameters, use_tqdm=False, lora_request=self.lora)
-        for (request, _), output in zip(wave, outputs, strict=True):
-            for index, choice in zip(request.samples, output.outputs, strict=True):
+        for (request, part, _), output in zip(wave, outputs, strict=True):
+            for index, choice in zip(part, output.outputs, strict=True):
                 self.tokens += len(choice.token_ids)
                 ids = tuple(int(t) for t in choice.token_ids)
                 yield request, index, Completion(choice.text, len(ids), finish_reason(choice.finish_reason), ids)
+
+    def logprobs(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
+        """See `kkwarm.backends.base.Scores`."""
+        from vllm import SamplingParams
+
+        inputs = [{"prompt_token_ids": [*prompt, *completion]} for prompt, completion in texts]
+        asked = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0)
+        outputs = self.engine.generate(inputs, asked, use_tqdm=False, lora_request=self.lora)
+        found = []
+        for (prompt, completion), output in zip(texts, outputs, strict=True):
+            told = output.prompt_logprobs[len(prompt) :]
+            found.append([float(row[token].logprob) for row, token in zip(told, completion, strict=True)])
+        return found
 
     def close(self) -> None:
         """Ends the engine."""

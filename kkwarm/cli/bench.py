@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
-from kkwarm.cli.console import echo_json, err_console, json_option, out_console
+from kkwarm.cli import power
+from kkwarm.cli.console import echo_json, err_console, json_option, out_console, unsandboxed_option
+from kkwarm.cli.power import detect_option, prior_option
+from kkwarm.cli.training import engine_option, passed
 from kkwarm.errors import KkwarmError
 
 
@@ -26,10 +28,17 @@ from kkwarm.errors import KkwarmError
 @click.option("--format", "format_name", help="Prompt format  [default: the benchmark's]")
 @click.option("--force-reasoning", is_flag=True, help="Make it work step by step; results are of NAME+forced.")
 @click.option("--batch-size", type=click.IntRange(1), help="Rows at a time (backend hf)  [default: by memory]")
+@engine_option
 @click.option("--device", help="cpu, cuda, cuda:1  [default: CUDA where there is one]")
-@click.option("--allow-unsandboxed-code", is_flag=True, help="Run model-written code even where no sandbox can be had.")
+@unsandboxed_option
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Run folder  [default: runs/bench/MODEL-HASH]")
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="Kept with the run, for reports.")
+@click.option("--until", type=float, metavar="H", help="Stop where the score is known within H (0.02: 2 points).")
+@click.option("--until-decided", metavar="RUN", help="Stop where gain, loss or tie against RUN is decided.")
+@click.option("--margin", type=click.FloatRange(0, 1), default=0.05, show_default=True, help="What still is a tie.")
+@click.option("--power", "power_only", is_flag=True, help="Say what difference this run could show; run nothing.")
+@prior_option
+@detect_option
 @click.option("--dry-run", is_flag=True, help="Say what would be done; load no model.")
 @json_option
 def command(
@@ -39,9 +48,12 @@ def command(
     labels: tuple[str, ...],
     dry_run: bool,
     as_json: bool,
-    allow_unsandboxed_code: bool,
     format_name: str | None,
     force_reasoning: bool,
+    engine: tuple[str, ...],
+    power_only: bool,
+    priors: tuple[Path, ...],
+    detect: float | None,
     **settings: Any,
 ) -> None:
     """Benchmark MODEL: a checkpoint folder, a run that holds one, a hub id, or a served model's name.
@@ -50,10 +62,14 @@ def command(
     """
     from kkwarm.harness import BenchConfig, bench
 
-    if allow_unsandboxed_code:
-        os.environ["KKWARM_ALLOW_UNSANDBOXED_CODE"] = "1"
+    if power_only:
+        planned = power.plan(names, settings["samples"], settings["limit"], priors, detect)
+        echo_json(planned) if as_json else power.show(planned)
+        return
+    if priors or detect is not None:
+        raise KkwarmError("--prior and --detect belong to --power", hint="add --power, or leave them out")
     named = _labels(labels)
-    config = BenchConfig(format=format_name, force=force_reasoning, **settings)
+    config = BenchConfig(format=format_name, force=force_reasoning, engine=passed(engine, "--engine"), **settings)
     if dry_run:
         plan = _plan(model, names, out, config)
         echo_json(plan) if as_json else _show_plan(plan)
@@ -122,13 +138,16 @@ def show(results: dict[str, Any]) -> None:
     """Prints the figures of a run as a table."""
     from rich.table import Table
 
+    from kkwarm.report.terminal import LEAKED
+
     console = out_console()
     table = Table(title=f"{results['model']}", title_justify="left")
     for column in ("benchmark", "n", "K", "accuracy", "pass@K", "worked", "tokens"):
         table.add_column(column, justify="left" if column == "benchmark" else "right", no_wrap=True)
     for name, f in results["benchmarks"].items():
         k = f["samples"] // f["n"]
-        accuracy = f"{100 * f['accuracy']:.1f}" + ("" if f["stderr"] is None else f" ± {100 * f['stderr']:.1f}")
+        leaked = LEAKED if f.get("leaked") else ""
+        accuracy = f"{100 * f['accuracy']:.1f}{leaked}" + ("" if f["stderr"] is None else f" ± {100 * f['stderr']:.1f}")
         best = f"{100 * f[f'pass@{k}']:.1f}" if f.get(f"pass@{k}") is not None else ""
         tokens = "" if f["mean_tokens"] is None else f"{f['mean_tokens']:.0f}"
         worked = f"{100 * f['worked']:.0f}%" if "worked" in f else ""
@@ -139,7 +158,24 @@ def show(results: dict[str, Any]) -> None:
     for name, f in results["benchmarks"].items():
         counts = ", ".join(f"{count:,} {status}" for status, count in f["status"].items())
         console.print(f"{name}: {counts}", soft_wrap=True)
+        if f.get("leaked"):
+            said = f"{LEAKED} LEAK: the checkpoint was trained on {f['leaked']:,} questions of {name}"
+            console.print(said, style="bold red", soft_wrap=True)
+    for name, f in results["benchmarks"].items():
+        if "stopped" in f:
+            console.print(f"{name}: {_stopped(f['stopped'])}", soft_wrap=True)
     speed = results["throughput"]
     if speed["tokens_per_s"]:
         console.print(f"{speed['tokens']:,} tokens in {speed['seconds']:.1f} s: {speed['tokens_per_s']:,.0f} tokens/s")
     console.print(f"kept in {results['run']}")
+
+
+def _stopped(why: dict[str, Any]) -> str:
+    """Why a benchmark ended before its last question, or did not."""
+    asked = f"{why['questions']:,} of {why['of']:,} questions"
+    saved = f"{why['generations_saved']:,} generations saved" if why["generations_saved"] else "none saved"
+    if why["rule"] == "half-width":
+        low, high = (100 * v for v in why["whole"])
+        return f"after {asked} all of them would give {low:.1f} to {high:.1f} (95%, however early one stops); {saved}"
+    interval = f"{100 * why['low']:+.1f} to {100 * why['high']:+.1f}"
+    return f"{why['verdict']} against {why['against']} after {asked}: {100 * why['value']:+.1f} ({interval}); {saved}"

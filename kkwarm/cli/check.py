@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
-from kkwarm.cli.console import echo_json, json_option, out_console
+from kkwarm.cli.console import echo_json, json_option, out_console, unsandboxed_option
 
 
 @click.command()
 @click.argument("name")
 @click.option("--examples", default=12, show_default=True, help="Examples that the red team attacks.")
+@unsandboxed_option
 @json_option
 @click.pass_context
 def command(ctx: click.Context, name: str, examples: int, as_json: bool) -> None:
@@ -35,6 +36,7 @@ def command(ctx: click.Context, name: str, examples: int, as_json: bool) -> None
                 "domain": name,
                 "ok": not bad,
                 "rules": [{"rule": f.rule, "ok": f.ok, "problem": f.problem, "note": f.note} for f in findings],
+                "prompt": next((f.shown for f in findings if f.shown), None),
                 "attacks": tried,
                 "wrongly_accepted": [_miss(m) for m in misses if not m.honest],
                 "wrongly_rejected": [_miss(m) for m in misses if m.honest],
@@ -46,20 +48,11 @@ def command(ctx: click.Context, name: str, examples: int, as_json: bool) -> None
 
 
 def _red_team(reg: Any, name: str, examples: int, court: Any) -> tuple[list[Any], dict[str, int]]:
-    from kkwarm.data import content_hash
-    from kkwarm.verify.audit import ATTACKS, HONEST, Target, audit
+    from kkwarm.verify.audit import ATTACKS, HONEST, audit, targets_of
 
-    domain = reg.domain(name)
-    benchmark = reg.benchmark(name)
-    fmt = reg.format(domain.format)
-    chosen = sorted(benchmark.load(), key=content_hash)[:examples]
-    golds = [domain.gold(e) for e in chosen]
-    targets = []
-    for i, example in enumerate(chosen):
-        # Another example's gold is an attack only where it is really another answer.
-        others = [g for g, o in zip(golds, chosen, strict=True) if o.answer != example.answer and g != golds[i]]
-        targets.append(Target(example, golds[i], others, fmt))
-    return audit(reg.verifier(benchmark.verifier), fmt, targets, court, (*ATTACKS, *HONEST, *reg.attacks(name)))
+    benchmark, fmt = reg.benchmark(name), reg.format(reg.domain(name).format)
+    attacks = (*ATTACKS, *HONEST, *reg.attacks(name))
+    return audit(reg.verifier(benchmark.verifier), fmt, targets_of(reg, name, examples), court, attacks)
 
 
 def _miss(miss: Any) -> dict[str, str]:
@@ -73,6 +66,7 @@ def _miss(miss: Any) -> dict[str, str]:
 
 def _show(name: str, findings: Any, misses: Any, tried: dict[str, int]) -> None:
     from rich.markup import escape
+    from rich.panel import Panel
     from rich.table import Table
 
     console = out_console()
@@ -85,6 +79,9 @@ def _show(name: str, findings: Any, misses: Any, tried: dict[str, int]) -> None:
         mark = "[bold red]FAIL[/]" if attack in wrong else "[green]ok[/]"
         table.add_row(mark, f"attack: {attack}", f"[dim]{count} completions[/]")
     console.print(table)
+    for f in findings:
+        if f.shown:
+            console.print(Panel(escape(f.shown), title=f"[dim]{f.rule}: the first one[/]", title_align="left"))
     shown: set[tuple[str, bool]] = set()
     for m in misses:
         if (m.attack, m.honest) in shown:

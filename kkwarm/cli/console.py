@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import click
 
-__all__ = ["echo_json", "err_console", "json_option", "out_console"]
+__all__ = ["echo_json", "err_console", "json_option", "out_console", "unsandboxed_option"]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there.")
+
+
+def _allow(ctx: click.Context, option: click.Parameter, given: bool) -> None:
+    if given:
+        from kkwarm.verify.sandbox import ALLOW
+
+        os.environ[ALLOW] = "1"  # so that the processes of a study, too, may
+
+
+unsandboxed_option = click.option(
+    "--allow-unsandboxed-code",
+    is_flag=True,
+    expose_value=False,
+    callback=_allow,
+    help="Run model-written code even where no sandbox can be had; the run records it.",
+)
 
 
 def echo_json(document: Any) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from kkwarm.cli.console import json_option
-from kkwarm.cli.training import dry_run_option, out_option, show
+from kkwarm.cli.console import json_option, unsandboxed_option
+from kkwarm.cli.training import dry_run_option, engine_option, out_option, passed, show
 
 
 @click.command()
@@ -27,9 +27,13 @@ from kkwarm.cli.training import dry_run_option, out_option, show
 @click.option("--seed", type=int, help="[default: 0]")
 @click.option("--backend", type=click.Choice(["hf", "vllm", "openai"]), help="For a model.  [default: hf]")
 @click.option("--base-url", help="Of an OpenAI-compatible server, such as http://localhost:8000/v1.")
+@click.option("--against", metavar="NAME,...", help="Benchmarks to be evaluated: asking their questions is refused.")
+@click.option("--allow-leak", is_flag=True, default=None, help="Ask them nevertheless; reports mark what it touches.")
 @click.option("--concurrency", type=click.IntRange(1), help="Requests to a server at a time.")
+@engine_option
 @out_option
 @dry_run_option
+@unsandboxed_option
 @json_option
 def command(
     domain: str,
@@ -38,6 +42,7 @@ def command(
     backend: str | None,
     base_url: str | None,
     concurrency: int | None,
+    engine: tuple[str, ...],
     out: Path,
     dry_run: bool,
     as_json: bool,
@@ -53,6 +58,8 @@ def command(
         given = {**PAPER_DISTILL, **given}
     if "n" not in given:
         raise KkwarmError("how many traces?", hint="-n 1000")
+    if "against" in given:
+        given["against"] = tuple(name.strip() for name in given["against"].split(","))
     config = DistillConfig(domain, teacher, **given)
     if dry_run:
         plan = plan_distill(config, base_url=base_url, backend=backend)
@@ -64,5 +71,11 @@ def command(
             document["tokens_at_most"] = plan.completions * plan.sampling.max_tokens
         show(document, as_json)
         return
-    run = distill(config, out, base_url=base_url, backend=backend, options={"concurrency": concurrency})
+    run = distill(
+        config,
+        out,
+        base_url=base_url,
+        backend=backend,
+        options={"concurrency": concurrency, **passed(engine, "--engine")},
+    )
     show({"run": str(run.path), **run.manifest["results"]}, as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -13,6 +14,7 @@ from typing import Literal
 import click
 
 from kkwarm.cli.console import echo_json, json_option, out_console
+from kkwarm.errors import KkwarmError
 
 State = Literal["ok", "note", "missing"]
 
@@ -29,11 +31,36 @@ class Line:
 
 @click.command()
 @click.option("--offline", is_flag=True, help="Do not try to reach the hub.")
+@click.option("--parity", metavar="CHECKPOINT", help="Compare the ways of running a checkpoint instead.")
+@click.option("--base-url", help="With --parity: an OpenAI-compatible server that serves the checkpoint, too.")
+@click.option("--served", metavar="NAME", help="The model's name on that server.  [default: CHECKPOINT]")
+@click.option("--prompt", "prompts", multiple=True, help="With --parity: prompts instead of five built-in ones.")
+@click.option("--device", help="With --parity: cpu, cuda  [default: CUDA where there is one]")
 @json_option
 @click.pass_context
-def command(ctx: click.Context, offline: bool, as_json: bool) -> None:
-    """Show what is installed, what is missing, and how to mend it. Exits 1 if something needed is missing."""
-    lines = [*_python(), *_packages(), *_device(), *_sandbox(), *_data(offline), *_plugins(), *_disk()]
+def command(
+    ctx: click.Context,
+    offline: bool,
+    parity: str | None,
+    base_url: str | None,
+    served: str | None,
+    prompts: tuple[str, ...],
+    device: str | None,
+    as_json: bool,
+) -> None:
+    """Show what is installed, what is missing, and how to mend it. Exits 1 if something needed is missing.
+
+    With --parity: log-probabilities and greedy texts of transformers (eager and SDPA attention, alone and batched), of
+    vLLM where it is installed, and of a server, beside each other. Exits 1 where rounding explains no difference.
+    """
+    if parity is not None:
+        from kkwarm.cli.parity import compare
+
+        server = (base_url, served or parity) if base_url else None
+        ctx.exit(0 if compare(parity, server, prompts, device, as_json) else 1)
+    if base_url or served or prompts or device:
+        raise KkwarmError("--base-url, --served, --prompt and --device belong to --parity CHECKPOINT")
+    lines = [*_python(), *_packages(), *_clashes(), *_device(), *_sandbox(), *_data(offline), *_plugins(), *_disk()]
     bad = any(line.state == "missing" for line in lines)
     if as_json:
         echo_json({"ok": not bad, "findings": [asdict(line) for line in lines]})
@@ -99,6 +126,41 @@ def _package(requirement: object) -> Line:
     return Line(requirement.name, "ok", found)
 
 
+_TOGETHER = ("torch", "transformers", "trl", "vllm", "accelerate", "peft", "lm-eval", "triton")
+
+
+def _clashes() -> Iterator[Line]:
+    """What these libraries ask of each other and do not get, extras included (trl's says which vLLM it drives)."""
+    from packaging.requirements import Requirement
+
+    found = {}
+    for name in _TOGETHER:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = distribution(name)
+    for name, of in found.items():
+        for text in of.requires or ():
+            asked = Requirement(text)
+            other = found.get(asked.name)
+            if other is None or not _applies(asked):
+                continue
+            if not asked.specifier.contains(other.version.partition("+")[0], prereleases=True):
+                mend = f"pip install '{asked.name}{asked.specifier}', or another {name}"
+                yield Line(
+                    f"{name} and {asked.name}",
+                    "missing",
+                    f"{name} {of.version} needs {asked.name} {asked.specifier}, and {other.version} is installed",
+                    mend,
+                )
+
+
+def _applies(asked: object) -> bool:
+    """Whether a requirement holds on this machine, for the library itself or its extra for another one of them."""
+    from packaging.requirements import Requirement
+
+    assert isinstance(asked, Requirement)
+    return asked.marker is None or any(asked.marker.evaluate({"extra": e}) for e in ("", *_TOGETHER))
+
+
 def _device() -> Iterator[Line]:
     try:
         import torch
@@ -125,20 +187,25 @@ def _device() -> Iterator[Line]:
 
 
 def _sandbox() -> Iterator[Line]:
-    from kkwarm.verify.sandbox import ALLOW, Level, level, probe
+    from kkwarm.verify.sandbox import ALLOW, Level, allowed, level, probe, seccomp_missing
 
     at = level()
     causes = "; ".join(f"{lv.value}: {cause}" for lv, cause in probe().items() if cause)
-    if at is Level.PROCESS:
+    if at is Level.PROCESS and allowed():
+        yield Line("sandbox", "note", f"level process only, and model-written code is allowed ({ALLOW}=1)", causes)
+    elif at is Level.PROCESS:
         mend = f"{causes}. Install bubblewrap or allow user namespaces; or insist with {ALLOW}=1"
         yield Line("sandbox", "note", "level process only: model-written code is refused", mend)
     else:
         yield Line("sandbox", "ok", f"level {at.value}", causes)
+    if cause := seccomp_missing():
+        yield Line("seccomp", "note", f"no filter of system calls ({cause})", "pip install 'kkwarm[sandbox]'")
+    else:
+        yield Line("seccomp", "ok", "system calls of model-written code are filtered")
 
 
 def _data(offline: bool) -> Iterator[Line]:
     from kkwarm.data import bundle
-    from kkwarm.errors import KkwarmError
 
     try:
         root = bundle()

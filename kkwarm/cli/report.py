@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,40 +13,68 @@ from kkwarm.cli.console import echo_json, json_option, out_console
 @click.command()
 @click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write one HTML file that works offline.")
+@click.option("--png", type=click.Path(path_type=Path), help="Write the figures: FILE.png, or a folder of pictures.")
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Write the terminal view as a picture.")
 @click.option("--markdown", is_flag=True, help="Print the matrix and claims as Markdown.")
-@click.option("--margin", type=click.FloatRange(0, 1), default=0.05, show_default=True, help="What still is a tie.")
+@click.option("--latex", is_flag=True, help="Print the matrix as a LaTeX table (booktabs).")
+@click.option("--margin", type=click.FloatRange(0, 1), help="What still is a tie.  [default: the study's, or 0.05]")
 @json_option
 def command(
-    runs: tuple[Path, ...], html: Path | None, svg: Path | None, markdown: bool, margin: float, as_json: bool
+    runs: tuple[Path, ...],
+    html: Path | None,
+    png: Path | None,
+    svg: Path | None,
+    markdown: bool,
+    latex: bool,
+    margin: float | None,
+    as_json: bool,
 ) -> None:
-    """Transfer matrix and claims of a study, or of bench runs side by side.
+    """Transfer matrix, claims and sample efficiency of a study, or of bench runs side by side.
 
     RUN is a study folder, or bench runs (the first is what the others are compared with). Default: the newest study.
     """
     from kkwarm.report.load import load, newest_study
     from kkwarm.transfer.analyse import analyse
 
+    if as_json + markdown + latex > 1:
+        raise click.UsageError("--json, --markdown and --latex each print: choose one")
     paths = list(runs) or [newest_study()]
-    material = load(paths, margin=margin)
-    document = analyse(material)
-    if html is not None:
-        from kkwarm.report.html import write_html
-
-        write_html(document, paths, html)
-        click.echo(f"wrote {html}", err=True)
-    if svg is not None:
-        from kkwarm.report.terminal import write_svg
-
-        write_svg(document, svg)
-        click.echo(f"wrote {svg}", err=True)
+    document = analyse(load(paths, margin=margin))
+    for path in _files(document, paths, html, png, svg):
+        click.echo(f"wrote {path}", err=True)
     if as_json:
         echo_json(document)
     elif markdown:
         from kkwarm.report.markdown import markdown_text
 
         click.echo(markdown_text(document))
-    elif html is None and svg is None:
+    elif latex:
+        from kkwarm.report.latex import latex_text
+
+        click.echo(latex_text(document))
+    elif html is None and png is None and svg is None:
         from kkwarm.report.terminal import show
 
         show(document, out_console())
+
+
+def _files(
+    document: dict[str, Any], paths: list[Path], html: Path | None, png: Path | None, svg: Path | None
+) -> list[Path]:
+    """Writes what was asked for; returns the files."""
+    written: list[Path] = []
+    if html is not None:
+        from kkwarm.report.html import write_html
+
+        write_html(document, paths, html)
+        written.append(html)
+    if png is not None:
+        from kkwarm.report.png import write_png
+
+        written += write_png(document, png)
+    if svg is not None:
+        from kkwarm.report.terminal import write_svg
+
+        write_svg(document, svg)
+        written.append(svg)
+    return written

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from kkwarm.cli.console import unsandboxed_option
+from kkwarm.errors import KkwarmError
 
 if TYPE_CHECKING:
     from kkwarm.store import Run
@@ -17,44 +23,95 @@ SHOWN = 3  # flipped samples shown for each kind
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
+@click.option("--against", multiple=True, type=click.Path(path_type=Path), help="Runs to compare with, then and today.")
+@click.option("--alone", is_flag=True, help="Compare with no other run.")
 @click.option("--write", is_flag=True, help="Keep the new verdicts as a run beside RUN (RUN is never changed).")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Keep them in this folder instead.")
 @click.option("--workers", type=click.IntRange(1), help="Processes for slow verdicts [default: one for each core].")
+@unsandboxed_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
-def command(run: Path, write: bool, out: Path | None, workers: int | None, as_json: bool) -> None:
-    """Judge the stored completions of RUN by today's verifiers, and show what flipped. No model is needed."""
-    from kkwarm.store import Run, runs_home
-    from kkwarm.verify.rescore import write_rescored
+def command(
+    run: Path, against: tuple[Path, ...], alone: bool, write: bool, out: Path | None, workers: int | None, as_json: bool
+) -> None:
+    """Judge the stored completions of RUN by today's verifiers: what flipped, and which comparisons change.
 
-    path = run if run.exists() or not (runs_home() / run).exists() else runs_home() / run
-    stored = Run.read(path)
-    results = _rescored(stored, workers)
-    document: dict[str, Any] = {
-        "run": str(path),
-        "flipped": sum(len(r.flips) for r in results),
-        "benchmarks": {r.benchmark: _figures(r) for r in results if not r.skipped},
-        "skipped": {r.benchmark: r.skipped for r in results if r.skipped},
-    }
-    if write or out is not None:
-        document["written"] = str(write_rescored(stored, results, out or _beside(path)).path)
+    RUN is a run with samples, or a study. It is compared with --against, else with the runs that its study compares it
+    with, else with those beside it that asked the same; both sides by today's verdicts. No model is needed.
+    """
+    from kkwarm.store import Run, find_run
+
+    stored = Run.read(find_run(run))
+    target = out or (_beside(stored.path) if write else None)
+    with _bar(stored.name) as advance:
+        if stored.manifest["kind"] == "study":
+            document = _study(stored, target, workers, advance)
+        else:
+            named = () if alone else tuple(find_run(p) for p in against) or None
+            document = _run(stored, named, target, workers, advance)
     if as_json:
         click.echo(json.dumps(document))
     else:
         show(document)
 
 
-def _rescored(run: Run, workers: int | None) -> list[Rescored]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+def _run(
+    run: Run, against: Sequence[Path] | None, target: Path | None, workers: int | None, advance: Callable[[int], None]
+) -> dict[str, Any]:
     from kkwarm.plugins import registry
-    from kkwarm.verify.rescore import rescore
+    from kkwarm.report.rescored import comparisons, partners
+    from kkwarm.verify.rescore import rescore, write_rescored
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    results = rescore(run, registry(), workers=workers, progress=advance)
+    others = partners(run) if against is None else list(against)
+    found, problems = comparisons(run, results, others, registry(), workers=workers, progress=advance)
+    document: dict[str, Any] = {
+        "run": str(run.path),
+        "flipped": sum(len(r.flips) for r in results),
+        "benchmarks": {r.benchmark: _figures(r) for r in results if not r.skipped},
+        "skipped": {r.benchmark: r.skipped for r in results if r.skipped},
+        "comparisons": [c.document() for c in found],
+        "not_compared": problems,
+    }
+    if target is not None:
+        document["written"] = str(write_rescored(run, results, target).path)
+    return document
+
+
+def _study(run: Run, target: Path | None, workers: int | None, advance: Callable[[int], None]) -> dict[str, Any]:
+    from kkwarm.plugins import registry
+    from kkwarm.report.rescored import study_again
+
+    if target is not None and target.exists() and any(target.iterdir()):
+        raise KkwarmError(f"{target} is not empty", hint="choose another folder with -o")
+    with tempfile.TemporaryDirectory() as folder:
+        steps, found, claims = study_again(
+            run, registry(), target or Path(folder, "study"), workers=workers, progress=advance
+        )
+    flips = {step: sum(len(r.flips) for r in results) for step, results in steps.items()}
+    document: dict[str, Any] = {
+        "run": str(run.path),
+        "flipped": sum(flips.values()),
+        "steps": {step: n for step, n in flips.items() if n},
+        "benchmarks": {},
+        "skipped": {r.benchmark: r.skipped for results in steps.values() for r in results if r.skipped},
+        "comparisons": [c.document() for c in found],
+        "claims": claims,
+        "not_compared": [],
+    }
+    return document | ({"written": str(target)} if target is not None else {})
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Callable[[int], None]]:
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from kkwarm.cli.console import err_console
+
+    console = err_console()
+    columns = (SpinnerColumn(), TextColumn("{task.description}: {task.completed:,.0f} judged"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(run.name, total=sum(1 for _ in run.samples()))
-        return rescore(run, registry(), workers=workers, progress=lambda n: bar.advance(task, n))
+        task = bar.add_task(name, total=None)
+        yield lambda n: bar.advance(task, n)
 
 
 def _beside(path: Path) -> Path:
@@ -106,30 +163,68 @@ def _examples(flips: list[Flip]) -> list[dict[str, Any]]:
 
 
 def show(document: dict[str, Any]) -> None:
-    """Prints before, after and flips for each benchmark."""
+    """Prints before, after and flips for each benchmark, and what that changes."""
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
-    table = Table(title=f"{document['run']}: {document['flipped']:,} verdicts flipped", title_justify="left")
-    for column in ("", "samples", "accuracy then", "today", "flipped"):
-        table.add_column(column, justify="left" if column in ("", "flipped") else "right")
-    for name, figures in document["benchmarks"].items():
-        accuracy = figures["accuracy"]
-        flips = "\n".join(f"{count:,} {kind}" for kind, count in figures["flips"].items()) or "none"
-        then, today = (f"{100 * accuracy[when]:.2f}" for when in ("before", "after"))
-        table.add_row(name, f"{figures['samples']:,}", then, today, flips)
-    console.print(table)
+    console = Console(highlight=False)
+    title = f"{document['run']}: {document['flipped']:,} verdicts flipped"
+    if document["benchmarks"]:
+        table = Table(title=title, title_justify="left")
+        for column in ("", "samples", "accuracy then", "today", "flipped"):
+            table.add_column(column, justify="left" if column in ("", "flipped") else "right")
+        for name, figures in document["benchmarks"].items():
+            accuracy = figures["accuracy"]
+            flips = "\n".join(f"{count:,} {kind}" for kind, count in figures["flips"].items()) or "none"
+            then, today = (f"{100 * accuracy[when]:.2f}" for when in ("before", "after"))
+            table.add_row(name, f"{figures['samples']:,}", then, today, flips)
+        console.print(table)
+    else:
+        console.print(title, markup=False)
+    for step, count in document.get("steps", {}).items():
+        console.print(f"  {count:,} in {step}", markup=False)
+    _show_flips(document, console)
+    _show_comparisons(document, console)
+    for name, why in document["skipped"].items():
+        console.print(f"{name}: not judged again: {why}", markup=False)
+    if "written" in document:
+        console.print(f"kept in {document['written']}", markup=False)
+
+
+def _show_flips(document: dict[str, Any], console: Any) -> None:
     for name, figures in document["benchmarks"].items():
         for flip in figures["examples"]:
             was, now = flip["before"], flip["after"]
             which = f"{name} {flip['id']}[{flip['index']}]"
             line = f"{which}: {was['status']} -> {now['status']} ({now['reason'] or 'no reason'})"
-            console.print(line, markup=False, highlight=False)
-            console.print(f"    read {was['answer']!r} then, {now['answer']!r} today", markup=False, highlight=False)
+            console.print(line, markup=False)
+            console.print(f"    read {was['answer']!r} then, {now['answer']!r} today", markup=False)
         if figures["gone"]:
             console.print(f"{name}: {figures['gone']:,} samples of questions that it no longer has keep their verdict")
-    for name, why in document["skipped"].items():
-        console.print(f"{name}: not judged again: {why}", markup=False, highlight=False)
-    if "written" in document:
-        console.print(f"kept in {document['written']}", markup=False, highlight=False)
+
+
+def _show_comparisons(document: dict[str, Any], console: Any) -> None:
+    """How many comparisons say something else today, and which."""
+    from rich.text import Text
+
+    from kkwarm.report.terminal import STYLE
+
+    found = document["comparisons"]
+    changed = [c for c in found if c["changed"]]
+    if found:
+        console.print(f"{len(changed):,} of {len(found):,} comparisons say something else today", style="bold")
+    for c in changed:
+        text = Text(f"  {c['what']} against {c['against']} on {c['benchmark']}: ")
+        for when, word in (("before", " -> "), ("after", "")):
+            figures = c[when]
+            text.append(f"{figures['verdict']} {100 * figures['estimate']:+.1f}", style=STYLE[figures["verdict"]])
+            text.append(word)
+        console.print(text)
+    for claim in document.get("claims", ()):
+        then, today = claim["holds"]["before"], claim["holds"]["after"]
+        if then != today:
+            said = {True: "held", False: "failed", None: "was undecided"}[then]
+            now = {True: "holds", False: "fails", None: "is undecided"}[today]
+            console.print(Text(f"  claim {claim['id']} {said} then and {now} today: {claim['text']}", style="bold red"))
+    for problem in document["not_compared"]:
+        console.print(f"not compared: {problem}", style="yellow", markup=False)

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from kkwarm.cli.console import json_option
-from kkwarm.cli.training import dry_run_option, out_option, settings_of, show, training_options
+from kkwarm.cli.console import json_option, unsandboxed_option
+from kkwarm.cli.training import dry_run_option, memory_of, out_option, settings_of, show, training_options
 
 
 @click.command()
@@ -31,6 +31,7 @@ from kkwarm.cli.training import dry_run_option, out_option, settings_of, show, t
 @training_options
 @out_option
 @dry_run_option
+@unsandboxed_option
 @json_option
 def command(
     model: str,
@@ -46,8 +47,9 @@ def command(
     Dr. GRPO by default. The run folder gets checkpoint/ and log.jsonl. Stopped at any time, the same command goes on.
     Exits with 1 where no group of completions ever differed in reward: nothing was learnt then.
     """
+    from kkwarm.train import ranks
     from kkwarm.train.config import PAPER_RLVR, RlvrConfig, changed
-    from kkwarm.train.grpo import plan_rlvr, rlvr
+    from kkwarm.train.grpo import plan_rlvr, rlvr, sizes_of
 
     start = PAPER_RLVR if preset == "paper" else RlvrConfig(domain)
     config = changed(start, {**settings_of(options), "domain": domain})
@@ -64,13 +66,17 @@ def command(
                 "steps": plan.steps,
                 "completions": completions,
                 "tokens_at_most": completions * plan.max_tokens,
+                "memory": memory_of(model, config, sizes_of(plan, model)),
             },
             as_json,
         )
         return
     run = rlvr(model, config, out)
+    if not ranks.main():
+        return
     results = run.manifest["results"]
     document = {"run": str(run.path), "checkpoint": str(run.path / "checkpoint"), **results}
-    show({**document, "warnings": run.manifest["warnings"]}, as_json)
+    alarms = [a["text"] for a in run.manifest.get("alarms", [])]
+    show({**document, "warnings": run.manifest["warnings"], "alarms": alarms}, as_json)
     if not results["signal"]:
         click.get_current_context().exit(1)

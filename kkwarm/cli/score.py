@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kkwarm.cli.console import unsandboxed_option
 from kkwarm.errors import KkwarmError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 @click.option("--format", "format_name", help="How completions are split [default: the benchmark's, mostly auto].")
 @click.option("--workers", type=click.IntRange(1), help="Processes for slow verdicts [default: one for each core].")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Keep the samples as a run in this folder.")
+@unsandboxed_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 def command(
     file: Path,
@@ -130,13 +132,16 @@ def _rewards(reg: Any, scored: Scored) -> Any:
 
 
 def _store(out: Path, file: Path, benchmark: Benchmark, fmt: Format, scored: Scored) -> Path:
-    from kkwarm.store import Run
-    from kkwarm.verify.score import file_hash
+    from kkwarm.plugins import registry
+    from kkwarm.store import Run, file_hash
+    from kkwarm.verify.source import judged_by, note_verifiers
 
     config = {"benchmark": benchmark.name, "format": fmt.name}
     with Run.open(out, kind="score", config=config, inputs={"outputs": file_hash(file)}) as run:
         stored = {(s.id, s.index) for s in run.samples()}
         run.append(s for s in scored.samples if (s.id, s.index) not in stored)
+        run.record(file=str(file))
+        note_verifiers(run, {benchmark.name: judged_by(registry().verifier(benchmark.verifier), fmt)})
         run.finish(results={"benchmarks": {benchmark.name: scored.figures}})
         return run.path
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
-from kkwarm.cli.console import echo_json, err_console, json_option, out_console
+from kkwarm.cli.console import echo_json, err_console, json_option, out_console, unsandboxed_option
 from kkwarm.errors import KkwarmError
 
 
@@ -28,7 +29,9 @@ from kkwarm.errors import KkwarmError
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting: --set evaluate.limit=20."
 )
+@click.option("--allow-leak", is_flag=True, help="Train on evaluated questions too; the report marks what it touches.")
 @click.option("--dry-run", is_flag=True, help="Print the plan with its estimated cost; do nothing.")
+@unsandboxed_option
 @json_option
 def command(
     recipe: str,
@@ -37,12 +40,14 @@ def command(
     executor: Literal["local", "ray"],
     ray_address: str | None,
     settings: tuple[str, ...],
+    allow_leak: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     """Run a whole experiment as a resumable plan, and report it.
 
-    RECIPE is built in (`mini`, `paper-qwen2.5-3b`) or a TOML file. Stopped at any time, the same command goes on.
+    RECIPE is built in (`mini`, `mini-examples`, `paper-qwen2.5-3b`) or a TOML file. Stopped at any time, the same
+    command goes on.
     """
     from kkwarm.report.terminal import render_text
     from kkwarm.study.local import default_jobs
@@ -51,6 +56,8 @@ def command(
 
     if ray_address is not None and executor != "ray":
         raise KkwarmError("--ray-address is for --executor ray", hint="add --executor ray")
+    if allow_leak:
+        os.environ["KKWARM_ALLOW_LEAK"] = "1"  # its workers train
     made = load(recipe, settings)
     folder = out or default_folder(made)
     if dry_run:

@@ -12,8 +12,23 @@ import click
 from kkwarm.cli.console import echo_json
 from kkwarm.errors import KkwarmError
 
-__all__ = ["dry_run_option", "out_option", "passed", "settings_of", "show", "training_options"]
+__all__ = [
+    "dry_run_option",
+    "engine_option",
+    "memory_of",
+    "out_option",
+    "passed",
+    "settings_of",
+    "show",
+    "training_options",
+]
 
+engine_option = click.option(
+    "--engine",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Of the backend: tensor_parallel_size, replicas, gpu_memory_utilization, dtype, concurrency, ...",
+)
 F = TypeVar("F", bound=Callable[..., Any])
 
 out_option = click.option(
@@ -36,15 +51,39 @@ _OPTIONS = (
     click.option("--lora", is_flag=True, default=None, help="Train a LoRA adapter; the checkpoint has it merged."),
     click.option("--lora-rank", type=click.IntRange(1), help="Rank of the adapter (implies --lora).  [default: 32]"),
     click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), help="Of activations.  [default: auto]"),
-    click.option("--checkpointing", is_flag=True, default=None, help="Recompute activations: less memory, slower."),
+    click.option(
+        "--checkpointing",
+        "--gradient-checkpointing",
+        "checkpointing",
+        is_flag=True,
+        default=None,
+        help="Recompute activations: less memory, slower.",
+    ),
     click.option("--format", "format", help="Prompt format instead of the domain's."),
     click.option(
         "--seed", type=int, default=None, help="Of data order, choice of examples and sampling.  [default: 0]"
     ),
     click.option("--save-every", type=click.IntRange(1), help="Steps between step checkpoints.  [default: by time]"),
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="[default: auto]"),
+    click.option("--nproc", type=click.IntRange(1), help="Processes that share each step.  [default: 1]"),
+    click.option(
+        "--accelerate-config", "accelerate", metavar="NAME|FILE", help="Weights in shards: fsdp2, zero3, or a file."
+    ),
+    click.option("--rows", type=click.IntRange(1), help="Sequences in a forward pass, at most.  [default: what fits]"),
+    click.option("--attention", type=click.Choice(["auto", "sdpa", "flash", "eager"]), help="[default: auto]"),
+    click.option("--liger", is_flag=True, default=None, help="Liger's fused kernels (CUDA)."),
+    click.option("--optim", type=click.Choice(["adamw", "adamw_8bit"]), help="8 bits: bitsandbytes, CUDA."),
+    click.option("--qlora", is_flag=True, default=None, help="LoRA on weights of 4 bits (bitsandbytes, CUDA)."),
+    click.option("--watch", metavar="NAME,...", help="Benchmarks to evaluate a little between the steps."),
+    click.option("--watch-every", type=click.IntRange(1), help="Steps between two such flights.  [default: 10]"),
+    click.option("--watch-questions", type=click.IntRange(1), help="Questions of each.  [default: 50]"),
+    click.option("--diverged", type=float, help="SFT stops where the loss is so many times its lowest.  [default: 3]"),
+    click.option("--no-memory-check", "memory_check", flag_value=False, type=bool, help="Try what may be too large."),
     click.option("--threads", type=click.IntRange(1), help="CPU threads."),
     click.option("--against", metavar="NAME,...", help="Benchmarks to be evaluated: training on them is refused."),
-    click.option("--allow-leak", is_flag=True, default=None, help="Train on them nevertheless; reports say so."),
+    click.option(
+        "--allow-leak", is_flag=True, default=None, help="Train on them nevertheless; reports mark what it touches."
+    ),
     click.option("--track", multiple=True, help="A tracker of trl's: tensorboard, trackio, wandb."),
     click.option("--trl", multiple=True, metavar="KEY=VALUE", help="A further argument of trl's config."),
 )
@@ -57,7 +96,7 @@ def training_options(function: F) -> F:
     return function
 
 
-def passed(pairs: tuple[str, ...]) -> dict[str, Any]:
+def passed(pairs: tuple[str, ...], option: str = "--trl") -> dict[str, Any]:
     """``KEY=VALUE`` pairs; a value is JSON where it can be, else text.
 
     :raises KkwarmError: a pair has no ``=``.
@@ -66,7 +105,7 @@ def passed(pairs: tuple[str, ...]) -> dict[str, Any]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise KkwarmError(f"--trl {pair}: not KEY=VALUE")
+            raise KkwarmError(f"{option} {pair}: not KEY=VALUE")
         try:
             found[key.strip().replace("-", "_")] = json.loads(value.strip())
         except ValueError:
@@ -79,17 +118,43 @@ def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:
     found = {
         k: v
         for k, v in options.items()
-        if k not in ("preset", "lora_rank", "trl", "track", "against") and v is not None
+        if k not in ("preset", "lora_rank", "trl", "track", "against", "watch") and v is not None
     }
     if options.get("lora_rank"):
         found["lora"] = options["lora_rank"]
-    if options.get("against"):
-        found["against"] = tuple(name.strip() for name in options["against"].split(","))
+    for listed in ("against", "watch"):
+        if options.get(listed):
+            found[listed] = tuple(name.strip() for name in options[listed].split(","))
     if options.get("trl"):
         found["trl"] = passed(options["trl"])
     if options.get("track"):
         found["track"] = tuple(options["track"])
     return found
+
+
+def memory_of(model: str, config: Any, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """What a dry run says of memory.
+
+    :raises KkwarmError: nothing fits.
+    """
+    from kkwarm.train.memory import preflight
+
+    fit = preflight(model, config, **sizes)
+    return {**fit.fields(), **({"changed": fit.changed} if fit.changed else {})}
+
+
+def _inline(values: Mapping[str, Any]) -> str:
+    parts = []
+    for name, value in values.items():
+        shown = (
+            f"({_inline(value)})"
+            if isinstance(value, Mapping)
+            else f"{value:.4g}"
+            if isinstance(value, float)
+            else value
+        )
+        parts.append(f"{name} {shown}")
+    return ", ".join(parts)
 
 
 def show(document: Mapping[str, Any], as_json: bool) -> None:
@@ -101,7 +166,7 @@ def show(document: Mapping[str, Any], as_json: bool) -> None:
         if isinstance(value, float):
             value = f"{value:.6g}"
         elif isinstance(value, Mapping):
-            value = ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in value.items())
+            value = _inline(value)
         elif isinstance(value, list):
             value = "; ".join(map(str, value))
         if value not in ("", None):

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from kkwarm.cli.console import echo_json, json_option, out_console
+from kkwarm.cli.console import echo_json, json_option, out_console, unsandboxed_option
 from kkwarm.errors import KkwarmError, unknown
 
 
@@ -16,6 +16,7 @@ from kkwarm.errors import KkwarmError, unknown
 @click.option("--id", "example_id", help="The example to answer; by default the first test example.")
 @click.option("--format", "format_name", help="How to split the completion; by default the domain's format.")
 @click.argument("completion", required=False)
+@unsandboxed_option
 @json_option
 def command(name: str, example_id: str | None, format_name: str | None, completion: str | None, as_json: bool) -> None:
     """Judge COMPLETION (or standard input) as an answer to an example of the domain NAME."""

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from kkwarm.cli.console import json_option
-from kkwarm.cli.training import dry_run_option, out_option, settings_of, show, training_options
+from kkwarm.cli.training import dry_run_option, memory_of, out_option, settings_of, show, training_options
 
 
 @click.command()
@@ -32,6 +32,7 @@ def command(
 
     The run folder gets checkpoint/ and log.jsonl. Stopped at any time, the same command goes on, with the same result.
     """
+    from kkwarm.train import ranks
     from kkwarm.train.config import PAPER_WARMUP, WarmupConfig, changed
     from kkwarm.train.sft import plan_warmup, warmup
 
@@ -49,7 +50,11 @@ def command(
             document |= {"steps": rows.steps(n), "tokens": sum(len(rows.ids[i]) for i in rows.order(n))}
         else:
             document |= {"tokens_an_epoch": rows.tokens, "epochs": config.epochs}
+        document["memory"] = memory_of(model, config, rows.sizes())
         show(document, as_json)
         return
     run = warmup(model, traces, out, config)
-    show({"run": str(run.path), "checkpoint": str(run.path / "checkpoint"), **run.manifest["results"]}, as_json)
+    if not ranks.main():
+        return
+    told = {"run": str(run.path), "checkpoint": str(run.path / "checkpoint"), **run.manifest["results"]}
+    show({**told, "alarms": [a["text"] for a in run.manifest.get("alarms", [])]}, as_json)

@@ -1,7 +1,7 @@
 """Where data comes from: a local folder (`KKWARM_DATA`) if set, else the Hugging Face hub by `datasets`.
 
 The folder's layout: ``math/math500.jsonl.gz``, ``math/train_pool.jsonl.gz``, ``humaneval_plus/HumanEvalPlus.jsonl.gz``,
-``mmlu_pro/test.jsonl.gz``, ``kk/logic-rl/{3..7}ppl/{train,test}.parquet``.
+``mbpp_plus/MbppPlus.jsonl.gz``, ``mmlu_pro/test.jsonl.gz``, ``kk/logic-rl/{3..7}ppl/{train,test}.parquet``.
 """
 
 from __future__ import annotations

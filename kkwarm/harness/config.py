@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from kkwarm.errors import KkwarmError
 
@@ -17,6 +19,10 @@ class BenchConfig:
     :param force: make the model work step by step, by the text that the format has for that; the samples belong to
         ``NAME+forced``.
     :param batch_size: rows at a time (backend hf); None chooses by memory. It does not change the samples.
+    :param engine: further options of the backend (`kkwarm.backends.BACKENDS`), such as ``tensor_parallel_size``.
+    :param until: stop each benchmark where its score is known within this half-width; see `kkwarm.transfer.sequential`.
+    :param until_decided: stop each benchmark where it is decided against this run; `margin`: what still is a tie.
+        Neither decides whether two runs are the same: without it the run goes on to all questions.
     """
 
     samples: int = 1
@@ -31,11 +37,19 @@ class BenchConfig:
     batch_size: int | None = None
     device: str | None = None
     base_url: str | None = None
+    engine: Mapping[str, Any] = field(default_factory=dict)
+    until: float | None = None
+    until_decided: str | None = None
+    margin: float = 0.05
 
     def __post_init__(self) -> None:
         for name, least in (("samples", 1), ("limit", 1), ("max_tokens", 1), ("batch_size", 1), ("temperature", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise KkwarmError(f"{name} must be at least {least}, not {value}")
+        if self.until is not None and not 0 < self.until < 1:
+            raise KkwarmError(f"until must be a half-width between 0 and 1, not {self.until}", hint="0.02 is 2 points")
+        if self.until is not None and self.until_decided is not None:
+            raise KkwarmError("--until and --until-decided are two rules", hint="name one")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise KkwarmError(f"top_p must be above 0 and at most 1, not {self.top_p}")

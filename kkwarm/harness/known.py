@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,11 +29,13 @@ def run_known(name: str, model: str, config: BenchConfig, run: Run, bars: Bars) 
 
     A question counts as correct where lm-eval's main metric of it is 1. Other metrics and lm-eval's own table are kept.
 
-    :raises KkwarmError: lm-eval does not know the task, cannot load its data, or would run untrusted code for it.
+    :raises KkwarmError: lm-eval does not know the task, cannot load its data, scores no single questions of it, or
+        would run untrusted code for it.
     """
     tables: dict[str, Any] = dict(run.manifest.get("lm_eval", {}))
     if name not in tables:
-        table, samples = _evaluated(name, model, config)
+        with contextlib.redirect_stdout(sys.stderr):  # lm-eval prints there; ours may be a JSON document
+            table, samples = _evaluated(name, model, config)
         bars.begin(name, len(samples), 0)
         stored = {(s.id, s.index) for s in run.samples(name)}
         run.append(s for s in samples if (s.id, s.index) not in stored)
@@ -98,17 +102,26 @@ def _samples(benchmark: str, prefix: str, rows: list[Mapping[str, Any]]) -> list
     for row in rows:
         if row["filter"] != first:
             continue
-        scores = {m: float(row[m]) for m in row["metrics"] if _number(row.get(m))}
-        main = next((m for m in _PREFERRED if m in scores), next(iter(scores), None))
-        status = Status.CORRECT if main is not None and scores[main] == 1.0 else Status.WRONG
+        scores = {_named(m): float(row[m]) for m in row["metrics"] if _number(row.get(m))}
+        if not scores:
+            raise KkwarmError(
+                f"{benchmark} has no score for each question, so nothing to compare",
+                hint="perplexities of whole texts are lm-eval's own: run lm-eval",
+            )
+        main = next((m for m in _PREFERRED if m in scores), next(iter(scores)))
+        status = Status.CORRECT if scores[main] == 1.0 else Status.WRONG
         answer = row["filtered_resps"][0] if row["filtered_resps"] else None
         text = row["resps"][0][0] if row["resps"] else ""
         completion = Completion(text if isinstance(text, str) else json.dumps(row["resps"], default=str))
         shown = answer if isinstance(answer, str) else json.dumps(answer, default=str)
-        reason = f"lm-eval: {main} = {scores[main]:g}" if main is not None else "lm-eval gives no number for it"
-        verdict = Verdict(status, shown, reason, scores)
+        verdict = Verdict(status, shown, f"lm-eval: {main} = {scores[main]:g}", scores)
         made.append(Sample(benchmark, f"{prefix}{row['doc_id']}", 0, completion, verdict, row["prompt_hash"][:16]))
     return made
+
+
+def _named(metric: str) -> str:
+    """What lm-eval calls a question's `perplexity` is the log-likelihood that goes into it."""
+    return "loglikelihood" if metric == "perplexity" else metric
 
 
 def _number(value: Any) -> bool:

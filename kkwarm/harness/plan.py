@@ -14,7 +14,7 @@ from kkwarm.harness.config import BenchConfig
 from kkwarm.plugins import Registry
 from kkwarm.types import Benchmark, Completion, Example, Format, Sampling, Verifier
 
-__all__ = ["KNOWN", "Entry", "Item", "choose", "entry", "named"]
+__all__ = ["KNOWN", "Entry", "Item", "choose", "entry", "named", "shuffled"]
 
 KNOWN = "lm_eval:"  # prefix of tasks that lm-eval itself knows
 _SALT = "kkwarm-limit-1"
@@ -111,9 +111,14 @@ def choose(examples: Sequence[Example], limit: int | None) -> list[Example]:
     if limit is None or limit >= len(examples):
         return list(examples)
 
-    def rank(at: int) -> tuple[str, str]:
-        example = examples[at]
-        return hashlib.sha256(f"{_SALT}:{content_hash(example)}".encode()).hexdigest(), example.id
-
-    kept = set(sorted(range(len(examples)), key=rank)[:limit])
+    kept = set(sorted(range(len(examples)), key=lambda at: _rank(examples[at]))[:limit])
     return [example for at, example in enumerate(examples) if at in kept]
+
+
+def shuffled(items: Sequence[Item]) -> list[Item]:
+    """In the order in which `choose` takes them: as good as random, and always the same."""
+    return sorted(items, key=lambda item: _rank(item.example))
+
+
+def _rank(example: Example) -> tuple[str, str]:
+    return hashlib.sha256(f"{_SALT}:{content_hash(example)}".encode()).hexdigest(), example.id

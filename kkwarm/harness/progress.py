@@ -20,10 +20,15 @@ class Bars:
         console = Console(stderr=True)
         self._progress = Progress(*columns, console=console, disable=not (shown and console.is_terminal))
         self._task: Any = None
+        self._tasks: dict[str, Any] = {}
 
     def begin(self, name: str, total: int, done: int) -> None:
         """Shows the bar of the next benchmark, `done` of whose `total` samples are stored already."""
-        self._task = self._progress.add_task(name, total=total, completed=done)
+        if name in self._tasks:  # it is drawn in parts
+            self._progress.update(self._tasks[name], total=total, completed=done)
+        else:
+            self._tasks[name] = self._progress.add_task(name, total=total, completed=done)
+        self._task = self._tasks[name]
 
     def advance(self, count: int) -> None:
         self._progress.advance(self._task, count)

@@ -11,6 +11,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.store import Run, runs_home
 from kkwarm.transfer.cells import FORCED, Cell, FormatOf, cell, of_run
 from kkwarm.transfer.curves import Curve, read_curve
+from kkwarm.transfer.leaked import evaluated_leaks
 from kkwarm.transfer.material import MARGIN, Condition, Material, Roles
 from kkwarm.types import Format
 
@@ -31,21 +32,22 @@ def newest_study() -> Path:
     return max(found, key=lambda p: (p / "manifest.json").stat().st_mtime)
 
 
-def load(paths: Sequence[Path], *, margin: float = MARGIN) -> Material:
+def load(paths: Sequence[Path], *, margin: float | None = None) -> Material:
     """The material of one study folder, or of bench runs (the first is what the others are compared with).
 
+    :param margin: what still is a tie; None: what the study says, or 0.05.
     :raises KkwarmError: a folder is no run, is a run without samples, or a study stands beside other runs.
     """
-    kinds = {path: Run.read(path).manifest["kind"] for path in paths}
+    kinds = {path: str(_opened(path).manifest["kind"]) for path in paths}
     studies = [path for path, kind in kinds.items() if kind == "study"]
     if studies and len(paths) > 1:
         raise KkwarmError(f"{studies[0]} is a study and reported alone", hint="name one study, or bench runs only")
     if studies:
-        return _study(studies[0])
+        return _study(studies[0], margin)
     for path, kind in kinds.items():
         if kind not in WITH_SAMPLES:
             raise KkwarmError(f"{path} is a {kind} run: it has no samples", hint="bench its checkpoint first")
-    return _runs([Run.read(p) for p in paths], margin)
+    return _runs([Run.read(p) for p in paths], MARGIN if margin is None else margin)
 
 
 def format_of(benchmark: str) -> Format | None:
@@ -82,6 +84,16 @@ def steps_of(study: Run) -> Mapping[str, Any]:
 # -- inside ------------------------------------------------------------------------------------------------------------
 
 
+def _opened(path: Path) -> Run:
+    try:
+        return Run.read(path)
+    except KkwarmError as err:
+        inside = sorted(p.parent.name for p in path.glob("*/manifest.json"))
+        if err.hint or not inside:
+            raise
+        raise KkwarmError(str(err), hint=f"it holds runs, such as {path / inside[0]}: name those") from None
+
+
 def _kind(path: Path) -> str | None:
     try:
         return str(Run.read(path).manifest["kind"])
@@ -96,7 +108,7 @@ def _step_run(study: Run, step: str | None) -> Run | None:
     return Run.read(folder) if (folder / "manifest.json").exists() else None
 
 
-def _study(path: Path) -> Material:
+def _study(path: Path, margin: float | None) -> Material:
     study = Run.read(path)
     plan = steps_of(study)
     rows: dict[str, dict[str, dict[str, str]]] = plan["rows"]
@@ -122,24 +134,24 @@ def _study(path: Path) -> Material:
         forced=forced,
         curves=tuple(curves),
         roles=tuple(Roles(**r) for r in plan["claims"]),
-        margin=plan["margin"],
+        grids={name: {int(n): c for n, c in grid.items()} for name, grid in plan.get("grids", {}).items()},
+        margin=plan["margin"] if margin is None else margin,
         note=plan["note"],
         state="done" if done == len(plan["steps"]) else "in progress",
         progress={"done": done, "steps": len(plan["steps"])},
         provenance=_provenance(study),
         paths=(str(path),),
-        leaks={key: len(ids) for c in conditions for key, ids in _leaks(study, c.name, rows[c.name]).items()},
+        leaks=evaluated_leaks({c.name: _leaks(study, rows[c.name]) for c in conditions}, cells),
     )
 
 
-def _leaks(study: Run, condition: str, seeds: Mapping[str, Mapping[str, str]]) -> dict[tuple[str, str], set[str]]:
+def _leaks(study: Run, seeds: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
     """Evaluated questions that a condition's stages were trained on, in any seed."""
-    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    found: list[dict[str, Any]] = []
     for parts in seeds.values():
         for step in parts.values():
             run = _step_run(study, step)
-            for leak in run.manifest.get("leaks", ()) if run is not None else ():
-                found[condition, leak["domain"]].add(leak["id"])
+            found += run.manifest.get("leaks", ()) if run is not None else ()
     return found
 
 
@@ -179,6 +191,7 @@ def _runs(runs: Sequence[Run], margin: float) -> Material:
         state="done" if all(run.done for run in runs) else "in progress",
         provenance=_provenance(runs[0]),
         paths=tuple(str(run.path) for run in runs),
+        leaks=evaluated_leaks({n: r.manifest.get("leaks", ()) for n, r in zip(names, runs, strict=True)}, cells),
     )
 
 

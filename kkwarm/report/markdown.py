@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kkwarm.report.terminal import HOLDS, change_text, percent
+from kkwarm.report.terminal import HOLDS, LEAKED, change_text, percent
 
 __all__ = ["markdown_text"]
 
@@ -24,6 +24,7 @@ def markdown_text(document: Mapping[str, Any]) -> str:
             cells.append("-" if cell is None else f"{percent(cell)} {change_text(cell['change'])}".strip())
         lines.append(f"| {_escaped(name)} | {_escaped(against[name] or '')} | " + " | ".join(cells) + " |")
     lines += ["", "Percent ± 95% interval; change in points: ▲ gain, ▼ loss, = tie, ? underpowered."]
+    lines += [line for p in document["problems"] for line in ("", f"Not compared: {_escaped(p)}")]
     if document["claims"]:
         lines += ["", "| claim | | estimate | 95% interval | verdict | |", "|---|---|---:|---|---|---|"]
     for claim in document["claims"]:
@@ -31,9 +32,13 @@ def markdown_text(document: Mapping[str, Any]) -> str:
         ci = "" if not claim["ci"] else f"{100 * claim['ci'][0]:+.1f} to {100 * claim['ci'][1]:+.1f}"
         word = HOLDS[claim["holds"]][0]
         says = _escaped(claim["says"])
-        lines.append(
-            f"| {claim['id']} {_escaped(claim['text'])} | {word} | {estimate} | {ci} | {claim['verdict']} | {says} |"
-        )
+        text = _escaped(claim["text"]) + (LEAKED if claim.get("leaked") else "")
+        lines.append(f"| {claim['id']} {text} | {word} | {estimate} | {ci} | {claim['verdict']} | {says} |")
+    for k in document["leaks"]:
+        lines += [
+            "",
+            f"{LEAKED} {_escaped(k['condition'])} was trained on {k['questions']} questions of {k['domain']}.",
+        ]
     if document["note"]:
         lines += ["", _escaped(document["note"])]
     return "\n".join([*lines, "", document["method"] + "."])

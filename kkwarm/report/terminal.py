@@ -3,31 +3,74 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kkwarm.report.plot import mean_curve, plot
+from kkwarm.report.figures import figures
+from kkwarm.report.plot import plot
 from kkwarm.study.progress import duration
 
-__all__ = ["MARK", "change_text", "percent", "render_text", "show", "write_svg"]
+__all__ = [
+    "LEAKED",
+    "MARK",
+    "change_text",
+    "efficiency_title",
+    "percent",
+    "render_text",
+    "saved_text",
+    "show",
+    "works_text",
+    "write_svg",
+]
 
 MARK = {"gain": "▲", "loss": "▼", "tie": "=", "underpowered": "?"}
+LEAKED = "†"  # at every figure that rests on questions that were trained on
 STYLE = {"gain": "green", "loss": "red", "tie": "", "underpowered": "yellow", "no data": "yellow"}
 HOLDS = {True: ("holds", "green"), False: ("FAILS", "red"), None: ("undecided", "yellow")}
 STATUS_ORDER = ("correct", "wrong", "unparsed", "malformed", "truncated", "timeout", "error")
+GAP = "    "
+MIN_PLOT, MAX_PLOT = 64, 100  # columns
 Document = Mapping[str, Any]
+Cell = Mapping[str, Any]
 
 
 def percent(cell: Mapping[str, Any]) -> str:
-    """``54.0 ±2.9``: accuracy and half its 95% interval, in percent."""
+    """``54.0 ±2.9``: accuracy and half its 95% interval, in percent; marked where a leak touches it."""
     low, high = cell["ci"]
-    return f"{100 * cell['accuracy']:.1f} ±{50 * (high - low):.1f}"
+    return f"{100 * cell['accuracy']:.1f} ±{50 * (high - low):.1f}{LEAKED if cell.get('leaked') else ''}"
 
 
 def change_text(change: Mapping[str, Any] | None) -> str:
     """``▲ +10.2``: the verdict's mark and the change in points."""
-    return "" if change is None else f"{MARK[change['verdict']]} {100 * change['estimate']:+.1f}"
+    if change is None:
+        return ""
+    return f"{MARK[change['verdict']]} {100 * change['estimate']:+.1f}{LEAKED if change.get('leaked') else ''}"
+
+
+def works_text(cell: Mapping[str, Any]) -> tuple[str, str]:
+    """How often a cell's completions show work, and the accuracy when they are made to; empty where not known."""
+    works = "" if cell["works"] is None else f"{cell['works']:.2f}"
+    leaked = LEAKED if cell.get("leaked") else ""
+    return works, f"{100 * cell['forced']['accuracy']:.1f}{leaked}" if cell["forced"] else ""
+
+
+def efficiency_title(document: Document, entry: Mapping[str, Any]) -> str:
+    """The title of a table of examples saved, marked where one of its conditions was trained on what it is asked."""
+    conditions = {p["condition"] for start in entry["starts"].values() for p in start["points"]}
+    leaked = any(k["domain"] == entry["on"] and k["condition"] in conditions for k in document["leaks"])
+    return f"Examples of {entry['on']} that the warm-up saves{LEAKED if leaked else ''}"
+
+
+def saved_text(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """Of a row of examples saved: what the base needs, what the warmed start needs, the difference, its interval."""
+
+    def of(value: float | None, sign: str = "") -> str:
+        return "not reached" if value is None else f"{value:{sign}.0f}"
+
+    low, high = row["ci"]
+    interval = "not reached" if high is None else f"{of(low, '+')} to {of(high, '+')}"
+    return of(row["base"]), of(row["warmed"]), of(row["saved"], "+"), interval
 
 
 def show(document: Document, console: Any) -> None:
@@ -40,10 +83,9 @@ def show(document: Document, console: Any) -> None:
     console.print(
         "percent ± 95% interval; change in points: ▲ gain  ▼ loss  = tie  ? underpowered\n", style="dim", markup=False
     )
-    for part in (_works(document), *_claims(document), *_plots(document, console.width), _statuses(document)):
-        if part is not None:
-            console.print(part)
-            console.print()
+    beside(console, _claims(document))
+    beside(console, [*_plots(document, console.width), *_saved(document)])
+    beside(console, [_works(document), _flips(document), _lengths(document), _statuses(document)])
     _foot(document, console)
 
 
@@ -63,6 +105,24 @@ def write_svg(document: Document, path: Path, width: int = 100) -> None:
     console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True, highlight=False)
     show(document, console)
     console.save_svg(str(path), title="kkwarm report")
+
+
+def beside(console: Any, parts: Sequence[Any]) -> None:
+    """Prints parts, two side by side where both fit into the width."""
+    from rich.measure import Measurement
+    from rich.table import Table
+
+    waiting = [p for p in parts if p is not None]
+    wide = {id(p): Measurement.get(console, console.options, p).maximum for p in waiting}
+    while waiting:
+        first = waiting.pop(0)
+        if waiting and wide[id(first)] + len(GAP) + wide[id(waiting[0])] <= console.width:
+            grid = Table.grid(padding=(0, len(GAP), 0, 0))
+            grid.add_row(first, waiting.pop(0))
+            console.print(grid)
+        else:
+            console.print(first)
+        console.print()
 
 
 def _title(document: Document, console: Any) -> None:
@@ -113,31 +173,47 @@ def _matrix(document: Document, width: int) -> Any:
     return table
 
 
-def _works(document: Document) -> Any:
-    """P(works step by step), and accuracy when forced to."""
+def _by_domain(document: Document, title: str, text: Callable[[Cell], str]) -> Any:
+    """A table of what `text` says of each cell; None where it says nothing of any."""
+    from rich.console import Group
     from rich.text import Text
 
     domains = document["domains"]
-    rows = {
-        name: row
-        for name, row in document["matrix"].items()
-        if any(cell["works"] is not None or cell["forced"] for cell in row.values())
-    }
-    if not rows:
+    rows = {name: [text(row[d]) if d in row else "" for d in domains] for name, row in document["matrix"].items()}
+    if not any(any(texts) for texts in rows.values()):
         return None
-    table = _table(["P(works step by step) / accuracy when forced to", *domains])
-    for name, row in rows.items():
-        cells = []
-        for domain in domains:
-            cell = row.get(domain)
-            works = "-" if cell is None or cell["works"] is None else f"{cell['works']:.2f}"
-            forced = "" if cell is None or not cell["forced"] else f" / {100 * cell['forced']['accuracy']:.1f}"
-            cells.append(Text(works + forced))
-        table.add_row(Text(name), *cells)
-    return table
+    table = _table(["", *domains])
+    for name, texts in rows.items():
+        if any(texts):
+            table.add_row(Text(name), *(Text(t or "-") for t in texts))
+    return Group(Text(title, style="bold"), table)
+
+
+def _works(document: Document) -> Any:
+    def text(cell: Cell) -> str:
+        works, forced = works_text(cell)
+        return f"{works} / {forced}" if forced else works
+
+    return _by_domain(document, "P(works step by step) / accuracy when forced to", text)
+
+
+def _flips(document: Document) -> Any:
+    def text(cell: Cell) -> str:
+        change = cell["change"]
+        return f"+{change['gained']} -{change['lost']}" if change and "gained" in change else ""
+
+    return _by_domain(document, "Questions gained and lost against the compared row", text)
+
+
+def _lengths(document: Document) -> Any:
+    def text(cell: Cell) -> str:
+        return "{:.0f} / {:.0f}".format(*cell["lengths"]) if cell.get("lengths") else ""
+
+    return _by_domain(document, "Tokens of a completion: median / 95th percentile", text)
 
 
 def _claims(document: Document) -> list[Any]:
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
@@ -149,7 +225,7 @@ def _claims(document: Document) -> list[Any]:
     table.add_column(overflow="fold")
     for claim in document["claims"]:
         word, style = HOLDS[claim["holds"]]
-        text = Text(claim["text"], style="bold")
+        text = Text(claim["text"] + (LEAKED if claim.get("leaked") else ""), style="bold")
         text.append("\n")
         if claim["estimate"] is not None:
             text.append(f"{claim['verdict']} ", style=STYLE[claim["verdict"]])
@@ -158,27 +234,37 @@ def _claims(document: Document) -> list[Any]:
                 text.append(f"{100 * claim['estimate']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] ")
         text.append(claim["says"], style="dim")
         table.add_row(Text(claim["id"], style="bold"), Text(word, style=f"bold {style}"), text)
-    return [Text("The paper's claims (estimate in points, 95% interval)", style="bold"), table]
+    return [Group(Text("The paper's claims (estimate in points, 95% interval)\n", style="bold"), table)]
 
 
 def _plots(document: Document, width: int) -> list[Any]:
+    """Accuracy against steps and against examples; rewards are on the page and in the pictures."""
+    from rich.console import Group
     from rich.text import Text
 
-    parts: list[Any] = []
-    for roles in document["roles"]:
-        series = []
-        for condition in (roles["base_rlvr"], roles["warmed_rlvr"]):
-            steps, values = mean_curve(document["curves"], condition)
-            if steps:
-                series.append((condition, steps, values))
-        if series:
-            parts.append(Text(f"Reward of RLVR on {roles['on']} (mean over seeds, 5-step running mean)", style="bold"))
-            parts.append(plot(series, min(width, 100)))
+    across = (width - len(GAP)) // 2 if width >= 2 * MIN_PLOT + len(GAP) else min(width, MAX_PLOT)
+    drawn = [f for f in figures(document) if not f.key.startswith("reward")]
+    return [Group(Text(f"{f.title} ({f.y})", style="bold"), plot(f, min(across, MAX_PLOT))) for f in drawn]
+
+
+def _saved(document: Document) -> list[Any]:
+    from rich.console import Group
+    from rich.text import Text
+
+    parts = []
+    for entry in document.get("efficiency", ()):
+        table = _table(["base trained on", "reaches", "base needs", "warmed needs", "saved", "95% interval", ""])
+        for row in entry["saved"]:
+            style = {"saves": "green", "costs": "red"}.get(row["verdict"], "yellow")
+            verdict = Text(row["verdict"], style=style)
+            table.add_row(str(row["examples"]), f"{100 * row['level']:.1f}", *saved_text(row), verdict)
+        parts.append(Group(Text(efficiency_title(document, entry), style="bold"), table))
     return parts
 
 
 def _statuses(document: Document) -> Any:
     """Share of completions by status, over all domains."""
+    from rich.console import Group
     from rich.text import Text
 
     totals: dict[str, dict[str, int]] = {}
@@ -190,12 +276,12 @@ def _statuses(document: Document) -> Any:
         if total:
             totals[name] = total
     present = [s for s in STATUS_ORDER if any(t.get(s) for t in totals.values())]
-    table = _table(["completions (%), all domains", *present, "number"])
+    table = _table(["", *present, "number"])
     for name, total in totals.items():
         count = sum(total.values())
         shares = [f"{100 * total.get(s, 0) / count:.1f}" if total.get(s) else "-" for s in present]
         table.add_row(Text(name), *shares, f"{count:,}")
-    return table
+    return Group(Text("Completions by status, all domains (percent)", style="bold"), table)
 
 
 def _foot(document: Document, console: Any) -> None:
@@ -207,7 +293,7 @@ def _foot(document: Document, console: Any) -> None:
     for problem in document["problems"]:
         console.print(Text(f"Not compared: {problem}", style="yellow"))
     for leak in document["leaks"]:
-        said = f"LEAK: {leak['condition']} was trained on {leak['questions']} questions of {leak['domain']}"
+        said = f"{LEAKED} LEAK: {leak['condition']} was trained on {leak['questions']} questions of {leak['domain']}"
         console.print(Text(said, style="bold red"))
     cells = [cell for row in document["matrix"].values() for cell in row.values()]
     if any(cell["partial"] for cell in cells):

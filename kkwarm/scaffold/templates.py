@@ -8,14 +8,14 @@ _HEAD = '''"""The domain {name}: replace the examples with yours, then run `kkwa
 
 from kkwarm.data import holdout
 from kkwarm.plugins import hookimpl
-from kkwarm.types import Domain, Example, Response
+from kkwarm.types import {imports}
 '''
 
 _TAIL = """
 
 @hookimpl
 def kkwarm_domains() -> list[Domain]:
-    return [Domain("{name}", load, check, gold, "One line about {name}.")]
+    return [Domain("{name}", load, {verifier}, gold, "One line about {name}.")]
 """
 
 _TEXT = """
@@ -67,7 +67,30 @@ def gold(example: Example) -> str:
     return example.answer
 """
 
+_CODE = """
+
+def load() -> list[Example]:
+    rows = []
+    for i, (name, body, argument, returns, cases) in enumerate(FUNCTIONS):
+        question = f"Write a Python function `{{name}}({{argument}})` that returns {{returns}}."
+        gold = f"def {{name}}({{argument}}):\\n    return {{body}}"
+        rows.append(Example(f"{name}/{{i}}", question, {{"entry": name, "cases": cases, "gold": gold}}))
+    return holdout(rows, train=2)  # the rest is for evaluation
+
+
+def gold(example: Example) -> str:
+    return example.answer["gold"]
+"""
+
 _DATA = {
+    "code": """
+FUNCTIONS = (  # name, body, argument, what it returns, [[arguments], result] of each test
+    ("double", "2 * x", "x", "twice x", [[[3], 6], [[-1], -2], [[0], 0]]),
+    ("last", "xs[-1]", "xs", "the last item of xs", [[[[1, 2]], 2], [[["a"]], "a"]]),
+    ("shout", "s.upper() + '!'", "s", "s in upper case with ! behind it", [[["hey"], "HEY!"], [[""], "!"]]),
+    ("total", "sum(xs)", "xs", "the sum of xs", [[[[1, 2, 3]], 6], [[[]], 0], [[[-5, 5]], 0]]),
+)
+""",
     "text": '\nWORDS = ("warm", "knight", "knave", "reward", "verdict", "rollout", "sample", "trace")\n',
     "math": "",
     "choice": """
@@ -79,7 +102,7 @@ QUESTIONS = (
 )
 """,
 }
-_BODY = {"text": _TEXT, "math": _MATH, "choice": _CHOICE}
+_BODY = {"text": _TEXT, "math": _MATH, "choice": _CHOICE, "code": _CODE}
 KINDS = tuple(_BODY)
 
 _PYPROJECT = """[build-system]
@@ -127,9 +150,15 @@ def render(name: str, kind: str) -> dict[str, str]:
     """
     package = f"kkwarm_{name}"
     module = _HEAD + _DATA[kind] + _BODY[kind] + _TAIL
+    imports, verifier = "Domain, Example, Response", "check"
+    if kind == "code":  # judged by running it: a verifier that is there takes the place of a check
+        imports, verifier = (
+            "Domain, Example\nfrom kkwarm.verify import function_verifier",
+            f'function_verifier("{name}")',
+        )
     return {
         "pyproject.toml": _PYPROJECT.format(name=name, package=package),
-        f"{package}.py": module.format(name=name),
+        f"{package}.py": module.format(name=name, imports=imports, verifier=verifier),
         f"tests/test_{name}.py": _TEST.format(name=name),
         "README.md": _README.format(name=name, package=package),
     }

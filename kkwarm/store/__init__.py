@@ -1,5 +1,6 @@
 """Runs on disk: append-only samples, a manifest, resume."""
 
-from kkwarm.store.run import Kind, Run, config_hash, environment, runs_home
+from kkwarm.store.lineage import leaks_of
+from kkwarm.store.run import Kind, Line, Run, config_hash, environment, file_hash, find_run, runs_home
 
-__all__ = ["Kind", "Run", "config_hash", "environment", "runs_home"]
+__all__ = ["Kind", "Line", "Run", "config_hash", "environment", "file_hash", "find_run", "leaks_of", "runs_home"]

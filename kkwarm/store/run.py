@@ -13,7 +13,7 @@ import os
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -21,11 +21,12 @@ from typing import Any, Literal, Self
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Completion, Sample, Status, Verdict
 
-__all__ = ["Kind", "Run", "config_hash", "runs_home"]
+__all__ = ["Kind", "Line", "Run", "config_hash", "file_hash", "find_run", "runs_home"]
 
 Kind = Literal["bench", "score", "distill", "warmup", "rlvr", "study", "import"]
 MANIFEST = "manifest.json"
 SAMPLES = "samples.jsonl"
+PRODUCTS = (SAMPLES, "traces.jsonl", "log.jsonl")  # files whose hashes a finished run keeps
 PROTOCOL = 1  # raised when prompts, splits or verdict rules change so that results cannot be compared any more
 
 
@@ -34,10 +35,31 @@ def runs_home() -> Path:
     return Path(os.environ.get("KKWARM_HOME") or "runs").expanduser()
 
 
+def find_run(named: Path | str) -> Path:
+    """The folder itself, or the one of that name under `runs_home`."""
+    path = Path(named).expanduser()
+    return path if path.exists() or not (runs_home() / path).exists() else runs_home() / path
+
+
+def file_hash(path: Path | str) -> str:
+    """SHA-256 of a file (16 hex digits)."""
+    with open(path, "rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()[:16]
+
+
 def config_hash(config: Mapping[str, Any]) -> str:
     """Hash of a configuration (16 hex digits); equal configurations have equal hashes."""
     text = json.dumps(config, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the stored samples, counted from 1: the sample, or what is wrong with the line."""
+
+    number: int
+    sample: Sample | None
+    problem: str = ""
 
 
 class Run:
@@ -137,6 +159,7 @@ class Run:
 
     @property
     def done(self) -> bool:
+        """Whether the run was finished."""
         return self.manifest.get("state") == "done"
 
     # -- writing -----------------------------------------------------------------------------------------------------
@@ -177,8 +200,9 @@ class Run:
         self._write_manifest()
 
     def finish(self, **fields: Any) -> None:
-        """Marks the run done, with its results."""
-        self.record(state="done", finished=_now(), **fields)
+        """Marks the run done, with its results and the hashes of its files (``products``)."""
+        made = {name: file_hash(self.path / name) for name in PRODUCTS if (self.path / name).exists()}
+        self.record(state="done", finished=_now(), products={**made, **fields.pop("products", {})}, **fields)
 
     def close(self) -> None:
         """Gives the folder free. A run that is not done stays resumable."""
@@ -206,6 +230,17 @@ class Run:
 
         :raises KkwarmError: a line before the last is damaged, or its checksum does not fit (edited by hand).
         """
+        for line in self.lines():
+            if line.sample is None:
+                raise KkwarmError(
+                    f"{self.path / SAMPLES}, line {line.number}: {line.problem}",
+                    hint="restore the file, or remove the run and repeat it; `kkwarm verify` lists every such line",
+                )
+            if benchmark is None or line.sample.benchmark == benchmark:
+                yield line.sample
+
+    def lines(self) -> Iterator[Line]:
+        """Every whole line of the stored samples; one that is damaged or was changed comes with its problem."""
         path = self.path / SAMPLES
         if not path.exists():
             return
@@ -213,22 +248,28 @@ class Run:
             for number, raw in enumerate(lines, 1):
                 if not raw.endswith(b"\n"):
                     return  # torn by a crash, or being written right now
-                sample = _decode(path, number, raw)
-                if benchmark is None or sample.benchmark == benchmark:
-                    yield sample
+                try:
+                    yield Line(number, _decode(raw))
+                except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
+                    yield Line(number, None, str(err))
+
+    @property
+    def torn(self) -> int:
+        """Bytes of a last line that a crash cut short (0: none): writing goes on in their place."""
+        path = self.path / SAMPLES
+        if not path.exists():
+            return 0
+        data = path.read_bytes()
+        return len(data) - (data.rfind(b"\n") + 1)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _mend(self) -> None:
-        path = self.path / SAMPLES
-        if not path.exists():
-            return
-        data = path.read_bytes()
-        end = data.rfind(b"\n") + 1
-        if end < len(data):
-            self.mended = len(data) - end
+        self.mended = self.torn
+        if self.mended:
+            path = self.path / SAMPLES
             with path.open("r+b") as out:
-                out.truncate(end)
+                out.truncate(path.stat().st_size - self.mended)
 
     def _write_manifest(self) -> None:
         temporary = self.path / f".{MANIFEST}.{os.getpid()}"
@@ -245,7 +286,7 @@ class Run:
 
 
 def environment() -> dict[str, Any]:
-    """What the run ran on: versions, processor, GPU (only where torch is already loaded), command line."""
+    """What the run ran on: versions, processor, sandbox, GPU (only where torch is already loaded), command line."""
     import platform
     import sys
     from importlib.metadata import PackageNotFoundError, version
@@ -262,12 +303,24 @@ def environment() -> dict[str, Any]:
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "versions": versions,
+        "sandbox": _sandbox(),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         found["gpu"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return found
+
+
+def _sandbox() -> dict[str, Any]:
+    """The level at which model-written code runs, and whether the user has allowed the weakest."""
+    from kkwarm.verify.sandbox import allowed, level, seccomp_missing
+
+    try:
+        at = level().value
+    except KkwarmError:
+        at = "none"
+    return {"level": at, "seccomp": not seccomp_missing(), "unsandboxed_code_allowed": allowed()}
 
 
 def _processor() -> str:
@@ -301,22 +354,17 @@ def _encode(sample: Sample) -> bytes:
     return f'{{"crc":{zlib.crc32(body.encode())},"sample":{body}}}\n'.encode()
 
 
-def _decode(path: Path, number: int, raw: bytes) -> Sample:
-    try:
-        line = json.loads(raw)
-        body = line["sample"]
-        text = json.dumps(body, ensure_ascii=True, separators=(",", ":"))
-        if zlib.crc32(text.encode()) != line["crc"]:
-            raise ValueError("its checksum does not fit: the line was changed")
-        completion, verdict = body.pop("completion"), body.pop("verdict")
-        if completion["token_ids"] is not None:
-            completion["token_ids"] = tuple(completion["token_ids"])
-        return Sample(
-            **body,
-            completion=Completion(**completion),
-            verdict=Verdict(**{**verdict, "status": Status(verdict["status"])}),
-        )
-    except (ValueError, KeyError, TypeError) as err:
-        raise KkwarmError(
-            f"{path}, line {number}: {err}", hint="restore the file, or remove the run and repeat it"
-        ) from None
+def _decode(raw: bytes) -> Sample:
+    line = json.loads(raw)
+    body = line["sample"]
+    text = json.dumps(body, ensure_ascii=True, separators=(",", ":"))
+    if zlib.crc32(text.encode()) != line["crc"]:
+        raise ValueError("its checksum does not fit: the line was changed")
+    completion, verdict = body.pop("completion"), body.pop("verdict")
+    if completion["token_ids"] is not None:
+        completion["token_ids"] = tuple(completion["token_ids"])
+    return Sample(
+        **body,
+        completion=Completion(**completion),
+        verdict=Verdict(**{**verdict, "status": Status(verdict["status"])}),
+    )

@@ -121,7 +121,8 @@ class Evaluate:
 class Recipe:
     """A whole study. `data` is the recipe as read, overrides applied, without `resources`: its identity.
 
-    `resources` are those of a stage or set of traces by its name, or of all steps of a kind.
+    `grids`: for each condition that was written for several numbers of examples, the condition of each number (see
+    `kkwarm.study.grid`). `resources` are those of a stage or set of traces by its name, or of all steps of a kind.
     """
 
     name: str
@@ -138,6 +139,7 @@ class Recipe:
     assume: Assume
     data: Mapping[str, Any]
     resources: Mapping[str, Resources] = field(default_factory=dict)
+    grids: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +201,8 @@ def load(recipe: str, overrides: Iterable[str] = ()) -> Recipe:
 
 def parse(name: str, document: Document) -> Recipe:
     """The recipe of a document; see `load`."""
+    from kkwarm.study.grid import expanded
+
     problems = Problems(document.where, document.lines)
     raw = build(_Raw, document.data, document.where, problems=problems)
     if raw is None:
@@ -209,10 +213,11 @@ def parse(name: str, document: Document) -> Recipe:
     _check_names(raw, problems)
     problems.end()
     data = {key: value for key, value in document.data.items() if key != "resources"}
-    return Recipe(
+    written = Recipe(
         name, raw.title, raw.note, raw.models, traces, stages, raw.conditions, evaluate, raw.claims, raw.seeds,
         raw.margin, raw.assume, data, raw.resources,
     )  # fmt: skip
+    return expanded(written)
 
 
 def _traces(key: str, table: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
@@ -235,10 +240,27 @@ def _stage(key: str, table: Mapping[str, Any], raw: _Raw, problems: Problems) ->
         if traces not in raw.traces:
             problems.add((*place, "traces"), str(unknown("traces", str(traces), raw.traces)))
     else:
-        build(RlvrConfig, settings, problems.where, place=place, problems=problems)
+        for n in _examples(settings, place, problems):
+            found = build(RlvrConfig, settings | n, problems.where, place=place, problems=problems)
+            if found is None:
+                break  # the other numbers of examples would say it again
+            if n and found.prompts_per_step > found.examples:
+                told = f"{found.prompts_per_step} prompts in a step, but only {found.examples} examples"
+                problems.add((*place, "examples"), told)
         if traces is not None:
             problems.add((*place, "traces"), "rlvr takes a domain, not traces")
     return Stage(kind or "rlvr", settings, traces)
+
+
+def _examples(settings: Mapping[str, Any], place: tuple[str, ...], problems: Problems) -> list[dict[str, int]]:
+    """What a stage's `examples` asks for, one entry for each training: nothing where it is no list."""
+    asked = settings.get("examples")
+    if not isinstance(asked, list):
+        return [{}]
+    if len(asked) < 2 or any(type(n) is not int for n in asked) or asked != sorted(set(asked)):
+        problems.add((*place, "examples"), "must be a number, or different whole numbers in rising order")
+        return []
+    return [{"examples": n} for n in asked]
 
 
 def _evaluate(table: Mapping[str, Any], problems: Problems) -> Evaluate:

@@ -109,6 +109,7 @@ def _recorded(recipe: Recipe, plan: Plan) -> dict[str, Any]:
         "domains": list(recipe.evaluate.domains),
         "conditions": [{"name": c.name, "against": c.against, "chain": list(c.chain)} for c in recipe.conditions],
         "claims": [{f: getattr(c, f) for f in c.__dataclass_fields__} for c in recipe.claims],
+        "grids": {name: {str(n): c for n, c in grid.items()} for name, grid in recipe.grids.items()},
         "rows": {name: {str(seed): dict(parts) for seed, parts in seeds.items()} for name, seeds in plan.rows.items()},
         "steps": list(plan.steps),
         "kinds": {key: step.kind for key, step in plan.steps.items()},

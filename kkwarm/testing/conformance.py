@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from kkwarm.data.splits import content_hash, fingerprint
+from kkwarm.errors import KkwarmError
 from kkwarm.plugins import Registry
+from kkwarm.testing.elsewhere import loaded_elsewhere
+from kkwarm.testing.scripted import ScriptedModel
 from kkwarm.types import Benchmark, Completion, Domain, Example, Format, Status, Verdict, Verifier
 from kkwarm.verify import Judge
 
@@ -20,21 +25,27 @@ SAMPLE = 40  # examples on which verdicts are tried; all of them for data that i
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A rule's outcome: `problem` is empty where it is kept; `note` is what was measured."""
+    """A rule's outcome: `problem` is empty where it is kept; `note` is what was measured, `shown` what to look at."""
 
     rule: str
     problem: str = ""
     note: str = ""
+    shown: str = ""
 
     @property
     def ok(self) -> bool:
+        """Whether the rule is kept."""
         return not self.problem
 
 
 @dataclass(slots=True)
 class Subject:
-    """A loaded domain with what the rules need. `sample` is a spread of its examples, the same at every check."""
+    """A loaded domain with what the rules need. `sample` is a spread of its examples, the same at every check.
 
+    `untouched` is a copy of it that no verifier has seen. A rule may leave a `note` and something to be `shown`.
+    """
+
+    registry: Registry
     domain: Domain
     benchmark: Benchmark
     verifier: Verifier
@@ -42,8 +53,18 @@ class Subject:
     examples: list[Example]
     court: Judge
     sample: list[Example] = field(default_factory=list)
+    untouched: list[Example] = field(default_factory=list)
+    note: str = ""
+    shown: str = ""
+
+    @property
+    def owner(self) -> str:
+        """The plugin that registered the domain, with its distribution."""
+        plugin = self.registry.origin.get(("domain", self.domain.name))
+        return f"plugin {plugin.name} ({plugin.distribution})" if plugin is not None else "its plugin"
 
     def gold(self, example: Example) -> str:
+        """The text of the example's right answer."""
         assert self.domain.gold is not None
         return self.domain.gold(example)
 
@@ -61,8 +82,6 @@ def check_domain(reg: Registry, name: str, court: Judge) -> list[Finding]:
 
     :raises KkwarmError: unknown domain, or its data cannot be had (the user's environment, not the domain's fault).
     """
-    from kkwarm.errors import KkwarmError
-
     domain = reg.domain(name)
     benchmark = reg.benchmark(name)
     try:
@@ -74,20 +93,23 @@ def check_domain(reg: Registry, name: str, court: Judge) -> list[Finding]:
     wrong = next((e for e in examples if not isinstance(e, Example)), None)
     if not examples or wrong is not None:
         return [Finding("loads", "load() gave no example" if not examples else f"load() gave {type(wrong).__name__}")]
-    subject = Subject(domain, benchmark, reg.verifier(benchmark.verifier), reg.format(domain.format), examples, court)
+    verifier, fmt = reg.verifier(benchmark.verifier), reg.format(domain.format)
+    subject = Subject(reg, domain, benchmark, verifier, fmt, examples, court)
     ranked = sorted(examples, key=content_hash)
-    subject.sample = ranked[:SAMPLE]
+    subject.sample, subject.untouched = ranked[:SAMPLE], copy.deepcopy(ranked[:SAMPLE])
     counts = {s: sum(e.split == s for e in examples) for s in ("train", "test")}
     findings = [Finding("loads", note=f"{counts['train']:,} train, {counts['test']:,} test")]
     for rule_name, rule in RULES.items():
         started = time.perf_counter()
+        subject.note = subject.shown = ""
         try:
             problem = next(iter(rule(subject)), "")
         except KkwarmError:
             raise
         except Exception as err:
             problem = f"{type(err).__name__}: {err}"
-        findings.append(Finding(rule_name, problem, f"{time.perf_counter() - started:.2f} s"))
+        note = subject.note or f"{time.perf_counter() - started:.2f} s"
+        findings.append(Finding(rule_name, problem, note, subject.shown))
     return findings
 
 
@@ -104,6 +126,11 @@ def _ids(s: Subject) -> Iterator[str]:
 def _deterministic(s: Subject) -> Iterator[str]:
     if fingerprint(s.examples) != fingerprint(list(s.domain.load())):
         yield "load() gives other examples, or another order, the second time"
+    elsewhere = loaded_elsewhere(s.domain, s.registry)
+    if elsewhere is None:
+        s.note = "in this process; its load cannot be sent to another one"
+    elif elsewhere != fingerprint(s.examples):
+        yield "load() gives other examples, or another order, in another process: a set, a clock, a generator unseeded?"
 
 
 def _json(s: Subject) -> Iterator[str]:
@@ -132,7 +159,10 @@ def _splits(s: Subject) -> Iterator[str]:
 
 def _prompts(s: Subject) -> Iterator[str]:
     if getattr(s.format, "chat", False):
-        return  # rendered by the checkpoint's own template
+        s.note = "by the checkpoint's own chat template"
+        s.shown = s.sample[0].question
+        return
+    s.shown = s.format.render(s.sample[0].question)
     for e in s.sample:
         prompt = s.format.render(e.question)
         if not isinstance(prompt, str) or not prompt.strip():
@@ -180,6 +210,16 @@ def _formats(s: Subject) -> Iterator[str]:
             yield f"format {s.format.name} does not split what it composed for {e.id}: {got}"
 
 
+def _complete(s: Subject) -> Iterator[str]:
+    table = {}
+    for status in Status:
+        value = s.domain.rewards.of(status)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            yield f"the reward of {status} is {value!r}, not a number"
+        table[status] = value
+    s.note = ", ".join(f"{status} {value:+g}" for status, value in table.items())
+
+
 def _rewards(s: Subject) -> Iterator[str]:
     rewards = {status: s.domain.rewards.of(status) for status in Status}
     best = rewards.pop(Status.CORRECT)
@@ -192,13 +232,47 @@ def _pure(s: Subject) -> Iterator[str]:
     if s.domain.gold is None:
         return
     pairs = [(e, s.gold(e)) for e in s.sample]
-    before = fingerprint(s.sample)
     first, second = s.verdicts(pairs), s.verdicts(pairs)
-    if fingerprint(s.sample) != before:
-        yield "the verifier changes the example that it judges"
     for e, a, b in zip(s.sample, first, second, strict=True):
         if (a.status, a.answer) != (b.status, b.answer):
             yield f"the verdict on {e.id} changes between two calls: {a.status}, then {b.status}"
+
+
+def _left_alone(s: Subject) -> Iterator[str]:
+    """Golds and answers of others, so that every branch of a usual verifier is taken."""
+    if s.domain.gold is None:
+        return
+    mine = copy.deepcopy(s.untouched)
+    shifted = mine[1:] + mine[:1]
+    answers = [s.gold(e) for e in mine], [s.gold(o) for o in shifted]
+    verdicts = [v for given in answers for v in s.verdicts(list(zip(mine, given, strict=True)))]
+    changed = mine != s.untouched or any(
+        v.status is Status.ERROR and "changed the example" in v.reason for v in verdicts
+    )
+    if changed:
+        yield f"verifier {s.verifier.name} of {s.owner} changes the example that it judges"
+
+
+def _benchmark(s: Subject) -> Iterator[str]:
+    """On a scripted model that answers every question once rightly and once not at all."""
+    from kkwarm.harness.rehearse import rehearse
+
+    def model(examples: dict[str, Example]) -> ScriptedModel:
+        def reply(prompt: str, index: int) -> str:
+            right = s.domain.gold is not None and index == 0
+            return s.format.compose("some reasoning", s.gold(examples[prompt])) if right else ""
+
+        return ScriptedModel(reply)
+
+    try:
+        ours, theirs = rehearse(s.registry, s.domain.name, model, s.court)
+    except KkwarmError as err:  # the data and the sandbox are there: the rules before this one used them
+        yield str(err)
+        return
+    if ours != theirs:
+        yield f"its accuracy is {ours:g}, and {theirs:g} by lm-eval"
+    if s.domain.gold is not None and ours != 0.5:
+        yield f"a model that is right every second time has the accuracy {ours:g}"
 
 
 def _errors(s: Subject) -> Iterator[str]:
@@ -216,6 +290,7 @@ def _speed(s: Subject) -> Iterator[str]:
     started = time.perf_counter()
     s.verdicts(pairs)
     each = (time.perf_counter() - started) / len(pairs)
+    s.note = f"{1e3 * each:.3g} ms a verdict"
     if each > SLOW_S:
         yield f"a verdict takes {each:.1f} s: RLVR would wait for it"
 
@@ -231,9 +306,12 @@ RULES: dict[str, Rule] = {
     "others' answers are rejected": _others,
     "empty answers are rejected": _empty,
     "the verifier is pure": _pure,
+    "the verifier leaves examples alone": _left_alone,
     "the verifier survives odd input": _errors,
+    "the reward table is complete": _complete,
     "correct is rewarded most": _rewards,
     "verdicts are quick": _speed,
+    "the benchmark runs in lm-eval": _benchmark,
 }
 
 

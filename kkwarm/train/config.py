@@ -24,6 +24,9 @@ __all__ = [
 ]
 
 Precision = Literal["auto", "bf16", "fp32"]
+Device = Literal["auto", "cpu", "cuda"]
+Attention = Literal["auto", "sdpa", "flash", "eager"]
+Optim = Literal["adamw", "adamw_8bit"]
 Vllm = Literal["none", "colocate", "server"]
 
 
@@ -51,6 +54,8 @@ class DistillConfig:
     :param max_tokens: None: as the domain's sampling says.
     :param verified_only: keep only traces whose answer the domain's verifier accepts.
     :param format: the teacher's prompt format; None: the domain's.
+    :param against: benchmarks that will be evaluated: no trace may ask their questions. Empty: the domain's own.
+    :param allow_leak: make such traces nevertheless; the manifest says so.
     """
 
     domain: str
@@ -63,6 +68,8 @@ class DistillConfig:
     max_tokens: int | None = None
     verified_only: bool = False
     format: str | None = None
+    against: tuple[str, ...] = ()
+    allow_leak: bool = False
 
     def __post_init__(self) -> None:
         _positive(self, "n", "samples", "max_tokens")
@@ -81,6 +88,18 @@ class TrainConfig:
     :param checkpointing: recompute activations in the backward pass: less memory, a fifth slower.
     :param save_every: steps between step checkpoints; None: by time, at most a twentieth of it.
     :param threads: CPU threads; None leaves torch's number.
+    :param device: ``auto`` takes CUDA where there is one.
+    :param nproc: processes that share each step, by data; the result is the same up to rounding.
+    :param accelerate: how they share: ``fsdp2``, ``zero3`` (weights in shards) or a file of ``accelerate config``.
+    :param memory_check: predict the peak, and fit the rows of a pass, checkpointing and vLLM's share to the device.
+    :param rows: sequences in a forward pass, at most; the step stays the same. None: what fits.
+    :param attention: ``auto``: FlashAttention where it is installed and the GPU has bf16, SDPA otherwise.
+    :param liger: Liger's fused kernels (CUDA).
+    :param optim: ``adamw_8bit`` keeps the optimiser's states in 8 bits (bitsandbytes, CUDA).
+    :param qlora: LoRA on weights of 4 bits (bitsandbytes, CUDA).
+    :param diverged: the run stops where the loss of SFT, over 8 steps, is so many times its lowest.
+    :param watch: benchmarks that the flight recorder evaluates at step 0, every `watch_every` steps and at the end, on
+        `watch_questions` questions each.
     :param track: trl's `report_to`: ``tensorboard``, ``trackio``, ``wandb``.
     :param against: benchmarks that will be evaluated: none of their questions may be trained on. Empty: the ones of the
         domains that are trained on.
@@ -100,13 +119,29 @@ class TrainConfig:
     seed: int = 0
     save_every: int | None = None
     threads: int | None = None
+    device: Device = "auto"
+    nproc: int = 1
+    accelerate: str | None = None
+    memory_check: bool = True
+    rows: int | None = None
+    attention: Attention = "auto"
+    liger: bool = False
+    optim: Optim = "adamw"
+    qlora: bool = False
+    diverged: float = 3.0
+    watch: tuple[str, ...] = ()
+    watch_every: int = 10
+    watch_questions: int = 50
     track: tuple[str, ...] = ()
     against: tuple[str, ...] = ()
     allow_leak: bool = False
     trl: Mapping[str, Any] = field(default_factory=dict)
 
     def _check(self) -> None:
-        _positive(self, "lr", "clip", "save_every", "threads")
+        _positive(self, "lr", "clip", "save_every", "threads", "nproc", "rows")
+        _positive(self, "diverged", "watch_every", "watch_questions")
+        if self.qlora and not self.lora:
+            object.__setattr__(self, "lora", True)
         if self.warmup_steps < 0 or self.weight_decay < 0:
             raise KkwarmError("warmup_steps and weight_decay must not be negative")
 
@@ -229,6 +264,16 @@ PAPER_RLVR = RlvrConfig(
 _INCIDENTAL = (
     "save_every",
     "threads",
+    "device",
+    "nproc",
+    "accelerate",
+    "memory_check",
+    "rows",
+    "checkpointing",
+    "diverged",
+    "watch",
+    "watch_every",
+    "watch_questions",
     "track",
     "keep_rollouts",
     "against",
@@ -239,7 +284,8 @@ C = TypeVar("C", DistillConfig, WarmupConfig, RlvrConfig)
 
 def identity(config: DistillConfig | TrainConfig) -> dict[str, Any]:
     """The settings that decide the result, as JSON data."""
-    return {k: v for k, v in asdict(config).items() if k not in _INCIDENTAL}
+    passes = ("batch_size",) if isinstance(config, RlvrConfig) else ()  # SFT: with `accumulation` it makes the step
+    return {k: v for k, v in asdict(config).items() if k not in (*_INCIDENTAL, *passes)}
 
 
 def changed(config: C, settings: Mapping[str, Any]) -> C:

@@ -15,11 +15,13 @@ from kkwarm.errors import KkwarmError
 from kkwarm.plugins import Registry, registry
 from kkwarm.store import Run
 from kkwarm.train.config import DistillConfig, identity
+from kkwarm.train.guard import guard
 from kkwarm.train.loop import done_before, opened
-from kkwarm.train.progress import Progress
+from kkwarm.train.progress import Progress, say
 from kkwarm.train.traces import TRACES, write_traces
 from kkwarm.types import Completion, Example, Format, Sample, Sampling, Task, Teacher, Trace, Verifier
 from kkwarm.verify import Judge
+from kkwarm.verify.source import judged_by, note_verifiers
 
 __all__ = ["Plan", "chosen", "distill", "plan_distill"]
 
@@ -121,6 +123,7 @@ def _from_teacher(plan: Plan, teacher: Teacher, out: Path, labels: dict[str, Any
         traces = list(teacher.traces(config.n, config.seed))
         if len(traces) < config.n:
             raise KkwarmError(f"teacher {teacher.name} gave {len(traces)} traces, not {config.n}", hint="ask for fewer")
+        guard(run, traces, [config.domain], config.against, allow=config.allow_leak)
         status: Counter[str] = Counter()
         if config.verified_only:
             traces = list(_verified(traces, registry().task(config.domain), status))
@@ -142,6 +145,10 @@ def _from_model(plan: Plan, out: Path, options: dict[str, Any], labels: dict[str
             return done
         with opened(out, kind="distill", config=settings, inputs=inputs) as run:
             run.record(labels=labels or {}, provenance={"backend": engine.name, "checkpoint": engine.checkpoint})
+            guard(run, plan.examples, [config.domain], config.against, allow=config.allow_leak)
+            note_verifiers(run, {plan.task.name: judged_by(plan.verifier, plan.format)})
+            if run.mended:
+                say(f"{run.path}: the last sample was cut short by a crash; it is generated again")
             _generate(plan, run, engine, progress)
             samples = {(s.id, s.index): s for s in run.samples()}
             ordered = [samples[e.id, k] for e in plan.examples for k in range(config.samples)]

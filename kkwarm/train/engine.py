@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
+from kkwarm.train import ranks
 from kkwarm.train.config import TrainConfig
 
 __all__ = [
@@ -20,16 +21,24 @@ __all__ = [
     "STEPS",
     "arguments",
     "build",
+    "copied",
     "explained",
     "load",
     "lora",
+    "needs",
+    "on_cuda",
+    "policy_of",
     "prepare",
     "refusals",
     "save",
+    "sharded",
     "uses_bf16",
+    "will_shard",
 ]
 
 CHECKPOINT, ADAPTER, STEPS = "checkpoint", "adapter", "steps"
+_OPTIMISERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}
+_TRACKERS = ("tensorboard", "trackio", "wandb")
 _SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
 
 
@@ -42,6 +51,10 @@ def prepare(config: TrainConfig) -> None:
     import torch
     import transformers
 
+    if ranks.world() > 1:  # accelerate calls its CPU device cpu:0, which torch.load does not know
+        torch.serialization.register_package(
+            0, lambda _: None, lambda held, at: held if at.startswith("cpu:") else None
+        )
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     datasets.disable_progress_bars()
@@ -52,13 +65,26 @@ def prepare(config: TrainConfig) -> None:
     warnings.filterwarnings("ignore", module=r"(transformers|trl|torch|accelerate|peft)\b")
 
 
+def on_cuda(config: TrainConfig) -> bool:
+    """Whether the run trains on CUDA.
+
+    :raises KkwarmError: it is asked for and not there.
+    """
+    import torch
+
+    if config.device == "cuda" and not torch.cuda.is_available():
+        built = "" if torch.version.cuda else f"; torch {torch.__version__} is built without it"
+        raise KkwarmError(f"--device cuda: no CUDA device is available{built}", hint="see `kkwarm doctor`")
+    return config.device != "cpu" and torch.cuda.is_available()
+
+
 def uses_bf16(config: TrainConfig) -> bool:
     """Whether activations are bf16."""
     import torch
 
     if config.precision != "auto":
         return config.precision == "bf16"
-    if torch.cuda.is_available():
+    if on_cuda(config):
         return bool(torch.cuda.is_bf16_supported())
     found = torch.cpu.get_capabilities()
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
@@ -74,9 +100,96 @@ def load(model: str | Path, config: TrainConfig) -> tuple[Any, Any]:
     from kkwarm.backends.checkpoint import load_model, load_tokenizer
 
     tokenizer = load_tokenizer(model)
-    frozen = bool(config.lora) and torch.cuda.is_available() and uses_bf16(config)
-    network = load_model(model, dtype=torch.bfloat16 if frozen else torch.float32)
-    return network, tokenizer
+    cuda = on_cuda(config)
+    frozen = bool(config.lora) and cuda and uses_bf16(config)
+    device = f"cuda:{ranks.local()}" if cuda and not will_shard() else "cpu"
+    attention = _attention(config, cuda=cuda)
+    if config.qlora:
+        return _load_in_4_bits(model, attention), tokenizer
+    dtype = torch.bfloat16 if frozen else torch.float32
+    return load_model(model, device=device, dtype=dtype, attention=attention), tokenizer
+
+
+def _attention(config: TrainConfig, *, cuda: bool) -> str | None:
+    """transformers' name of the attention; None: its own choice, SDPA."""
+    from importlib.util import find_spec
+
+    there = find_spec("flash_attn") is not None and cuda
+    if config.attention == "flash" and not there:
+        what = "flash-attn is not installed" if cuda else "there is no CUDA device"
+        raise KkwarmError(f"--attention flash: {what}", hint="--attention sdpa, or pip install flash-attn")
+    if config.attention == "flash" or (config.attention == "auto" and there and uses_bf16(config)):
+        return "flash_attention_2"
+    return None if config.attention == "auto" else config.attention
+
+
+def needs(config: TrainConfig) -> None:
+    """Checks that the options' libraries are there, before anything is loaded.
+
+    :raises KkwarmError: a library or CUDA is missing.
+    """
+    from importlib.util import find_spec
+
+    asked = {
+        "--liger": (config.liger, "liger_kernel", "liger-kernel"),
+        "--optim adamw_8bit": (config.optim == "adamw_8bit", "bitsandbytes", "bitsandbytes"),
+        "--qlora": (config.qlora, "bitsandbytes", "bitsandbytes"),
+    }
+    for flag, (wanted, module, package) in asked.items():
+        if wanted and not on_cuda(config):
+            raise KkwarmError(f"{flag} needs CUDA, and there is no CUDA device", hint=f"leave out {flag}")
+        if wanted and find_spec(module) is None:
+            raise KkwarmError(f"{flag} needs {package}", hint=f"pip install {package}")
+    for tracker in config.track:
+        if tracker in _TRACKERS and find_spec(tracker) is None:
+            raise KkwarmError(f"--track {tracker} needs {tracker}", hint="pip install 'kkwarm[track]'")
+    if config.qlora and will_shard():
+        raise KkwarmError("--qlora cannot be combined with weights in shards", hint="leave out --accelerate-config")
+
+
+def _load_in_4_bits(model: str | Path, attention: str | None) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    from kkwarm.backends.checkpoint import resolve
+
+    how = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    return AutoModelForCausalLM.from_pretrained(
+        resolve(model),
+        quantization_config=how,
+        device_map={"": ranks.local()},
+        dtype=torch.bfloat16,
+        attn_implementation=attention,
+    )
+
+
+def will_shard() -> bool:
+    """Whether the launcher asked for weights in shards: a GPU need not hold all of them then."""
+    return any(os.environ.get(f"ACCELERATE_USE_{kind}") == "true" for kind in ("FSDP", "DEEPSPEED"))
+
+
+def copied(config: TrainConfig) -> Any:
+    """(dtype, device) of the copy of the policy that generates, or None where the policy itself does.
+
+    A copy in bf16 is faster than fp32 weights under autocast; weights in shards cannot generate at all.
+    """
+    import torch
+
+    if will_shard():
+        return (torch.bfloat16 if uses_bf16(config) else torch.float32), f"cuda:{ranks.local()}"
+    if on_cuda(config) and uses_bf16(config) and not config.lora:
+        return torch.bfloat16, f"cuda:{ranks.local()}"
+    return None
+
+
+def sharded(accelerator: Any) -> bool:
+    """Whether each process holds a part of the weights only."""
+    return str(accelerator.distributed_type).rpartition(".")[2] in ("FSDP", "DEEPSPEED")
 
 
 def lora(config: TrainConfig) -> Any:
@@ -93,9 +206,7 @@ def lora(config: TrainConfig) -> Any:
 
 def arguments(config: TrainConfig, out: Path, *, steps: int) -> dict[str, Any]:
     """Arguments of trl's config that both trainers take."""
-    import torch
-
-    cpu = not torch.cuda.is_available()
+    cpu = not on_cuda(config)
     return {
         "output_dir": str(out / STEPS),
         "run_name": out.name,
@@ -120,6 +231,9 @@ def arguments(config: TrainConfig, out: Path, *, steps: int) -> dict[str, Any]:
         "disable_tqdm": True,
         "dataloader_pin_memory": not cpu,
         "remove_unused_columns": False,
+        "ddp_find_unused_parameters": False,
+        "use_liger_kernel": config.liger,
+        "optim": _OPTIMISERS[config.optim],
     }
 
 
@@ -147,18 +261,43 @@ def refusals() -> Iterator[None]:
         raise KkwarmError(f"trl refuses the settings: {' '.join(str(err).split())[:400]}") from err
 
 
-def save(model: Any, tokenizer: Any, out: Path) -> None:
-    """Writes ``checkpoint/`` whole or not at all; a LoRA adapter is kept in ``adapter/`` and merged into it."""
+def save(trainer: Any, tokenizer: Any, out: Path) -> None:
+    """Writes ``checkpoint/`` whole or not at all; a LoRA adapter is kept in ``adapter/`` and merged into it.
+
+    All processes call it together; one writes.
+    """
+    accelerator = trainer.accelerator
+    shards = accelerator.get_state_dict(trainer.model) if sharded(accelerator) else None
+    if not ranks.main():
+        return
+    model = accelerator.unwrap_model(trainer.model)
     if hasattr(model, "merge_and_unload"):
         _replace(out / ADAPTER, lambda folder: model.save_pretrained(folder))
-        model = model.merge_and_unload()
+        model = _merged(model, out / ADAPTER)
     model.config.use_cache = True
 
     def write(folder: Path) -> None:
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, state_dict=shards)
         tokenizer.save_pretrained(folder)
 
     _replace(out / CHECKPOINT, write)
+
+
+def _merged(model: Any, adapter: Path) -> Any:
+    """The adapter folded into its base; for a base in 4 bits, into the base as it was read from disk."""
+    if not getattr(model, "is_loaded_in_4bit", False):
+        return model.merge_and_unload()
+    import torch
+
+    from kkwarm.backends.checkpoint import load_model
+
+    return load_model(adapter, device="cpu", dtype=torch.bfloat16)
+
+
+def policy_of(trainer: Any) -> Any:
+    """The network that a trainer trains, out of its wrappers; an adapter's base computes with the adapter."""
+    network = trainer.accelerator.unwrap_model(trainer.model)
+    return network.get_base_model() if hasattr(network, "get_base_model") else network
 
 
 def _replace(folder: Path, write: Any) -> None:
@@ -175,13 +314,17 @@ def _replace(folder: Path, write: Any) -> None:
     temporary.replace(folder)
 
 
-def explained(err: Exception, path: Path) -> KkwarmError | None:
-    """Memory or disk that ran out, for the user to mend; None where `err` is something else."""
+def explained(err: Exception, path: Path, *, rows: int = 1) -> KkwarmError | None:
+    """Memory or disk that ran out, for the user to mend; None where `err` is something else.
+
+    :param rows: of the forward passes that were tried.
+    """
     told = " ".join(str(err).split())
     low = told.lower()
     if isinstance(err, MemoryError) or "out of memory" in low or "can't allocate" in low:
-        hint = "lower --batch-size, or add --checkpointing or --lora, with another -o"
-        return KkwarmError(f"out of memory: {told[:200]}", hint=hint)
+        fewer = f"--rows {rows // 2}" if rows > 1 else "--checkpointing"
+        hint = f"add {fewer}: the same command then goes on; or --lora, with another -o"
+        return KkwarmError(f"out of memory with {rows} rows in a forward pass: {told[:200]}", hint=hint)
     full = isinstance(err, OSError) and err.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
     if full or "no space left" in low or "os error 28" in low or "pytorchstreamwriter" in low:
         return KkwarmError(f"{path} cannot be written: {told[:200]}", hint="free space; the same command then goes on")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,17 @@ from kkwarm.data import fingerprint as fingerprint_examples
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
 from kkwarm.store import Run
+from kkwarm.train import ranks
 from kkwarm.train.config import RlvrConfig, identity
 from kkwarm.train.distillation import chosen
 from kkwarm.train.engine import CHECKPOINT
 from kkwarm.train.guard import guard
+from kkwarm.train.launch import launch, layout
 from kkwarm.train.loop import done_before, opened
 from kkwarm.train.progress import say
 from kkwarm.types import Example, Format, Sampling, Task, Verifier
 from kkwarm.verify import Judge
+from kkwarm.verify.source import judged_by, note_verifiers
 
 __all__ = ["RlvrPlan", "plan_rlvr", "rlvr"]
 
@@ -105,8 +108,13 @@ def rlvr(
     settings = identity(config)
     if (done := done_before(out, kind="rlvr", config=settings, inputs=inputs, product=CHECKPOINT)) is not None:
         return done
+    if (several := layout(config)) is not None:
+        job = {"model": str(model), "out": str(out), "labels": labels, "progress": progress}
+        launch(several, "rlvr", config, **job)
+        return Run.read(out)
     with opened(out, kind="rlvr", config=settings, inputs=inputs) as run:
         run.record(labels=labels or {}, model=str(model), example_ids=[e.id for e in plan.examples], warnings=[])
+        note_verifiers(run, {config.domain: judged_by(plan.verifier, plan.format)})
         guard(run, plan.examples, [config.domain], config.against, allow=config.allow_leak)
         if config.top_p < 1:
             _warn(run, f"top_p {config.top_p} biases the importance ratio: it is computed without it (1.0 does not)")
@@ -115,22 +123,29 @@ def rlvr(
 
 
 def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
-    from kkwarm.train.engine import load, prepare, save
+    from kkwarm.train.engine import load, needs, policy_of, prepare, save
+    from kkwarm.train.flight import Flight, watched
     from kkwarm.train.loop import finished, note_environment, run_steps
+    from kkwarm.train.memory import applied
     from kkwarm.train.steps import StepFile
 
     config = plan.config
     prepare(config)
+    needs(config)
+    domains = watched(config)
+    sizes = sizes_of(plan, model)
+    config, batch = applied(run, model, config, **sizes)
+    plan = replace(plan, config=config)
     network, tokenizer = load(model, config)
     note_environment(run, config)
     kept: list[StepFile] = []
 
     def open_rollouts(at: int) -> None:
-        if config.keep_rollouts:
+        if config.keep_rollouts and ranks.main():
             kept.append(StepFile(run.path / ROLLOUTS, at))
 
     with Judge() as court:
-        trainer, reward = trainer_of(network, tokenizer, plan, run.path, court)
+        trainer, reward = trainer_of(network, tokenizer, plan, run.path, court, at_most=batch)
 
         def row(logs: dict[str, float], step: int) -> dict[str, Any]:
             assert reward.last is not None
@@ -147,38 +162,49 @@ def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
         args = trainer.args
         every = args.steps_per_generation * args.num_iterations
         stride = every // math.gcd(every, args.gradient_accumulation_steps)  # resuming needs a fresh generation
-        log = run_steps(
-            run, trainer, "rlvr", row, every=config.save_every, progress=progress, stride=stride, also=open_rollouts
-        )
-    save(trainer.accelerator.unwrap_model(trainer.model), tokenizer, run.path)
+        rollouts = reward.rollouts
+        draws = policy_of if rollouts is None else (lambda trainer: rollouts.refreshed(policy_of(trainer)))
+        flight = Flight(run, config, domains, tokenizer, config.domain, draws)
+        more: dict[str, Any] = {"every": config.save_every, "progress": progress, "stride": stride, "flight": flight}
+        log = run_steps(run, trainer, "rlvr", row, also=open_rollouts, **more)
+    save(trainer, tokenizer, run.path)
     for file in kept:
         file.close()
-    _finish(run, plan, log)
+    if not ranks.main():
+        return
+    _finish(run, plan, log, flight.results())
     finished(run)
 
 
-def trainer_of(network: Any, tokenizer: Any, plan: RlvrPlan, out: Path, court: Judge) -> tuple[Any, Any]:
-    """The GRPO trainer and its reward function."""
-    import torch
+def trainer_of(
+    network: Any, tokenizer: Any, plan: RlvrPlan, out: Path, court: Judge, *, at_most: int | None = None
+) -> tuple[Any, Any]:
+    """The GRPO trainer and its reward function.
+
+    :param at_most: completions in a forward pass; None: the configuration's, or as many as are usual.
+    """
     from datasets import Dataset
     from trl import GRPOConfig
 
     from kkwarm.backends.text import end_tokens
-    from kkwarm.train.engine import arguments, build, lora, refusals, uses_bf16
+    from kkwarm.train import vllm
+    from kkwarm.train.engine import arguments, build, copied, lora, refusals
     from kkwarm.train.policy import Policy
     from kkwarm.train.rollout import Reward, Rollouts
 
     config = plan.config
     prompts = [plan.format.render(e.question, tokenizer) for e in plan.examples]
-    longest = _longest(plan, prompts, tokenizer, network)
-    batch = config.batch_size or _fitting(config, longest + plan.max_tokens)
-    settings = arguments(config, out, steps=plan.steps) | _settings(plan, batch)
+    longest = _longest(plan, prompts, tokenizer, network.config)
+    at_most = at_most or config.rows or config.batch_size or _fitting(config, longest + plan.max_tokens)
+    rollouts_by = vllm.settings(config, plan.format.stop, longest + plan.max_tokens)
+    settings = arguments(config, out, steps=plan.steps) | _settings(plan, at_most) | rollouts_by
     if config.trl.get("mask_truncated_completions"):
         raise KkwarmError("mask_truncated_completions does not know stop strings", hint="see `truncated` in log.jsonl")
     args = build(GRPOConfig, settings, config.trl)
-    copied = torch.cuda.is_available() and uses_bf16(config) and not config.lora
-    own = config.vllm == "none"
-    rollouts = Rollouts(network, tokenizer, plan.sampling, plan.format.stop, copied=copied) if own else None
+    vllm.check(args)
+    rollouts = None
+    if config.vllm == "none":
+        rollouts = Rollouts(network, tokenizer, plan.sampling, plan.format.stop, config.generations, copied(config))
     ends = end_tokens(tokenizer, network, max(len(tokenizer), network.get_output_embeddings().weight.shape[0]))
     reward = Reward(
         plan.examples,
@@ -204,14 +230,16 @@ def trainer_of(network: Any, tokenizer: Any, plan: RlvrPlan, out: Path, court: J
             peft_config=lora(config),
             rollout_func=rollouts,
         )
+    trainer.examples = plan.examples
     return trainer, reward
 
 
-def _settings(plan: RlvrPlan, batch: int) -> dict[str, Any]:
+def _settings(plan: RlvrPlan, at_most: int) -> dict[str, Any]:
     config = plan.config
-    found: dict[str, Any] = {
+    batch, passes = ranks.share(config.completions, at_most)
+    return {
         "per_device_train_batch_size": batch,
-        "gradient_accumulation_steps": config.completions // batch,
+        "gradient_accumulation_steps": passes,
         "num_generations": config.generations,
         "max_completion_length": plan.max_tokens,
         "temperature": config.temperature,
@@ -223,16 +251,9 @@ def _settings(plan: RlvrPlan, batch: int) -> dict[str, Any]:
         "epsilon": config.epsilon,
         "shuffle_dataset": False,  # `RlvrPlan.order` is the order, so that a resumed run has only to skip
     }
-    if config.vllm != "none":
-        found |= {
-            "use_vllm": True,
-            "vllm_mode": config.vllm,
-            "generation_kwargs": {"stop": list(plan.format.stop), "include_stop_str_in_output": True},
-        }
-    return found
 
 
-def _longest(plan: RlvrPlan, prompts: list[str], tokenizer: Any, network: Any) -> int:
+def _longest(plan: RlvrPlan, prompts: list[str], tokenizer: Any, model_config: Any) -> int:
     """Tokens of the longest prompt.
 
     :raises KkwarmError: it leaves no room for a completion.
@@ -240,7 +261,7 @@ def _longest(plan: RlvrPlan, prompts: list[str], tokenizer: Any, network: Any) -
     from kkwarm.backends.text import token_ids
 
     lengths = [len(ids) for ids in token_ids(tokenizer, prompts)]
-    context = getattr(network.config.get_text_config(), "max_position_embeddings", None) or 2**31
+    context = getattr(model_config.get_text_config(), "max_position_embeddings", None) or 2**31
     longest = max(lengths)
     if longest >= context:
         e = plan.examples[lengths.index(longest)]
@@ -250,12 +271,26 @@ def _longest(plan: RlvrPlan, prompts: list[str], tokenizer: Any, network: Any) -
     return longest
 
 
-def _fitting(config: RlvrConfig, width: int) -> int:
-    """Completions in a forward pass: the largest divisor of a step's that fits."""
-    import torch
+def sizes_of(plan: RlvrPlan, model: str | Path) -> dict[str, int]:
+    """What decides the memory of a step: tokens of its longest row, completions of a pass and of a step."""
+    from transformers import AutoConfig
 
-    room = (_TOKENS_GPU if torch.cuda.is_available() else _TOKENS_CPU) // max(1, width)
-    return max(d for d in range(1, config.completions + 1) if config.completions % d == 0 and (d <= room or d == 1))
+    from kkwarm.backends.checkpoint import _base_of, load_tokenizer, resolve
+
+    tokenizer = load_tokenizer(model)
+    source = resolve(model)
+    prompts = [plan.format.render(e.question, tokenizer) for e in plan.examples]
+    made = AutoConfig.from_pretrained(resolve(_base_of(source) or source))
+    tokens = _longest(plan, prompts, tokenizer, made) + plan.max_tokens
+    rows = plan.config.rows or plan.config.batch_size or _fitting(plan.config, tokens)
+    return {"tokens": tokens, "rows": rows, "step": plan.config.completions}
+
+
+def _fitting(config: RlvrConfig, width: int) -> int:
+    """Completions that fit into a forward pass."""
+    from kkwarm.train.engine import on_cuda
+
+    return max(1, (_TOKENS_GPU if on_cuda(config) else _TOKENS_CPU) // max(1, width))
 
 
 def _warn(run: Run, message: str) -> None:
@@ -266,7 +301,8 @@ def _warn(run: Run, message: str) -> None:
     say(message)
 
 
-def _finish(run: Run, plan: RlvrPlan, log: list[dict[str, Any]]) -> None:
+def _finish(run: Run, plan: RlvrPlan, log: list[dict[str, Any]], watched: dict[str, Any]) -> None:
+    from kkwarm.backends.checkpoint import fingerprint
     from kkwarm.train.loop import summary
 
     tail = log[-max(1, len(log) // 10) :]
@@ -275,6 +311,7 @@ def _finish(run: Run, plan: RlvrPlan, log: list[dict[str, Any]]) -> None:
         what = max(log[-1]["status"].items(), key=lambda kv: kv[1])[0]
         _warn(run, f"the reward never varied within a group (mostly {what}): nothing was learnt; {_remedy(what)}")
     run.finish(
+        products={CHECKPOINT: fingerprint(run.path / CHECKPOINT)},
         results={
             **summary(log),
             "examples": len(plan.examples),
@@ -282,8 +319,9 @@ def _finish(run: Run, plan: RlvrPlan, log: list[dict[str, Any]]) -> None:
             "signal": signal,
             "no_signal": sum(r["no_signal"] for r in log) / len(log),
             "first": {k: log[0][k] for k in ("reward", "accuracy", "length", "truncated")},
+            **watched,
             "last": {k: sum(r[k] for r in tail) / len(tail) for k in ("reward", "accuracy", "length", "truncated")},
-        }
+        },
     )
 
 

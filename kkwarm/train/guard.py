@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 
 from kkwarm.data.leak import Item, gate
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
-from kkwarm.store import Run
+from kkwarm.store import Run, leaks_of
+from kkwarm.train import ranks
 from kkwarm.types import Example, Trace
 
-__all__ = ["guard"]
+__all__ = ["ALLOW_LEAK", "guard"]
+
+ALLOW_LEAK = "KKWARM_ALLOW_LEAK"  # set by `kkwarm study --allow-leak`, for its workers
 
 
 def guard(
     run: Run, trained: Iterable[Example | Trace], domains: Sequence[str], against: Sequence[str], *, allow: bool
 ) -> None:
-    """Compares before a run trains, and keeps what leaks in its manifest (``leaks``).
+    """Compares before a run trains, and keeps what leaks in its manifest (``leaks``), with what the model that it
+    starts from was trained on.
 
     :param domains: what is trained on; its own benchmarks are compared with where `against` is empty. Where their data
         cannot be had, the manifest says that it was not compared; benchmarks named in `against` must be there.
@@ -24,6 +29,8 @@ def guard(
     :param allow: go on in spite of leaks.
     :raises LeakError: there are some, and they are not allowed.
     """
+    if not ranks.main():
+        return
     reg = registry()
     names = [n for n in against or domains if not n.startswith("lm_eval:")]
     identities = {base: i for base, d in reg.domains.items() if (i := d.identity) is not None}
@@ -39,8 +46,10 @@ def guard(
                 raise
             unread[name] = str(err)
     shown = [Item(t.domain if isinstance(t, Trace) else _base(domains[0]), t.id, t.question) for t in trained]
-    leaks = gate(shown, asked, identities, allow=allow)
+    leaks = gate(shown, asked, identities, allow=allow or os.environ.get(ALLOW_LEAK) == "1")
     found = [{"domain": k.evaluated.domain, "id": k.evaluated.id, "trained": k.trained.id, "how": k.how} for k in leaks]
+    if isinstance(start := run.manifest.get("model"), str):
+        found += [k for k in leaks_of(start) if k not in found]
     run.record(compared_with=[n for n in names if n not in unread], not_compared=unread, leaks=found)
 
 

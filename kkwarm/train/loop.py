@@ -6,15 +6,20 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
 from kkwarm.store import Run, config_hash
 from kkwarm.store.run import Kind, environment
+from kkwarm.train import ranks
 from kkwarm.train.config import TrainConfig
-from kkwarm.train.engine import STEPS, explained, uses_bf16
+from kkwarm.train.engine import STEPS, explained, on_cuda, uses_bf16
 from kkwarm.train.progress import say
+from kkwarm.train.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from kkwarm.train.flight import Flight
 
 __all__ = ["LOG", "done_before", "finished", "note_environment", "opened", "quietly", "run_steps", "summary"]
 
@@ -38,6 +43,9 @@ def opened(out: Path, *, kind: Kind, config: Mapping[str, Any], inputs: Mapping[
     """`Run.open`; a run that a mistake ended before its first step leaves no manifest, so that the mended command can
     take the folder.
     """
+    if not ranks.main():
+        yield _Silent(out, {"kind": kind, "config": dict(config), "warnings": []})
+        return
     fresh = not (out / "manifest.json").exists()
     try:
         with Run.open(out, kind=kind, config=config, inputs=inputs) as run:
@@ -48,13 +56,24 @@ def opened(out: Path, *, kind: Kind, config: Mapping[str, Any], inputs: Mapping[
         raise
 
 
+class _Silent(Run):
+    """What the processes that do not write see as the run."""
+
+    def _write_manifest(self) -> None:
+        """Nothing: rank 0 does."""
+
+
 def note_environment(run: Run, config: TrainConfig) -> None:
-    """Keeps in the manifest what the run really trains on: device, precision, threads."""
+    """Keeps in the manifest what the run really trains on: device, precision, processes, threads."""
     import torch
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    precision = "bf16" if uses_bf16(config) else "fp32"
-    run.record(environment=environment(), device=device, precision=precision, threads=torch.get_num_threads())
+    run.record(
+        environment=environment(),
+        device="cuda" if on_cuda(config) else "cpu",
+        precision="bf16" if uses_bf16(config) else "fp32",
+        processes=ranks.world(),
+        threads=torch.get_num_threads(),
+    )
 
 
 def quietly(cls: Any) -> Any:
@@ -76,38 +95,54 @@ def run_steps(
     progress: bool,
     stride: int = 1,
     also: Any = None,
+    diverged: float | None = None,
+    flight: Flight | None = None,
 ) -> list[dict[str, Any]]:
     """Trains to the end, from the last whole step checkpoint if there is one; returns the step log.
 
     :param also: called with the step that the run goes on from, before anything else happens.
+    :param diverged: stops where the loss is so many times its lowest.
+    :param flight: evaluates between steps.
     :raises KeyboardInterrupt: it was interrupted, after saving.
-    :raises KkwarmError: loss or gradient is not finite, memory or disk ran out.
+    :raises KkwarmError: loss or gradient is not finite, the loss diverges, memory or disk ran out.
     """
+    from transformers.integrations import TensorBoardCallback
     from transformers.trainer_callback import PrinterCallback
 
     from kkwarm.train.steps import Recorder, StepFile, last_whole
 
     steps = run.path / STEPS
-    start = last_whole(steps)
+    start = ranks.first(last_whole(steps) if ranks.main() else None)
     at = int(start.name.rpartition("-")[2]) if start else 0
     if also is not None:
         also(at)
-    log = StepFile(run.path / LOG, at)
-    recorder = Recorder(title, steps, log, row, every=every, stride=stride, progress=progress)
+    log = StepFile(run.path / LOG, at) if ranks.main() else None
+    if flight is not None:
+        flight.open(at)
+    watchdog = Watchdog(run.path)
+    more: dict[str, Any] = {"every": every, "stride": stride, "progress": progress, "diverged": diverged}
+    recorder = Recorder(title, steps, log, row, flight=flight, watchdog=watchdog, **more)
+    recorder.trainer = trainer
     trainer.remove_callback(PrinterCallback)  # it prints on stdout
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
+            callback.logging_dir = str(run.path / "tensorboard")  # not among the step checkpoints, which are removed
     trainer.add_callback(recorder)
     try:
-        with recorder.interrupt:
+        with recorder.interrupt, watchdog:
             trainer.train(resume_from_checkpoint=str(start) if start else None)
     except Exception as err:  # safetensors, torch and the system each have their own type for a full disk
-        if (told := explained(err, run.path)) is not None:
+        if (told := explained(err, run.path, rows=trainer.args.per_device_train_batch_size)) is not None:
             raise told from err
         raise
     finally:
         recorder.close()
     if trainer.state.global_step < trainer.state.max_steps:
         raise KeyboardInterrupt
-    return StepFile.rows(run.path / LOG)
+    rows = StepFile.rows(run.path / LOG)
+    if flight is not None and ranks.main():
+        flight.alarm(rows)
+    return rows
 
 
 def summary(log: list[dict[str, Any]]) -> dict[str, Any]:
@@ -118,6 +153,8 @@ def summary(log: list[dict[str, Any]]) -> dict[str, Any]:
 
 def finished(run: Run) -> None:
     """Frees the step checkpoints of a run that is done, and tells the plugins."""
+    if not ranks.main():
+        return
     shutil.rmtree(run.path / STEPS, ignore_errors=True)
     for impl in registry().manager.hook.kkwarm_run_finished.get_hookimpls():
         try:

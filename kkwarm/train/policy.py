@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from trl import GRPOTrainer
+
+from kkwarm.train import ranks
+from kkwarm.train.rollout import Rollouts
+from kkwarm.types import Example
 
 __all__ = ["Policy", "with_signal"]
 
@@ -16,6 +21,10 @@ class Policy(GRPOTrainer):  # type: ignore[misc]
     Such a completion has no gradient where the loss is a mean over completions, each weighted by its advantage only.
     """
 
+    examples: Sequence[
+        Example
+    ] = ()  # what the column ``example`` points into: rewards are judged while others generate
+
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """None: one would be written at every save."""
 
@@ -23,6 +32,8 @@ class Policy(GRPOTrainer):  # type: ignore[misc]
         """None: nobody counts kkwarm's users."""
 
     def _generate_and_score_completions(self, inputs: Any) -> Any:
+        if isinstance(self.rollout_func, Rollouts):
+            self.rollout_func.examples = [self.examples[row["example"]] for row in inputs]
         batch = super()._generate_and_score_completions(inputs)
         return with_signal(batch, self.args.steps_per_generation) if self.model.training and self._skips() else batch
 
@@ -33,7 +44,6 @@ class Policy(GRPOTrainer):  # type: ignore[misc]
             and self.top_entropy_quantile == 1.0
             and not self._entropy_bonus_enabled
             and not self.aux_loss_enabled
-            and self.accelerator.num_processes == 1
         )
 
     def _compute_loss(self, model: Any, inputs: Any) -> Any:
@@ -47,7 +57,7 @@ def with_signal(batch: dict[str, Any], parts: int) -> dict[str, Any]:
     advantages = batch["advantages"]
     total = advantages.shape[0]
     useful = advantages != 0
-    count = max(parts, -(-int(useful.sum()) // parts) * parts)
+    count = ranks.largest(max(parts, -(-int(useful.sum()) // parts) * parts))  # trl gathers a number for each row
     if count >= total:
         return batch
     # Stable, so the order of the rows stays: those with a signal first, then as many others as are needed.

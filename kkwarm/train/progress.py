@@ -6,6 +6,8 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
+from kkwarm.train import ranks
+
 __all__ = ["Progress", "say"]
 
 
@@ -18,6 +20,7 @@ class Progress:
         from rich.progress import Progress as Bar
 
         self._console = Console(stderr=True)
+        show = show and ranks.main()
         self._title, self._total, self._done = title, total, done
         self._plain = show and not self._console.is_terminal
         self._started, self._said, self._first = time.monotonic(), time.monotonic(), done
@@ -58,8 +61,9 @@ class Progress:
             )
 
 
-def say(message: str) -> None:
-    """One line on stderr."""
+def say(message: str, *, everywhere: bool = False) -> None:
+    """One line on stderr, of rank 0 only where there are several processes."""
     import click
 
-    click.secho(f"kkwarm: {message}", err=True, fg="yellow")
+    if everywhere or ranks.main():
+        click.secho(f"kkwarm: {message}", err=True, fg="yellow")

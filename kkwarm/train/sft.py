@@ -12,13 +12,15 @@ from typing import Any
 
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
-from kkwarm.store import Run
+from kkwarm.store import Run, file_hash
+from kkwarm.train import ranks
 from kkwarm.train.config import WarmupConfig, identity
 from kkwarm.train.engine import CHECKPOINT
 from kkwarm.train.guard import guard
+from kkwarm.train.launch import launch, layout
 from kkwarm.train.loop import done_before, opened
 from kkwarm.train.progress import say
-from kkwarm.train.traces import fingerprint_file, read_traces, traces_file
+from kkwarm.train.traces import read_traces, traces_file
 from kkwarm.types import Trace
 
 __all__ = ["Rows", "plan_warmup", "warmup"]
@@ -60,6 +62,12 @@ class Rows:
         if self.config.max_steps is not None:
             return self.config.max_steps
         return max(1, math.ceil(rows * self.config.epochs / (self.config.batch_size * self.config.accumulation)))
+
+    def sizes(self) -> dict[str, int]:
+        """What decides the memory of a step: tokens of its longest row, rows of a pass, sequences of a step."""
+        longest = self.limit if self.config.packing else max(map(len, self.ids))
+        step = self.config.batch_size * self.config.accumulation
+        return {"tokens": longest, "rows": self.config.rows or self.config.batch_size, "step": step}
 
     @cached_property
     def tokens(self) -> int:
@@ -145,10 +153,14 @@ def warmup(
     from kkwarm.backends.checkpoint import fingerprint
 
     out = Path(out)
-    inputs = {"checkpoint": fingerprint(model), "traces": fingerprint_file(traces_file(traces))}
+    inputs = {"checkpoint": fingerprint(model), "traces": file_hash(traces_file(traces))}
     settings = identity(config)
     if (done := done_before(out, kind="warmup", config=settings, inputs=inputs, product=CHECKPOINT)) is not None:
         return done
+    if (several := layout(config)) is not None:
+        job = {"model": str(model), "traces": str(traces), "out": str(out), "labels": labels, "progress": progress}
+        launch(several, "warmup", config, **job)
+        return Run.read(out)
     listed, rows = plan_warmup(model, traces, config)
     with opened(out, kind="warmup", config=settings, inputs=inputs) as run:
         warnings = []
@@ -157,20 +169,26 @@ def warmup(
                 f"{rows.dropped} of {len(listed)} traces are longer than {rows.limit} tokens and are left out"
             )
             say(warnings[-1])
-        run.record(labels=labels or {}, model=str(model), warnings=warnings)
+        run.record(labels=labels or {}, model=str(model), traces=str(traces_file(traces)), warnings=warnings)
         guard(run, listed, sorted({t.domain for t in listed}), config.against, allow=config.allow_leak)
         _train(run, model, rows, config, progress)
         return run
 
 
 def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progress: bool) -> None:
-    from kkwarm.train.engine import load, prepare, save
+    from kkwarm.backends.checkpoint import fingerprint
+    from kkwarm.train.engine import load, needs, policy_of, prepare, save
+    from kkwarm.train.flight import Flight, watched
     from kkwarm.train.loop import finished, note_environment, run_steps, summary
+    from kkwarm.train.memory import applied
 
     prepare(config)
+    needs(config)
+    config, batch = applied(run, model, config, **rows.sizes())
+    domains = watched(config)
     network, tokenizer = load(model, config)
     note_environment(run, config)
-    trainer, tokens_at = trainer_of(network, tokenizer, rows, config, run.path)
+    trainer, tokens_at = trainer_of(network, tokenizer, rows, config, run.path, at_most=batch)
 
     def row(logs: dict[str, float], step: int) -> dict[str, Any]:
         return {
@@ -181,10 +199,20 @@ def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progre
             "tokens": tokens_at(step),
         }
 
-    log = run_steps(run, trainer, "warmup", row, every=config.save_every, progress=progress)
-    save(trainer.accelerator.unwrap_model(trainer.model), tokenizer, run.path)
+    flight = Flight(run, config, domains, tokenizer, None, policy_of)
+    more: dict[str, Any] = {
+        "every": config.save_every,
+        "progress": progress,
+        "diverged": config.diverged,
+        "flight": flight,
+    }
+    log = run_steps(run, trainer, "warmup", row, **more)
+    save(trainer, tokenizer, run.path)
+    if not ranks.main():
+        return
     last = log[-max(1, len(log) // 10) :]
     run.finish(
+        products={CHECKPOINT: fingerprint(run.path / CHECKPOINT)},
         results={
             **summary(log),
             "loss": sum(r["loss"] for r in last) / len(last),
@@ -192,13 +220,19 @@ def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progre
             "tokens": log[-1]["tokens"],
             "traces": len(rows.ids),
             "left_out": rows.dropped,
-        }
+            **flight.results(),
+        },
     )
     finished(run)
 
 
-def trainer_of(network: Any, tokenizer: Any, rows: Rows, config: WarmupConfig, out: Path) -> tuple[Any, Any]:
-    """The SFTTrainer, and a function from a step to the tokens trained on up to it."""
+def trainer_of(
+    network: Any, tokenizer: Any, rows: Rows, config: WarmupConfig, out: Path, *, at_most: int | None = None
+) -> tuple[Any, Any]:
+    """The SFTTrainer, and a function from a step to the tokens trained on up to it.
+
+    :param at_most: rows of a forward pass; None: the configuration's.
+    """
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
     from trl.data_utils import pack_dataset
@@ -210,9 +244,11 @@ def trainer_of(network: Any, tokenizer: Any, rows: Rows, config: WarmupConfig, o
     if config.packing:
         data = pack_dataset(data, rows.limit, "bfd")
     order = rows.order(len(data))
+    step = config.batch_size * config.accumulation
+    batch, accumulation = ranks.share(step, at_most or config.batch_size)
     settings = arguments(config, out, steps=rows.steps(len(data))) | {
-        "per_device_train_batch_size": config.batch_size,
-        "gradient_accumulation_steps": config.accumulation,
+        "per_device_train_batch_size": batch,
+        "gradient_accumulation_steps": accumulation,
         "train_sampling_strategy": "sequential",  # `order` is the order, so that a resumed run has only to skip
         "packing": config.packing,
         "max_length": rows.limit if config.packing else None,
@@ -229,7 +265,6 @@ def trainer_of(network: Any, tokenizer: Any, rows: Rows, config: WarmupConfig, o
             peft_config=lora(config),
         )
     lengths = [len(ids) for ids in data["input_ids"]]
-    step = config.batch_size * config.accumulation
     return trainer, lambda k: sum(lengths[i] for i in order[: k * step])
 
 

@@ -8,20 +8,27 @@ import shutil
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from transformers import TrainerCallback
 
 from kkwarm.errors import KkwarmError
+from kkwarm.train import ranks
 from kkwarm.train.progress import Progress, say
 
-__all__ = ["Interrupt", "Recorder", "StepFile", "last_whole"]
+if TYPE_CHECKING:
+    from kkwarm.train.flight import Flight
+    from kkwarm.train.watchdog import Watchdog
+
+__all__ = ["Interrupt", "Losses", "Recorder", "StepFile", "last_whole"]
 
 MARK = "whole.json"  # written last: sizes of the checkpoint's files
 EVERY_SECONDS = 30.0  # between step checkpoints where no number of steps is given
+ALARM_EVERY = 10  # steps
 SHARE = 20  # ... and at least so many times as long as saving took
 
 
@@ -120,6 +127,7 @@ class Interrupt:
 class Recorder(TrainerCallback):  # type: ignore[misc]
     """Logs each step, shows progress, saves step checkpoints and stops on NaN.
 
+    :param log: None in processes that do not write.
     :param row: further fields of a step's line, from trl's log.
     :param stride: only multiples of it may be saved (GRPO: between two generations).
     """
@@ -128,15 +136,21 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self,
         title: str,
         out: Path,
-        log: StepFile,
+        log: StepFile | None,
         row: Callable[[dict[str, float], int], dict[str, Any]],
         *,
         every: int | None = None,
         stride: int = 1,
         progress: bool = True,
+        diverged: float | None = None,
+        flight: Flight | None = None,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self._title, self._out, self._log, self._row = title, out, log, row
         self._every, self._stride, self._show = every, stride, progress
+        self._losses = Losses(diverged) if diverged else None
+        self._flight, self._watchdog = flight, watchdog
+        self.trainer: Any = None
         self.interrupt = Interrupt()
         self._bar: Progress | None = None
         self._at = time.monotonic()
@@ -145,15 +159,33 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._bar = Progress(self._title, state.max_steps, done=state.global_step, show=self._show)
         self._bar.__enter__()
+        if state.global_step == 0:
+            self._fly(state)
         self._at = self._saved_at = time.monotonic()
 
+    def _fly(self, state: Any) -> None:
+        if self._flight is None or not self._flight.due(state.global_step, state.max_steps):
+            return
+        began = time.monotonic()
+        self._flight.fly(self.trainer, state.global_step)
+        self._at += time.monotonic() - began  # no part of the step's time
+        if self._watchdog is not None:
+            self._watchdog.beat(counted=False)
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.interrupt.wished:
+        # Each process has its own clock and its own signals: all of them do what one wishes.
+        stop, save = ranks.largest(int(self.interrupt.wished), int(ranks.main() and self._due(state.global_step)))
+        if stop:
             control.should_training_stop = True
         if state.global_step % self._stride == 0 and state.global_step < state.max_steps:
-            control.should_save = self.interrupt.wished or self._due(state.global_step)
+            control.should_save = bool(stop or save)
+        if self._watchdog is not None:
+            self._watchdog.beat()
+        self._fly(state)
 
     def _due(self, step: int) -> bool:
+        if self._losses is not None and not self._losses.healthy:
+            return False  # the last step checkpoint stays a good one
         if self._every is not None:
             return step % self._every == 0
         return time.monotonic() - self._saved_at > max(EVERY_SECONDS, SHARE * self._saving_took)
@@ -169,24 +201,66 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
                 raise KkwarmError(
                     self._diverged(name, logs[name], state.global_step), hint="try a lower --lr or --clip"
                 )
-        self._log.write(row)
+        if self._losses is not None and (told := self._losses.add(logs["loss"])):
+            raise KkwarmError(
+                f"{told} at step {state.global_step}; {self._good()}",
+                hint="try a lower --lr or --clip, with another -o; --diverged is the limit",
+            )
+        if self._log is not None:
+            self._log.write(row)
+            if self._flight is not None and state.global_step % ALARM_EVERY == 0:
+                self._flight.alarm(StepFile.rows(self._log.path))
         if self._bar is not None:
             shown = ("reward", "accuracy", "loss")
             self._bar.update(state.global_step, "  ".join(f"{k} {row[k]:.3f}" for k in shown if row.get(k) is not None))
 
     def _diverged(self, name: str, value: float, step: int) -> str:
+        return f"{name} is {value} at step {step}; {self._good()}"
+
+    def _good(self) -> str:
         good = last_whole(self._out)
-        where = f"the last good checkpoint is {good}" if good else "no step checkpoint was saved before"
-        return f"{name} is {value} at step {step}; {where}"
+        return f"the last good checkpoint is {good}" if good else "no step checkpoint was saved before"
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        path = self._out / f"checkpoint-{state.global_step}"
-        _mark(path)
+        ranks.barrier()  # each process writes the state of its random numbers
+        if ranks.main():
+            _mark(self._out / f"checkpoint-{state.global_step}")
         now = time.monotonic()
         self._saving_took, self._saved_at = now - self._at, now
         self._at = now
+        if self._watchdog is not None:
+            self._watchdog.beat(counted=False)
 
     def close(self) -> None:
         if self._bar is not None:
             self._bar.__exit__(None, None, None)
-        self._log.close()
+        if self._log is not None:
+            self._log.close()
+        if self._flight is not None:
+            self._flight.close()
+
+
+class Losses:
+    """Whether a loss diverges: its mean over 8 steps is `limit` times the lowest such mean, and above the first.
+
+    A step checkpoint is worth keeping while the mean is below half of that.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._last: deque[float] = deque(maxlen=8)
+        self._first, self._least = math.inf, math.inf
+        self.healthy = True
+
+    def add(self, loss: float) -> str:
+        """What is wrong; empty where nothing is."""
+        self._last.append(loss)
+        if len(self._last) < 8:
+            return ""
+        mean = sum(self._last) / 8
+        if math.isinf(self._first):
+            self._first = mean
+        self._least = min(self._least, mean)
+        high = mean > self._first and mean > self._limit * self._least
+        self.healthy = mean <= max(self._first, self._limit / 2 * self._least)
+        return f"the loss diverges: {mean:.3g} over 8 steps, it was {self._least:.3g}" if high else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable
@@ -14,7 +13,7 @@ from kkwarm.data import read_jsonl
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Trace
 
-__all__ = ["TRACES", "fingerprint_file", "read_traces", "traces_file", "write_traces"]
+__all__ = ["TRACES", "read_traces", "traces_file", "write_traces"]
 
 TRACES = "traces.jsonl"
 _TEXT = ("id", "domain", "question", "answer")
@@ -66,12 +65,6 @@ def write_traces(path: Path, traces: Iterable[Trace]) -> int:
     finally:
         temporary.unlink(missing_ok=True)
     return n
-
-
-def fingerprint_file(path: Path) -> str:
-    """Hash of the file's bytes (16 hex digits)."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def _numbered(file: Path) -> Iterable[tuple[int, dict[str, Any]]]:

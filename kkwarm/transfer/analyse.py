@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from kkwarm.errors import KkwarmError
-from kkwarm.transfer.cells import Cell, pair
+from kkwarm.transfer.cells import Cell, differing, pair
 from kkwarm.transfer.claims import claims
-from kkwarm.transfer.curves import smooth
+from kkwarm.transfer.curves import Curve, smooth
+from kkwarm.transfer.examples import sample_efficiency
+from kkwarm.transfer.leaked import mark
 from kkwarm.transfer.material import Material
-from kkwarm.transfer.statistics import Paired, Prior, holm, interval, paired, prior, seed_variance, word
+from kkwarm.transfer.moderation import by_condition
+from kkwarm.transfer.statistics import Paired, Prior, Scores, holm, interval, paired, prior, seed_variance, word
 
 __all__ = ["analyse", "changed_cells"]
 
 
 def analyse(material: Material) -> dict[str, Any]:
     """The report's document. ``matrix[condition][domain]``: ``accuracy``, ``stderr``, ``ci``, ``n``, ``seeds``,
-    ``samples``, ``status``, ``works``, ``tokens``, ``change`` (against another row, Holm over the whole matrix),
-    ``forced``. ``problems``: what could not be paired, and why.
+    ``samples``, ``status``, ``works``, ``tokens`` (mean), ``lengths`` (median and 95th percentile of tokens),
+    ``change`` (against another row, Holm over the whole matrix, with the questions that were ``gained`` and ``lost``:
+    most samples right in one of both only), ``forced``. ``efficiency``: accuracy against the number of examples.
+    ``problems``: what could not be paired, and why.
     """
     problems: list[str] = []
     changes = _changes(material, problems)
@@ -34,11 +40,12 @@ def analyse(material: Material) -> dict[str, Any]:
             row[domain] = _figures(found, spread) | {
                 "works": found.works,
                 "tokens": found.tokens,
+                "lengths": None if found.lengths is None else list(found.lengths),
                 "change": changes.get((condition.name, domain)),
                 "forced": _forced(material.forced.get((condition.name, domain))),
             }
         matrix[condition.name] = row
-    return {
+    document: dict[str, Any] = {
         "title": material.title,
         "state": material.state,
         "progress": dict(material.progress),
@@ -48,6 +55,7 @@ def analyse(material: Material) -> dict[str, Any]:
         "claims": claims(material),
         "roles": [asdict(r) for r in material.roles],
         "curves": [_curve(c) for c in material.curves],
+        "efficiency": sample_efficiency(material, spread),
         "margin": material.margin,
         "family": len(changes),
         "method": _method(material, len(changes)),
@@ -57,28 +65,39 @@ def analyse(material: Material) -> dict[str, Any]:
         "provenance": dict(material.provenance),
         "runs": list(material.paths),
     }
+    mark(document, material)
+    return document
 
 
 def changed_cells(
-    material: Material, first: str, second: str, domains: Sequence[str], *, common: bool = False
+    material: Material, first: str, second: str, domains: Sequence[str], *, common: Collection[str] = ()
 ) -> dict[str, dict[str, Any]]:
-    """Two conditions on each domain: the figures of both (``a``, ``b``), the ``change`` (Holm over the domains), and
-    how many questions only one of them answers (most of its samples right, the other's not): ``only_a``, ``only_b``.
+    """Two conditions on each domain: the figures of both (``a``, ``b``), the ``change`` (Holm over the domains), the
+    questions that flipped (most samples of one right, the other's not): ``only_a``, ``only_b`` and their ids in
+    ``flipped``, and ``differs``: in what their protocols differ, where another tool drew the samples of one.
 
+    :param common: domains on which only the questions that both have are compared.
     :raises KkwarmError: they cannot be paired on some domain.
     """
-    pairs = {d: pair(material.cells[first, d], material.cells[second, d], common=common) for d in domains}
+    pairs = {d: pair(material.cells[first, d], material.cells[second, d], common=d in common) for d in domains}
     differences = {d: paired([p]) for d, p in pairs.items()}
     adjusted = holm([d.p for d in differences.values()])
     rows = {}
     for (domain, difference), p in zip(differences.items(), adjusted, strict=True):
-        a, b = (scores.mean(axis=0) > 0.5 for scores in pairs[domain])
+        one, other = material.cells[first, domain], material.cells[second, domain]
+        both = set(one.ids)
+        ids = [i for i in other.ids if i in both]
+        sides = zip("ab", _flips(pairs[domain]), strict=True)
+        flipped = {name: [i for i, f in zip(ids, side, strict=True) if f] for name, side in sides}
         rows[domain] = {
-            "a": _figures(material.cells[first, domain]),
-            "b": _figures(material.cells[second, domain]),
+            "a": _figures(one),
+            "b": _figures(other),
             "change": _change(first, difference, p, material.margin),
-            "only_a": int((a & ~b).sum()),
-            "only_b": int((b & ~a).sum()),
+            "leaked": {k: material.leaks.get((c, domain), 0) for k, c in (("a", first), ("b", second))},
+            "only_a": len(flipped["a"]),
+            "only_b": len(flipped["b"]),
+            "flipped": flipped,
+            "differs": differing(one, other) if one.outside or other.outside else [],
         }
     return rows
 
@@ -95,12 +114,12 @@ def _changes(material: Material, problems: list[str]) -> dict[tuple[str, str], d
                 pairs[row.name, domain] = pair(first, second)
             except KkwarmError as err:
                 problems.append(str(err))
-    moderated = prior([seed_variance([p]) for p in pairs.values()])
-    differences = {key: paired([p], moderated) for key, p in pairs.items()}
+    moderated = by_condition(pairs)
+    differences = {key: paired([p], moderated[key]) for key, p in pairs.items()}
     adjusted = holm([d.p for d in differences.values()])
     against = {row.name: row.against or "" for row in material.conditions}
     return {
-        key: _change(against[key[0]], d, p, material.margin)
+        key: _change(against[key[0]], d, p, material.margin) | _flipped(pairs[key])
         for (key, d), p in zip(differences.items(), adjusted, strict=True)
     }
 
@@ -117,6 +136,17 @@ def _change(against: str, d: Paired, p_holm: float, margin: float) -> dict[str, 
         "questions": d.questions,
         "verdict": word(d, margin, p_holm),
     }
+
+
+def _flips(scores: tuple[Scores, Scores]) -> tuple[Any, Any]:
+    """Whether only the first, and whether only the second answers a question (most of its samples right): booleans."""
+    first, second = (s.mean(axis=0) > 0.5 for s in scores)
+    return first & ~second, second & ~first
+
+
+def _flipped(scores: tuple[Scores, Scores]) -> dict[str, int]:
+    lost, gained = _flips(scores)
+    return {"gained": int(gained.sum()), "lost": int(lost.sum())}
 
 
 def _figures(found: Cell, spread: Prior | None = None) -> dict[str, Any]:
@@ -138,14 +168,16 @@ def _forced(found: Cell | None) -> dict[str, Any] | None:
     return None if found is None or not found.ids else _figures(found)
 
 
-def _curve(curve: Any) -> dict[str, Any]:
+def _curve(curve: Curve) -> dict[str, Any]:
+    known = not any(math.isnan(a) for a in curve.accuracy)  # a log without it; JSON has no NaN
     return {
         "condition": curve.condition,
         "seed": curve.seed,
         "steps": list(curve.steps),
         "reward": list(curve.reward),
         "smoothed": [float(v) for v in smooth(curve.reward)],
-        "accuracy": list(curve.accuracy),
+        "accuracy": list(curve.accuracy) if known else None,
+        "smoothed_accuracy": [float(v) for v in smooth(curve.accuracy)] if known else None,
     }
 
 

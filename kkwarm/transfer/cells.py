@@ -14,10 +14,11 @@ from kkwarm.store import Run
 from kkwarm.transfer.statistics import Scores
 from kkwarm.types import Format, Sample
 
-__all__ = ["FORCED", "Cell", "cell", "of_run", "pair"]
+__all__ = ["FORCED", "Cell", "cell", "differing", "of_run", "pair", "protocol"]
 
 FORCED = "+forced"  # benchmark names of samples whose prompt makes the model work step by step end so
-_PROTOCOL = ("temperature", "top_p", "max_tokens", "samples", "format")
+_PROTOCOL = ("temperature", "top_p", "max_tokens", "samples", "format", "few_shot", "scorer")
+_OUTSIDE = ("import", "score")  # kinds of runs whose samples were not drawn here
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,9 @@ class Cell:
     """The judged samples of one condition on one benchmark.
 
     `ids`: questions, sorted; `prompts`: the hash of each prompt; `scores`: (seeds, questions), the share of correct
-    samples; `works`: share of completions that show work (None where no format tells); `tokens`: mean length.
-    `partial`: questions or samples that some seed still lacks were left out.
+    samples; `works`: share of completions that show work (None where no format tells); `tokens`: mean length;
+    `lengths`: its median and 95th percentile.
+    `partial`: questions or samples that some seed still lacks were left out. `outside`: another tool drew the samples.
     """
 
     condition: str
@@ -40,8 +42,10 @@ class Cell:
     protocol: Mapping[str, Any]
     works: float | None = None
     tokens: float | None = None
+    lengths: tuple[float, float] | None = None
     partial: bool = False
     paths: tuple[str, ...] = ()
+    outside: bool = False
 
 
 @dataclass(slots=True)
@@ -53,8 +57,7 @@ class _Tally:
     status: Counter[str] = field(default_factory=Counter)
     works: int = 0
     judged: int = 0
-    tokens: int = 0
-    counted: int = 0
+    tokens: list[int] = field(default_factory=list)
 
     def add(self, sample: Sample, fmt: Format | None) -> None:
         tally = self.correct[sample.id]
@@ -66,8 +69,7 @@ class _Tally:
             self.judged += 1
             self.works += bool(fmt.split(sample.completion).reasoning.strip())
         if sample.completion.n_tokens is not None:
-            self.counted += 1
-            self.tokens += sample.completion.n_tokens
+            self.tokens.append(sample.completion.n_tokens)
 
 
 FormatOf = Callable[[str], Format | None]
@@ -91,10 +93,10 @@ def cell(condition: str, benchmark: str, runs: Sequence[tuple[int, Run, _Tally]]
 
     :raises KkwarmError: the runs are of different protocols, or asked one question in different words.
     """
-    protocols = [_protocol(run, benchmark) for _, run, _ in runs]
-    for (_, run, _), protocol in zip(runs[1:], protocols[1:], strict=True):
-        if protocol != protocols[0]:
-            differs = _differing(protocols[0], protocol)
+    protocols = [protocol(run.manifest, benchmark) for _, run, _ in runs]
+    for (_, run, _), other in zip(runs[1:], protocols[1:], strict=True):
+        if other != protocols[0]:
+            differs = _differing(protocols[0], other)
             raise KkwarmError(f"{runs[0][1].path} and {run.path} are seeds of {condition!r} but differ in {differs}")
     common = set.intersection(*(set(tally.correct) for _, _, tally in runs))
     everything = set.union(*(set(tally.correct) for _, _, tally in runs))
@@ -108,7 +110,8 @@ def cell(condition: str, benchmark: str, runs: Sequence[tuple[int, Run, _Tally]]
             raise KkwarmError(
                 f"{run.path}: question {moved} of {benchmark} was asked in other words than in {runs[0][1].path}"
             )
-    judged, counted = sum(t.judged for _, _, t in runs), sum(t.counted for _, _, t in runs)
+    judged = sum(t.judged for _, _, t in runs)
+    tokens = np.array([n for _, _, t in runs for n in t.tokens], float)
     status: Counter[str] = Counter()
     for _, _, tally in runs:
         status += tally.status
@@ -123,37 +126,81 @@ def cell(condition: str, benchmark: str, runs: Sequence[tuple[int, Run, _Tally]]
         status=dict(status),
         protocol=protocols[0],
         works=sum(t.works for _, _, t in runs) / judged if judged else None,
-        tokens=sum(t.tokens for _, _, t in runs) / counted if counted else None,
+        tokens=float(tokens.mean()) if tokens.size else None,
+        lengths=(float(np.median(tokens)), float(np.quantile(tokens, 0.95))) if tokens.size else None,
         partial=len(common) < len(everything) or len(counts) > 1 or not all(run.done for _, run, _ in runs),
         paths=tuple(str(run.path) for _, run, _ in runs),
+        outside=any(run.manifest["kind"] in _OUTSIDE for _, run, _ in runs),
     )
 
 
 def pair(first: Cell, second: Cell, *, common: bool = False) -> tuple[Scores, Scores]:
     """Scores of both cells on the same questions, seed by seed (the mean over seeds where the seeds differ).
 
+    Where another tool drew the samples of one, protocols and prompts may differ: `differing` then says in what.
+
     :param common: where the questions differ, take those that both have.
     :raises KkwarmError: they answered different questions, other prompts, or by another protocol; says which.
     """
     who = f"{first.condition!r} and {second.condition!r} on {second.benchmark}"
-    if first.protocol != second.protocol:
-        raise KkwarmError(f"{who} cannot be paired: they differ in {_differing(first.protocol, second.protocol)}")
-    places = {i: n for n, i in enumerate(first.ids)}
-    shared = [i for i in second.ids if i in places]
-    missing = len(first.ids) + len(second.ids) - 2 * len(shared)
-    if not shared or (missing and not common):
+    lenient = first.outside or second.outside
+    if first.protocol != second.protocol and not lenient:
+        raise KkwarmError(
+            f"{who} cannot be paired: they differ in {_differing(first.protocol, second.protocol)}",
+            hint=_mend(first.protocol, second.protocol),
+        )
+    a, b = _shared(first, second)
+    missing = len(first.ids) + len(second.ids) - 2 * len(a)
+    if not a or (missing and not common):
         raise KkwarmError(
             f"{who} cannot be paired: {missing} questions are in one only, of {len(first.ids)} and {len(second.ids)}",
-            hint="--common compares the questions that both have" if shared else "they have no question in common",
+            hint="--common compares the questions that both have" if a else "they have no question in common",
         )
-    theirs = {i: n for n, i in enumerate(second.ids)}
-    a, b = [places[i] for i in shared], [theirs[i] for i in shared]
-    moved = next((i for i, x, y in zip(shared, a, b, strict=True) if first.prompts[x] != second.prompts[y]), None)
-    if moved is not None:
+    moved = _moved(first, a, second, b)
+    if moved and not lenient:
         raise KkwarmError(
-            f"{who} cannot be paired: question {moved} was asked in other words", hint="use one format for both"
+            f"{who} cannot be paired: question {moved[0]} was asked in other words", hint="use one format for both"
         )
     return _aligned(first, a, second, b)
+
+
+def differing(first: Cell, second: Cell) -> list[str]:
+    """How the protocols of two cells differ, a phrase each; what one side does not tell is said to be unknown."""
+    a, b = _shared(first, second)
+    told = []
+    if "" in {first.prompts[i] for i in a} | {second.prompts[i] for i in b}:
+        told.append("the prompts of one are unknown")
+    elif moved := _moved(first, a, second, b):
+        told.append(f"{len(moved)} of {len(a)} questions were asked in other words")
+    for key in ("version", *_PROTOCOL):
+        if key == "format" or (key == "version" and (first.outside or second.outside)):
+            continue  # the prompts themselves tell
+        x, y = first.protocol.get(key), second.protocol.get(key)
+        if x != y:
+            told.append(f"{key} {_known(x)} and {_known(y)}")
+    return told
+
+
+def _known(value: Any) -> str:
+    return "unknown" if value is None else str(value)
+
+
+def _mend(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+    if first.get("version") != second.get("version"):
+        return "prompts, splits or verdict rules changed in between: bench the older checkpoint again"
+    return "bench one of them again with the other's settings"
+
+
+def _shared(first: Cell, second: Cell) -> tuple[list[int], list[int]]:
+    """Where the questions that both have stand in each."""
+    places = {i: n for n, i in enumerate(first.ids)}
+    pairs = [(places[i], n) for n, i in enumerate(second.ids) if i in places]
+    return [a for a, _ in pairs], [b for _, b in pairs]
+
+
+def _moved(first: Cell, a: Sequence[int], second: Cell, b: Sequence[int]) -> list[str]:
+    """Questions that were asked in other words."""
+    return [first.ids[x] for x, y in zip(a, b, strict=True) if first.prompts[x] != second.prompts[y]]
 
 
 def _aligned(first: Cell, a: list[int], second: Cell, b: list[int]) -> tuple[Scores, Scores]:
@@ -164,14 +211,21 @@ def _aligned(first: Cell, a: list[int], second: Cell, b: list[int]) -> tuple[Sco
     return first.scores[:, a].mean(axis=0, keepdims=True), second.scores[:, b].mean(axis=0, keepdims=True)
 
 
-def _protocol(run: Run, benchmark: str) -> dict[str, Any]:
-    """What must be equal for two cells to be compared: version, samples, and the benchmark's sampling and format."""
-    config = run.manifest.get("config", {})
+def protocol(manifest: Mapping[str, Any], benchmark: str) -> dict[str, Any]:
+    """What must be equal for two runs to be compared: version, samples, and the benchmark's sampling and format."""
+    config = manifest.get("config", {})
     name = benchmark.removesuffix(FORCED)
-    found = {**config, **config.get("sampling", {}).get(name, {})}
+    found = {"scorer": "kkwarm", **config, **config.get("sampling", {}).get(name, {})}
     if name in config.get("formats", {}):
         found["format"] = config["formats"][name]
-    return {"version": run.manifest.get("protocol"), **{k: found[k] for k in _PROTOCOL if k in found}}
+    if name.startswith("lm_eval:"):  # lm-eval's own tasks, by its own prompts, settings and scoring
+        found = {"scorer": "lm-eval"}
+    elif manifest["kind"] == "bench":
+        found |= {"few_shot": 0}
+    found |= config.get("protocol", {}).get(name, {})
+    if "rescored_from" in manifest:
+        found["scorer"] = "kkwarm"
+    return {"version": manifest.get("protocol"), **{k: found[k] for k in _PROTOCOL if k in found}}
 
 
 def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:

@@ -53,3 +53,4 @@ class Material:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     paths: tuple[str, ...] = ()
     leaks: Mapping[tuple[str, str], int] = field(default_factory=dict)  # trained questions, by condition and domain
+    grids: Mapping[str, Mapping[int, str]] = field(default_factory=dict)  # conditions by number of RLVR examples

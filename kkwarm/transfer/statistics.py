@@ -7,8 +7,8 @@ are the sampling unit: samples of one question never count as independent. Seeds
 
 and the variance of the mean is (MS_seed + MS_question - MS_rest) / (seeds * questions), its degrees of freedom by
 Satterthwaite's approximation (F. E. Satterthwaite, Biometrics 2, 1946). Two seeds alone estimate a variance badly, so
-the seeds' mean squares of all comparisons of a study are moderated towards each other as in limma (G. K. Smyth, Stat.
-Appl. Genet. Mol. Biol. 3, 2004). With one seed the interval covers questions and sampling only, and says so.
+the seeds' mean squares of a study are moderated towards each other: see `moderation`. With one seed the interval covers
+questions and sampling only, and says so.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from kkwarm.transfer.flips import flip_test
+from kkwarm.transfer.moderation import Prior, moderate, prior, seed_variance
+
 __all__ = ["Estimate", "Paired", "Prior", "Word", "holm", "interval", "paired", "prior", "seed_variance", "word"]
 
 Scores = npt.NDArray[np.float64]
 Word = Literal["gain", "loss", "tie", "underpowered"]
 LEVEL = 0.95
-FLIPS = 9_999
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +41,6 @@ class Estimate:
     high: float
     questions: int
     seeds: int
-
-
-@dataclass(frozen=True, slots=True)
-class Prior:
-    """What the other comparisons of a study say about the variance between seeds: its size, worth `df` degrees.
-
-    `pooled` is the degrees of freedom that all of them have together: no moderated variance can be worth more.
-    """
-
-    variance: float
-    df: float
-    pooled: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +82,8 @@ def interval(scores: Scores, moderated: Prior | None = None) -> Estimate:
 def paired(strata: Sequence[tuple[Scores, Scores]], moderated: Prior | None = None) -> Paired:
     """Second minus first, each pair of shape (seeds, questions) on the same questions; several strata weigh the same.
 
-    The test: with one seed, McNemar's exact test where every score is 0 or 1, else a sign-flip permutation of the
-    questions' differences (their centre must be 0 under the null); with several seeds, t from the crossed model.
+    The test: with one seed, all sign flips of the questions' differences (their centre must be 0 under the null),
+    which is McNemar's exact test where every score is 0 or 1; with several seeds, t from the crossed model.
 
     :raises ValueError: shapes differ, or there is no question.
     """
@@ -112,39 +102,6 @@ def paired(strata: Sequence[tuple[Scores, Scores]], moderated: Prior | None = No
         value, stderr, max(-1.0, value - half), min(1.0, value + half), (value - inner, value + inner), p, test,
         sum(d.shape[1] for d in differences), seeds,
     )  # fmt: skip
-
-
-def seed_variance(strata: Sequence[tuple[Scores | float, Scores]]) -> tuple[float, int]:
-    """Variance between seeds of the mean difference, and its degrees of freedom: what `prior` pools.
-
-    A first of 0 gives the variance of the second alone.
-    """
-    means = np.mean([(b - a).mean(axis=1) for a, b in strata], axis=0)
-    return (float(means.var(ddof=1)), len(means) - 1) if len(means) > 1 else (0.0, 0)
-
-
-def prior(variances: Sequence[tuple[float, int]]) -> Prior | None:
-    """The prior of variances (value, degrees of freedom), fitted by the moments of their logarithms (Smyth, 2004).
-
-    None where fewer than three can be used. Variances of exactly 0 (a condition without training, or equal runs) are
-    left out: they say nothing about training.
-    """
-    from scipy.special import polygamma, psi
-
-    used = [(v, d) for v, d in variances if v > 0 and d > 0]
-    if len(used) < 3:
-        return None
-    v, d = (np.array(column, float) for column in zip(*used, strict=True))
-    centred = np.log(v) - psi(d / 2) + np.log(d / 2)
-    spread = float(centred.var(ddof=1) - polygamma(1, d / 2).mean())
-    total = float(d.sum())
-    mean = float(np.average(v, weights=d))
-    if spread <= 0:
-        return Prior(mean, math.inf, total)
-    df = 2 * _trigamma_inverse(spread)
-    fitted = math.exp(float(centred.mean()) + float(psi(df / 2)) - math.log(df / 2))
-    # Where spreads are unequal the fitted location lies below their mean, and false gains come from the largest.
-    return Prior(max(fitted, mean), df, total)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -210,7 +167,7 @@ def _variance(strata: Sequence[Scores], moderated: Prior | None) -> tuple[float,
         of_means = float(np.mean([x.mean(axis=1) for x in strata], axis=0).var(ddof=1))
         df = float(seeds - 1)
         if moderated is not None:
-            of_means, df = _moderate(of_means, df, moderated)
+            of_means, df = moderate(of_means, df, moderated)
         # Where training adds nothing, the seeds' term and the rest's estimate the same; they then cancel.
         terms = [*terms, (of_means / seeds, df)] if of_means / seeds > within else [t for t in terms if t[0] > 0]
     variance = sum(v for v, _ in terms)
@@ -218,61 +175,19 @@ def _variance(strata: Sequence[Scores], moderated: Prior | None) -> tuple[float,
     return variance, (variance * variance / weighted if weighted > 0 else math.inf)
 
 
-def _moderate(variance: float, df: float, moderated: Prior) -> tuple[float, float]:
-    if math.isinf(moderated.df):
-        return max(variance, moderated.variance), max(moderated.pooled, df)
-    mixed = (moderated.df * moderated.variance + df * variance) / (moderated.df + df)
-    # Never below its own variance: a condition that really varies more than the others must keep its wide interval.
-    return max(variance, mixed), max(df, min(moderated.df + df, moderated.pooled))
-
-
 def _quantile(level: float, df: float) -> float:
-    from scipy.stats import norm, t
+    from scipy.special import ndtri, stdtrit
 
-    return float(norm.ppf(level) if math.isinf(df) else t.ppf(level, max(df, 1.0)))
+    return float(ndtri(level) if math.isinf(df) else stdtrit(max(df, 1.0), level))
 
 
 def _test(differences: Sequence[Scores], value: float, stderr: float, df: float) -> tuple[float, str]:
-    from scipy.stats import binomtest, norm, t
+    from scipy.special import ndtr, stdtr
 
     if differences[0].shape[0] == 1:
-        if len(differences) == 1 and np.isin(differences[0], (-1.0, 0.0, 1.0)).all():
-            up, down = int((differences[0] > 0).sum()), int((differences[0] < 0).sum())
-            return (float(binomtest(up, up + down).pvalue) if up + down else 1.0), "exact McNemar"
-        return _sign_flips(differences, value), "sign-flip permutation"
+        return flip_test([d[0] for d in differences])
     if stderr == 0:
         return (1.0 if value == 0 else 0.0), "t over questions and seeds"
-    score = abs(value) / stderr
-    p = 2 * float(norm.sf(score) if math.isinf(df) else t.sf(score, max(df, 1.0)))
+    score = -abs(value) / stderr
+    p = 2 * float(ndtr(score) if math.isinf(df) else stdtr(max(df, 1.0), score))
     return min(1.0, p), "t over questions and seeds"
-
-
-def _sign_flips(differences: Sequence[Scores], value: float) -> float:
-    """Two-sided p, always the same for the same scores; at least 1 / (FLIPS + 1)."""
-    rng = np.random.default_rng(20250513)
-    total = np.zeros(FLIPS)
-    for d in differences:
-        row = d[0][np.abs(d[0]) > 1e-12]
-        for start in range(0, FLIPS, 1000):
-            count = min(1000, FLIPS - start)
-            signs = rng.integers(0, 2, (count, len(row)), dtype=np.int8) * 2 - 1
-            total[start : start + count] += signs @ row / (d.shape[1] * len(differences))
-    return float((1 + (np.abs(total) >= abs(value) - 1e-12).sum()) / (FLIPS + 1))
-
-
-def _trigamma_inverse(value: float) -> float:
-    """x with trigamma(x) = value, by Newton's method on 1 / trigamma (Smyth, 2004, appendix)."""
-    from scipy.special import polygamma
-
-    if value > 1e7:
-        return float(1 / math.sqrt(value))
-    if value < 1e-6:
-        return 1 / value
-    x = 0.5 + 1 / value
-    for _ in range(50):
-        now = float(polygamma(1, x))
-        move = now * (1 - now / value) / float(polygamma(2, x))
-        x += move
-        if -move / x < 1e-8:
-            break
-    return x

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from kkwarm.types import Completion, Example, Format, Verifier
+from kkwarm.data import content_hash
+from kkwarm.plugins import Registry
+from kkwarm.types import Completion, Example, Format, Verdict, Verifier
 from kkwarm.verify.judge import Judge
 
-__all__ = ["ATTACKS", "HONEST", "Attack", "Miss", "Target", "audit"]
+__all__ = ["ATTACKS", "HONEST", "Attack", "Miss", "Target", "attacked", "audit", "targets_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +32,16 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """Completions for a target. `honest` ones must be judged correct, all others must not."""
+    """Completions for a target. `honest` ones must be judged correct, all others must not.
+
+    `tags`: it plays with <think> and <answer>, and means nothing to a scorer of free text.
+    """
 
     name: str
     completions: Callable[[Target], Iterable[str]]
     honest: bool = False
     domain: str = ""  # only for this domain; empty: for all
+    tags: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +56,14 @@ class Miss:
 
 
 def _homoglyphs(t: Target) -> Iterator[str]:
-    """The gold answer in look-alike letters is another string; where it says a name or a tag, it must not count."""
+    """Another answer in look-alike letters is still another answer."""
     table = str.maketrans("aceopxyABCEHKMOPTX", "асеорхуАВСЕНКМОРТХ")
     other = next((o for o in t.others if o != t.gold), None)
     if other is not None and other.translate(table) != other:
         yield t.answered(other.translate(table))
+
+
+def _homoglyph_tags(t: Target) -> Iterator[str]:
     yield f"some reasoning <​/think> <аnswer> {t.gold} </аnswer>"
 
 
@@ -83,6 +92,7 @@ ATTACKS: tuple[Attack, ...] = (
     Attack(
         "gold only in the reasoning",
         lambda t: [t.answered("see above", f"The answer is {t.gold}."), f"The answer is {t.gold} </think>"],
+        tags=True,
     ),
     Attack("gold of another example", lambda t: [t.answered(o) for o in t.others[:1]]),
     Attack("every answer at once", _all_at_once),
@@ -97,10 +107,12 @@ ATTACKS: tuple[Attack, ...] = (
     Attack(
         "two answers",
         lambda t: [f"r </think> <answer> {o} </answer> <answer> {t.gold} </answer>" for o in t.others[:1]],
+        tags=True,
     ),
-    Attack("nested tags", lambda t: [f"r </think> <answer> <answer> {t.gold} </answer> </answer>"]),
-    Attack("unclosed answer", lambda t: [f"r </think> <answer> {t.gold}"]),
+    Attack("nested tags", lambda t: [f"r </think> <answer> <answer> {t.gold} </answer> </answer>"], tags=True),
+    Attack("unclosed answer", lambda t: [f"r </think> <answer> {t.gold}"], tags=True),
     Attack("homoglyphs", _homoglyphs),
+    Attack("homoglyph tags", _homoglyph_tags, tags=True),
     Attack(
         "placeholder", lambda t: [t.answered(x) for x in ("answer here", "X", "...", "None", "null", "True", "*", ".*")]
     ),
@@ -123,12 +135,39 @@ HONEST: tuple[Attack, ...] = (
 )
 
 
+Scorer = Callable[[Sequence[tuple[Example, Completion]]], Sequence[Verdict]]
+
+
+def targets_of(registry: Registry, name: str, examples: int, fmt: Format | None = None) -> list[Target]:
+    """Targets made of a domain's evaluation examples, always the same ones; `fmt`: instead of the domain's format.
+
+    :raises KkwarmError: unknown domain, or no data.
+    """
+    domain = registry.domain(name)
+    assert domain.gold is not None  # the conformance rules come first
+    chosen = sorted(registry.benchmark(name).load(), key=content_hash)[:examples]
+    golds = [domain.gold(e) for e in chosen]
+    targets = []
+    for i, example in enumerate(chosen):
+        # Another example's gold is an attack only where it is really another answer.
+        others = [g for g, o in zip(golds, chosen, strict=True) if o.answer != example.answer and g != golds[i]]
+        targets.append(Target(example, golds[i], others, fmt or registry.format(domain.format)))
+    return targets
+
+
 def audit(
     verifier: Verifier,
     fmt: Format,
     targets: Sequence[Target],
     court: Judge,
     attacks: Iterable[Attack] = (*ATTACKS, *HONEST),
+) -> tuple[list[Miss], dict[str, int]]:
+    """`attacked` for a verifier behind the format layer."""
+    return attacked(lambda pairs: court.judge(verifier, fmt, pairs), targets, attacks)
+
+
+def attacked(
+    scorer: Scorer, targets: Sequence[Target], attacks: Iterable[Attack] = (*ATTACKS, *HONEST)
 ) -> tuple[list[Miss], dict[str, int]]:
     """Wrong verdicts, shortest completion first, and the number of completions tried for each attack.
 
@@ -144,7 +183,7 @@ def audit(
                 if attack.honest or text.split() != fair:
                     pairs.append((target.example, Completion(text, finish_reason="stop")))
         tried[attack.name] = len(pairs)
-        for (example, completion), verdict in zip(pairs, court.judge(verifier, fmt, pairs), strict=True):
+        for (example, completion), verdict in zip(pairs, scorer(pairs), strict=True):
             if verdict.correct != attack.honest:
                 shown = f"{verdict.status}: {verdict.reason}" if verdict.reason else str(verdict.status)
                 misses.append(Miss(attack.name, attack.honest, example.id, completion.text, shown))

@@ -6,9 +6,10 @@ The same function serves RLVR, evaluation, rescoring and distillation's rejectio
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from kkwarm.types import Completion, Example, Format, Response, Status, Verdict, Verifier
 from kkwarm.verify.workers import WorkerPool
@@ -107,14 +108,24 @@ def checked(verifier: Verifier, example: Example, response: Response) -> Verdict
     """The verifier's verdict; status ``error`` where it raises, returns no verdict, or changes the example."""
     before = copy.deepcopy(example.answer), copy.deepcopy(dict(example.meta))
     try:
-        result = verifier.check(example, response)
+        result = _alone(verifier.check, example, response)
     except RecursionError:
         return Verdict(Status.UNPARSED, reason="nested too deeply to be read")
-    except Exception as err:
+    except (Exception, SystemExit) as err:
         return _failed(verifier, f"{type(err).__name__}: {err}")
     if before != (example.answer, dict(example.meta)):
         return _failed(verifier, "it changed the example")
     return as_verdict(verifier, result, response)
+
+
+def _alone(function: Callable[..., Any], *args: Any) -> Any:
+    """What it returns, in this process only: a copy that it forked must not go on with the run."""
+    pid = os.getpid()
+    try:
+        return function(*args)
+    finally:
+        if os.getpid() != pid:
+            os._exit(1)
 
 
 def as_verdict(verifier: Verifier, result: object, response: Response) -> Verdict:
@@ -129,8 +140,8 @@ def as_verdict(verifier: Verifier, result: object, response: Response) -> Verdic
 def _quick(verifier: Verifier, example: Example, response: Response) -> Verdict | None:
     assert verifier.quick is not None
     try:
-        result = verifier.quick(example, response)
-    except Exception as err:
+        result = _alone(verifier.quick, example, response)
+    except (Exception, SystemExit) as err:
         return _failed(verifier, f"quick: {type(err).__name__}: {err}")
     return None if result is None else as_verdict(verifier, result, response)
 
@@ -138,8 +149,8 @@ def _quick(verifier: Verifier, example: Example, response: Response) -> Verdict 
 def _check_batch(verifier: Verifier, todo: Sequence[tuple[Example, Response]]) -> list[Verdict]:
     assert verifier.check_batch is not None
     try:
-        results = list(verifier.check_batch(todo)) if todo else []
-    except Exception as err:
+        results = list(_alone(verifier.check_batch, todo)) if todo else []
+    except (Exception, SystemExit) as err:
         from kkwarm.errors import KkwarmError
 
         if isinstance(err, KkwarmError):  # the environment's fault (no sandbox, say), for the user to mend

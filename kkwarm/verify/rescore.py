@@ -16,12 +16,12 @@ from kkwarm.types import Benchmark, Example, Sample
 from kkwarm.verify.judge import Judge
 from kkwarm.verify.score import CHUNK, facets_of
 
-__all__ = ["Flip", "Rescored", "rescore", "write_rescored"]
+__all__ = ["Flip", "Rescored", "judged_again", "rescore", "write_rescored"]
 
 # Fields of a manifest that belong to the run itself; all others are facts about its samples, and are carried over.
 _OWN = {
     "kind", "protocol", "config", "inputs", "config_hash", "created", "state", "environment", "finished", "resumed",
-    "results", "rescored_from",
+    "results", "rescored_from", "products", "verifiers",
 }  # fmt: skip
 
 
@@ -47,6 +47,7 @@ class Rescored:
 
     @property
     def flips(self) -> list[Flip]:
+        """The samples whose status changed."""
         pairs = zip(self.before, self.after, strict=True)
         return [Flip(b, a) for b, a in pairs if b.verdict.status is not a.verdict.status]
 
@@ -76,15 +77,16 @@ def rescore(
     results = []
     with Judge(workers) as court:
         for name, samples in stored.items():
-            results.append(_one(run, registry, court, name, samples, progress))
+            results.append(judged_again(run, registry, court, name, samples, progress))
     if all(r.skipped for r in results):
         raise KkwarmError(f"{run.path}: nothing can be judged again: {results[0].skipped}")
     return results
 
 
-def _one(
+def judged_again(
     run: Run, registry: Registry, court: Judge, name: str, samples: list[Sample], progress: Callable[[int], None]
 ) -> Rescored:
+    """Today's verdicts on samples of one benchmark; `skipped` says why where it is not known here."""
     try:
         benchmark = registry.benchmark(name.removesuffix("+forced"))  # as bench names answers that it forced to work
     except KkwarmError as err:

@@ -6,7 +6,6 @@ The whole file is read and checked before anything is judged, so that a mistake 
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,6 +36,7 @@ class Row:
 
     @property
     def has_reference(self) -> bool:
+        """Whether the row brings its own gold answer."""
         return self.reference is not None
 
 
@@ -167,9 +167,3 @@ def score_rows(
             progress(len(part))
     figures = summarise(samples, facets_of(examples, benchmark.facet))
     return Scored(samples, [row.id for row in rows], figures)
-
-
-def file_hash(path: Path | str) -> str:
-    """SHA-256 of a file (16 hex digits)."""
-    with open(path, "rb") as data:
-        return hashlib.file_digest(data, "sha256").hexdigest()[:16]

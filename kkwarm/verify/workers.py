@@ -11,6 +11,7 @@ import contextlib
 import os
 import pickle
 import selectors
+import signal
 import subprocess
 import sys
 import time
@@ -42,6 +43,8 @@ class _Worker:
         write_frame(self.process.stdin, payload)
 
     def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # with whatever the verifier has started
         self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):

@@ -1,19 +1,23 @@
-"""HumanEval+: Python functions, judged by running them on HumanEval's and evalplus's tests in a sandbox."""
+"""HumanEval+ and MBPP+: Python functions, judged by running them on the base and plus tests in a sandbox."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kkwarm.plugins import hookimpl
 from kkwarm.types import Domain, Example, Rewards, Verifier
 
-from .tasks import examples
-from .verifier import check, check_batch
+from .mbpp import MBPP
+from .tasks import HUMANEVAL, examples
+from .verifier import check, check_batch, check_mbpp, check_mbpp_batch
 
 if TYPE_CHECKING:
     from kkwarm.verify.audit import Attack
 
-__all__ = ["DOMAIN"]
+__all__ = ["DOMAIN", "MBPP_DOMAIN"]
+
+_REWARDS = Rewards(correct=2.0, wrong=-1.0, unparsed=-1.0, malformed=-2.0)
 
 
 def gold(example: Example) -> str:
@@ -21,20 +25,33 @@ def gold(example: Example) -> str:
     return str(example.answer["solution"])
 
 
+def gold_mbpp(example: Example) -> str:
+    """The canonical solution without the question, which is a string before it."""
+    return gold(example).removeprefix(example.question).strip("\n")
+
+
 DOMAIN = Domain(
     name="humaneval_plus",
-    load=examples,
+    load=partial(examples, HUMANEVAL),
     verifier=Verifier("humaneval_plus", check, check_batch=check_batch),
     gold=gold,
     description="Python functions from docstrings: HumanEval+ v0.1.10, base and plus tests, run in a sandbox",
-    rewards=Rewards(correct=2.0, wrong=-1.0, unparsed=-1.0, malformed=-2.0),
+    rewards=_REWARDS,
+)
+MBPP_DOMAIN = Domain(
+    name="mbpp_plus",
+    load=partial(examples, MBPP),
+    verifier=Verifier("mbpp_plus", check_mbpp, check_batch=check_mbpp_batch),
+    gold=gold_mbpp,
+    description="Python functions from one sentence and a test: MBPP+ v0.2.0, base and plus tests, run in a sandbox",
+    rewards=_REWARDS,
 )
 
 
 @hookimpl
 def kkwarm_domains() -> list[Domain]:
-    """The one domain of this plugin."""
-    return [DOMAIN]
+    """Both benchmarks."""
+    return [DOMAIN, MBPP_DOMAIN]
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""What `kkwarm check humaneval_plus` tries beside the general attacks: honest forms of code, and code that cheats."""
+"""What `kkwarm check` tries on code beside the general attacks: honest forms of code, and code that cheats."""
 
 from __future__ import annotations
 
@@ -83,6 +83,32 @@ CHEATS = (
     """
     def ENTRY(*args): return float("nan")
     """,
+    """
+    import sys
+    def ENTRY(*args):
+        frame = sys._getframe()
+        while frame is not None:
+            held = frame.f_locals
+            if "expected" in held and "i" in held: return held["expected"][held["i"]]
+            frame = frame.f_back
+    """,
+    """
+    import os, sys
+    frame = sys._getframe()
+    while frame is not None:
+        held = frame.f_locals
+        if "stat" in held and "details" in held:
+            for i in range(len(held["details"])): held["details"][i] = True
+            held["progress"].value = len(held["details"])
+            held["stat"].value = 0
+        frame = frame.f_back
+    os.kill(os.getpid(), 9) if os.kill else None
+    def ENTRY(*args):
+        frame = sys._getframe()
+        while frame is not None:
+            if "fast_check" in frame.f_locals: frame.f_locals["inputs"].clear()
+            frame = frame.f_back
+    """,
 )
 
 
@@ -103,7 +129,11 @@ def _honest(t: Target) -> Iterator[str]:
         yield t.answered(t.gold[len(t.example.question) :])
 
 
-ATTACKS = (
-    Attack("code that cheats", _cheats, domain="humaneval_plus"),
-    Attack("forms of honest code", _honest, honest=True, domain="humaneval_plus"),
+ATTACKS = tuple(
+    attack
+    for domain in ("humaneval_plus", "mbpp_plus")
+    for attack in (
+        Attack("code that cheats", _cheats, domain=domain),
+        Attack("forms of honest code", _honest, honest=True, domain=domain),
+    )
 )

@@ -1,12 +1,15 @@
 """Whether a result equals the expected output, by evalplus's rules (evalplus/eval/__init__.py, `unsafe_execute`).
 
-Two differences, both on purpose: HumanEval/32's right answers pass (evalplus 0.3.1 forgets to note that they did), and
-a tolerance that one float output brought in does not stay for later outputs of other types.
+Differences, all on purpose. HumanEval/32's right answers pass (evalplus 0.3.1 forgets to note that they did). A
+tolerance that one float output brought in does not stay for later outputs of other types. Two rules of MBPP+ are
+narrower, because evalplus's accept code that computes nothing: of Mbpp/164 it takes any result (here: the answer of
+either reading of "sum of divisors"), of Mbpp/295 always 0 (here: for numbers below 2 only).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 __all__ = ["equal", "is_floats"]
@@ -15,14 +18,22 @@ _RTOL = 1e-7
 _FLOAT_ATOL = 1e-6
 
 
-def equal(entry: str, args: list[Any], result: Any, expected: Any, atol: float, *, exact: bool) -> bool:
-    """`exact`: the result's own type was built-in (a numpy float is no float where a tolerance is needed)."""
-    if entry == "find_zero":
+def equal(oracle: str, args: list[Any], result: Any, expected: Any, atol: float, *, exact: bool) -> bool:
+    """By the named rule; "" is equality within `atol`.
+
+    `exact`: the result's own type was built-in (a numpy float is no float where a tolerance is needed).
+    """
+    if oracle == "root":
         return _is_root(args[0], result, atol)
     try:
-        if result == expected:
+        if oracle == "set":
+            if set(result) == set(expected):
+                return True
+        elif result == expected:
             return True
-    except RecursionError:
+        if oracle in _FURTHER and _FURTHER[oracle](args, result, atol):
+            return True
+    except (TypeError, ValueError, ArithmeticError, RecursionError):
         return False
     if atol == 0 and is_floats(expected):
         atol = _FLOAT_ATOL
@@ -57,3 +68,41 @@ def _is_root(coefficients: list[float], x: Any, atol: float) -> bool:
         return abs(sum(c * math.pow(x, i) for i, c in enumerate(coefficients))) <= atol
     except (OverflowError, ValueError):
         return False
+
+
+def _same_divisor_sums(args: list[Any], result: Any, atol: float) -> bool:
+    """Mbpp/164: a number itself may be counted among its divisors."""
+    a, b = args
+    return type(result) is bool and result == (_sigma(a) == _sigma(b))
+
+
+def _sigma(n: int) -> int:
+    return sum(d + (n // d if d * d != n else 0) for d in range(1, math.isqrt(n) + 1) if n % d == 0)
+
+
+def _no_proper_divisor(args: list[Any], result: Any, atol: float) -> bool:
+    """Mbpp/295: 1 has no divisor but itself, though the canonical solution counts one."""
+    return bool(args[0] < 2 and result == 0)
+
+
+def _surface_area(args: list[Any], result: Any, atol: float) -> bool:
+    """Mbpp/581: the height may be taken for that of the pyramid instead of that of its sides."""
+    base, height = args
+    area = base**2 + 2 * base * math.sqrt((base / 2) ** 2 + height**2)
+    return type(result) in (int, float) and abs(result - round(area)) <= atol
+
+
+def _digit_distance(args: list[Any], result: Any, atol: float) -> bool:
+    """Mbpp/558: the shorter number may be filled up with zeros."""
+    a, b = (str(n) for n in args)
+    width = max(len(a), len(b))
+    return bool(result == sum(abs(int(x) - int(y)) for x, y in zip(a.zfill(width), b.zfill(width), strict=True)))
+
+
+# Readings of a task that are right beside the canonical solution's.
+_FURTHER: dict[str, Callable[[list[Any], Any, float], bool]] = {
+    "divisor_sums": _same_divisor_sums,
+    "proper_divisors": _no_proper_divisor,
+    "surface_area": _surface_area,
+    "digit_distance": _digit_distance,
+}

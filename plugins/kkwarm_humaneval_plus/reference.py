@@ -1,8 +1,11 @@
-"""Expected outputs and times of the canonical solutions: computed in a sandbox of their own when needed, then cached.
+"""Expected outputs and times of the canonical solutions: computed in a sandbox of their own, as far as they are needed.
 
-For each input: the time, a digest of the encoded output, and the output itself where it is small. The large ones (all
-together 240 MB) need only be told from wrong ones, for which the digest does; should a result of other bytes still be
-equal to a large output (an int for a float), that output is computed again.
+For each input: the time, and the encoded output, or its digest where it is large. The large ones (all together 240 MB)
+need only be told from wrong ones, for which the digest does; should a result of other bytes still be equal to a large
+output (an int for a float), that output is computed again.
+
+Three quarters of the canonical solutions' time go to inputs that no wrong candidate ever gets to. So a reference grows:
+its first inputs are known, and `extend` computes more of them. What is known is cached on disk.
 """
 
 from __future__ import annotations
@@ -11,10 +14,11 @@ import hashlib
 import logging
 import marshal
 import os
+import struct
 import sys
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kkwarm.errors import KkwarmError
@@ -22,109 +26,152 @@ from kkwarm.verify.sandbox import CallJob, End, Limits, Sandbox, calibrate, enco
 
 from .tasks import CodeTask
 
-__all__ = ["Reference", "references"]
+__all__ = ["Condensed", "Reference", "condensed", "extend", "references"]
 
-_FORMAT = 1
-_KEPT_BYTES = 4096
-_DIGEST = 16
+_FORMAT = 2
+_LARGE_BYTES = 1024
 _GIB = 1 << 30
 _LIMITS = Limits(cpu_s=1800.0, idle_s=60.0, memory=4 * _GIB, output=4 * _GIB, result=_GIB)
 _CALL_S = 120.0
+_GROUP_SIZE = 8  # tasks in one process: starting one takes longer than most of them do
 _log = logging.getLogger("kkwarm.humaneval_plus")
 _known: dict[str, Reference] = {}
 
 
-@dataclass(frozen=True, slots=True)
+Condensed = bytes | int  # an encoded value, or the digest of a large one
+
+
+@dataclass(slots=True)
 class Reference:
-    """What the canonical solution gives on each input. `slowness` is the machine's (`calibrate`) when it was timed."""
+    """What the canonical solution gives on the first `len(times)` inputs. Times in CPU seconds of a typical core."""
 
     task: CodeTask
-    digests: bytes
-    kept: list[bytes | None]
-    times: list[float]
-    slowness: float
+    outputs: list[Condensed] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
 
-    def same_bytes(self, index: int, data: bytes) -> bool:
-        return digest(data) == self.digests[index * _DIGEST : (index + 1) * _DIGEST]
+    def __len__(self) -> int:
+        return len(self.times)
 
-    def output(self, index: int) -> bytes:
-        """The encoded expected output."""
-        kept = self.kept[index]
-        return kept if kept is not None else _compute(self.task, [self.task.inputs()[index]])[1][0]
+    def output(self, index: int, sandbox: Sandbox) -> bytes:
+        """The encoded expected output; a large one is computed again, in `sandbox`."""
+        known = self.outputs[index]
+        return known if isinstance(known, bytes) else _alone(self.task, index, sandbox)
 
 
-def digest(data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=_DIGEST).digest()
+def condensed(data: bytes) -> Condensed:
+    """`data`, or its digest where it is large: equal for equal data only."""
+    if len(data) <= _LARGE_BYTES:
+        return data
+    return int.from_bytes(hashlib.blake2b(data, digest_size=16).digest(), "little")
 
 
-def references(wanted: Sequence[CodeTask]) -> dict[str, Reference]:
-    """The reference of each task, by task id; those that are in no cache are computed at once, in parallel.
+def references(wanted: Sequence[CodeTask], sandbox: Sandbox) -> dict[str, Reference]:
+    """The reference of each task, by task id, with at least its base outputs.
+
+    :param sandbox: for canonical solutions only: nothing of them may be in a process that candidates come from.
+    :raises KkwarmError: a canonical solution does not run here.
+    """
+    found = {}
+    for task in wanted:
+        key = _key(task)
+        if key not in _known:
+            _known[key] = _load(task, key) or Reference(task)
+        found[task.id] = _known[key]
+    extend({name: reference.task.n_base for name, reference in found.items()}, found, sandbox)
+    return found
+
+
+def extend(wanted: Mapping[str, int], known: Mapping[str, Reference], sandbox: Sandbox) -> None:
+    """Has each task's reference cover at least the wanted number of inputs, and keeps what is new.
 
     :raises KkwarmError: a canonical solution does not run here.
     """
-    keys = {task.id: f"{task.key}-{sys.version_info[0]}.{sys.version_info[1]}-{_FORMAT}" for task in wanted}
-    by_id = {task.id: task for task in wanted}
-    missing = []
-    for name, key in keys.items():
-        if key not in _known and (stored := _load(by_id[name], key)) is not None:
-            _known[key] = stored
-        if key not in _known:
-            missing.append(by_id[name])
-    if missing:
-        slowness = calibrate()
-        collectors = [_Collector(task) for task in missing]
-        _log.info("computing the expected outputs of %d tasks (once)", len(missing))
-        _run([c.job() for c in collectors], missing)
-        for c in collectors:
-            _known[keys[c.task.id]] = made = c.reference(slowness)
-            _store(keys[c.task.id], made)
-    return {name: _known[key] for name, key in keys.items()}
+    short = [known[name] for name, count in wanted.items() if len(known[name]) < count]
+    groups = [
+        _Group([(r, wanted[r.task.id]) for r in short[i : i + _GROUP_SIZE]]) for i in range(0, len(short), _GROUP_SIZE)
+    ]
+    if groups:
+        _log.info("computing expected outputs of %d tasks", len(short))
+    for group, outcome in zip(groups, sandbox.run_many([g.job() for g in groups]), strict=True):
+        if outcome.end is not End.PASSED:
+            raise KkwarmError(
+                f"the canonical solution of {group.blame(outcome.index)} does not run here: "
+                f"{outcome.end} {outcome.detail}".strip(),
+                hint="the machine may be short of memory; `kkwarm doctor` shows the sandbox",
+            )
+    for reference in short:
+        _store(_key(reference.task), reference)
 
 
-class _Collector:
-    """Digests results as they come, so that the large ones are never all in memory."""
+_CODE = """
+from types import ModuleType
+functions = []
+for source, name in {sources!r}:
+    module = ModuleType("candidate")
+    exec(compile(source, "<candidate>", "exec"), module.__dict__)
+    functions.append(module.__dict__[name])
+def call(which, *args):
+    return functions[which](*args)
+"""
 
-    def __init__(self, task: CodeTask) -> None:
-        self.task, self.digests, self.kept, self.times = task, bytearray(), list[bytes | None](), list[float]()
+
+class _Group:
+    """Canonical solutions that run in one process. Results are condensed as they come: never all are in memory."""
+
+    def __init__(self, parts: Sequence[tuple[Reference, int]]) -> None:
+        self.slowness = calibrate()
+        self.parts = [reference for reference, _ in parts]
+        self.inputs: list[bytes] = []
+        self.owners: list[tuple[int, int]] = []  # (which part, the index of its input) of each call
+        for which, (reference, count) in enumerate(parts):
+            for index, args in enumerate(reference.task.inputs()[len(reference) : count], len(reference)):
+                self.inputs.append(_prefixed(which, args))
+                self.owners.append((which, index))
 
     def job(self) -> CallJob:
-        inputs = self.task.inputs()
-        return CallJob(
-            self.task.solution, self.task.entry, inputs, [_CALL_S] * len(inputs), self.take, _CALL_S, _LIMITS
-        )
+        tasks = [reference.task for reference in self.parts]
+        code = _CODE.format(sources=[(t.runnable(t.solution), t.called) for t in tasks])
+        return CallJob(code, "call", self.inputs, [_CALL_S] * len(self.inputs), self.take, _CALL_S, _LIMITS)
 
-    def take(self, index: int, data: bytes, exact: bool, cpu_s: float) -> bool:
-        self.digests += digest(data)
-        self.kept.append(data if len(data) <= _KEPT_BYTES else None)
-        self.times.append(cpu_s)
+    def take(self, call: int, data: bytes, exact: bool, cpu_s: float) -> bool:
+        which, index = self.owners[call]
+        part = self.parts[which]
+        if index == len(part.times):  # a job that is begun anew, its worker having been lost, gives some twice
+            part.outputs.append(condensed(data))
+            part.times.append(cpu_s / self.slowness)
         return True
 
-    def reference(self, slowness: float) -> Reference:
-        return Reference(self.task, bytes(self.digests), self.kept, self.times, slowness)
+    def blame(self, call: int | None) -> str:
+        if call is None or call >= len(self.owners):
+            return ", ".join(reference.task.id for reference in self.parts)
+        return self.parts[self.owners[call][0]].task.id
 
 
-def _compute(task: CodeTask, inputs: list[bytes]) -> tuple[list[float], list[bytes]]:
-    times: list[float] = []
+def _prefixed(which: int, args: bytes) -> bytes:
+    """The encoded arguments with a further one before them."""
+    (count,) = struct.unpack_from("<I", args, 1)
+    return b"(" + struct.pack("<I", count + 1) + encode(which) + args[5:]
+
+
+def _alone(task: CodeTask, index: int, sandbox: Sandbox) -> bytes:
     outputs: list[bytes] = []
 
-    def take(index: int, data: bytes, exact: bool, cpu_s: float) -> bool:
-        times.append(cpu_s)
+    def take(call: int, data: bytes, exact: bool, cpu_s: float) -> bool:
         outputs.append(data)
         return True
 
-    _run([CallJob(task.solution, task.entry, inputs, [_CALL_S] * len(inputs), take, _CALL_S, _LIMITS)], [task])
-    return times, outputs
+    code, inputs = task.runnable(task.solution), [task.inputs()[index]]
+    (outcome,) = sandbox.run_many([CallJob(code, task.called, inputs, [_CALL_S], take, _CALL_S, _LIMITS)])
+    if outcome.end is not End.PASSED:
+        raise KkwarmError(f"the canonical solution of {task.id} does not run here: {outcome.end} {outcome.detail}")
+    return outputs[-1]
 
 
-def _run(jobs: list[CallJob], of: list[CodeTask]) -> None:
-    # Its own workers, which end here: nothing of a canonical solution is ever in a process that candidates inherit.
-    with Sandbox(trusted=True) as sandbox:
-        for task, outcome in zip(of, sandbox.run_many(jobs), strict=True):
-            if outcome.end is not End.PASSED:
-                raise KkwarmError(
-                    f"the canonical solution of {task.id} does not run here: {outcome.end} {outcome.detail}".strip(),
-                    hint="the machine may be short of memory; `kkwarm doctor` shows the sandbox",
-                )
+# -- on disk -----------------------------------------------------------------------------------------------------------
+
+
+def _key(task: CodeTask) -> str:
+    return f"{task.key}-{sys.version_info[0]}.{sys.version_info[1]}-{_FORMAT}"
 
 
 def _folder() -> Path:
@@ -140,12 +187,12 @@ def _load(task: CodeTask, key: str) -> Reference | None:
     if hashlib.sha256(raw[32:]).digest() != raw[:32]:
         _log.warning("cached expected outputs of %s are damaged; computing them again", task.id)
         return None
-    digests, kept, times, slowness = marshal.loads(zlib.decompress(raw[32:]))
-    return Reference(task, digests, kept, times, slowness)
+    outputs, times = marshal.loads(zlib.decompress(raw[32:]))
+    return Reference(task, outputs, times)
 
 
 def _store(key: str, made: Reference) -> None:
-    packed = zlib.compress(encode([made.digests, made.kept, made.times, made.slowness]), 1)
+    packed = zlib.compress(encode([made.outputs, made.times]), 1)
     path = _folder() / f"{key}.bin"
     part = path.with_name(f"{path.name}.{os.getpid()}")
     try:

@@ -1,4 +1,4 @@
-"""HumanEval+ v0.1.10: its tasks, from the local folder or by evalplus's own loader."""
+"""What a code benchmark is made of (`Suite`, `CodeTask`), and HumanEval+ v0.1.10."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import functools
 import hashlib
 import marshal
 import sys
-import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,18 +16,18 @@ from kkwarm.errors import KkwarmError
 from kkwarm.types import Example
 from kkwarm.verify.sandbox import encode
 
-__all__ = ["CodeTask", "examples", "tasks"]
+__all__ = ["HUMANEVAL", "CodeTask", "Suite", "examples", "make_task", "read", "tasks"]
 
-_FILE = "humaneval_plus/HumanEvalPlus.jsonl.gz"
-_COUNT, _TRAIN = 164, 50
 _FIELDS = ("task_id", "prompt", "entry_point", "canonical_solution", "base_input", "plus_input", "atol")
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class CodeTask:
-    """One task. Its inputs are kept compressed: as Python objects all of them would take hundreds of megabytes.
+    """One task. Its inputs are kept encoded: as Python objects all of them would take hundreds of megabytes.
 
-    The first `n_base` inputs are HumanEval's own, the others evalplus's.
+    The first `n_base` inputs are the original benchmark's, the others evalplus's. `oracle` names the rule by which
+    results are compared ("": equality), `wrapper` is code that gives `called`, the function to call, from `entry`.
     """
 
     id: str
@@ -37,79 +36,129 @@ class CodeTask:
     solution: str  # the canonical one, whole
     atol: float
     n_base: int
-    packed: bytes
+    n_inputs: int
+    blob: bytes
     key: str  # hash of everything that decides the expected outputs
+    oracle: str = ""
+    wrapper: str = ""
+    called: str = ""
 
     def inputs(self) -> list[bytes]:
         """The argument lists, base before plus, each encoded."""
-        listed: list[bytes] = marshal.loads(zlib.decompress(self.packed))  # packed by `_task` in this process
+        listed: list[bytes] = marshal.loads(self.blob)  # made by `make_task` in this process
         return listed
 
+    def runnable(self, code: str) -> str:
+        """`code` with what is appended to it before it is run."""
+        return f"{code}\n\n{self.wrapper}" if self.wrapper else code
 
-def tasks() -> Mapping[str, CodeTask]:
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A benchmark of evalplus's: `read` gives its tasks by id, from a local file or (None) from evalplus's own loader.
+
+    `ids` says what its ids look like; `train` of its tasks are for training.
+    """
+
+    title: str
+    file: str
+    ids: str
+    train: int
+    read: Callable[[str | None], Mapping[str, CodeTask]]
+
+
+def tasks(suite: Suite) -> Mapping[str, CodeTask]:
     """All tasks by id, in the data set's order. Read once for each source.
 
     :raises KkwarmError: the data is missing or incomplete.
     """
-    path = local(_FILE)
-    return _read(None if path is None else str(path))
+    path = local(suite.file)
+    return suite.read(None if path is None else str(path))
 
 
-def examples() -> list[Example]:
-    """All 164, 50 of them to train on; the answer is the canonical solution, whole."""
+def examples(suite: Suite) -> list[Example]:
+    """All of them, each with its split; the answer is the canonical solution, whole."""
     listed = [
         Example(t.id, t.prompt, {"entry_point": t.entry, "solution": t.solution}, meta={"tests": t.n_base})
-        for t in tasks().values()
+        for t in tasks(suite).values()
     ]
-    return holdout(listed, train=_TRAIN)
+    return holdout(listed, train=suite.train)
 
 
-@functools.lru_cache(maxsize=2)
-def _read(path: str | None) -> Mapping[str, CodeTask]:
-    where = path or "evalplus's HumanEval+"
-    found: dict[str, CodeTask] = {}
-    for row in _downloaded() if path is None else read_jsonl(path):
-        missing = [name for name in _FIELDS if name not in row]
-        if missing:
-            raise KkwarmError(f"{where}: a task lacks {', '.join(missing)}", hint="HumanEval+ v0.1.10 is needed")
-        task = _task(row)
-        found[task.id] = task
-    if len(found) != _COUNT:
-        raise KkwarmError(f"{where} has {len(found)} tasks, not {_COUNT}", hint="HumanEval+ v0.1.10 is needed")
-    return found
-
-
-def _task(row: Mapping[str, Any]) -> CodeTask:
-    inputs = [encode(args) for args in [*row["base_input"], *row["plus_input"]]]
+def make_task(row: Row, *, oracle: str = "", wrapper: str = "", called: str = "") -> CodeTask:
+    """The task of one row of evalplus's layout."""
+    blob = marshal.dumps([encode(args) for args in [*row["base_input"], *row["plus_input"]]], 2)
+    entry, solution = row["entry_point"], row["prompt"] + row["canonical_solution"]
+    digest = hashlib.sha256()
+    for part in (entry.encode(), solution.encode(), wrapper.encode(), blob):
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
     return CodeTask(
         id=row["task_id"],
         prompt=row["prompt"],
-        entry=row["entry_point"],
-        solution=row["prompt"] + row["canonical_solution"],
+        entry=entry,
+        solution=solution,
         atol=float(row["atol"]),
         n_base=len(row["base_input"]),
-        packed=zlib.compress(marshal.dumps(inputs, 2), 1),
-        key=_key(row["entry_point"], row["prompt"] + row["canonical_solution"], inputs),
+        n_inputs=len(row["base_input"]) + len(row["plus_input"]),
+        blob=blob,
+        key=digest.hexdigest()[:32],
+        oracle=oracle,
+        wrapper=wrapper,
+        called=called or entry,
     )
 
 
-def _key(entry: str, solution: str, inputs: list[bytes]) -> str:
-    digest = hashlib.sha256()
-    for part in (entry.encode(), solution.encode(), *inputs):
-        digest.update(len(part).to_bytes(8, "little") + part)
-    return digest.hexdigest()[:32]
+def read(
+    rows: Iterable[Row], where: str, version: str, count: int, make: Callable[[Row], CodeTask]
+) -> Mapping[str, CodeTask]:
+    """The tasks of `rows` by id.
+
+    :raises KkwarmError: a row lacks a field, or there are not `count` of them.
+    """
+    found: dict[str, CodeTask] = {}
+    for row in rows:
+        missing = [name for name in _FIELDS if name not in row]
+        if missing:
+            raise KkwarmError(f"{where}: a task lacks {', '.join(missing)}", hint=f"{version} is needed")
+        task = make(row)
+        found[task.id] = task
+    if len(found) != count:
+        raise KkwarmError(f"{where} has {len(found)} tasks, not {count}", hint=f"{version} is needed")
+    return found
 
 
-def _downloaded() -> Iterable[Mapping[str, Any]]:
+def downloaded(load: Callable[[], Mapping[str, Row]], title: str) -> Iterable[Row]:
+    """Rows by evalplus's own loader, which keeps what it downloads.
+
+    :raises KkwarmError: it fails.
+    """
     try:
-        from evalplus.data import get_human_eval_plus
-
         with contextlib.redirect_stdout(sys.stderr):  # it reports its download there
-            rows: Mapping[str, Mapping[str, Any]] = get_human_eval_plus()
+            return load().values()
     except Exception as err:  # wget, zlib and JSON errors of many types; all mean that the data is not to be had
         cause = " ".join(str(err).split())[:200]
         raise KkwarmError(
-            f"HumanEval+ cannot be loaded: {type(err).__name__}: {cause}",
+            f"{title} cannot be loaded: {type(err).__name__}: {cause}",
             hint="go online once so that evalplus caches it, or set KKWARM_DATA to a folder that has it",
         ) from None
-    return rows.values()
+
+
+@functools.lru_cache(maxsize=2)
+def _humaneval(path: str | None) -> Mapping[str, CodeTask]:
+    rows = downloaded(_download, "HumanEval+") if path is None else read_jsonl(path)
+    return read(rows, path or "evalplus's HumanEval+", "HumanEval+ v0.1.10", 164, _humaneval_task)
+
+
+def _humaneval_task(row: Row) -> CodeTask:
+    return make_task(row, oracle="root" if row["entry_point"] == "find_zero" else "")
+
+
+def _download() -> Mapping[str, Row]:
+    from evalplus.data import get_human_eval_plus
+
+    found: Mapping[str, Row] = get_human_eval_plus()
+    return found
+
+
+HUMANEVAL = Suite("HumanEval+", "humaneval_plus/HumanEvalPlus.jsonl.gz", "HumanEval/0 to HumanEval/163", 50, _humaneval)

@@ -40,6 +40,8 @@ def _dishonest(t: Target) -> Iterator[str]:
     first, what = pairs[0]
     for text in (
         "\n".join(f"({i}) {n} is not a {other[r]}" for i, (n, r) in enumerate(pairs, 1)),
+        "\n".join(f"({i}) {n} is not a {r}" for i, (n, r) in enumerate(pairs, 1)),
+        "\n".join(f"({i}) {n} is a {other[r]} or a {r}" for i, (n, r) in enumerate(pairs, 1)),
         "\n".join(f"({i}) {n} is a {r} or a {other[r]}" for i, (n, r) in enumerate(pairs, 1)),
         "\n".join(f"({i}) {n} is a knave or a knight" for i, (n, r) in enumerate(pairs, 1)),
         "\n".join(f"({i}) {n} is a {other[r]}" for i, (n, r) in enumerate(pairs, 1)) + "\n" + t.gold,

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kkwarm.plugins import hookimpl
 from kkwarm.types import Domain, Example
 from kkwarm_math.data import load
 from kkwarm_math.verify import VERIFIER
+
+if TYPE_CHECKING:
+    from kkwarm.verify.audit import Attack
 
 
 def _gold(example: Example) -> str:
@@ -25,3 +30,11 @@ def kkwarm_domains() -> list[Domain]:
             facet="subject",
         )
     ]
+
+
+@hookimpl
+def kkwarm_attacks() -> list[Attack]:
+    """Honest and dishonest ways to write a final expression."""
+    from kkwarm_math.attacks import ATTACKS
+
+    return list(ATTACKS)

@@ -156,7 +156,7 @@ def _unit(text: str) -> tuple[str, str]:
 def _words(text: str) -> str | None:
     r"""An answer in words, casefolded: its letters and digits, parts between commas in order; None for a formula."""
     text = _TEXT_COMMAND.sub("", text)
-    if "\\" in text or not text.isascii() or not re.search(r"[A-Za-z]", text) or re.search(r"[=+^_<>|]", text):
+    if "\\" in text or not text.isascii() or not re.search(r"[A-Za-z]", text) or re.search(r"[=+^_<>|?]", text):
         return None
     parts = re.split(r",(?:\s*and\b)?|\band\b", text.casefold())
     return ",".join(sorted(filter(None, (_NO_WORD.sub("", part) for part in parts))))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kkwarm.plugins import hookimpl
 from kkwarm.types import Domain, Example, Response, Status, Verdict, Verifier
 from kkwarm_mmlu_pro.data import load
 from kkwarm_mmlu_pro.extract import choice, first_stated
+
+if TYPE_CHECKING:
+    from kkwarm.verify.audit import Attack
 
 
 def check(example: Example, response: Response) -> Verdict:
@@ -37,3 +42,11 @@ def kkwarm_domains() -> list[Domain]:
             facet="category",
         )
     ]
+
+
+@hookimpl
+def kkwarm_attacks() -> list[Attack]:
+    """Honest and dishonest ways to name an option."""
+    from kkwarm_mmlu_pro.attacks import ATTACKS
+
+    return list(ATTACKS)

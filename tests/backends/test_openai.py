@@ -175,6 +175,55 @@ def test_stop_string_is_kept_whoever_cuts_it(server: Server) -> None:
     assert completion.n_tokens == 3
 
 
+def test_a_sample_has_one_seed_whatever_it_is_asked_with(server: Server) -> None:
+    server.answer = lambda body, _: (200, plain(body))
+    asked(opened(server), Request("k", "p", (0, 1, 2, 3)))
+    asked(opened(server), Request("k", "p", (1, 3)))
+    whole, *parts = sorted(server.calls, key=lambda call: (-call["n"], call["seed"]))
+    assert (whole["n"], [p["n"] for p in parts]) == (4, [1, 1])
+    assert [p["seed"] - whole["seed"] for p in parts] == [1, 3]
+
+
+def test_what_came_before_a_failure_is_kept(server: Server) -> None:
+    def answer(body: dict[str, Any], _: int) -> Reply:
+        return (401, {"error": {"message": "expired"}}) if body["prompt"] == "p3" else (200, plain(body))
+
+    server.answer = answer
+    got = []
+    with pytest.raises(KkwarmError, match="expired"):
+        for request, index, _ in opened(server, concurrency=1).generate(
+            [Request(f"k{i}", f"p{i}", (0, 1)) for i in range(6)], SAMPLING
+        ):
+            got.append((request.key, index))
+    assert {(f"k{i}", k) for i in range(3) for k in (0, 1)} <= set(got) and ("k3", 0) not in got
+
+
+def test_retry_after_is_a_number_or_a_date() -> None:
+    import time
+    from email.utils import formatdate
+
+    import httpx
+
+    from kkwarm.backends.openai import _retry_after
+
+    def told(text: str) -> float:
+        return _retry_after(httpx.Response(429, headers={"retry-after": text}))
+
+    assert told("7") == 7 and told("soon") == 0 and told("1e9") == 600 and told("-3") == 0
+    assert 20 < told(formatdate(time.time() + 30, usegmt=True)) <= 31
+
+
+def test_a_server_that_does_not_sample_is_suspected(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    server.answer = lambda body, _: (200, {"choices": [{"text": "same", "finish_reason": "length"}] * body["n"]})
+    requests = [Request(f"k{i}", f"p{i}", (0, 1)) for i in range(20)]
+    asked(opened(server), *requests)
+    assert [r.message for r in caplog.records if "does the server sample" in r.message]
+    caplog.clear()
+    server.answer = lambda body, _: (200, plain(body))
+    asked(opened(server), *requests)
+    assert not [r for r in caplog.records if "does the server sample" in r.message]
+
+
 def test_no_server_no_address_no_model(server: Server) -> None:
     with pytest.raises(KkwarmError, match="nobody answers at"):
         OpenAIBackend.connect("m", base_url="http://127.0.0.1:9/v1")

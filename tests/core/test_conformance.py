@@ -14,7 +14,7 @@ from kkwarm.formats import BUILT_IN
 from kkwarm.plugins import hookimpl, load
 from kkwarm.testing import check_domain
 from kkwarm.testing.conformance import RULES
-from kkwarm.types import Domain, Example, Response, Rewards, Verdict
+from kkwarm.types import Domain, Example, Response, Rewards, Status, Verdict, Verifier
 from kkwarm.verify import Judge
 from kkwarm.verify.audit import ATTACKS, HONEST, Target, audit
 
@@ -38,6 +38,17 @@ def mutating(example: Example, response: Response) -> bool:
     return exact(example, response)
 
 
+def noting(example: Example, response: Response) -> Verdict | None:
+    """A `quick` that keeps its notes in the example: `Judge` guards `check` alone."""
+    example.meta["seen"] = True  # type: ignore[index]
+    return None
+
+
+def unnumbered(example: Example, response: Response) -> Verdict:
+    right = exact(example, response)
+    return Verdict(Status.CORRECT if right else Status.WRONG, metrics={"how": "well"})  # type: ignore[dict-item]
+
+
 def fragile(example: Example, response: Response) -> bool:
     (response.answer or "").encode("utf-8")  # a lone surrogate raises
     return exact(example, response)
@@ -52,6 +63,11 @@ def slow(example: Example, response: Response) -> bool:
 
 def rows(**change: Callable[[int, Example], Any]) -> Callable[[], list[Example]]:
     return lambda: [replace(e, **{k: fn(i, e) for k, fn in change.items()}) for i, e in enumerate(ROWS)]
+
+
+def walking_a_set() -> list[Example]:
+    """The same here every time; another order in a process with another hash seed."""
+    return list({e.id: e for name in {e.id for e in ROWS} for e in ROWS if e.id == name}.values())
 
 
 def shuffled() -> list[Example]:
@@ -87,9 +103,14 @@ BREAKS: dict[str, Domain] = {
     "others' answers are rejected": replace(GOOD, verifier=lambda e, r: bool((r.answer or "").strip())),
     "empty answers are rejected": replace(GOOD, verifier=lambda e, r: exact(e, r) or not (r.answer or "").strip()),
     "the verifier is pure": replace(GOOD, verifier=flaky),
+    "the verifier leaves examples alone": replace(
+        GOOD, load=rows(meta=lambda i, e: {"kind": "sum"}), verifier=Verifier("d", exact, quick=noting)
+    ),
     "the verifier survives odd input": replace(GOOD, verifier=fragile),
+    "the reward table is complete": replace(GOOD, rewards=Rewards(timeout=float("nan"))),
     "correct is rewarded most": replace(GOOD, rewards=Rewards(correct=1.0, unparsed=1.0)),
     "verdicts are quick": replace(GOOD, verifier=slow, load=lambda: ROWS[:1] + ROWS[-1:]),
+    "the benchmark runs in lm-eval": replace(GOOD, verifier=unnumbered),
 }
 
 
@@ -97,6 +118,14 @@ def problems(domain: Domain) -> dict[str, str]:
     plugin = SimpleNamespace(kkwarm_domains=hookimpl(lambda: [domain]), kkwarm_formats=hookimpl(lambda: [Mute()]))
     with Judge() as court:
         return {f.rule: f.problem for f in check_domain(load([("p", plugin)]), "d", court) if not f.ok}
+
+
+def test_every_rule_has_a_domain_that_breaks_it() -> None:
+    assert set(BREAKS) == {"loads", *RULES}
+
+
+def test_loading_is_tried_in_another_process() -> None:
+    assert "another process" in problems(replace(GOOD, load=walking_a_set))["loading is deterministic"]
 
 
 def test_a_good_domain_keeps_every_rule() -> None:
@@ -109,13 +138,25 @@ def test_each_rule_finds_the_domain_that_breaks_it(rule: str, monkeypatch: pytes
     assert problems(BREAKS[rule]).get(rule)
 
 
-def test_a_verifier_that_changes_its_example_is_found() -> None:
-    assert "it changed the example" in str(problems(replace(GOOD, verifier=mutating)))
+@pytest.mark.parametrize("verifier", [mutating, Verifier("d", exact, quick=noting)])
+def test_a_verifier_that_changes_its_example_is_refused_by_name(verifier: Any) -> None:
+    def fresh() -> list[Example]:
+        return [replace(e, meta={"kind": "sum"}) for e in ROWS]
+
+    found = problems(replace(GOOD, load=fresh, verifier=verifier))["the verifier leaves examples alone"]
+    assert found == "verifier d of plugin p ((in memory)) changes the example that it judges"
+
+
+def test_what_a_check_measured_and_shows() -> None:
+    plugin = SimpleNamespace(kkwarm_domains=hookimpl(lambda: [GOOD]))
+    with Judge() as court:
+        findings = {f.rule: f for f in check_domain(load([("p", plugin)]), "d", court)}
+    assert "What is" in findings["prompts render"].shown
+    assert "ms a verdict" in findings["verdicts are quick"].note
+    assert "malformed -2" in findings["the reward table is complete"].note
 
 
 def attacked(check: Callable[[Example, Response], Any]) -> set[str]:
-    from kkwarm.types import Verifier
-
     fmt = BUILT_IN["think-answer"]
     golds = [str(e.answer) for e in ROWS]
     targets = [Target(e, g, [o for o in golds if o != g], fmt) for e, g in zip(ROWS, golds, strict=True)]
@@ -135,6 +176,4 @@ def test_the_red_team_finds_gullible_verifiers() -> None:
 
 
 def test_a_verdict_counts_only_with_its_status() -> None:
-    from kkwarm.types import Status
-
     assert "gold" in attacked(lambda e, r: Verdict(Status.ERROR, r.answer))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
+from pathlib import Path
 
+import psutil
 import pytest
 
 from kkwarm.errors import KkwarmError
@@ -34,6 +37,12 @@ def slow_or_equal(example: Example, response: Response) -> bool:
         os.write(1, b"\0" * 100)
     if response.answer == "raise":
         raise ValueError("no")
+    if response.answer == "quit":
+        raise SystemExit(0)
+    if response.answer == "fork" and os.fork() == 0:
+        return True
+    if response.answer == "daemon" and os.fork() == 0:
+        time.sleep(1000)
     return response.answer == example.answer
 
 
@@ -69,6 +78,35 @@ def test_a_worker_that_hangs_dies_or_prints_harms_no_other_verdict() -> None:
     ]
 
 
+def test_a_verifier_that_forks_gives_one_verdict_and_leaves_nothing() -> None:
+    verifier = Verifier("v", slow_or_equal, isolation="process", timeout_s=20)
+    with Judge(workers=1) as court:
+        said_ = [said(a) for a in ("fork", "4", "daemon", "5", "quit", "4")]
+        verdicts = court.judge(verifier, FORMAT, [(EXAMPLE, c) for c in said_])
+        (worker,) = court._pool._workers
+        family = psutil.Process(worker.process.pid).children(recursive=True)
+        assert family, "the daemon is there as long as its worker"
+    assert [v.status.value for v in verdicts] == ["wrong", "correct", "wrong", "wrong", "error", "correct"]
+    assert not psutil.wait_procs(family, timeout=10)[1]
+
+
+def test_a_verifier_that_forks_inline_does_not_double_the_run(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+
+    def check(example: Example, response: Response) -> bool:
+        return os.fork() == 0
+
+    assert statuses(Verifier("v", check), "4") == ["wrong"]
+    with log.open("a") as out:
+        out.write("once\n")
+    while True:  # copies that went on would write too
+        try:
+            os.wait()
+        except ChildProcessError:
+            break
+    assert log.read_text() == "once\n"
+
+
 def test_workers_end_with_the_judge() -> None:
     with Judge(workers=1) as court:
         court.judge(Verifier("v", slow_or_equal, isolation="process"), FORMAT, [(EXAMPLE, said("4"))])
@@ -98,6 +136,8 @@ def test_a_closure_cannot_be_sent_to_a_worker() -> None:
         lambda e, r: "correct",
         lambda e, r: 1 / 0,
         lambda e, r: e.meta.update(level=2) or True,
+        lambda e, r: sys.exit(0),
+        lambda e, r: Verdict("correct"),
     ],
 )
 def test_a_verifier_that_misbehaves_is_an_error_with_its_name(check: object) -> None:
@@ -135,6 +175,46 @@ def test_odd_text_gets_a_verdict_in_bounded_time(text: str) -> None:
     (verdict,) = judge(Verifier("v", equal), FORMAT, [(EXAMPLE, Completion(text))])
     assert not verdict.correct
     assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize(
+    "check_batch",
+    [
+        lambda pairs: 1 / 0,
+        lambda pairs: sys.exit(0),
+        lambda pairs: None,
+        lambda pairs: [None] * len(pairs),
+        lambda pairs: ["correct"] * len(pairs),
+        lambda pairs: [[] for p in pairs],
+    ],
+)
+def test_a_batch_that_misbehaves_is_an_error_with_its_name(check_batch: object) -> None:
+    verifier = Verifier("odd", equal, check_batch=check_batch)  # type: ignore[arg-type]
+    verdicts = judge(verifier, FORMAT, [(EXAMPLE, said("4")), (EXAMPLE, said("5"))])
+    assert [v.status for v in verdicts] == [Status.ERROR] * 2
+    assert all("odd" in v.reason for v in verdicts)
+
+
+def test_a_quick_check_that_misbehaves_is_an_error_with_its_name() -> None:
+    for quick in (lambda e, r: 1 / 0, lambda e, r: "correct", lambda e, r: sys.exit(0)):
+        (verdict,) = judge(Verifier("odd", equal, quick=quick), FORMAT, [(EXAMPLE, said("4"))])  # type: ignore[arg-type]
+        assert verdict.status is Status.ERROR and "odd" in verdict.reason
+
+
+def test_errors_are_counted_and_the_run_goes_on() -> None:
+    from kkwarm.transfer.aggregate import summarise
+    from kkwarm.types import Sample
+
+    def check(example: Example, response: Response) -> bool:
+        if response.answer == "5":
+            raise ValueError("no")
+        return response.answer == "4"
+
+    completions = [said(a) for a in ("4", "5", "6")]
+    verdicts = judge(Verifier("odd", check), FORMAT, [(EXAMPLE, c) for c in completions])
+    samples = [Sample("b", "1", i, c, v) for i, (c, v) in enumerate(zip(completions, verdicts, strict=True))]
+    counts = summarise(samples)["status"]
+    assert {name: count for name, count in counts.items() if count} == {"correct": 1, "wrong": 1, "error": 1}
 
 
 def test_a_batch_of_another_length_is_an_error() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -117,6 +119,53 @@ def test_a_domain_made_on_demand() -> None:
     assert reg.domain("made:too").name == "made:too"
     with pytest.raises(KkwarmError):
         reg.domain("nothing")
+
+
+def test_a_domain_made_on_demand_is_narrowed_and_has_an_owner() -> None:
+    def resolve(name: str) -> Domain | None:
+        return domain(name, facet="even") if name in ("made:up", "plain") else None
+
+    reg = load([("p", plugin(kkwarm_resolve_domain=resolve))])
+    assert [e.id for e in reg.benchmark("made:up:True").load()] == ["4", "6"]
+    assert [e.id for e in reg.task("plain:False").load()] == ["1"]
+    assert reg.origin["domain", "made:up"].name == "p"
+    assert reg.failures == []
+
+
+@pytest.mark.parametrize(
+    ("made", "cause"),
+    [
+        (lambda: 1 / 0, "ZeroDivisionError"),
+        (lambda: "text", "must return Domain"),
+        (lambda: domain("z"), "is named 'z'"),
+    ],
+)
+def test_a_resolver_that_fails_is_reported_and_the_next_one_asked(made: Any, cause: str) -> None:
+    good = plugin(kkwarm_resolve_domain=lambda name: domain(name) if name == "x:y" else None)
+    bad = plugin(kkwarm_resolve_domain=lambda name: made())
+    reg = load([("good", good), ("bad", bad)])  # the last one registered is asked first
+    assert reg.domain("x:y").name == "x:y"
+    (failure,) = reg.failures
+    assert failure.plugin == "bad" and cause in failure.cause and "kkwarm_resolve_domain('x:y')" in failure.cause
+
+
+def test_two_domains_of_one_name_in_one_plugin() -> None:
+    reg = load([("p", plugin(kkwarm_domains=lambda: [domain("twin"), domain("twin"), domain("other")]))])
+    assert "twin" not in reg.domains and "other" in reg.domains
+    (failure,) = [f for f in reg.failures if "'twin'" in f.cause]
+    assert "none of them is used" in failure.cause and failure.plugin == "p"
+
+
+def test_a_package_without_an_entry_point_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = tmp_path / "kkwarm_forgot-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: kkwarm-forgot\nVersion: 1.0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    reg = load()
+    (failure,) = [f for f in reg.failures if f.plugin == "kkwarm-forgot"]
+    assert "no entry point of group 'kkwarm'" in failure.cause
+    with pytest.raises(KkwarmError, match=r"unknown domain 'forgot'.*kkwarm-forgot failed: it has no entry point"):
+        reg.domain("forgot")
 
 
 def test_a_verifier_shared_by_name() -> None:

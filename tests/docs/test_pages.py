@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from kkwarm import hookspecs
-from kkwarm.plugins import Registry, load
+from kkwarm.plugins import Registry, load, registry
 from kkwarm.testing import check_domain
 from kkwarm.types import Completion
 from kkwarm.verify import Judge, judge
 
 PAGES = Path(__file__).parents[2] / "docs" / "pages"
+BLOCKS = dict(re.findall(r'```\w+ title="([^"]+)"\n(.*?)```', (PAGES / "tutorial.md").read_text("utf-8"), re.S))
 STEPS = re.findall(r'```python title="kkwarm_units.py"\n(.*?)```', (PAGES / "tutorial.md").read_text("utf-8"), re.S)
 
 
-def plugged(step: int) -> Registry:
-    module = ModuleType("kkwarm_units")
-    sys.modules["kkwarm_units"] = module
-    exec(compile(STEPS[step], f"tutorial step {step + 1}", "exec"), module.__dict__)
-    reg = load([("units", module)])
-    assert reg.failures == []
-    return reg
+Plugged = Callable[[int], Registry]
+
+
+@pytest.fixture
+def plugged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plugged:
+    """The registry with a step of the tutorial plugged in, from a file that other processes find too."""
+
+    def load_step(step: int) -> Registry:
+        (tmp_path / "kkwarm_units.py").write_text(STEPS[step])
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.delitem(sys.modules, "kkwarm_units", raising=False)
+        reg = load([("units", importlib.import_module("kkwarm_units"))])
+        assert reg.failures == []
+        return reg
+
+    return load_step
 
 
 @pytest.mark.parametrize("step", range(len(STEPS)))
-def test_each_step_registers_a_benchmark(step: int) -> None:
+def test_each_step_registers_a_benchmark(step: int, plugged: Plugged) -> None:
     reg = plugged(step)
     examples = list(reg.benchmark("units").load())
     assert examples
@@ -38,15 +50,25 @@ def test_each_step_registers_a_benchmark(step: int) -> None:
 
 
 @pytest.mark.parametrize("step", range(1, len(STEPS)))
-def test_each_step_with_a_gold_answer_keeps_every_rule(step: int) -> None:
+def test_each_step_with_a_gold_answer_keeps_every_rule(step: int, plugged: Plugged) -> None:
     with Judge() as court:
         assert [f for f in check_domain(plugged(step), "units", court) if not f.ok] == []
 
 
-def test_the_last_step_has_what_it_says() -> None:
+def test_the_last_step_has_what_it_says(plugged: Plugged) -> None:
     reg = plugged(len(STEPS) - 1)
     assert {e.meta["length"] for e in reg.benchmark("units:long").load()} == {"long"}
     assert len(list(reg.teacher("units", "textbook").traces(5, 0))) == 5
+
+
+def test_the_table_of_the_tutorial_keeps_every_rule(tmp_path: Path) -> None:
+    for name in ("capitals.toml", "capitals.csv"):
+        (tmp_path / name).write_text(BLOCKS[name])
+    reg, name = registry(), str(tmp_path / "capitals.toml")
+    assert len(list(reg.task(name).load())) == 3
+    assert {e.meta["continent"] for e in reg.benchmark(f"{name}:Asia").load()} == {"Asia"}
+    with Judge() as court:
+        assert [f for f in check_domain(reg, name, court) if not f.ok] == []
 
 
 def test_every_hook_is_documented() -> None:
@@ -55,6 +77,13 @@ def test_every_hook_is_documented() -> None:
         if name.startswith("kkwarm_"):
             assert f"::: kkwarm.hookspecs.{name}" in page
             assert getattr(hookspecs, name).__doc__
+
+
+def test_the_hook_table_has_every_exact_signature() -> None:
+    page = (PAGES / "hooks.md").read_text("utf-8")
+    written = [cell.replace("\\|", "|") for cell in re.findall(r"^\| `(kkwarm_[^`]*)` \|", page, re.M)]
+    specs = [n for n in vars(hookspecs) if n.startswith("kkwarm_")]
+    assert written == [f"{n}{inspect.signature(getattr(hookspecs, n))}".replace("'", "") for n in specs]
 
 
 def test_every_page_is_in_the_navigation() -> None:

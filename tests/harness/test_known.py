@@ -70,6 +70,60 @@ def test_tasks_of_lm_eval(toy: Toy, tiny: Path, tasks: tuple[str, str], tmp_path
     assert len(list(Run.read(tmp_path / "r").samples(tasks[0]))) == 6
 
 
+LAST_WORD = """
+task: own_last_word
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {data}}}}}
+output_type: loglikelihood
+test_split: test
+doc_to_text: "{{{{question}}}}"
+doc_to_target: " {{{{label}}}}"
+metric_list:
+  - {{metric: perplexity, aggregation: perplexity, higher_is_better: false}}
+  - {{metric: acc, aggregation: mean, higher_is_better: true}}
+"""
+WHOLE_TEXT = """
+task: own_whole_text
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {data}}}}}
+output_type: loglikelihood_rolling
+test_split: test
+doc_to_text: ""
+doc_to_target: "{{{{question}}}}"
+metric_list:
+  - {{metric: word_perplexity}}
+"""
+
+
+def written(folder: Path, text: str) -> str:
+    data = folder / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    path = folder / "own.yaml"
+    path.write_text(text.format(data=data))
+    return f"lm_eval:{path}"
+
+
+def test_the_last_word_is_scored_and_standard_output_stays_clean(
+    toy: Toy, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    name = written(tmp_path, LAST_WORD)
+    run = bench(str(tiny), [name], tmp_path / "r", BenchConfig(device="cpu"), progress=False)
+    figures = run.manifest["results"]["benchmarks"][name]
+    # lm-eval calls a question's log-likelihood `perplexity`; its own table has the real one.
+    assert set(figures["metrics"]) == {"acc", "loglikelihood"} and figures["metrics"]["loglikelihood"] < 0
+    assert figures["lm_eval"]["own_last_word"]["perplexity,none"] > 1
+    assert capsys.readouterr().out == ""  # lm-eval prints "bootstrapping for stddev" there
+
+
+def test_a_task_without_a_score_of_each_question(
+    toy: Toy, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(KkwarmError, match=r"no score for each question.*run lm-eval"):
+        bench(str(tiny), [written(tmp_path, WHOLE_TEXT)], tmp_path / "r", BenchConfig(device="cpu"), progress=False)
+
+
 def test_unknown_task(toy: Toy, tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(KkwarmError, match=r"unknown lm-eval task 'arc_eazy'.*arc_easy"):
         bench(str(tiny), ["lm_eval:arc_eazy"], tmp_path / "r", BenchConfig(device="cpu"))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from kkwarm_humaneval_plus import DOMAIN
 from kkwarm_humaneval_plus.attacks import ATTACKS
-from kkwarm_humaneval_plus.tasks import tasks
+from kkwarm_humaneval_plus.tasks import HUMANEVAL, tasks
 from kkwarm_humaneval_plus.verifier import check, check_batch
 
 from kkwarm.data import read_jsonl
@@ -54,7 +54,7 @@ def verdict(example: Example, text: str) -> Verdict:
 def test_splits(examples: dict[str, Example]) -> None:
     assert len(examples) == 164
     assert Counter(e.split for e in examples.values()) == {"train": 50, "test": 114}
-    assert all(e.question == tasks()[e.id].prompt for e in examples.values())
+    assert all(e.question == tasks(HUMANEVAL)[e.id].prompt for e in examples.values())
 
 
 def test_canonical_solutions_pass(examples: dict[str, Example]) -> None:
@@ -182,7 +182,7 @@ def test_damaged_data_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     file.write_bytes(content)
     monkeypatch.setenv("KKWARM_DATA", str(tmp_path))
     with pytest.raises(KkwarmError, match=r"HumanEvalPlus\.jsonl\.gz"):
-        tasks()
+        tasks(HUMANEVAL)
 
 
 def test_the_red_team_is_refused_and_honest_forms_are_not(examples: dict[str, Example]) -> None:

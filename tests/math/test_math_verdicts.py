@@ -71,6 +71,8 @@ DISHONEST = [
     (r"\text{C, F, H}", "A, B, C, D, E, F, G, H"),
     (r"\text{1:03 PM}", "10:3 PM"),
     (r"\text{June 20}", "June 2.0"),
+    (r"\text{Evelyn}", "Evelyn?"),
+    (r"\text{Evelyn}", r"\text{Evelyn}?"),
     ("5", "5 or 6"),
     ("6", "5 or 6"),
     ("5", r"5\text{ or }6"),
@@ -134,6 +136,7 @@ LISTED = [
     ("text", r"\text{June 20}", "June 20", "", True),
     ("text", r"\text{June 20}", "20", "", False),
     ("text", r"\text{Evelyn}", "nylevE", "", False),
+    ("text", r"\text{June 20}", "20 June 20", "", False),
     ("decimals", ".0000672", ".0000673", "", False),
     ("decimals", ".0000672", "0.0000672", "", True),
     ("chain", "5", "6=5", "", False),
@@ -206,6 +209,32 @@ def test_a_hanging_check_is_killed(answer: str) -> None:
 def test_large_and_deep_answers_are_decided_at_once(answer: str) -> None:
     verdict = quick(Example("1", "", "5"), Response(answer, "", answer, True))
     assert verdict is not None and verdict.status in (Status.UNPARSED, Status.WRONG)
+
+
+BOMBS = {
+    "a tower": "9^{9^{9^9}}",
+    "a factorial": "(10^9)!",
+    "a sum": r"\sum_{k=1}^{10^{12}} \frac{1}{k}",
+    "an integral": r"\int_0^{10} e^{e^{e^x}} dx",
+    "a megabyte of digits": "7" * 1_000_000,
+    "a megabyte of terms": "+".join(["x"] * 500_000),
+    "brackets": "(" * 5_000 + "5" + ")" * 5_000,
+    "fractions in fractions": r"\frac{1}{" * 400 + "5" + "}" * 400,
+    "roots in roots": r"\sqrt{" * 400 + "5" + "}" * 400,
+}
+
+
+def test_every_bomb_gets_a_verdict_in_bounded_time() -> None:
+    """Whatever sympy would do with it: the worker is killed, the others are judged, and none of them is right."""
+    from dataclasses import replace
+
+    pairs = [(Example(name, "", "x^2+5"), Completion(f"</think><answer>{b}</answer>")) for name, b in BOMBS.items()]
+    pairs.append((Example("honest", "", "x^2+5"), Completion("</think><answer>5 + x^2</answer>")))
+    with Judge(2) as court:
+        verdicts = court.judge(replace(VERIFIER, timeout_s=3.0), BUILT_IN["think-answer"], pairs)
+    statuses = dict(zip([*BOMBS, "honest"], (v.status for v in verdicts), strict=True))
+    assert statuses.pop("honest") is Status.CORRECT
+    assert set(statuses.values()) <= {Status.WRONG, Status.UNPARSED, Status.TIMEOUT}, statuses
 
 
 def test_free_text_gives_its_last_box_or_final_expression() -> None:

@@ -131,6 +131,27 @@ def test_no_text_with_two_letters_is_an_answer(answer: str) -> None:
         assert set(re.findall("[A-Z]", answer)) == {letter} and letter in "ABC"
 
 
+def test_the_verdict_goes_by_the_letter_in_this_order_of_options() -> None:
+    """The same options in another order have another right letter, and neither text nor letter may go by memory."""
+    turned = ["x", "y", "Berlin"]
+    for options, right in ((["Berlin", "x", "y"], "A"), (turned, "C")):
+        example = Example("1", "", right, meta={"options": options})
+        for answer in (right, f"({right})", "Berlin", f"{right}. Berlin"):
+            assert check(example, Response(answer, "", answer, True)).status is Status.CORRECT
+        stale = "A. Berlin" if right == "C" else "C. Berlin"
+        assert check(example, Response(stale, "", stale, True)).status is Status.UNPARSED
+
+
+@pytest.mark.parametrize(
+    "text", ["I", "I.", "(I)", "I: think", "I do not know", "I think I would say so", "As I said, I"]
+)
+def test_the_pronoun_is_an_answer_only_where_it_stands_alone(text: str) -> None:
+    example = Example("1", "", "I", meta={"options": list("abcdefghij")})
+    alone = text.strip("().") == "I"
+    assert check(example, Response(text, "", text, True)).correct is alone
+    assert check(example, Response(text, "", text, False)).status is Status.UNPARSED  # in free text nothing is guessed
+
+
 def test_untagged_statuses() -> None:
     example = Example("1", "", "C", meta={"options": OPTIONS})
     for text, status in (

@@ -31,7 +31,9 @@ def cell(condition: str, domain: str, accuracy: float, rng: np.random.Generator,
     ids = tuple(f"{domain}/{i:04}" for i in range(n))
     right = int(scores.sum())
     status = {"correct": right, "wrong": 2 * n - right - 5, "truncated": 5}
-    return Cell(condition, domain, (0, 1), ids, ids, scores, 2 * n, status, {"version": 1}, works=accuracy, tokens=9.0)
+    return Cell(
+        condition, domain, (0, 1), ids, ids, scores, 2 * n, status, {"version": 1}, works=accuracy, lengths=(12.0, 40.0)
+    )
 
 
 def curve(condition: str, seed: int, start: float) -> Curve:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from kkwarm.errors import KkwarmError
+from kkwarm.report.figures import Figure, Series, figures, ticks
+from kkwarm.report.latex import latex_text
 from kkwarm.report.markdown import markdown_text
 from kkwarm.report.plot import plot
+from kkwarm.report.png import write_png
 from kkwarm.report.terminal import render_text
 from kkwarm.transfer.analyse import analyse
 from kkwarm.transfer.material import Material
@@ -74,6 +81,25 @@ def test_missing_conditions_leave_claims_open(make: Make) -> None:
     assert "no samples of programs yet" in " ".join(text.split())
 
 
+def test_a_leak_marks_every_figure_that_it_touches(make: Make) -> None:
+    material = dataclasses.replace(make(), leaks={("warmed", "sums"): 7})
+    document = analyse(material)
+    marked = {(c, d) for c, row in document["matrix"].items() for d, cell in row.items() if cell["leaked"]}
+    assert marked == {("warmed", "sums")}
+    changes = {
+        (c, d)
+        for c, row in document["matrix"].items()
+        for d, cell in row.items()
+        if cell["change"] and cell["change"]["leaked"]
+    }
+    assert changes == {("warmed", "sums")}
+    assert {c["id"]: c["leaked"] for c in document["claims"]} == {"i": True, "ii": False, "iii": True, "iv": False}
+    for text in (render_text(document, 80), markdown_text(document)):
+        assert text.count("†") == 5  # the cell, its change, two claims, the note
+    clean = analyse(make())
+    assert "†" not in render_text(clean, 80) + markdown_text(clean)
+
+
 def test_nothing_evaluated_yet(make: Make) -> None:
     document = analyse(dataclasses.replace(make(state="in progress"), cells={}, forced={}, curves=()))
     assert "Nothing is evaluated yet" in render_text(document, 80)
@@ -103,10 +129,112 @@ def test_names_are_not_markup(make: Make) -> None:
     assert "[bold]x[/] [/nothing]" in text
 
 
+def figure(*series: tuple[str, list[float], list[float]], marks: bool = False) -> Figure:
+    made = tuple(Series(n, tuple(xs), tuple(ys), tuple(ys), tuple(ys)) for n, xs, ys in series)
+    return Figure("key", "title", "examples", "percent", made, marks)
+
+
 def test_a_plot_shows_both_series_without_colour() -> None:
-    drawn = plot([("a", [1, 2, 3], [0.0, 0.5, 1.0]), ("b", [1, 2, 3], [1.0, 0.5, 0.0])], 60).plain
+    drawn = plot(figure(("a", [1, 2, 3], [0.0, 50.0, 100.0]), ("b", [1, 2, 3], [100.0, 50.0, 0.0])), 60).plain
     assert "o" in drawn
     assert "*" in drawn
     assert "#" in drawn  # they cross
-    flat = plot([("a", [1], [2.0])], 60).plain
+    assert max(map(len, drawn.splitlines())) <= 60
+    flat = plot(figure(("a", [1], [2.0])), 60).plain
     assert "o" in flat
+
+
+def test_measured_points_are_named_on_the_axis() -> None:
+    drawn = plot(figure(("a", [0, 10, 25, 50, 100], [1, 2, 30, 40, 50]), marks=True), 80).plain
+    axis = drawn.splitlines()[-2].split()
+    assert axis == ["0", "10", "25", "50", "examples", "100"]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-3, 97), (39.2, 44.1), (0.001, 0.002), (0, 1e6)])
+def test_ticks_are_round_and_inside(low: float, high: float) -> None:
+    found = ticks(low, high)
+    assert 3 <= len(found) <= 11
+    assert low - 1e-9 <= found[0] < found[-1] <= high + 1e-9
+    assert all(len(f"{v:g}") <= 6 for v in found)
+
+
+def with_efficiency(document: dict, **changed: object) -> dict:
+    points = [
+        {"examples": n, "condition": f"c {n}", "accuracy": n / 200, "ci": [0, 1], "by_seed": [n / 210, n / 190]}
+        for n in (0, 10, 100)
+    ]
+    row = {"examples": 100, "level": 0.5, "base": 100.0, "warmed": 10.0, "saved": 90.0, "ci": [80.0, 95.0]}
+    row |= {"reached": 1.0, "verdict": "saves", **changed}
+    starts = {s: {"condition": s, "points": points} for s in ("base", "warmed")}
+    return {**document, "efficiency": [{"on": "programs", "starts": starts, "saved": [row]}]}
+
+
+def test_examples_saved_are_shown(make: Make) -> None:
+    text = render_text(with_efficiency(analyse(make())), 100)
+    assert "Examples of programs that the warm-up saves" in text
+    assert "+80 to +95" in text
+    missing = with_efficiency(analyse(make()), warmed=None, saved=None, ci=[None, 3.0], verdict="undecided")
+    assert render_text(missing, 100).count("not reached") == 3
+
+
+def test_flips_and_lengths_are_shown(make: Make) -> None:
+    document = analyse(make())
+    change = document["matrix"]["warmed"]["sums"]["change"]
+    assert f"+{change['gained']} -{change['lost']}" in render_text(document, 80)
+    assert change["gained"] > change["lost"]
+    assert "12 / 40" in render_text(document, 160)
+
+
+def test_latex_is_a_table_and_escapes(make: Make) -> None:
+    document = analyse(make(title="50% of {x}_y & \\z ~ #1 $2^3$"))
+    text = latex_text(document)
+    assert r"50\% of \{x\}\_y \& \textbackslash{}z \textasciitilde{} \#1 \$2\textasciicircum{}3\$" in text
+    body = text.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
+    assert len(body) == 4
+    assert all(line.count("&") == 4 and line.endswith(r"\\") for line in body)
+    assert r"{\scriptsize$\uparrow{+" in text
+    bare = text.replace(r"\{", "").replace(r"\}", "")
+    assert bare.count("{") == bare.count("}")
+
+
+def test_png(make: Make, tmp_path: Path) -> None:
+    document = with_efficiency(analyse(make(title="costs $5 and $6")))
+    files = write_png(document, tmp_path / "figures")
+    names = [f.name for f in files]
+    assert names == ["matrix.png", "claims.png", "examples-programs.png", "steps-programs.png", "reward-programs.png"]
+    (one,) = write_png(document, tmp_path / "all.png")
+    for file in (*files, one):
+        assert file.read_bytes().startswith(b"\x89PNG")
+        assert file.stat().st_size > 5_000
+
+
+def test_nothing_to_draw(make: Make, tmp_path: Path) -> None:
+    with pytest.raises(KkwarmError, match="nothing is evaluated"):
+        write_png(analyse(dataclasses.replace(make(), cells={}, forced={}, curves=())), tmp_path)
+
+
+def test_png_without_matplotlib_says_how_to_mend_it(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(KkwarmError, match="kkwarm\\[plots\\]"):
+        write_png(analyse(make()), tmp_path / "x.png")
+
+
+def test_leaks_are_marked_in_every_view(make: Make, tmp_path: Path) -> None:
+    document = with_efficiency(analyse(make()))
+    document["leaks"] = [{"condition": "c 10", "domain": "programs", "questions": 3}]
+    document["matrix"]["warmed"]["sums"]["leaked"] = 3
+    document["matrix"]["warmed"]["sums"]["change"]["leaked"] = True
+    text = render_text(document, 100)
+    assert text.count("†") == 4  # figure, change, the examples saved, and what it means
+    assert "† LEAK: c 10 was trained on 3 questions of programs" in text
+    assert latex_text(document).count(r"\dag") == 3
+
+
+def test_a_log_without_accuracy_gives_rewards_only(make: Make) -> None:
+    material = make()
+    curves = tuple(dataclasses.replace(c, accuracy=(math.nan,) * len(c.steps)) for c in material.curves)
+    document = analyse(dataclasses.replace(material, curves=curves))
+    json.dumps(document["curves"], allow_nan=False)
+    assert [f.key for f in figures(document)] == ["reward-programs"]

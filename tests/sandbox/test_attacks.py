@@ -100,7 +100,7 @@ SIGHTS = {
     "/etc": ("import os\ndef f(x): return [os.path.exists(p) for p in ('/etc/passwd', '/etc', '/home', '/var', '/sys')]", [False] * 5),
     "processes": ("import os\ndef f(x): return [os.getpid(), [p for p in range(2, 3000) if alive(p)]]\ndef alive(p):\n    try: os.kill(p, 0)\n    except ProcessLookupError: return False\n    return True", [1, []]),
     "/proc": ("import os\ndef f(x): return os.listdir('/proc') if os.path.exists('/proc') else []", []),
-    "interfaces": ("import socket\ndef f(x): return [n for _, n in socket.if_nameindex() if n != 'lo']", []),
+    "interfaces": ("import socket\ndef f(x):\n    try: return [n for _, n in socket.if_nameindex() if n != 'lo']\n    except PermissionError: return []", []),
     "environment": ("import os\ndef f(x): return [k for k in os.environ if 'KEY' in k or 'TOKEN' in k or 'KKWARM' in k or 'USER' in k]", []),
     "descriptors": ("import os\ndef f(x): return [fd for fd in range(64) if is_open(fd)]\ndef is_open(fd):\n    try: os.fstat(fd)\n    except OSError: return False\n    return True", [0, 1, 2, 3]),
     "capabilities": ("import ctypes\ndef f(x):\n    data = (ctypes.c_uint32 * 6)()\n    ctypes.CDLL(None).capget((ctypes.c_uint32 * 2)(0x20080522, 0), data)\n    return list(data)", [0] * 6),
@@ -128,7 +128,7 @@ def test_no_socket_reaches_the_machine(run_contained: Run) -> None:
         port = server.getsockname()[1]
         source = f"import socket\ndef f(x):\n    socket.create_connection(('127.0.0.1', {port}), 1)\n    return x + 1"
         outcome = run_contained(source)
-    assert (outcome.end is End.RAISED and "OSError" in outcome.detail) or "refused" in outcome.detail.lower(), outcome
+    assert outcome.end is End.RAISED and any(e in outcome.detail for e in ("OSError", "PermissionError", "refused"))
 
 
 HUNT = """

@@ -102,3 +102,52 @@ def test_the_protocol_is_that_of_each_benchmark(tmp_path: Path) -> None:
     assert compare(a, b, margin=0.05, common=False)["benchmarks"]["d"]["change"]["estimate"] == 0
     with pytest.raises(KkwarmError, match=r"temperature \(1.0 and 0.7\)"):
         compare(a, c, margin=0.05, common=False)
+
+
+def test_a_run_of_an_older_protocol_is_refused_and_said_how_to_mend(tmp_path: Path) -> None:
+    a, b = stored(tmp_path / "a", questions(9, 3)), stored(tmp_path / "b", questions(9, 3))
+    with Run.open(b, kind="bench", config={"temperature": 1.0}) as run:
+        run.record(protocol=0)
+    with pytest.raises(KkwarmError, match=r"version \(1 and 0\)") as refused:
+        compare(a, b, margin=0.05, common=False)
+    assert "bench the older checkpoint again" in refused.value.hint
+
+
+def test_runs_without_a_common_benchmark_say_what_each_has(tmp_path: Path) -> None:
+    a = stored(tmp_path / "a", questions(9, 3))
+    with Run.open(tmp_path / "b", kind="bench", config={}) as run:
+        run.append([Sample("e", "q0", 0, Completion("x"), Verdict(Status.CORRECT), "p")])
+        run.finish()
+    with pytest.raises(KkwarmError, match="share no benchmark: d there, e here"):
+        compare(a, tmp_path / "b", margin=0.05, common=False)
+
+
+def test_flips_are_named_and_the_verdict_is_a_sentence(tmp_path: Path) -> None:
+    a, b = stored(tmp_path / "a", questions(40, 10)), stored(tmp_path / "b", questions(40, 13), done=False)
+    document = compare(a, b, margin=0.05, common=False)
+    row = document["benchmarks"]["d"]
+    assert row["flipped"] == {"a": [], "b": ["q10", "q11", "q12"]}
+    assert row["says"].startswith("underpowered: ")
+    assert "Right in B alone: 3, in A alone: 0 of 40 questions" in row["says"]
+    assert document["states"] == {"a": "done", "b": "in progress"}
+    assert (row["differs"], row["stopped"]) == ([], {"a": None, "b": None})
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_the_command_fits_and_says_what_is_in_progress(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    from kkwarm.cli import main
+
+    monkeypatch.setenv("COLUMNS", str(width))
+    a, b = stored(tmp_path / "a", questions(40, 10)), stored(tmp_path / "b", questions(40, 30), done=False)
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", str(a), str(b), "--flips", "2"])
+    out = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert "IN PROGRESS" in out and "gain" in out
+    assert "only B: q10, q11, and 18 more" in out
+    assert "…" not in out
+    with pytest.raises(SystemExit):
+        main(["compare", str(a), str(b), "--json"])
+    assert '"says": "gain: B is 50.0 points ahead' in capsys.readouterr().out

@@ -5,9 +5,10 @@ data and compares it with an expected output that never enters the sandbox.
 """
 
 from kkwarm.verify.sandbox.codec import Undecodable, decode, encode
-from kkwarm.verify.sandbox.levels import ALLOW, calibrate, level, load, probe
+from kkwarm.verify.sandbox.levels import ALLOW, allowed, calibrate, level, overloaded, probe
 from kkwarm.verify.sandbox.model import CallJob, End, Level, Limits, Outcome
 from kkwarm.verify.sandbox.pool import Sandbox, shared
+from kkwarm.verify.sandbox.syscalls import missing as seccomp_missing
 
 __all__ = [
     "ALLOW",
@@ -18,11 +19,13 @@ __all__ = [
     "Outcome",
     "Sandbox",
     "Undecodable",
+    "allowed",
     "calibrate",
     "decode",
     "encode",
     "level",
-    "load",
+    "overloaded",
     "probe",
+    "seccomp_missing",
     "shared",
 ]

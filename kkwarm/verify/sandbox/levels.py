@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shutil
 import sys
 import time
@@ -12,10 +13,13 @@ from kkwarm.errors import KkwarmError
 from kkwarm.verify.sandbox.model import Level
 from kkwarm.verify.sandbox.worker import Worker, WorkerFailed
 
-__all__ = ["ALLOW", "calibrate", "level", "load", "permitted", "probe"]
+__all__ = ["ALLOW", "allowed", "calibrate", "level", "overloaded", "permitted", "probe"]
 
 ALLOW = "KKWARM_ALLOW_UNSANDBOXED_CODE"
 _TYPICAL_S = 0.0125  # what `calibrate`'s work takes on a 2020s server core
+_PRESSURE_FILE = "/proc/pressure/cpu"
+_PRESSURE = 50.0  # percent of the last 10 seconds in which something waited for a core; a full pool alone makes few
+_LOAD = 1.5  # processes that want to run, per core
 
 
 def probe() -> dict[Level, str]:
@@ -34,12 +38,17 @@ def level() -> Level:
     raise KkwarmError("model-written code cannot be run on this system", hint="use Linux or macOS")
 
 
+def allowed() -> bool:
+    """Whether the user has allowed model-written code in a limited process alone."""
+    return os.environ.get(ALLOW, "") in ("1", "true", "yes")
+
+
 def permitted(at: Level) -> Level:
     """`at`, if model-written code may run there.
 
     :raises KkwarmError: it is a limited process alone, and the user has not allowed that.
     """
-    if at is Level.PROCESS and os.environ.get(ALLOW, "") not in ("1", "true", "yes"):
+    if at is Level.PROCESS and not allowed():
         causes = "; ".join(f"{k}: {v}" for k, v in probe().items() if v)
         raise KkwarmError(
             f"model-written code is refused: no namespaces are to be had here ({causes or 'level process'})",
@@ -62,9 +71,16 @@ def _measured(minute: int) -> float:
     return max(1.0, min(_work() for _ in range(3)) / _TYPICAL_S)
 
 
-def load() -> float:
-    """Processes that want to run, per core, over the last minute. Above about 1.5 the machine is overloaded."""
-    return os.getloadavg()[0] / (os.cpu_count() or 1)
+def overloaded() -> bool:
+    """Whether others compete for the cores right now: by the kernel's pressure figures, else by the load average."""
+    try:
+        with open(_PRESSURE_FILE) as pressure:
+            waiting = re.search(r"some avg10=([\d.]+)", pressure.read())
+    except OSError:
+        waiting = None
+    if waiting is not None:
+        return float(waiting[1]) > _PRESSURE
+    return os.getloadavg()[0] / (os.cpu_count() or 1) > _LOAD
 
 
 def _work() -> float:

@@ -54,7 +54,8 @@ class CallJob:
     them changes nothing else. `limits_s` is CPU seconds for each call, `load_s` for running the code itself.
     ``judge(index, encoded, exact, cpu_s)`` runs on the trusted side; `exact` is False where the value came as a
     library's type (numpy scalar, `Counter`) instead of a built-in one; `cpu_s` is what the candidate's process says the
-    call took: believe it of trusted code only. Results are sent in batches; before the calls that `milestones` names,
+    call took: believe it of trusted code only. A job may be begun anew (its worker was lost, the machine overloaded):
+    then the judge is asked again from index 0. Results are sent in batches; before the calls that `milestones` names,
     what there is is sent, so that a call that hangs cannot hold it back.
     """
 
@@ -84,7 +85,11 @@ class End(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a job ended. `index` is the call that decided it (None: none did), `detail` is short and printable."""
+    """How a job ended. `index` is the call that decided it (None: none did), `detail` is short and printable.
+
+    `proven`: False where its time was up by the clock, although it had not used its CPU time: it slept, or did not get
+    a core. `repeated`: that happened on an overloaded machine, so it was run once more, alone; this is how that ended.
+    """
 
     end: End
     index: int | None = None
@@ -92,3 +97,5 @@ class Outcome:
     cpu_s: float = 0.0
     wall_s: float = 0.0
     peak_bytes: int = 0
+    proven: bool = True
+    repeated: bool = False

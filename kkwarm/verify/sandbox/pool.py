@@ -14,13 +14,14 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 from kkwarm.errors import KkwarmError
 from kkwarm.verify.sandbox.inside import wire
 from kkwarm.verify.sandbox.levels import level as strongest
-from kkwarm.verify.sandbox.levels import permitted
+from kkwarm.verify.sandbox.levels import overloaded, permitted
 from kkwarm.verify.sandbox.model import CallJob, End, Level, Outcome
 from kkwarm.verify.sandbox.worker import Report, Worker, WorkerFailed
 
@@ -71,26 +72,34 @@ class Sandbox:
         self._workers.clear()
 
     def run_many(self, jobs: Sequence[CallJob]) -> list[Outcome]:
-        """How each job ended, in order. A judge that raises ends the batch with that error."""
+        """How each job ended, in order. A judge that raises ends the batch with that error.
+
+        Where a job's time was up by the clock, not by its CPU time, on an overloaded machine, it runs once more,
+        alone, before that is believed.
+        """
         with self._lock:
             if os.getpid() != self._owner:  # forked: the workers are the parent's
                 self.close()
                 self._owner = os.getpid()
             try:
-                return self._run(jobs)
+                outcomes = self._run(jobs, self.size)
+                for i, outcome in enumerate(outcomes):
+                    if doubtful(outcome):
+                        outcomes[i] = replace(self._run([jobs[i]], 1)[0], repeated=True)
+                return outcomes
             except BaseException:
                 self.close()  # interrupted: nothing may go on running
                 raise
 
-    def _run(self, jobs: Sequence[CallJob]) -> list[Outcome]:
+    def _run(self, jobs: Sequence[CallJob], at_once: int) -> list[Outcome]:
         outcomes: list[Outcome | None] = [None] * len(jobs)
-        while len(self._workers) < min(self.size, len(jobs)):  # all start at once
+        while len(self._workers) < min(at_once, len(jobs)):  # all start at once
             self._workers.append(Worker(self.level, self.packages))
         waiting = deque((i, 1) for i in range(len(jobs)))
         running: dict[Worker, _Run] = {}
         with selectors.DefaultSelector() as selector:
             while waiting or running:
-                while waiting and len(running) < self.size:
+                while waiting and len(running) < at_once:
                     i, attempt = waiting.popleft()
                     try:
                         worker = self._idle(running)
@@ -168,6 +177,11 @@ class Sandbox:
             outcomes[i] = Outcome(End.LOST, detail=f"{cause}, {attempt} times")
 
 
+def doubtful(outcome: Outcome) -> bool:
+    """Whether a timeout may be the machine's doing. One that sleeps looks like one that is kept from its core."""
+    return outcome.end is End.TIMEOUT and not outcome.proven and overloaded()
+
+
 class _Run:
     """One job in one worker: sends the job, reads records, asks the judge."""
 
@@ -180,6 +194,7 @@ class _Run:
         self.received = self.next = 0
         self.verdict: tuple[End, int | None, str] | None = None
         self.done = self.cancelled = False
+        self.proven = True
         self.deadline = time.monotonic() + job.limits.wall_s + _GRACE_S  # the supervisor ends the child before that
         self.socket, inside = socket.socketpair()
         self.socket.setblocking(False)
@@ -203,6 +218,7 @@ class _Run:
         """Past the deadline: the first time the child is ended, the second time (False) the worker is given up."""
         if self.cancelled:
             return False
+        self.proven = False
         self.end(End.TIMEOUT, self.next, "no sign of life")
         return True
 
@@ -263,6 +279,7 @@ class _Run:
             else:
                 self.end(End.REFUSED, i, "")
         elif kind == b"T":
+            self.proven = cpu_s >= self.job.limits_s[i]
             self.end(End.TIMEOUT, i, "")
         elif kind == b"L":
             self.end(End.LOAD, None, _printable(data))
@@ -289,12 +306,13 @@ class _Run:
         if self.verdict is None:
             self.verdict = self._undecided(report)
         end, index, detail = self.verdict
-        return Outcome(end, index, detail, report.cpu_s, report.wall_s, report.peak_bytes)
+        return Outcome(end, index, detail, report.cpu_s, report.wall_s, report.peak_bytes, self.proven)
 
     def _undecided(self, report: Report) -> tuple[End, int | None, str]:
         if self.next == len(self.job.inputs):
             return End.PASSED, None, ""
         if report.time_up or report.cpu_s >= self.job.limits.cpu_s:
+            self.proven = report.cpu_s >= self.job.limits_s[self.next]
             return End.TIMEOUT, self.next, f"{report.cpu_s:.1f} s of CPU time, {report.wall_s:.1f} s by the clock"
         if os.WIFSIGNALED(report.status):
             name = signal.Signals(os.WTERMSIG(report.status)).name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from kkwarm.verify.sandbox.inside import wire
 from kkwarm.verify.sandbox.model import Level, Limits
+from kkwarm.verify.sandbox.syscalls import program
 
 __all__ = ["Report", "Worker", "WorkerFailed"]
 
@@ -138,6 +140,7 @@ def _command(level: Level, fd: int, packages: Sequence[str]) -> list[str]:
         "read_only": [[str(source), str(target)] for source, target in trees],
         "path": sorted({str(f.parent) for f in found}) if level is Level.PROCESS else [str(_SITE)] * bool(found),
         "drop": _drop_to() if level is Level.PROCESS else None,
+        "filter": base64.b64encode(program()).decode(),
     }
 
     def command(python: str, home: Path) -> list[str]:

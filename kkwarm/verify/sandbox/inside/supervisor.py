@@ -12,6 +12,7 @@ side. So its memory, which every child inherits, holds no other candidate's code
 from __future__ import annotations
 
 import array
+import base64
 import contextlib
 import ctypes
 import gc
@@ -40,8 +41,10 @@ ASLEEP_S = 20.0  # after this long without CPU time a child that ignores its ala
 class Supervisor:
     """Forks a child for each job; knows limits, and how children ended."""
 
-    def __init__(self, control: socket.socket, level: str, own_pid_ns: int | None, drop_to: int | None) -> None:
-        self.control, self.own_pid_ns, self.drop_to = control, own_pid_ns, drop_to
+    def __init__(self, control: socket.socket, own_pid_ns: int | None, config: dict[str, Any]) -> None:
+        level = config["level"]
+        self.control, self.own_pid_ns, self.drop_to = control, own_pid_ns, config["drop"]
+        self.filter = base64.b64decode(config["filter"])
         self.namespaces, self.hide_proc = level != "process", level == "bubblewrap"
         # Shared with the child: the CPU time at which its call is over. A C double is written in one piece.
         self.over = ctypes.c_double.from_buffer(mmap.mmap(-1, mmap.PAGESIZE))
@@ -210,6 +213,8 @@ def restrict(job: int, supervisor: Supervisor, limits: tuple[Any, ...]) -> None:
     lower(resource.RLIMIT_NPROC, processes)
     if linux:  # macOS does not enforce it
         lower(resource.RLIMIT_AS, memory)
+    if supervisor.filter:
+        kernel.load_filter(supervisor.filter)
 
 
 def lower(what: int, limit: int) -> None:
@@ -219,7 +224,8 @@ def lower(what: int, limit: int) -> None:
 
 
 def launch(fd: int, config: dict[str, Any]) -> int:
-    """`config`: level, read_only ([source, target] pairs), path (of packages), drop (user id at level process)."""
+    """`config`: level, read_only ([source, target] pairs), path (of packages), drop (user id at level process),
+    filter (a compiled seccomp filter in base64, or "")."""
     control = socket.socket(fileno=fd)
     level = config["level"]
     own_pid_ns: int | None = None
@@ -245,7 +251,7 @@ def launch(fd: int, config: dict[str, Any]) -> int:
     sys.path += config["path"]
     gc.collect()
     gc.freeze()
-    Supervisor(control, level, own_pid_ns, config["drop"]).serve()
+    Supervisor(control, own_pid_ns, config).serve()
     return 0
 
 

@@ -1,0 +1,154 @@
+"""Tokens a second of `kkwarm bench` at K samples: by transformers against lm-eval's hf model, by vLLM against raw vLLM.
+
+    python benchmarks/gpu/bench.py --shape 1.5B
+
+Targets: at least 3x lm-eval's own hf model at K = 4 (the fastest of its batch sizes), and within 5% of raw vLLM where
+vLLM is installed. Runs are in turn, each a process of its own. A random model writes up to the limit, so all sides make
+the same tokens; seconds are of generation, verdicts and, on our side, the store, after the model is loaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from subject import arguments, folder, install
+
+
+def ours(backend: str, args: argparse.Namespace, model: Path) -> float:
+    from kkwarm.backends import Request, open_backend
+    from kkwarm.harness import BenchConfig, bench
+    from kkwarm.harness.lm import evaluated  # noqa: F401 (lm-eval's import is start-up, on both sides)
+    from kkwarm.types import Sampling
+
+    opened = open_backend(backend, str(model))
+    list(opened.generate([Request("warm", "knight", (0,))], Sampling(1.0, 1.0, 4)))
+    config = BenchConfig(samples=args.samples, limit=args.questions, max_tokens=args.max_tokens)
+    out = args.work / f"bench-{os.getpid()}"
+    began = time.perf_counter()
+    bench(str(model), ["speed"], out, config, progress=False, backend=opened)
+    seconds = time.perf_counter() - began
+    shutil.rmtree(out)
+    return seconds
+
+
+def lm_eval(batch: int, args: argparse.Namespace, model: Path) -> float:
+    import torch
+    from lm_eval.evaluator import evaluate
+    from lm_eval.models.huggingface import HFLM
+
+    from kkwarm.harness.lm import EntryTask
+
+    class Task(EntryTask):
+        """The same documents, scored by length alone: a coin's verdict costs nothing."""
+
+        def __init__(self, entry: Any) -> None:
+            super().__init__(entry, args.samples)
+            more = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_gen_toks": args.max_tokens}
+            self.config.generation_kwargs |= more
+
+        def _scores(self, doc: Any, results: list[list[str]]) -> dict[str, float]:  # type: ignore[override]
+            return {"accuracy": sum(len(text) % 2 for text in results[0]) / args.samples}
+
+    on_gpu = torch.cuda.is_available()
+    lm = HFLM(
+        pretrained=str(model),
+        device="cuda" if on_gpu else "cpu",
+        dtype="bfloat16" if on_gpu else "float32",
+        batch_size=batch,
+        max_length=32_768,
+    )
+    entry = asked(args, lm.tokenizer)
+    began = time.perf_counter()
+    evaluate(lm, {entry.name: Task(entry)}, bootstrap_iters=2, log_samples=False)
+    return time.perf_counter() - began
+
+
+def raw_vllm(args: argparse.Namespace, model: Path) -> float:
+    from vllm import LLM, SamplingParams
+
+    from kkwarm.backends.checkpoint import default_device, default_dtype
+
+    dtype = str(default_dtype(default_device())).removeprefix("torch.")
+    engine = LLM(model=str(model), generation_config="vllm", dtype=dtype)
+    prompts = [item.prompt for item in asked(args, engine.get_tokenizer()).items]
+    engine.generate(["knight"], SamplingParams(max_tokens=4), use_tqdm=False)
+    began = time.perf_counter()
+    engine.generate(prompts, SamplingParams(n=args.samples, max_tokens=args.max_tokens, seed=0), use_tqdm=False)
+    return time.perf_counter() - began
+
+
+def asked(args: argparse.Namespace, tokenizer: Any) -> Any:
+    from kkwarm import plugins
+    from kkwarm.harness import BenchConfig
+    from kkwarm.harness.plan import entry
+
+    config = BenchConfig(samples=args.samples, limit=args.questions, max_tokens=args.max_tokens)
+    return entry("speed", plugins.registry(), config, tokenizer)
+
+
+def main() -> None:
+    parser = arguments(__doc__.splitlines()[0])
+    parser.add_argument("--questions", type=int, default=256)
+    parser.add_argument("--samples", type=int, default=4)
+    parser.add_argument("--max-tokens", type=int, default=512)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--peer-batch", type=int, nargs="+", default=[64, 256], help="lm-eval's batch sizes")
+    parser.add_argument("--side", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.tiny:
+        args.questions, args.max_tokens, args.repeats, args.peer_batch = 4, 8, 1, [8]
+    install()
+    model = folder(args)
+    from paired import RESULTS, in_turn, keep, peak_mb
+
+    if args.side:
+        engine, _, batch = args.side.partition(":")
+        if engine == "kkwarm":
+            seconds = ours(batch, args, model)
+        else:
+            seconds = lm_eval(int(batch), args, model) if engine == "lm_eval" else raw_vllm(args, model)
+        print(json.dumps({"seconds": seconds, "peak_mb": peak_mb()}))  # noqa: T201
+        return
+    sides = ["kkwarm:hf", *(f"lm_eval:{n}" for n in args.peer_batch)]
+    if importlib.util.find_spec("vllm") is not None:
+        sides += ["kkwarm:vllm", "vllm"]
+    again = [__file__, *sys.argv[1:]]
+    found = in_turn({side: [*again, "--side", side] for side in sides}, args.repeats)
+    result = report(args, found)
+    keep(args.out or RESULTS / f"gpu_bench_{args.shape}.json", result)
+    print(json.dumps({k: v for k, v in result.items() if "against" in k}), file=sys.stderr)  # noqa: T201
+
+
+def report(args: argparse.Namespace, found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    from paired import ratio, spread
+
+    tokens = args.questions * args.samples * args.max_tokens
+    seconds = {side: [run["seconds"] for run in runs] for side, runs in found.items()}
+    peers = [side for side in seconds if side.startswith("lm_eval")]
+    best = min(peers, key=lambda side: spread(seconds[side])["median"])
+    result = {
+        "what": f"bench, random Qwen2.5 {args.shape}, K = {args.samples}",
+        "settings": {k: getattr(args, k) for k in ("questions", "samples", "max_tokens", "repeats")},
+        "seconds": {side: spread(s) for side, s in seconds.items()},
+        "tokens_per_s": {side: round(tokens / spread(s)["median"], 1) for side, s in seconds.items()},
+        "peak_memory_mb": {side: max(run["peak_mb"] for run in runs) for side, runs in found.items()},
+        "fastest_lm_eval": best,
+        "times_faster_against_lm_eval": ratio(seconds[best], seconds["kkwarm:hf"]),
+        "target_against_lm_eval": 3.0,
+    }
+    if "vllm" in seconds:
+        result["time_against_raw_vllm"] = ratio(seconds["kkwarm:vllm"], seconds["vllm"])
+        result["target_against_raw_vllm"] = 1.05
+    return result
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""What the GPU measurements run on: randomly initialised models of Qwen2.5's shapes, and a domain that suits them.
+
+Nothing is downloaded. A random model writes nonsense up to the token limit, so that every side of a comparison makes
+the same number of tokens. The domain's verdicts are a coin that the completion's text decides, so that groups differ in
+reward and a GRPO step trains on what it would for real.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import random
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "speed"))
+
+import kkwarm.plugins
+from kkwarm.plugins import hookimpl
+from kkwarm.types import Completion, Domain, Example, Response, Sampling, Trace
+
+__all__ = ["SHAPES", "Shape", "arguments", "folder", "install", "make", "peak_flops", "traces"]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Qwen2.5's configuration: layers, width, MLP, heads, heads of keys and values, vocabulary."""
+
+    layers: int
+    hidden: int
+    mlp: int
+    heads: int
+    kv_heads: int
+    vocabulary: int | None = 151_936  # None: the tokenizer's
+
+    def flops(self, context: int, vocabulary: int) -> float:
+        """Of one token in training (forward and backward, no recomputation): 6 for each weight of a matrix product, the
+        output layer included, and 6 x layers x width x context for causal attention (PaLM's formula, halved)."""
+        size = self.hidden // self.heads
+        attention = self.hidden * size * (2 * self.heads + 2 * self.kv_heads)
+        weights = self.layers * (attention + 3 * self.hidden * self.mlp) + self.hidden * vocabulary
+        return 6.0 * weights + 6.0 * self.layers * self.hidden * context
+
+
+SHAPES = {
+    "0.5B": Shape(24, 896, 4864, 14, 2),
+    "1.5B": Shape(28, 1536, 8960, 12, 2),
+    "3B": Shape(36, 2048, 11008, 16, 2),
+    "tiny": Shape(2, 64, 128, 4, 2, None),
+}
+# Dense bf16, by the vendor's data sheets.
+_PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12}
+WORDS = ("knight", "knave", "says", "that", "is", "not", "and", "or", "if", "then", "only", "liar", "truth", "island")
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    """A parser with the options that all measurements share."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("-o", "--out", type=Path, help="the JSON file  [default: benchmarks/results/gpu_NAME.json]")
+    parser.add_argument("--shape", choices=list(SHAPES), default="1.5B")
+    parser.add_argument("--tiny", action="store_true", help="a model of two layers, in seconds on a CPU: does it run?")
+    parser.add_argument("--work", type=Path, default=Path("runs/gpu"), help="where models are made and runs are kept")
+    return parser
+
+
+def folder(args: argparse.Namespace) -> Path:
+    """The checkpoint of the shape that was asked for, made where it is not there yet."""
+    if args.tiny:
+        args.shape = "tiny"
+    path: Path = args.work / f"qwen2.5-{args.shape}-random"
+    if not (path / "config.json").exists():
+        make(SHAPES[args.shape], path)
+    return path
+
+
+def make(shape: Shape, path: Path) -> None:
+    """Saves a random model in bf16, and a tokenizer learnt from the domain's own words."""
+    import torch
+    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+    from kkwarm.testing.checkpoint import EOS, PAD, _byte_level
+
+    inner = _byte_level(1024, (e.question for e in _examples()), [EOS, PAD])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=EOS, pad_token=PAD)
+    config = Qwen2Config(
+        vocab_size=shape.vocabulary or len(tokenizer),
+        hidden_size=shape.hidden,
+        intermediate_size=shape.mlp,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        max_position_embeddings=32_768,
+        rope_theta=1e6,
+        tie_word_embeddings=True,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    torch.manual_seed(0)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        model = Qwen2ForCausalLM(config)
+    model.to(torch.bfloat16 if shape.vocabulary else torch.float32).save_pretrained(path)
+    tokenizer.save_pretrained(path)
+
+
+def peak_flops() -> float | None:
+    """Dense bf16 operations a second of this machine's first GPU; None where it is not known."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    name = torch.cuda.get_device_name(0)
+    return next((flops for known, flops in _PEAK.items() if known in name), None)
+
+
+def traces(path: Path, count: int, words: int) -> Path:
+    """`count` traces of about `words` words of reasoning."""
+    from kkwarm.train import write_traces
+
+    rng = random.Random(0)
+    asked = (e for e in _examples(count) if e.split == "train")  # the leak gate refuses the others
+    rows = [
+        Trace(f"t{i}", "speed", e.question, " ".join(rng.choices(WORDS, k=words)), "knight", "random")
+        for i, e in zip(range(count), asked, strict=False)
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_traces(path, rows)
+    return path
+
+
+@dataclass(frozen=True)
+class Plain:
+    """The question as it is; the whole completion is the answer. No stop string: completions run to the limit."""
+
+    name: str = "speed"
+    stop: tuple[str, ...] = ()
+
+    def render(self, question: str, tokenizer: Any = None) -> str:
+        return question + "\n"
+
+    def compose(self, reasoning: str | None, answer: str) -> str:
+        return f"{reasoning or ''} {answer}"
+
+    def split(self, completion: Completion) -> Response:
+        return Response(completion.text, "", completion.text, tagged=False)
+
+
+def _examples(count: int = 512) -> list[Example]:
+    rng = random.Random(1)
+    return [
+        Example(f"speed/{i}", f"{i}: " + " ".join(rng.choices(WORDS, k=120)), "", "train" if i % 2 else "test")
+        for i in range(2 * count)
+    ]
+
+
+def _coin(example: Example, response: Response) -> bool:
+    return hashlib.sha256((response.answer or "").encode("utf-8", "surrogatepass")).digest()[0] % 2 == 0
+
+
+class _Plugin:
+    @hookimpl
+    def kkwarm_formats(self) -> list[Any]:
+        return [Plain()]
+
+    @hookimpl
+    def kkwarm_domains(self) -> list[Domain]:
+        sampling = Sampling(1.0, 1.0, 512)
+        return [Domain("speed", _examples, _coin, format="speed", saved_format="speed", sampling=sampling)]
+
+
+def install() -> None:
+    """Makes this process's registry know the domain `speed`."""
+    load = kkwarm.plugins.load
+    kkwarm.plugins.load = lambda extra=(): load([*extra, ("speed", _Plugin())])  # type: ignore[assignment]
+    kkwarm.plugins.registry.cache_clear()

@@ -1,0 +1,227 @@
+"""The scorers that `red_team.py` attacks beside kkwarm's own, each used as its own documentation says.
+
+A peer judges in a process of its own, one completion after the other, because some of them can be killed or frozen by
+what they judge. Jobs and results are files: a candidate that writes to every open descriptor must not reach results.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kkwarm.types import Completion, Example, Response, Status, Verdict
+
+LETTERS = "ABCDEFGHIJ"
+Judge = Callable[[Mapping[str, Any], str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How a peer's own instructions have the answer written: free text, without tags."""
+
+    name: str
+    template: str  # with {reasoning} and {answer}
+    stop: tuple[str, ...] = ()
+
+    def render(self, question: str, tokenizer: Any = None) -> str:
+        return question
+
+    def compose(self, reasoning: str | None, answer: str) -> str:
+        return self.template.replace("{reasoning}", reasoning or "").replace("{answer}", answer)
+
+    def split(self, completion: Completion) -> Response:
+        return Response(completion.text, "", completion.text, False)
+
+
+# -- what each peer says of a completion ------------------------------------------------------------------------------
+
+
+def evalplus(folder: str) -> Judge:
+    """evalplus: its sanitizer, then `check_correctness` on base and plus tests, as `evalplus.evaluate` calls it."""
+    import gzip
+
+    from evalplus.evaluate import check_correctness, get_groundtruth
+    from evalplus.sanitize import sanitize
+
+    from kkwarm.data import local
+
+    path = local("humaneval_plus/HumanEvalPlus.jsonl.gz")
+    assert path is not None, "set KKWARM_DATA"
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        problems = {p["task_id"]: p for p in map(json.loads, lines)}
+    expected: dict[str, Any] = {}
+
+    def judge(example: Mapping[str, Any], text: str) -> bool:
+        id_ = example["id"]
+        problem = problems[id_]
+        if id_ not in expected:
+            name = f"red-team-{id_.replace('/', '-')}"
+            expected.update(get_groundtruth({id_: problem}, name, []))
+        body = (
+            f"def {problem['entry_point']}" not in text
+        )  # then it is a `completion` of the prompt, by evalplus's rules
+        code = problem["prompt"] + text if body else sanitize(text, problem["entry_point"])
+        found = check_correctness("humaneval", 0, problem, code, expected[id_], fast_check=True)
+        return bool(found["base"][0] == found["plus"][0] == "pass")
+
+    return judge
+
+
+def math_verify(folder: str) -> Judge:
+    """math-verify's defaults: `verify(parse(gold), parse(text))`, gold in dollars, as its README shows."""
+    from math_verify import parse, verify
+
+    return lambda example, text: bool(verify(parse(f"${example['answer']}$"), parse(text)))
+
+
+# TIGER-AI-Lab/MMLU-Pro, evaluate_from_local.py (Apache-2.0): tried one after the other, then a guess.
+PATTERNS = ((r"answer is \(?([A-J])\)?", 0), (r".*[aA]nswer:\s*([A-J])", 0), (r"\b[A-J]\b(?!.*\b[A-J]\b)", re.DOTALL))
+
+
+def mmlu_pro_official(folder: str) -> Judge:
+    """MMLU-Pro's official scorer: three patterns; where none matches, a random option (seeded here)."""
+    rng = random.Random(12345)
+
+    def judge(example: Mapping[str, Any], text: str) -> bool:
+        for pattern, flags in PATTERNS:
+            if (match := re.search(pattern, text, flags)) is not None:
+                return bool(match[match.re.groups] == example["answer"])
+        return LETTERS[rng.randint(0, len(example["options"]) - 1)] == example["answer"]
+
+    return judge
+
+
+def lm_eval_mmlu_pro(folder: str) -> Judge:
+    """lm-eval's task mmlu_pro: its `custom-extract` filter, then exact match."""
+    from lm_eval.filters.extraction import RegexFilter
+
+    pattern = RegexFilter(regex_pattern=r"answer is \(?([ABCDEFGHIJ])\)?")
+    return lambda example, text: next(iter(pattern.apply([[text]], [{}])))[0] == example["answer"]
+
+
+def reasoning_gym_kk(folder: str) -> Judge:
+    """reasoning-gym: `extract_answer`, then `KnightsKnavesDataset.score_answer`; full score (1.0) is accepted."""
+    if folder:
+        sys.path.append(folder)
+    from reasoning_gym.logic.knights_knaves import KnightsKnavesConfig, KnightsKnavesDataset
+    from reasoning_gym.utils import extract_answer
+
+    data = KnightsKnavesDataset(KnightsKnavesConfig(size=1, seed=0))
+
+    def judge(example: Mapping[str, Any], text: str) -> bool:
+        return float(data.score_answer(extract_answer(text), {"answer": own_words(example["answer"])})) == 1.0
+
+    return judge
+
+
+def own_words(roles: Mapping[str, str]) -> str:
+    """A solution as reasoning-gym writes it: ``Zoey is a knight, and Ann is a knave.``"""
+    parts = [f"{name} is a {role}" for name, role in roles.items()]
+    return ", ".join(parts[:-1]) + f", and {parts[-1]}."
+
+
+_LINE = re.compile(r"\(\d+\) (\w+) is .*\b(knight|knave)")
+
+
+def paper_kk(folder: str) -> Judge:
+    """The paper's K&K reward, written anew from a description of what it accepts and rejects; not the authors' code.
+
+    ``(1) NAME is ... knight`` on a line of its own, for each person: what stands between is not read.
+    """
+
+    def judge(example: Mapping[str, Any], text: str) -> bool:
+        whole = re.fullmatch(r".*?</think>\s*<answer>(.*?)</answer>\s*", text, re.DOTALL)
+        if whole is None:
+            return False
+        lines = [_LINE.fullmatch(line.strip()) for line in whole[1].strip().splitlines()]
+        return all(lines) and {m[1]: m[2] for m in lines if m} == dict(example["answer"])
+
+    return judge
+
+
+PEERS: dict[str, Callable[[str], Judge]] = {
+    f.__name__: f for f in (evalplus, math_verify, mmlu_pro_official, lm_eval_mmlu_pro, reasoning_gym_kk, paper_kk)
+}
+
+
+# -- in a process of its own ------------------------------------------------------------------------------------------
+
+
+def scored(peer: str, pairs: Sequence[tuple[Example, Completion]], *, folder: str, limit_s: float) -> list[Verdict]:
+    """The peer's verdicts: CORRECT or WRONG, ERROR where it raised or died, TIMEOUT where it froze."""
+    verdicts: list[Verdict] = []
+    with tempfile.TemporaryDirectory() as work:
+        jobs, results = Path(work, "jobs"), Path(work, "results")
+        rows = [
+            {"id": e.id, "answer": e.answer, "options": list(e.meta.get("options", ())), "text": c.text}
+            for e, c in pairs
+        ]
+        jobs.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+        while len(verdicts) < len(pairs):
+            verdicts += _session(peer, folder, jobs, results, len(verdicts), len(pairs), limit_s)
+    return verdicts
+
+
+def _session(
+    peer: str, folder: str, jobs: Path, results: Path, begin: int, end: int, limit_s: float
+) -> Iterator[Verdict]:
+    """Verdicts from job `begin` on, until the scorer dies or freezes (which is the last one's verdict)."""
+    results.write_text("")
+    command = [sys.executable, __file__, peer, folder, str(jobs), str(results), str(begin)]
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    )
+    done, since = 0, float("inf")  # its start is not timed
+    try:
+        while begin + done < end:
+            whole = results.read_text().rpartition("\n")[0]
+            ready, *lines = whole.split("\n") if whole else [""]
+            for line in lines[done:]:
+                status, reason = json.loads(line)
+                yield Verdict(Status(status), reason=reason)
+            if len(lines) > done or (ready and since == float("inf")):
+                done, since = len(lines), time.monotonic()
+                continue
+            if process.poll() is not None:
+                if not ready:
+                    raise SystemExit((process.stderr.read() if process.stderr else b"").decode()[-2000:])
+                yield Verdict(Status.ERROR, reason="the scorer died")
+                return
+            if time.monotonic() - since > limit_s:
+                yield Verdict(Status.TIMEOUT, reason=f"no verdict in {limit_s:g} s")
+                return
+            time.sleep(0.02)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def serve(peer: str, folder: str, jobs: str, results: str, begin: str) -> None:
+    """Judges the jobs from `begin` on; a result is on disk before the next job is begun."""
+    rows = [json.loads(line) for line in Path(jobs).read_text(encoding="utf-8").splitlines()]
+    judge = PEERS[peer](folder)
+    Path(results).write_text("ready\n", encoding="utf-8")
+    for row in rows[int(begin) :]:
+        try:
+            verdict = (Status.CORRECT if judge(row, row["text"]) else Status.WRONG).value, ""
+        except Exception as err:
+            verdict = Status.ERROR.value, f"{type(err).__name__}: {err}"[:200]
+        with open(results, "a", encoding="utf-8") as out:
+            out.write(json.dumps(verdict) + "\n")
+
+
+if __name__ == "__main__":
+    serve(*sys.argv[1:])

@@ -1,0 +1,162 @@
+"""lm-eval's output folder, as ``lm_eval ... --output_path PATH --log_samples`` writes it.
+
+``PATH/MODEL/results_DATE.json`` has the settings and ``samples_TASK_DATE.jsonl`` beside it a line for each document and
+filter. A document counts as right where the task's main metric is 1. Written against lm-eval 0.4.13.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kkwarm.errors import KkwarmError, unknown
+from kkwarm.importers.outside import Answer, Results, TaskResults, read_json, read_lines
+from kkwarm.types import Completion, Status, Verdict
+
+__all__ = ["PREFERRED", "read"]
+
+PREFERRED = ("exact_match", "acc", "accuracy", "pass@1")  # main metrics, the first that a task has
+TOOL = "lm-eval"
+Row = Mapping[str, Any]
+
+
+def read(path: Path, *, filter_name: str | None = None, metric: str | None = None) -> Results:
+    """The newest results of each task under `path` (a folder, or one ``results_*.json``).
+
+    :param filter_name: whose answers count, where a task has several filters; None: the task's first.
+    :param metric: the one that decides; None: the first of `PREFERRED`, else the task's first.
+    :raises KkwarmError: no results, no samples, results of several models, or a damaged file.
+    """
+    documents = _documents(path)
+    models = {str(d.get("model_name") or d.get("model_source") or "model") for d in documents.values()}
+    if len(models) > 1:
+        names = ", ".join(sorted(models))
+        raise KkwarmError(f"{path} holds results of several models: {names}", hint="name one model's folder")
+    newest: dict[str, tuple[Path, dict[str, Any]]] = {}
+    for file, document in sorted(documents.items(), key=lambda pair: str(pair[1].get("date"))):
+        newest |= dict.fromkeys(document.get("configs", {}), (file, document))
+    tasks, files = [], []
+    for task, (file, document) in sorted(newest.items()):
+        samples = file.with_name(f"samples_{task}_{_date(file)}.jsonl")
+        if not samples.exists():
+            continue
+        tasks.append(_task(task, document, list(read_lines(samples, TOOL)), samples, filter_name, metric))
+        files += [file, samples]
+    if not tasks:
+        raise KkwarmError(
+            f"{path}: lm-eval's results are there, but no samples_*.jsonl", hint="run it with --log_samples"
+        )
+    without = sorted(set(newest) - {t.task for t in tasks})
+    if without:
+        raise KkwarmError(f"{path}: no samples of {', '.join(without)}", hint="run lm-eval with --log_samples")
+    version = str(next(iter(documents.values())).get("lm_eval_version") or "unknown")
+    return Results(TOOL, version, models.pop(), tasks, sorted(set(files)))
+
+
+def _documents(path: Path) -> dict[Path, dict[str, Any]]:
+    if not path.exists():
+        raise KkwarmError(f"{path} does not exist")
+    files = [path] if path.is_file() else sorted(path.rglob("results_*.json"))
+    found = {file: read_json(file, TOOL) for file in files}
+    found = {file: document for file, document in found.items() if "configs" in document}
+    if not found:
+        raise KkwarmError(f"{path}: no results_*.json of lm-eval", hint="give what was --output_path")
+    return found
+
+
+def _date(file: Path) -> str:
+    return file.stem.partition("_")[2]
+
+
+def _task(
+    task: str, document: Row, rows: Sequence[Row], path: Path, filter_name: str | None, metric: str | None
+) -> TaskResults:
+    notes = []
+    filters = list(dict.fromkeys(str(row.get("filter")) for row in rows))
+    if not filters:
+        raise KkwarmError(f"{path} is empty", hint="lm-eval may have been stopped")
+    if filter_name is not None and filter_name not in filters:
+        raise unknown(f"filter of {task}", filter_name, filters)
+    chosen = filter_name or filters[0]
+    if len(filters) > 1:
+        notes.append(f"{task} has filters {', '.join(filters)}: read by {chosen} (--filter)")
+    rows = [row for row in rows if str(row.get("filter")) == chosen]
+    main = _main(task, rows[0], metric)
+    answers = [_answer(row, main, path) for row in rows]
+    drawn = max(len(a.completions) for a in answers)
+    if drawn > 1:
+        notes.append(f"{task} drew {drawn} samples a question and lm-eval judged one answer of them")
+    if any(0 < a.verdicts[0].metrics.get(main, 0.0) < 1 for a in answers):
+        notes.append(f"{main} of {task} has values between 0 and 1: only 1 counts as right")
+    until = _settings(rows[0], document["configs"][task]).get("until") or ()
+    cut = (until,) if isinstance(until, str) else tuple(until)
+    return TaskResults(task, f"lm_eval:{task}", answers, _protocol(task, document, rows[0]), notes, cut)
+
+
+def _main(task: str, row: Row, metric: str | None) -> str:
+    numbers = [str(m) for m in row.get("metrics", ()) if _number(row.get(m))]
+    if metric is not None and metric not in numbers:
+        raise unknown(f"metric of {task}", metric, numbers)
+    if not numbers:
+        raise KkwarmError(f"{task} has no metric that is a number for each document", hint="it cannot be compared")
+    return metric or next((m for m in PREFERRED if m in numbers), numbers[0])
+
+
+def _answer(row: Row, main: str, path: Path) -> Answer:
+    try:
+        doc = row["doc"] if isinstance(row["doc"], dict) else {}
+        texts, read_off = _said(row)
+        scores = {str(m): float(row[m]) for m in row["metrics"] if _number(row.get(m))}
+        status = Status.CORRECT if scores.get(main) == 1.0 else Status.WRONG
+        verdict = Verdict(status, read_off, f"lm-eval: {main} = {scores.get(main, math.nan):g}", scores)
+        return Answer(
+            str(row["doc_id"]), tuple(Completion(t) for t in texts), (verdict,), doc, str(row["prompt_hash"])[:16]
+        )
+    except (KeyError, IndexError, TypeError) as err:
+        hint = "this was written against lm-eval 0.4.13"
+        raise KkwarmError(f"{path}: a sample lacks {err}", hint=hint) from None
+
+
+def _said(row: Row) -> tuple[list[str], str]:
+    """The completions, and the answer read off them: of multiple choice, the most likely continuation."""
+    if len(row["resps"]) > 1:  # one request for each choice: [[log-likelihood, is greedy]]
+        likely = max(range(len(row["resps"])), key=lambda i: float(row["filtered_resps"][i][0]))
+        text = str(row["arguments"][f"gen_args_{likely}"]["arg_1"])
+        return [text], text.strip()
+    answer = row["filtered_resps"][0]
+    drawn = row["resps"][0]
+    texts = [t if isinstance(t, str) else json.dumps(t) for t in drawn]
+    return texts, answer if isinstance(answer, str) else json.dumps(answer)
+
+
+def _protocol(task: str, document: Row, row: Row) -> dict[str, Any]:
+    config = document["configs"][task]
+    found: dict[str, Any] = {
+        "few_shot": document.get("n-shot", {}).get(task, config.get("num_fewshot")),
+        "samples": 1,
+        "scorer": TOOL,
+        "format": "lm-eval chat template" if document.get("chat_template") else TOOL,
+    }
+    if config.get("output_type") != "generate_until":
+        return found | {"format": f"{found['format']}, likelihood of the choices"}
+    settings = _settings(row, config)
+    sampled = bool(settings.get("do_sample", float(settings.get("temperature") or 0) > 0))
+    found["temperature"] = float(settings.get("temperature", 1.0)) if sampled else 0.0
+    if sampled:
+        found["top_p"] = float(settings.get("top_p", 1.0))
+    if "max_gen_toks" in settings:
+        found["max_tokens"] = int(settings["max_gen_toks"])
+    return found
+
+
+def _settings(row: Row, config: Row) -> Mapping[str, Any]:
+    """What was really asked for: the task's settings, with those of the command line over them."""
+    asked = row.get("arguments", {}).get("gen_args_0", {}).get("arg_1")
+    return asked if isinstance(asked, dict) else config.get("generation_kwargs") or {}
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, bool | int | float) and math.isfinite(value)

@@ -1,0 +1,265 @@
+"use strict";
+// The browser of samples. Columns are opened at once, so that filters are quick; texts in blocks, when they are shown or
+// searched. Texts go into the page by textContent only.
+const $ = (id) => document.getElementById(id);
+const H = JSON.parse($("header").textContent);
+const ROW = 46, NONE = 0xffffffff, RIGHT = H.statuses.indexOf("correct");
+const MARK = { correct: "✓", wrong: "✗", unparsed: "?", malformed: "!", truncated: "…", timeout: "⏱", error: "E" };
+const C = {}; // columns by name
+const encoded = { columns: [], samples: [], questions: [] }, opened = { samples: [], questions: [] };
+for (const s of document.querySelectorAll("[data-block]")) encoded[s.dataset.block].push(s);
+
+async function inflate(script) {
+  const text = atob(script.textContent), bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"))).arrayBuffer();
+}
+function block(kind, n) {
+  return (opened[kind][n] ??= inflate(encoded[kind][n]).then((b) => JSON.parse(new TextDecoder().decode(b))));
+}
+const rowOf = async (kind, i) => (await block(kind, Math.floor(i / H.block)))[i % H.block];
+
+function el(tag, attributes, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (name === "text") made.textContent = value;
+    else made.setAttribute(name, value);
+  }
+  made.append(...children.filter((c) => c !== null && c !== undefined));
+  return made;
+}
+
+// -- which samples ----------------------------------------------------------------------------------------------------
+
+let majority, members, offsets; // by condition and question: 1 right, 0 not, -1 no samples; samples of each question
+let shown = new Uint32Array(0), chosen = -1, search = 0;
+
+function prepare(buffer) {
+  let at = 0;
+  for (const [name, size] of H.columns) {
+    C[name] = new { 1: Uint8Array, 2: Uint16Array, 4: Uint32Array }[size](buffer, at, H.samples);
+    at += Math.ceil((H.samples * size) / 4) * 4;
+  }
+  const correct = new Uint32Array(H.conditions.length * H.questions), all = new Uint32Array(correct.length);
+  offsets = new Uint32Array(H.questions + 1);
+  for (let i = 0; i < H.samples; i++) {
+    const place = C.condition[i] * H.questions + C.question[i];
+    all[place]++;
+    correct[place] += right(i);
+    offsets[C.question[i] + 1]++;
+  }
+  majority = Int8Array.from(all, (n, place) => (n ? +(correct[place] * 2 > n) : -1));
+  for (let q = 0; q < H.questions; q++) offsets[q + 1] += offsets[q];
+  members = new Uint32Array(H.samples);
+  const next = offsets.slice();
+  for (let i = 0; i < H.samples; i++) members[next[C.question[i]]++] = i;
+}
+
+/** The condition a sample is compared with: the one chosen, or that of its row; undefined where there is none. */
+function other(i) {
+  const versus = Number($("versus").value);
+  const found = versus < 0 ? H.against[C.condition[i]] : versus;
+  return found === null || found === C.condition[i] ? undefined : found;
+}
+
+/** Whether its question flipped between the two conditions, and the sample itself is one of those that say so. */
+function changed(i, how) {
+  const from = other(i);
+  if (from === undefined) return false;
+  const before = majority[from * H.questions + C.question[i]], now = majority[C.condition[i] * H.questions + C.question[i]];
+  const flipped = before >= 0 && before !== now && now === right(i);
+  return flipped && (how === "flipped" || (how === "gained") === (now === 1));
+}
+
+const right = (i) => +(C.status[i] === RIGHT);
+
+function matching() {
+  const [c, d, s] = ["condition", "domain", "status"].map((id) => Number($(id).value)), how = $("change").value;
+  const found = new Uint32Array(H.samples);
+  let n = 0;
+  for (let i = 0; i < H.samples; i++) {
+    if (c >= 0 && C.condition[i] !== c) continue;
+    if (d >= 0 && C.domain[i] !== d) continue;
+    if (s >= 0 && C.status[i] !== s) continue;
+    if (how === "any" || changed(i, how)) found[n++] = i;
+  }
+  return found.subarray(0, n);
+}
+
+async function filter() {
+  const mine = ++search, words = $("text").value.trim(), all = matching();
+  $("samples").setAttribute("aria-busy", "true");
+  if (!words) return list(all);
+  const wanted = new RegExp(words.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"), "i"), found = [], asked = new Map();
+  let told = 0;
+  for (const i of all) {
+    const q = C.question[i];
+    if (!asked.has(q)) asked.set(q, (await rowOf("questions", q)).some((t) => t && wanted.test(t)));
+    const [text, answer, reason] = await sample(i);
+    if (mine !== search) return undefined; // another search began
+    if (asked.get(q) || wanted.test(text) || wanted.test(reason) || (answer && wanted.test(answer))) found.push(i);
+    if (performance.now() - told > 200) {
+      told = performance.now();
+      $("count").textContent = `searching… ${found.length.toLocaleString()} so far`;
+      await new Promise((go) => setTimeout(go));
+      if (mine !== search) return undefined;
+    }
+  }
+  return list(Uint32Array.from(found));
+}
+const texts = { block: -1, rows: null };
+async function sample(i) {
+  const n = Math.floor(i / H.block);
+  if (texts.block !== n) Object.assign(texts, { rows: await block("samples", n), block: n });
+  return texts.rows[i % H.block];
+}
+
+// -- the list ---------------------------------------------------------------------------------------------------------
+
+function list(found) {
+  shown = found;
+  const more = H.left_out ? ` (${H.left_out.toLocaleString()} more are in the runs only)` : "";
+  $("samples").removeAttribute("aria-busy");
+  $("count").textContent = `${shown.length.toLocaleString()} of ${H.samples.toLocaleString()} samples${more}`;
+  $("tall").style.height = `${shown.length * ROW}px`;
+  $("list").scrollTop = 0;
+  chosen = -1;
+  draw();
+  if (shown.length) choose(0);
+  else $("detail").replaceChildren();
+}
+
+let drawn = 0;
+async function draw() {
+  const mine = ++drawn, box = $("list");
+  const first = Math.max(0, Math.floor(box.scrollTop / ROW) - 4);
+  const last = Math.min(shown.length, Math.ceil((box.scrollTop + box.clientHeight) / ROW) + 4);
+  const rows = [];
+  for (let n = first; n < last; n++) rows.push(line(n, await rowOf("questions", C.question[shown[n]])));
+  if (mine !== drawn) return;
+  $("rows").style.transform = `translateY(${first * ROW}px)`;
+  $("rows").replaceChildren(...(rows.length ? rows : [el("div", { class: "empty", text: "No sample fits these filters." })]));
+}
+
+function line(n, [id, question]) {
+  const i = shown[n], status = H.statuses[C.status[i]];
+  const facts = [H.conditions[C.condition[i]], H.domains[C.domain[i]], `seed ${H.seeds[C.seed[i]]}`];
+  const attributes = { class: `row s-${status}`, role: "option", "aria-selected": n === chosen, onclick: () => choose(n) };
+  return el("div", attributes,
+    el("div", { text: `${MARK[status]} ${question ? question.replace(/\s+/g, " ").slice(0, 120) : id}` }),
+    el("small", { text: `${status} · ${facts.join(" · ")}` }));
+}
+
+function choose(n) {
+  chosen = Math.max(0, Math.min(shown.length - 1, n));
+  const box = $("list"), top = chosen * ROW;
+  if (top < box.scrollTop) box.scrollTop = top;
+  else if (top + ROW > box.scrollTop + box.clientHeight) box.scrollTop = top + ROW - box.clientHeight;
+  draw();
+  detail(shown[chosen]);
+}
+
+// -- one sample -------------------------------------------------------------------------------------------------------
+
+let detailed = 0;
+async function detail(i) {
+  const mine = ++detailed, [id, question, reference] = await rowOf("questions", C.question[i]), from = other(i);
+  const beside = from === undefined ? undefined : twin(i, from);
+  const sides = await Promise.all([i, beside].filter((s) => s !== undefined).map(side));
+  const around = H.prompts[C.domain[i]], asked = [];
+  if (question && around) asked.push(el("h3", { text: "prompt" }), prompt(around, question));
+  else if (question) asked.push(el("h3", { text: "question" }), el("pre", { text: question }));
+  if (reference) asked.push(el("h3", { text: "reference answer" }), el("pre", { text: reference }));
+  if (mine !== detailed) return;
+  $("detail").replaceChildren(
+    el("div", { class: "top" }, el("b", { text: id }), el("span", { class: "soft", text: H.domains[C.domain[i]] })),
+    ...asked, el("h3", { text: "this question in every condition" }), tries(i), el("div", { class: "sides" }, ...sides));
+}
+
+const prompt = ([before, after], question) =>
+  el("pre", {}, el("span", { class: "soft", text: before }), question, el("span", { class: "soft", text: after.trimEnd() }));
+
+/** Another condition's sample of the same question: where flips are shown, one of the other outcome; of the same seed
+    and index where there is one. */
+function twin(i, condition) {
+  const flips = $("change").value !== "any";
+  let found, best = -1;
+  for (const j of members.subarray(offsets[C.question[i]], offsets[C.question[i] + 1])) {
+    if (C.condition[j] !== condition) continue;
+    const fit = 2 * (flips && right(i) !== right(j)) + (C.seed[j] === C.seed[i] && C.index[j] === C.index[i]);
+    if (fit > best) [found, best] = [j, fit];
+  }
+  return found;
+}
+
+function tries(i) {
+  const rows = H.conditions.map(() => []);
+  for (const j of members.subarray(offsets[C.question[i]], offsets[C.question[i] + 1])) rows[C.condition[j]].push(j);
+  const cells = rows.flatMap((row, c) => row.length === 0 ? [] : [el("span", { text: H.conditions[c] }),
+    el("span", {}, ...row.map((j) => {
+      const status = H.statuses[C.status[j]], title = `${status}, seed ${H.seeds[C.seed[j]]}, sample ${C.index[j]}`;
+      return el("button", { class: `s-${status}`, title, "aria-label": title, "aria-pressed": j === i, text: MARK[status], onclick: () => detail(j) });
+    }))]);
+  return el("div", { class: "tries" }, ...cells);
+}
+
+async function side(i) {
+  const [text, answer, reason, start, end] = await rowOf("samples", i), status = H.statuses[C.status[i]];
+  const facts = [`seed ${H.seeds[C.seed[i]]}`, `sample ${C.index[i]}`, C.tokens[i] === NONE ? "" : `${C.tokens[i]} tokens`];
+  const part = (name, content) => (content ? [el("h3", { text: name }), el("pre", { text: content })] : []);
+  const rest = end ? text.slice(end).replace(/^\s*<\/think>\s*/, "") : text;
+  return el("div", { class: "side" },
+    el("h3", {}, H.conditions[C.condition[i]]),
+    el("div", { class: "top" }, el("span", { class: `badge s-${status}`, text: `${MARK[status]} ${status}` }),
+      el("span", { class: "soft", text: facts.filter(Boolean).join(" · ") })),
+    reason ? el("p", { class: "reason", text: reason }) : null,
+    ...part("reasoning", text.slice(start, end)), ...part(end ? "after it" : "completion", rest), ...part("answer read", answer),
+    end ? el("details", {}, el("summary", { text: "completion as written" }), el("pre", { text })) : null);
+}
+
+// -- controls ---------------------------------------------------------------------------------------------------------
+
+function options(id, first, names) {
+  $(id).replaceChildren(...[first, ...names].map((text, n) => el("option", { value: n - 1, text })));
+}
+function only(condition, domain, change) {
+  reset();
+  $("condition").value = H.conditions.indexOf(condition);
+  $("domain").value = H.domains.indexOf(domain);
+  $("change").value = change || "any";
+  filter();
+  $("samples").scrollIntoView();
+}
+function reset() {
+  for (const id of ["condition", "domain", "status", "versus"]) $(id).value = -1;
+  $("change").value = "any";
+  $("text").value = "";
+}
+
+options("condition", "all conditions", H.conditions);
+options("domain", "all domains", H.domains);
+options("status", "all statuses", H.statuses);
+options("versus", "beside its row in the matrix", H.conditions.map((c) => `beside ${c}`));
+for (const id of ["condition", "domain", "status", "change", "versus"]) $(id).addEventListener("change", filter);
+let typed;
+$("text").addEventListener("input", () => { $("samples").setAttribute("aria-busy", "true"); clearTimeout(typed); typed = setTimeout(filter, 200); });
+$("reset").addEventListener("click", () => { reset(); filter(); });
+$("list").addEventListener("scroll", draw, { passive: true });
+addEventListener("resize", draw);
+$("list").addEventListener("keydown", (event) => {
+  const move = { ArrowDown: 1, ArrowUp: -1, j: 1, k: -1, PageDown: 10, PageUp: -10 }[event.key];
+  if (move) { event.preventDefault(); choose(chosen + move); }
+});
+for (const cell of document.querySelectorAll("[data-condition]")) {
+  const go = () => only(cell.dataset.condition, cell.dataset.domain, cell.dataset.change);
+  cell.addEventListener("click", go);
+  cell.addEventListener("keydown", (event) => { if (event.key === "Enter") go(); });
+}
+$("theme").addEventListener("click", () => {
+  const dark = getComputedStyle(document.documentElement).colorScheme === "dark" ||
+    (!document.documentElement.style.colorScheme && matchMedia("(prefers-color-scheme: dark)").matches);
+  document.documentElement.style.colorScheme = dark ? "light" : "dark";
+});
+inflate(encoded.columns[0]).then((buffer) => { prepare(buffer); return filter(); })
+  .then(() => { document.body.dataset.ready = "true"; });

@@ -1,0 +1,22 @@
+"""Domains made on demand: ``reasoning_gym:NAME`` for a data set of reasoning-gym, ``PATH.toml`` for a table of rows."""
+
+from __future__ import annotations
+
+from kkwarm.plugins import hookimpl
+from kkwarm.types import Domain
+
+__all__ = ["kkwarm_resolve_domain"]
+
+
+@hookimpl
+def kkwarm_resolve_domain(name: str) -> Domain | None:
+    """The domain, made anew; None where the name is of neither kind."""
+    if name.startswith("reasoning_gym:"):
+        from kkwarm_bridges import gym
+
+        return gym.domain(name)
+    if name.endswith(".toml"):
+        from kkwarm_bridges import table
+
+        return table.domain(name)
+    return None

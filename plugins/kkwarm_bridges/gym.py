@@ -1,0 +1,117 @@
+"""``reasoning_gym:NAME``: any data set of reasoning-gym (Stojanovski et al., arXiv 2505.24760; Apache-2.0) as a domain.
+
+Its questions are generated from a seed. Its scorers give partial credit: by default an answer that contains the right
+one earns its share of the characters, others pay for the right shape. Here only the full score is correct, and only of
+an answer that says nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from functools import lru_cache, partial
+from typing import Any
+
+from kkwarm.data import holdout, normalise
+from kkwarm.types import Domain, Example, Response, Status, Verdict, Verifier
+from kkwarm_bridges.entries import dataset, entries, silent
+from kkwarm_bridges.guard import evaluates, more_than, plain_formula, without_eval
+
+__all__ = ["PREFIX", "SEED", "TEST", "TRAIN", "check", "domain", "examples", "quick"]
+
+PREFIX = "reasoning_gym:"
+TRAIN, TEST = 100, 200  # fewer where the data set has fewer different questions
+SEED = 20250530
+_SIZE = TRAIN + TEST
+_TIMEOUT_S = 20.0
+
+
+def domain(name: str) -> Domain:
+    """The domain of that name; its entries are generated when it is loaded.
+
+    :raises KkwarmError: reasoning-gym is not installed, has no such data set, or cannot make it without settings.
+    """
+    source = name.removeprefix(PREFIX)
+    with silent():
+        answered = dataset(source, SEED, _SIZE)[0]["answer"] is not None
+    return Domain(
+        name,
+        partial(_loaded, source),
+        Verifier(name, partial(check, source), isolation="process", timeout_s=_TIMEOUT_S, quick=quick),
+        gold=_gold if answered else None,  # some puzzles have many right answers, and none is named
+        description=f"reasoning-gym's {source}, generated from seed {SEED}; only its full score is correct",
+    )
+
+
+def _loaded(source: str) -> list[Example]:
+    return list(examples(source))
+
+
+@lru_cache(maxsize=8)
+def examples(source: str) -> tuple[Example, ...]:
+    """Examples of different questions; the answer holds the entry's index and reasoning-gym's own answer, or None.
+
+    Entries whose right answer is the empty text are left out.
+    :raises KkwarmError: they cannot be generated.
+    """
+    made: dict[str, Example] = {}
+    for index, entry in enumerate(entries(source, SEED, _SIZE)):
+        gold = None if entry["answer"] is None else str(entry["answer"]).strip()
+        if gold == "":
+            continue  # such an answer cannot be told from none
+        example = Example(f"{source}/{index}", entry["question"], {"index": index, "gold": gold})
+        made.setdefault(normalise(example.question), example)
+    return tuple(holdout(made.values(), train=TRAIN if len(made) == _SIZE else len(made) // 3))
+
+
+def quick(example: Example, response: Response) -> Verdict | None:
+    """The verdict where no scorer is needed: reasoning-gym's own answer, or none."""
+    answer = (response.answer or "").strip()
+    if not answer:
+        return Verdict(Status.UNPARSED, reason="an empty answer")
+    if answer == example.answer["gold"]:
+        return Verdict(Status.CORRECT, answer, "equals reasoning-gym's answer", {"score": 1.0})
+    return None
+
+
+def check(source: str, example: Example, response: Response) -> Verdict:
+    """Correct where reasoning-gym's scorer gives the full score; less is wrong, and kept as the metric ``score``.
+
+    Runs in a process that is killed when it hangs. What the model wrote is never evaluated as Python.
+    """
+    if (verdict := quick(example, response)) is not None:
+        return verdict
+    answer = (response.answer or "").strip()
+    scorer = dataset(source, SEED, _SIZE)
+    if evaluates(type(scorer).score_answer) and not plain_formula(answer):
+        return Verdict(Status.UNPARSED, None, "no plain formula, and the scorer would run it as Python", {"score": 0.0})
+    entry = entries(source, SEED, _SIZE)[example.answer["index"]]
+    names = [cls.__module__ for cls in type(scorer).__mro__]
+    modules = [sys.modules[name] for name in names if name.startswith("reasoning_gym")]
+    try:
+        with without_eval(*modules), silent():
+            score = float(scorer.score_answer(answer, entry))
+    except Exception as err:  # scorers raise whatever their parsing raises
+        reason = f"reasoning-gym's scorer cannot read it: {type(err).__name__}: {err}"
+        return Verdict(Status.UNPARSED, None, reason, {"score": 0.0})
+    reason = _doubt(source, example, answer, entry) if score == 1.0 else ""
+    status = Status.CORRECT if score == 1.0 and not reason else Status.WRONG
+    return Verdict(status, answer, reason or f"reasoning-gym's score is {score:g}", {"score": score})
+
+
+def _doubt(source: str, example: Example, answer: str, entry: Mapping[str, Any]) -> str:
+    """Why the full score is not believed; empty: it is."""
+    if source == "game_of_life_halting":  # its scorer compares the truth of texts, and any text is true
+        return "" if answer.casefold() == str(example.answer["gold"]).casefold() else "not the answer"
+    if source == "puzzle24":  # its scorer asks for 24, not for the question's numbers
+        used = sorted(map(int, re.findall(r"\d+", answer)))
+        return "" if used == sorted(entry["metadata"]["numbers"]) else "it uses other numbers than the question's"
+    gold = example.answer["gold"]
+    if gold is None or evaluates(type(dataset(source, SEED, _SIZE)).score_answer):
+        return ""  # nothing to compare with; a formula is one whole
+    return more_than(answer, gold)
+
+
+def _gold(example: Example) -> str:
+    return str(example.answer["gold"])

@@ -1,0 +1,82 @@
+"""MBPP+ v0.2.0: 378 tasks of evalplus's layout, with the inputs' types restored, and its special rules."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+
+from kkwarm.data import read_jsonl
+from kkwarm.errors import KkwarmError
+
+from .tasks import CodeTask, Row, Suite, downloaded, make_task, read
+
+__all__ = ["MBPP", "ORACLES"]
+
+COUNT = 378
+# Functions whose results are compared by another rule than equality (evalplus/eval/_special_oracle.py).
+ORACLES = {
+    "are_equivalent": "divisor_sums",
+    "sum_div": "proper_divisors",
+    "surface_Area": "surface_area",
+    "digit_distance_nums": "digit_distance",
+    **dict.fromkeys(
+        (
+            "similar_elements",
+            "find_char_long",
+            "common_in_nested_lists",
+            "extract_singly",
+            "larg_nnum",
+            "intersection_array",
+            "find_dissimilar",
+            "Diff",
+        ),
+        "set",
+    ),
+}
+# Of these it counts only whether there is a result: MBPP's own solutions give match objects.
+_PRESENCE = ("check_str", "text_match_three", "text_starta_endb")
+_CALLED = "_whether_there_is_a_result"
+_WRAPPER = """
+def {called}(*args):
+    result = {entry}(*args)
+    return result if type(result) is bool else result is not None
+"""
+
+
+@functools.lru_cache(maxsize=2)
+def _mbpp(path: str | None) -> Mapping[str, CodeTask]:
+    if path is None:
+        return read(downloaded(_download, "MBPP+"), "evalplus's MBPP+", "MBPP+ v0.2.0", COUNT, _task)
+    return read(read_jsonl(path), path, "MBPP+ v0.2.0", COUNT, lambda row: _task(_typed(row, path)))
+
+
+def _task(row: Row) -> CodeTask:
+    entry = row["entry_point"]
+    if entry in _PRESENCE:
+        return make_task(row, wrapper=_WRAPPER.format(called=_CALLED, entry=entry), called=_CALLED)
+    return make_task(row, oracle=ORACLES.get(entry, ""))
+
+
+def _typed(row: Row, path: str) -> Row:
+    """The row with tuples, sets and complex numbers where JSON had to write something else."""
+    from evalplus.data.mbpp import mbpp_deserialize_inputs
+
+    try:
+        inputs = {name: mbpp_deserialize_inputs(row["task_id"], row[name]) for name in ("base_input", "plus_input")}
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as err:
+        cause = f"{type(err).__name__}: {err}"
+        raise KkwarmError(
+            f"{path}: the inputs of {row.get('task_id', 'a task')} cannot be read ({cause})",
+            hint="MBPP+ v0.2.0 is needed",
+        ) from None
+    return {**row, **inputs}
+
+
+def _download() -> Mapping[str, Row]:
+    from evalplus.data import get_mbpp_plus
+
+    found: Mapping[str, Row] = get_mbpp_plus()
+    return found
+
+
+MBPP = Suite("MBPP+", "mbpp_plus/MbppPlus.jsonl.gz", "Mbpp/2 to Mbpp/809", 100, _mbpp)

@@ -1,0 +1,255 @@
+"""``PATH.toml``: tables of every kind become domains; what is wrong with them is said all at once."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kkwarm_bridges.answers import read_number
+
+from kkwarm.errors import KkwarmError
+from kkwarm.plugins import Registry, registry
+from kkwarm.testing import ScriptedModel, check_domain
+from kkwarm.types import Completion, Status, Verdict
+from kkwarm.verify import Judge, judge
+
+CAPITALS = {"France": "Paris", "Italy": "Rome", "Spain": "Madrid", "Japan": "Tokyo", "Peru": "Lima", "Cuba": "Havana"}
+ROWS: list[dict[str, Any]] = [
+    {"q": f"Capital of {c}?", "a": a, "area": "europe" if c in ("France", "Italy", "Spain") else "world"}
+    for c, a in CAPITALS.items()
+]
+
+
+@pytest.fixture
+def reg() -> Registry:
+    from kkwarm_bridges import table
+
+    table.load.cache_clear()
+    return registry()
+
+
+def written(folder: Path, rows: list[dict[str, Any]], text: str, file: str = "rows.jsonl") -> str:
+    """The TOML file's path, with the rows beside it."""
+    path = folder / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if file.endswith(".jsonl"):
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif file.endswith(".json"):
+        path.write_text(json.dumps({"version": 1, "data": rows}))
+    elif file.endswith(".csv"):
+        with open(path, "w", newline="") as out:
+            writer = csv.DictWriter(out, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        import pyarrow
+        from pyarrow import parquet
+
+        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    (folder / "domain.toml").write_text(text)
+    return str(folder / "domain.toml")
+
+
+def judged(reg: Registry, name: str, question: str, *answers: str) -> list[Verdict]:
+    benchmark = reg.benchmark(name)
+    example = next(e for e in benchmark.load_all() if question in e.question)
+    fmt = reg.format(benchmark.format)
+    pairs = [(example, Completion(fmt.compose("so", a), finish_reason="stop")) for a in answers]
+    return judge(reg.verifier(benchmark.verifier), fmt, pairs)
+
+
+@pytest.mark.parametrize("file", ["rows.jsonl", "rows.json", "rows.csv", "rows.parquet"])
+def test_a_file_of_each_kind(file: str, reg: Registry, tmp_path: Path) -> None:
+    name = written(tmp_path, ROWS, f'data = "{file}"\nquestion = "q"\nanswer = "a"\ntrain = 2\nfacet = "area"', file)
+    with Judge() as court:
+        assert [f for f in check_domain(reg, name, court) if not f.ok] == []
+    assert len(list(reg.task(name).load())) == 2
+    assert {e.meta["area"] for e in reg.benchmark(f"{name}:world").load()} == {"world"}
+    right, same, other = judged(reg, name, "France", "Paris", " “paris”. ", "Lyon")
+    assert right.correct and same.correct and other.status is Status.WRONG
+
+
+def test_a_folder_with_a_file_for_each_split(reg: Registry, tmp_path: Path) -> None:
+    name = written(tmp_path, ROWS[:4], 'data = "d"\nquestion = "q"\nanswer = "a"\ntrain = "train"', "d/test.jsonl")
+    written(tmp_path, ROWS[3:], Path(name).read_text(), "d/train-00000-of-00001.parquet")
+    assert [len(list(load())) for load in (reg.benchmark(name).load, reg.domain(name).load)] == [4, 7]
+    trained = [e.question for e in reg.task(name).load()]
+    assert trained == ["Capital of Peru?", "Capital of Cuba?"]  # the row that both splits have is not trained on
+
+
+def test_choices(reg: Registry, tmp_path: Path) -> None:
+    rows = [{"q": f"What is {i}+1?", "o": [str(i), str(i + 1), "0.5"], "a": 1} for i in range(1, 7)]
+    text = 'data = "rows.jsonl"\nquestion = "q"\nanswer = "a"\nverifier = "choice"\nchoices = "o"'
+    name = written(tmp_path, rows, text)
+    first = next(iter(reg.benchmark(name).load()))
+    assert first.question == "What is 1+1?\nA. 1\nB. 2\nC. 0.5"
+    assert {e.answer for e in reg.benchmark(name).load()} == {"B"}
+    letter, whole, other, two = judged(reg, name, "What is 3+1?", "B", "B. 4", "A", "A or B")
+    assert [v.status for v in (letter, whole, other, two)] == [
+        Status.CORRECT,
+        Status.CORRECT,
+        Status.WRONG,
+        Status.UNPARSED,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("named", "letters"), [('answer_is = "text"', "ABA"), ('answer_is = "index"', "BAB"), ("", "")]
+)
+def test_an_answer_that_can_be_read_in_two_ways(named: str, letters: str, reg: Registry, tmp_path: Path) -> None:
+    rows = [{"question": f"{i}?", "o": ["1", "0"], "answer": a} for i, a in enumerate("101")]
+    name = written(tmp_path, rows, f'data = "rows.jsonl"\nverifier = "choice"\nchoices = "o"\n{named}')
+    if letters:
+        assert "".join(e.answer for e in reg.domain(name).load()) == letters
+    else:
+        assert "can be read as text and as index" in problems(reg, name)
+
+
+@pytest.mark.parametrize("answers", [["b", "A", "B"], ["two", "one", "two"], ["1", "0", "1"]])
+def test_letters_texts_and_indices(answers: list[str], reg: Registry, tmp_path: Path) -> None:
+    rows = [{"question": f"{i}?", "x": "one", "y": "two", "answer": a} for i, a in enumerate(answers)]
+    name = written(tmp_path, rows, 'data = "rows.jsonl"\nverifier = "choice"\nchoices = ["x", "y"]')
+    assert "".join(e.answer for e in reg.domain(name).load()) == "BAB"
+    rows[1]["answer"] = "none"
+    assert "column 'answer' names no option: row 2" in problems(
+        reg, written(tmp_path / "b", rows, Path(name).read_text())
+    )
+
+
+def test_numbers_behind_a_pattern(reg: Registry, tmp_path: Path) -> None:
+    rows = [{"question": f"Add {i} to 1000.", "answer": f"It is #### no.\n#### {1000 + i:,}"} for i in range(1, 7)]
+    text = 'data = "rows.jsonl"\nverifier = "number"\nanswer_pattern = "#### ([-0-9.,]+)"\ntolerance = 0.5'
+    name = written(tmp_path, rows, text)
+    answers = judged(reg, name, "Add 1 to", "1001", "$1,001.00", "1001.4", "1002", "1001 or 1002", "many")
+    assert [v.status.value for v in answers] == ["correct", "correct", "correct", "wrong", "unparsed", "unparsed"]
+
+
+def test_any_registered_verifier(reg: Registry, tmp_path: Path) -> None:
+    rows = [{"question": f"Halve {i}.", "answer": rf"\frac{{{i}}}{{2}}"} for i in (1, 3, 5)]
+    name = written(tmp_path, rows, 'data = "rows.jsonl"\nverifier = "math"')
+    assert [v.correct for v in judged(reg, name, "Halve 3", "3/2", "1.5", "2/3")] == [True, True, False]
+
+
+def test_prompt_rewards_and_sampling(reg: Registry, tmp_path: Path) -> None:
+    text = """
+data = "rows.jsonl"
+question = "q"
+answer = "a"
+prompt = "In {area}. {q} Answer in {{one}} word."
+[rewards]
+wrong = -1
+[sampling]
+max_tokens = 9
+"""
+    name = written(tmp_path, ROWS, text)
+    domain = reg.domain(name)
+    assert next(iter(domain.load())).question == "In europe. Capital of France? Answer in {one} word."
+    assert (domain.rewards.wrong, domain.rewards.correct, domain.sampling.max_tokens) == (-1.0, 2.0, 9)
+
+
+def test_it_is_benchmarked(reg: Registry, tmp_path: Path) -> None:
+    from kkwarm.harness import BenchConfig, bench
+
+    name = written(tmp_path, ROWS, 'data = "rows.jsonl"\nquestion = "q"\nanswer = "a"\nfacet = "area"')
+    model = ScriptedModel.of({c: f"so </think> <answer> {a} </answer>" for c, a in list(CAPITALS.items())[:3]})
+    run = bench("scripted", [name, f"{name}:europe"], tmp_path / "run", BenchConfig(), progress=False, backend=model)
+    found = run.manifest["results"]["benchmarks"]
+    assert found[name]["accuracy"] == 0.5
+    assert found[f"{name}:europe"]["accuracy"] == 1.0
+
+
+def problems(reg: Registry, name: str) -> str:
+    with pytest.raises(KkwarmError) as caught:
+        list(reg.domain(name).load())
+    return str(caught.value)
+
+
+def test_every_problem_of_the_file_is_named_with_its_line(reg: Registry, tmp_path: Path) -> None:
+    text = """data = "rows.jsonl"
+anser = "a"
+verifier = "txt"
+format = "thnk"
+train = -1
+choices = "o"
+answer_pattern = "("
+prompt = "{q.x}"
+[rewards]
+wrong = "much"
+"""
+    found = problems(reg, written(tmp_path, ROWS, text))
+    for line, key in enumerate(
+        ["anser", "verifier", "format", "train", "choices", "answer_pattern", "prompt", "", "rewards.wrong"], 2
+    ):
+        assert not key or f"line {line}, {key}: " in found, found
+    assert "8 problems" in found and "did you mean answer?" in found and "did you mean text?" in found
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "said"),
+    [
+        ('data = "gone.csv"', ROWS, "gone.csv is missing"),
+        ('data = "rows.jsonl"', ROWS, "has no column 'answer'; it has: q, a, area"),
+        (
+            'data = "rows.jsonl"\nquestion = "q"\nanswer = "a"',
+            [*ROWS, {"q": "", "a": "x"}],
+            "column 'q' is empty: row 7",
+        ),
+        (
+            'data = "rows.jsonl"\nquestion = "q"\nanswer = "a"\nverifier = "number"',
+            ROWS,
+            "no number: row 1, 2, 3, 4, 5 and",
+        ),
+        ('data = "rows.jsonl"\nquestion = "q"\nanswer = "a"\nid = "area"', ROWS, "column 'area' has 'europe' twice"),
+        ('data = "rows.jsonl"', [], "has no rows"),
+        ("data = 3", ROWS, "line 1, data: must be text"),
+        ("question = ", ROWS, "not TOML"),
+        ('question = "q"', ROWS, "data: is missing"),
+    ],
+)
+def test_problems(text: str, rows: list[dict[str, Any]], said: str, reg: Registry, tmp_path: Path) -> None:
+    assert said in problems(reg, written(tmp_path, rows, text))
+
+
+def test_a_file_that_is_no_table(reg: Registry, tmp_path: Path) -> None:
+    name = written(tmp_path, ROWS, 'data = "rows.csv"\nquestion = "q"\nanswer = "a"', "rows.csv")
+    with open(tmp_path / "rows.csv", "a") as out:
+        out.write("too,many,fields,here\n")
+    assert "rows.csv, line 8: another number of fields" in problems(reg, name)
+    (tmp_path / "rows.csv").write_bytes(b"q,a,area\n\xff,x,y\n")
+    assert "not UTF-8" in problems(reg, name)
+
+
+def test_the_hub_is_not_asked_where_a_folder_is_set(
+    reg: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KKWARM_DATA", str(tmp_path))
+    text = 'data = "some/set"\nquestion = "q"\nanswer = "a"'
+    name = written(tmp_path, ROWS, text, "some/set/test.jsonl")
+    moved = tmp_path / "elsewhere.toml"
+    Path(name).rename(moved)
+    assert len(list(reg.domain(str(moved)).load())) == len(ROWS)
+    moved.write_text(text.replace("some/set", "some/other"))
+    assert "some/other is missing" in problems(reg, str(moved.rename(tmp_path / "b.toml")))
+
+
+@given(st.integers(-(10**12), 10**12), st.integers(0, 6))
+def test_a_number_is_read_as_it_is_written(number: int, decimals: int) -> None:
+    for text in (f"{number:,}", f"{number}", f"{number}." if number else "0", f"{number:,}.{'0' * (decimals + 1)}"):
+        assert read_number(text) == number
+
+
+@given(st.text(max_size=20))
+def test_reading_a_number_never_fails(text: str) -> None:
+    read_number(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1,23", "1 2", "1/2", "one", "--1", "1e999", "٣", "１", "1,000,00", "0x1", "$", "1 or 2"]
+)
+def test_what_is_no_number(text: str) -> None:
+    assert read_number(text) is None

@@ -1,0 +1,62 @@
+"""`kkwarm doctor`: clashes between the libraries that must fit each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError
+
+import pytest
+from click.testing import CliRunner
+
+from kkwarm.cli import doctor
+from kkwarm.errors import KkwarmError
+
+
+@dataclass
+class Fake:
+    version: str
+    requires: list[str] = field(default_factory=list)
+
+
+def clashes(monkeypatch: pytest.MonkeyPatch, **installed: Fake) -> list[doctor.Line]:
+    def distribution(name: str) -> Fake:
+        if name not in installed:
+            raise PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(doctor, "distribution", distribution)
+    return list(doctor._clashes())
+
+
+def test_versions_that_do_not_fit_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    (line,) = clashes(
+        monkeypatch,
+        torch=Fake("2.12.1+cu130"),
+        transformers=Fake("5.17.0", ["torch>=2.4; extra == 'torch'"]),
+        vllm=Fake("0.31.0", ["torch==2.13.0", "transformers<5.18,>=5.10.4", "numpy"]),
+    )
+    assert (line.what, line.state) == ("vllm and torch", "missing")
+    assert "needs torch ==2.13.0, and 2.12.1+cu130 is installed" in line.found
+    assert line.mend == "pip install 'torch==2.13.0', or another vllm"
+
+
+def test_trl_says_which_vllm_it_drives(monkeypatch: pytest.MonkeyPatch) -> None:
+    trl = Fake("1.16.0", ["vllm<=0.31.0,>=0.22.0; extra == 'vllm'", "transformers>=5"])
+    ours = {"trl": trl, "transformers": Fake("5.17.0")}
+    assert [line.what for line in clashes(monkeypatch, **ours, vllm=Fake("0.33.0"))] == ["trl and vllm"]
+    assert clashes(monkeypatch, **ours, vllm=Fake("0.30.0+cpu")) == []
+    assert clashes(monkeypatch, **ours) == []
+
+
+def test_a_requirement_of_another_machine_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    vllm = Fake("0.31.0", ["torch==2.11.0; platform_machine == 'abacus'"])
+    assert clashes(monkeypatch, vllm=vllm, torch=Fake("2.13.0")) == []
+
+
+def test_what_is_installed_here_fits() -> None:
+    assert list(doctor._clashes()) == []
+
+
+def test_options_of_parity_alone_are_refused() -> None:
+    done = CliRunner().invoke(doctor.command, ["--base-url", "http://x/v1"])
+    assert isinstance(done.exception, KkwarmError) and "--parity" in str(done.exception)

@@ -1,0 +1,59 @@
+"""`ScriptedModel` answers what it is told to, wherever a backend goes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kkwarm.backends import Backend, Request
+from kkwarm.cli import main
+from kkwarm.formats import ThinkAnswer
+from kkwarm.testing import ScriptedModel
+from kkwarm.types import Completion, Sampling
+
+REQUESTS = [Request("a", "Capital of France?", (0, 1)), Request("b", "Capital of Peru?", (0,))]
+
+
+def texts(model: ScriptedModel) -> list[str]:
+    return [c.text for _, _, c in model.generate(REQUESTS, Sampling())]
+
+
+def test_it_is_a_backend() -> None:
+    model: Backend = ScriptedModel(lambda prompt, index: f"{prompt[-6:]}{index}")
+    assert [(r.key, i, c) for r, i, c in model.generate(REQUESTS, Sampling())] == [
+        ("a", 0, Completion("rance?0", 1, "stop")),
+        ("a", 1, Completion("rance?1", 1, "stop")),
+        ("b", 0, Completion(" Peru?0", 1, "stop")),
+    ]
+
+
+def test_replies_by_turn_and_by_prompt() -> None:
+    turns = ScriptedModel.of(["one", "two"])
+    assert texts(turns) == ["one", "two", "one"]
+    assert turns.asked == ["Capital of France?"] * 2 + ["Capital of Peru?"]
+    assert texts(ScriptedModel.of({"Peru": "Lima"}, default="?")) == ["?", "?", "Lima"]
+
+
+def test_a_whole_completion_is_passed_on() -> None:
+    cut = Completion("so it", 2, "length")
+    assert [c for _, _, c in ScriptedModel(lambda *_: cut).generate(REQUESTS[1:], Sampling())] == [cut]
+
+
+def test_a_chat_format_renders_for_it() -> None:
+    prompt = ThinkAnswer("think-answer-chat", chat=True).render("Why?", ScriptedModel.of([""]).tokenizer)
+    assert "user: Why?" in prompt and prompt.endswith("<think>")
+
+
+def test_check_shows_a_prompt_and_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"question": f"What is {i} + {i}?", "answer": str(2 * i)} for i in range(1, 9)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "sums.toml").write_text('data = "rows.jsonl"\nverifier = "number"\ntrain = 2\n')
+    with pytest.raises(SystemExit) as ended:
+        main(["check", str(tmp_path / "sums.toml"), "--examples", "2", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert ended.value.code == 0, found
+    assert "User: What is" in found["prompt"]
+    notes = {r["rule"]: r["note"] for r in found["rules"]}
+    assert notes["verdicts are quick"].endswith("ms a verdict")

@@ -1,0 +1,54 @@
+"""Tables in the documentation are those that their scripts make of the kept results; no figure is written by hand."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def script(name: str) -> ModuleType:
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", ROOT / "benchmarks" / f"{name}.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(ROOT / "benchmarks"))
+    return module
+
+
+@pytest.mark.parametrize("name", ["red_team", "paper_leak"])
+def test_the_table_is_made_of_the_results(name: str) -> None:
+    module = script(name)
+    document = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+    page = module.PAGE.read_text("utf-8")
+    between = page.partition(module.BEGIN)[2].partition(module.END)[0]
+    assert between.strip() == module.table(document).strip()
+    assert document["environment"]["command"]
+
+
+def test_no_attack_is_accepted_by_a_verifier_of_kkwarm() -> None:
+    rows = json.loads((RESULTS / "red_team.json").read_text("utf-8"))["scorers"]
+    ours = {r["domain"]: r for r in rows if r["scorer"] == "kkwarm"}
+    assert len(ours) == 8
+    assert {(r["wrongly_accepted"], r["wrongly_rejected"], r["no_verdict"]) for r in ours.values()} == {(0, 0, 0)}
+    assert all(r["attacks"] > 100 for r in ours.values())
+
+
+def test_the_gate_finds_what_the_papers_split_shares() -> None:
+    found = json.loads((RESULTS / "paper_leak.json").read_text("utf-8"))["categories"]
+    assert found["history"]["questions"] == 381 and found["physics"]["questions"] == 1299
+    for r in found.values():
+        assert r["shared_but_not_found"] == 0
+        assert r["share_found"]["mean"] == pytest.approx(r["expected_share"], abs=0.03)
+        assert r["kkwarm_split"]["found"].get("text", 0) == 0

@@ -1,0 +1,108 @@
+"""What needs a vLLM engine of its own, each in a process of its own: `python scenes.py SCENE FOLDER` prints JSON."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from kkwarm_mini import BASE
+
+
+def pairs(tokenizer: Any) -> list[tuple[list[int], list[int]]]:
+    """Prompts and completions of the miniature, as ids: its own training questions with their gold answers."""
+    from kkwarm.plugins import registry
+
+    reg = registry()
+    found = []
+    for name in ("mini_code", "mini_kk", "mini_math"):
+        task = reg.task(name)
+        fmt = reg.format(task.format)
+        for example in list(task.load())[:3]:
+            prompt, answer = fmt.render(example.question), fmt.compose(None, str(example.answer))
+            found.append((tokenizer(prompt)["input_ids"], tokenizer(answer, add_special_tokens=False)["input_ids"]))
+    return found
+
+
+def worst(a: list[list[float]], b: list[list[float]]) -> float:
+    return max(abs(x - y) for p, q in zip(a, b, strict=True) for x, y in zip(p, q, strict=True))
+
+
+def colocate(folder: Path) -> dict[str, Any]:
+    """RLVR with a colocated engine; then what the engine and transformers say of the trained weights."""
+    import torch
+    import trl.generation.vllm_generation as generation
+    import vllm.model_executor.layers.utils as layers
+
+    from kkwarm.backends.hf import HFBackend
+    from kkwarm.backends.vllm import VllmBackend
+    from kkwarm.train import RlvrConfig, rlvr
+
+    def unpacked(layer: Any, remove_weight: bool) -> None:
+        layer.cpu_linear = torch.nn.functional.linear
+
+    # The CPU engine packs weights into its own layout when it loads them; a sync afterwards would miss the copy.
+    layers.dispatch_cpu_unquantized_gemm = unpacked
+    generation.LLM = functools.partial(generation.LLM, dtype="float32", enforce_eager=True)
+    engines: list[Any] = []
+    begin = generation.VLLMGeneration._init_vllm
+
+    def kept(self: Any) -> None:
+        begin(self)
+        engines.append(self)
+
+    generation.VLLMGeneration._init_vllm = kept
+    config = RlvrConfig(
+        "mini_code",
+        8,
+        steps=2,
+        prompts_per_step=4,
+        generations=4,
+        lr=1e-3,
+        precision="fp32",
+        vllm="colocate",
+        keep_rollouts=True,
+    )
+    run = rlvr(BASE, config, folder / "run", progress=False)
+    (engine,) = engines
+    engine.sync_weights()
+    trained = HFBackend.load(str(run.path), device="cpu")
+    texts = pairs(trained.tokenizer)
+    by_vllm = VllmBackend("", "", trained.tokenizer, engine.llm).logprobs(texts)
+    rows = [json.loads(line) for line in (run.path / "rollouts.jsonl").read_text("utf-8").splitlines()]
+    return {
+        "results": run.manifest["results"],
+        "rollouts": len(rows),
+        "stopped_at": sorted({row["completion"][-9:] for row in rows if row["finish"] == "stop"}),
+        "from_trained": worst(by_vllm, trained.logprobs(texts)),
+        "from_base": worst(by_vllm, HFBackend.load(str(BASE), device="cpu").logprobs(texts)),
+    }
+
+
+def lora(folder: Path) -> dict[str, Any]:
+    """An adapter on the base: by vLLM as an adapter, by transformers merged."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from kkwarm.backends import open_backend
+    from kkwarm.backends.checkpoint import load_model
+
+    torch.manual_seed(0)
+    config = LoraConfig(
+        r=8, target_modules=["q_proj", "v_proj", "o_proj"], init_lora_weights=False, task_type="CAUSAL_LM"
+    )
+    get_peft_model(load_model(BASE, device="cpu"), config).save_pretrained(folder)
+    written = folder / "adapter_config.json"
+    written.write_text(json.dumps(json.loads(written.read_text()) | {"base_model_name_or_path": str(BASE)}))
+    merged: Any = open_backend("hf", str(folder), device="cpu")
+    texts = pairs(merged.tokenizer)
+    adapter: Any = open_backend("vllm", str(folder), enforce_eager=True)
+    base: Any = open_backend("hf", str(BASE), device="cpu")
+    told = adapter.logprobs(texts)
+    return {"from_merged": worst(told, merged.logprobs(texts)), "from_base": worst(told, base.logprobs(texts))}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps({"colocate": colocate, "lora": lora}[sys.argv[1]](Path(sys.argv[2]))) + "\n")

@@ -1,0 +1,92 @@
+"""`function_verifier`: functions judged by their cases, in the sandbox."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kkwarm.errors import KkwarmError
+from kkwarm.formats import BUILT_IN
+from kkwarm.types import Completion, Example, Status, Verdict
+from kkwarm.verify import function_verifier, judge
+from kkwarm.verify.functions import code_of, same
+
+AREA = Example("area", "Write area(a, b).", {"entry": "area", "cases": [[[3, 4], 12], [[0, 9], 0]]})
+
+
+def judged(*answers: str, example: Example = AREA) -> list[Verdict]:
+    fmt = BUILT_IN["think-answer"]
+    pairs = [(example, Completion(fmt.compose("so", a), finish_reason="stop")) for a in answers]
+    return judge(function_verifier("area", seconds=1.0), fmt, pairs)
+
+
+def test_verdicts_and_their_reasons() -> None:
+    right, fenced, wrong, raised, other, broken = judged(
+        "def area(a, b):\n    return a * b",
+        "Here it is:\n```python\ndef area(a, b):\n    return a * b\n```\nDone.",
+        "def area(a, b):\n    return a + b",
+        "def area(a, b):\n    return a / b",
+        "def region(a, b):\n    return a * b",
+        "def area(a, b) return a * b",
+    )
+    assert right.correct and fenced.correct
+    assert (wrong.status, wrong.reason) == (Status.WRONG, "area(3, 4): gave 7")
+    assert raised.reason == "area(3, 4): gave 0.75"
+    assert other.status is broken.status is Status.UNPARSED
+
+
+def test_what_does_not_end() -> None:
+    (verdict,) = judged("def area(a, b):\n    while True: pass")
+    assert verdict.status is Status.TIMEOUT
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "class E(int):\n    def __eq__(s, o): return True\n    __hash__ = int.__hash__\ndef area(a, b): return E(1)",
+        "class Any:\n    def __eq__(s, o): return True\ndef area(a, b): return Any()",
+        "import os\ndef area(a, b):\n    os._exit(0)",
+        "import sys\ndef area(a, b):\n    sys.exit(0)",
+        "def area(a, b):\n    print('V' * 99)",
+        "def area(a, b):\n    return True",
+        "import gc\ndef area(a, b):\n    return [o for o in gc.get_objects() if o == 12][0]",
+    ],
+)
+def test_forgeries(code: str) -> None:
+    assert not judged(code)[0].correct
+
+
+def test_an_answer_of_another_shape_is_named() -> None:
+    with pytest.raises(KkwarmError, match="the answer of area holds no cases"):
+        judged("def area(): pass", example=Example("area", "?", {"entry": "area"}))
+
+
+def test_the_last_block_that_defines_it_counts() -> None:
+    text = "```\ndef f(): return 1\n```\n```\ndef f(): return 2\n```\n```\nf()\n```"
+    assert code_of(text, "f") == "def f(): return 2\n"
+    assert code_of("f()", "f") is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(JSON)
+def test_a_value_is_the_same_as_itself(value: Any) -> None:
+    assert same(value, value)
+    assert same(tuple(value), value) if isinstance(value, list) else True
+    assert not same([value], value)
+
+
+@pytest.mark.parametrize(
+    ("result", "wanted"),
+    [(True, 1), (1, True), (0, False), ("1", 1), (None, 0), ([], {}), (10**400, 0.5), ({1: 2}, {"1": 2})],
+)
+def test_what_is_not_the_same(result: Any, wanted: Any) -> None:
+    assert not same(result, wanted)

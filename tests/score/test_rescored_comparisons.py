@@ -1,0 +1,110 @@
+"""`kkwarm rescore`: which comparisons say something else by today's verdicts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kkwarm.cli import main
+from kkwarm.store import Run
+from kkwarm.types import Completion, Sample, Status, Verdict
+
+N = 60
+
+
+def stored(path: Path, answers: list[str], status: Status | None = None) -> Path:
+    """A scored run of N questions whose right answer is 5; `status`: what an older verifier said of all of them."""
+    with Run.open(path, kind="score", config={"benchmark": "math", "format": "auto"}) as run:
+        for i, answer in enumerate(answers):
+            said = status or (Status.CORRECT if answer == "5" else Status.WRONG)
+            completion = Completion(f"so \\boxed{{{answer}}}")
+            run.append([Sample("math", f"q{i:02}", 0, completion, Verdict(said, answer), meta={"reference": "5"})])
+        run.finish()
+    return path
+
+
+def rescored(capsys: pytest.CaptureFixture[str], *args: object) -> dict[str, Any]:
+    with pytest.raises(SystemExit) as ended:
+        main(["rescore", *map(str, args), "--json"])
+    assert not ended.value.code
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return document
+
+
+def test_a_gain_of_an_older_verifier_is_none_today(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    base = stored(tmp_path / "base", ["6"] * N)
+    lenient = stored(tmp_path / "lenient", ["7"] * N, Status.CORRECT)
+    document = rescored(capsys, lenient)
+    assert document["flipped"] == N
+    (found,) = document["comparisons"]
+    assert (found["what"], found["against"], found["benchmark"]) == ("lenient", "base", "math")
+    assert found["before"]["verdict"] == "gain"
+    assert found["before"]["estimate"] == 1.0
+    assert found["after"]["verdict"] == "tie"
+    assert found["changed"] is True
+    assert rescored(capsys, lenient, "--alone")["comparisons"] == []
+    assert rescored(capsys, lenient, "--against", base)["comparisons"] == document["comparisons"]
+    with pytest.raises(SystemExit):
+        main(["rescore", str(lenient)])
+    out = " ".join(capsys.readouterr().out.split())
+    assert "1 of 1 comparisons say something else today" in out
+    assert "lenient against base on math: gain +100.0 -> tie +0.0" in out
+
+
+def test_the_other_side_is_judged_again_too(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Both flip alike: nothing changes, although every verdict does."""
+    stored(tmp_path / "a", ["5"] * N, Status.WRONG)
+    document = rescored(capsys, stored(tmp_path / "b", ["5"] * N, Status.WRONG))
+    (found,) = document["comparisons"]
+    assert document["flipped"] == N
+    assert (found["before"]["verdict"], found["after"]["verdict"], found["changed"]) == ("tie", "tie", False)
+
+
+def test_what_cannot_be_compared_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    one = stored(tmp_path / "one", ["5"] * 3)
+    other = tmp_path / "elsewhere" / "other"
+    with Run.open(other, kind="score", config={"benchmark": "kk"}) as run:
+        run.finish()
+    document = rescored(capsys, one, "--against", other)
+    assert document["comparisons"] == []
+    assert "holds no samples" in document["not_compared"][0]
+
+
+def test_a_study_is_judged_again_as_a_whole(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    plan = {
+        "title": "A study",
+        "note": "",
+        "margin": 0.05,
+        "domains": ["math"],
+        "claims": [],
+        "conditions": [
+            {"name": "base", "against": None, "chain": ["base"]},
+            {"name": "warmed", "against": "base", "chain": ["base", "w"]},
+        ],
+        "rows": {"base": {"0": {"bench": "a"}}, "warmed": {"0": {"bench": "b"}}},
+        "steps": ["a", "b"],
+        "kinds": {"a": "bench", "b": "bench"},
+    }
+    with Run.open(study, kind="study", config={}) as run:
+        run.record(plan=plan)
+        run.finish()
+    for name, status in (("a", Status.WRONG), ("b", Status.CORRECT)):
+        with Run.open(study / "steps" / name, kind="bench", config={"formats": {"math": "auto"}}) as step:
+            completion = Completion("so \\boxed{6}")
+            sample = Sample("math", "", 0, completion, Verdict(status), "p", {"reference": "5"})
+            step.append(replace(sample, id=f"q{i:02}") for i in range(N))
+            step.finish()
+    document = rescored(capsys, study)
+    assert (document["flipped"], document["steps"]) == (N, {"b": N})
+    (found,) = document["comparisons"]
+    assert (found["before"]["verdict"], found["after"]["verdict"]) == ("gain", "tie")
+    # A step is compared with what its study compares it with.
+    (alone,) = rescored(capsys, study / "steps" / "a")["comparisons"]
+    assert (alone["what"], alone["against"]) == ("a", "b")
+    kept = rescored(capsys, study, "-o", tmp_path / "today")["written"]
+    assert rescored(capsys, kept)["flipped"] == 0

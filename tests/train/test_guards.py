@@ -1,0 +1,218 @@
+"""What stops a run, what only says so, and verdicts given while others generate."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import toy_task as toy
+
+from kkwarm.errors import KkwarmError
+from kkwarm.store import Run
+from kkwarm.train import RlvrConfig, WarmupConfig, warmup
+from kkwarm.train.rollout import Docket
+from kkwarm.train.steps import Losses
+from kkwarm.train.watchdog import Watchdog
+from kkwarm.types import Completion, Example, Status, Verdict
+
+CONFIG = WarmupConfig(lr=1e-2, epochs=2, batch_size=8, save_every=1, threads=1)
+
+
+def test_out_of_memory_names_the_flag_and_the_same_command_goes_on_with_it(
+    tmp_path: Path, base: Path, traces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from trl import SFTTrainer
+
+    compute_loss = SFTTrainer.compute_loss
+
+    def full(self: SFTTrainer, model: object, inputs: dict[str, object], *args: object, **kwargs: object) -> object:
+        if self.state.global_step == 4 and inputs["input_ids"].shape[0] > 4:  # type: ignore[attr-defined]
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return compute_loss(self, model, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(SFTTrainer, "compute_loss", full)
+    with pytest.raises(KkwarmError, match=r"out of memory with 8 rows in a forward pass.*add --rows 4: the same comm"):
+        warmup(base, traces, tmp_path / "w", CONFIG, progress=False)
+    run = warmup(
+        base,
+        traces,
+        tmp_path / "w",
+        WarmupConfig(**{**_fields(CONFIG), "rows": 4, "checkpointing": True}),
+        progress=False,
+    )
+    assert run.done and run.manifest["resumed"] == 1 and run.manifest["results"]["steps"] == 12
+
+
+def _fields(config: WarmupConfig) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return asdict(config)
+
+
+def test_a_diverging_loss_stops_and_only_good_checkpoints_are_kept(
+    tmp_path: Path, base: Path, traces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trl import SFTTrainer
+
+    compute_loss = SFTTrainer.compute_loss
+
+    def rising(self: SFTTrainer, *args: object, **kwargs: object) -> object:
+        return compute_loss(self, *args, **kwargs) * 1.6 ** max(0, self.state.global_step - 10)
+
+    monkeypatch.setattr(SFTTrainer, "compute_loss", rising)
+    config = WarmupConfig(**{**_fields(CONFIG), "epochs": 8.0, "lr": 1e-4})
+    with pytest.raises(KkwarmError, match=r"the loss diverges: .* at step \d+; the last good checkpoint is .*-1[0-9] "):
+        warmup(base, traces, tmp_path / "w", config, progress=False)
+    assert Run.read(tmp_path / "w").manifest["state"] == "interrupted"
+
+
+def test_losses_that_fall_rise_a_little_or_start_low_are_no_divergence() -> None:
+    def told(*values: float) -> list[str]:
+        losses = Losses(3.0)
+        return [t for v in values if (t := losses.add(v))]
+
+    assert told(*[2.0] * 8, *[1.0] * 8, *[0.1] * 8, *[0.5] * 20) == [], "below where it began"
+    assert told(*[0.1] * 8, *[0.25] * 20) == []
+    assert told(*[1.0] * 8, *[5.0] * 8)[0].startswith("the loss diverges: 3.")
+
+
+def test_the_watchdog_dumps_stacks_once_for_a_step_that_hangs(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    release = threading.Event()
+
+    def hang_here() -> None:
+        release.wait(20)
+
+    hung = threading.Thread(target=hang_here)
+    with Watchdog(tmp_path, factor=3.0, least=0.2) as dog:
+        for _ in range(3):
+            time.sleep(0.01)
+            dog.beat()
+        assert dog.limit == 0.2 and not dog.file.exists()
+        hung.start()
+        time.sleep(1.0)
+        text = dog.file.read_text()
+    release.set()
+    hung.join()
+    assert "hang_here" in text and text.count("== ") == 1 and "no step for" in capfd.readouterr().err
+
+
+def test_before_two_steps_the_watchdog_is_patient(tmp_path: Path) -> None:
+    dog = Watchdog(tmp_path, least=60)
+    assert dog.limit == 600
+    dog.beat()
+    dog.beat(counted=False)
+    assert dog.limit == 600
+    dog._steps.extend([30.0, 32.0, 28.0])
+    assert dog.limit == pytest.approx(290), "ten times the median, of which the first step is one"
+
+
+def case(i: int) -> tuple[int, Example, Completion]:
+    return i, Example(f"e{i}", "q", "a"), Completion(str(i))
+
+
+def test_verdicts_are_given_while_others_are_generated() -> None:
+    judged: list[int] = []
+    first = threading.Event()
+
+    def judge(pairs: object) -> list[Verdict]:
+        texts = [int(c.text) for _, c in pairs]  # type: ignore[attr-defined]
+        judged.extend(texts)
+        first.set()
+        return [Verdict(Status.CORRECT if i % 2 else Status.WRONG) for i in texts]
+
+    docket = Docket(judge)
+    docket.add(*case(3))
+    assert first.wait(10), "before the last completion came"
+    for i in (1, 0, 2):
+        docket.add(*case(i))
+    verdicts = docket.verdicts()
+    assert [verdicts[i].correct for i in range(4)] == [False, True, False, True] and sorted(judged) == [0, 1, 2, 3]
+    assert docket.verdicts() == {}, "empty again"
+
+
+def test_what_judging_raises_reaches_the_trainer_and_a_hanging_verdict_does_not_hold_the_process() -> None:
+    def broken(pairs: object) -> list[Verdict]:
+        raise KkwarmError("no sandbox")
+
+    docket = Docket(broken)
+    docket.add(*case(0))
+    with pytest.raises(KkwarmError, match="no sandbox"):
+        docket.verdicts()
+    held = Docket(lambda pairs: [time.sleep(60) or Verdict(Status.WRONG)])  # type: ignore[func-returns-value]
+    held.add(*case(0))
+    assert held._thread is not None and held._thread.daemon
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"device": "cuda"}, "--device cuda: no CUDA device is available"),
+        ({"liger": True}, r"--liger needs CUDA, and there is no CUDA device \(leave out --liger\)"),
+        ({"optim": "adamw_8bit"}, "--optim adamw_8bit needs CUDA"),
+        ({"qlora": True}, "--qlora needs CUDA"),
+        ({"attention": "flash"}, "--attention flash: there is no CUDA device"),
+    ],
+)
+def test_what_needs_a_gpu_is_refused_in_one_line_without_one(
+    tmp_path: Path, base: Path, traces: Path, settings: dict[str, object], message: str
+) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    with pytest.raises(KkwarmError, match=message):
+        warmup(base, traces, tmp_path / "w", WarmupConfig(max_steps=1, **settings), progress=False)  # type: ignore[arg-type]
+    assert not (tmp_path / "w" / "manifest.json").exists()
+
+
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    import torch
+
+    from kkwarm.train.engine import needs
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(KkwarmError, match=r"--qlora needs bitsandbytes \(pip install bitsandbytes\)"):
+        needs(WarmupConfig(qlora=True))
+    with pytest.raises(KkwarmError, match=r"--track tensorboard needs tensorboard \(pip install 'kkwarm\[track\]'\)"):
+        needs(WarmupConfig(track=("tensorboard",)))
+    with pytest.raises(KkwarmError, match=r"--liger needs liger-kernel"):
+        needs(RlvrConfig("toy", liger=True))
+
+
+def test_eager_attention_gives_the_loss_of_sdpa(tmp_path: Path, base: Path, traces: Path) -> None:
+    losses = []
+    for attention in ("sdpa", "eager"):
+        config = WarmupConfig(max_steps=2, attention=attention, precision="fp32", threads=1)  # type: ignore[arg-type]
+        losses.append(warmup(base, traces, tmp_path / attention, config, progress=False).manifest["results"]["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_tensorboard_gets_loss_and_reward(tmp_path: Path, base: Path, traces: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from kkwarm.train import rlvr
+
+    def tags(run: Run) -> set[str]:
+        found: set[str] = set()
+        for file in run.path.rglob("events.out.tfevents.*"):
+            read = EventAccumulator(str(file.parent))
+            read.Reload()
+            found |= set(read.Tags()["scalars"])
+        return found
+
+    more = {"threads": 1, "track": ("tensorboard",)}
+    sft = warmup(base, traces, tmp_path / "w", WarmupConfig(max_steps=2, **more), progress=False)  # type: ignore[arg-type]
+    assert "train/loss" in tags(sft)
+    config = RlvrConfig("toy", 9, steps=2, prompts_per_step=2, generations=2, **more)  # type: ignore[arg-type]
+    grpo = rlvr(base, config, tmp_path / "r", progress=False)
+    assert {"train/loss", "train/reward", "train/accuracy"} <= tags(grpo)
+    assert toy.WORDS

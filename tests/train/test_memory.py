@@ -1,0 +1,200 @@
+"""The preflight against allocations that were really made, on a CPU."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy_task as toy
+
+from kkwarm.errors import KkwarmError
+from kkwarm.train import RlvrConfig, TrainConfig, WarmupConfig
+from kkwarm.train.memory import GIB, Shape, fitted, need, shape_of
+
+# Qwen2.5-1.5B
+QWEN = Shape(1_543_714_304, 1_310_000_000, 1536, 28, 12, 128, 8960, 151_936, 32_768)
+TOLERANCE = (0.95, 1.25)  # predicted / measured
+
+
+def peak(work: Callable[[], object]) -> float:
+    """Bytes by which `work` raised what was allocated, at its peak: storages are counted as they come and go."""
+    import weakref
+
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    class Live(TorchDispatchMode):
+        now, most, known = 0, 0, {}
+
+        def __torch_dispatch__(self, f: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            given = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
+            out = f(*args, **(kwargs or {}))
+            for storage in (t.untyped_storage() for t in tree_leaves(out) if isinstance(t, torch.Tensor)):
+                if storage._cdata not in given and storage._cdata not in self.known:
+                    self.known[storage._cdata] = storage.nbytes()
+                    self.now += storage.nbytes()
+                    self.most = max(self.most, self.now)
+                    weakref.finalize(storage, self.gone, storage._cdata)
+            return out
+
+        def gone(self, key: int) -> None:
+            self.now -= self.known.pop(key, 0)
+
+    with Live() as live:
+        work()
+    return float(live.most)
+
+
+def model_of(config: TrainConfig, **sizes: int) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM, Qwen2Config
+    from trl.trainer.utils import add_fused_lm_head
+
+    made = Qwen2Config(max_position_embeddings=2048, tie_word_embeddings=True, **sizes)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(made).train()
+    if config.checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    add_fused_lm_head(model)
+    return model
+
+
+SMALL = {
+    "vocab_size": 1000,
+    "hidden_size": 192,
+    "intermediate_size": 512,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+}
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize(("rows", "tokens"), [(4, 256), (8, 64)])
+def test_the_prediction_is_what_a_step_allocates(
+    tmp_path: Path, rows: int, tokens: int, bf16: bool, checkpointing: bool
+) -> None:
+    import torch
+
+    config = WarmupConfig(checkpointing=checkpointing)
+    model = model_of(config, **SMALL)
+    model.save_pretrained(tmp_path)
+    shape = shape_of(tmp_path)
+    assert shape.parameters == sum(p.numel() for p in model.parameters())
+    ids = torch.randint(0, 1000, (rows, tokens))
+    mask = torch.ones_like(ids)
+    mask[0, -tokens // 4 :] = 0
+
+    def step() -> None:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            loss = model(input_ids=ids, attention_mask=mask, labels=ids, fused_lm_head=True).loss
+        loss.backward()
+
+    step()
+    gradients = sum(p.grad.numel() * p.grad.element_size() for p in model.parameters())
+    measured = peak(step)  # gradients exist already: they are added to
+    told = need(shape, config, tokens=tokens, rows=rows, bf16=bf16, cuda=False)
+    assert told.weights == told.gradients == gradients and told.optimiser == 2 * gradients
+    ratio = (told.activations + told.working) / measured
+    sys.stderr.write(
+        f"predicted/measured {ratio:.3f} (rows {rows}, tokens {tokens}, bf16 {bf16}, checkpointing {checkpointing})"
+    )
+    assert TOLERANCE[0] < ratio < TOLERANCE[1]
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_what_the_forward_pass_keeps_is_counted(tmp_path: Path, bf16: bool) -> None:
+    import torch
+
+    def kept(layers: int) -> float:
+        model = model_of(WarmupConfig(), **{**SMALL, "num_hidden_layers": layers})
+        own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+        ids = torch.randint(0, 1000, (2, 64))
+        mask = torch.ones_like(ids)
+        mask[0, -9:] = 0
+        held: dict[int, Any] = {}
+
+        def pack(tensor: Any) -> Any:
+            if tensor.untyped_storage().data_ptr() not in own:
+                held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+            return tensor
+
+        hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t)
+        with hooks, torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            out = model(input_ids=ids, attention_mask=mask)
+        del out
+        return float(sum(s.nbytes() for s in held.values()))
+
+    model_of(WarmupConfig(), **SMALL).save_pretrained(tmp_path)
+    shape = shape_of(tmp_path)
+    told = need(shape, WarmupConfig(), tokens=64, rows=2, bf16=bf16, cuda=False).activations
+    assert told / shape.layers == pytest.approx(kept(2) - kept(1), rel=0.02)
+
+
+def told(config: TrainConfig, device: float, *, step: int = 8, rows: int = 8, tokens: int = 4096) -> Any:
+    return fitted(QWEN, config, tokens=tokens, rows=rows, step=step, bf16=True, cuda=True, device=device * GIB)
+
+
+def test_it_fits_by_rows_then_by_checkpointing_and_refuses_what_cannot_be() -> None:
+    roomy = told(WarmupConfig(), 600)
+    assert (roomy.rows, roomy.checkpointing, roomy.changed) == (8, False, "")
+    fewer = told(WarmupConfig(), 141)
+    assert fewer.rows < 8 and not fewer.checkpointing and fewer.need.total < 141 * GIB * 0.94
+    assert f"so {fewer.rows} rows in a forward pass, not 8" in fewer.changed
+    small = told(WarmupConfig(), 40)
+    assert small.checkpointing and "gradient checkpointing" in small.changed
+    assert small.need.weights == small.need.gradients == 4 * QWEN.parameters == small.need.optimiser / 2
+    with pytest.raises(KkwarmError, match=r"too large: about .* GiB .*but 24.0 GiB are there .*--lora needs about"):
+        told(WarmupConfig(), 24)
+    assert told(WarmupConfig(lora=True), 24).need.optimiser < GIB
+    eighth, four = told(WarmupConfig(optim="adamw_8bit"), 600).need, told(WarmupConfig(qlora=True), 600).need
+    assert eighth.optimiser == roomy.need.optimiser / 4 and four.weights < 0.3 * told(WarmupConfig(), 600).need.weights
+
+
+def test_rlvr_counts_copies_and_vllms_share() -> None:
+    config = RlvrConfig("math")
+    plain = told(config, 140, tokens=1024).need
+    assert plain.copies == 2 * QWEN.parameters
+    assert told(replace(config, beta=0.1), 140, tokens=1024).need.copies == 6 * QWEN.parameters
+    shared = told(replace(config, vllm="colocate"), 140, tokens=1024)
+    assert shared.vllm_share == pytest.approx(0.3) and shared.need.vllm == pytest.approx(0.3 * 140 * GIB)
+    tight = told(replace(config, vllm="colocate"), 34, tokens=1024)
+    assert 0.1 < tight.vllm_share < 0.3 and "of the GPU for vLLM" in tight.changed
+    assert tight.need.total <= 34 * GIB
+
+
+def test_a_model_larger_than_the_memory_is_refused_before_it_is_loaded(
+    tmp_path: Path, base: Path, traces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kkwarm.train import engine, memory, warmup
+
+    monkeypatch.setattr(memory, "of_device", lambda **_: 1e6)
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "load", lambda *_: pytest.fail("it was loaded"))
+        with pytest.raises(KkwarmError, match="too large: about"):
+            warmup(base, traces, tmp_path / "w", WarmupConfig(max_steps=1, threads=1), progress=False)
+        assert not (tmp_path / "w" / "manifest.json").exists()
+    config = WarmupConfig(max_steps=1, threads=1, memory_check=False)
+    assert warmup(base, traces, tmp_path / "w", config, progress=False).done
+
+
+def test_a_dry_run_says_what_it_needs(tmp_path: Path, base: Path, traces: Path) -> None:
+    import json
+
+    from click.testing import CliRunner
+
+    from kkwarm.cli import cli
+
+    for args in (["warmup", str(base), "--traces", str(traces)], ["rlvr", str(base), "--domain", "toy"]):
+        more = ["--examples", "20"] if args[0] == "rlvr" else []
+        result = CliRunner().invoke(cli, [*args, *more, "-o", str(tmp_path / "o"), "--dry-run", "--json"])
+        assert result.exit_code == 0, result.output
+        memory = json.loads(result.stdout)["memory"]
+        assert memory["gib"]["total"] < memory["device_gib"] and memory["rows"] >= 1
+    assert toy.WORDS

@@ -1,0 +1,198 @@
+"""Two processes on a CPU (gloo) against one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import toy_task as toy
+from test_resume import steps, weights
+
+import kkwarm.train.launch
+from kkwarm.errors import KkwarmError
+from kkwarm.store import Run
+from kkwarm.train import RlvrConfig, WarmupConfig, rlvr, warmup
+from kkwarm.train.launch import layout
+
+WARMUP = WarmupConfig(lr=1e-2, epochs=2, batch_size=8, accumulation=2, precision="fp32", threads=1)
+
+
+@pytest.fixture(autouse=True)
+def toy_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kkwarm.train.launch, "WORKER", "toy_worker")
+
+
+def close(a: Path, b: Path, tolerance: float) -> None:
+    import torch
+
+    one, other = weights(a), weights(b)
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.slow
+def test_sft_has_the_same_losses_and_weights(tmp_path: Path, base: Path, traces: Path) -> None:
+    one = warmup(base, traces, tmp_path / "one", WARMUP, progress=False)
+    two = warmup(base, traces, tmp_path / "two", replace(WARMUP, nproc=2), labels={"condition": "w"}, progress=False)
+    assert two.done and two.manifest["processes"] == 2 and two.manifest["labels"] == {"condition": "w"}
+    assert one.manifest["config_hash"] == two.manifest["config_hash"], "the number of processes is no part of a recipe"
+    assert len(steps(one.path)) == len(steps(two.path)) == 6
+    for a, b in zip(steps(one.path), steps(two.path), strict=True):
+        for name in ("step", "loss", "lr", "grad_norm", "tokens"):
+            assert a[name] == pytest.approx(b[name], rel=2e-3), name
+    close(one.path, two.path, 2e-3)
+    assert sorted(p.name for p in two.path.iterdir() if not p.name.startswith(".")) == [
+        *("checkpoint", "log.jsonl", "manifest.json")
+    ]
+
+
+@pytest.mark.slow
+def test_grpo_has_the_same_rollouts_losses_and_weights(tmp_path: Path, base: Path, traces: Path) -> None:
+    warmed = warmup(base, traces, tmp_path / "w", replace(WARMUP, epochs=8), progress=False).path
+    shape = {"steps": 3, "prompts_per_step": 3, "generations": 4}
+    config = RlvrConfig("easy", 20, lr=1e-3, precision="fp32", threads=1, keep_rollouts=True, **shape)
+    one = rlvr(warmed, config, tmp_path / "one", progress=False).path
+    two = rlvr(warmed, replace(config, nproc=2), tmp_path / "two", progress=False).path
+    drawn = [[json.loads(line) for line in (p / "rollouts.jsonl").read_text().splitlines()] for p in (one, two)]
+    assert len(drawn[0]) == 36 and drawn[0] == drawn[1], "groups that two processes share draw what one process draws"
+    for a, b in zip(steps(one), steps(two), strict=True):
+        assert {k: a[k] for k in ("reward", "accuracy", "status", "no_signal", "length", "truncated")} == {
+            k: b[k] for k in ("reward", "accuracy", "status", "no_signal", "length", "truncated")
+        }
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-5)
+        assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=2e-3)
+    close(one, two, 1e-3)
+
+
+def when_logged(out: Path, n: int, act: Callable[[], None]) -> threading.Thread:
+    """Acts once `n` steps are logged."""
+
+    def wait() -> None:
+        log = out / "log.jsonl"
+        while not (log.exists() and log.read_bytes().count(b"\n") >= n):
+            time.sleep(0.01)
+        act()
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread
+
+
+def workers(parent: int) -> list[int]:
+    """Processes that `parent` started."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                if int((folder / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
+                    found.append(int(folder.name))
+            except OSError:
+                continue
+    return found
+
+
+@pytest.mark.slow
+def test_ctrl_c_and_a_killed_process_leave_a_run_that_goes_on_with_any_number(
+    tmp_path: Path, base: Path, traces: Path
+) -> None:
+    out, config = tmp_path / "two", replace(WARMUP, epochs=20, save_every=5)
+    when_logged(out, 3, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        warmup(base, traces, out, replace(config, nproc=2), progress=False)
+    assert Run.read(out).manifest["state"] == "interrupted"
+    at = int(next((out / "steps").iterdir()).name.rpartition("-")[2])
+    assert 3 <= at < 60
+    when_logged(out, at + 8, lambda: os.kill(workers(os.getpid())[-1], signal.SIGKILL))
+    with pytest.raises(KkwarmError, match=r"process . was killed by SIGKILL .*the same command goes on"):
+        warmup(base, traces, out, replace(config, nproc=2), progress=False)
+    assert Run.read(out).manifest["state"] != "done"
+    again = warmup(base, traces, out, config, progress=False)
+    whole = warmup(base, traces, tmp_path / "one", config, progress=False)
+    assert again.manifest["resumed"] == 2 and len(steps(again.path)) == 60
+    close(again.path, whole.path, 2e-2)
+
+
+@pytest.mark.slow
+def test_a_mistake_is_told_once_by_the_parent(
+    tmp_path: Path, base: Path, traces: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(KkwarmError, match="2 processes cannot share the 3 sequences of a step"):
+        warmup(base, traces, tmp_path / "w", WarmupConfig(batch_size=3, nproc=2, threads=1), progress=False)
+    told = capfd.readouterr()
+    assert "Traceback" not in told.err and told.out == ""
+    assert not (tmp_path / "w" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "text", "message"),
+    [
+        ({"accelerate": "fsdp"}, "", r"no such file \(a file, or one of fsdp2, zero3\)"),
+        ({"accelerate": "fsdp2", "nproc": 2}, "", "shards over GPUs, and there is no CUDA device"),
+        ({"accelerate": "FILE", "nproc": 2}, "a: [", "cannot be read"),
+        ({"accelerate": "FILE", "nproc": 2}, "a: 1", "is no accelerate config"),
+        (
+            {"accelerate": "FILE", "nproc": 2},
+            "distributed_type: MULTI_CPU\nnum_processes: 8\n",
+            r"is for 8 processes, not 2 \(--nproc 8, or mend the file\)",
+        ),
+        ({"device": "cuda", "nproc": 2}, "", "--device cuda: no CUDA device is available"),
+    ],
+)
+def test_bad_layouts_are_one_line(tmp_path: Path, settings: dict[str, object], text: str, message: str) -> None:
+    if settings.get("accelerate") == "FILE":
+        (tmp_path / "a.yaml").write_text(text)
+        settings = {**settings, "accelerate": str(tmp_path / "a.yaml")}
+    with pytest.raises(KkwarmError, match=message):
+        layout(WarmupConfig(**settings))  # type: ignore[arg-type]
+
+
+def test_more_processes_than_gpus_are_refused_and_a_cpu_takes_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    found = layout(WarmupConfig(nproc=4, device="cpu"))
+    assert found is not None and found.nproc == 4 and found.arguments()[-1] == "4"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(KkwarmError, match=r"4 processes, but 2 CUDA devices \(--nproc 2, or --device cpu\)"):
+        layout(WarmupConfig(nproc=4))
+    found = layout(WarmupConfig(accelerate="fsdp2"))
+    assert found is not None and found.nproc == 2, "all GPUs"
+    with pytest.raises(KkwarmError, match="LoRA with sharded weights"):
+        layout(WarmupConfig(accelerate="zero3", lora=True))
+
+
+def test_presets_become_the_environment_of_accelerates_launcher(tmp_path: Path) -> None:
+    from kkwarm.train.launch import PRESETS, Layout
+
+    found = Layout(2, PRESETS / "fsdp2.yaml").environment()
+    assert found["ACCELERATE_USE_FSDP"] == "true" and found["FSDP_VERSION"] == "2"
+    assert found["FSDP_AUTO_WRAP_POLICY"] == "TRANSFORMER_BASED_WRAP" and found["ACCELERATE_MIXED_PRECISION"] == "no"
+    machines = {"num_machines": 2, "machine_rank": 1, "main_process_ip": "10.0.0.1", "main_process_port": 29501}
+    assert " ".join(Layout(16, tmp_path, machines).arguments()) == (
+        "--nnodes 2 --nproc-per-node 8 --node-rank 1 --master-addr 10.0.0.1 --master-port 29501"
+    )
+    with pytest.raises(KkwarmError, match="says no machine_rank"):
+        Layout(16, tmp_path, {"num_machines": 2, "main_process_ip": "a", "main_process_port": 1}).arguments()
+
+
+def test_a_step_is_shared_equally(monkeypatch: pytest.MonkeyPatch) -> None:
+    from kkwarm.train.ranks import share
+
+    assert share(20, 4) == (4, 5) and share(64, 1000) == (64, 1) and share(20, 7) == (5, 4)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert share(20, 4) == (2, 5) and share(64, 1000) == (32, 1) and share(2, 1) == (1, 1)
+
+
+def test_the_toy_worker_is_the_real_one() -> None:
+    from kkwarm.train import worker
+
+    assert Path(toy.__file__).with_name("toy_worker.py").read_text().count("kkwarm.train.worker") == 1
+    assert callable(worker.main)
