@@ -179,7 +179,7 @@ def warmup(
 
 def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progress: bool) -> None:
     from kkwarm.backends.checkpoint import fingerprint
-    from kkwarm.train.engine import load, policy_of, prepare, save
+    from kkwarm.train.engine import load, policy_of, prepare, save, will_shard
     from kkwarm.train.flight import Flight, watched
     from kkwarm.train.loop import finished, note_environment, run_steps, summary
     from kkwarm.train.memory import applied
@@ -187,6 +187,8 @@ def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progre
     prepare(config)
     config, batch = applied(run, model, config, **rows.sizes())
     domains = watched(config)
+    if domains and will_shard():
+        raise KkwarmError("--watch cannot generate from weights in shards", hint="leave out --watch")
     network, tokenizer = load(model, config)
     note_environment(run, config)
     trainer, tokens_at = trainer_of(network, tokenizer, rows, config, run.path, at_most=batch)

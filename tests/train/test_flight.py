@@ -112,3 +112,11 @@ def test_rlvr_is_watched_and_its_alarms_are_kept(tmp_path: Path, base: Path) -> 
     kinds = {a["kind"] for a in run.manifest["alarms"]}
     assert kinds >= {"no signal", "truncation"}, "a random checkpoint knows neither format nor end"
     assert run.manifest["results"]["watched"]["toy"]["last"] == 0.0
+
+
+def test_sft_with_sharded_weights_is_not_watched(
+    tmp_path: Path, base: Path, traces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(KkwarmError, match="--watch cannot generate from weights in shards"):
+        warmup(base, traces, tmp_path / "w", WarmupConfig(watch=("toy",)), progress=False)
