@@ -4,9 +4,10 @@
     python benchmarks/reasoning_gym_scorers.py -o benchmarks/results/reasoning_gym_scorers.json
 
 `fooled` are attacks that reasoning-gym's own scorer gives the full score for (the shortest of each is shown), and
-`accepted` those that kkwarm's bridge judges correct. `evaluates` are calls by which a scorer runs the answer's text as
-Python: the bridge does not let it, so what it would have scored is not known. `partial` is what the scorer pays for the
-right answer between other words: a reward made of the plain score pays it too. Without `answers`: it names none.
+`accepted` those that kkwarm's bridge judges correct. `evaluates` are calls by which a scorer runs text as Python, all
+but number_sorting's the answer's: the bridge does not let it, so what it would have scored is not known. `partial` is
+what the scorer pays for the right answer between other words: a reward made of the plain score pays it too. Without
+`answers`: the data set names none.
 """
 
 from __future__ import annotations
@@ -85,6 +86,8 @@ def main() -> None:
 
     reg, began = registry(), time.perf_counter()
     rows: dict[str, Any] = {}
+    if args.only and args.out.exists():  # the other rows stay as they are
+        rows = json.loads(args.out.read_text("utf-8"))["rows"]
     with Judge(workers=1) as court:
         for source in args.only or sorted(set(DATASETS) - set(SLOW)):
             try:
@@ -96,14 +99,15 @@ def main() -> None:
         "what": " ".join((__doc__ or "").split("\n\n")[-1].split()),
         "data_sets": len(rows),
         "not_tried": sorted(set(DATASETS) - set(rows)),
+        "run_again": args.only or [],
         "evaluating_the_answer": sorted(s for s, r in rows.items() if r.get("evaluates")),
         "fooled": sorted(s for s, r in rows.items() if r.get("fooled")),
         "accepted_by_the_bridge": sorted(s for s, r in rows.items() if r.get("accepted")),
         "paying_for_padding": sum(r.get("partial", 0) > 0 for r in rows.values()),
         "command": f"python benchmarks/reasoning_gym_scorers.py --examples {args.examples}",
-        "seconds": round(time.perf_counter() - began),
+        "seconds_of_this_call": round(time.perf_counter() - began),
         "environment": {key: value for key, value in environment().items() if key != "command"},
-        "rows": rows,
+        "rows": dict(sorted(rows.items())),
     }
     args.out.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import queue
 import random
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from typing import Any, Self
@@ -96,14 +97,18 @@ class OpenAIBackend:
         """
         pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="openai")
         waiting: dict[Future[list[Completion]], tuple[Request, tuple[int, ...]]] = {}
+        finished: queue.SimpleQueue[Future[list[Completion]]] = queue.SimpleQueue()
         self._given_up.clear()
         failure: KkwarmError | None = None
         try:
             for request in requests:
                 for part in contiguous(request.samples):
-                    asked = replace(request, samples=part)
-                    waiting[pool.submit(self._samples, asked, sampling)] = request, part
-            for future in as_completed(waiting):
+                    future = pool.submit(self._samples, replace(request, samples=part), sampling)
+                    waiting[future] = request, part
+            for future in waiting:
+                future.add_done_callback(finished.put)  # of one that is cancelled, too
+            for _ in range(len(waiting)):
+                future = finished.get()
                 if future.cancelled():
                     continue
                 try:
@@ -125,7 +130,8 @@ class OpenAIBackend:
             raise failure
 
     def _watch(self, drawn: Sequence[Completion], sampling: Sampling) -> None:
-        """Says once where a server seems to be greedy whatever the temperature (transformers' `serve` was seen to)."""
+        """Says once where a server seems to be greedy whatever the temperature: transformers' `serve` is, unless the
+        checkpoint's own generation settings sample."""
         if len(drawn) < 2 or sampling.temperature <= 0 or self._varied is None:
             return
         if len({c.text for c in drawn}) > 1:

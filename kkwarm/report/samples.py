@@ -132,8 +132,9 @@ def _aligned(column: array[int]) -> bytes:
 
 
 def _text(sample: Sample, fmt: Format | None) -> list[Any]:
-    text, start, end = sample.completion.text, 0, 0
-    reasoning = "" if fmt is None else fmt.split(sample.completion).reasoning
+    text: Any = sample.completion.text  # of scored files, null or anything else too
+    start = end = 0
+    reasoning = fmt.split(sample.completion).reasoning if fmt is not None and isinstance(text, str) else ""
     if reasoning and (found := text.find(reasoning)) >= 0:
         start = _units(text[:found])
         end = start + _units(reasoning)

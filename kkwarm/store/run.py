@@ -6,6 +6,7 @@ Every sample line carries a checksum. After a crash the last line may be torn: o
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -164,20 +165,34 @@ class Run:
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def append(self, samples: Iterable[Sample]) -> None:
-        """Stores samples, on disk when this returns."""
+        """Stores samples, on disk when this returns; none of them where it raises.
+
+        :raises KkwarmError: the disk is full, or cannot be written.
+        """
         lines = b"".join(_encode(s) for s in samples)
         if not lines:
             return
         try:
             if self._out is None:
-                self._out = open(self.path / SAMPLES, "ab")  # noqa: SIM115 (kept open while the run is)
-            self._out.write(lines)
-            self._out.flush()
-            os.fsync(self._out.fileno())
+                self._out = open(self.path / SAMPLES, "ab", buffering=0)  # noqa: SIM115 (kept open while the run is)
+            self._write(lines)
         except OSError as err:
             raise KkwarmError(
                 f"{self.path / SAMPLES} cannot be written: {err.strerror}", hint="free space; the run resumes"
             ) from None
+
+    def _write(self, lines: bytes) -> None:
+        """All of it or nothing: what comes next must not follow a torn line."""
+        end = os.fstat(self._out.fileno()).st_size
+        rest = memoryview(lines)
+        try:
+            while rest:
+                rest = rest[self._out.write(rest) :]
+            os.fsync(self._out.fileno())
+        except BaseException:  # a full disk, or an interrupt between two parts
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._out.fileno(), end)
+            raise
 
     def record(self, **fields: Any) -> None:
         """Sets fields of the manifest, atomically."""

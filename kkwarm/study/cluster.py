@@ -181,7 +181,10 @@ def _connect(ray: Any, address: str, jobs: int | None) -> None:
                 **settings,
             )
     except Exception as err:  # ray has no type for a cluster that does not start
-        raise _silence(address, " ".join(str(err).split())[:200]) from None
+        why = " ".join(str(err).split())[:200]
+        if not local:
+            raise _silence(address, why) from None
+        raise KkwarmError(f"Ray did not start here: {why}", hint="start again, or take --executor local") from None
 
 
 def _environment() -> dict[str, str]:

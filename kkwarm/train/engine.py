@@ -101,9 +101,9 @@ def load(model: str | Path, config: TrainConfig) -> tuple[Any, Any]:
 
     tokenizer = load_tokenizer(model)
     cuda = on_cuda(config)
+    attention = _attention(config, cuda=cuda)
     frozen = bool(config.lora) and cuda and uses_bf16(config)
     device = f"cuda:{ranks.local()}" if cuda and not will_shard() else "cpu"
-    attention = _attention(config, cuda=cuda)
     if config.qlora:
         return _load_in_4_bits(model, attention), tokenizer
     dtype = torch.bfloat16 if frozen else torch.float32
@@ -124,12 +124,13 @@ def _attention(config: TrainConfig, *, cuda: bool) -> str | None:
 
 
 def needs(config: TrainConfig) -> None:
-    """Checks that the options' libraries are there, before anything is loaded.
+    """Checks that the device and the options' libraries are there, before anything is loaded.
 
     :raises KkwarmError: a library or CUDA is missing.
     """
     from importlib.util import find_spec
 
+    on_cuda(config)
     asked = {
         "--liger": (config.liger, "liger_kernel", "liger-kernel"),
         "--optim adamw_8bit": (config.optim == "adamw_8bit", "bitsandbytes", "bitsandbytes"),

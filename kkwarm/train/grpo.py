@@ -101,6 +101,7 @@ def rlvr(
     :raises KkwarmError: no checkpoint, unknown domain, too few examples, another run in `out`, the loss is not finite.
     """
     from kkwarm.backends.checkpoint import fingerprint
+    from kkwarm.train.engine import needs
 
     out = Path(out)
     plan = plan_rlvr(config)
@@ -108,6 +109,7 @@ def rlvr(
     settings = identity(config)
     if (done := done_before(out, kind="rlvr", config=settings, inputs=inputs, product=CHECKPOINT)) is not None:
         return done
+    needs(config)
     if (several := layout(config)) is not None:
         job = {"model": str(model), "out": str(out), "labels": labels, "progress": progress}
         launch(several, "rlvr", config, **job)
@@ -123,7 +125,7 @@ def rlvr(
 
 
 def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
-    from kkwarm.train.engine import load, needs, policy_of, prepare, save
+    from kkwarm.train.engine import load, policy_of, prepare, save
     from kkwarm.train.flight import Flight, watched
     from kkwarm.train.loop import finished, note_environment, run_steps
     from kkwarm.train.memory import applied
@@ -131,7 +133,6 @@ def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
 
     config = plan.config
     prepare(config)
-    needs(config)
     domains = watched(config)
     sizes = sizes_of(plan, model)
     config, batch = applied(run, model, config, **sizes)

@@ -151,12 +151,14 @@ def warmup(
     :raises LeakError: traces ask what `config.against` evaluates.
     """
     from kkwarm.backends.checkpoint import fingerprint
+    from kkwarm.train.engine import needs
 
     out = Path(out)
     inputs = {"checkpoint": fingerprint(model), "traces": file_hash(traces_file(traces))}
     settings = identity(config)
     if (done := done_before(out, kind="warmup", config=settings, inputs=inputs, product=CHECKPOINT)) is not None:
         return done
+    needs(config)
     if (several := layout(config)) is not None:
         job = {"model": str(model), "traces": str(traces), "out": str(out), "labels": labels, "progress": progress}
         launch(several, "warmup", config, **job)
@@ -177,13 +179,12 @@ def warmup(
 
 def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progress: bool) -> None:
     from kkwarm.backends.checkpoint import fingerprint
-    from kkwarm.train.engine import load, needs, policy_of, prepare, save
+    from kkwarm.train.engine import load, policy_of, prepare, save
     from kkwarm.train.flight import Flight, watched
     from kkwarm.train.loop import finished, note_environment, run_steps, summary
     from kkwarm.train.memory import applied
 
     prepare(config)
-    needs(config)
     config, batch = applied(run, model, config, **rows.sizes())
     domains = watched(config)
     network, tokenizer = load(model, config)

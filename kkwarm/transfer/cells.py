@@ -67,7 +67,8 @@ class _Tally:
         self.status[sample.verdict.status.value] += 1
         if fmt is not None:
             self.judged += 1
-            self.works += bool(fmt.split(sample.completion).reasoning.strip())
+            text: object = sample.completion.text  # of scored files, null or anything else too
+            self.works += isinstance(text, str) and bool(fmt.split(sample.completion).reasoning.strip())
         if sample.completion.n_tokens is not None:
             self.tokens.append(sample.completion.n_tokens)
 

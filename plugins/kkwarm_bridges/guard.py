@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from kkwarm.data import normalise
 
-__all__ = ["evaluates", "more_than", "plain_formula", "without_eval"]
+__all__ = ["evaluates", "more_than", "plain_formula", "variables", "without_eval"]
 
 _EVALUATORS = frozenset({"parse_expr", "sympify", "S", "parse_latex"})
 _TOKEN = re.compile(r"\s+|([A-Za-z]\w*)|(\d+(?:\.\d+)?)|\*\*|[-+*/^(),=]", re.ASCII)
@@ -67,6 +67,11 @@ def more_than(answer: str, gold: str) -> str:
     if not any(map(str.isalpha, right)) and any(map(str.isalpha, said)):
         return "words stand beside the figures"
     return ""
+
+
+def variables(formula: str) -> set[str]:
+    """Names of one letter in a formula."""
+    return set(re.findall(r"(?<![A-Za-z0-9_])[A-Za-z](?![A-Za-z0-9_(])", formula))
 
 
 @contextmanager

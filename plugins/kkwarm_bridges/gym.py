@@ -16,7 +16,7 @@ from typing import Any
 from kkwarm.data import holdout, normalise
 from kkwarm.types import Domain, Example, Response, Status, Verdict, Verifier
 from kkwarm_bridges.entries import dataset, entries, silent
-from kkwarm_bridges.guard import evaluates, more_than, plain_formula, without_eval
+from kkwarm_bridges.guard import evaluates, more_than, plain_formula, variables, without_eval
 
 __all__ = ["PREFIX", "SEED", "TEST", "TRAIN", "check", "domain", "examples", "quick"]
 
@@ -108,8 +108,11 @@ def _doubt(source: str, example: Example, answer: str, entry: Mapping[str, Any])
         used = sorted(map(int, re.findall(r"\d+", answer)))
         return "" if used == sorted(entry["metadata"]["numbers"]) else "it uses other numbers than the question's"
     gold = example.answer["gold"]
-    if gold is None or evaluates(type(dataset(source, SEED, _SIZE)).score_answer):
-        return ""  # nothing to compare with; a formula is one whole
+    if gold is None:
+        return ""  # nothing to compare with
+    if evaluates(type(dataset(source, SEED, _SIZE)).score_answer):  # in another variable, anything can be added
+        more = variables(answer) - variables(gold) - {"C", "E", "I"}
+        return f"it has the variable {min(more)}" if more else ""
     return more_than(answer, gold)
 
 

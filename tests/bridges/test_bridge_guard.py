@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kkwarm_bridges.guard import evaluates, more_than, plain_formula, without_eval
+from kkwarm_bridges.guard import evaluates, more_than, plain_formula, variables, without_eval
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,10 @@ def test_an_answer_alone(answer: str, gold: str) -> None:
 )
 def test_an_answer_among_others(answer: str, gold: str) -> None:
     assert more_than(answer, gold)
+
+
+def test_variables_of_a_formula() -> None:
+    assert variables("3*x**2 + sin(y) - C/2 + f(z)*log(2)") == {"x", "y", "z", "C"}
 
 
 def test_eval_is_taken_away_and_given_back() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -39,6 +40,24 @@ def test_a_torn_last_line_is_cut_off_and_said(tmp_path: Path) -> None:
         assert run.mended > 0
         run.append([sample(1)])
     assert list(Run.read(tmp_path / "r").samples()) == [sample(0), sample(1)]
+
+
+def test_a_full_disk_leaves_no_torn_line_before_what_comes_next(tmp_path: Path) -> None:
+    """The disk fills up in the middle of a line; then there is room again, and the same process goes on."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Run.open(tmp_path / "r", kind="bench", config={}) as run:
+        run.append([sample(0)])
+        size = (tmp_path / "r" / "samples.jsonl").stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size * 5 // 2, limits[1]))
+        try:
+            with pytest.raises(KkwarmError, match=r"samples\.jsonl cannot be written: File too large"):
+                run.append([sample(1), sample(2)])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert (tmp_path / "r" / "samples.jsonl").stat().st_size == size
+        run.append([sample(1), sample(2)])
+    assert list(Run.read(tmp_path / "r").samples()) == [sample(i) for i in range(3)]
 
 
 def test_an_edited_line_is_found(tmp_path: Path) -> None:

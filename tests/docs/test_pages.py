@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable
@@ -84,6 +85,14 @@ def test_the_hook_table_has_every_exact_signature() -> None:
     written = [cell.replace("\\|", "|") for cell in re.findall(r"^\| `(kkwarm_[^`]*)` \|", page, re.M)]
     specs = [n for n in vars(hookspecs) if n.startswith("kkwarm_")]
     assert written == [f"{n}{inspect.signature(getattr(hookspecs, n))}".replace("'", "") for n in specs]
+
+
+def test_figures_of_the_bridge_are_the_measured_ones() -> None:
+    found = json.loads((PAGES.parents[1] / "benchmarks" / "results" / "reasoning_gym_scorers.json").read_text("utf-8"))
+    page = " ".join((PAGES / "tutorial.md").read_text("utf-8").split())
+    assert f"Of {found['data_sets']} data sets' scorers, {len(found['fooled'])} gave the full score" in page
+    assert f"and {found['paying_for_padding']} paid for the right answer" in page
+    assert found["accepted_by_the_bridge"] == []
 
 
 def test_every_page_is_in_the_navigation() -> None:

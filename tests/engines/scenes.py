@@ -86,8 +86,10 @@ def lora(folder: Path) -> dict[str, Any]:
     import torch
     from peft import LoraConfig, get_peft_model
 
-    from kkwarm.backends import open_backend
+    from kkwarm.backends import Request, open_backend
     from kkwarm.backends.checkpoint import load_model
+    from kkwarm.plugins import registry
+    from kkwarm.types import Sampling
 
     torch.manual_seed(0)
     config = LoraConfig(
@@ -96,12 +98,18 @@ def lora(folder: Path) -> dict[str, Any]:
     get_peft_model(load_model(BASE, device="cpu"), config).save_pretrained(folder)
     written = folder / "adapter_config.json"
     written.write_text(json.dumps(json.loads(written.read_text()) | {"base_model_name_or_path": str(BASE)}))
-    merged: Any = open_backend("hf", str(folder), device="cpu")
-    texts = pairs(merged.tokenizer)
-    adapter: Any = open_backend("vllm", str(folder), enforce_eager=True)
-    base: Any = open_backend("hf", str(BASE), device="cpu")
-    told = adapter.logprobs(texts)
-    return {"from_merged": worst(told, merged.logprobs(texts)), "from_base": worst(told, base.logprobs(texts))}
+    benchmark = registry().benchmark("mini_code")
+    fmt = registry().format(benchmark.format)
+    asked = [Request(e.id, fmt.render(e.question), (0,), fmt.stop) for e in list(benchmark.load())[:6]]
+
+    def greedy(backend: Any) -> dict[str, str]:
+        return {r.key: c.text for r, _, c in backend.generate(asked, Sampling(0.0, 1.0, 32))}
+
+    return {
+        "adapter": greedy(open_backend("vllm", str(folder), enforce_eager=True)),
+        "merged": greedy(open_backend("hf", str(folder), device="cpu")),
+        "base": greedy(open_backend("hf", str(BASE), device="cpu")),
+    }
 
 
 if __name__ == "__main__":

@@ -108,9 +108,10 @@ def test_bench_and_its_resumption(base: str, tmp_path: Path) -> None:
     assert first["benchmarks"]["mini_code"]["samples"] == 16
     samples = tmp_path / "a" / "samples.jsonl"
     lines = samples.read_text().splitlines(keepends=True)
-    again = tmp_path / "b"
-    kkwarm(*command, "-o", str(again))
-    assert sorted(lines) == sorted((again / "samples.jsonl").read_text().splitlines(keepends=True))
+    samples.write_text("".join(lines[1::3]))  # what was lost is drawn again, in other calls than before
+    again = kkwarm(*command, "-o", str(tmp_path / "a"))
+    assert sorted(samples.read_text().splitlines(keepends=True)) == sorted(lines)
+    assert again["benchmarks"] == first["benchmarks"]
 
 
 def test_distill(base: str, tmp_path: Path) -> None:
@@ -135,7 +136,7 @@ def test_colocated_rlvr_trains_and_syncs_its_weights(tmp_path: Path) -> None:
 
 def test_lora_adapter(tmp_path: Path) -> None:
     found = scene("lora", tmp_path)
-    assert found["from_merged"] < 1e-2 < found["from_base"]
+    assert found["adapter"] == found["merged"] != found["base"]
 
 
 @contextlib.contextmanager
@@ -184,7 +185,7 @@ def test_vllms_server(base: str, asked: list[Request], tmp_path: Path) -> None:
 
 
 def test_transformers_server(base: str, asked: list[Request], tmp_path: Path) -> None:
-    command = [str(Path(sys.executable).parent / "transformers"), "serve", base, "--port", "{port}"]
+    command = [sys.executable, "-m", "transformers.cli.transformers", "serve", base, "--port", "{port}"]
     with served([*command, "--device", "cpu", "--dtype", "float32"], tmp_path / "log") as url:
         server = open_backend("openai", base, base_url=url)
         greedy = Sampling(0.0, 1.0, 64)

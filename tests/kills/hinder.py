@@ -134,8 +134,9 @@ class Hindrances:
 
 
 def _is_one_line_of_space(told: str) -> bool:
-    low = told.lower()
-    return told.startswith("kkwarm: ") and "\n" not in told and ("no space" in low or "cannot be written" in low)
+    """The last line says where space is lacking; before it only warnings may stand."""
+    lines = told.splitlines()
+    return all(line.startswith("kkwarm: ") for line in lines) and "cannot be written" in lines[-1]
 
 
 def main() -> int:

@@ -1,0 +1,43 @@
+"""`kkwarm verify` on the runs that train: traces, examples, checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kkwarm.plugins import registry
+from kkwarm.store import Run
+from kkwarm.train import DistillConfig, RlvrConfig, WarmupConfig, distill, rlvr, warmup
+from kkwarm.verify.agreement import State, agreement
+
+
+def states(run: Run) -> dict[str, State]:
+    return {f.what: f.state for f in agreement(Run.read(run.path), registry())}
+
+
+def test_a_chain_agrees_until_something_is_changed(base: Path, tmp_path: Path) -> None:
+    made = distill(DistillConfig("toy", "symbolic", 12), tmp_path / "traces", progress=False)
+    assert states(made) == {"settings": State.AGREES, "file traces.jsonl": State.AGREES, "traces": State.AGREES}
+
+    warmed = warmup(base, made.path, tmp_path / "warmed", WarmupConfig(max_steps=1, threads=1), progress=False)
+    found = states(warmed)
+    assert {k: found[k] for k in ("settings", "file checkpoint", "traces", "checkpoint")} == dict.fromkeys(
+        ("settings", "file checkpoint", "traces", "checkpoint"), State.AGREES
+    )
+
+    config = RlvrConfig("toy", examples=2, steps=1, prompts_per_step=2, generations=2, max_tokens=4, threads=1)
+    trained = rlvr(warmed.path, config, tmp_path / "trained", progress=False)
+    assert set(states(trained).values()) == {State.AGREES}
+
+    traces = made.path / "traces.jsonl"
+    traces.write_text(traces.read_text().replace("the word is", "the word was", 1))
+    weights = next((warmed.path / "checkpoint").glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+    differs = {
+        name: {what for what, state in states(run).items() if state is State.DIFFERS}
+        for name, run in (("traces", made), ("warmed", warmed), ("trained", trained))
+    }
+    assert differs == {
+        "traces": {"file traces.jsonl", "traces"},
+        "warmed": {"file checkpoint", "traces"},
+        "trained": {"checkpoint"},
+    }
