@@ -82,7 +82,8 @@ class Hindrances:
         return out
 
     def _full(self, name: str, size: int, wanted: dict[str, Any], problems: list[str]) -> dict[str, Any]:
-        disk = Disk(self.folder / "disk", max(size, 8192))
+        size = max(size, 8192)
+        disk = Disk(self.folder / "disk", size)
         out = disk.folder / "run"
         try:
             code, text = self._done(lambda: self._guarded(name, out))

@@ -1,0 +1,55 @@
+"""The kept simulations, in small: that they run, and that the intervals hold the truth."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    yield
+    for name in ("transfer_simulation", "sequential_simulation"):
+        sys.modules.pop(name, None)
+
+
+def test_studies_in_small() -> None:
+    from transfer_simulation import Setting, simulate
+
+    found = simulate(Setting(2, 50, 4, "0.2", (0.2,) * 6), studies=12, seed=0)
+    assert found["coverage_change"] > 0.9
+    assert found["coverage_accuracy"] > 0.9
+    assert found["false_gain_any"] <= 0.25  # 3 of 12
+    assert 0 < found["power"] < 0.6
+
+
+def test_stopping_in_small() -> None:
+    from sequential_simulation import decision, score
+
+    row = score((164, 0.08, 1.0), runs=10)
+    assert row["missed"] <= 0.2
+    assert row["asked_by_one_look"] < row["asked"] < 1
+    row = decision((200, 1.0), runs=10)
+    assert row["said"]["gain"] >= 0.9
+    assert row["asked"] < 0.8
+
+
+@pytest.mark.skipif(not (RESULTS / "transfer_simulation.json").exists(), reason="the simulation was not kept")
+def test_the_kept_figures_are_what_the_docs_say() -> None:
+    rows = json.loads((RESULTS / "transfer_simulation.json").read_text())["rows"]
+    assert {r["questions"] for r in rows} == {50, 164, 500}
+    assert all(0.93 <= r["coverage_change"] <= 0.98 for r in rows)
+    plain = [r["false_gain_any"] for r in rows if r["spread"] in ("none", "0.2")]
+    assert max(plain) <= 0.06
+    stops = json.loads((RESULTS / "sequential_simulation.json").read_text())
+    assert all(r["missed"] <= 0.05 for r in stops["score"])
+    null = [r["said"] for r in stops["decision"] if r["shift"] == 0]
+    assert all(said.get("gain", 0) + said.get("loss", 0) <= 0.06 for said in null)
