@@ -250,9 +250,10 @@ def _hub_file(name: str) -> str:
         RepositoryNotFoundError,
     )
 
+    offline = False
     for file in (CONFIG, ADAPTER):
         try:
-            return hf_hub_download(name, file)
+            return hf_hub_download(name, file, local_files_only=offline)
         except GatedRepoError:
             raise KkwarmError(
                 f"{name} is gated on the hub", hint="ask for access there, then `hf auth login`"
@@ -260,7 +261,9 @@ def _hub_file(name: str) -> str:
         except (RepositoryNotFoundError, HFValidationError):
             raise KkwarmError(f"{name} is neither a folder nor a model on the hub") from None
         except LocalEntryNotFoundError:
-            continue  # offline: perhaps only the other file is cached
+            offline = (
+                True  # perhaps only the other file is cached; the hub's retries took half a minute, once is enough
+            )
         except EntryNotFoundError:
             continue
         except Exception as err:  # many transport errors, from several libraries

@@ -35,7 +35,8 @@ def test_resolves_folder_and_run(tiny: Path, tmp_path: Path) -> None:
         ("bad name with spaces", "neither a folder nor a model"),
     ],
 )
-def test_what_is_no_checkpoint(name: str, says: str, tmp_path: Path) -> None:
+def test_what_is_no_checkpoint(name: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     (tmp_path / "EMPTY").mkdir()
     (tmp_path / "FILE").write_text("x")
     (tmp_path / "RUN").mkdir()

@@ -69,6 +69,7 @@ def test_its_command_is_there(environment: dict[str, str]) -> None:
     assert "palette" in kkwarm(environment, "--help").stdout
 
 
+@pytest.mark.slow
 def test_it_is_distilled_benchmarked_trained_on_and_reported(environment: dict[str, str], tmp_path: Path) -> None:
     from kkwarm.testing.checkpoint import tiny_checkpoint
 

@@ -26,12 +26,14 @@ def measured(script: str, work: Path, *more: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_sft(tmp_path: Path) -> None:
     found = measured("sft.py", tmp_path)
     assert found["tokens_per_s"]["median"] > 0 and found["tokens_per_s"]["runs"] == 2
     assert found["flops_per_token"] > 0 and (found["mfu"] is None or 0 < found["mfu"] < 1)
 
 
+@pytest.mark.slow
 def test_grpo(tmp_path: Path) -> None:
     found = measured("grpo.py", tmp_path)
     parts = found["seconds"]

@@ -19,8 +19,10 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Toy]:
     """The toy plugin, loaded beside the installed ones."""
     made = Toy()
     loaded = registry(made)
-    monkeypatch.setattr(plugins, "registry", lambda: loaded)
+    monkeypatch.setattr(plugins, "load", lambda: loaded)  # not `registry`: modules hold it by name
+    plugins.registry.cache_clear()
     yield made
+    plugins.registry.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -203,6 +203,7 @@ def _kkwarm(*arguments: object) -> list[str]:
     return [sys.executable, str(SCRIPT), *map(str, arguments)]
 
 
+@pytest.mark.slow
 def test_killed_run_ends_the_same(toy: Toy, tiny: Path, tmp_path: Path) -> None:
     """kill -9 in the middle; the same command finishes, and equals an uninterrupted run.
 

@@ -32,8 +32,10 @@ class Sums:
 @pytest.fixture(autouse=True)
 def sums(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     loaded = plugins.load(extra=[("sums", Sums())])
-    monkeypatch.setattr(plugins, "registry", lambda: loaded)
+    monkeypatch.setattr(plugins, "load", lambda: loaded)
+    plugins.registry.cache_clear()
     yield
+    plugins.registry.cache_clear()
 
 
 def model(accuracy: float, asked: list[str] | None = None) -> ReplayBackend:
