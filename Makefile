@@ -19,8 +19,8 @@ $(STAMP): pyproject.toml constraints.txt
 study: $(STAMP)  ## the main job: the miniature study (about 10 minutes on 2 cores)
 	$(BIN)/kkwarm study mini
 
-test: $(STAMP)  ## the fast tests
-	$(BIN)/python -m pytest -q
+test: $(STAMP)  ## the fast tests, on two cores
+	$(BIN)/python -m pytest -q -n 2
 
 test-slow: $(STAMP)  ## the tests that train, and kill, for real
 	$(BIN)/python -m pytest -q -m slow -o timeout=1800

@@ -47,7 +47,8 @@ def _sums(values: Values, steps: int) -> tuple[npt.NDArray[np.int64], Values]:
     from scipy.stats import binom
 
     sizes, counts = np.unique(np.round(np.abs(values) * steps).astype(int), return_counts=True)
-    chances, reach = np.ones(1), 0
+    chances: Values = np.ones(1)
+    reach = 0
     for size, count in zip(sizes, counts, strict=True):
         if size == 0:
             continue

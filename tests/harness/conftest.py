@@ -19,7 +19,8 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Toy]:
     """The toy plugin, loaded beside the installed ones."""
     made = Toy()
     loaded = registry(made)
-    monkeypatch.setattr(plugins, "load", lambda: loaded)  # not `registry`: modules hold it by name
+    load = plugins.load  # not `registry`: modules hold it by name
+    monkeypatch.setattr(plugins, "load", lambda extra=(): load(extra=extra) if extra else loaded)
     plugins.registry.cache_clear()
     yield made
     plugins.registry.cache_clear()
