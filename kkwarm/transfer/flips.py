@@ -47,15 +47,14 @@ def _sums(values: Values, steps: int) -> tuple[npt.NDArray[np.int64], Values]:
     from scipy.stats import binom
 
     sizes, counts = np.unique(np.round(np.abs(values) * steps).astype(int), return_counts=True)
-    chances: Values = np.ones(1)
-    reach = 0
+    chances, reach = np.ones(1), 0
     for size, count in zip(sizes, counts, strict=True):
         if size == 0:
             continue
         spread = np.zeros(2 * size * count + 1)
         spread[:: 2 * size] = binom.pmf(np.arange(count + 1), count, 0.5)
         large = len(chances) * count > 1e7
-        chances = fftconvolve(chances, spread).clip(0) if large else np.convolve(chances, spread)
+        chances = np.asarray(fftconvolve(chances, spread).clip(0) if large else np.convolve(chances, spread), float)
         reach += size * count
     return np.arange(-reach, reach + 1), chances
 

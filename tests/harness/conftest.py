@@ -19,9 +19,10 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Toy]:
     """The toy plugin, loaded beside the installed ones."""
     made = Toy()
     loaded = registry(made)
-    load = plugins.load  # not `registry`: modules hold it by name
-    monkeypatch.setattr(plugins, "load", lambda extra=(): load(extra=extra) if extra else loaded)
-    plugins.registry.cache_clear()
+    with monkeypatch.context() as patched:  # `registry` itself is held by name in modules: its cache is filled
+        patched.setattr(plugins, "load", lambda: loaded)
+        plugins.registry.cache_clear()
+        plugins.registry()
     yield made
     plugins.registry.cache_clear()
 
