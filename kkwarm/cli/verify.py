@@ -13,7 +13,7 @@ from kkwarm.cli.console import echo_json, err_console, json_option, out_console
 
 if TYPE_CHECKING:
     from kkwarm.store import Run
-    from kkwarm.verify.agreement import Finding
+    from kkwarm.verify.finding import Finding
 
 STYLE = {"agrees": "green", "differs": "bold red", "unchecked": "yellow"}
 

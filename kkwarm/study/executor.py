@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from kkwarm.study.plan import Step
 
-__all__ = ["Began", "Done", "Event", "Executor", "Failed", "Lost", "Name", "Task", "open_executor", "step_folder"]
-
-Name = Literal["local", "ray"]
+__all__ = ["Began", "Done", "Event", "Executor", "Failed", "Lost", "Task", "step_folder"]
 
 
 def step_folder(out: Path, step_id: str) -> Path:
@@ -77,7 +75,7 @@ Event = Began | Done | Failed | Lost
 
 
 class Executor(Protocol):
-    """Does tasks, several at once. Made by `open_executor`, ended by `stop`."""
+    """Does tasks, several at once. Made by `executors.open_executor`, ended by `stop`."""
 
     @property
     def slots(self) -> int:
@@ -103,22 +101,3 @@ class Executor(Protocol):
     def stop(self, *, interrupt: bool) -> None:
         """Frees everything. `interrupt`: running steps are asked to save and end, and ended if they do not."""
         ...
-
-
-def open_executor(
-    name: Name, out: Path, jobs: int | None, *, address: str | None = None, say: Callable[[str], None] = lambda _: None
-) -> Executor:
-    """The executor `name` for the study in `out`.
-
-    :param jobs: steps at once; None: as many as there is room for.
-    :param address: of the Ray cluster; None: ``RAY_ADDRESS``, or one of this machine's cores and GPUs.
-    :param say: told what a user should know.
-    :raises KkwarmError: it cannot be had here.
-    """
-    if name == "ray":
-        from kkwarm.study.cluster import RayExecutor
-
-        return RayExecutor(out, jobs, address, say)
-    from kkwarm.study.local import LocalExecutor
-
-    return LocalExecutor(out, jobs)

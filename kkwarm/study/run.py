@@ -12,7 +12,7 @@ from typing import Any
 from kkwarm.errors import KkwarmError
 from kkwarm.store import Run, config_hash, runs_home
 from kkwarm.study.execute import Outcome, Turn, execute, is_done
-from kkwarm.study.executor import Name, open_executor
+from kkwarm.study.executors import Name, open_executor
 from kkwarm.study.plan import Plan, make_plan
 from kkwarm.study.progress import Display
 from kkwarm.study.recipe import Recipe

@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +17,15 @@ from kkwarm.errors import KkwarmError
 from kkwarm.plugins import Registry
 from kkwarm.store import Line, Run, config_hash, file_hash
 from kkwarm.types import Sample
+from kkwarm.verify import provenance
+from kkwarm.verify.finding import SHOWN, Finding, State
 from kkwarm.verify.judge import Judge
 from kkwarm.verify.rescore import Flip, Rescored, format_name, judged_again
 from kkwarm.verify.source import judged_by
 
-__all__ = ["Finding", "State", "agreement"]
+__all__ = ["agreement"]
 
-SHOWN = 5  # ids or lines that a sentence names
 Key = tuple[str, str, int]
-
-
-class State(StrEnum):
-    """What comparing a stored run with today gave."""
-
-    AGREES = "agrees"
-    DIFFERS = "differs"
-    UNCHECKED = "unchecked"  # what it would be compared with is not on this machine, or was not recorded
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was compared. `lines`: lines of samples.jsonl it is about; `step`: the step of a study."""
-
-    what: str
-    state: State
-    says: str = ""
-    lines: tuple[int, ...] = ()
-    step: str = ""
 
 
 def agreement(
@@ -57,8 +38,6 @@ def agreement(
     if run.manifest["kind"] == "study":
         yield from _study(run, registry, progress)
         return
-    from kkwarm.verify import provenance
-
     yield _settings(run)
     yield from _products(run)
     lines = list(run.lines())

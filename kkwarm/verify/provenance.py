@@ -12,7 +12,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.plugins import Registry
 from kkwarm.store import Run, file_hash
 from kkwarm.types import Sample
-from kkwarm.verify.agreement import SHOWN, Finding, State
+from kkwarm.verify.finding import SHOWN, Finding, State
 
 __all__ = ["findings"]
 

@@ -20,7 +20,8 @@ from kkwarm.cli import main
 from kkwarm.harness import BenchConfig, bench
 from kkwarm.store import Run
 from kkwarm.types import Completion, Example, Response, Status, Verdict
-from kkwarm.verify.agreement import Finding, State, agreement
+from kkwarm.verify.agreement import agreement
+from kkwarm.verify.finding import Finding, State
 
 GOLD = {f"toy/{e.id}": e.answer for e in toy_benchmark.examples()}
 

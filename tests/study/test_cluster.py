@@ -23,7 +23,7 @@ from kkwarm.cli import main
 from kkwarm.errors import KkwarmError
 from kkwarm.report.terminal import render_text
 from kkwarm.store import Run
-from kkwarm.study.executor import open_executor
+from kkwarm.study.executors import open_executor
 from kkwarm.study.local import cores
 from kkwarm.study.plan import Plan, make_plan
 from kkwarm.study.recipe import Recipe, load

@@ -7,7 +7,8 @@ from pathlib import Path
 from kkwarm.plugins import registry
 from kkwarm.store import Run
 from kkwarm.train import DistillConfig, RlvrConfig, WarmupConfig, distill, rlvr, warmup
-from kkwarm.verify.agreement import State, agreement
+from kkwarm.verify.agreement import agreement
+from kkwarm.verify.finding import State
 
 
 def states(run: Run) -> dict[str, State]:
