@@ -51,7 +51,7 @@ def command(
     """
     from kkwarm.report.terminal import render_text
     from kkwarm.study.local import default_jobs
-    from kkwarm.study.recipe import load
+    from kkwarm.study.reading import load
     from kkwarm.study.run import default_folder, do_study
 
     if ray_address is not None and executor != "ray":

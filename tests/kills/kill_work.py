@@ -141,7 +141,7 @@ def _study(given: Path, out: Path) -> None:
     from rich.console import Console
 
     from kkwarm.report.terminal import render_text
-    from kkwarm.study.recipe import load
+    from kkwarm.study.reading import load
     from kkwarm.study.run import do_study
 
     do_study(load(str(given / "killed.toml")), out, 2, Console(file=io.StringIO()), render_text)

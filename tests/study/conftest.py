@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kkwarm.study import plan as plans
-from kkwarm.study import recipe as recipes
+from kkwarm.study import reading
 from kkwarm.study import run as runs
 from kkwarm.study.plan import Plan
 from kkwarm.study.recipe import Recipe
@@ -83,7 +83,7 @@ def recipe_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def recipe(recipe_file: Path) -> Recipe:
-    return recipes.load(str(recipe_file))
+    return reading.load(str(recipe_file))
 
 
 @pytest.fixture

@@ -26,7 +26,8 @@ from kkwarm.store import Run
 from kkwarm.study.executors import open_executor
 from kkwarm.study.local import cores
 from kkwarm.study.plan import Plan, make_plan
-from kkwarm.study.recipe import Recipe, load
+from kkwarm.study.reading import load
+from kkwarm.study.recipe import Recipe
 from kkwarm.study.run import do_study
 
 Without = Callable[[Recipe], Plan]

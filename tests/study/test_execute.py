@@ -21,7 +21,8 @@ from kkwarm.store import Run
 from kkwarm.study.local import default_jobs
 from kkwarm.study.plan import Plan
 from kkwarm.study.progress import Estimate, duration
-from kkwarm.study.recipe import Recipe, load
+from kkwarm.study.reading import load
+from kkwarm.study.recipe import Recipe
 from kkwarm.study.run import do_study
 
 HERE = Path(__file__).parent

@@ -9,7 +9,7 @@ import pytest
 from kkwarm.config import ConfigError
 from kkwarm.errors import KkwarmError
 from kkwarm.study.plan import make_plan
-from kkwarm.study.recipe import load
+from kkwarm.study.reading import load
 
 GRID = "stages.rlvr.examples=[10, 25, 50]"
 SMALL = "stages.rlvr.prompts_per_step=5"

@@ -12,7 +12,8 @@ from kkwarm.config import ConfigError
 from kkwarm.errors import KkwarmError
 from kkwarm.study.dry import describe, show_plan
 from kkwarm.study.plan import make_plan
-from kkwarm.study.recipe import Recipe, built_in, load, resolve_model
+from kkwarm.study.reading import built_in, load
+from kkwarm.study.recipe import Recipe, resolve_model
 
 
 def kinds(recipe: Recipe) -> dict[str, int]:
