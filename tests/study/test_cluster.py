@@ -110,8 +110,10 @@ def cluster() -> Iterator[Any]:
     """A head that runs nothing, and two nodes of one core each; nodes are missed within seconds."""
     pytest.importorskip("ray", reason="needs the ray extra: pip install 'kkwarm[ray]'")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from ray._common.utils import get_default_ray_temp_dir
     from ray.cluster_utils import Cluster
 
+    Path(get_default_ray_temp_dir()).mkdir(exist_ok=True)  # Cluster notes its address there, whatever `temp_dir` is
     quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
     with tempfile.TemporaryDirectory(prefix="ray") as folder:  # short: sockets lie in it
         head = {"num_cpus": 0, "object_store_memory": 80 << 20, "temp_dir": folder, "_system_config": quick}
