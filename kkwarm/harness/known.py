@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
-import math
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -13,15 +11,14 @@ from typing import Any
 from kkwarm.backends.checkpoint import default_device, default_dtype, resolve
 from kkwarm.errors import KkwarmError, unknown
 from kkwarm.harness.config import BenchConfig
+from kkwarm.harness.logged import main_metric, said, scores, verdict
 from kkwarm.harness.plan import KNOWN
 from kkwarm.harness.progress import Bars
 from kkwarm.store import Run
 from kkwarm.transfer.aggregate import summarise
-from kkwarm.types import Completion, Sample, Status, Verdict
+from kkwarm.types import Completion, Sample
 
 __all__ = ["run_known"]
-
-_PREFERRED = ("exact_match", "acc", "accuracy", "pass@1")
 
 
 def run_known(name: str, model: str, config: BenchConfig, run: Run, bars: Bars) -> dict[str, Any]:
@@ -102,27 +99,13 @@ def _samples(benchmark: str, prefix: str, rows: list[Mapping[str, Any]]) -> list
     for row in rows:
         if row["filter"] != first:
             continue
-        scores = {_named(m): float(row[m]) for m in row["metrics"] if _number(row.get(m))}
-        if not scores:
+        main = main_metric(scores(row))
+        if main is None:
             raise KkwarmError(
                 f"{benchmark} has no score for each question, so nothing to compare",
                 hint="perplexities of whole texts are lm-eval's own: run lm-eval",
             )
-        main = next((m for m in _PREFERRED if m in scores), next(iter(scores)))
-        status = Status.CORRECT if scores[main] == 1.0 else Status.WRONG
-        answer = row["filtered_resps"][0] if row["filtered_resps"] else None
-        text = row["resps"][0][0] if row["resps"] else ""
-        completion = Completion(text if isinstance(text, str) else json.dumps(row["resps"], default=str))
-        shown = answer if isinstance(answer, str) else json.dumps(answer, default=str)
-        verdict = Verdict(status, shown, f"lm-eval: {main} = {scores[main]:g}", scores)
-        made.append(Sample(benchmark, f"{prefix}{row['doc_id']}", 0, completion, verdict, row["prompt_hash"][:16]))
+        completion = Completion(said(row)[0][0])
+        shown = f"{prefix}{row['doc_id']}"
+        made.append(Sample(benchmark, shown, 0, completion, verdict(row, main), row["prompt_hash"][:16]))
     return made
-
-
-def _named(metric: str) -> str:
-    """What lm-eval calls a question's `perplexity` is the log-likelihood that goes into it."""
-    return "loglikelihood" if metric == "perplexity" else metric
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, bool | int | float) and math.isfinite(value)

@@ -6,28 +6,25 @@ filter. A document counts as right where the task's main metric is 1. Written ag
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError, unknown
+from kkwarm.harness.logged import Row, main_metric, said, scores, verdict
 from kkwarm.importers.outside import Answer, Results, TaskResults, read_json, read_lines
-from kkwarm.types import Completion, Status, Verdict
+from kkwarm.types import Completion
 
-__all__ = ["PREFERRED", "read"]
+__all__ = ["read"]
 
-PREFERRED = ("exact_match", "acc", "accuracy", "pass@1")  # main metrics, the first that a task has
 TOOL = "lm-eval"
-Row = Mapping[str, Any]
 
 
 def read(path: Path, *, filter_name: str | None = None, metric: str | None = None) -> Results:
     """The newest results of each task under `path` (a folder, or one ``results_*.json``).
 
     :param filter_name: whose answers count, where a task has several filters; None: the task's first.
-    :param metric: the one that decides; None: the first of `PREFERRED`, else the task's first.
+    :param metric: the one that decides; None: the first of `kkwarm.harness.logged.PREFERRED`, else the task's first.
     :raises KkwarmError: no results, no samples, results of several models, or a damaged file.
     """
     documents = _documents(path)
@@ -97,39 +94,28 @@ def _task(
 
 
 def _main(task: str, row: Row, metric: str | None) -> str:
-    numbers = [str(m) for m in row.get("metrics", ()) if _number(row.get(m))]
-    if metric is not None and metric not in numbers:
-        raise unknown(f"metric of {task}", metric, numbers)
-    if not numbers:
+    found = scores(row)
+    if metric is not None and metric not in found:
+        raise unknown(f"metric of {task}", metric, list(found))
+    main = metric or main_metric(found)
+    if main is None:
         raise KkwarmError(f"{task} has no metric that is a number for each document", hint="it cannot be compared")
-    return metric or next((m for m in PREFERRED if m in numbers), numbers[0])
+    return main
 
 
 def _answer(row: Row, main: str, path: Path) -> Answer:
     try:
         doc = row["doc"] if isinstance(row["doc"], dict) else {}
-        texts, read_off = _said(row)
-        scores = {str(m): float(row[m]) for m in row["metrics"] if _number(row.get(m))}
-        status = Status.CORRECT if scores.get(main) == 1.0 else Status.WRONG
-        verdict = Verdict(status, read_off, f"lm-eval: {main} = {scores.get(main, math.nan):g}", scores)
         return Answer(
-            str(row["doc_id"]), tuple(Completion(t) for t in texts), (verdict,), doc, str(row["prompt_hash"])[:16]
+            str(row["doc_id"]),
+            tuple(Completion(text) for text in said(row)[0]),
+            (verdict(row, main),),
+            doc,
+            str(row["prompt_hash"])[:16],
         )
     except (KeyError, IndexError, TypeError) as err:
         hint = "this was written against lm-eval 0.4.13"
         raise KkwarmError(f"{path}: a sample lacks {err}", hint=hint) from None
-
-
-def _said(row: Row) -> tuple[list[str], str]:
-    """The completions, and the answer read off them: of multiple choice, the most likely continuation."""
-    if len(row["resps"]) > 1:  # one request for each choice: [[log-likelihood, is greedy]]
-        likely = max(range(len(row["resps"])), key=lambda i: float(row["filtered_resps"][i][0]))
-        text = str(row["arguments"][f"gen_args_{likely}"]["arg_1"])
-        return [text], text.strip()
-    answer = row["filtered_resps"][0]
-    drawn = row["resps"][0]
-    texts = [t if isinstance(t, str) else json.dumps(t) for t in drawn]
-    return texts, answer if isinstance(answer, str) else json.dumps(answer)
 
 
 def _protocol(task: str, document: Row, row: Row) -> dict[str, Any]:
@@ -156,7 +142,3 @@ def _settings(row: Row, config: Row) -> Mapping[str, Any]:
     """What was really asked for: the task's settings, with those of the command line over them."""
     asked = row.get("arguments", {}).get("gen_args_0", {}).get("arg_1")
     return asked if isinstance(asked, dict) else config.get("generation_kwargs") or {}
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, bool | int | float) and math.isfinite(value)

@@ -67,7 +67,12 @@ def test_tasks_of_lm_eval(toy: Toy, tiny: Path, tasks: tuple[str, str], tmp_path
         assert sum(figures["status"].values()) == 6
     again = bench(str(tiny), [*tasks, "toy"], tmp_path / "r", config)
     assert again.manifest["results"]["benchmarks"] == results
-    assert len(list(Run.read(tmp_path / "r").samples(tasks[0]))) == 6
+    chosen = list(Run.read(tmp_path / "r").samples(tasks[0]))
+    assert len(chosen) == 6
+    for sample in chosen:  # of multiple choice, the likeliest choice is kept, and its verdict is lm-eval's
+        assert sample.completion.text.strip() in ("yes", "no") and sample.verdict.answer in ("yes", "no")
+        right = ["yes", "no"][ROWS[int(sample.id)]["label"]] == sample.verdict.answer
+        assert right == (sample.verdict.status == "correct")
 
 
 LAST_WORD = """
