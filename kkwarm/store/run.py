@@ -165,9 +165,9 @@ class Run:
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def append(self, samples: Iterable[Sample]) -> None:
-        """Stores samples, on disk when this returns; none of them where it raises.
+        """Stores samples, on disk when this returns.
 
-        :raises KkwarmError: the disk is full, or cannot be written.
+        :raises KkwarmError: the disk is full, or cannot be written; none of them is stored then.
         """
         lines = b"".join(_encode(s) for s in samples)
         if not lines:
@@ -182,16 +182,21 @@ class Run:
             ) from None
 
     def _write(self, lines: bytes) -> None:
-        """All of it or nothing: what comes next must not follow a torn line."""
+        """All of it or nothing: what comes next must not follow a torn line.
+
+        An interrupt that comes once all is written takes nothing back: the lines are whole.
+        """
         end = os.fstat(self._out.fileno()).st_size
+        whole = end + len(lines)
         rest = memoryview(lines)
         try:
             while rest:
                 rest = rest[self._out.write(rest) :]
             os.fsync(self._out.fileno())
-        except BaseException:  # a full disk, or an interrupt between two parts
+        except BaseException as err:  # a full disk, or an interrupt
             with contextlib.suppress(OSError):
-                os.ftruncate(self._out.fileno(), end)
+                if isinstance(err, OSError) or os.fstat(self._out.fileno()).st_size != whole:
+                    os.ftruncate(self._out.fileno(), end)
             raise
 
     def record(self, **fields: Any) -> None:

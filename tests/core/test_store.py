@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,6 +59,35 @@ def test_a_full_disk_leaves_no_torn_line_before_what_comes_next(tmp_path: Path) 
         assert (tmp_path / "r" / "samples.jsonl").stat().st_size == size
         run.append([sample(1), sample(2)])
     assert list(Run.read(tmp_path / "r").samples()) == [sample(i) for i in range(3)]
+
+
+@pytest.mark.parametrize(("interrupt", "stored"), [("fsync", 3), ("write", 1)])
+def test_an_interrupt_takes_back_only_what_is_torn(
+    interrupt: str, stored: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    class Halved:
+        """A file whose write is interrupted when two thirds are written."""
+
+        def __init__(self, file: Any) -> None:
+            self.fileno, self.close, self._file = file.fileno, file.close, file
+
+        def write(self, lines: memoryview) -> int:
+            self._file.write(lines[: len(lines) * 2 // 3])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Run.open(tmp_path / "r", kind="bench", config={}) as run:
+        run.append([sample(0)])
+        with monkeypatch.context() as patch:
+            if interrupt == "fsync":
+                patch.setattr("os.fsync", stop)
+            else:
+                run._out = Halved(run._out)
+            run.append([sample(1), sample(2)])
+    with Run.open(tmp_path / "r", kind="bench", config={}) as run:
+        assert not run.mended and list(run.samples()) == [sample(i) for i in range(stored)]
 
 
 def test_an_edited_line_is_found(tmp_path: Path) -> None:

@@ -54,7 +54,8 @@ def test_table_json_and_dry_run(toy: Toy, tiny: Path, tmp_path: Path, capsys: py
     code, out, _ = called(capsys, *common)
     assert code == 0 and "toy_free" in out and "accuracy" in out and "tokens/s" in out
     code, out, _ = called(capsys, *common, "--dry-run")
-    assert code == 0 and "96" not in out and str(tiny) in out.replace("\n", "")
+    table = [line for line in out.splitlines() if line.startswith("│")]  # without the paths, which hold any number
+    assert code == 0 and table and not any("96" in line for line in table) and str(tiny) in out.replace("\n", "")
 
 
 def test_default_folder_is_named_by_content(toy: Toy, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,7 +104,7 @@ def test_interrupt_leaves_a_resumable_run(tiny: Path, tmp_path: Path) -> None:
     lines = tmp_path / "r" / "samples.jsonl"
     try:
         deadline = time.monotonic() + 200
-        while not (lines.exists() and lines.read_bytes().count(b"\n") >= 24):  # the last 8 may be taken back
+        while not (lines.exists() and lines.read_bytes().count(b"\n") >= 1):
             assert started.poll() is None and time.monotonic() < deadline, started.communicate()[1][-2000:]
             time.sleep(0.02)
         started.send_signal(signal.SIGINT)
