@@ -38,4 +38,5 @@ def unknown(kind: str, name: str, known: Iterable[str], *, hint: str = "") -> Kk
         mend = f"there are: {', '.join(names)}"
     else:
         mend = f"no {kind} is registered: see `kkwarm plugins`"
-    return KkwarmError(f"unknown {kind} {name!r}", hint=f"{mend} {hint}".strip())
+    between = "" if not hint else " " if mend.endswith("?") else "; "
+    return KkwarmError(f"unknown {kind} {name!r}", hint=mend + between + hint)

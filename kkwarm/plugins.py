@@ -6,6 +6,7 @@ recorded with its cause, and everybody else works.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -141,8 +142,13 @@ class Registry:
         return table[name]
 
     def _unknown(self, kind: str, name: str, table: Mapping[str, object]) -> KkwarmError:
-        hint = "; ".join(f"plugin {f.plugin} failed: {f.cause}" for f in self.failures)
-        return unknown(kind, name, table, hint=hint)
+        failed: dict[str, list[str]] = {}
+        for f in self.failures:
+            failed.setdefault(f.cause, []).append(f.plugin)
+        told = (
+            f"plugin{'s' * (len(names) > 1)} {' and '.join(names)} failed: {cause}" for cause, names in failed.items()
+        )
+        return unknown(kind, name, table, hint="; ".join(told))
 
     def attacks(self, domain: str) -> list[Attack]:
         """The attacks that plugins add for that domain. One that fails to list its attacks is recorded as a failure."""
@@ -229,21 +235,16 @@ def registry() -> Registry:
 
 def _register(reg: Registry, by_plugin: dict[str, Plugin], info: Plugin, module: ModuleType | object) -> None:
     key = f"{info.distribution}/{info.name}"
-    misspelt = _misspelt(reg.manager, module)
-    for hook, near in misspelt:
+    for hook, near in _misspelt(module):
         cause = f"hook {hook!r} does not exist" + (f"; did you mean {near}?" if near else "; see the hook reference")
         reg.failures.append(Failure(info.name, info.distribution, cause))
-    try:
+    try:  # without check_pending: it would blame this plugin for what another one before it misspelt
         reg.manager.register(module, name=key)
-        reg.manager.check_pending()
     except (pluggy.PluginValidationError, ValueError) as err:
-        if not misspelt:
-            reg.failures.append(Failure(info.name, info.distribution, " ".join(str(err).split()), err))
-        if reg.manager.has_plugin(key) and not misspelt:
+        reg.failures.append(Failure(info.name, info.distribution, " ".join(str(err).split()), err))
+        if reg.manager.has_plugin(key):
             reg.manager.unregister(name=key)
-            return
-        if not reg.manager.has_plugin(key):
-            return
+        return
     hooks = tuple(sorted(caller.name for caller in reg.manager.get_hookcallers(reg.manager.get_plugin(key)) or ()))
     known = tuple(h for h in hooks if hasattr(hookspecs, h))
     plugin = Plugin(info.name, info.distribution, info.version, info.module, known)
@@ -251,7 +252,7 @@ def _register(reg: Registry, by_plugin: dict[str, Plugin], info: Plugin, module:
     reg.plugins.append(plugin)
 
 
-def _misspelt(manager: pluggy.PluginManager, module: object) -> list[tuple[str, str]]:
+def _misspelt(module: object) -> list[tuple[str, str]]:
     """Marked implementations of hooks that do not exist, each with the nearest name that does."""
     import difflib
 
@@ -296,7 +297,9 @@ def _collect(reg: Registry, by_plugin: Mapping[str, Plugin]) -> None:
         taken = kind == "format" and name in BUILT_IN
         if len(owners) < 2 and not taken:
             continue
-        who = [f"{p.distribution} ({p.name})" for p, _ in owners] + (["kkwarm itself"] if taken else [])
+        claimed = Counter(f"{p.distribution} ({p.name})" for p, _ in owners)
+        who = [f"{name} twice" if count > 1 else name for name, count in claimed.items()]
+        who += ["kkwarm itself"] if taken else []
         shown = name if isinstance(name, str) else "/".join(name)
         for plugin, _ in owners:
             if (plugin.name, shown) not in reported:  # a domain claims several kinds of one name: said once

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from subject import arguments, folder, install
+from subject import arguments, device_peak_mb, folder, install
 
 _LEFT_OUT = 2
 
@@ -88,7 +88,7 @@ def main() -> None:
         "seconds": {name: spread(seconds) for name, seconds in parts.items()},
         "share": {name: round(statistics.median(parts[name]) / statistics.median(parts["step"]), 4) for name in parts},
         "rollout_tokens_per_s": spread([n / s for n, s in zip(tokens, parts["rollout"], strict=True)]),
-        "peak_memory_mb": peak_mb(),
+        "peak_memory_mb": device_peak_mb() or peak_mb(),
     }
     keep(args.out or RESULTS / f"gpu_grpo_{args.shape}_{args.rollouts}.json", result)
     print(json.dumps(result["share"]), file=sys.stderr)  # noqa: T201

@@ -74,8 +74,13 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=2)
     parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("-o", "--out", type=Path)
+    parser.add_argument("--tiny", action="store_true", help="the smallest model; without a GPU its predictions alone")
+    parser.add_argument("--work", type=Path, help="not used: models are made in memory")
     asked = parser.parse_args()
     import torch
+
+    if asked.tiny:
+        asked.sizes, asked.dry_run = "tiny", not torch.cuda.is_available()
 
     found = []
     for size in asked.sizes.split(","):

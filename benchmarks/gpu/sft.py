@@ -4,7 +4,7 @@
 
 MFU: the operations that the model needs for a token (`Shape.flops`, without recomputation) times tokens a second, over
 the GPU's dense bf16 peak. Steps after the first three count. Rows are packed to the context, each trace attending to
-itself; the formula counts attention over the whole context, so traces fill a row.
+itself: attention is counted over the traces' own lengths, not over the row.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from subject import SHAPES, arguments, folder, install, peak_flops, traces
+from subject import SHAPES, arguments, device_peak_mb, folder, install, peak_flops, traces
 
 _LEFT_OUT = 3
 
@@ -37,6 +37,7 @@ def main() -> None:
     from transformers import AutoConfig
 
     from kkwarm.train import WarmupConfig, warmup
+    from kkwarm.train.sft import plan_warmup
 
     config = WarmupConfig(
         lr=1e-6,
@@ -56,16 +57,19 @@ def main() -> None:
     rows = [json.loads(line) for line in (run.path / "log.jsonl").read_text("utf-8").splitlines()]
     found = figures(rows)
     peak = peak_flops()
-    flops = SHAPES[args.shape].flops(args.context, AutoConfig.from_pretrained(model).vocab_size)
+    lengths = [len(ids) for ids in plan_warmup(model, source, config)[1].ids]
+    attended = sum(n * n for n in lengths) / sum(lengths)
+    flops = SHAPES[args.shape].flops(attended, AutoConfig.from_pretrained(model).vocab_size)
     result = {
         "what": f"kkwarm warmup, random Qwen2.5 {args.shape}, context {args.context}, packed",
         "settings": {k: getattr(args, k) for k in ("batch_size", "accumulation", "steps", "checkpointing")},
         "precision": run.manifest["precision"],
         "tokens_per_s": spread(found),
+        "tokens_per_trace": round(sum(lengths) / len(lengths), 1),
         "flops_per_token": flops,
         "mfu": None if peak is None else round(statistics.median(found) * flops / peak, 4),
         "target_mfu": 0.4,
-        "peak_memory_mb": _gpu_peak() or peak_mb(),
+        "peak_memory_mb": device_peak_mb() or peak_mb(),
     }
     keep(args.out or RESULTS / f"gpu_sft_{args.shape}.json", result)
     print(f"{statistics.median(found):,.0f} tokens/s, MFU {result['mfu']}", file=sys.stderr)  # noqa: T201
@@ -75,12 +79,6 @@ def figures(rows: list[dict[str, Any]]) -> list[float]:
     """Tokens a second of each step after the first ones."""
     pairs = zip(rows[_LEFT_OUT - 1 :], rows[_LEFT_OUT:], strict=False)
     return [(row["tokens"] - before["tokens"]) / row["seconds"] for before, row in pairs]
-
-
-def _gpu_peak() -> int | None:
-    import torch
-
-    return torch.cuda.max_memory_allocated() // 2**20 if torch.cuda.is_available() else None
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import kkwarm.plugins
 from kkwarm.plugins import hookimpl
 from kkwarm.types import Completion, Domain, Example, Response, Sampling, Trace
 
-__all__ = ["SHAPES", "Shape", "arguments", "folder", "install", "make", "peak_flops", "traces"]
+__all__ = ["SHAPES", "Shape", "arguments", "device_peak_mb", "folder", "install", "make", "peak_flops", "traces"]
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,12 @@ class Shape:
     kv_heads: int
     vocabulary: int | None = 151_936  # None: the tokenizer's
 
-    def flops(self, context: int, vocabulary: int) -> float:
+    def flops(self, context: float, vocabulary: int) -> float:
         """Of one token in training (forward and backward, no recomputation): 6 for each weight of a matrix product, the
-        output layer included, and 6 x layers x width x context for causal attention (PaLM's formula, halved)."""
+        output layer included, and 6 x layers x width x context for causal attention (PaLM's formula, halved).
+
+        :param context: tokens of a sequence; of several lengths, the sum of their squares over their sum.
+        """
         size = self.hidden // self.heads
         attention = self.hidden * size * (2 * self.heads + 2 * self.kv_heads)
         weights = self.layers * (attention + 3 * self.hidden * self.mlp) + self.hidden * vocabulary
@@ -51,7 +54,7 @@ SHAPES = {
     "tiny": Shape(2, 64, 128, 4, 2, None),
 }
 # Dense bf16, by the vendor's data sheets.
-_PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12}
+_PEAK = {"H200": 989e12, "H100 PCIe": 756e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12}
 WORDS = ("knight", "knave", "says", "that", "is", "not", "and", "or", "if", "then", "only", "liar", "truth", "island")
 
 
@@ -112,6 +115,13 @@ def peak_flops() -> float | None:
         return None
     name = torch.cuda.get_device_name(0)
     return next((flops for known, flops in _PEAK.items() if known in name), None)
+
+
+def device_peak_mb() -> int | None:
+    """The most that torch has held of the GPU, in MiB; None without one."""
+    import torch
+
+    return torch.cuda.max_memory_allocated() // 2**20 if torch.cuda.is_available() else None
 
 
 def traces(path: Path, count: int, words: int) -> Path:

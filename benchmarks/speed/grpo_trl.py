@@ -55,10 +55,38 @@ def ours(args: argparse.Namespace) -> dict[str, Any]:
     return figures(whole, [r["seconds"] for r in rows], [r["length"] for r in rows], [r["reward"] for r in rows])
 
 
+def configuration(folder: str, args: argparse.Namespace, max_tokens: int) -> Any:
+    """The same step as kkwarm's, in trl's own terms."""
+    from trl import GRPOConfig
+
+    return GRPOConfig(
+        output_dir=folder,
+        max_steps=args.steps,
+        learning_rate=RATE,
+        lr_scheduler_type="constant",
+        per_device_train_batch_size=args.prompts * args.generations,
+        num_generations=args.generations,
+        max_completion_length=max_tokens,
+        temperature=1.0,
+        top_k=0,
+        beta=0.0,
+        loss_type="dr_grpo",
+        scale_rewards="none",
+        shuffle_dataset=False,
+        gradient_checkpointing=False,
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=True,
+        bf16=False,
+    )
+
+
 def theirs(args: argparse.Namespace) -> dict[str, Any]:
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
-    from trl import GRPOConfig, GRPOTrainer
+    from trl import GRPOTrainer
 
     from kkwarm.train.grpo import plan_rlvr
     from kkwarm.types import Completion
@@ -87,32 +115,10 @@ def theirs(args: argparse.Namespace) -> dict[str, Any]:
         rows = [
             {"prompt": plan.format.render(plan.examples[i].question, tokenizer), "example": i} for i in plan.order()
         ]
-        config = GRPOConfig(
-            output_dir=folder,
-            max_steps=args.steps,
-            learning_rate=RATE,
-            lr_scheduler_type="constant",
-            per_device_train_batch_size=args.prompts * args.generations,
-            num_generations=args.generations,
-            max_completion_length=plan.max_tokens,
-            temperature=1.0,
-            top_k=0,
-            beta=0.0,
-            loss_type="dr_grpo",
-            scale_rewards="none",
-            shuffle_dataset=False,
-            gradient_checkpointing=False,
-            logging_steps=1,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            use_cpu=True,
-            bf16=False,
-        )
         trainer = GRPOTrainer(
             model=model,
             reward_funcs=reward,
-            args=config,
+            args=configuration(folder, args, plan.max_tokens),
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
             callbacks=[Timer()],

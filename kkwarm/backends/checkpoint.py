@@ -1,8 +1,9 @@
-"""Finds, fingerprints and loads checkpoints: a folder, a run that holds one, a LoRA adapter, or a hub id."""
+"""Finds, fingerprints and loads checkpoints: a folder, a run, a LoRA adapter, what a package ships, or a hub id."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ __all__ = [
     "load_tokenizer",
     "named_dtype",
     "resolve",
+    "shipped",
 ]
 
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
@@ -42,10 +44,10 @@ _TOKENIZER = (
 def resolve(model: str | os.PathLike[str]) -> str:
     """The folder of the checkpoint, or its hub id.
 
-    :param model: a checkpoint folder, a run folder that holds ``checkpoint/``, or a hub id.
+    :param model: a checkpoint folder, a run folder that holds ``checkpoint/``, ``package:ATTRIBUTE`` or a hub id.
     :raises KkwarmError: it is none of these, or a hub id that can neither be reached nor is cached.
     """
-    path = Path(model).expanduser()
+    path = Path(shipped(str(model))).expanduser()
     if path.is_dir():
         for folder in (path, path / "checkpoint"):
             if (folder / CONFIG).is_file() or (folder / ADAPTER).is_file():
@@ -62,10 +64,34 @@ def resolve(model: str | os.PathLike[str]) -> str:
     return name
 
 
+def shipped(model: str) -> str:
+    """The folder that ``package:ATTRIBUTE`` names, such as ``kkwarm_mini:BASE``; any other text as it is.
+
+    :raises KkwarmError: the package or the attribute does not exist, or no checkpoint lies there.
+    """
+    package, colon, attribute = model.partition(":")
+    if not colon or not package.isidentifier() or not attribute.isidentifier():
+        return model
+    try:
+        found = getattr(importlib.import_module(package), attribute)
+    except ModuleNotFoundError as err:
+        raise KkwarmError(f"model {model}: package {err.name} is not installed") from None
+    except AttributeError:
+        raise KkwarmError(f"model {model}: {package} has no {attribute}") from None
+    if not Path(found).is_dir():
+        raise KkwarmError(f"model {model}: {found} is no folder", hint=f"the install of {package} is not whole")
+    return str(found)
+
+
 def display_name(model: str | os.PathLike[str]) -> str:
-    """A short name for tables and folders: the run's name where `model` is a run folder or its ``checkpoint/``."""
+    """A short name for tables and folders: the run's name where `model` is a run folder or its ``checkpoint/``, and
+    RUN-best for its ``best/``.
+    """
     path = Path(str(model).rstrip("/"))
-    return path.parent.name if path.name == "checkpoint" and path.parent.name else path.name
+    if path.name == "best" and (path.parent / "manifest.json").is_file():
+        return f"{path.absolute().parent.name}-best"
+    name = path.parent.name if path.name == "checkpoint" and path.parent.name else path.name
+    return name.replace(":", "-")  # kkwarm_mini:BASE; a colon in a folder's name breaks search paths
 
 
 def load_tokenizer(model: str | os.PathLike[str]) -> Any:
@@ -100,19 +126,23 @@ def load_model(
     dtype: torch.dtype | None = None,
     merge_adapters: bool = True,
     attention: str | None = None,
+    check: bool = True,
 ) -> Any:
     """The causal language model in evaluation mode, on its device.
 
     :param dtype: default bf16 on CUDA, fp32 on the CPU.
     :param merge_adapters: fold a LoRA adapter into its base (faster to generate with); False keeps the peft model.
     :param attention: transformers' `attn_implementation`; None lets it choose.
-    :raises KkwarmError: no checkpoint, unreadable weights, or a device that is not there.
+    :param check: refuse weights that are larger than the device's free memory before they are read.
+    :raises KkwarmError: no checkpoint, unreadable or too large weights, or a device that is not there.
     """
     from transformers import AutoModelForCausalLM
 
     source = resolve(model)
     place = _device(device)
     options: dict[str, Any] = {"dtype": dtype or default_dtype(place)}
+    if check:
+        _check_room(source, place, options["dtype"])
     if attention:
         options["attn_implementation"] = attention
     adapter = Path(source, ADAPTER).is_file()
@@ -224,6 +254,31 @@ def _base_of(source: str) -> str | None:
     return str(base)
 
 
+def _check_room(source: str, place: torch.device, dtype: torch.dtype) -> None:
+    """Refuses weights that cannot fit: on a CPU the system would kill the process without a word."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from kkwarm.backends.memory import available
+
+    try:
+        config = AutoConfig.from_pretrained(resolve(_base_of(source) or source))
+        if getattr(config, "quantization_config", None) is not None:
+            return  # fewer bits than `dtype`
+        with torch.device("meta"):
+            network = AutoModelForCausalLM.from_config(config)
+    except (OSError, ValueError, KeyError):
+        return  # loading says what is wrong with it
+    gib = sum(p.numel() for p in network.parameters()) * dtype.itemsize / 2**30
+    there = available(place) / 2**30
+    if gib > there:
+        kind = str(dtype).removeprefix("torch.")
+        raise KkwarmError(
+            f"{source} is too large: {gib:.1f} GiB in {kind}, {there:.1f} GiB of {place} are free",
+            hint="take a smaller model, another device, or a server (--backend openai)",
+        )
+
+
 def _load_adapter(source: str, options: dict[str, Any], merge: bool) -> Any:
     try:
         from peft import PeftModel
@@ -238,6 +293,22 @@ def _load_adapter(source: str, options: dict[str, Any], merge: bool) -> Any:
     return loaded.merge_and_unload() if merge else loaded
 
 
+def _hub_has_an_address() -> bool:
+    """False without a network: the hub's library would try for half a minute, also for a mistyped folder."""
+    import socket
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies
+
+    from huggingface_hub.constants import ENDPOINT
+
+    if getproxies():
+        return True  # its address is the proxy's business
+    try:
+        return bool(socket.getaddrinfo(urlsplit(ENDPOINT).hostname, None))
+    except OSError:
+        return False
+
+
 @lru_cache(maxsize=64)
 def _hub_file(name: str) -> str:
     """Path of the cached configuration of a hub id; fetches it where it is not cached."""
@@ -250,7 +321,7 @@ def _hub_file(name: str) -> str:
         RepositoryNotFoundError,
     )
 
-    offline = False
+    offline = not _hub_has_an_address()
     for file in (CONFIG, ADAPTER):
         try:
             return hf_hub_download(name, file, local_files_only=offline)
@@ -261,9 +332,7 @@ def _hub_file(name: str) -> str:
         except (RepositoryNotFoundError, HFValidationError):
             raise KkwarmError(f"{name} is neither a folder nor a model on the hub") from None
         except LocalEntryNotFoundError:
-            offline = (
-                True  # perhaps only the other file is cached; the hub's retries took half a minute, once is enough
-            )
+            offline = True  # perhaps only the other file is cached; the hub's retries took half a minute
         except EntryNotFoundError:
             continue
         except Exception as err:  # many transport errors, from several libraries

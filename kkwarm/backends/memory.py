@@ -6,7 +6,7 @@ import gc
 import os
 from typing import Any
 
-__all__ = ["fitting_rows", "free", "out_of_memory"]
+__all__ = ["available", "fitting_rows", "free", "out_of_memory"]
 
 _CPU_CACHE = 512 * 1024**2  # measured on a 2M-parameter model: beyond this, more rows gain nothing
 _MOST = 1024
@@ -28,6 +28,17 @@ def fitting_rows(model: Any, columns: int) -> int:
     else:
         budget = min(max(_CPU_CACHE, 4 * weights), 0.3 * _available())
     return int(min(max(1, budget // (column * columns)), _MOST))
+
+
+def available(device: Any) -> int:
+    """Bytes of a device that may be taken: of a CPU, what programs can have without swapping."""
+    if device.type == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[0])
+    import psutil
+
+    return int(psutil.virtual_memory().available)
 
 
 def out_of_memory(err: BaseException) -> bool:

@@ -19,7 +19,7 @@ import httpx
 
 from kkwarm.backends.base import Request
 from kkwarm.backends.sampling import contiguous, engine_seed
-from kkwarm.backends.text import cut_at_stop, finish_reason
+from kkwarm.backends.text import cut_at_stop, finish_reason, token_ids
 from kkwarm.errors import KkwarmError, unknown
 from kkwarm.types import Completion, Sampling
 
@@ -27,8 +27,15 @@ __all__ = ["OpenAIBackend"]
 
 log = logging.getLogger(__name__)
 _AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 529}
-# vLLM's: without the first the stop string is cut off; with the second tokens can be counted for each choice.
-_EXTENSIONS = {"include_stop_str_in_output": True, "return_token_ids": True}
+# vLLM's: without the first the stop string is cut off; with the second tokens can be counted for each choice; the
+# others keep the checkpoint's own generation settings, a server's defaults, from changing what was asked for.
+_EXTENSIONS: dict[str, Any] = {
+    "include_stop_str_in_output": True,
+    "return_token_ids": True,
+    "top_k": -1,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+}
 
 _SUSPICIOUS = 8
 _OTHER = 7_919  # between the seeds of two attempts: more than a question has samples
@@ -43,6 +50,8 @@ class OpenAIBackend:
     """A served model. Its seeds are the server's: equal calls give equal samples only where the server says so.
 
     :param concurrency: calls at a time. :param tries: attempts for each call, with growing pauses, before giving up.
+    :param tokenizer: of the model, where it is known: prompts then go as tokens, and no more tokens are asked for than
+        the server's context has.
     """
 
     checkpoint: str
@@ -55,6 +64,7 @@ class OpenAIBackend:
     tokenizer: Any = None
     name: str = "openai"
     tokens: int = 0
+    _context: int | None = field(default=None, init=False)
     _extended: bool = field(default=True, init=False)
     _stop_here: bool = field(default=False, init=False)
     _given_up: threading.Event = field(default_factory=threading.Event, init=False)
@@ -181,18 +191,24 @@ class OpenAIBackend:
             new = self._ask(rest, sampling, attempt=idle)
             idle = 0 if new else idle + 1
             if idle >= self.tries:
-                raise KkwarmError(f"{self.base_url} returned no choices for {request.key}, {idle} times")
+                raise KkwarmError(
+                    f"{self.base_url} returned no choices for {request.key}, {idle} times",
+                    hint="see the server's log; what came is kept",
+                )
             got += new
         return got
 
     def _ask(self, request: Request, sampling: Sampling, attempt: int) -> list[Completion]:
+        prompt, room = self._fitted(request.prompt, sampling.max_tokens)
+        if room <= 0:
+            return [Completion("", 0, "length", ())] * len(request.samples)
         body: dict[str, Any] = {
             "model": self.checkpoint,
-            "prompt": request.prompt,
+            "prompt": prompt,
             "n": len(request.samples),
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
-            "max_tokens": sampling.max_tokens,
+            "max_tokens": room,
             "seed": engine_seed(sampling.seed, request.key, request.samples[0]) + _OTHER * attempt,
         }
         stop_here, extended = self._stop_here, self._extended
@@ -214,6 +230,13 @@ class OpenAIBackend:
         usage = answer.get("usage") or {}
         alone = usage.get("completion_tokens") if len(choices) == 1 else None
         return [_completion(choice, request.stop, alone) for choice in choices]
+
+    def _fitted(self, prompt: str, wanted: int) -> tuple[str | list[int], int]:
+        """The prompt as it is sent, and how many tokens may follow it."""
+        if self.tokenizer is None:
+            return prompt, wanted
+        (ids,) = token_ids(self.tokenizer, [prompt])
+        return ids, wanted if self._context is None else min(wanted, self._context - len(ids))
 
     def _post(self, body: dict[str, Any]) -> dict[str, Any]:
         """One call, repeated with growing pauses while the server is busy, failing or cutting the answer short."""
@@ -245,7 +268,7 @@ class OpenAIBackend:
                     break  # another call has failed for good
         raise KkwarmError(
             f"{self.base_url} failed {self.tries} times: {last}",
-            hint="what came is kept: start again when the server is well, with a lower --concurrency if it was busy",
+            hint="what came is kept: start again when the server is well; if it was busy, with --engine concurrency=4",
         )
 
     def _failure(self, reply: httpx.Response, body: Mapping[str, Any]) -> Exception:
@@ -275,9 +298,12 @@ class OpenAIBackend:
         if reply.status_code in (401, 403):
             raise self._failure(reply, {})
         try:
-            served = [str(m["id"]) for m in reply.json()["data"]] if reply.status_code == 200 else []
+            told = {str(m["id"]): m for m in reply.json()["data"]} if reply.status_code == 200 else {}
         except (ValueError, KeyError, TypeError):
-            served = []
+            told = {}
+        served = list(told)
+        length = told.get(self.checkpoint, {}).get("max_model_len")  # vLLM's
+        self._context = length if isinstance(length, int) else None
         if served and self.checkpoint not in served:  # a server without /models is asked all the same
             raise unknown(f"model at {self.base_url}", self.checkpoint, served)
 

@@ -15,9 +15,25 @@ from kkwarm.backends.text import cut_at_stop, decoded, finish_reason, token_ids
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Completion, Sampling
 
-__all__ = ["VllmBackend"]
+__all__ = ["VllmBackend", "imported"]
 
 _WAVE = 1024  # requests handed over at once: enough to fill the engine, few enough to be stored as they come
+
+
+def imported(otherwise: str) -> Any:
+    """The module `vllm`.
+
+    :param otherwise: what the user may do without it.
+    :raises KkwarmError: it is not installed, or cannot be imported here (another driver, another torch).
+    """
+    try:
+        import vllm
+    except Exception as err:  # a driver or a library that does not fit is an ImportError, an OSError or a RuntimeError
+        if isinstance(err, ImportError) and err.name == "vllm":
+            raise KkwarmError("vLLM is not installed", hint=f"pip install 'kkwarm[vllm]', {otherwise}") from None
+        cause = f"{type(err).__name__}: {' '.join(str(err).split())[:300]}"
+        raise KkwarmError(f"vLLM cannot be imported: {cause}", hint=f"see `kkwarm doctor`, {otherwise}") from err
+    return vllm
 
 
 @dataclass(slots=True)
@@ -39,11 +55,7 @@ class VllmBackend:
         :raises KkwarmError: vLLM is missing, or cannot start on this machine or with this checkpoint.
         """
         source = resolve(model)
-        try:
-            from vllm import LLM
-        except ImportError as err:
-            cause = "is not installed" if err.name == "vllm" else f"cannot be imported: {err}"
-            raise KkwarmError(f"vLLM {cause}", hint="pip install 'kkwarm[vllm]', or use --backend hf") from None
+        LLM = imported("or use --backend hf").LLM
         lora = None
         served = source
         if Path(source, ADAPTER).is_file():

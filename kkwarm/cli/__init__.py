@@ -51,6 +51,7 @@ class Commands(click.Group):
         if cmd_name in COMMANDS and _file(cmd_name) is not None:
             module = importlib.import_module(f"kkwarm.cli.{_module(cmd_name)}")
             command: click.Command = module.command
+            command.short_help = COMMANDS[cmd_name]
             return command
         self._add_plugins()
         return self.commands.get(cmd_name)
@@ -125,4 +126,4 @@ def main(args: list[str] | None = None) -> Any:
 
 
 def _say(message: str) -> None:
-    click.secho(f"kkwarm: {message}", err=True, fg="red")
+    click.secho(f"kkwarm: {message}", err=True, fg=None if os.environ.get("NO_COLOR") else "red")

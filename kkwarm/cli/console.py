@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-__all__ = ["echo_json", "err_console", "json_option", "out_console", "unsandboxed_option"]
+__all__ = ["complete_domains", "echo_json", "err_console", "json_option", "out_console", "unsandboxed_option"]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there.")
 
@@ -27,6 +27,14 @@ unsandboxed_option = click.option(
     callback=_allow,
     help="Run model-written code even where no sandbox can be had; the run records it.",
 )
+
+
+def complete_domains(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[str]:
+    """Names of domains for the shell, after the last comma of a list."""
+    from kkwarm.plugins import registry
+
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in registry().domains if name.startswith(last)]
 
 
 def echo_json(document: Any) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from kkwarm.cli.console import json_option, unsandboxed_option
+from kkwarm.cli.console import complete_domains, json_option, unsandboxed_option
 from kkwarm.cli.training import dry_run_option, engine_option, out_option, passed, show
 
 
 @click.command()
-@click.option("--domain", required=True, help="Domain of the questions.")
+@click.option("--domain", shell_complete=complete_domains, required=True, help="Domain of the questions.")
 @click.option("--teacher", required=True, help="A teacher of the domain, a checkpoint, or a server's model name.")
 @click.option("-n", "n", type=click.IntRange(1), help="Traces of a teacher; questions for a model.")
 @click.option("--preset", type=click.Choice(["paper"]), help="Start from the settings of arXiv 2505.13718.")

@@ -109,7 +109,21 @@ def _packages() -> Iterator[Line]:
                     f"pip install 'kkwarm[{extra}]'",
                 )
             else:
-                yield _package(requirement)
+                found = _package(requirement)
+                broken = _broken("vllm") if requirement.name == "vllm" and found.state == "ok" else None
+                yield broken or found
+
+
+def _broken(module: str) -> Line | None:
+    """What is wrong where an installed module cannot be imported: a driver or another library that does not fit it."""
+    import subprocess
+
+    done = subprocess.run([sys.executable, "-c", f"import {module}"], capture_output=True, text=True)  # may be a crash
+    if not done.returncode:
+        return None
+    said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+    mend = f"mend it, or pip uninstall {module}: trl imports it wherever it is"
+    return Line(module, "missing", f"installed, and cannot be imported: {said[-1][:300]}", mend)
 
 
 def _package(requirement: object) -> Line:

@@ -11,7 +11,9 @@ from kkwarm.cli.console import echo_json, err_console, json_option, out_console
 from kkwarm.errors import KkwarmError
 
 path_argument = click.argument("path", type=click.Path(path_type=Path))
-out_option = click.option("-o", "--out", type=click.Path(path_type=Path), help="Run folder  [default: runs/import/...]")
+out_option = click.option(
+    "-o", "--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/import/...]"
+)
 as_option = click.option(
     "--as", "named", multiple=True, metavar="TASK=BENCHMARK", help="Whose questions a task asked; TASK may have *."
 )
@@ -31,8 +33,8 @@ def command() -> None:
 @path_argument
 @as_option
 @judge_option
-@click.option("--filter", "filter_name", help="Whose answers count  [default: the task's first filter]")
-@click.option("--metric", help="Which metric decides  [default: exact_match, acc, accuracy or pass@1]")
+@click.option("--filter", "filter_name", help="Whose answers count.  [default: the task's first filter]")
+@click.option("--metric", help="Which metric decides.  [default: exact_match, acc, accuracy or pass@1]")
 @out_option
 @json_option
 def lm_eval(
@@ -92,7 +94,7 @@ def _show(manifest: dict[str, Any], console: Any) -> None:
 
     config, results = manifest["config"], manifest["results"]
     table = Table(title=Text(f"{results['model']}, by {config['tool']}"), title_justify="left")
-    for column in ("benchmark", "n", "samples", "accuracy", "judged by"):
+    for column in ("benchmark", "n", "samples", "accuracy ± se", "judged by"):
         table.add_column(column, justify="left" if column in ("benchmark", "judged by") else "right")
     for name, f in results["benchmarks"].items():
         error = "" if f["stderr"] is None else f" ± {100 * f['stderr']:.1f}"

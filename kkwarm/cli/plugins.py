@@ -46,5 +46,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
         table.add_row(p.name, f"{p.distribution} {p.version}", hooks)
     console.print(table)
     for f in reg.failures:
-        console.print(f"[bold red]failed[/] {escape(f.plugin)} ({escape(f.distribution)}): {escape(f.cause)}")
+        console.print(
+            f"[bold red]failed[/] {escape(f.plugin)} ({escape(f.distribution)}): {escape(f.cause)}", soft_wrap=True
+        )
     ctx.exit(1 if reg.failures else 0)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from kkwarm.cli.console import echo_json, json_option, out_console
+from kkwarm.cli.console import complete_domains, echo_json, json_option, out_console
 from kkwarm.errors import KkwarmError
 
 COUNTS = (1, 2, 4, 8, 16, math.inf)
@@ -24,7 +24,15 @@ detect_option = click.option(
 
 
 @click.command()
-@click.option("--on", "names", multiple=True, required=True, metavar="NAME,...", help="Benchmarks.")
+@click.option(
+    "--on",
+    "names",
+    shell_complete=complete_domains,
+    multiple=True,
+    required=True,
+    metavar="NAME,...",
+    help="Benchmarks.",
+)
 @click.option("--samples", type=click.IntRange(1), default=1, show_default=True, help="Samples for each question.")
 @click.option("--limit", type=click.IntRange(1), help="At most N questions of each.")
 @prior_option
@@ -149,9 +157,10 @@ def show(document: dict[str, Any]) -> None:
 
 def _needs(row: dict[str, Any]) -> str:
     needed = row["needed"]
-    by_k = f"{needed['samples']:,} samples a question" if needed["samples"] else "no number of samples is enough"
-    by_n = f"{needed['questions']:,} questions at {row['samples']} sample(s) each"
-    return f"{_points(needed['difference'])} points take {by_k} on these {row['n']:,} questions, or {by_n}"
+    k, these = needed["samples"], f"these {row['n']:,} questions"
+    by_k = f"{k:,} sample{'s' if k > 1 else ''} of each of {these}" if k else f"more than {these}, however many samples"
+    by_n = f"{needed['questions']:,} questions with {row['samples']} sample{'s' if row['samples'] > 1 else ''} each"
+    return f"to find {_points(needed['difference'])} points takes {by_k}{', or' if k else ':'} {by_n}"
 
 
 def _points(value: float) -> str:

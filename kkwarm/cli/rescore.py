@@ -27,7 +27,7 @@ SHOWN = 3  # flipped samples shown for each kind
 @click.option("--alone", is_flag=True, help="Compare with no other run.")
 @click.option("--write", is_flag=True, help="Keep the new verdicts as a run beside RUN (RUN is never changed).")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Keep them in this folder instead.")
-@click.option("--workers", type=click.IntRange(1), help="Processes for slow verdicts [default: one for each core].")
+@click.option("--workers", type=click.IntRange(1), help="Processes for slow verdicts.  [default: one for each core]")
 @unsandboxed_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 def command(

@@ -7,13 +7,18 @@ from typing import Any
 
 import click
 
-from kkwarm.cli.console import json_option, unsandboxed_option
-from kkwarm.cli.training import dry_run_option, memory_of, out_option, settings_of, show, training_options
+from kkwarm.cli.console import complete_domains, json_option, unsandboxed_option
+from kkwarm.cli.training import dry_run_option, memory_of, out_option, results_of, settings_of, show, training_options
 
 
 @click.command()
 @click.argument("model")
-@click.option("--domain", required=True, help="Domain to train on; NAME:VALUE narrows it by its facet.")
+@click.option(
+    "--domain",
+    shell_complete=complete_domains,
+    required=True,
+    help="Domain to train on; NAME:VALUE narrows it by its facet.",
+)
 @click.option("--examples", type=click.IntRange(1), help="Training examples, at most.  [default: 100]")
 @click.option("--steps", type=click.IntRange(1), help="Steps instead of epochs.")
 @click.option("--epochs", type=float, help="Passes over the examples.  [default: 5]")
@@ -74,9 +79,8 @@ def command(
     run = rlvr(model, config, out)
     if not ranks.main():
         return
-    results = run.manifest["results"]
-    document = {"run": str(run.path), "checkpoint": str(run.path / "checkpoint"), **results}
+    results = results_of(run)
     alarms = [a["text"] for a in run.manifest.get("alarms", [])]
-    show({**document, "warnings": run.manifest["warnings"], "alarms": alarms}, as_json)
+    show({**results, "warnings": run.manifest["warnings"], "alarms": alarms}, as_json)
     if not results["signal"]:
         click.get_current_context().exit(1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kkwarm.cli.console import unsandboxed_option
+from kkwarm.cli.console import complete_domains, unsandboxed_option
 from kkwarm.errors import KkwarmError
 
 if TYPE_CHECKING:
@@ -19,10 +19,16 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--benchmark", "name", required=True, help="Whose verifier and questions (NAME or NAME:FACET).")
+@click.option(
+    "--benchmark",
+    "name",
+    shell_complete=complete_domains,
+    required=True,
+    help="Whose verifier and questions (NAME or NAME:FACET).",
+)
 @click.option("--samples-out", type=click.Path(path_type=Path), help="Write a JSON line for each completion.")
-@click.option("--format", "format_name", help="How completions are split [default: the benchmark's, mostly auto].")
-@click.option("--workers", type=click.IntRange(1), help="Processes for slow verdicts [default: one for each core].")
+@click.option("--format", "format_name", help="How completions are split.  [default: the benchmark's, mostly auto]")
+@click.option("--workers", type=click.IntRange(1), help="Processes for slow verdicts.  [default: one for each core]")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Keep the samples as a run in this folder.")
 @unsandboxed_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")

@@ -51,6 +51,7 @@ def command(
     """
     from kkwarm.report.terminal import render_text
     from kkwarm.study.local import default_jobs
+    from kkwarm.study.progress import workers
     from kkwarm.study.reading import load
     from kkwarm.study.run import default_folder, do_study
 
@@ -64,8 +65,8 @@ def command(
         _dry_run(made, folder, jobs or default_jobs(), as_json)
         return
     console = err_console()
-    workers = "on Ray" if executor == "ray" else f"{jobs or default_jobs()} worker(s)"
-    console.print(f"study {made.name}: {made.title}\nin {folder}, {workers}", markup=False, soft_wrap=True)
+    who = "on Ray" if executor == "ray" else workers(jobs or default_jobs())
+    console.print(f"study {made.name}: {made.title}\nin {folder}, {who}", markup=False, soft_wrap=True)
     document = do_study(made, folder, jobs, console, render_text, executor=executor, address=ray_address)
     if as_json:
         echo_json(document)

@@ -18,6 +18,7 @@ __all__ = [
     "memory_of",
     "out_option",
     "passed",
+    "results_of",
     "settings_of",
     "show",
     "training_options",
@@ -40,6 +41,7 @@ out_option = click.option(
 )
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would be done; train nothing.")
 
+_NO: Mapping[str, Any] = {"is_flag": True, "flag_value": False, "default": None}  # without a default, click's is False
 _OPTIONS = (
     click.option("--preset", type=click.Choice(["paper"]), help="Start from the settings of arXiv 2505.13718."),
     click.option("--lr", type=float, help="Learning rate."),
@@ -77,8 +79,9 @@ _OPTIONS = (
     click.option("--watch", metavar="NAME,...", help="Benchmarks to evaluate a little between the steps."),
     click.option("--watch-every", type=click.IntRange(1), help="Steps between two such flights.  [default: 10]"),
     click.option("--watch-questions", type=click.IntRange(1), help="Questions of each.  [default: 50]"),
+    click.option("--no-keep-best", "keep_best", **_NO, help="Do not keep the best watched step's weights."),
     click.option("--diverged", type=float, help="SFT stops where the loss is so many times its lowest.  [default: 3]"),
-    click.option("--no-memory-check", "memory_check", flag_value=False, type=bool, help="Try what may be too large."),
+    click.option("--no-memory-check", "memory_check", **_NO, help="Try what may be too large."),
     click.option("--threads", type=click.IntRange(1), help="CPU threads."),
     click.option("--against", metavar="NAME,...", help="Benchmarks to be evaluated: training on them is refused."),
     click.option(
@@ -130,6 +133,15 @@ def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:
     if options.get("track"):
         found["track"] = tuple(options["track"])
     return found
+
+
+def results_of(run: Any) -> dict[str, Any]:
+    """A finished run's results, with the places of its checkpoints as paths."""
+    results = dict(run.manifest["results"])
+    best = results.get("best", {})
+    if best.get("weights") in ("best", "checkpoint"):
+        results["best"] = {**best, "weights": str(run.path / best["weights"])}
+    return {"run": str(run.path), "checkpoint": str(run.path / "checkpoint"), **results}
 
 
 def memory_of(model: str, config: Any, sizes: Mapping[str, int]) -> dict[str, Any]:

@@ -7,12 +7,12 @@ from dataclasses import asdict
 
 import click
 
-from kkwarm.cli.console import echo_json, json_option, out_console, unsandboxed_option
+from kkwarm.cli.console import complete_domains, echo_json, json_option, out_console, unsandboxed_option
 from kkwarm.errors import KkwarmError, unknown
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_domains)
 @click.option("--id", "example_id", help="The example to answer; by default the first test example.")
 @click.option("--format", "format_name", help="How to split the completion; by default the domain's format.")
 @click.argument("completion", required=False)
@@ -57,7 +57,7 @@ def command(name: str, example_id: str | None, format_name: str | None, completi
     console = out_console()
     colour = "green" if verdict.correct else "red"
     console.print(f"[bold {colour}]{verdict.status}[/]  {escape(verdict.reason)}")
-    console.print(f"example    {escape(example.id)}")
+    console.print(f"example    {escape(example.id)}: {escape(_start(example.question))}", soft_wrap=True)
     console.print(f"reasoning  {len(response.reasoning)} characters")
     console.print(f"answer     {escape(repr(response.answer))}")
     console.print(f"read as    {escape(repr(verdict.answer))}")
@@ -65,3 +65,9 @@ def command(name: str, example_id: str | None, format_name: str | None, completi
         console.print(f"reward     {reward:+g}")
     for key, value in verdict.metrics.items():
         console.print(f"{key:<10} {value:g}")
+
+
+def _start(question: str, most: int = 100) -> str:
+    """A question in one line, cut where it is long."""
+    line = " ".join(question.split())
+    return line if len(line) <= most else line[:most] + "…"

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from kkwarm.cli.console import json_option
-from kkwarm.cli.training import dry_run_option, memory_of, out_option, settings_of, show, training_options
+from kkwarm.cli.training import dry_run_option, memory_of, out_option, results_of, settings_of, show, training_options
 
 
 @click.command()
@@ -56,5 +56,4 @@ def command(
     run = warmup(model, traces, out, config)
     if not ranks.main():
         return
-    told = {"run": str(run.path), "checkpoint": str(run.path / "checkpoint"), **run.manifest["results"]}
-    show({**told, "alarms": [a["text"] for a in run.manifest.get("alarms", [])]}, as_json)
+    show({**results_of(run), "alarms": [a["text"] for a in run.manifest.get("alarms", [])]}, as_json)

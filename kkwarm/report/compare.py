@@ -48,7 +48,8 @@ def compare(first: Path, second: Path, *, margin: float, common: bool) -> dict[s
         "margin": margin,
         "benchmarks": rows,
         "method": "Paired by question; one sample each: exact McNemar test, several: exact sign flips; "
-        f"p by Holm over {len(rows)} benchmark(s); tie: 90% interval within {100 * margin:g} points.",
+        f"p by Holm over {len(rows)} benchmark{'s' if len(rows) > 1 else ''}; "
+        f"tie: 90% interval within {100 * margin:g} points.",
     }
 
 

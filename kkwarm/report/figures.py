@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,15 +42,20 @@ class Figure:
         values = [v for s in self.series for v in ((*s.low, *s.high) if bands else s.ys)]
         low, high = min(values), max(values)
         if self.y == "percent" and high - low < NARROW:
-            middle = (low + high) / 2
-            low, high = middle - NARROW / 2, middle + NARROW / 2
+            low = min(max((low + high - NARROW) / 2, 0.0), 100.0 - NARROW)
+            high = low + NARROW
         return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
 def figures(document: Document) -> list[Figure]:
-    """Accuracy against RLVR's examples and steps, and its reward against steps, for each domain of RLVR."""
+    """Accuracy against RLVR's examples and steps, and its reward against steps: for each claim's domain of RLVR, or,
+    in a study without claims, for each condition of RLVR beside the one that it is compared with.
+    """
     found = [_against_examples(entry) for entry in document.get("efficiency", ())]
-    return found + [figure for roles in document["roles"] for figure in _against_steps(document, roles)]
+    drawn = [((r["base_rlvr"], r["warmed_rlvr"]), r["on"], f"RLVR on {r['on']}") for r in document["roles"]]
+    return found + [
+        f for names, key, what in drawn or _trained(document) for f in _against_steps(document, names, key, what)
+    ]
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
@@ -64,12 +70,19 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
 # -- inside ------------------------------------------------------------------------------------------------------------
 
 
-def _against_steps(document: Document, roles: Mapping[str, str]) -> Iterator[Figure]:
-    names = (roles["base_rlvr"], roles["warmed_rlvr"])
-    on = roles["on"]
+def _trained(document: Document) -> list[tuple[tuple[str, ...], str, str]]:
+    """Conditions with a curve of RLVR, each with the one that it is compared with where that has one too."""
+    against = {c["name"]: c["against"] for c in document["conditions"]}
+    known = list(dict.fromkeys(c["condition"] for c in document["curves"]))
+    pairs = [(against[name], name) if against.get(name) in known else (name,) for name in known]
+    beside = {pair[0] for pair in pairs if len(pair) == 2}
+    return [(pair, re.sub(r"\W+", "-", pair[-1]), "RLVR") for pair in pairs if len(pair) == 2 or pair[0] not in beside]
+
+
+def _against_steps(document: Document, names: Sequence[str], on: str, what: str) -> Iterator[Figure]:
     for field, key, title, unit, scale in (
-        ("smoothed_accuracy", "steps", f"Correct rollouts of RLVR on {on}, 5-step mean", "percent", 100.0),
-        ("smoothed", "reward", f"Reward of RLVR on {on}, 5-step mean", "reward", 1.0),
+        ("smoothed_accuracy", "steps", f"Correct rollouts of {what}, 5-step mean", "percent", 100.0),
+        ("smoothed", "reward", f"Reward of {what}, 5-step mean", "reward", 1.0),
     ):
         series = [made for name in names if (made := _curve(document["curves"], name, field, scale))]
         if series:
@@ -77,11 +90,11 @@ def _against_steps(document: Document, roles: Mapping[str, str]) -> Iterator[Fig
 
 
 def _curve(curves: Sequence[Mapping[str, Any]], condition: str, field: str, scale: float) -> Series | None:
-    """The mean over seeds on the steps that all of them have; None where a log lacks the figures."""
+    """The mean over seeds on the steps that all of them have; None for a single step, or where a log lacks figures."""
     mine = [c for c in curves if c["condition"] == condition]
     count = min((len(c["steps"]) for c in mine), default=0)
     rows = [[scale * v for v in (c.get(field) or ())[:count]] for c in mine]
-    if not count or any(len(row) < count for row in rows):
+    if count < 2 or any(len(row) < count for row in rows):
         return None
     return _series(condition, mine[0]["steps"][:count], rows)
 

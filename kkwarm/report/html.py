@@ -27,6 +27,7 @@ from kkwarm.report.terminal import (
     saved_text,
     works_text,
 )
+from kkwarm.report.training import alarm_lines, differs_lines, watched
 from kkwarm.study.progress import duration
 
 __all__ = ["write_html"]
@@ -102,6 +103,7 @@ def _head(document: Document, packed: Packed) -> str:
         leak = f"{k['condition']} was trained on {k['questions']} questions of {k['domain']}"
         said.append(f'<p class="banner loss">{LEAKED} Leak: {escape(leak)}</p>')
     said += [f'<p class="banner unsure">Not compared: {escape(p)}</p>' for p in document["problems"]]
+    said += [f'<p class="banner unsure">Not measured alike: {escape(d)}</p>' for d in differs_lines(document)]
     note = f'<p class="note">{escape(document["note"])}</p>' if document["note"] else ""
     return f'<h1>{escape(document["title"])}</h1><ul class="facts">{chips}</ul>{"".join(said)}{note}'
 
@@ -115,6 +117,7 @@ def _sections(document: Document) -> list[tuple[str, str, str]]:
         ("matrix", "Accuracy and change", _matrix(document)),
         ("answers", "How they answer", _answers(document)),
         ("efficiency", "Sample efficiency", curves + _saved(document)),
+        ("training", "Alarms and flights", _training(document)),
         ("flips", "Where answers flipped", _flips(document)),
     ]  # fmt: skip
     return [section for section in made if section[2]]
@@ -244,6 +247,23 @@ def _saved(document: Document) -> str:
             "on monotone curves; intervals by resampling questions and seeds. A bound that is not reached says so.</p>"
         )
     return "".join(parts)
+
+
+def _training(document: Document) -> str:
+    """Alarms of training runs, and what the flight recorder saw at its first and last step."""
+    alarms = "".join(f"<li>{escape(line)}</li>" for line in alarm_lines(document))
+    made = f'<ul class="alarms">{alarms}</ul>' if alarms else ""
+    domains, rows = watched(document)
+    if not rows:
+        return made
+    head = "".join(f'<th scope="col">{escape(d)}</th>' for d in domains)
+    body = ""
+    for row in rows:
+        ends = ["{:.0f} → {:.0f}".format(*(100 * v for v in row.ends[d])) if d in row.ends else "-" for d in domains]
+        body += f'<tr><th scope="row">{escape(row.name)}</th>{"".join(f"<td>{end}</td>" for end in ends)}</tr>'
+    words = "Percent correct of the watched questions at the first and the last flight; mean over seeds."
+    table = f'<table class="plain watched"><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f'{made}<div class="scroll">{table}</div><p class="soft">{words}</p>'
 
 
 _TONE = {"saves": "gain", "costs": "loss", "undecided": "underpowered"}

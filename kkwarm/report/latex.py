@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kkwarm.report.terminal import percent
+from kkwarm.report.training import differs_lines
 
 __all__ = ["latex_text"]
 
@@ -13,36 +14,43 @@ SIGN = {"gain": r"\uparrow", "loss": r"\downarrow", "tie": "=", "underpowered": 
 ESCAPED = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "&": r"\&", "%": r"\%",
     "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "†": r"\textsuperscript{\dag}",
+    "|": r"\textbar{}", "†": r"\textsuperscript{\dag}", "→": r"$\rightarrow$", "±": r"$\pm$", "×": r"$\times$",
+    "≤": r"$\leq$", "≥": r"$\geq$", "−": r"$-$",
 }  # fmt: skip
 
 
 def latex_text(document: Mapping[str, Any]) -> str:
-    """A table environment with the matrix; each change follows its figure; the second column says against what."""
+    """A table environment with the matrix; below a row's figures its changes, and the row that they are against."""
     domains = document["domains"]
     against = {c["name"]: c["against"] for c in document["conditions"]}
     lines = [
         r"% needs \usepackage{booktabs}",
         r"\begin{table}",
         r"\centering",
-        rf"\begin{{tabular}}{{ll{'r' * len(domains)}}}",
+        rf"\begin{{tabular}}{{l{'r' * len(domains)}}}",
         r"\toprule",
-        f"Condition & Against & {' & '.join(map(escaped, domains))} \\\\",
+        f"Condition & {' & '.join(map(escaped, domains))} \\\\",
         r"\midrule",
     ]
     for name, row in document["matrix"].items():
-        cells = [_cell(row.get(domain)) for domain in domains]
-        lines.append(f"{escaped(name)} & {escaped(against[name] or '')} & {' & '.join(cells)} \\\\")
+        cells = [row.get(domain) for domain in domains]
+        lines.append(f"{escaped(name)} & {' & '.join(map(_figure, cells))} \\\\")
+        if any(cell is not None and cell["change"] is not None for cell in cells):
+            versus = rf"\quad{{\scriptsize vs {escaped(against[name] or '')}}}"
+            lines.append(f"{versus} & {' & '.join(map(_change, cells))} \\\\")
     state = "" if document["state"] == "done" else " In progress."
     words = (
-        r"Percent with 95\% intervals; changes in points: $\uparrow$ gain, $\downarrow$ loss, $=$ tie, $?$ undecided."
+        r"Percent with 95\% intervals; changes in points: $\uparrow$ gain, $\downarrow$ loss, $=$ tie, ? underpowered."
         f" {escaped(document['method'])}."
     )
     for k in document["leaks"]:
         leak = f"{k['condition']} was trained on {k['questions']} questions of {k['domain']}"
         words += rf" \textsuperscript{{\dag}}{escaped(leak)}."
     words += "".join(f" Not compared: {escaped(p)}." for p in document["problems"])
-    caption = rf"\caption{{{escaped(document['title'])}.{state} {words}}}"
+    words += "".join(f" Not measured alike: {escaped(line)}." for line in differs_lines(document))
+    title = escaped(document["title"])
+    stop = "" if title.endswith((".", "?", "!")) else "."
+    caption = rf"\caption{{{title}{stop}{state} {words}}}"
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", caption, r"\end{table}"])
 
 
@@ -51,13 +59,16 @@ def escaped(text: str) -> str:
     return "".join(ESCAPED.get(c, c) for c in " ".join(text.split()))
 
 
-def _cell(cell: Mapping[str, Any] | None) -> str:
+def _figure(cell: Mapping[str, Any] | None) -> str:
     if cell is None:
         return "--"
     main, _, half = percent(cell).partition(" ±")
-    shown = rf"{main} {{\scriptsize$\pm${escaped(half)}}}{'*' if cell['partial'] else ''}"
-    change = cell["change"]
+    return rf"{main} {{\scriptsize$\pm${escaped(half)}}}{'*' if cell['partial'] else ''}"
+
+
+def _change(cell: Mapping[str, Any] | None) -> str:
+    change = None if cell is None else cell["change"]
     if change is None:
-        return shown
+        return ""
     leaked = r"\dag" if change.get("leaked") else ""
-    return rf"{shown} {{\scriptsize${SIGN[change['verdict']]}{{{100 * change['estimate']:+.1f}}}{leaked}$}}"
+    return rf"{{\scriptsize${SIGN[change['verdict']]}\;{{{100 * change['estimate']:+.1f}}}{leaked}$}}"

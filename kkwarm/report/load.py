@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
-from kkwarm.store import Run, runs_home
+from kkwarm.store import Run, maker_of, runs_home
 from kkwarm.transfer.cells import FORCED, Cell, FormatOf, cell, of_run
 from kkwarm.transfer.curves import Curve, read_curve
 from kkwarm.transfer.leaked import evaluated_leaks
 from kkwarm.transfer.material import MARGIN, Condition, Material, Roles
+from kkwarm.transfer.training import Training, trained
 from kkwarm.types import Format
 
 __all__ = ["format_of", "formats_of", "load", "newest_study", "steps_of"]
@@ -134,6 +135,7 @@ def _study(path: Path, margin: float | None) -> Material:
         forced=forced,
         curves=tuple(curves),
         roles=tuple(Roles(**r) for r in plan["claims"]),
+        training=_training(study, conditions, rows),
         grids={name: {int(n): c for n, c in grid.items()} for name, grid in plan.get("grids", {}).items()},
         margin=plan["margin"] if margin is None else margin,
         note=plan["note"],
@@ -143,6 +145,38 @@ def _study(path: Path, margin: float | None) -> Material:
         paths=(str(path),),
         leaks=evaluated_leaks({c.name: _leaks(study, rows[c.name]) for c in conditions}, cells),
     )
+
+
+def _training(
+    study: Run, conditions: Sequence[Condition], rows: Mapping[str, Mapping[str, Mapping[str, str]]]
+) -> tuple[Training, ...]:
+    """What the study's training runs told, each once, though several conditions may rest on it."""
+    made: dict[str, tuple[str, int, list[str]]] = {}
+    for condition in conditions:
+        for seed, parts in rows[condition.name].items():
+            for stage in condition.chain[1:]:
+                if stage in parts:
+                    made.setdefault(parts[stage], (stage, int(seed), []))[2].append(condition.name)
+    told = [
+        trained(run, stage, seed, tuple(names))
+        for step, (stage, seed, names) in made.items()
+        if (run := _step_run(study, step)) is not None
+    ]
+    return tuple(t for t in told if t is not None)
+
+
+def _makers(runs: Sequence[Run], names: Sequence[str]) -> tuple[Training, ...]:
+    """What the runs that made the benched checkpoints told, as far as they are still there."""
+    made: dict[Path, tuple[Run, list[str]]] = {}
+    for run, name in zip(runs, names, strict=True):
+        model = run.manifest.get("model")
+        maker = maker_of(model["checkpoint"]) if isinstance(model, dict) and "checkpoint" in model else None
+        if maker is not None:
+            made.setdefault(maker.path.resolve(), (maker, []))[1].append(name)
+    told = [
+        trained(run, run.name, int(run.manifest.get("config", {}).get("seed", 0)), tuple(n)) for run, n in made.values()
+    ]
+    return tuple(t for t in told if t is not None)
 
 
 def _leaks(study: Run, seeds: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
@@ -187,6 +221,7 @@ def _runs(runs: Sequence[Run], margin: float) -> Material:
         domains=domains,
         cells=cells,
         forced=forced,
+        training=_makers(runs, names),
         margin=margin,
         state="done" if all(run.done for run in runs) else "in progress",
         provenance=_provenance(runs[0]),

@@ -1,4 +1,4 @@
-"""The matrix and the claims as Markdown."""
+"""The matrix, the claims and what training told of itself, as Markdown."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from kkwarm.report.terminal import HOLDS, LEAKED, change_text, percent
+from kkwarm.report.training import alarm_lines, differs_lines, watched
 
 __all__ = ["markdown_text"]
 
 
 def markdown_text(document: Mapping[str, Any]) -> str:
-    """Two tables and the note."""
+    """The tables, warnings, alarms and the note."""
     domains = document["domains"]
     against = {c["name"]: c["against"] for c in document["conditions"]}
     lines = [f"**{_escaped(document['title'])}**" + ("" if document["state"] == "done" else " (in progress)"), ""]
@@ -25,6 +26,7 @@ def markdown_text(document: Mapping[str, Any]) -> str:
         lines.append(f"| {_escaped(name)} | {_escaped(against[name] or '')} | " + " | ".join(cells) + " |")
     lines += ["", "Percent ± 95% interval; change in points: ▲ gain, ▼ loss, = tie, ? underpowered."]
     lines += [line for p in document["problems"] for line in ("", f"Not compared: {_escaped(p)}")]
+    lines += [line for d in differs_lines(document) for line in ("", f"Not measured alike: {_escaped(d)}")]
     if document["claims"]:
         lines += ["", "| claim | | estimate | 95% interval | verdict | |", "|---|---|---:|---|---|---|"]
     for claim in document["claims"]:
@@ -34,6 +36,7 @@ def markdown_text(document: Mapping[str, Any]) -> str:
         says = _escaped(claim["says"])
         text = _escaped(claim["text"]) + (LEAKED if claim.get("leaked") else "")
         lines.append(f"| {claim['id']} {text} | {word} | {estimate} | {ci} | {claim['verdict']} | {says} |")
+    lines += _training(document)
     for k in document["leaks"]:
         lines += [
             "",
@@ -42,6 +45,21 @@ def markdown_text(document: Mapping[str, Any]) -> str:
     if document["note"]:
         lines += ["", _escaped(document["note"])]
     return "\n".join([*lines, "", document["method"] + "."])
+
+
+def _training(document: Mapping[str, Any]) -> list[str]:
+    """What was watched, and alarms."""
+    lines = []
+    domains, rows = watched(document)
+    if rows:
+        lines += ["", "| watched in training, percent | " + " | ".join(map(_escaped, domains)) + " |"]
+        lines += ["|---|" + "---:|" * len(domains)]
+    for row in rows:
+        ends = ["{:.0f} → {:.0f}".format(*(100 * v for v in row.ends[d])) if d in row.ends else "-" for d in domains]
+        lines.append(f"| {_escaped(row.name)} | " + " | ".join(ends) + " |")
+    if alarms := alarm_lines(document):
+        lines += ["", "Alarms in training:", "", *(f"- {_escaped(line)}" for line in alarms)]
+    return lines
 
 
 def _escaped(text: str) -> str:

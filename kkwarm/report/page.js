@@ -145,17 +145,19 @@ async function draw() {
 function line(n, [id, question]) {
   const i = shown[n], status = H.statuses[C.status[i]];
   const facts = [H.conditions[C.condition[i]], H.domains[C.domain[i]], `seed ${H.seeds[C.seed[i]]}`];
-  const attributes = { class: `row s-${status}`, role: "option", "aria-selected": n === chosen, onclick: () => choose(n) };
+  const attributes = { id: `row-${n}`, class: `row s-${status}`, role: "option", "aria-selected": n === chosen, onclick: () => choose(n) };
   return el("div", attributes,
     el("div", { text: `${MARK[status]} ${question ? question.replace(/\s+/g, " ").slice(0, 120) : id}` }),
     el("small", { text: `${status} · ${facts.join(" · ")}` }));
 }
 
 function choose(n) {
+  if (!shown.length) return;
   chosen = Math.max(0, Math.min(shown.length - 1, n));
   const box = $("list"), top = chosen * ROW;
   if (top < box.scrollTop) box.scrollTop = top;
   else if (top + ROW > box.scrollTop + box.clientHeight) box.scrollTop = top + ROW - box.clientHeight;
+  box.setAttribute("aria-activedescendant", `row-${chosen}`);
   draw();
   detail(shown[chosen]);
 }
@@ -229,6 +231,7 @@ function only(condition, domain, change) {
   $("domain").value = H.domains.indexOf(domain);
   $("change").value = change || "any";
   filter();
+  $("list").focus({ preventScroll: true });
   $("samples").scrollIntoView();
 }
 function reset() {
@@ -248,13 +251,13 @@ $("reset").addEventListener("click", () => { reset(); filter(); });
 $("list").addEventListener("scroll", draw, { passive: true });
 addEventListener("resize", draw);
 $("list").addEventListener("keydown", (event) => {
-  const move = { ArrowDown: 1, ArrowUp: -1, j: 1, k: -1, PageDown: 10, PageUp: -10 }[event.key];
+  const move = { ArrowDown: 1, ArrowUp: -1, j: 1, k: -1, PageDown: 10, PageUp: -10, Home: -Infinity, End: Infinity }[event.key];
   if (move) { event.preventDefault(); choose(chosen + move); }
 });
 for (const cell of document.querySelectorAll("[data-condition]")) {
   const go = () => only(cell.dataset.condition, cell.dataset.domain, cell.dataset.change);
   cell.addEventListener("click", go);
-  cell.addEventListener("keydown", (event) => { if (event.key === "Enter") go(); });
+  cell.addEventListener("keydown", (event) => { if (event.key === "Enter") { event.preventDefault(); go(); } });
 }
 $("theme").addEventListener("click", () => {
   const dark = getComputedStyle(document.documentElement).colorScheme === "dark" ||

@@ -14,6 +14,7 @@ __all__ = ["write_png"]
 
 Document = Mapping[str, Any]
 COLOURS = ("#0b6f82", "#a3398a")
+ON_BLUE = {"gain": "#0c5222", "loss": "#8a1620", "tie": "#222222", "underpowered": "#5a3f00"}  # a contrast of 4.5
 TONES = {"gain": "#1a7f37", "loss": "#bc2c33", "tie": "#444444", "underpowered": "#8a6100", "no data": "#8a6100"}
 DPI = 200
 
@@ -98,7 +99,7 @@ def _matrix(axes: Any, document: Document, rows: list[str]) -> None:
     values = [[_accuracy(document["matrix"][r].get(d)) for d in domains] for r in rows]
     edges = [[i - 0.5 for i in range(n + 1)] for n in (len(domains), len(rows))]
     # vmax: light enough for dark text, at 100 too
-    axes.pcolormesh(*edges, values, cmap="Blues", vmin=0, vmax=160, edgecolor="white", linewidth=2)
+    axes.pcolormesh(*edges, values, cmap="Blues", vmin=0, vmax=240, edgecolor="white", linewidth=2)
     axes.invert_yaxis()
     for y, name in enumerate(rows):
         for x, domain in enumerate(domains):
@@ -109,7 +110,7 @@ def _matrix(axes: Any, document: Document, rows: list[str]) -> None:
             above = 0.17 if change else 0.0
             axes.text(x, y - above, percent(cell), ha="center", va="center", fontsize=8.5)
             if change:
-                tone = TONES[change["verdict"]]
+                tone = ON_BLUE[change["verdict"]]
                 axes.text(x, y + 0.22, change_text(change), ha="center", va="center", fontsize=7.5, color=tone)
     axes.set_xticks(range(len(domains)), [_plain(d) for d in domains], fontsize=9)
     axes.set_yticks(range(len(rows)), [_plain(r) for r in rows], fontsize=9)

@@ -9,7 +9,8 @@ from typing import Any
 
 from kkwarm.report.figures import figures
 from kkwarm.report.plot import plot
-from kkwarm.study.progress import duration
+from kkwarm.report.training import alarm_lines, differs_lines, watched
+from kkwarm.study.progress import duration, workers
 
 __all__ = [
     "LEAKED",
@@ -77,15 +78,18 @@ def show(document: Document, console: Any) -> None:
     """Prints the whole report."""
     _title(document, console)
     if not any(document["matrix"].values()):
-        console.print("Nothing is evaluated yet.")
+        console.print("Nothing is evaluated yet.\n")
+        _alarms(document, console)
+        beside(console, [*_plots(document, console.width), _watched(document)])
         return
     console.print(_matrix(document, console.width))
     console.print(
         "percent ± 95% interval; change in points: ▲ gain  ▼ loss  = tie  ? underpowered\n", style="dim", markup=False
     )
+    _alarms(document, console)
     beside(console, _claims(document))
     beside(console, [*_plots(document, console.width), *_saved(document)])
-    beside(console, [_works(document), _flips(document), _lengths(document), _statuses(document)])
+    beside(console, [_works(document), _flips(document), _lengths(document), _statuses(document), _watched(document)])
     _foot(document, console)
 
 
@@ -194,7 +198,9 @@ def _works(document: Document) -> Any:
         works, forced = works_text(cell)
         return f"{works} / {forced}" if forced else works
 
-    return _by_domain(document, "P(works step by step) / accuracy when forced to", text)
+    forced = any(cell["forced"] for row in document["matrix"].values() for cell in row.values())
+    title = "P(works step by step)" + (" / accuracy when forced to" if forced else "")
+    return _by_domain(document, title, text)
 
 
 def _flips(document: Document) -> Any:
@@ -284,6 +290,30 @@ def _statuses(document: Document) -> Any:
     return Group(Text("Completions by status, all domains (percent)", style="bold"), table)
 
 
+def _alarms(document: Document, console: Any) -> None:
+    from rich.text import Text
+
+    lines = alarm_lines(document)
+    for line in lines:
+        console.print(Text(f"! {line}", style="yellow"))
+    if lines:
+        console.print()
+
+
+def _watched(document: Document) -> Any:
+    from rich.console import Group
+    from rich.text import Text
+
+    domains, rows = watched(document)
+    if not rows:
+        return None
+    table = _table(["", *domains])
+    for row in rows:
+        ends = ("{:.0f} → {:.0f}".format(*(100 * v for v in row.ends[d])) if d in row.ends else "-" for d in domains)
+        table.add_row(Text(row.name), *ends)
+    return Group(Text("Watched in training: percent correct at the first and the last flight", style="bold"), table)
+
+
 def _foot(document: Document, console: Any) -> None:
     from rich.text import Text
 
@@ -292,6 +322,8 @@ def _foot(document: Document, console: Any) -> None:
         console.print()
     for problem in document["problems"]:
         console.print(Text(f"Not compared: {problem}", style="yellow"))
+    for line in differs_lines(document):
+        console.print(Text(f"Not measured alike: {line}", style="yellow"))
     for leak in document["leaks"]:
         said = f"{LEAKED} LEAK: {leak['condition']} was trained on {leak['questions']} questions of {leak['domain']}"
         console.print(Text(said, style="bold red"))
@@ -304,7 +336,7 @@ def _foot(document: Document, console: Any) -> None:
     p = document["provenance"]
     facts = [p.get("created", "")]
     if "wall_s" in p:
-        facts.append(f"{duration(p['wall_s'])} with {p['jobs']} worker(s)")
+        facts.append(f"{duration(p['wall_s'])} with {workers(p['jobs'])}")
     environment = p.get("environment", {})
     facts += [f"{environment['processor']}, {environment['cores']} cores"] if "processor" in environment else []
     facts += ["kkwarm " + environment["versions"]["kkwarm"]] if "kkwarm" in environment.get("versions", {}) else []

@@ -134,7 +134,7 @@ def test_verdicts() -> None:
 
 _README = """# {name}
 
-A domain for [kkwarm]: data, verifier, rewards and benchmark in `{package}.py`.
+A domain for kkwarm: data, verifier, rewards and benchmark in `{package}.py`.
 
     pip install -e .
     kkwarm check {name}

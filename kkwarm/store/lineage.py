@@ -9,7 +9,21 @@ from typing import Any
 from kkwarm.errors import KkwarmError
 from kkwarm.store.run import Run
 
-__all__ = ["leaks_of"]
+__all__ = ["leaks_of", "maker_of"]
+
+
+def maker_of(model: str | os.PathLike[str]) -> Run | None:
+    """The run that made a checkpoint; None where no run did, or it is no longer there.
+
+    :param model: a run folder, its ``checkpoint/`` or ``best/``, or anything else that names a model.
+    """
+    path = Path(model).expanduser()
+    for folder in (path, path.parent) if path.name in ("checkpoint", "best") else (path,):
+        try:
+            return Run.read(folder)
+        except KkwarmError:
+            continue
+    return None
 
 
 def leaks_of(model: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -17,12 +31,7 @@ def leaks_of(model: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
     The manifest of the run that made it tells, and holds those of the runs before it too. Empty where no run made it.
 
-    :param model: a run folder, its ``checkpoint/``, or anything else that names a model.
+    :param model: as of `maker_of`.
     """
-    path = Path(model).expanduser()
-    for folder in (path, path.parent) if path.name == "checkpoint" else (path,):
-        try:
-            return list(Run.read(folder).manifest.get("leaks", ()))
-        except KkwarmError:
-            continue
-    return []
+    run = maker_of(model)
+    return [] if run is None else list(run.manifest.get("leaks", ()))

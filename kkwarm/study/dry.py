@@ -8,7 +8,7 @@ from typing import Any
 
 from kkwarm.study.execute import is_done
 from kkwarm.study.plan import Plan
-from kkwarm.study.progress import Estimate, duration
+from kkwarm.study.progress import Estimate, duration, workers
 from kkwarm.study.recipe import Recipe
 
 __all__ = ["describe", "show_plan"]
@@ -71,12 +71,12 @@ def show_plan(document: Mapping[str, Any], console: Any) -> None:
     console.print(_steps(document["steps"]))
     t = document["total"]
     unit = document["assumptions"]["unit"]
-    console.print(f"\n[bold]{len(document['steps'])} steps[/]: {t['completions']:,} completions, ", end="")
     console.print(
-        f"{_tokens(t['generated_tokens'])} tokens generated, {_tokens(t['trained_tokens'])} trained on; ", end=""
+        f"\n[bold]{len(document['steps'])} steps[/]: {t['completions']:,} completions, "
+        f"{_tokens(t['generated_tokens'])} tokens generated, {_tokens(t['trained_tokens'])} trained on; "
+        f"about [bold]{t['hours']:g} {escape(unit)}[/]; "
+        f"{duration(t['wall_seconds_left'])} left with {workers(document['jobs'])}."
     )
-    console.print(f"about [bold]{t['hours']:g} {escape(unit)}[/]; ", end="")
-    console.print(f"{duration(t['wall_seconds_left'])} left with {document['jobs']} worker(s).")
     console.print("Assumed: " + escape("; ".join(document["assumptions"]["text"])), style="dim")
 
 

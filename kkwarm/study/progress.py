@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from kkwarm.study.plan import Plan, Step
 
-__all__ = ["Display", "duration"]
+__all__ = ["Display", "duration", "workers"]
 
 FILES = {"bench": "samples.jsonl", "warmup": "log.jsonl", "rlvr": "log.jsonl"}
 
@@ -26,6 +26,11 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def workers(count: int) -> str:
+    """``1 worker``, ``2 workers``."""
+    return f"{count} worker{'' if count == 1 else 's'}"
 
 
 class _Counter:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
-
-from kkwarm.errors import KkwarmError
 
 __all__ = [
     "Assume",
@@ -18,7 +14,6 @@ __all__ = [
     "Recipe",
     "Resources",
     "Stage",
-    "resolve_model",
 ]
 
 KINDS = ("distill", "warmup", "rlvr", "bench")
@@ -135,22 +130,3 @@ class Recipe:
     data: Mapping[str, Any]
     resources: Mapping[str, Resources] = field(default_factory=dict)
     grids: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
-
-
-def resolve_model(reference: str) -> str:
-    """A model reference as a folder or hub id: ``package:ATTRIBUTE`` names a path that a package ships.
-
-    :raises KkwarmError: the package or the attribute does not exist, or no checkpoint lies there.
-    """
-    package, colon, attribute = reference.partition(":")
-    if not colon or "/" in package or not package.isidentifier():
-        return reference
-    try:
-        found = getattr(importlib.import_module(package), attribute)
-    except ModuleNotFoundError as err:
-        raise KkwarmError(f"model {reference}: package {err.name} is not installed") from None
-    except AttributeError:
-        raise KkwarmError(f"model {reference}: {package} has no {attribute}") from None
-    if not Path(found).is_dir():
-        raise KkwarmError(f"model {reference}: {found} is no folder", hint=f"the install of {package} is not whole")
-    return str(found)

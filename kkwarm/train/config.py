@@ -100,6 +100,7 @@ class TrainConfig:
     :param diverged: the run stops where the loss of SFT, over 8 steps, is so many times its lowest.
     :param watch: benchmarks that the flight recorder evaluates at step 0, every `watch_every` steps and at the end, on
         `watch_questions` questions each.
+    :param keep_best: keep the weights of the step that was best so far, by the flight recorder, in ``best/``.
     :param track: trl's `report_to`: ``tensorboard``, ``trackio``, ``wandb``.
     :param against: benchmarks that will be evaluated: none of their questions may be trained on. Empty: the ones of the
         domains that are trained on.
@@ -132,6 +133,7 @@ class TrainConfig:
     watch: tuple[str, ...] = ()
     watch_every: int = 10
     watch_questions: int = 50
+    keep_best: bool = True
     track: tuple[str, ...] = ()
     against: tuple[str, ...] = ()
     allow_leak: bool = False
@@ -144,6 +146,11 @@ class TrainConfig:
             object.__setattr__(self, "lora", True)
         if self.warmup_steps < 0 or self.weight_decay < 0:
             raise KkwarmError("warmup_steps and weight_decay must not be negative")
+
+    @property
+    def sequences(self) -> int:
+        """Sequences in a step, of all processes."""
+        raise NotImplementedError
 
     @property
     def lora_rank(self) -> int:
@@ -173,6 +180,11 @@ class WarmupConfig(TrainConfig):
     def __post_init__(self) -> None:
         self._check()
         _positive(self, "epochs", "batch_size", "accumulation", "max_length", "max_steps")
+
+    @property
+    def sequences(self) -> int:
+        """Traces in a step (rows of several traces, where they are packed)."""
+        return self.batch_size * self.accumulation
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +240,11 @@ class RlvrConfig(TrainConfig):
         """Completions in a step."""
         return self.prompts_per_step * self.generations
 
+    @property
+    def sequences(self) -> int:
+        """As `completions`."""
+        return self.completions
+
 
 # arXiv 2505.13718 (the authors' code). 4 samples of each of 5,000 puzzles; SFT for 3-5 epochs, of which we take 3.
 PAPER_DISTILL = {"n": 5000, "samples": 4, "temperature": 0.6, "top_p": 0.95, "verified_only": False}
@@ -274,6 +291,7 @@ _INCIDENTAL = (
     "watch",
     "watch_every",
     "watch_questions",
+    "keep_best",
     "track",
     "keep_rollouts",
     "against",

@@ -7,14 +7,14 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
 from kkwarm.train import ranks
-from kkwarm.train.config import TrainConfig
+from kkwarm.train.config import RlvrConfig, TrainConfig
 
 __all__ = [
     "CHECKPOINT",
@@ -30,10 +30,12 @@ __all__ = [
     "policy_of",
     "prepare",
     "refusals",
+    "replaced",
     "save",
     "sharded",
     "uses_bf16",
     "will_shard",
+    "write_weights",
 ]
 
 CHECKPOINT, ADAPTER, STEPS = "checkpoint", "adapter", "steps"
@@ -107,7 +109,7 @@ def load(model: str | Path, config: TrainConfig) -> tuple[Any, Any]:
     if config.qlora:
         return _load_in_4_bits(model, attention), tokenizer
     dtype = torch.bfloat16 if frozen else torch.float32
-    return load_model(model, device=device, dtype=dtype, attention=attention), tokenizer
+    return load_model(model, device=device, dtype=dtype, attention=attention, check=config.memory_check), tokenizer
 
 
 def _attention(config: TrainConfig, *, cuda: bool) -> str | None:
@@ -144,6 +146,10 @@ def needs(config: TrainConfig) -> None:
     for tracker in config.track:
         if tracker in _TRACKERS and find_spec(tracker) is None:
             raise KkwarmError(f"--track {tracker} needs {tracker}", hint="pip install 'kkwarm[track]'")
+    if isinstance(config, RlvrConfig) and (config.vllm != "none" or find_spec("vllm") is not None):
+        from kkwarm.backends.vllm import imported
+
+        imported("or leave out --vllm" if config.vllm != "none" else "or uninstall it: trl imports it wherever it is")
     if config.qlora and will_shard():
         raise KkwarmError("--qlora cannot be combined with weights in shards", hint="leave out --accelerate-config")
 
@@ -267,21 +273,43 @@ def save(trainer: Any, tokenizer: Any, out: Path) -> None:
 
     All processes call it together; one writes.
     """
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if not hasattr(model, "merge_and_unload"):
+        with replaced(out / CHECKPOINT) as folder:
+            write_weights(trainer, tokenizer, folder)
+        return
+    with replaced(out / ADAPTER) as folder:
+        write_weights(trainer, tokenizer, folder)
+    if ranks.main():
+        merged = _merged(model, out / ADAPTER)
+        merged.config.use_cache = True
+        with replaced(out / CHECKPOINT) as folder:
+            merged.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+
+
+def write_weights(trainer: Any, tokenizer: Any, folder: Path) -> None:
+    """Writes the weights as they are now into `folder`, to be loaded from there; of LoRA, the adapter alone.
+
+    All processes call it together; one writes.
+    """
     accelerator = trainer.accelerator
     shards = accelerator.get_state_dict(trainer.model) if sharded(accelerator) else None
     if not ranks.main():
         return
     model = accelerator.unwrap_model(trainer.model)
     if hasattr(model, "merge_and_unload"):
-        _replace(out / ADAPTER, lambda folder: model.save_pretrained(folder))
-        model = _merged(model, out / ADAPTER)
-    model.config.use_cache = True
-
-    def write(folder: Path) -> None:
-        model.save_pretrained(folder, state_dict=shards)
-        tokenizer.save_pretrained(folder)
-
-    _replace(out / CHECKPOINT, write)
+        base = Path(model.peft_config["default"].base_model_name_or_path)
+        if base.is_dir():  # the adapter names it, and may be loaded from elsewhere
+            model.peft_config["default"].base_model_name_or_path = str(base.absolute())
+        model.save_pretrained(folder)
+    else:
+        cached, model.config.use_cache = model.config.use_cache, True  # training may have switched it off
+        try:
+            model.save_pretrained(folder, state_dict=shards)
+        finally:
+            model.config.use_cache = cached
+    tokenizer.save_pretrained(folder)
 
 
 def _merged(model: Any, adapter: Path) -> Any:
@@ -301,15 +329,22 @@ def policy_of(trainer: Any) -> Any:
     return network.get_base_model() if hasattr(network, "get_base_model") else network
 
 
-def _replace(folder: Path, write: Any) -> None:
+@contextmanager
+def replaced(folder: Path, aside: Callable[[], None] | None = None) -> Iterator[Path]:
+    """A folder to write into, which then takes the place of `folder`; what was there goes, or `aside` moves it."""
     temporary = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(temporary, ignore_errors=True)
+    if ranks.main():
+        shutil.rmtree(temporary, ignore_errors=True)
     try:
-        write(temporary)
+        yield temporary
     except OSError as err:
         raise KkwarmError(
             f"{folder} cannot be written: {err.strerror or err}", hint="free space; the run resumes"
         ) from err
+    if not ranks.main():
+        return
+    if aside is not None:
+        aside()
     if folder.exists():
         shutil.rmtree(folder)
     temporary.replace(folder)

@@ -1,27 +1,32 @@
 """The flight recorder: at chosen steps, a small evaluation of the live policy on every watched domain.
 
-It draws from its own counters, so that a watched run ends with the same weights as an unwatched one.
+It draws with the engine that draws rollouts, and from its own counters, so that a watched run ends with the same
+weights as an unwatched one.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from kkwarm.backends.base import Backend, Request
 from kkwarm.data import content_hash
 from kkwarm.plugins import registry
 from kkwarm.train import ranks
-from kkwarm.train.alarms import best_step, of_flights, of_log
+from kkwarm.train.alarms import best_step, leader, of_flights, of_log
+from kkwarm.train.best import BEST, BestWeights
 from kkwarm.train.config import TrainConfig
+from kkwarm.train.engine import CHECKPOINT
 from kkwarm.train.progress import say
 from kkwarm.train.steps import StepFile
 from kkwarm.types import Benchmark, Completion, Example, Format, Sampling, Verifier
 from kkwarm.verify import Judge
 
-__all__ = ["FLIGHTS", "Flight", "Watched", "watched"]
+__all__ = ["FLIGHTS", "Draws", "Engine", "Flight", "Watched", "longest", "of_network", "watched"]
 
 FLIGHTS = "flights.jsonl"
 
@@ -51,11 +56,54 @@ def watched(config: TrainConfig) -> list[Watched]:
     return found
 
 
+def longest(domains: Sequence[Watched], tokenizer: Any) -> int:
+    """Tokens of the longest prompt and completion that may be asked for; 0 where nothing is watched."""
+    from kkwarm.backends.text import token_ids
+
+    found = 0
+    for w in domains:
+        prompts = token_ids(tokenizer, [w.format.render(e.question, tokenizer) for e in w.examples])
+        found = max(found, w.benchmark.sampling.max_tokens + max(map(len, prompts)))
+    return found
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What this process draws with: every question whose number is `share` modulo `shares`.
+
+    :param backend: None where another process draws for this one.
+    :param tells: whether what it draws counts: processes that share an engine all draw the same.
+    """
+
+    backend: Backend | None
+    share: int
+    shares: int
+    tells: bool = True
+
+
+Draws = Callable[[Any], AbstractContextManager[Engine]]  # of a trainer
+
+
+def of_network(network_of: Callable[[Any], Any], tokenizer: Any) -> Draws:
+    """Drawing by transformers, with the network that `network_of` gives for a trainer."""
+
+    @contextmanager
+    def engine(trainer: Any) -> Iterator[Engine]:
+        from kkwarm.backends.hf import HFBackend
+
+        network, training = network_of(trainer), trainer.model.training
+        trainer.model.eval()
+        yield Engine(HFBackend("policy", "", tokenizer, network), ranks.rank(), ranks.world())
+        trainer.model.train(training)
+
+    return engine
+
+
 class Flight:
-    """Evaluates, keeps a row for each flight in ``flights.jsonl``, and raises alarms.
+    """Evaluates, keeps a row for each flight in ``flights.jsonl`` and the best step's weights, and raises alarms.
 
     :param trained: the domain that is trained on, for the alarm of drift.
-    :param policy: gives the network that generates, for a trainer (RLVR: the copy that draws rollouts).
+    :param draws: the engine that draws, with the policy's weights, for a trainer.
     """
 
     def __init__(
@@ -65,10 +113,11 @@ class Flight:
         domains: Sequence[Watched],
         tokenizer: Any,
         trained: str | None,
-        policy: Any,
+        draws: Draws,
     ) -> None:
         self._run, self._config, self._domains, self._tokenizer = run, config, domains, tokenizer
-        self._trained, self._policy = trained, policy
+        self._trained, self._draws = trained, draws
+        self._best = BestWeights(Path(run.path), tokenizer)
         self._file: StepFile | None = None
 
     @property
@@ -76,9 +125,21 @@ class Flight:
         return Path(self._run.path) / FLIGHTS
 
     def open(self, resumed: int) -> None:
-        """Cuts off flights of steps that will be done again."""
-        if ranks.main() and self._domains:
-            self._file = StepFile(self.path, resumed)
+        """Cuts off flights of steps that will be done again, and all of them where other questions are asked now."""
+        if not (ranks.main() and self._domains):
+            return
+        asked = {w.benchmark.name: len(w.examples) for w in self._domains}
+        if any({n: len(c) for n, c in row["correct"].items()} != asked for row in self.rows()):
+            say("other questions are watched than before: flights and the best step begin anew")
+            self.path.unlink()
+            self._best.forget()
+        self._file = StepFile(self.path, resumed)
+        self._best.resume(resumed)
+
+    def covered(self, step: int) -> None:
+        """A step checkpoint of `step` is whole."""
+        if self._domains:
+            self._best.covered(step)
 
     def close(self) -> None:
         if self._file is not None:
@@ -95,48 +156,49 @@ class Flight:
         """One evaluation; all processes share its questions."""
         if ranks.first(any(row["step"] == step for row in self.rows())):  # by the run that this one goes on from
             return
-        network, training = self._policy(trainer), trainer.model.training
-        trainer.model.eval()
-        told = {w.benchmark.name: self._asked(w, network) for w in self._domains}
-        trainer.model.train(training)
+        with self._draws(trainer) as engine:
+            told = {w.benchmark.name: self._asked(w, engine) for w in self._domains}
+        correct = {name: [m[0] for m in marks] for name, marks in told.items()}
+        row = {
+            "step": step,
+            "accuracy": {n: sum(c) / len(c) for n, c in correct.items()},
+            "truncated": {n: sum(m[1] for m in marks) / len(marks) for n, marks in told.items()},
+            "length": {n: sum(m[2] for m in marks) / len(marks) for n, marks in told.items()},
+            "correct": correct,
+        }
+        # Weights before the row: a row without them would stay so, weights without a row are dropped.
+        keep = self._config.keep_best and step > 0 and ranks.first(leader([*self.rows(), row]) is row)
+        if keep:
+            self._best.keep(trainer, step)
         if self._file is not None:
-            correct = {name: [m[0] for m in marks] for name, marks in told.items()}
-            self._file.write(
-                {
-                    "step": step,
-                    "accuracy": {n: sum(c) / len(c) for n, c in correct.items()},
-                    "truncated": {n: sum(m[1] for m in marks) / len(marks) for n, marks in told.items()},
-                    "length": {n: sum(m[2] for m in marks) / len(marks) for n, marks in told.items()},
-                    "correct": correct,
-                }
-            )
+            self._file.write(row)
             shown = ", ".join(f"{n} {sum(c) / len(c):.0%}" for n, c in correct.items())
-            say(f"step {step}: {shown}")
+            say(f"step {step}: {shown}{', the best so far: kept' if keep else ''}")
 
-    def _asked(self, w: Watched, network: Any) -> list[tuple[int, int, int]]:
+    def _asked(self, w: Watched, engine: Engine) -> list[tuple[int, int, int]]:
         """(correct, truncated, tokens) of each question."""
-        from kkwarm.backends.base import Request
-        from kkwarm.backends.hf import HFBackend
-
         sampling = w.benchmark.sampling
         drawn = Sampling(sampling.temperature, sampling.top_p, sampling.max_tokens, self._config.seed)
-        mine = range(ranks.rank(), len(w.examples), ranks.world())
-        backend = HFBackend("policy", "", self._tokenizer, network)
-        requests = [
-            Request(f"watch/{i}", w.format.render(w.examples[i].question, self._tokenizer), (0,), w.format.stop)
-            for i in mine
-        ]
-        made: dict[int, Completion] = {
-            int(request.key.partition("/")[2]): completion
-            for request, _, completion in backend.generate(requests, drawn)
-        }
-        with Judge() as court:
-            verdicts = court.judge(w.verifier, w.format, [(w.examples[i], made[i]) for i in mine])
-        marks = [
-            (i, int(v.correct), int(made[i].finish_reason == "length"), made[i].n_tokens or 0)
-            for i, v in zip(mine, verdicts, strict=True)
-        ]
+        marks: list[tuple[int, int, int, int]] = []
+        if engine.backend is not None:
+            mine = range(engine.share, len(w.examples), engine.shares)
+            asked = {f"watch/{i}": i for i in mine}
+            requests = [
+                Request(key, w.format.render(w.examples[i].question, self._tokenizer), (0,), w.format.stop)
+                for key, i in asked.items()
+            ]
+            made = {asked[r.key]: completion for r, _, completion in engine.backend.generate(requests, drawn)}
+            if engine.tells:
+                marks = self._marks(w, made)
         return [(right, cut, tokens) for _, right, cut, tokens in sorted(ranks.from_all(marks))]
+
+    def _marks(self, w: Watched, made: Mapping[int, Completion]) -> list[tuple[int, int, int, int]]:
+        with Judge() as court:
+            verdicts = court.judge(w.verifier, w.format, [(w.examples[i], made[i]) for i in made])
+        return [
+            (i, int(v.correct), int(c.finish_reason == "length"), c.n_tokens or 0)
+            for (i, c), v in zip(made.items(), verdicts, strict=True)
+        ]
 
     def alarm(self, log: Sequence[dict[str, Any]]) -> None:
         """Says and records each kind of alarm once."""
@@ -149,12 +211,27 @@ class Flight:
                 say(f"step {alarm.step}: {alarm.kind}: {alarm.text}")
 
     def results(self) -> dict[str, Any]:
-        """For the run's results: first and last accuracy of each domain, and the best step as it is and corrected."""
+        """For the run's results: first and last accuracy of each domain, and the best step: as it is, corrected, and
+        where its weights are (a folder of the run, or the model that training began with).
+        """
         rows = self.rows() if self._domains else []
         best = best_step(rows)
         if best is None:
             return {}
+        told: dict[str, Any] = {k: round(v, 4) for k, v in asdict(best).items()}
+        if best.step == 0:
+            told["weights"] = self._run.manifest["model"]
+        elif self._best.step == best.step:
+            told["weights"] = BEST
+        elif best.step == rows[-1]["step"]:
+            told["weights"] = CHECKPOINT
         return {
             "watched": {d: {"first": rows[0]["accuracy"][d], "last": v} for d, v in rows[-1]["accuracy"].items()},
-            "best": {k: round(v, 4) for k, v in asdict(best).items()},
+            "best": told,
         }
+
+    def products(self) -> dict[str, str]:
+        """The fingerprint of the best step's weights, where they are kept."""
+        from kkwarm.backends.checkpoint import fingerprint
+
+        return {BEST: fingerprint(self._best.path)} if self._domains and self._best.step is not None else {}

@@ -6,7 +6,7 @@ import math
 import random
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kkwarm.data import fingerprint as fingerprint_examples
 from kkwarm.errors import KkwarmError
@@ -23,6 +23,9 @@ from kkwarm.train.progress import say
 from kkwarm.types import Example, Format, Sampling, Task, Verifier
 from kkwarm.verify import Judge
 from kkwarm.verify.source import judged_by, note_verifiers
+
+if TYPE_CHECKING:
+    from kkwarm.train.flight import Flight
 
 __all__ = ["RlvrPlan", "plan_rlvr", "rlvr"]
 
@@ -125,8 +128,9 @@ def rlvr(
 
 
 def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
+    from kkwarm.train import vllm
     from kkwarm.train.engine import load, policy_of, prepare, save
-    from kkwarm.train.flight import Flight, watched
+    from kkwarm.train.flight import Flight, longest, of_network, watched
     from kkwarm.train.loop import finished, note_environment, run_steps
     from kkwarm.train.memory import applied
     from kkwarm.train.steps import StepFile
@@ -146,7 +150,8 @@ def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
             kept.append(StepFile(run.path / ROLLOUTS, at))
 
     with Judge() as court:
-        trainer, reward = trainer_of(network, tokenizer, plan, run.path, court, at_most=batch)
+        more: dict[str, Any] = {"at_most": batch, "watched": longest(domains, tokenizer)}
+        trainer, reward = trainer_of(network, tokenizer, plan, run.path, court, **more)
 
         def row(logs: dict[str, float], step: int) -> dict[str, Any]:
             assert reward.last is not None
@@ -164,25 +169,36 @@ def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
         every = args.steps_per_generation * args.num_iterations
         stride = every // math.gcd(every, args.gradient_accumulation_steps)  # resuming needs a fresh generation
         rollouts = reward.rollouts
-        draws = policy_of if rollouts is None else (lambda trainer: rollouts.refreshed(policy_of(trainer)))
+        if rollouts is None:
+            draws = vllm.live(tokenizer)
+        else:
+            draws = of_network(lambda trainer: rollouts.refreshed(policy_of(trainer)), tokenizer)
         flight = Flight(run, config, domains, tokenizer, config.domain, draws)
-        more: dict[str, Any] = {"every": config.save_every, "progress": progress, "stride": stride, "flight": flight}
+        more = {"every": config.save_every, "progress": progress, "stride": stride, "flight": flight}
         log = run_steps(run, trainer, "rlvr", row, also=open_rollouts, **more)
     save(trainer, tokenizer, run.path)
     for file in kept:
         file.close()
     if not ranks.main():
         return
-    _finish(run, plan, log, flight.results())
+    _finish(run, plan, log, flight)
     finished(run)
 
 
 def trainer_of(
-    network: Any, tokenizer: Any, plan: RlvrPlan, out: Path, court: Judge, *, at_most: int | None = None
+    network: Any,
+    tokenizer: Any,
+    plan: RlvrPlan,
+    out: Path,
+    court: Judge,
+    *,
+    at_most: int | None = None,
+    watched: int = 0,
 ) -> tuple[Any, Any]:
     """The GRPO trainer and its reward function.
 
     :param at_most: completions in a forward pass; None: the configuration's, or as many as are usual.
+    :param watched: tokens of the longest row that the flight recorder asks a colocated engine for.
     """
     from datasets import Dataset
     from trl import GRPOConfig
@@ -197,7 +213,8 @@ def trainer_of(
     prompts = [plan.format.render(e.question, tokenizer) for e in plan.examples]
     longest = _longest(plan, prompts, tokenizer, network.config)
     at_most = at_most or config.rows or config.batch_size or _fitting(config, longest + plan.max_tokens)
-    rollouts_by = vllm.settings(config, plan.format.stop, longest + plan.max_tokens)
+    context = getattr(network.config.get_text_config(), "max_position_embeddings", None) or 2**31
+    rollouts_by = vllm.settings(config, plan.format.stop, min(context, max(longest + plan.max_tokens, watched)))
     settings = arguments(config, out, steps=plan.steps) | _settings(plan, at_most) | rollouts_by
     if config.trl.get("mask_truncated_completions"):
         raise KkwarmError("mask_truncated_completions does not know stop strings", hint="see `truncated` in log.jsonl")
@@ -302,7 +319,7 @@ def _warn(run: Run, message: str) -> None:
     say(message)
 
 
-def _finish(run: Run, plan: RlvrPlan, log: list[dict[str, Any]], watched: dict[str, Any]) -> None:
+def _finish(run: Run, plan: RlvrPlan, log: list[dict[str, Any]], flight: Flight) -> None:
     from kkwarm.backends.checkpoint import fingerprint
     from kkwarm.train.loop import summary
 
@@ -312,7 +329,7 @@ def _finish(run: Run, plan: RlvrPlan, log: list[dict[str, Any]], watched: dict[s
         what = max(log[-1]["status"].items(), key=lambda kv: kv[1])[0]
         _warn(run, f"the reward never varied within a group (mostly {what}): nothing was learnt; {_remedy(what)}")
     run.finish(
-        products={CHECKPOINT: fingerprint(run.path / CHECKPOINT)},
+        products={CHECKPOINT: fingerprint(run.path / CHECKPOINT), **flight.products()},
         results={
             **summary(log),
             "examples": len(plan.examples),
@@ -320,7 +337,7 @@ def _finish(run: Run, plan: RlvrPlan, log: list[dict[str, Any]], watched: dict[s
             "signal": signal,
             "no_signal": sum(r["no_signal"] for r in log) / len(log),
             "first": {k: log[0][k] for k in ("reward", "accuracy", "length", "truncated")},
-            **watched,
+            **flight.results(),
             "last": {k: sum(r[k] for r in tail) / len(tail) for k in ("reward", "accuracy", "length", "truncated")},
         },
     )

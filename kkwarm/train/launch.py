@@ -81,7 +81,8 @@ class Layout:
 def layout(config: TrainConfig) -> Layout | None:
     """The processes to start; None where this one is enough, or is already one of several.
 
-    :raises KkwarmError: more processes than GPUs, a config for another number of them, or one that needs CUDA.
+    :raises KkwarmError: more processes than GPUs (without any: than CPU cores), or than divide a step; a config for
+        another number of them, or one that needs CUDA.
     """
     if ranks.world() > 1:
         if config.nproc not in (1, ranks.world()):
@@ -98,13 +99,22 @@ def layout(config: TrainConfig) -> Layout | None:
         import torch
 
         if here > torch.cuda.device_count():
-            hint = f"--nproc {torch.cuda.device_count()}, or --device cpu"
+            hint = f"{_fewer(found, torch.cuda.device_count())}, or --device cpu"
             raise KkwarmError(f"{here} processes, but {torch.cuda.device_count()} CUDA devices", hint=hint)
     elif found.file is not None and found.machines.get("distributed_type") in ("FSDP", "DEEPSPEED"):
         raise KkwarmError(f"--accelerate-config {config.accelerate} shards over GPUs, and there is no CUDA device")
+    elif here > (cores := max(2, os.cpu_count() or 1)):  # each loads torch and the model: the machine would drown
+        raise KkwarmError(f"{here} processes, but {cores} CPU cores", hint=_fewer(found, cores))
+    if (total := config.sequences) % found.nproc:
+        raise KkwarmError(f"{found.nproc} processes cannot share the {total} sequences of a step", hint="change one")
     if config.lora and found.machines.get("distributed_type") in ("FSDP", "DEEPSPEED"):
         raise KkwarmError("LoRA with sharded weights cannot be merged", hint="leave out --accelerate-config or --lora")
     return found
+
+
+def _fewer(found: Layout, at_most: int) -> str:
+    named = found.machines.get("num_processes") is not None
+    return f"num_processes: {at_most} in {found.file}" if named else f"--nproc {at_most}"
 
 
 def _configured(config: TrainConfig) -> Layout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from types import TracebackType
 from typing import Any, Self
@@ -66,4 +67,4 @@ def say(message: str, *, everywhere: bool = False) -> None:
     import click
 
     if everywhere or ranks.main():
-        click.secho(f"kkwarm: {message}", err=True, fg="yellow")
+        click.secho(f"kkwarm: {message}", err=True, fg=None if os.environ.get("NO_COLOR") else "yellow")

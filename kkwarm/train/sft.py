@@ -180,7 +180,7 @@ def warmup(
 def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progress: bool) -> None:
     from kkwarm.backends.checkpoint import fingerprint
     from kkwarm.train.engine import load, policy_of, prepare, save, will_shard
-    from kkwarm.train.flight import Flight, watched
+    from kkwarm.train.flight import Flight, of_network, watched
     from kkwarm.train.loop import finished, note_environment, run_steps, summary
     from kkwarm.train.memory import applied
 
@@ -202,7 +202,7 @@ def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progre
             "tokens": tokens_at(step),
         }
 
-    flight = Flight(run, config, domains, tokenizer, None, policy_of)
+    flight = Flight(run, config, domains, tokenizer, None, of_network(policy_of, tokenizer))
     more: dict[str, Any] = {
         "every": config.save_every,
         "progress": progress,
@@ -215,7 +215,7 @@ def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progre
         return
     last = log[-max(1, len(log) // 10) :]
     run.finish(
-        products={CHECKPOINT: fingerprint(run.path / CHECKPOINT)},
+        products={CHECKPOINT: fingerprint(run.path / CHECKPOINT), **flight.products()},
         results={
             **summary(log),
             "loss": sum(r["loss"] for r in last) / len(last),

@@ -225,6 +225,8 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         ranks.barrier()  # each process writes the state of its random numbers
         if ranks.main():
             _mark(self._out / f"checkpoint-{state.global_step}")
+            if self._flight is not None:
+                self._flight.covered(state.global_step)
         now = time.monotonic()
         self._saving_took, self._saved_at = now - self._at, now
         self._at = now

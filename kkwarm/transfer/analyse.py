@@ -7,8 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from kkwarm.errors import KkwarmError
-from kkwarm.transfer.cells import Cell, differing, pair
+from kkwarm.transfer.cells import Cell, Unpaired, differing, pair
 from kkwarm.transfer.claims import claims
 from kkwarm.transfer.curves import Curve, smooth
 from kkwarm.transfer.examples import sample_efficiency
@@ -25,7 +24,8 @@ def analyse(material: Material) -> dict[str, Any]:
     ``samples``, ``status``, ``works``, ``tokens`` (mean), ``lengths`` (median and 95th percentile of tokens),
     ``change`` (against another row, Holm over the whole matrix, with the questions that were ``gained`` and ``lost``:
     most samples right in one of both only), ``forced``. ``efficiency``: accuracy against the number of examples.
-    ``problems``: what could not be paired, and why.
+    ``problems``: what could not be paired, and why; ``differs``: what was paired though another tool drew the samples
+    of one, and in what they were measured otherwise; ``training``: alarms and flights of training runs.
     """
     problems: list[str] = []
     changes = _changes(material, problems)
@@ -61,6 +61,8 @@ def analyse(material: Material) -> dict[str, Any]:
         "method": _method(material, len(changes)),
         "note": material.note,
         "problems": problems,
+        "differs": _differs(material, changes),
+        "training": [t.fields() for t in material.training],
         "leaks": [{"condition": c, "domain": d, "questions": n} for (c, d), n in sorted(material.leaks.items())],
         "provenance": dict(material.provenance),
         "runs": list(material.paths),
@@ -105,6 +107,7 @@ def changed_cells(
 def _changes(material: Material, problems: list[str]) -> dict[tuple[str, str], dict[str, Any]]:
     """Every row's change on every domain, with p-values corrected over all of them."""
     pairs = {}
+    refused: dict[tuple[str, str, str, str], list[str]] = {}  # what is refused alike on several domains is said once
     for row in material.conditions:
         for domain in material.domains:
             first, second = material.cells.get((row.against or "", domain)), material.cells.get((row.name, domain))
@@ -112,8 +115,10 @@ def _changes(material: Material, problems: list[str]) -> dict[tuple[str, str], d
                 continue
             try:
                 pairs[row.name, domain] = pair(first, second)
-            except KkwarmError as err:
-                problems.append(str(err))
+            except Unpaired as err:
+                refused.setdefault((first.condition, second.condition, err.reason, err.hint), []).append(domain)
+    for (one, other, reason, hint), domains in refused.items():
+        problems.append(f"{one!r} and {other!r} on {', '.join(domains)} cannot be paired: {reason} ({hint})")
     moderated = by_condition(pairs)
     differences = {key: paired([p], moderated[key]) for key, p in pairs.items()}
     adjusted = holm([d.p for d in differences.values()])
@@ -122,6 +127,25 @@ def _changes(material: Material, problems: list[str]) -> dict[tuple[str, str], d
         key: _change(against[key[0]], d, p, material.margin) | _flipped(pairs[key])
         for (key, d), p in zip(differences.items(), adjusted, strict=True)
     }
+
+
+def _differs(material: Material, changes: Collection[tuple[str, str]]) -> list[dict[str, Any]]:
+    """In what compared rows were measured otherwise, where another tool drew the samples of one: once for all domains
+    on which two rows differ alike.
+    """
+    found: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
+    for row in material.conditions:
+        for domain in material.domains:
+            if (row.name, domain) not in changes:
+                continue
+            first, second = material.cells[row.against or "", domain], material.cells[row.name, domain]
+            if first.outside or second.outside:
+                found.setdefault((row.name, row.against or "", tuple(differing(first, second))), []).append(domain)
+    return [
+        {"condition": name, "against": against, "domains": domains, "says": list(says)}
+        for (name, against, says), domains in found.items()
+        if says
+    ]
 
 
 def _change(against: str, d: Paired, p_holm: float, margin: float) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from kkwarm.store import Run
 from kkwarm.transfer.statistics import Scores
 from kkwarm.types import Format, Sample
 
-__all__ = ["FORCED", "Cell", "cell", "differing", "of_run", "pair", "protocol"]
+__all__ = ["FORCED", "Cell", "Unpaired", "cell", "differing", "of_run", "pair", "protocol"]
 
 FORCED = "+forced"  # benchmark names of samples whose prompt makes the model work step by step end so
 _PROTOCOL = ("temperature", "top_p", "max_tokens", "samples", "format", "few_shot", "scorer")
@@ -46,6 +46,15 @@ class Cell:
     partial: bool = False
     paths: tuple[str, ...] = ()
     outside: bool = False
+
+
+class Unpaired(KkwarmError):
+    """Two cells that may not be compared. `reason` says why, without naming them."""
+
+    def __init__(self, first: Cell, second: Cell, reason: str, *, hint: str) -> None:
+        who = f"{first.condition!r} and {second.condition!r} on {second.benchmark}"
+        super().__init__(f"{who} cannot be paired: {reason}", hint=hint)
+        self.reason = reason
 
 
 @dataclass(slots=True)
@@ -141,27 +150,24 @@ def pair(first: Cell, second: Cell, *, common: bool = False) -> tuple[Scores, Sc
     Where another tool drew the samples of one, protocols and prompts may differ: `differing` then says in what.
 
     :param common: where the questions differ, take those that both have.
-    :raises KkwarmError: they answered different questions, other prompts, or by another protocol; says which.
+    :raises Unpaired: they answered different questions, other prompts, or by another protocol; says which.
     """
-    who = f"{first.condition!r} and {second.condition!r} on {second.benchmark}"
     lenient = first.outside or second.outside
     if first.protocol != second.protocol and not lenient:
-        raise KkwarmError(
-            f"{who} cannot be paired: they differ in {_differing(first.protocol, second.protocol)}",
-            hint=_mend(first.protocol, second.protocol),
-        )
+        reason = f"they differ in {_differing(first.protocol, second.protocol)}"
+        raise Unpaired(first, second, reason, hint=_mend(first.protocol, second.protocol))
     a, b = _shared(first, second)
     missing = len(first.ids) + len(second.ids) - 2 * len(a)
     if not a or (missing and not common):
-        raise KkwarmError(
-            f"{who} cannot be paired: {missing} questions are in one only, of {len(first.ids)} and {len(second.ids)}",
-            hint="--common compares the questions that both have" if a else "they have no question in common",
+        few = "1 question is" if missing == 1 else f"{missing} questions are"
+        reason = f"{few} in one only, of {len(first.ids)} and {len(second.ids)}"
+        mend = (
+            "`kkwarm compare --common` takes the questions that both have" if a else "they have no question in common"
         )
+        raise Unpaired(first, second, reason, hint=mend)
     moved = _moved(first, a, second, b)
     if moved and not lenient:
-        raise KkwarmError(
-            f"{who} cannot be paired: question {moved[0]} was asked in other words", hint="use one format for both"
-        )
+        raise Unpaired(first, second, f"question {moved[0]} was asked in other words", hint="use one format for both")
     return _aligned(first, a, second, b)
 
 
@@ -231,7 +237,8 @@ def protocol(manifest: Mapping[str, Any], benchmark: str) -> dict[str, Any]:
 
 def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
     keys = sorted(k for k in {*first, *second} if first.get(k) != second.get(k))
-    return ", ".join(f"{k} ({first.get(k)} and {second.get(k)})" for k in keys)
+    named = {"version": "protocol version"}
+    return ", ".join(f"{named.get(k, k)} ({first.get(k)} and {second.get(k)})" for k in keys)
 
 
 def domains_of(cells: Iterable[Cell]) -> list[str]:

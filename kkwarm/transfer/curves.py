@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from kkwarm.errors import KkwarmError
 
-__all__ = ["Curve", "efficiency", "read_curve", "smooth"]
+__all__ = ["Curve", "efficiency", "logged_steps", "read_curve", "smooth"]
 
 WINDOW = 5  # steps: a step's few prompts make single values jump
 Values = npt.NDArray[np.float64]
@@ -32,27 +32,11 @@ class Curve:
 
 
 def read_curve(log: Path, condition: str, seed: int) -> Curve | None:
-    """The curve of a ``log.jsonl``; None where there is no step yet. A step logged twice (after a resume) counts once,
-    as logged last.
+    """The curve of a ``log.jsonl``; None where there is no step yet.
 
     :raises KkwarmError: a line before the last is no JSON object.
     """
-    rows: dict[int, dict[str, Any]] = {}
-    try:
-        lines = log.read_bytes().splitlines(keepends=True)
-    except FileNotFoundError:
-        return None
-    for number, raw in enumerate(lines, 1):
-        try:
-            row = json.loads(raw)
-            if "reward" in row and "step" in row:
-                rows[int(row["step"])] = row
-        except (ValueError, TypeError):
-            if number == len(lines) and not raw.endswith(b"\n"):
-                break  # being written right now
-            raise KkwarmError(
-                f"{log}, line {number}: not a JSON object", hint="the log was edited or damaged"
-            ) from None
+    rows = logged_steps(log, "reward")
     if not rows:
         return None
     steps = tuple(sorted(rows))
@@ -63,6 +47,31 @@ def read_curve(log: Path, condition: str, seed: int) -> Curve | None:
         tuple(float(rows[s]["reward"]) for s in steps),
         tuple(float(rows[s].get("accuracy", math.nan)) for s in steps),
     )
+
+
+def logged_steps(log: Path, needed: str) -> dict[int, dict[str, Any]]:
+    """The rows of a log that have the field `needed`, by step; none where there is no file. A step logged twice (after
+    a resume) counts once, as logged last.
+
+    :raises KkwarmError: a line before the last is no JSON object.
+    """
+    rows: dict[int, dict[str, Any]] = {}
+    try:
+        lines = log.read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        return rows
+    for number, raw in enumerate(lines, 1):
+        try:
+            row = json.loads(raw)
+            if needed in row and "step" in row:
+                rows[int(row["step"])] = row
+        except (ValueError, TypeError):
+            if number == len(lines) and not raw.endswith(b"\n"):
+                break  # being written right now
+            raise KkwarmError(
+                f"{log}, line {number}: not a JSON object", hint="the log was edited or damaged"
+            ) from None
+    return rows
 
 
 def smooth(values: Sequence[float]) -> Values:

@@ -8,6 +8,7 @@ from typing import Any
 
 from kkwarm.transfer.cells import Cell
 from kkwarm.transfer.curves import Curve
+from kkwarm.transfer.training import Training
 
 __all__ = ["Condition", "Material", "Roles"]
 
@@ -46,6 +47,7 @@ class Material:
     forced: Mapping[tuple[str, str], Cell] = field(default_factory=dict)
     curves: tuple[Curve, ...] = ()
     roles: tuple[Roles, ...] = ()
+    training: tuple[Training, ...] = ()
     margin: float = MARGIN
     note: str = ""
     state: str = "done"

@@ -3,7 +3,10 @@
 The seeds' mean squares are moderated towards each other as in limma (G. K. Smyth, Stat. Appl. Genet. Mol. Biol. 3,
 2004). How much training varies belongs to the condition (a recipe that sometimes collapses) more than to the domain, so
 a condition's domains are pooled before conditions lend to each other: `by_condition`. A seed that is good on one domain
-is often good on the others too; then they count as fewer (`_pooled`).
+is often good on the others too; then they count as fewer (`_pooled`). A few variances of one or two degrees of freedom
+say little about how alike conditions are. So a variance is drawn towards the others by as much as they seem alike, but
+its degrees of freedom grow only by what is sure: taken at their estimate, studies of two seeds and unequal conditions
+had twice the false gains (`benchmarks/transfer_simulation.py`).
 """
 
 from __future__ import annotations
@@ -18,17 +21,20 @@ import numpy.typing as npt
 __all__ = ["Prior", "by_condition", "moderate", "prior", "seed_variance"]
 
 Scores = npt.NDArray[np.float64]
+_CONFIDENCE = 1.282  # standard errors: a one-sided limit of 90%
 
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """What the other comparisons of a study say about the variance between seeds: its size, worth `df` degrees.
+    """What the other comparisons of a study say about the variance between seeds: its size, that weighs `df` degrees.
 
-    `pooled` is the degrees of freedom that all of them have together: no moderated variance can be worth more.
+    `sure`: the lower 90% limit of `df`, which is what a moderated variance gains. `pooled`: the degrees of freedom that
+    all of them have together; no moderated variance can be worth more.
     """
 
     variance: float
     df: float
+    sure: float
     pooled: float
 
 
@@ -54,15 +60,18 @@ def prior(variances: Sequence[tuple[float, float]]) -> Prior | None:
         return None
     v, d = (np.array(column, float) for column in zip(*used, strict=True))
     centred = np.log(v) - psi(d / 2) + np.log(d / 2)
-    spread = float(centred.var(ddof=1) - polygamma(1, d / 2).mean())
+    chance = float(polygamma(1, d / 2).mean())  # the variance of a logarithm where all true variances are equal
+    error = math.sqrt(float(polygamma(3, d / 2).mean()) / len(d) + 2 * chance**2 / (len(d) - 1))
+    spread = float(centred.var(ddof=1)) - chance
+    sure = _degrees(spread + _CONFIDENCE * error)
     total = float(d.sum())
     mean = float(np.average(v, weights=d))
     if spread <= 0:
-        return Prior(mean, math.inf, total)
-    df = 2 * _trigamma_inverse(spread)
+        return Prior(mean, math.inf, sure, total)
+    df = _degrees(spread)
     fitted = math.exp(float(centred.mean()) + float(psi(df / 2)) - math.log(df / 2))
     # Where spreads are unequal the fitted location lies below their mean, and false gains come from the largest.
-    return Prior(max(fitted, mean), df, total)
+    return Prior(max(fitted, mean), df, sure, total)
 
 
 def by_condition(pairs: Mapping[tuple[str, str], tuple[Scores, Scores]]) -> dict[tuple[str, str], Prior | None]:
@@ -84,8 +93,8 @@ def by_condition(pairs: Mapping[tuple[str, str], tuple[Scores, Scores]]) -> dict
             found[condition, domain] = of_all if own is not None else None
             continue
         variance, df = own if of_all is None else moderate(*own, of_all)
-        # The comparison's own seeds are added again where it is tested.
-        found[condition, domain] = Prior(variance, max(df - (len(first) - 1), 0.0), df)
+        rest = max(df - (len(first) - 1), 0.0)  # the comparison's own seeds are added again where it is tested
+        found[condition, domain] = Prior(variance, rest, rest, df)
     return found
 
 
@@ -96,22 +105,26 @@ def _pooled(deviations: Scores, shared: float) -> tuple[float, float]:
 
 
 def _shared(deviations: Sequence[Scores]) -> float:
-    """How far a seed's deviations agree between domains: their mean correlation, at least 0."""
-    total = own = 0.0
-    for x in deviations:
-        if len(x) > 1 and (size := float((x**2).mean())) > 0:
-            own += float((x**2).sum()) * (len(x) - 1) / size
-            total += float((x.sum(axis=0) ** 2).sum() - (x**2).sum()) / size
-    return max(0.0, total / own) if own else 0.0
+    """How far a seed's deviations agree between domains: their correlation, at least 0. Conditions that vary more weigh
+    more: they show it best, and false gains come from them.
+    """
+    own = sum(float((x**2).sum()) * (len(x) - 1) for x in deviations)
+    crossed = sum(float((x.sum(axis=0) ** 2).sum() - (x**2).sum()) for x in deviations)
+    return max(0.0, crossed / own) if own else 0.0
 
 
 def moderate(variance: float, df: float, moderated: Prior) -> tuple[float, float]:
     """A variance and its degrees of freedom, with what the prior adds."""
-    if math.isinf(moderated.df):
-        return max(variance, moderated.variance), max(moderated.pooled, df)
-    mixed = (moderated.df * moderated.variance + df * variance) / (moderated.df + df)
+    mixed = moderated.variance
+    if not math.isinf(moderated.df):
+        mixed = (moderated.df * moderated.variance + df * variance) / (moderated.df + df)
     # Never below its own variance: a condition that really varies more than the others must keep its wide interval.
-    return max(variance, mixed), max(df, min(moderated.df + df, moderated.pooled))
+    return max(variance, mixed), max(df, min(moderated.sure + df, moderated.pooled))
+
+
+def _degrees(spread: float) -> float:
+    """Degrees of freedom of a prior whose logarithms vary by `spread` (infinite where they do not)."""
+    return 2 * _trigamma_inverse(spread) if spread > 0 else math.inf
 
 
 def _trigamma_inverse(value: float) -> float:

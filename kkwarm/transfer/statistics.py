@@ -138,11 +138,12 @@ def _padded(differences: Scores) -> Scores:
     """With one discordant question more on each side, so that few discordant questions do not look like certainty.
 
     For one sample and one seed this is the variance of D. Bonett and R. Price, J. Educ. Behav. Stat. 37, 2012; beyond
-    that, the added questions differ as much as the discordant ones do on average (root mean square).
+    that, the added questions differ as much as the discordant ones do on average (root mean square), one that differs
+    wholly counted among them: a few small differences do not show that there are no large ones.
     """
     columns = differences.mean(axis=0)
     columns = columns[np.abs(columns) > 1e-12]
-    ends = np.full((differences.shape[0], 1), np.sqrt((columns**2).mean()) if columns.size else 1.0)
+    ends = np.full((differences.shape[0], 1), np.sqrt((1.0 + (columns**2).sum()) / (1 + columns.size)))
     return np.hstack([differences, ends, -ends])
 
 
@@ -169,7 +170,8 @@ def _variance(strata: Sequence[Scores], moderated: Prior | None) -> tuple[float,
         if moderated is not None:
             of_means, df = moderate(of_means, df, moderated)
         # Where training adds nothing, the seeds' term and the rest's estimate the same; they then cancel.
-        terms = [*terms, (of_means / seeds, df)] if of_means / seeds > within else [t for t in terms if t[0] > 0]
+        more = of_means / seeds > within * (1 + 1e-9)
+        terms = [*terms, (of_means / seeds, df)] if more else [t for t in terms if t[0] > 0]
     variance = sum(v for v, _ in terms)
     weighted = sum(v * v / d for v, d in terms if d > 0 and math.isfinite(d))
     return variance, (variance * variance / weighted if weighted > 0 else math.inf)

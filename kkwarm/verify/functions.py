@@ -15,7 +15,7 @@ from typing import Any
 
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Example, Response, Status, Verdict, Verifier
-from kkwarm.verify.sandbox import CallJob, End, Limits, Outcome, Undecodable, decode, encode, shared
+from kkwarm.verify.sandbox import CallJob, End, Limits, Outcome, Undecodable, decode, encode, shared, short
 
 __all__ = ["code_of", "function_verifier", "same"]
 
@@ -118,7 +118,7 @@ class _Trial:
             return False
         if same(result, self.cases[index][1]):
             return True
-        self.given = _short(result)
+        self.given = short(result)
         return False
 
     def verdict(self, outcome: Outcome) -> Verdict:
@@ -134,7 +134,7 @@ class _Trial:
             End.TIMEOUT: f"no end within {self.seconds:g} s of CPU time",
         }.get(outcome.end, outcome.detail)
         if outcome.index is not None and outcome.index < len(self.cases):
-            args = ", ".join(_short(a) for a in self.cases[outcome.index][0])
+            args = ", ".join(short(a) for a in self.cases[outcome.index][0])
             what = f"{self.entry}({args}): {what}"
         return Verdict(Status.TIMEOUT if outcome.end is End.TIMEOUT else Status.WRONG, self.code, what)
 
@@ -147,11 +147,3 @@ def _defines(code: str, entry: str) -> bool:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return any(isinstance(node, ast.FunctionDef) and node.name == entry for node in body)
-
-
-def _short(value: object, limit: int = 60) -> str:
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # integers of thousands of digits
-        return f"a large {type(value).__name__}"
-    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -10,21 +10,27 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from kkwarm.store import Run
 from kkwarm.types import Format, Verifier
 
-__all__ = ["judged_by", "note_verifiers"]
+__all__ = ["judged_by", "note_verifiers", "syntax"]
 
 # Registration and data decide no verdict; the data has a hash of its own.
 _APART = ("kkwarm.plugins", "kkwarm.data", "kkwarm.store")
 _WHOLE = "kkwarm.verify.sandbox"  # its inner part runs as files, not by import
 
 
-def judged_by(verifier: Verifier, fmt: Format) -> dict[str, Any]:
+HashOf = Literal["syntax", "text"]
+
+
+def judged_by(verifier: Verifier, fmt: Format, hash_of: HashOf = "syntax") -> dict[str, Any]:
     """``code``: a hash (16 hex digits) of the sources of the verifier, the format and the judge, with all of their own
     package and of kkwarm that they import; ``libraries``: versions of the others. Empty where the source is not a file.
+
+    :param hash_of: what two sources must share. ``syntax``: comments, docstrings and formatting do not count; kept
+        beside the hash under this name. ``text``: every byte, as runs hashed it that do not say.
     """
     parts = (verifier.check, verifier.quick, verifier.check_batch)
     roots = {_home(part) for part in parts if part is not None}
@@ -37,8 +43,37 @@ def judged_by(verifier: Verifier, fmt: Format) -> dict[str, Any]:
         return {}
     digest = hashlib.sha256()
     for name in sorted(files):
-        digest.update(f"{name}:".encode() + hashlib.sha256(files[name].read_bytes()).digest())
-    return {"code": digest.hexdigest()[:16], "libraries": _versions(foreign)}
+        source = files[name].read_bytes()
+        content = syntax(source).encode("utf-8", "surrogatepass") if hash_of == "syntax" else source
+        digest.update(f"{name}:".encode() + hashlib.sha256(content).digest())
+    marked = {"hash_of": hash_of} if hash_of == "syntax" else {}
+    return {"code": digest.hexdigest()[:16], **marked, "libraries": _versions(foreign)}
+
+
+def syntax(source: bytes | str) -> str:
+    """The syntax tree as text: equal for sources that differ only in comments, docstrings, layout, quotes and brackets.
+
+    Not `ast.dump`, whose text depends on Python's version.
+    """
+    return _dumped(ast.parse(source))
+
+
+def _dumped(value: object) -> str:
+    if isinstance(value, list):
+        return f"[{' '.join(_dumped(part) for part in value if not _inert(part))}]"
+    if not isinstance(value, ast.AST):
+        return repr(value)
+    # A constant None is a value; elsewhere None and [] are fields that are not used, or that other versions lack.
+    kept = value._fields[:1] if isinstance(value, ast.Constant) else value._fields
+    named = ((name, getattr(value, name, None)) for name in kept)
+    parts = (f"{n}={_dumped(v)}" for n, v in named if isinstance(value, ast.Constant) or (v is not None and v != []))
+    return f"{type(value).__name__}({' '.join(parts)})"
+
+
+def _inert(node: object) -> bool:
+    """A statement that does nothing: a docstring, or any other string alone, or ``pass``."""
+    lone = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return lone or isinstance(node, ast.Pass)
 
 
 def note_verifiers(run: Run, judges: Mapping[str, Mapping[str, Any]]) -> None:

@@ -2,12 +2,13 @@
 
 Some of reasoning-gym's scorers call ``eval(answer)`` or sympy's ``parse_expr(answer)``, which is `eval` behind a
 tokenizer: ``__import__("os").system(...)`` as an answer would be executed. `plain_formula` lets formulas through and
-nothing else; `without_eval` takes `eval` and `exec` away from a module while it scores. `more_than` finds answers that
-hedge.
+nothing else; `without_eval` leaves a module, while it scores, an `eval` that reads literals and no `exec`. `more_than`
+finds answers that hedge.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -76,10 +77,11 @@ def variables(formula: str) -> set[str]:
 
 @contextmanager
 def without_eval(*modules: ModuleType) -> Iterator[None]:
-    """Inside, these modules' own calls of `eval` and `exec` raise."""
+    """Inside, these modules' own calls of `eval` read literals (lists of numbers, say), and raise as `exec` does for
+    anything that would have to be run."""
     changed = [m for m in dict.fromkeys(modules) if not {"eval", "exec"} & set(vars(m))]
     for module in changed:
-        vars(module).update(eval=_refused, exec=_refused)
+        vars(module).update(eval=ast.literal_eval, exec=_refused)
     try:
         yield
     finally:

@@ -25,6 +25,8 @@ TRAIN, TEST = 100, 200  # fewer where the data set has fewer different questions
 SEED = 20250530
 _SIZE = TRAIN + TEST
 _TIMEOUT_S = 20.0
+# What reading a text that is no answer raises (4 of 101 scorers let some of it out; the others give 0 for such texts).
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, SyntaxError)
 
 
 def domain(name: str) -> Domain:
@@ -78,7 +80,11 @@ def quick(example: Example, response: Response) -> Verdict | None:
 def check(source: str, example: Example, response: Response) -> Verdict:
     """Correct where reasoning-gym's scorer gives the full score; less is wrong, and kept as the metric ``score``.
 
+    Most scorers give 0 to what they cannot read; where one raises instead, the answer is wrong too. But a scorer that
+    also raises on reasoning-gym's own answer, or for a cause that lies in no answer, has failed: status ``error``.
     Runs in a process that is killed when it hangs. What the model wrote is never evaluated as Python.
+
+    :raises Exception: the scorer has failed.
     """
     if (verdict := quick(example, response)) is not None:
         return verdict
@@ -87,17 +93,22 @@ def check(source: str, example: Example, response: Response) -> Verdict:
     if evaluates(type(scorer).score_answer) and not plain_formula(answer):
         return Verdict(Status.UNPARSED, None, "no plain formula, and the scorer would run it as Python", {"score": 0.0})
     entry = entries(source, SEED, _SIZE)[example.answer["index"]]
-    names = [cls.__module__ for cls in type(scorer).__mro__]
-    modules = [sys.modules[name] for name in names if name.startswith("reasoning_gym")]
     try:
-        with without_eval(*modules), silent():
-            score = float(scorer.score_answer(answer, entry))
-    except Exception as err:  # scorers raise whatever their parsing raises
+        score = _score(scorer, answer, entry)
+    except _UNREADABLE as err:
+        if (gold := example.answer["gold"]) is not None:
+            _score(scorer, gold, entry)
         reason = f"reasoning-gym's scorer cannot read it: {type(err).__name__}: {err}"
-        return Verdict(Status.UNPARSED, None, reason, {"score": 0.0})
+        return Verdict(Status.WRONG, answer, reason, {"score": 0.0})
     reason = _doubt(source, example, answer, entry) if score == 1.0 else ""
     status = Status.CORRECT if score == 1.0 and not reason else Status.WRONG
     return Verdict(status, answer, reason or f"reasoning-gym's score is {score:g}", {"score": score})
+
+
+def _score(scorer: Any, answer: str, entry: Mapping[str, Any]) -> float:
+    modules = [sys.modules[cls.__module__] for cls in type(scorer).__mro__]
+    with without_eval(*(m for m in modules if m.__name__.startswith("reasoning_gym"))), silent():
+        return float(scorer.score_answer(answer, entry))
 
 
 def _doubt(source: str, example: Example, answer: str, entry: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kkwarm.types import Status, Verdict
-from kkwarm.verify.sandbox import CallJob, End, Limits, Outcome, Sandbox, Undecodable, decode
+from kkwarm.verify.sandbox import CallJob, End, Limits, Outcome, Sandbox, Undecodable, decode, short
 
 from .compare import equal
 from .reference import Condensed, Reference, condensed
@@ -140,12 +140,3 @@ def _shown(data: bytes) -> str:
         return short(decode(data[:4096], max_nodes=500))
     except Undecodable:
         return "a value of another shape"
-
-
-def short(value: object, limit: int = 60) -> str:
-    """A value as text of bounded length."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # integers of thousands of digits
-        return f"a large {type(value).__name__}"
-    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -17,6 +17,7 @@ def _honest(t: Target) -> Iterator[str]:
     knights, knaves = ([n for n, r in pairs if r == role] for role in ("knight", "knave"))
     for text in (
         t.gold + ".",
+        "! ".join(f"{n} is a {r}" for n, r in pairs) + "!",
         t.gold.replace("\n", " "),
         t.gold.upper(),
         "\n".join(f"{n} is a {r}" for n, r in pairs),
@@ -50,6 +51,8 @@ def _dishonest(t: Target) -> Iterator[str]:
         "\n".join(t.gold.split("\n")[1:]),
         "\n".join(t.gold.split("\n")[:-1]),
         f"It is false that:\n{t.gold}",
+        "\n".join(f"!{n} is a {r}" for n, r in pairs),
+        f"! ({t.gold})",
         f"{t.gold}\nNone of this is true.",
         f"{t.gold}?",
         f"If {first} is a {what} then: {t.gold}",

@@ -34,6 +34,7 @@ _OPENING_WORDS = words(
 OPENING_NOUNS = frozenset({"answer", "answers", "solution", "conclusion", "summary", "here", "this"})
 # Only words, numbers and these signs are known; markdown emphasis is passed over.
 _TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*|\d{1,3}|->|=>|\n|[^\S\n]+|[*_`#]+|.", re.DOTALL)
+_NOT = re.compile(r"(?<![\w*`)])!+\s*[\w(*]")  # as programs write it; behind a word it ends a sentence
 _DECORATION = re.compile(r"[*_`#]+\Z|[^\S\n]+\Z")
 
 
@@ -264,6 +265,8 @@ def read(text: str, people: Mapping[str, Any]) -> dict[str, bool]:
 
     Raises Unreadable where it is not a plain list of claims, Rejected where it names strangers or contradicts itself.
     """
+    if _NOT.search(text):
+        raise Unreadable("'!' before a claim denies it")
     reader = _Reader(_composed(text), People(people))
     claims = reader.read()
     if reader.conflict:

@@ -30,15 +30,25 @@ def _hedged(t: Target) -> Iterator[str]:
         yield t.answered(f"${other}$ or ${t.gold}$")
         yield t.answered(f"\\text{{{other} or {t.gold}}}")
         yield t.answered(f"I first thought {t.gold}, but it is {other}")
+        yield t.answered(f"either \\boxed{{{t.gold}}} or {other}")
+        yield t.answered(f"\\boxed{{{t.gold}}}. No: {other}")
+        yield t.answered(f"{other} \\text{{ to }} {t.gold}")
+        yield t.answered(f"{t.gold} \\text{{, else }} {other}")
     yield t.answered(f"{t.gold}?")
     yield t.answered(f"x \\neq {t.gold}")
     yield t.answered(f"The answer is not {t.gold}")
     yield t.answered(f"${t.gold}$ is wrong")
+    yield t.answered(f"\\boxed{{{t.gold}}} is wrong")
+    yield t.answered(f"The answer is not \\boxed{{{t.gold}}}")
+    yield t.answered(f"{t.gold} \\text{{ (just a guess)}}")
     if re.fullmatch(r"\d+", t.gold) and int(t.gold):
         yield t.answered(f"> {t.gold}")
         yield t.answered(f"\\pm {t.gold}")
         yield t.answered(f"{t.gold}0")
         yield t.answered(f"{int(t.gold) + 1} = {t.gold}")
+        yield t.answered(f"\\max({t.gold}, {int(t.gold) - 1})")
+        yield t.answered(f"{t.gold}_{{{int(t.gold) + 1}}}")
+        yield t.answered(f"[{t.gold}, {t.gold}]")
         yield t.answered(", ".join(map(str, range(min(int(t.gold), 500) + 2))))
 
 
@@ -63,6 +73,16 @@ CASES = (
     (r"5\text{ cm}", r"5\text{ m}", "", False),
     ("1,-2", "-2,1", "", True),
     ("58,500", "58500", "", True),
+    ("p - q", "7391 = p - q", "", False),
+    ("9", "9_{7391}", "", False),
+    ("100", "26^2-24^2", "Find $26^2-24^2$.", False),  # a copy of the question is no answer
+    ("100", "26^2-24^2 = 100", "Find $26^2-24^2$.", True),
+    ("6", r"\log_2 64", r"Find $\log_2 64$.", False),
+    ("2k+2", "(-k + 4) + (-2 + 3k)", "Simplify $(-k+4) + (-2+3k)$.", False),
+    ("2k+2", "2(k+1)", "Simplify $(-k+4) + (-2+3k)$.", True),
+    (r"11\sqrt2", r"\sqrt{242}", r"Simplify $\sqrt{242}$.", False),
+    ("0", "7391 then 0", "", False),
+    ("0", "x = 0", "", True),
 )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["ascii_math", "boxes", "expression", "key", "last_boxed"]
+__all__ = ["SEGMENT", "ascii_math", "boxes", "expression", "key", "last_boxed"]
 
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
@@ -35,20 +35,25 @@ def last_boxed(text: str) -> str | None:
 
 def boxes(text: str) -> list[str]:
     r"""The contents of all closed, outermost ``\boxed{...}``, in one pass (unclosed ones are passed over)."""
-    stack: list[int] = []  # where the content of each open box begins; -1: a plain brace
-    spans: list[tuple[int, int]] = []
+    return [text[begin:end] for _, begin, end in _box_spans(text)]
+
+
+def _box_spans(text: str) -> list[tuple[int, int, int]]:
+    """Where each of these begins, and where its content begins and ends; its brace comes after that."""
+    stack: list[tuple[int, int]] = []  # of each open box; -1: a plain brace
+    spans: list[tuple[int, int, int]] = []
     for token in _TOKEN.finditer(text):
         if token["box"]:
-            stack.append(token.end())
+            stack.append((token.start(), token.end()))
         elif token["open"]:
-            stack.append(-1)
+            stack.append((-1, -1))
         elif token["close"] and stack:
-            begin = stack.pop()
-            if begin >= 0:
-                while spans and spans[-1][0] >= begin:
+            start, begin = stack.pop()
+            if start >= 0:
+                while spans and spans[-1][0] >= start:
                     spans.pop()
-                spans.append((begin, token.start()))
-    return [text[begin:end] for begin, end in spans]
+                spans.append((start, begin, token.start()))
+    return spans
 
 
 def _closing(text: str, at: int) -> int | None:
@@ -66,7 +71,7 @@ def _closing(text: str, at: int) -> int | None:
 
 # -- the expression that an answer block gives ------------------------------------------------------------------------
 
-_SEGMENT = re.compile(r"\$\$(.+?)\$\$|\$((?:\\.|[^$\\])+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+SEGMENT = re.compile(r"\$\$(.+?)\$\$|\$((?:\\.|[^$\\])+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _LEAD = re.compile(
     r"(?:so,?\s+|thus,?\s+|therefore,?\s+|hence,?\s+)?(?:(?:my|the|our)\s+)?(?:final\s+|correct\s+)?(?:answer|result|solution)"
     r"\s*(?:is|=|:|to be|equals)+\s*:?\s*",
@@ -78,7 +83,13 @@ _SENTENCE = re.compile(
     re.IGNORECASE,
 )
 _WORDS_ONLY = re.compile(r"[A-Za-z\s.,:;'!*&-]*\Z")
-_DENIAL = re.compile(r"\b(?:not|no|neither|nor|never|isn't|except|either|maybe|possibly|perhaps)\b", re.IGNORECASE)
+_DENIAL = re.compile(
+    r"\b(?:not|no|nope|neither|nor|never|isn't|except|either|maybe|possibly|probably|perhaps|if|unless|else|wrong|"
+    r"incorrect|false|guess|guessing|lucky|versus|vs)\b",
+    re.IGNORECASE,
+)
+_FRAME = re.compile(r"\$|\\[()\[\]]|=\s*\Z")  # dollars around a box, and what it is equal to
+_BARE = re.compile(r"\W*\\(?:boxed|fbox)\s*(?:[^\s{}$\\]+|\\[A-Za-z]+)\W*")
 _COUNTED = re.compile(r"(-?\$?[0-9.,/:]+)\s+([A-Za-z][A-Za-z .]*)\Z")
 
 
@@ -86,16 +97,12 @@ def expression(answer: str) -> str | None:
     r"""The expression that an answer block gives: what stands in its box or between its dollars, or all of it.
 
     Several boxes or formulas become one list, as if separated by commas, so that an answer which names several
-    values is never taken for one of them. None where nothing is there to be compared.
+    values is never taken for one of them. Other words beside a box than an introduction or a unit are part of the
+    answer. None where nothing is there to be compared.
     """
     text = ascii_math(answer.strip())
     if "\\boxed" in text or "\\fbox" in text:
-        inside = _distinct(boxes(text))
-        if not inside:
-            bare = last_boxed(text)
-            inside = [bare] if bare else []
-        if inside:
-            text = ", ".join(inside)
+        text = _from_boxes(text)
     text = _unwrapped(text)
     if "$" in text or "\\(" in text or "\\[" in text:
         text = _from_segments(text)
@@ -112,22 +119,44 @@ def expression(answer: str) -> str | None:
     return text if any(c.isalnum() for c in text) or "\\" in text else None
 
 
+def _from_boxes(text: str) -> str:
+    r"""The contents of the boxes as a list; where more than words stands beside them, the text without frames."""
+    inside, outside, plain, at = [], [], "", 0
+    for start, begin, end in _box_spans(text):
+        inside.append(text[begin:end])
+        outside.append(text[at:start])
+        plain += text[at:start] + text[begin:end]
+        at = end + 1
+    if not inside:
+        bare = last_boxed(text)
+        return bare if bare and _BARE.fullmatch(text) else text
+    outside.append(text[at:])
+    found = _listed(inside, [_FRAME.sub(" ", part) for part in outside])
+    return plain + text[at:] if found is None else found
+
+
 def _from_segments(text: str) -> str:
     r"""The formulas of a text of formulas and words, as a list; the text without dollars where that is no such text."""
     inside, outside, at = [], [], 0
-    for match in _SEGMENT.finditer(text):
+    for match in SEGMENT.finditer(text):
         outside.append(text[at : match.start()])
         inside.append(next(g for g in match.groups() if g is not None))
         at = match.end()
     outside.append(text[at:])
+    found = _listed(inside, outside) if inside else None
+    return re.sub(r"(?<!\\)\$|\\[()\[\]]", "", text) if found is None else found
+
+
+def _listed(inside: list[str], outside: list[str]) -> str | None:
+    """Formulas as a list, the only one with its unit; None where what stands around them is more than words."""
     around = " ".join(outside)
-    if inside and _WORDS_ONLY.match(around) and not _DENIAL.search(around):
-        # `$5$ cm`: what follows the only formula is its unit; words before it are not.
-        unit = outside[-1].strip(" .*")
-        if len(inside) == 1 and unit and unit.isascii() and unit.replace(" ", "").isalpha():
-            return f"{inside[0]}\\text{{ {unit}}}"
-        return ", ".join(_distinct(inside))
-    return re.sub(r"(?<!\\)\$|\\[()\[\]]", "", text)
+    if not _WORDS_ONLY.match(around) or _DENIAL.search(around):
+        return None
+    # `$5$ cm`: what follows the only formula is its unit; words before it are not.
+    unit = outside[-1].strip(" .*")
+    if len(inside) == 1 and unit and unit.isascii() and unit.replace(" ", "").isalpha():
+        return f"{inside[0]}\\text{{ {unit}}}"
+    return ", ".join(_distinct(inside))
 
 
 def _distinct(parts: list[str]) -> list[str]:

@@ -10,6 +10,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from kkwarm_math.latex import key
+from kkwarm_math.unfinished import unfinished
 
 __all__ = ["RULES", "Ruling", "decide"]
 
@@ -25,6 +26,9 @@ RULES: dict[str, str] = {
     "chain": "6=5 answers 5 for math-verify, which takes the last side; an equation of unequal numbers has no value.",
     "units": "5 cm equals 5 m, and 5 or more equals 5, for math-verify, which drops words; known units must agree, and "
     "a qualifier is no unit.",
+    "unfinished": "26^2-24^2 equals 100 for math-verify; a formula copied from the question, or a sum, a logarithm or "
+    "a maximum that nobody has worked out, answers nothing.",
+    "zero": "7391 then 0 equals 0 for math-verify, which multiplies what stands side by side; nothing but 0 is 0.",
 }
 
 MAX_CHARS = 2_000  # no gold answer of MATH has 250
@@ -52,9 +56,8 @@ def decide(gold: str, answer: str, question: str = "") -> Ruling | None:
         return Ruling(True, "same text")
     if g.name and a.name and g.name != a.name:
         return Ruling(False, "another variable")
-    if g.percent or a.percent:
-        return _percent(g, a, question)
-    return _numbers(g.number, a.number)
+    ruling = _percent(g, a, question) if g.percent or a.percent else _numbers(g.number, a.number)
+    return ruling or _by_work(g, a, question)
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
@@ -71,7 +74,8 @@ class Number:
 @dataclass(frozen=True, slots=True)
 class _Reading:
     """An expression read for comparison: `body` is the key without unit and percent sign, `name` what is assigned to
-    (``x`` of ``x=5``), `words` a text answer, `clash` an equation of unequal numbers."""
+    (``x`` of ``x=5``), `words` a text answer, `clash` an equation of unequal numbers, `between` whether text inside it
+    sets one thing against another."""
 
     key: str
     body: str
@@ -83,6 +87,7 @@ class _Reading:
     base: tuple[str, int] | None
     bracket: str
     clash: bool
+    between: bool = False
 
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,60}")
@@ -91,6 +96,7 @@ _QUOTIENT = re.compile(r"([+-]?)(?:\\frac\{([+-]?[0-9]{1,60})\}\{([+-]?[0-9]{1,6
 _MIXED = re.compile(r"(-?)([0-9]{1,20})\\frac\{([0-9]{1,20})\}\{([0-9]{1,20})\}")
 _ASSIGNED = re.compile(r"[A-Za-z]=(?=[^=]*\Z)")
 _BASE = re.compile(r"([0-9A-Za-z]+)_(?:\{(?:\\text\{)?([0-9A-Za-z]+)\}{1,2}|(\d))")
+_SUBSCRIPT = re.compile(r"[0-9]_")
 _BASES = {
     "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11,
     "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
@@ -102,9 +108,15 @@ _WORDS = re.compile(rf"(?:{_TEXT}\{{([^{{}}]*)\}}\s*)+")
 _TAIL = re.compile(rf"(.*\S)\s*{_TEXT}\{{([^{{}}]*)\}}(\^\{{?\d\}}?)?\s*", re.DOTALL)
 _QUALIFIER = re.compile(
     r"\b(?:or|and|not|no|none|to|more|less|fewer|any|about|than|at|least|most|except|minus|plus|either|only|if|for|mod|is|are|was|wrong|"
-    r"incorrect|false|but|however)\b",
+    r"incorrect|false|but|however|else|perhaps|maybe|probably|possibly|nope|never|guess|vs|versus)\b",
     re.IGNORECASE,
 )
+_TEXTS = re.compile(rf"{_TEXT}\{{([^{{}}]*)\}}")
+_BETWEEN = re.compile(
+    r"\b(?:to|through|vs|versus|not|never|no|else|than|either|maybe|perhaps|possibly|wrong|incorrect|false|guess|but)\b",
+    re.IGNORECASE,
+)
+_UNIT = re.compile(r"[A-Za-z ./^'23-]*")
 _PERCENT = re.compile(r"\\?%|\\text\{\s*percent\s*\}|\bpercent\b", re.IGNORECASE)
 _SIDE = re.compile(r"(?<![\\<>!])=")
 
@@ -126,7 +138,8 @@ def _read_now(text: str) -> _Reading:
     name = stripped[0] if assigned else ""
     number = number_of(stripped[2:] if assigned else stripped)
     base, bracket, clash = _base(whole), _bracket(whole), _clash(stripped)
-    return _Reading(whole, stripped, unit, percent, name, number, _words(text), base, bracket, clash)
+    between = "\\" in text and any(_BETWEEN.search(found) for found in _TEXTS.findall(text))
+    return _Reading(whole, stripped, unit, percent, name, number, _words(text), base, bracket, clash, between)
 
 
 def number_of(text: str) -> Number | None:
@@ -172,8 +185,8 @@ def _base(whole: str) -> tuple[str, int] | None:
 
 
 def _bracket(whole: str) -> str:
-    r"""``(`` or ``{`` where the whole is one bracket around a list; "" otherwise."""
-    for begin, end, name in (("(", ")", "("), ("\\{", "\\}", "{")):
+    r"""``(``, ``[`` or ``{`` where the whole is one bracket around a list; "" otherwise."""
+    for begin, end, name in (("(", ")", "("), ("[", "]", "["), ("\\{", "\\}", "{")):
         if whole.startswith(begin) and whole.endswith(end) and "," in whole:
             inner = whole[len(begin) : -len(end)]
             return name if begin not in inner and end not in inner else ""
@@ -181,11 +194,12 @@ def _bracket(whole: str) -> str:
 
 
 def _clash(body: str) -> bool:
-    """An equation between plain numbers that are not equal."""
-    if "=" not in body:
+    """An equation between plain numbers that are not equal, or an approximation that is more than 1% off."""
+    if "=" not in body and "\\approx" not in body:
         return False
     values = {n.value for n in map(number_of, _SIDE.split(body)) if n is not None}
-    return len(values) > 1
+    near = [n.value for n in map(number_of, body.split("\\approx")) if n is not None]
+    return len(values) > 1 or bool(near and max(near) - min(near) > max(map(abs, near)) / 100)
 
 
 # -- deciding ---------------------------------------------------------------------------------------------------------
@@ -198,17 +212,27 @@ def _by_kind(g: _Reading, a: _Reading) -> Ruling | None:
         return Ruling(same, "text")
     if g.base is not None or a.base is not None:
         return Ruling(g.base == a.base, "base")
-    if {g.bracket, a.bracket} == {"(", "{"}:
+    if _SUBSCRIPT.search(a.key) and not _SUBSCRIPT.search(g.key):
+        return Ruling(False, "base")
+    if {g.bracket, a.bracket} == {"(", "{"} or (g.number is not None and a.bracket in ("(", "[")):
         return Ruling(False, "brackets")
     if a.clash and not g.clash:
         return Ruling(False, "chain")
-    if a.unit != g.unit and _units_differ(g.unit, a.unit):
+    if (a.unit != g.unit and _units_differ(g.unit, a.unit)) or (a.between and not g.between):
         return Ruling(False, "units")
     return None
 
 
+def _by_work(g: _Reading, a: _Reading, question: str) -> Ruling | None:
+    """Wrong where the answer leaves the work to others."""
+    if g.number is not None and g.number.value == 0 and number_of(_SIDE.split(a.body)[-1]) is None:
+        return Ruling(False, "zero")
+    left = unfinished(g.body, a.body, question, number=g.number is not None)
+    return Ruling(False, f"unfinished: {left}") if left else None
+
+
 def _units_differ(gold: str, answer: str) -> bool:
-    if _QUALIFIER.search(answer):
+    if _QUALIFIER.search(answer) or not _UNIT.fullmatch(answer):
         return True
     ours, theirs = _UNITS.get(_unit_name(gold)), _UNITS.get(_unit_name(answer))
     return ours is not None and theirs is not None and ours != theirs

@@ -7,6 +7,7 @@ process that is killed when sympy hangs. Its own time limits use signals and are
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -19,6 +20,7 @@ __all__ = ["VERIFIER", "check", "quick"]
 
 _TAIL = 4_000  # characters of free text in which a final answer is looked for
 _SHOWN = 200
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
 def quick(example: Example, response: Response) -> Verdict | None:
@@ -50,6 +52,8 @@ def check(example: Example, response: Response) -> Verdict:
         if ruling is not None and not ruling.equal:
             return Verdict(Status.WRONG, str(parsed[-1])[:_SHOWN], ruling.rule)
     equal = _equal(gold, parsed)
+    if equal and answer is not None and "=" in answer and "=" not in gold and not _chained(gold, answer):
+        return Verdict(Status.WRONG, answer[:_SHOWN], "chain")
     shown = answer if answer is not None else str(parsed[-1])
     return Verdict(Status.CORRECT if equal else Status.WRONG, shown[:_SHOWN], "math-verify")
 
@@ -107,7 +111,7 @@ def _may_hold_answer(response: Response) -> bool:
 def _oversized(answer: str) -> str | None:
     if len(answer) > MAX_CHARS:
         return f"the answer has {len(answer):,} characters"
-    if answer.count("{") != answer.count("}") and not _balanced(answer):
+    if ("{" in answer or "}" in answer) and not _balanced(answer):
         return "its braces do not match"
     if answer.count("{") + answer.count("(") + answer.count("[") > MAX_DEPTH and _depth(answer) > MAX_DEPTH:
         return "nested too deeply to be read"
@@ -115,8 +119,13 @@ def _oversized(answer: str) -> str | None:
 
 
 def _balanced(text: str) -> bool:
-    plain = text.replace("\\\\", "").replace("\\{", "").replace("\\}", "")
-    return plain.count("{") == plain.count("}")
+    """Whether every brace has its partner, and no closing one comes first: it would end the box we put around."""
+    depth = 0
+    for found in _BRACE.findall(text):
+        depth += {"{": 1, "}": -1}.get(found, 0)
+        if depth < 0:
+            return False
+    return depth == 0
 
 
 def _depth(text: str) -> int:
@@ -158,6 +167,12 @@ def _search(text: str) -> list[Any]:
     """math-verify's own search for the final expression of free text."""
     parsed: list[Any] = _library().parse(text, parsing_timeout=None)
     return parsed
+
+
+def _chained(gold: str, answer: str) -> bool:
+    """Whether every side of an equation that is a number is the gold answer's (math-verify asks the last side)."""
+    sides = [_parse(side) for side in re.split(r"(?<![\\<>!])=", answer)[:-1]]
+    return all(_equal(gold, side) for side in sides if side and not getattr(side[0], "free_symbols", True))
 
 
 @lru_cache(maxsize=512)

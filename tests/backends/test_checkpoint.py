@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kkwarm.backends.checkpoint import display_name, fingerprint, load_model, load_tokenizer, resolve
+from kkwarm.backends.checkpoint import display_name, fingerprint, load_model, load_tokenizer, resolve, shipped
 from kkwarm.errors import KkwarmError
 from kkwarm.testing.checkpoint import tiny_checkpoint
 
@@ -21,6 +21,17 @@ def test_resolves_folder_and_run(tiny: Path, tmp_path: Path) -> None:
     assert resolve(run) == str(run / "checkpoint")
     assert display_name(resolve(run)) == "warm"
     assert fingerprint(run) == fingerprint(tiny)
+
+
+def test_what_a_package_ships(tmp_path: Path) -> None:
+    found = resolve("kkwarm_mini:BASE")
+    assert (Path(found) / "config.json").is_file() and fingerprint("kkwarm_mini:BASE") == fingerprint(found)
+    assert display_name("kkwarm_mini:BASE") == "kkwarm_mini-BASE"
+    assert shipped("Qwen/Qwen2.5-3B") == "Qwen/Qwen2.5-3B" and shipped(str(tmp_path)) == str(tmp_path)
+    with pytest.raises(KkwarmError, match="not installed"):
+        resolve("kkwarm_absent:BASE")
+    with pytest.raises(KkwarmError, match="has no NOTHING"):
+        resolve("kkwarm:NOTHING")
 
 
 @pytest.mark.parametrize(
@@ -94,3 +105,12 @@ def test_adapter_is_merged(tiny: Path, tmp_path: Path) -> None:
     assert not torch.allclose(merged(ids).logits, load_model(tiny, device="cpu")(ids).logits, atol=1e-3)
     assert fingerprint(adapter) != fingerprint(tiny)
     assert load_tokenizer(adapter).eos_token_id is not None
+
+
+def test_what_is_larger_than_memory_is_refused_before_it_is_read(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import kkwarm.backends.memory
+
+    monkeypatch.setattr(kkwarm.backends.memory, "available", lambda device: 1000)
+    with pytest.raises(KkwarmError, match=r"is too large: 0\.\d GiB in float32, 0\.0 GiB of cpu are free .*smaller"):
+        load_model(tiny, device="cpu")
+    assert load_model(tiny, device="cpu", check=False).device.type == "cpu"

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ class Server:
 
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
+        self.models: list[dict[str, Any]] = [{"id": "tiny-model"}]
         self.answer: Callable[[dict[str, Any], int], Reply] = lambda body, _: (200, plain(body))
         outer = self
 
@@ -33,7 +35,7 @@ class Server:
                 pass
 
             def do_GET(self) -> None:
-                self.reply(200, {"data": [{"id": "tiny-model"}]})
+                self.reply(200, {"data": outer.models})
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -267,3 +269,17 @@ def test_replay_file(tmp_path: Any) -> None:
     file.write_text('{"id": 3}\n')
     with pytest.raises(KkwarmError, match="needs an `id`"):
         open_backend("replay", str(file))
+
+
+def test_with_a_tokenizer_prompts_go_as_tokens_and_fit_the_context(server: Server, tiny: Path) -> None:
+    from kkwarm.backends.checkpoint import load_tokenizer
+
+    server.models = [{"id": "tiny-model", "max_model_len": len("knight knave") + 5}]
+    server.answer = lambda body, _: (200, plain(body))
+    backend = opened(server)
+    backend.tokenizer = load_tokenizer(tiny)
+    ids = backend.tokenizer("knight knave")["input_ids"]
+    got = asked(backend, Request("short", "knight knave", (0,)), Request("long", "knight " * 40, (0, 1)))
+    (call,) = server.calls
+    assert call["prompt"] == ids and call["max_tokens"] == len("knight knave") + 5 - len(ids) < SAMPLING.max_tokens
+    assert got["long", 0] == got["long", 1] == Completion("", 0, "length", ())

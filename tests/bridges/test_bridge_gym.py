@@ -88,10 +88,24 @@ def test_a_formula_is_scored(stand_in: Registry) -> None:
 def test_a_full_score_is_not_always_believed(stand_in: Registry) -> None:
     answers = ["{gold}", "({gold})", "not {gold}", "8, {gold}", "many"]
     found = verdicts(stand_in, "reasoning_gym:gullible", *answers)
-    # The scorer cannot read a bracket.
-    assert [v.status.value for v in found] == ["correct", "unparsed", "wrong", "wrong", "unparsed"]
+    assert [v.status.value for v in found] == ["correct", "wrong", "wrong", "wrong", "wrong"]
     assert found[2].metrics["score"] == 1.0 and "more than the answer" in found[2].reason
-    assert "cannot read it: ValueError" in found[4].reason
+    for verdict in (found[1], found[4]):  # neither a bracket nor a word: most scorers would give 0
+        assert "cannot read it: ValueError" in verdict.reason and verdict.metrics["score"] == 0
+
+
+def test_a_scorer_that_fails_is_an_error_and_named(stand_in: Registry) -> None:
+    right, other, unable = verdicts(stand_in, "reasoning_gym:broken", "{gold}", "x", "unable")
+    assert right.correct  # no scorer is asked
+    assert (other.status, unable.status) == (Status.ERROR, Status.ERROR)
+    assert other.reason == "verifier reasoning_gym:broken failed: KeyError: 'words'"
+    assert "RuntimeError: a library is missing" in unable.reason
+
+
+def test_a_scorer_may_read_its_own_literal(stand_in: Registry) -> None:
+    index = next(iter(stand_in.benchmark("reasoning_gym:sorted").load())).answer["index"]
+    right, wrong = verdicts(stand_in, "reasoning_gym:sorted", f"0 {index}", f"{index} 0 1")
+    assert (right.status, wrong.status) == (Status.CORRECT, Status.WRONG)
 
 
 def test_every_process_has_the_same_questions(stand_in: Registry, monkeypatch: pytest.MonkeyPatch) -> None:

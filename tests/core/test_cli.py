@@ -69,3 +69,28 @@ def test_sigterm_ends_a_command_as_ctrl_c_does(capsys: pytest.CaptureFixture[str
         signal.signal(signal.SIGTERM, before)
     assert end.value.code == 130
     assert "the same command goes on" in capsys.readouterr().err
+
+
+def test_the_shell_completes_commands_options_and_domains() -> None:
+    from click.shell_completion import BashComplete
+
+    def of(*words: str) -> list[str]:
+        *before, last = words
+        return [
+            item.value for item in BashComplete(cli, {}, "kkwarm", "_KKWARM_COMPLETE").get_completions(before, last)
+        ]
+
+    assert of("re") == ["rescore", "report"]
+    assert of("report", "--h") == ["--html", "--help"]
+    assert {"kk", "math", "mini_kk"} <= set(of("check", ""))
+    assert of("bench", "MODEL", "--on", "kk,mini_mc") == ["kk,mini_mcq"]
+
+
+def test_an_error_line_keeps_to_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[object] = []
+    monkeypatch.setattr("click.secho", lambda text, **style: said.append(style.get("fg")))
+    for value in ("", "1"):
+        monkeypatch.setenv("NO_COLOR", value)
+        with pytest.raises(SystemExit):
+            main(["chekc"])
+    assert said == ["red", None]

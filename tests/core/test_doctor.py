@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -55,6 +56,15 @@ def test_a_requirement_of_another_machine_is_none(monkeypatch: pytest.MonkeyPatc
 
 def test_what_is_installed_here_fits() -> None:
     assert list(doctor._clashes()) == []
+
+
+def test_what_is_installed_and_cannot_be_imported_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "vllm.py").write_text("raise RuntimeError('the driver is too old')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    line = doctor._broken("vllm")
+    assert line is not None and line.state == "missing"
+    assert line.found == "installed, and cannot be imported: RuntimeError: the driver is too old"
+    assert doctor._broken("json") is None
 
 
 def test_options_of_parity_alone_are_refused() -> None:

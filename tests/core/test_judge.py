@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -220,3 +221,36 @@ def test_errors_are_counted_and_the_run_goes_on() -> None:
 def test_a_batch_of_another_length_is_an_error() -> None:
     verifier = Verifier("v", equal, check_batch=lambda pairs: [])
     assert statuses(verifier, "4", "5") == ["error", "error"]
+
+
+class Endless:
+    """A check that no other thread of its process can end: one call in C."""
+
+    def __call__(self, example: Example, response: Response) -> bool:
+        Path(response.answer or "").touch()
+        return 9 ** (9**9) == 0
+
+
+PARENT = """
+import subprocess
+import sys
+from kkwarm.verify import judge
+from kkwarm.types import Verifier
+from test_judge import EXAMPLE, FORMAT, Endless, said
+judge(Verifier("v", Endless(), isolation="process", timeout_s=1.0), FORMAT, [(EXAMPLE, said(sys.argv[1]))])
+"""
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    began = tmp_path / "began"
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *[p for p in sys.path if p]])}
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(began)], env=env)
+    while not began.exists():
+        assert parent.poll() is None
+        time.sleep(0.01)
+    workers = psutil.Process(parent.pid).children(recursive=True)
+    assert workers
+    parent.kill()
+    parent.wait()
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    assert not alive

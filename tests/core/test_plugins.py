@@ -64,6 +64,12 @@ def test_a_misspelt_hook_is_reported_with_the_right_name() -> None:
     assert "typo" in reg.domains  # what is spelt right works
 
 
+def test_a_misspelt_hook_harms_no_plugin_after_it() -> None:
+    reg = load([("typo", plugin(kkwarm_domain=lambda: [])), ("good", good())])
+    assert "good" in reg.domains
+    assert [f.plugin for f in reg.failures] == ["typo"]
+
+
 def test_wrong_parameters_are_reported() -> None:
     reg = load([("odd", plugin(kkwarm_sample_scored=lambda smaple: None)), ("good", good())])
     (failure,) = [f for f in reg.failures if f.plugin == "odd"]
@@ -78,6 +84,10 @@ def test_a_name_that_two_plugins_claim_names_both_and_is_used_for_neither() -> N
     causes = {f.plugin: f.cause for f in reg.failures}
     assert set(causes) == {"one", "two"}
     assert all("(one)" in c and "(two)" in c for c in causes.values())
+    with pytest.raises(KkwarmError, match=r"other; plugins one and two failed: domain 'same' is registered by"):
+        reg.domain("something")
+    twice = load([("one", plugin(kkwarm_domains=lambda: [domain("same"), domain("same")]))])
+    assert "(in memory) (one) twice; none" in twice.failures[0].cause
 
 
 def test_a_benchmark_may_not_take_a_domains_name() -> None:

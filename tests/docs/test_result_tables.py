@@ -52,3 +52,10 @@ def test_the_gate_finds_what_the_papers_split_shares() -> None:
         assert r["shared_but_not_found"] == 0
         assert r["share_found"]["mean"] == pytest.approx(r["expected_share"], abs=0.03)
         assert r["kkwarm_split"]["found"].get("text", 0) == 0
+
+
+def test_the_readme_has_the_measured_figures() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    beside = script("beside")
+    assert beside.BEGIN in text
+    assert beside.placed(text) == text, "python benchmarks/beside.py --write"

@@ -22,7 +22,7 @@ SHORT = {
     "warmup": ["--max-steps", "2", "--batch-size", "2"],
     "rlvr": ["--steps", "1", "--prompts-per-step", "2", "--generations", "2", "--max-tokens", "8"],
     "bench": ["--max-tokens", "8", "--limit", "6", "--json"],
-    "study": ["--json", "--jobs", "1"]
+    "study": ["--json", "--jobs", "1", "--set=seeds=[0]"]
     + ["--set=stages.warm.max_steps=1", "--set=stages.rlvr.steps=1", "--set=stages.rlvr.prompts_per_step=2"]
     + ["--set=stages.rlvr.generations=2", "--set=stages.rlvr.max_tokens=8", "--set=evaluate.limit=6"]
     + ["--set=evaluate.max_tokens=8"],
@@ -57,7 +57,7 @@ def test_the_whole_way(tmp_path: Path) -> None:
     assert set(json.loads(said["bench"])["benchmarks"]) == {"units", "units:long"}
     matrix = json.loads(said["report"])["matrix"]
     assert set(matrix) == {"base", "warmed", "warmed + RLVR"}
-    assert all(set(row) == {"units"} for row in matrix.values())
+    assert all(set(row) == {"units", "mini_math"} for row in matrix.values())
     tests = [sys.executable, "-m", "pytest", "-q", "kkwarm-units/tests"]
     done = subprocess.run(tests, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout

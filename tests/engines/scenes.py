@@ -30,14 +30,12 @@ def worst(a: list[list[float]], b: list[list[float]]) -> float:
     return max(abs(x - y) for p, q in zip(a, b, strict=True) for x, y in zip(p, q, strict=True))
 
 
-def colocate(folder: Path) -> dict[str, Any]:
-    """RLVR with a colocated engine; then what the engine and transformers say of the trained weights."""
+def trained(folder: Path, **more: Any) -> tuple[Any, Any]:
+    """RLVR with a colocated engine: the run, and trl's hold on the engine."""
     import torch
     import trl.generation.vllm_generation as generation
     import vllm.model_executor.layers.utils as layers
 
-    from kkwarm.backends.hf import HFBackend
-    from kkwarm.backends.vllm import VllmBackend
     from kkwarm.train import RlvrConfig, rlvr
 
     def unpacked(layer: Any, remove_weight: bool) -> None:
@@ -64,21 +62,50 @@ def colocate(folder: Path) -> dict[str, Any]:
         precision="fp32",
         vllm="colocate",
         keep_rollouts=True,
+        **more,
     )
     run = rlvr(BASE, config, folder / "run", progress=False)
     (engine,) = engines
+    return run, engine
+
+
+def colocate(folder: Path) -> dict[str, Any]:
+    """What the colocated engine and transformers say of the weights that RLVR trained."""
+    from kkwarm.backends.hf import HFBackend
+    from kkwarm.backends.vllm import VllmBackend
+
+    run, engine = trained(folder)
     engine.sync_weights()
-    trained = HFBackend.load(str(run.path), device="cpu")
-    texts = pairs(trained.tokenizer)
-    by_vllm = VllmBackend("", "", trained.tokenizer, engine.llm).logprobs(texts)
+    after = HFBackend.load(str(run.path), device="cpu")
+    texts = pairs(after.tokenizer)
+    by_vllm = VllmBackend("", "", after.tokenizer, engine.llm).logprobs(texts)
     rows = [json.loads(line) for line in (run.path / "rollouts.jsonl").read_text("utf-8").splitlines()]
     return {
         "results": run.manifest["results"],
         "rollouts": len(rows),
         "stopped_at": sorted({row["completion"][-9:] for row in rows if row["finish"] == "stop"}),
-        "from_trained": worst(by_vllm, trained.logprobs(texts)),
+        "from_trained": worst(by_vllm, after.logprobs(texts)),
         "from_base": worst(by_vllm, HFBackend.load(str(BASE), device="cpu").logprobs(texts)),
     }
+
+
+def watched(folder: Path) -> dict[str, Any]:
+    """The same run under the flight recorder: who drew its flights, and what was drawn in the first and the last."""
+    from kkwarm.backends.vllm import VllmBackend
+
+    drawn: list[dict[str, list[Any]]] = []
+    generate = VllmBackend.generate
+
+    def told(self: Any, requests: Any, sampling: Any) -> Any:
+        drawn.append({})
+        for request, index, completion in generate(self, requests, sampling):
+            drawn[-1][request.key] = [completion.text, completion.finish_reason, completion.n_tokens]
+            yield request, index, completion
+
+    VllmBackend.generate = told  # type: ignore[method-assign]
+    run, _ = trained(folder, watch=("mini_math", "mini_kk"), watch_every=1, watch_questions=6)
+    rows = [json.loads(line) for line in (run.path / "flights.jsonl").read_text("utf-8").splitlines()]
+    return {"flights": rows, "results": run.manifest["results"], "first": drawn[:2], "last": drawn[-2:]}
 
 
 def lora(folder: Path) -> dict[str, Any]:
@@ -113,4 +140,6 @@ def lora(folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps({"colocate": colocate, "lora": lora}[sys.argv[1]](Path(sys.argv[2]))) + "\n")
+    sys.stdout.write(
+        json.dumps({"colocate": colocate, "lora": lora, "watched": watched}[sys.argv[1]](Path(sys.argv[2]))) + "\n"
+    )

@@ -127,11 +127,47 @@ def scene(name: str, folder: Path) -> dict[str, Any]:
     return found
 
 
-def test_colocated_rlvr_trains_and_syncs_its_weights(tmp_path: Path) -> None:
-    found = scene("colocate", tmp_path)
+@pytest.fixture(scope="module")
+def colocated(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    folder = tmp_path_factory.mktemp("colocate")
+    return scene("colocate", folder), folder / "run"
+
+
+def test_colocated_rlvr_trains_and_syncs_its_weights(colocated: tuple[dict[str, Any], Path]) -> None:
+    found, _ = colocated
     assert found["results"]["steps"] == 2 and found["rollouts"] == 32
     assert found["stopped_at"] and all(end.endswith("</answer>") for end in found["stopped_at"])
     assert found["from_trained"] < EXACT < found["from_base"]
+
+
+def test_flights_are_drawn_by_the_colocated_engine(
+    colocated: tuple[dict[str, Any], Path], base: str, tmp_path: Path
+) -> None:
+    """Of the weights of their step, as the benchmark draws, and without a trace in the rollouts that follow."""
+    from kkwarm.plugins import registry
+    from kkwarm.train import RlvrConfig
+    from kkwarm.train.flight import watched
+
+    found = scene("watched", tmp_path)
+    assert [row["step"] for row in found["flights"]] == [0, 1, 2]
+    _, plain = colocated
+    for name in ("checkpoint/model.safetensors", "rollouts.jsonl"):
+        assert (tmp_path / "run" / name).read_bytes() == (plain / name).read_bytes(), "watching changes nothing"
+    config = RlvrConfig("mini_code", watch=("mini_math", "mini_kk"), watch_questions=6)
+    for model, drew in ((base, found["first"]), (str(tmp_path / "run"), found["last"])):
+        alone = open_backend("vllm", model, enforce_eager=True)
+        for w, before in zip(watched(config), drew, strict=True):
+            s = registry().benchmark(w.benchmark.name).sampling
+            asked = [
+                Request(f"watch/{i}", w.format.render(e.question), (0,), w.format.stop)
+                for i, e in enumerate(w.examples)
+            ]
+            again = drawn(alone, asked, Sampling(s.temperature, s.top_p, s.max_tokens, 0))
+            assert {key: [c.text, c.finish_reason, c.n_tokens] for (key, _), c in again.items()} == before
+        alone.close()
+    assert found["first"] != found["last"]
+    best = found["results"]["best"]
+    assert best["weights"] == ("best" if best["step"] else base)
 
 
 def test_lora_adapter(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from kkwarm.store import Run
 from kkwarm.types import Completion, Example, Response, Status, Verdict
 from kkwarm.verify.agreement import agreement
 from kkwarm.verify.finding import Finding, State
+from kkwarm.verify.source import judged_by
 
 GOLD = {f"toy/{e.id}": e.answer for e in toy_benchmark.examples()}
 
@@ -148,6 +149,19 @@ def test_another_verifier_is_found_with_what_it_judges_otherwise(run: Path, monk
     wrong = differing(run)
     assert set(wrong) == {"verifier: toy", "verdicts: toy"}
     assert wrong["verdicts: toy"].startswith("12 of 24 are others today")
+
+
+def test_a_run_that_hashed_the_text_of_its_verifier_is_compared_by_it(run: Path) -> None:
+    path, reg = run / "manifest.json", registry()
+    manifest = json.loads(path.read_text())
+    fmt = reg.format(reg.benchmark("toy").format)
+    for code, state in (("0" * 16, State.DIFFERS), (None, State.AGREES)):
+        older = judged_by(reg.verifier("toy"), fmt, "text")
+        manifest["verifiers"]["toy"] = older | ({"code": code} if code else {})
+        path.write_text(json.dumps(manifest))
+        finding = found(run)["verifier: toy"]
+        assert finding.state is state
+        assert ("pass over comments" in finding.says) is (state is State.DIFFERS)
 
 
 def test_what_is_not_here_is_said(run: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from toy_benchmark import Toy
 
 from kkwarm.errors import KkwarmError
@@ -13,43 +14,43 @@ from kkwarm.harness import BenchConfig, bench
 from kkwarm.store import Run
 
 ROWS = [{"question": f"Is {i} even?", "label": i % 2} for i in range(8)]
-CHOICE = """
-task: own_choice
-dataset_path: json
-dataset_kwargs: {{data_files: {{test: {data}}}}}
-output_type: multiple_choice
-test_split: test
-doc_to_text: "{{{{question}}}} Answer:"
-doc_to_choice: ["yes", "no"]
-doc_to_target: "{{{{label}}}}"
-metric_list:
-  - {{metric: acc, aggregation: mean, higher_is_better: true}}
-"""
-FREE = """
-task: own_free
-dataset_path: json
-dataset_kwargs: {{data_files: {{test: {data}}}}}
-output_type: generate_until
-test_split: test
-doc_to_text: "{{{{question}}}} Answer:"
-doc_to_target: "{{{{['yes', 'no'][label]}}}}"
-generation_kwargs: {{until: ["\\n"], max_gen_toks: 4, do_sample: false}}
-metric_list:
-  - {{metric: exact_match, aggregation: mean, higher_is_better: true}}
-"""
+
+
+def written(folder: Path, name: str, **own: object) -> str:
+    """A task of lm-eval in a file of its own, over `ROWS`."""
+    data, path = folder / "rows.jsonl", folder / f"{name}.yaml"
+    data.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    source = {"dataset_path": "json", "dataset_kwargs": {"data_files": {"test": str(data)}}, "test_split": "test"}
+    path.write_text(yaml.safe_dump({"task": f"own_{name}", **source, **own}))
+    return f"lm_eval:{path}"
+
+
+def mean(metric: str) -> dict[str, object]:
+    return {"metric": metric, "aggregation": "mean", "higher_is_better": True}
 
 
 @pytest.fixture
 def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    data = tmp_path / "rows.jsonl"
-    data.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    names = []
-    for name, text in (("choice", CHOICE), ("free", FREE)):
-        path = tmp_path / f"{name}.yaml"
-        path.write_text(text.format(data=data))
-        names.append(f"lm_eval:{path}")
-    return names[0], names[1]
+    choice = written(
+        tmp_path,
+        "choice",
+        output_type="multiple_choice",
+        doc_to_text="{{question}} Answer:",
+        doc_to_choice=["yes", "no"],
+        doc_to_target="{{label}}",
+        metric_list=[mean("acc")],
+    )
+    free = written(
+        tmp_path,
+        "free",
+        output_type="generate_until",
+        doc_to_text="{{question}} Answer:",
+        doc_to_target="{{['yes', 'no'][label]}}",
+        generation_kwargs={"until": ["\n"], "max_gen_toks": 4, "do_sample": False},
+        metric_list=[mean("exact_match")],
+    )
+    return choice, free
 
 
 def test_tasks_of_lm_eval(toy: Toy, tiny: Path, tasks: tuple[str, str], tmp_path: Path) -> None:
@@ -75,44 +76,18 @@ def test_tasks_of_lm_eval(toy: Toy, tiny: Path, tasks: tuple[str, str], tmp_path
         assert right == (sample.verdict.status == "correct")
 
 
-LAST_WORD = """
-task: own_last_word
-dataset_path: json
-dataset_kwargs: {{data_files: {{test: {data}}}}}
-output_type: loglikelihood
-test_split: test
-doc_to_text: "{{{{question}}}}"
-doc_to_target: " {{{{label}}}}"
-metric_list:
-  - {{metric: perplexity, aggregation: perplexity, higher_is_better: false}}
-  - {{metric: acc, aggregation: mean, higher_is_better: true}}
-"""
-WHOLE_TEXT = """
-task: own_whole_text
-dataset_path: json
-dataset_kwargs: {{data_files: {{test: {data}}}}}
-output_type: loglikelihood_rolling
-test_split: test
-doc_to_text: ""
-doc_to_target: "{{{{question}}}}"
-metric_list:
-  - {{metric: word_perplexity}}
-"""
-
-
-def written(folder: Path, text: str) -> str:
-    data = folder / "rows.jsonl"
-    data.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    path = folder / "own.yaml"
-    path.write_text(text.format(data=data))
-    return f"lm_eval:{path}"
-
-
 def test_the_last_word_is_scored_and_standard_output_stays_clean(
     toy: Toy, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    name = written(tmp_path, LAST_WORD)
+    name = written(
+        tmp_path,
+        "last_word",
+        output_type="loglikelihood",
+        doc_to_text="{{question}}",
+        doc_to_target=" {{label}}",
+        metric_list=[{"metric": "perplexity", "aggregation": "perplexity", "higher_is_better": False}, mean("acc")],
+    )
     run = bench(str(tiny), [name], tmp_path / "r", BenchConfig(device="cpu"), progress=False)
     figures = run.manifest["results"]["benchmarks"][name]
     # lm-eval calls a question's log-likelihood `perplexity`; its own table has the real one.
@@ -125,8 +100,16 @@ def test_a_task_without_a_score_of_each_question(
     toy: Toy, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    name = written(
+        tmp_path,
+        "whole_text",
+        output_type="loglikelihood_rolling",
+        doc_to_text="",
+        doc_to_target="{{question}}",
+        metric_list=[{"metric": "word_perplexity"}],
+    )
     with pytest.raises(KkwarmError, match=r"no score for each question.*run lm-eval"):
-        bench(str(tiny), [written(tmp_path, WHOLE_TEXT)], tmp_path / "r", BenchConfig(device="cpu"), progress=False)
+        bench(str(tiny), [name], tmp_path / "r", BenchConfig(device="cpu"), progress=False)
 
 
 def test_unknown_task(toy: Toy, tiny: Path, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +23,9 @@ from kkwarm.formats import BUILT_IN
 from kkwarm.types import Example, Response, Status, Verdict
 from kkwarm.verify import Judge
 from kkwarm.verify.audit import ATTACKS, HONEST, Target, audit
-from kkwarm.verify.sandbox import ALLOW, Level, decode, level
+from kkwarm.verify.sandbox import decode
 
 from .mbpp_rows import ROWS, write
-
-
-@pytest.fixture(autouse=True)
-def _sandboxed(monkeypatch: pytest.MonkeyPatch) -> None:
-    if level() is Level.PROCESS:
-        monkeypatch.setenv(ALLOW, "1")  # what runs here is known
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,22 +19,8 @@ from kkwarm.formats import BUILT_IN
 from kkwarm.types import Completion, Example, Response, Status, Verdict
 from kkwarm.verify import Judge, judge
 from kkwarm.verify.audit import Target, audit
-from kkwarm.verify.sandbox import ALLOW, Level, level
 
 QUICK = [f"HumanEval/{i}" for i in (0, 2, 4, 32, 38, 53, 55, 111)]
-
-
-@pytest.fixture(autouse=True)
-def _sandboxed(monkeypatch: pytest.MonkeyPatch) -> None:
-    if level() is Level.PROCESS:
-        monkeypatch.setenv(ALLOW, "1")  # what runs here is known
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture
@@ -166,7 +151,7 @@ def test_an_unknown_id_is_the_user_s_mistake(examples: dict[str, Example]) -> No
 
 
 def test_without_a_sandbox_code_is_refused(examples: dict[str, Example], monkeypatch: pytest.MonkeyPatch) -> None:
-    from kkwarm.verify.sandbox import Sandbox
+    from kkwarm.verify.sandbox import ALLOW, Level, Sandbox
 
     monkeypatch.delenv(ALLOW, raising=False)
     with pytest.raises(KkwarmError, match="refused"):

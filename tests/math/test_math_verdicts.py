@@ -58,6 +58,16 @@ HONEST = [
     (5, "5"),
     (r"so $\boxed{5}$", "5"),
     ("1000", "10^3"),
+    ("5", r"The answer is $\boxed{5}$."),
+    ("5", r"$x = \boxed{5}$"),
+    ("5", r"2+3 = \boxed{5}"),
+    ("5", r"\boxed{5} apples"),
+    (r"5\text{ cm}", r"\boxed{5} centimeters"),
+    ("1,-2", r"\boxed{1} and \boxed{-2}"),
+    ("5", r"\[\boxed{5}\]"),
+    ("5", r"\boxed 5"),
+    ("5", r"x = \boxed{5} \text{ units}"),
+    (r"\frac{1}{3}", r"\frac{1}{3} \approx 0.333"),
 ]
 
 
@@ -109,6 +119,18 @@ DISHONEST = [
     (r"\frac{1}{1000000}", "0.0000014"),
     ("5", "5" * 3000),
     ("5", "five or 5 or 6"),
+    ("5", r"The answer is not \boxed{5}"),
+    ("5", r"\boxed{5} is wrong, the answer is 6"),
+    ("5", r"\boxed{5}. No: 6"),
+    ("5", r"either \boxed{5} or 6"),
+    ("5", r"\boxed{5} or $6$"),
+    ("5", r"6 = \boxed{5}"),
+    ("5", r"If lucky, \boxed{5}"),
+    (r"5\text{ cm}", r"\boxed{5} m"),
+    ("5", "$6$ perhaps $5$"),
+    ("5", r"5 } 6 \text{ ["),
+    ("5", r"5 } \{ 6 {"),
+    ("5", r"5 \approx 6"),
     ("100200", "100, 200"),
 ]
 
@@ -147,6 +169,36 @@ LISTED = [
     ("units", r"5.4 \text{ cents}", "5.4 dollars", "", False),
     ("units", r"5\text{ cm}", "5", "", True),
     ("thousands", "10{,}000", "10000", "", True),
+    ("chain", "p - q", "7391 = p - q", "", False),
+    ("chain", "p - q", "AB = p - q", "", True),
+    ("base", "9", "9_{wrong}", "", False),
+    ("base", "9", "9_{7391}", "", False),
+    ("brackets", "9", "[9, 9]", "", False),
+    ("units", "-50", r"0 \text{ to } -50", "", False),
+    ("units", "5", r"5 \text{ (just a guess)}", "", False),
+    ("units", "5", r"5\text{, else 7391}", "", False),
+    ("units", "5", r"5 \text{ nope}", "", False),
+    ("unfinished", "100", "26^2-24^2", "Find $26^2-24^2$.", False),
+    ("unfinished", "100", "26^2-24^2 = 100", "Find $26^2-24^2$.", True),
+    ("unfinished", "100", "50+50", "", False),
+    ("unfinished", "100", r"\sqrt{10000}", "", False),
+    ("unfinished", "6", r"\log_2 64", "", False),
+    ("unfinished", "9", r"\max(9, 3)", "", False),
+    ("unfinished", "9", "|9|", "", False),
+    ("unfinished", "2k+2", "(-k + 4) + (-2 + 3k)", "Simplify $(-k+4) + (-2+3k)$.", False),
+    ("unfinished", "2k+2", "1 \\cdot ((-k+4)+(-2+3k)) + 0", "Simplify $(-k+4) + (-2+3k)$.", False),
+    ("unfinished", "2k+2", "2(k+1)", "Simplify $(-k+4) + (-2+3k)$.", True),
+    ("unfinished", r"11\sqrt2", r"\sqrt{242}", r"Simplify $\sqrt{242}$.", False),
+    ("unfinished", r"-\frac{\pi}{6}", r"\arcsin(-\frac{1}{2})", "", False),
+    ("unfinished", r"\log_2 3", r"\frac{\ln 3}{\ln 2}", "", True),
+    ("unfinished", "120000", r"1.2 \times 10^5", "", True),
+    ("unfinished", "x+1", "x+1", "Is it $x+1$ or $x-1$?", True),
+    ("unfinished", "0.15", r"\frac{3}{20}", r"Write $\frac{3}{20}$ as a decimal.", True),
+    ("zero", "0", "7391 then 0", "", False),
+    ("zero", "0", r"\phantom{7391} 0", "", False),
+    ("zero", "0", "x = 0", "", True),
+    ("zero", "0", r"0 \text{ cm}", "", True),
+    ("zero", "0", "a + b = 0", "", True),
 ]
 
 
@@ -190,13 +242,16 @@ def test_any_text_gets_a_verdict_without_an_exception(answer: str) -> None:
         assert verdict is None or verdict.status in (Status.CORRECT, Status.WRONG, Status.UNPARSED)
 
 
-@pytest.mark.parametrize("answer", ["9^{9^{9^9}}", pytest.param("(((9!)!)!)!", marks=pytest.mark.slow)])
-def test_a_hanging_check_is_killed(answer: str) -> None:
+@pytest.mark.parametrize(
+    ("answer", "gold", "other"),
+    [("9^{9^{9^9}}", "x^2", "xx"), pytest.param("(((9!)!)!)!", "n!+x^2", "xx+n!", marks=pytest.mark.slow)],
+)
+def test_a_hanging_check_is_killed(answer: str, gold: str, other: str) -> None:
     from dataclasses import replace
 
     fmt = BUILT_IN["think-answer"]
-    texts = [f"</think><answer>{a}</answer>" for a in (answer, "xx")]
-    pairs = [(Example(str(i), "", "x^2"), Completion(text)) for i, text in enumerate(texts)]
+    texts = [f"</think><answer>{a}</answer>" for a in (answer, other)]
+    pairs = [(Example(str(i), "", gold), Completion(text)) for i, text in enumerate(texts)]
     with Judge(1) as court:
         hung, right = court.judge(replace(VERIFIER, timeout_s=6.0), fmt, pairs)
     assert hung.status is Status.TIMEOUT

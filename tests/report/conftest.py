@@ -1,4 +1,4 @@
-"""Material made by hand: four conditions, three domains, two seeds."""
+"""Material made by hand: four conditions, three domains, three seeds."""
 
 from __future__ import annotations
 
@@ -27,12 +27,22 @@ ACCURACY = {
 
 
 def cell(condition: str, domain: str, accuracy: float, rng: np.random.Generator, n: int = 1200) -> Cell:
-    scores = (rng.random((2, n)) < accuracy).astype(float)
+    scores = (rng.random((3, n)) < accuracy).astype(float)
     ids = tuple(f"{domain}/{i:04}" for i in range(n))
     right = int(scores.sum())
-    status = {"correct": right, "wrong": 2 * n - right - 5, "truncated": 5}
+    status = {"correct": right, "wrong": 3 * n - right - 5, "truncated": 5}
     return Cell(
-        condition, domain, (0, 1), ids, ids, scores, 2 * n, status, {"version": 1}, works=accuracy, lengths=(12.0, 40.0)
+        condition,
+        domain,
+        (0, 1, 2),
+        ids,
+        ids,
+        scores,
+        3 * n,
+        status,
+        {"version": 1},
+        works=accuracy,
+        lengths=(12.0, 40.0),
     )
 
 
@@ -55,7 +65,7 @@ def make() -> Callable[..., Material]:
             domains=DOMAINS,
             cells=cells,
             forced=forced,
-            curves=tuple(curve(c, s, start) for c, start in starts for s in (0, 1)),
+            curves=tuple(curve(c, s, start) for c, start in starts for s in (0, 1, 2)),
             roles=(Roles("base", "warmed", "base + RLVR", "warmed + RLVR", "programs", "puzzles"),),
             note="Elicitation at toy scale.",
             state=state,

@@ -109,7 +109,7 @@ def test_mixed_protocols_are_shown_but_not_compared(report: Report, tmp_path: Pa
     change(paths[1], protocol=99)
     code, out, _ = report(*paths)
     assert code == 0
-    assert "cannot be paired: they differ in version (1 and 99)" in " ".join(out.split())
+    assert "cannot be paired: they differ in protocol version (1 and 99)" in " ".join(out.split())
     document = json.loads(report(*paths, "--json")[1])
     assert all(cell["change"] is None for row in document["matrix"].values() for cell in row.values())
     for form in ("--markdown", "--latex"):

@@ -17,6 +17,34 @@ pytest.importorskip("playwright", reason="needs playwright (in the extra `dev`)"
 pytestmark = pytest.mark.skipif(chromium() is None, reason="needs an installed Chromium")
 
 
+# Texts whose contrast with what lies behind them is below WCAG's 4.5.
+FAINT = """() => {
+  const pixel = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const over = (colour, under) => {
+    for (const fill of [`rgb(${under})`, colour]) { pixel.fillStyle = fill; pixel.fillRect(0, 0, 1, 1); }
+    return [...pixel.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const light = (rgb) => {
+    const [r, g, b] = rgb.map((v) => ((v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const found = [], texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const element = texts.currentNode.parentElement;
+    const unseen = !element.offsetParent || element.closest("script, option, svg");
+    if (unseen || !texts.currentNode.textContent.trim()) continue;
+    const chain = [];
+    for (let e = element; e; e = e.parentElement) chain.unshift(getComputedStyle(e));
+    const under = chain.reduce((u, style) => over(style.backgroundColor, u), [255, 255, 255]);
+    const opacity = chain.reduce((product, style) => product * style.opacity, 1);
+    const ink = over(getComputedStyle(element).color, under).map((v, i) => v * opacity + under[i] * (1 - opacity));
+    const [low, high] = [light(ink), light(under)].sort((a, b) => a - b);
+    if ((high + 0.05) / (low + 0.05) < 4.5) found.push(texts.currentNode.textContent.trim());
+  }
+  return found;
+}"""
+
+
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Any]:
     with browser() as made:
@@ -118,6 +146,26 @@ def test_keys_move_through_the_list(opened: Opened) -> None:
         opened.page.keyboard.press("ArrowDown")
     opened.page.wait_for_selector(".row[aria-selected=true]")
     assert opened.page.evaluate("document.getElementById('list').scrollTop") > 0
+
+
+def test_home_end_and_an_empty_list(opened: Opened) -> None:
+    opened.page.focus("#matrix td[data-condition=b] >> nth=0")
+    opened.page.keyboard.press("Enter")  # opens the cell's samples, and goes on in their list
+    assert opened.page.evaluate("document.activeElement.id") == "list"
+    for key, row in (("End", "row-11"), ("Home", "row-0")):
+        opened.page.keyboard.press(key)
+        opened.page.wait_for_selector(f"#{row}[aria-selected=true]")
+    opened.page.fill("#text", "nobody wrote this")
+    opened.page.wait_for_selector("#list .empty")
+    opened.page.focus("#list")
+    opened.page.keyboard.press("ArrowDown")
+    assert opened.page.inner_text("#detail") == ""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_can_be_read(shared: Any, file: Path, scheme: str) -> None:
+    opened = Opened(shared, file, color_scheme=scheme)
+    assert opened.page.evaluate(FAINT) == []
 
 
 def test_light_and_dark(shared: Any, file: Path) -> None:

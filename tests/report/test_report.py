@@ -17,6 +17,7 @@ from kkwarm.report.latex import latex_text
 from kkwarm.report.markdown import markdown_text
 from kkwarm.report.plot import plot
 from kkwarm.report.png import write_png
+from kkwarm.report.svg import figure_svg
 from kkwarm.report.terminal import render_text
 from kkwarm.transfer.analyse import analyse
 from kkwarm.transfer.material import Material
@@ -190,9 +191,9 @@ def test_latex_is_a_table_and_escapes(make: Make) -> None:
     text = latex_text(document)
     assert r"50\% of \{x\}\_y \& \textbackslash{}z \textasciitilde{} \#1 \$2\textasciicircum{}3\$" in text
     body = text.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
-    assert len(body) == 4
-    assert all(line.count("&") == 4 and line.endswith(r"\\") for line in body)
-    assert r"{\scriptsize$\uparrow{+" in text
+    assert len(body) == 4 + 3  # the base is compared with nothing
+    assert all(line.count("&") == 3 and line.endswith(r"\\") for line in body)
+    assert body[2].startswith(r"\quad{\scriptsize vs base} & {\scriptsize$\uparrow\;{+")
     bare = text.replace(r"\{", "").replace(r"\}", "")
     assert bare.count("{") == bare.count("}")
 
@@ -206,6 +207,27 @@ def test_png(make: Make, tmp_path: Path) -> None:
     for file in (*files, one):
         assert file.read_bytes().startswith(b"\x89PNG")
         assert file.stat().st_size > 5_000
+
+
+def test_a_study_without_claims_has_its_curves(make: Make) -> None:
+    drawn = figures(analyse(dataclasses.replace(make(), roles=())))
+    assert [f.key for f in drawn] == ["steps-warmed-RLVR", "reward-warmed-RLVR"]
+    assert [s.name for s in drawn[0].series] == ["base + RLVR", "warmed + RLVR"]
+    alone = dataclasses.replace(make(), roles=(), curves=make().curves[:2])
+    assert [[s.name for s in f.series] for f in figures(analyse(alone))] == [["base + RLVR"]] * 2
+
+
+def test_a_curve_of_one_step_is_not_drawn(make: Make) -> None:
+    def steps(n: int) -> dict:
+        cut = [
+            dataclasses.replace(c, **{f: getattr(c, f)[:n] for f in ("steps", "reward", "accuracy")})
+            for c in make().curves
+        ]
+        return analyse(dataclasses.replace(make(), curves=tuple(cut)))
+
+    assert figures(steps(1)) == [] and len(figures(steps(2))) == 2
+    render_text(steps(1))
+    assert all("<svg" in figure_svg(f) for f in figures(steps(2)))
 
 
 def test_nothing_to_draw(make: Make, tmp_path: Path) -> None:

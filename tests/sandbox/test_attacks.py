@@ -123,6 +123,21 @@ def test_files_of_the_user_are_not_visible(run_contained: Run, tmp_path: Path) -
     assert outcome.end is End.RAISED and "FileNotFoundError" in outcome.detail, outcome
 
 
+def test_no_installed_package_is_visible(run_contained: Run) -> None:
+    """A plugin's own package may hold right answers; kkwarm may be installed beside Python's own library."""
+    library = Path(os.__file__).parent
+    folders = [*(library / f"{name}-packages" for name in ("site", "dist")), Path("/usr/lib/python3/dist-packages")]
+    places = [str(p) for p in folders if p.is_dir() and any(p.iterdir())]
+    source = f"import os\ndef f(x): return [p for p in {places!r} if os.path.isdir(p) and os.listdir(p)]"
+    assert places, "Python has no packages of its own here"
+    outcome = run_contained(source, inputs=[[1]], expected=[[]])
+    assert outcome.end is End.PASSED, outcome
+    written = run_contained(f"def f(x): open({places[0]!r} + '/numpy.py', 'w'); return x + 1")
+    assert written.end is End.RAISED and "Read-only file system" in written.detail, written
+    honest = "import numpy\ndef f(x): return int(numpy.arange(x + 2).max())"
+    assert run_contained(honest).end is End.PASSED
+
+
 def test_no_socket_reaches_the_machine(run_contained: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

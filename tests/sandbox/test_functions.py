@@ -13,8 +13,15 @@ from kkwarm.formats import BUILT_IN
 from kkwarm.types import Completion, Example, Status, Verdict
 from kkwarm.verify import function_verifier, judge
 from kkwarm.verify.functions import code_of, same
+from kkwarm.verify.sandbox import ALLOW
 
 AREA = Example("area", "Write area(a, b).", {"entry": "area", "cases": [[[3, 4], 12], [[0, 9], 0]]})
+
+
+@pytest.fixture(autouse=True)
+def _any_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This code is ours: it may run where there are no namespaces."""
+    monkeypatch.setenv(ALLOW, "1")
 
 
 def judged(*answers: str, example: Example = AREA) -> list[Verdict]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fake_steps import planned
 
-from kkwarm.study import plan as plans
 from kkwarm.study import reading
 from kkwarm.study import run as runs
 from kkwarm.study.plan import Plan
@@ -90,13 +89,8 @@ def recipe(recipe_file: Path) -> Recipe:
 def without_models(monkeypatch: pytest.MonkeyPatch) -> Callable[[Recipe], Plan]:
     """Plans whose steps are those of fake_steps.py."""
 
-    def make(recipe: Recipe) -> Plan:
-        plan = plans.make_plan(recipe)
-        steps = {k: dataclasses.replace(s, function="fake_steps:run") for k, s in plan.steps.items()}
-        return Plan(steps, plan.rows)
-
-    monkeypatch.setattr(runs, "make_plan", make)
-    return make
+    monkeypatch.setattr(runs, "make_plan", planned)
+    return planned
 
 
 @pytest.fixture

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
 import random
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +15,18 @@ from typing import Any
 
 from kkwarm.errors import KkwarmError
 from kkwarm.store import Run
+from kkwarm.study.plan import Plan, make_plan
+from kkwarm.study.recipe import Recipe
 from kkwarm.types import Completion, Sample, Status, Verdict
 
 SKILL = {"base": 0.4, "warm": 0.3, "rlvr": 0.15, "direct": -0.1}
 QUESTIONS = 60
+
+
+def planned(recipe: Recipe) -> Plan:
+    """The recipe's plan, with these steps in place of the real ones."""
+    plan = make_plan(recipe)
+    return Plan({k: dataclasses.replace(s, function="fake_steps:run") for k, s in plan.steps.items()}, plan.rows)
 
 
 def run(spec: Mapping[str, Any]) -> None:
@@ -70,3 +80,11 @@ def bench(made: Run, spec: Mapping[str, Any]) -> None:
             sample = Sample(domain + suffix, f"q{i}", 0, Completion(text, 7, "stop"), verdict, f"{domain}{i}")
             samples.append(sample)
     made.append(samples)
+
+
+if __name__ == "__main__":  # `kkwarm study` with these steps; its arguments
+    from kkwarm.cli import main
+    from kkwarm.study import run as runs
+
+    runs.make_plan = planned
+    main(["study", *sys.argv[1:], "--json"])

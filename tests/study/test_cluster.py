@@ -107,14 +107,16 @@ def test_needs_of_a_step_are_its_stages_or_its_kinds(recipe_file: Path) -> None:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head that runs nothing, and two nodes of one core each; nodes are missed within seconds."""
+    """A head that runs nothing, and two nodes of one core each; nodes are missed within 10 seconds (sooner, and a busy
+    one is taken for dead).
+    """
     pytest.importorskip("ray", reason="needs the ray extra: pip install 'kkwarm[ray]'")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray._common.utils import get_default_ray_temp_dir
     from ray.cluster_utils import Cluster
 
     Path(get_default_ray_temp_dir()).mkdir(exist_ok=True)  # Cluster notes its address there, whatever `temp_dir` is
-    quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+    quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 20}
     with tempfile.TemporaryDirectory(prefix="ray") as folder:  # short: sockets lie in it
         head = {"num_cpus": 0, "object_store_memory": 80 << 20, "temp_dir": folder, "_system_config": quick}
         head["include_dashboard"] = False
@@ -216,19 +218,6 @@ def test_what_fits_on_no_node_is_said(
         on(cluster, recipe, tmp_path / "s", quiet)
 
 
-DRIVER = """
-import dataclasses, sys
-from kkwarm.cli import main
-from kkwarm.study import plan, run
-made = plan.make_plan
-def make(recipe):
-    p = made(recipe)
-    return plan.Plan({k: dataclasses.replace(s, function="fake_steps:run") for k, s in p.steps.items()}, p.rows)
-run.make_plan = make
-main(["study", sys.argv[1], "-o", sys.argv[2], "--executor", "ray", "--ray-address", sys.argv[3], "--json"])
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=["ctrl-c", "SIGTERM", "kill -9"])
 def test_an_ended_study_goes_on(cluster: Any, recipe_file: Path, tmp_path: Path, by: signal.Signals) -> None:
@@ -238,7 +227,18 @@ def test_an_ended_study_goes_on(cluster: Any, recipe_file: Path, tmp_path: Path,
     hang = out / "hang.base-warm-s1"
     hang.touch()
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *[p for p in sys.path if p]])}
-    command = [sys.executable, "-c", DRIVER, str(recipe_file), str(out), cluster[0].address]
+    command = [
+        sys.executable,
+        "-m",
+        "fake_steps",
+        str(recipe_file),
+        "-o",
+        str(out),
+        "--executor",
+        "ray",
+        "--ray-address",
+        cluster[0].address,
+    ]
     first = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until(lambda: ((out / "trace.txt").exists() and len(did(out)) == 15) or first.poll() is not None, 240)
     until(lambda: len(Run.read(out).manifest.get("seconds", {})) == 14 or first.poll() is not None)

@@ -115,25 +115,10 @@ def test_a_folder_of_another_recipe_is_refused(
         do_study(load(str(recipe_file), ["stages.rlvr.steps=11"]), out, 2, quiet, render_text)
 
 
-DRIVER = """
-import dataclasses, sys
-from pathlib import Path
-from rich.console import Console
-from kkwarm.cli import main
-from kkwarm.study import plan, run
-made = plan.make_plan
-def make(recipe):
-    p = made(recipe)
-    return plan.Plan({k: dataclasses.replace(s, function="fake_steps:run") for k, s in p.steps.items()}, p.rows)
-run.make_plan = make
-main(["study", sys.argv[1], "-o", sys.argv[2], "--jobs", "2", "--json"])
-"""
-
-
 def driver(recipe_file: Path, out: Path) -> subprocess.Popen[str]:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *[p for p in sys.path if p]])}
     return subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(recipe_file), str(out)],
+        [sys.executable, "-m", "fake_steps", str(recipe_file), "-o", str(out), "--jobs", "2"],
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -13,7 +13,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.study.dry import describe, show_plan
 from kkwarm.study.plan import make_plan
 from kkwarm.study.reading import built_in, load
-from kkwarm.study.recipe import Recipe, resolve_model
+from kkwarm.study.recipe import Recipe
 
 
 def kinds(recipe: Recipe) -> dict[str, int]:
@@ -106,15 +106,6 @@ def test_everything_wrong_at_once(recipe_file: Path) -> None:
     ):
         assert part in found
     assert len(wrong.value.problems) == 5
-
-
-def test_model_references(tmp_path: Path) -> None:
-    assert resolve_model("Qwen/Qwen2.5-3B") == "Qwen/Qwen2.5-3B"
-    assert resolve_model(str(tmp_path)) == str(tmp_path)
-    with pytest.raises(KkwarmError, match="not installed"):
-        resolve_model("kkwarm_absent:BASE")
-    with pytest.raises(KkwarmError, match="has no NOTHING"):
-        resolve_model("kkwarm:NOTHING")
 
 
 def test_unknown_recipes_offer_near_names() -> None:

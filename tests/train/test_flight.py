@@ -114,6 +114,30 @@ def test_rlvr_is_watched_and_its_alarms_are_kept(tmp_path: Path, base: Path) -> 
     assert run.manifest["results"]["watched"]["toy"]["last"] == 0.0
 
 
+def test_other_questions_begin_anew(
+    tmp_path: Path, base: Path, traces: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kkwarm.train.steps import Recorder
+
+    on_step_end = Recorder.on_step_end
+
+    def interrupting(self: Recorder, args: object, state: object, control: object, **more: object) -> None:
+        if state.global_step == 4:  # type: ignore[attr-defined]
+            self.interrupt.wished = True
+        on_step_end(self, args, state, control, **more)
+
+    config = {"lr": 1e-2, "max_steps": 8, "batch_size": 8, "threads": 1, "watch_every": 2, "watch_questions": 6}
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "on_step_end", interrupting)
+        with pytest.raises(KeyboardInterrupt):
+            warmup(base, traces, tmp_path / "w", WarmupConfig(watch=("toy",), **config), progress=False)  # type: ignore[arg-type]
+    run = warmup(base, traces, tmp_path / "w", WarmupConfig(watch=("easy",), **config), progress=False)  # type: ignore[arg-type]
+    rows = [json.loads(line) for line in (run.path / "flights.jsonl").read_text().splitlines()]
+    assert [(r["step"], list(r["accuracy"])) for r in rows] == [(6, ["easy"]), (8, ["easy"])]
+    assert run.manifest["results"]["best"]["step"] in (6, 8)
+    assert "other questions are watched than before" in capsys.readouterr().err
+
+
 def test_sft_with_sharded_weights_is_not_watched(
     tmp_path: Path, base: Path, traces: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from pathlib import Path
@@ -185,6 +186,25 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         needs(WarmupConfig(track=("tensorboard",)))
     with pytest.raises(KkwarmError, match=r"--liger needs liger-kernel"):
         needs(RlvrConfig("toy", liger=True))
+
+
+@pytest.mark.parametrize(("vllm", "hint"), [("colocate", "or leave out --vllm"), ("none", "or uninstall it")])
+@pytest.mark.parametrize("error", ["OSError('libcuda.so.1 is missing')", "RuntimeError('libcuda.so.1 is missing')"])
+def test_a_vllm_that_does_not_fit_the_driver_is_one_line(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch, vllm: str, hint: str, error: str
+) -> None:
+    """Without --vllm too: trl imports it where it is installed."""
+    from kkwarm.backends import open_backend
+    from kkwarm.train import rlvr
+
+    (tmp_path / "vllm.py").write_text(f"raise {error}")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "vllm", raising=False)
+    with pytest.raises(KkwarmError, match=rf"vLLM cannot be imported: \w+: libcuda.so.1 is missing .*{hint}"):
+        rlvr(base, RlvrConfig("toy", 9, vllm=vllm), tmp_path / "r", progress=False)  # type: ignore[arg-type]
+    assert not (tmp_path / "r" / "manifest.json").exists()
+    with pytest.raises(KkwarmError, match=r"vLLM cannot be imported.*--backend hf"):
+        open_backend("vllm", str(base))
 
 
 def test_eager_attention_gives_the_loss_of_sdpa(tmp_path: Path, base: Path, traces: Path) -> None:

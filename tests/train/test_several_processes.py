@@ -55,6 +55,20 @@ def test_sft_has_the_same_losses_and_weights(tmp_path: Path, base: Path, traces:
 
 
 @pytest.mark.slow
+def test_two_processes_fly_together_and_one_keeps_the_best(tmp_path: Path, base: Path, traces: Path) -> None:
+    config = replace(WARMUP, epochs=4, watch=("easy",), watch_every=4, watch_questions=11)
+    one = warmup(base, traces, tmp_path / "one", config, progress=False)
+    two = warmup(base, traces, tmp_path / "two", replace(config, nproc=2), progress=False)
+    for run in (one, two):
+        rows = [json.loads(line) for line in (run.path / "flights.jsonl").read_text().splitlines()]
+        assert [(row["step"], len(row["correct"]["easy"])) for row in rows] == [(0, 11), (4, 11), (8, 11), (12, 11)]
+        best = run.manifest["results"]["best"]
+        kept = json.loads((run.path / "best" / "kkwarm.json").read_text()) if best["step"] else {"step": 0}
+        assert kept == {"step": best["step"]}
+        assert best["step"] == max(rows, key=lambda row: row["accuracy"]["easy"])["step"]
+
+
+@pytest.mark.slow
 def test_grpo_has_the_same_rollouts_losses_and_weights(tmp_path: Path, base: Path, traces: Path) -> None:
     warmed = warmup(base, traces, tmp_path / "w", replace(WARMUP, epochs=8), progress=False).path
     shape = {"steps": 3, "prompts_per_step": 3, "generations": 4}
@@ -154,9 +168,14 @@ def test_bad_layouts_are_one_line(tmp_path: Path, settings: dict[str, object], t
         layout(WarmupConfig(**settings))  # type: ignore[arg-type]
 
 
-def test_more_processes_than_gpus_are_refused_and_a_cpu_takes_any(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_processes_than_gpus_or_cores_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    with pytest.raises(KkwarmError, match=r"8 processes, but 4 CPU cores \(--nproc 4\)"):
+        layout(WarmupConfig(nproc=8, device="cpu"))
+    with pytest.raises(KkwarmError, match="4 processes cannot share the 6 sequences of a step"):
+        layout(RlvrConfig("toy", nproc=4, device="cpu", prompts_per_step=3, generations=2))
     found = layout(WarmupConfig(nproc=4, device="cpu"))
     assert found is not None and found.nproc == 4 and found.arguments()[-1] == "4"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

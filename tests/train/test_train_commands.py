@@ -21,6 +21,43 @@ def test_the_commands_import_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_the_best_steps_weights_are_told_as_a_path(tmp_path: Path, base: Path, traces: Path) -> None:
+    command = ["warmup", str(base), "--traces", str(traces), "-o", str(tmp_path / "w"), "--json", "--threads", "1"]
+    watch = ["--watch", "easy", "--watch-every", "36", "--watch-questions", "12", "--epochs", "6", "--lr", "1e-2"]
+    done = CliRunner().invoke(cli, [*command, *watch])
+    best = json.loads(done.stdout)["best"]
+    assert best["step"] == 36 and best["weights"] == str(tmp_path / "w" / "best")
+    assert "the best so far: kept" in done.stderr and (tmp_path / "w" / "best" / "config.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["warmup", "rlvr"])
+def test_what_is_not_given_is_not_set(name: str) -> None:
+    """An option that switches something off must not do so by being left out."""
+    from kkwarm.cli.training import settings_of
+
+    command = cli.get_command(None, name)  # type: ignore[arg-type]
+    assert command is not None
+    given = ["model", "-o", "out", *(["--traces", "."] if name == "warmup" else ["--domain", "d"])]
+
+    def parsed(*more: str) -> dict[str, object]:
+        found = command.make_context(name, [*given, *more]).params
+        own = ("model", "out", "traces", "domain", "dry_run", "as_json", "allow_unsandboxed")
+        return settings_of({k: v for k, v in found.items() if k not in own})
+
+    assert parsed() == {}
+    assert parsed("--no-memory-check", "--no-keep-best") == {"memory_check": False, "keep_best": False}
+
+
+def test_the_command_refuses_what_does_not_fit(
+    tmp_path: Path, base: Path, traces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import kkwarm.train.memory
+
+    monkeypatch.setattr(kkwarm.train.memory, "of_device", lambda **_: 1e6)
+    done = CliRunner().invoke(cli, ["warmup", str(base), "--traces", str(traces), "-o", str(tmp_path / "w")])
+    assert isinstance(done.exception, KkwarmError) and "too large: about" in done.exception.message
+
+
 def test_dry_runs_say_what_would_be_done_and_do_nothing(tmp_path: Path, base: Path, traces: Path) -> None:
     def document(*args: str) -> dict[str, object]:
         result = CliRunner().invoke(cli, [*args, "-o", str(tmp_path / "out"), "--dry-run", "--json"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import toy_task as toy
@@ -10,14 +11,15 @@ import toy_task as toy
 from kkwarm.train import RlvrConfig, WarmupConfig, rlvr, warmup
 
 WARMUP = WarmupConfig(lr=1e-2, epochs=5, batch_size=8, save_every=4, threads=1)
+WATCHED = replace(WARMUP, watch=("toy", "easy"), watch_every=1, watch_questions=12)
 RLVR = RlvrConfig(
     "easy", 20, lr=5e-3, steps=10, prompts_per_step=4, generations=4, save_every=3, threads=1, keep_rollouts=True
 )
 
 
 def train(kind: str, model: Path, traces: Path, out: Path) -> Path:
-    if kind == "warmup":
-        return warmup(model, traces, out, WARMUP, progress=False).path
+    if kind in ("warmup", "watched"):
+        return warmup(model, traces, out, WARMUP if kind == "warmup" else WATCHED, progress=False).path
     return rlvr(model, RLVR, out, progress=False).path
 
 

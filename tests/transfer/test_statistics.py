@@ -99,8 +99,9 @@ def test_a_prior_makes_two_seeds_usable() -> None:
     pairs = [((rng.random((2, 300)) < 0.4) * 1.0, (rng.random((2, 300)) < 0.7) * 1.0) for _ in range(12)]
     moderated = prior([seed_variance([p]) for p in pairs])
     assert moderated is not None
-    widths = [paired([p], moderated).high - paired([p], moderated).low for p in pairs]
-    assert max(widths) < 0.25  # 0.3 of difference, some 0.03 of error
+    alone, widths = ([d.high - d.low for d in (paired([p], m) for p in pairs)] for m in (None, moderated))
+    assert max(alone) > 1  # a few of twelve pairs of seeds happen to lie far apart: Student's t of one degree
+    assert max(widths) < 0.4
 
 
 def test_prior_needs_three_usable_variances() -> None:

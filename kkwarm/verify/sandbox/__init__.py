@@ -4,7 +4,7 @@ A `CallJob` is code, a function's name, inputs, and a `judge` that stays on the 
 data and compares it with an expected output that never enters the sandbox.
 """
 
-from kkwarm.verify.sandbox.codec import Undecodable, decode, encode
+from kkwarm.verify.sandbox.codec import Undecodable, decode, encode, short
 from kkwarm.verify.sandbox.levels import ALLOW, allowed, calibrate, level, overloaded, probe
 from kkwarm.verify.sandbox.model import CallJob, End, Level, Limits, Outcome
 from kkwarm.verify.sandbox.pool import Sandbox, shared
@@ -28,4 +28,5 @@ __all__ = [
     "probe",
     "seccomp_missing",
     "shared",
+    "short",
 ]

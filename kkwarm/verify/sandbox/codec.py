@@ -11,7 +11,7 @@ import re
 import struct
 from typing import Any
 
-__all__ = ["Undecodable", "decode", "encode"]
+__all__ = ["Undecodable", "decode", "encode", "short"]
 
 _MAX_DEPTH = 100
 _MAX_DIGITS = 1 << 18
@@ -128,3 +128,12 @@ class _Reader:
 
 _CONSTANTS: dict[bytes, Any] = {b"N": None, b"T": True, b"F": False}
 _SEQUENCES: dict[bytes, Any] = {b"[": list, b"(": tuple, b"<": set, b">": frozenset}
+
+
+def short(value: object, limit: int = 60) -> str:
+    """A value as text of at most `limit` characters, for reasons that people read."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # integers of thousands of digits
+        return f"a large {type(value).__name__}"
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -135,9 +135,11 @@ class Worker:
 def _command(level: Level, fd: int, packages: Sequence[str]) -> list[str]:
     found = _package_trees(packages)
     trees = [*_runtime(), *((folder, _SITE / folder.name) for folder in found)]
+    hidden = _installed(trees)
     config = {
         "level": level.value,
         "read_only": [[str(source), str(target)] for source, target in trees],
+        "hidden": [str(folder) for folder in hidden],
         "path": sorted({str(f.parent) for f in found}) if level is Level.PROCESS else [str(_SITE)] * bool(found),
         "drop": _drop_to() if level is Level.PROCESS else None,
         "filter": base64.b64encode(program()).decode(),
@@ -151,6 +153,7 @@ def _command(level: Level, fd: int, packages: Sequence[str]) -> list[str]:
     python = Path(getattr(sys, "_base_executable", "") or sys.executable).resolve()
     inside = Path("/kkwarm") / _INSIDE.name
     binds = [a for s, t in [*trees, (python, python), (_INSIDE, inside)] for a in ("--ro-bind", str(s), str(t))]
+    binds += [a for folder in hidden for a in ("--tmpfs", str(folder), "--remount-ro", str(folder))]
     return [
         *("bwrap", "--unshare-all", "--new-session", "--tmpfs", "/", *binds, "--proc", "/proc", "--dev", "/dev"),
         *("--dir", "/tmp", "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/"),
@@ -172,6 +175,22 @@ def _runtime() -> list[tuple[Path, Path]]:
             # A top-level link (/lib -> usr/lib) is made again inside; elsewhere the folder itself is what is needed.
             trees.append((path if path.parent == Path("/") else path.resolve(), path))
     return trees
+
+
+def _installed(trees: Sequence[tuple[Path, Path]]) -> list[Path]:
+    """Folders of installed packages inside these trees, as seen inside: a plugin among them may hold right answers.
+
+    They lie there where kkwarm is installed into a Python of its own (conda, a container), not into a virtual one.
+    """
+    found = {
+        target / folder.relative_to(source)
+        for source, target in trees
+        if not source.is_symlink()
+        for pattern in ("*-packages", "python*/*-packages")
+        for folder in source.glob(pattern)
+        if folder.is_dir() and not folder.is_symlink()
+    }
+    return sorted(found)
 
 
 def _package_trees(packages: Sequence[str]) -> list[Path]:

@@ -55,8 +55,11 @@ def enter_user_namespace(proc: int, flags: int) -> None:
     write_at(proc, "self/gid_map", f"{gid} {gid} 1")
 
 
-def build_root(read_only: list[tuple[str, str]]) -> None:
-    """Makes a file system of the given (source, target) trees, read-only, and the four harmless devices, the root."""
+def build_root(read_only: list[tuple[str, str]], hidden: list[str]) -> None:
+    """Makes a file system of the given (source, target) trees, read-only, and the four harmless devices, the root.
+
+    The folders `hidden` inside these trees are empty.
+    """
     mount(None, "/", None, MS_REC | MS_PRIVATE)
     mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=755")
     for place in ("/tmp/new", "/tmp/old"):
@@ -73,6 +76,8 @@ def build_root(read_only: list[tuple[str, str]]) -> None:
             inner.mkdir(exist_ok=True)
             mount(str(outer), str(inner), None, MS_BIND | MS_REC)
             make_read_only(str(inner))
+    for folder in hidden:
+        mount("tmpfs", f"/new{folder}", "tmpfs", MS_NOSUID | MS_NODEV | MS_RDONLY, "size=4k,mode=555")
     for place in ("/new/tmp", "/new/dev"):
         Path(place).mkdir(mode=0o755)
     for name in ("null", "zero", "random", "urandom"):
@@ -104,7 +109,7 @@ def load_filter(program: bytes) -> None:
     call("prctl", PR_SET_SECCOMP, number(2), struct.pack("@HP", len(program) // 8, ctypes.addressof(code)), 0, 0)
 
 
-def confine(read_only: list[tuple[str, str]]) -> int:
+def confine(read_only: list[tuple[str, str]], hidden: list[str]) -> int:
     """Enters the namespaces; the next fork is process 1 of its own. Returns a handle of the host's /proc.
 
     As root the file system is built first (Python may live where only root may look), then root is given up for the
@@ -114,7 +119,7 @@ def confine(read_only: list[tuple[str, str]]) -> int:
     rest = NEWPID | NEWNET | NEWIPC | NEWUTS
     if os.geteuid() == 0:
         call("unshare", NEWNS)
-        build_root(read_only)
+        build_root(read_only, hidden)
         os.setgroups([])
         os.setgid(NOBODY)
         os.setuid(NOBODY)
@@ -122,7 +127,7 @@ def confine(read_only: list[tuple[str, str]]) -> int:
         enter_user_namespace(proc, rest | NEWNS)
     else:
         enter_user_namespace(proc, rest | NEWNS)
-        build_root(read_only)
+        build_root(read_only, hidden)
     with contextlib.suppress(OSError):  # a further lock; /proc/sys may be read-only
         write_at(proc, "sys/user/max_user_namespaces", "0")
     return proc

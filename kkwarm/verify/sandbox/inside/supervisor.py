@@ -224,8 +224,8 @@ def lower(what: int, limit: int) -> None:
 
 
 def launch(fd: int, config: dict[str, Any]) -> int:
-    """`config`: level, read_only ([source, target] pairs), path (of packages), drop (user id at level process),
-    filter (a compiled seccomp filter in base64, or "")."""
+    """`config`: level, read_only ([source, target] pairs), hidden (folders in them), path (of packages), drop (user id
+    at level process), filter (a compiled seccomp filter in base64, or "")."""
     control = socket.socket(fileno=fd)
     level = config["level"]
     own_pid_ns: int | None = None
@@ -239,7 +239,7 @@ def launch(fd: int, config: dict[str, Any]) -> int:
             proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             kernel.enter_user_namespace(proc, kernel.NEWPID | kernel.NEWNS | kernel.NEWIPC)
         else:
-            proc = kernel.confine([(s, t) for s, t in config["read_only"]])
+            proc = kernel.confine([(s, t) for s, t in config["read_only"]], config["hidden"])
         pid = os.fork()
         if pid:
             control.close()
@@ -263,7 +263,7 @@ def main() -> NoReturn:
     try:
         code = launch(fd, json.loads(sys.argv[3]))
     except OSError as err:
+        os.write(2, f"{err.strerror or err}\n".encode())  # first: the trusted side kills us when it reads the other
         with contextlib.suppress(OSError):
             os.write(fd, REPORT.pack(b"!", err.errno or 0, 0.0, 0.0, 0.0, 0))
-        os.write(2, f"{err.strerror or err}\n".encode())
     os._exit(code)

@@ -87,12 +87,33 @@ class Unnamed(Dataset):
         return 1.0 if answer and len(answer) == entry["metadata"]["n"] else 0.0
 
 
+class Sorted(Dataset):
+    """As `number_sorting`: it evaluates its own answer, a list."""
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"question": f"Sort {index}, 0", "answer": str(["0", str(index)]), "metadata": {}}
+
+    def score_answer(self, answer: str | None, entry: dict[str, Any]) -> float:
+        return float((answer or "").split() == eval(entry["answer"]))
+
+
+class Broken(Dataset):
+    """A scorer that has nothing to say, whatever the answer."""
+
+    def score_answer(self, answer: str | None, entry: dict[str, Any]) -> float:
+        if answer == "unable":
+            raise RuntimeError("a library is missing")
+        raise KeyError("words")  # of its entry's metadata, which never had them
+
+
 DATASETS = {
     "backwards": (Dataset, Config),
+    "broken": (Broken, Config),
     "evaluating": (Evaluating, Config),
     "formula": (Formula, Config),
     "gullible": (Gullible, Config),
     "hashed": (Hashed, Config),
+    "sorted": (Sorted, Config),
     "unnamed": (Unnamed, Config),
 }
 

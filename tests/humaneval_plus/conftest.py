@@ -1,0 +1,22 @@
+"""Where code runs in these tests, and where expected outputs are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from kkwarm.verify.sandbox import ALLOW, Level, level
+
+
+@pytest.fixture(autouse=True)
+def _sandboxed(monkeypatch: pytest.MonkeyPatch) -> None:
+    if level() is Level.PROCESS:
+        monkeypatch.setenv(ALLOW, "1")  # what runs here is known
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
