@@ -6,12 +6,14 @@ import json
 import os
 import signal
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
 import pytest
 
 from kkwarm.cli import COMMANDS, cli, main
+from kkwarm.store import Run
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
@@ -51,24 +53,30 @@ def test_json_stands_alone(capsys: pytest.CaptureFixture[str], command: str) -> 
     assert json.loads(out)
 
 
-def test_sigterm_ends_a_command_as_ctrl_c_does(capsys: pytest.CaptureFixture[str]) -> None:
-    """A batch system sends it before it takes a node away."""
+@pytest.mark.parametrize("kept", [True, False])
+def test_sigterm_ends_a_command_as_ctrl_c_does(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    """A batch system sends it before it takes a node away. Only what keeps a run is said to go on."""
+    monkeypatch.setattr("kkwarm.interrupt.KEPT", found := [])
+    monkeypatch.setattr("kkwarm.cli.KEPT", found)
 
     @click.command("wait")
     def wait() -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(30)
+        with Run.open(tmp_path / "run", kind="bench", config={}) if kept else nullcontext():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(30)
 
     before = signal.getsignal(signal.SIGTERM)
     cli.add_command(wait)
     try:
-        with pytest.raises(SystemExit) as end:
-            main(["wait"])
+        code, _, err = run(capsys, "wait")
     finally:
         del cli.commands["wait"]
         signal.signal(signal.SIGTERM, before)
-    assert end.value.code == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert code == 130
+    said = f"interrupted; what was done is kept in {tmp_path / 'run'}: the same command goes on"
+    assert err.strip() == f"kkwarm: {said if kept else 'interrupted'}"
 
 
 def test_the_shell_completes_commands_options_and_domains() -> None:

@@ -89,8 +89,8 @@ def test_tagged_outputs_are_held_to_the_format(capsys: pytest.CaptureFixture[str
     [
         (b'{"id": "x", "completion": "a", "reference": 1}\n{"id": "y", "comp', "line 2: not JSON"),
         (b'{"id": "x", "completion": "\xff"}\n', "line 1: not UTF-8"),
-        (b'{"id": "x"}\n', 'row 1: no "completion"'),
-        (b'{"completion": "x"}\n', 'row 1: no "id"'),
+        (b'{"id": "x"}\n', 'line 1: no "completion"'),
+        (b'{"completion": "x"}\n', 'line 1: no "id"'),
         (b'{"id": null, "completion": "x"}\n', '"id" is null'),
         (b'{"id": "x", "completion": []}\n', "empty list"),
         (b"[1]\n", "line 1: a list"),
@@ -124,7 +124,7 @@ def test_unknown_ids_are_counted_and_near_ones_offered(
     rows = [{"id": i, "completion": "x"} for i in ("test/precalculus/807.json", "test/precalculus/807", "nonsense")]
     code, _, err = run(capsys, "score", write(tmp_path / "o.jsonl", rows), "--benchmark", "math")
     assert code == 2
-    assert "row 2" in err and "1 further" in err and "'test/precalculus/807.json'" in err
+    assert "line 2" in err and "1 further" in err and "'test/precalculus/807.json'" in err
 
 
 def test_real_outputs_by_id_with_facets(capsys: pytest.CaptureFixture[str], shared_data: Path, tmp_path: Path) -> None:
