@@ -23,6 +23,7 @@ from kkwarm.verify.judge import Judge
 __all__ = ["Row", "Scored", "check_references", "examples_of", "facets_of", "read_rows", "score_rows"]
 
 CHUNK = 256  # completions judged between two reports of progress
+CODE_CHUNK = 32  # of model-written code, between two times that what is judged is kept: seconds of work
 _REASONS = ("stop", "length")
 
 
@@ -202,19 +203,20 @@ def score_rows(
     workers: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
     stored: Mapping[tuple[str, int], Sample] = MappingProxyType({}),
-    keep: Callable[[Sequence[Sample]], None] = lambda judged: None,
+    keep: Callable[[Sequence[Sample]], None] | None = None,
 ) -> Scored:
     """Judges every row and summarises.
 
     :param progress: gets the number of completions dealt with since the last call.
     :param stored: samples judged before, by id and index; they are not judged again.
-    :param keep: gets what is judged, every `CHUNK` completions.
+    :param keep: gets what is judged, as it comes.
     """
     samples: list[Sample] = []
     count: Counter[str] = Counter()
+    size = CHUNK if keep is None or verifier.check_batch is None else CODE_CHUNK
     with Judge(workers) as court:
-        for begin in range(0, len(rows), CHUNK):
-            part = range(begin, min(begin + CHUNK, len(rows)))
+        for begin in range(0, len(rows), size):
+            part = range(begin, min(begin + size, len(rows)))
             places = []
             for i in part:
                 places.append((examples[i].id, count[examples[i].id]))
@@ -229,7 +231,8 @@ def score_rows(
                     sample = Sample(benchmark.name, id_, index, rows[i].completion, next(judged), meta=meta)
                     fresh.append(sample)
                 samples.append(sample)
-            keep(fresh)
+            if keep is not None:
+                keep(fresh)
             progress(len(part))
     figures = summarise(samples, facets_of(examples, benchmark.facet))
     return Scored(samples, [row.id for row in rows], figures)
