@@ -7,7 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import click
@@ -24,7 +24,20 @@ __all__ = [
     "unsandboxed_option",
 ]
 
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there.")
+_STDOUT = "kkwarm.stdout"  # where `echo_json` writes, in the context's meta
+
+
+def _alone(ctx: click.Context, option: click.Parameter, given: bool) -> bool:
+    """From here on what plugins and libraries print goes to stderr."""
+    if given:
+        ctx.meta[_STDOUT] = sys.stdout
+        ctx.with_resource(redirect_stdout(sys.stderr))
+    return given
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, callback=_alone, help="One JSON document on stdout, nothing else there."
+)
 
 
 class Whole(click.IntRange):
@@ -74,12 +87,14 @@ def complete_domains(ctx: click.Context, option: click.Parameter, incomplete: st
 
 def echo_json(document: Any) -> None:
     """Prints one JSON document; in ASCII where stdout's encoding cannot hold it."""
+    context = click.get_current_context(silent=True)
+    stdout = context.meta.get(_STDOUT, sys.stdout) if context else sys.stdout
     text = json.dumps(document, indent=1, ensure_ascii=False, default=str)
     try:
-        text.encode(sys.stdout.encoding or "utf-8")
+        text.encode(getattr(stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:  # LANG=C, or a lone surrogate in what a model wrote
         text = json.dumps(document, indent=1, default=str)
-    click.echo(text)
+    click.echo(text, file=stdout)
 
 
 @contextmanager
