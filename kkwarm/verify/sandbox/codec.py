@@ -18,7 +18,7 @@ __all__ = ["Undecodable", "decode", "encode", "short"]
 
 _MAX_DEPTH = 100
 _MAX_DIGITS = 1 << 18
-# Numbers that share a hash make a set quadratic: a megabyte of them would take hours. A million honest parts take 0.2 s.
+# Numbers that share a hash make a set quadratic: 16 MB of them would take an hour. A million honest parts take 0.2 s.
 _HASHING_S, _HASHED_AT_ONCE = 1.0, 256
 _SCALARS = re.compile(rb"(?:[NTF]|i.{4}|g.{8})*+", re.DOTALL)
 _INT, _COUNT, _DOUBLE, _COMPLEX = struct.Struct("<i"), struct.Struct("<I"), struct.Struct("<d"), struct.Struct("<dd")
