@@ -72,6 +72,12 @@ class Sandbox:
             worker.close(owner=os.getpid() == self._owner)
         self._workers.clear()
 
+    def start(self, jobs: int) -> None:
+        """Starts the workers that so many jobs will need, without waiting for them."""
+        with self._lock:
+            self._own()
+            self._start(min(self.size, jobs))
+
     def run_many(self, jobs: Sequence[CallJob]) -> list[Outcome]:
         """How each job ended, in order. A judge that raises ends the batch with that error.
 
@@ -79,9 +85,7 @@ class Sandbox:
         alone, before that is believed.
         """
         with self._lock:
-            if os.getpid() != self._owner:  # forked: the workers are the parent's
-                self.close()
-                self._owner = os.getpid()
+            self._own()
             try:
                 outcomes = self._run(jobs, self.size)
                 for i, outcome in enumerate(outcomes):
@@ -92,10 +96,18 @@ class Sandbox:
                 self.close()  # interrupted: nothing may go on running
                 raise
 
+    def _own(self) -> None:
+        if os.getpid() != self._owner:  # forked: the workers are the parent's
+            self.close()
+            self._owner = os.getpid()
+
+    def _start(self, count: int) -> None:
+        while len(self._workers) < count:
+            self._workers.append(Worker(self.level, self.packages))
+
     def _run(self, jobs: Sequence[CallJob], at_once: int) -> list[Outcome]:
         outcomes: list[Outcome | None] = [None] * len(jobs)
-        while len(self._workers) < min(at_once, len(jobs)):  # all start at once
-            self._workers.append(Worker(self.level, self.packages))
+        self._start(min(at_once, len(jobs)))
         waiting = deque((i, 1) for i in range(len(jobs)))
         running: dict[Worker, _Run] = {}
         with selectors.DefaultSelector() as selector:
@@ -264,13 +276,13 @@ class _Run:
         return True
 
     def parse(self) -> None:
-        at, size = 0, wire.RECORD.size
-        while self.verdict is None and not self.done and len(self.inbox) - at >= size:
+        at, size, end = 0, wire.RECORD.size, len(self.inbox)
+        while end - at >= size and self.verdict is None and not self.done:
             kind, cpu_s, length = wire.RECORD.unpack_from(self.inbox, at)
             if length > self.job.limits.result or kind not in b"VNOXTLDF":
                 self.end(End.OUTPUT, self.next, "what it sent is no result")
                 break
-            if len(self.inbox) - at - size < length:
+            if end - at - size < length:
                 break
             data = bytes(self.inbox[at + size : at + size + length])
             at += size + length

@@ -93,6 +93,8 @@ class Candidate:
             self.flush()
             os._exit(0)
         self.ticked, self.used = now, used
+        if 0.0 < self.limit - (used - self.cpu0) < TICK_S:  # the last tick: no later than it must be
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, self.limit - (used - self.cpu0)), TICK_S)
 
     def start(self, limit: float) -> None:
         self.call += 1

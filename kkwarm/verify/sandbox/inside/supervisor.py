@@ -228,8 +228,6 @@ def restrict(job: int, supervisor: Supervisor, limits: tuple[Any, ...]) -> None:
         os.setgid(supervisor.drop_to)
         os.setuid(supervisor.drop_to)
     if linux:
-        for capability in range(41):
-            kernel.call_quietly("prctl", kernel.PR_CAPBSET_DROP, kernel.number(capability), 0, 0, 0)
         call("prctl", kernel.PR_SET_NO_NEW_PRIVS, kernel.number(1), 0, 0, 0)
         kernel.leave_session_keyring()
         call("capset", struct.pack("<Ii", 0x20080522, 0), bytes(24))
@@ -275,6 +273,9 @@ def launch(fd: int, config: dict[str, Any]) -> int:
         call("prctl", kernel.PR_SET_PDEATHSIG, kernel.number(signal.SIGKILL), 0, 0, 0)
         own_pid_ns = os.open("self/ns/pid", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
         os.close(proc)
+    if sys.platform == "linux":  # for good, so not once more by each child
+        for capability in range(41):
+            kernel.call_quietly("prctl", kernel.PR_CAPBSET_DROP, kernel.number(capability), 0, 0, 0)
     preload()
     sys.path += config["path"]
     gc.collect()
