@@ -87,6 +87,7 @@ HONEST = [
     (r"5 \text{ million}", "5 million dollars"),
     ("(1,-16,-4,43)", "[1,-16,-4,43]"),
     (r"\frac{4}{11}", r"\frac{12}{33}"),
+    (r"12\text{ and }13", r"12\mbox{ and }13"),
 ]
 
 
