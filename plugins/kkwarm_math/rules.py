@@ -122,6 +122,8 @@ _BETWEEN = re.compile(
     r"\b(?:to|through|vs|versus|not|never|no|else|than|either|maybe|perhaps|possibly|wrong|incorrect|false|guess|but)\b",
     re.IGNORECASE,
 )
+_JOINTS = frozenset({"and", "or", ",", ", and", "for", "if", "when", "where", "in", "is", "units", "cis"})
+_INNER_TEXT = re.compile(r"\\(?:text|mbox|textrm|textbf|textit)\s*\{([^{}]*[A-Za-z][^{}]*)\}")
 _UNIT = re.compile(r"[A-Za-z ./^'23-]*")
 _SCALE = re.compile(r"\s*(hundred|thousand|million|billion|trillion|dozen|squared|cubed)s?\b", re.IGNORECASE)
 _PERCENT = re.compile(r"\\?%|\\text\{\s*percent\s*\}|\bpercent\b", re.IGNORECASE)
@@ -146,7 +148,7 @@ def _read_now(text: str) -> _Reading:
     name = stripped[0] if assigned else ""
     number = number_of(stripped[2:] if assigned else stripped)
     base, bracket, clash = _base(whole), _bracket(whole), _clash(stripped)
-    between = "\\" in text and any(_BETWEEN.search(found) for found in _TEXTS.findall(text))
+    between = "\\" in text and (any(map(_BETWEEN.search, _TEXTS.findall(text))) or _wordy(sides(body)[-1]))
     return _Reading(whole, stripped, unit, percent, name, number, _words(text), base, bracket, clash, between)
 
 
@@ -174,6 +176,12 @@ def _unit(text: str) -> tuple[str, str]:
     if tail is None:
         return text, ""
     return tail[1], " ".join(tail[2].split()) + (tail[3] or "").replace("{", "").replace("}", "")
+
+
+def _wordy(text: str) -> bool:
+    """Whether other words than joints and units stand inside a formula: math-verify drops them and what follows."""
+    found = map(str.strip, _INNER_TEXT.findall(text) if not _INNER_TEXT.fullmatch(text) else ())
+    return any(len(w) > 1 and w not in _JOINTS and _unit_name(w) not in _UNITS for w in found)
 
 
 def _words(text: str) -> str | None:
