@@ -14,9 +14,9 @@ from kkwarm.formats import BUILT_IN
 from kkwarm.plugins import hookimpl, load
 from kkwarm.testing import check_domain
 from kkwarm.testing.conformance import RULES
-from kkwarm.types import Domain, Example, Response, Rewards, Status, Verdict, Verifier
+from kkwarm.types import Domain, Example, Response, Rewards, Status, Target, Verdict, Verifier
 from kkwarm.verify import Judge
-from kkwarm.verify.audit import ATTACKS, HONEST, Target, audit
+from kkwarm.verify.audit import ATTACKS, HONEST, audit
 
 ROWS = [Example(f"d/{i}", f"What is {i} + 1?", i + 1, "train" if i < 4 else "test", {"kind": "sum"}) for i in range(12)]
 
@@ -94,9 +94,11 @@ class Mute:
 BREAKS: dict[str, Domain] = {
     "loads": replace(GOOD, load=lambda: []),
     "ids are unique": replace(GOOD, load=rows(id=lambda i, e: f"{i // 2}")),
+    "a question has one answer": replace(GOOD, load=lambda: [*ROWS, replace(ROWS[-1], id="more", answer=99)]),
     "loading is deterministic": replace(GOOD, load=shuffled),
     "examples are JSON data": replace(GOOD, load=rows(answer=lambda i, e: (i,)), verifier=lambda e, r: True),
     "splits are disjoint": replace(GOOD, load=rows(question=lambda i, e: f"What is {i % 6}?")),
+    "facets are given": replace(GOOD, facet="sort"),
     "prompts render": replace(GOOD, format="mute"),
     "the format round-trips": replace(GOOD, format="mute"),
     "gold answers are accepted": replace(GOOD, gold=lambda e: f"about {e.answer}"),
@@ -134,7 +136,7 @@ def test_a_good_domain_keeps_every_rule() -> None:
 
 @pytest.mark.parametrize("rule", ["loads", *RULES])
 def test_each_rule_finds_the_domain_that_breaks_it(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kkwarm.testing.conformance.SLOW_S", 0.05)
+    monkeypatch.setattr("kkwarm.testing.verdict_rules.SLOW_S", 0.05)
     assert problems(BREAKS[rule]).get(rule)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import hookimpl, load
-from kkwarm.types import Benchmark, Domain, Example, Response, Verifier
+from kkwarm.types import Attack, Benchmark, Domain, Example, Response, Verifier
 
 
 def domain(name: str, **more: object) -> Domain:
@@ -186,7 +186,6 @@ def test_a_verifier_shared_by_name() -> None:
 
 
 def test_attacks_of_one_domain() -> None:
-    from kkwarm.verify.audit import Attack
 
     mine = Attack("mine", lambda t: [], domain="good")
     reg = load([("good", SimpleNamespace(kkwarm_attacks=hookimpl(lambda: [mine])))])
