@@ -69,7 +69,7 @@ def _show(name: str, findings: Any, misses: Any, tried: dict[str, int]) -> None:
     wrong = {m.attack for m in misses}
     for attack, count in tried.items():
         mark = "[bold red]FAIL[/]" if attack in wrong else "[green]ok[/]"
-        table.add_row(mark, f"attack: {attack}", f"[dim]{count} completions[/]")
+        table.add_row(mark, f"red team: {attack}", f"[dim]{count} completions[/]")
     console.print(table)
     for f in findings:
         if f.shown:
