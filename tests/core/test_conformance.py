@@ -162,7 +162,7 @@ MISTAKES: dict[str, tuple[Domain, str, str]] = {
     ),
     "one prompt for all": (replace(GOOD, format="deaf"), "prompts render", "ask different things and have one prompt"),
     "a format of its own expression": (replace(GOOD, format="digit"), "the format round-trips", "no digit"),
-    "gold that is no text": (replace(GOOD, gold=lambda e: e.answer), "gold answers are accepted", "it must be text"),
+    "gold that is no text": (replace(GOOD, gold=lambda e: e.answer), "the format round-trips", "it must be text"),
     "gold that fails for one in four hundred": (
         replace(
             GOOD,
@@ -223,10 +223,8 @@ class Digit(Deaf):
 
 
 def problems(domain: Domain) -> dict[str, str]:
-    plugin = SimpleNamespace(
-        kkwarm_domains=hookimpl(lambda: [domain]),
-        kkwarm_formats=hookimpl(lambda: [Mute(), Deaf(), Digit()]),
-    )
+    formats = hookimpl(lambda: [Mute(), Deaf(), Digit()])
+    plugin = SimpleNamespace(kkwarm_domains=hookimpl(lambda: [domain]), kkwarm_formats=formats)
     with Judge() as court:
         return {f.rule: f.problem for f in check_domain(load([("p", plugin)]), "d", court) if not f.ok}
 

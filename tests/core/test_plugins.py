@@ -142,11 +142,9 @@ def test_a_failure_names_the_line_of_the_plugin() -> None:
     def broken() -> list[Domain]:
         return [domain("x"), int("many")]  # type: ignore[list-item]
 
-    line = broken.__code__.co_firstlineno + 1
+    here, line = Path(__file__).name, broken.__code__.co_firstlineno + 1
     (failure,) = load([("p", plugin(kkwarm_domains=broken))]).failures
-    assert failure.cause.endswith(
-        f"ValueError: invalid literal for int() with base 10: 'many' (test_plugins.py, line {line})"
-    )
+    assert failure.cause.endswith(f"ValueError: invalid literal for int() with base 10: 'many' ({here}, line {line})")
 
 
 def test_plugins_are_told_and_one_that_fails_harms_nobody() -> None:
