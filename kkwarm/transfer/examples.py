@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kkwarm.transfer.cells import Cell
+from kkwarm.errors import KkwarmError
+from kkwarm.transfer.cells import Cell, pair
 from kkwarm.transfer.material import Material, Roles
-from kkwarm.transfer.statistics import Prior, interval
+from kkwarm.transfer.statistics import Prior, Scores, interval
 
-__all__ = ["needed", "sample_efficiency"]
+__all__ = ["at_equal_examples", "needed", "sample_efficiency"]
 
 DRAWS = 2_000
 Values = npt.NDArray[np.float64]
@@ -52,6 +53,27 @@ def needed(level: float, examples: Sequence[int], accuracy: Values) -> float:
     The curve is made monotone first (isotonic regression): more examples are not taken to do harm.
     """
     return _least(level, examples, _monotone(accuracy))
+
+
+def at_equal_examples(material: Material, roles: Roles) -> tuple[list[int], tuple[Scores, Scores]] | None:
+    """The numbers of examples that RLVR was given from both starts, and what each question scored on average over them:
+    (seeds, questions) of base and warmed start. None where there are not two such numbers.
+
+    :raises KkwarmError: they cannot be paired, or other questions or seeds were evaluated for one number than for
+        another.
+    """
+    base, warmed = (
+        {p.examples: p.cell for p in _points(material, start, trained, roles.on)}
+        for start, trained in ((roles.base, roles.base_rlvr), (roles.warmed, roles.warmed_rlvr))
+    )
+    counts = sorted((base.keys() & warmed.keys()) - {0})
+    if len(counts) < 2:
+        return None
+    pairs = [pair(base[n], warmed[n]) for n in counts]
+    if len({(base[n].ids, base[n].seeds) for n in counts}) > 1:
+        raise KkwarmError("not every number of examples is evaluated on the same questions and seeds yet")
+    one, other = (np.mean([p[side] for p in pairs], axis=0) for side in (0, 1))
+    return counts, (one, other)
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
