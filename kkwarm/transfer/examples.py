@@ -70,7 +70,7 @@ def at_equal_examples(material: Material, roles: Roles) -> tuple[list[int], tupl
     if len(counts) < 2:
         return None
     pairs = [pair(base[n], warmed[n]) for n in counts]
-    if len({(base[n].ids, base[n].seeds) for n in counts}) > 1:
+    if len({(cell.ids, cell.seeds) for n in counts for cell in (base[n], warmed[n])}) > 1:
         raise KkwarmError("not every number of examples is evaluated on the same questions and seeds yet")
     one, other = (np.mean([p[side] for p in pairs], axis=0) for side in (0, 1))
     return counts, (one, other)
