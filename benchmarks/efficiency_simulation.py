@@ -7,9 +7,9 @@ shared by both; accuracy rises with examples and steps. A training seed moves a 
 variance alike at all numbers of examples, half for each number alone. Without a difference the curves are equal; with
 one, the warmed start's lies 0.5 higher on the logit scale (8 to 11 points).
 
-- examples: the claim over numbers of examples (10, 25, 50, 100), paired over questions, one sample each;
-- flights: the claim over steps where the flight recorder watched (after 4, 8 and 12 steps, as many questions of four
-  domains);
+- examples: the claim over numbers of examples (10, 25, 50, 100), paired over questions, one sample each; as many of
+  three other domains tell how much seeds differ;
+- flights: the claim over steps where the flight recorder watched the same questions, after 4, 8 and 12 steps;
 - rollouts: the claim over steps from the training's own rollouts (12 steps of 96), seed by seed;
 - saved: of the table of examples saved, whether any of its four rows says "saves" or "costs".
 
@@ -63,29 +63,30 @@ def study(rng: np.random.Generator, setting: Setting, shift: float) -> Material:
     hard = rng.normal(0, DIFFICULTY, setting.questions)
     ids = tuple(f"{i:05}" for i in range(setting.questions))
     seeds = tuple(range(setting.seeds))
-    cells, curves, training, conditions = {}, [], [], []
+    cells, curves, training = {}, [], []
     for start in STARTS:
         lead = shift * (start == "warmed")
-        alike = rng.normal(0, setting.spread / np.sqrt(2), len(seeds))
-        for n in COUNTS:
-            # Without RLVR, both starts were not trained on this domain: no seed moves them.
-            moved = (alike + rng.normal(0, setting.spread / np.sqrt(2), len(seeds))) * (n > 0)
-            scores = rng.binomial(1, sigmoid(LOGITS[n] + lead + hard + moved[:, None])).astype(float)
-            name = f"{start} {n}" if n else start
-            cells[name, "code"] = Cell(name, "code", seeds, ids, ids, scores, scores.size, {}, {})
-            against = None if name == "base" else f"base {n}".removesuffix(" 0") if start == "warmed" else "base"
-            conditions.append(Condition(name, against))
-        for seed, own in enumerate(moved):  # of 100 examples
-            rise = RISE + lead + own
-            draws = sigmoid(rise[:, None] + rng.normal(0, DIFFICULTY, (STEPS, ROLLOUTS // 8)).repeat(8, axis=1))
-            rollouts = tuple(rng.binomial(1, draws).mean(axis=1))
+        moved = {}  # by domain, of the last number of examples
+        for domain in ("code", *OTHERS):
+            alike = rng.normal(0, setting.spread / np.sqrt(2), len(seeds))
+            for n in COUNTS:
+                # Without RLVR, both starts were not trained on this domain: no seed moves them.
+                own = (alike + rng.normal(0, setting.spread / np.sqrt(2), len(seeds))) * (n > 0)
+                moved[domain] = own
+                scores = rng.binomial(1, sigmoid(LOGITS[n] + lead + hard + own[:, None])).astype(float)
+                name = f"{start} {n}" if n else start
+                cells[name, domain] = Cell(name, domain, seeds, ids, ids, scores, scores.size, {}, {})
+        for seed in seeds:
+            rise = {d: RISE + lead + own[seed] for d, own in moved.items()}
+            hardness = rng.normal(0, DIFFICULTY, (STEPS, ROLLOUTS // 8)).repeat(8, axis=1)
+            rollouts = tuple(rng.binomial(1, sigmoid(rise["code"][:, None] + hardness)).mean(axis=1))
             curves.append(Curve(f"{start} 100", seed, tuple(range(1, STEPS + 1)), rollouts, rollouts))
-            others = {d: RISE + rng.normal(0, setting.spread) for d in OTHERS}
-            seen = {s: flight(rng, {"code": rise, **others}, s, hard) for s in WATCHED}
+            seen = {s: flight(rng, rise, s, hard) for s in WATCHED}
             training.append(Training("rlvr", "rlvr", seed, (f"{start} 100",), (), {}, seen))
     grids = {start: {n: f"{start} {n}" for n in COUNTS if n} for start in STARTS}
+    conditions = tuple(Condition(name) for name in dict.fromkeys(name for name, _ in cells))
     return Material(
-        "simulated", tuple(conditions), ("code",), cells, curves=tuple(curves), training=tuple(training),
+        "simulated", conditions, ("code", *OTHERS), cells, curves=tuple(curves), training=tuple(training),
         roles=(ROLES,), grids=grids,
     )  # fmt: skip
 

@@ -129,7 +129,7 @@ def beside(console: Any, parts: Sequence[Any]) -> None:
 def _title(document: Document, console: Any) -> None:
     from rich.text import Text
 
-    title = Text(document["title"], style="bold")
+    title = Text().append(document["title"], "bold")
     if document["state"] != "done":
         p = document["progress"]
         done = f" ({p['done']} of {p['steps']} steps)" if p else ""
@@ -157,7 +157,7 @@ def _matrix(document: Document, width: int) -> Any:
     against = {c["name"]: c["against"] for c in document["conditions"]}
     table = _table(["condition", *domains])
     for number, (condition, row) in enumerate(document["matrix"].items()):
-        name = Text(condition, style="bold")
+        name = Text().append(condition, "bold")
         if against[condition]:
             name.append(f"{'  ' if wide else chr(10) + '  '}vs {against[condition]}", style="dim")
         cells = []
@@ -228,8 +228,7 @@ def _claims(document: Document) -> list[Any]:
     table.add_column(overflow="fold")
     for claim in document["claims"]:
         word, style = HOLDS[claim["holds"]]
-        text = Text(claim["text"] + (LEAKED if claim.get("leaked") else ""), style="bold")
-        text.append("\n")
+        text = Text().append(claim["text"] + (LEAKED if claim.get("leaked") else ""), "bold").append("\n")
         if claim["estimate"] is not None:
             text.append(claim["verdict"], style=STYLE[claim["verdict"]])
             if claim["ci"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,11 +99,9 @@ def by_steps(material: Material, roles: Roles) -> Claim:
     watched = flown(material.training, roles.base_rlvr, roles.warmed_rlvr, roles.on)
     if watched is not None:
         steps, scores = watched
-        own = scores[roles.on]
-        claim.over, claim.why = f"at steps {_listed(steps)}, on {own[0].shape[1]:,} watched questions", ""
-        # How much seeds differ is told by all domains that were watched.
-        spread = by_condition({(roles.warmed_rlvr, d): pair for d, pair in scores.items()})
-        claim.difference = paired([own], spread[roles.warmed_rlvr, roles.on])
+        count = scores[roles.on][0].shape[1]
+        claim.over, claim.why = f"at steps {_listed(steps)}, on {count:,} watched questions", ""
+        claim.difference = _over_questions(scores, roles)
     return claim
 
 
@@ -119,8 +117,14 @@ def by_examples(material: Material, roles: Roles) -> list[Claim]:
         return []
     counts, scores = found
     claim.over = f"at {_listed(counts)} examples"
-    claim.difference = paired([scores], _spread(material, claim.domains))
+    claim.difference = _over_questions(scores, roles)
     return [claim]
+
+
+def _over_questions(scores: Mapping[str, tuple[Scores, Scores]], roles: Roles) -> Paired:
+    """The difference on the domain of RLVR; how much seeds differ is told by all domains."""
+    spread = by_condition({(roles.warmed_rlvr, d): both for d, both in scores.items()})
+    return paired([scores[roles.on]], spread[roles.warmed_rlvr, roles.on])
 
 
 def _listed(numbers: Sequence[int]) -> str:

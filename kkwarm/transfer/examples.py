@@ -55,25 +55,26 @@ def needed(level: float, examples: Sequence[int], accuracy: Values) -> float:
     return _least(level, examples, _monotone(accuracy))
 
 
-def at_equal_examples(material: Material, roles: Roles) -> tuple[list[int], tuple[Scores, Scores]] | None:
-    """The numbers of examples that RLVR was given from both starts, and what each question scored on average over them:
-    (seeds, questions) of base and warmed start. None where there are not two such numbers.
+def at_equal_examples(material: Material, roles: Roles) -> tuple[list[int], dict[str, tuple[Scores, Scores]]] | None:
+    """The numbers of examples that RLVR was given from both starts, and for each domain that is evaluated for all of
+    them what each question scored on average over them: (seeds, questions) of base and warmed start. None where there
+    are not two such numbers.
 
-    :raises KkwarmError: they cannot be paired, or other questions or seeds were evaluated for one number than for
-        another.
+    :raises KkwarmError: on the domain of RLVR they cannot be paired, or other questions or seeds were evaluated for one
+        number than for another.
     """
-    base, warmed = (
-        {p.examples: p.cell for p in _points(material, start, trained, roles.on)}
-        for start, trained in ((roles.base, roles.base_rlvr), (roles.warmed, roles.warmed_rlvr))
-    )
-    counts = sorted((base.keys() & warmed.keys()) - {0})
+    counts, own = _averaged(material, roles, roles.on)
     if len(counts) < 2:
         return None
-    pairs = [pair(base[n], warmed[n]) for n in counts]
-    if len({(cell.ids, cell.seeds) for n in counts for cell in (base[n], warmed[n])}) > 1:
-        raise KkwarmError("not every number of examples is evaluated on the same questions and seeds yet")
-    one, other = (np.mean([p[side] for p in pairs], axis=0) for side in (0, 1))
-    return counts, (one, other)
+    found = {roles.on: own}
+    for domain in material.domains:
+        try:
+            there, scores = _averaged(material, roles, domain)
+        except KkwarmError:
+            continue  # the matrix says so
+        if there == counts:
+            found[domain] = scores
+    return counts, found
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
@@ -85,6 +86,21 @@ def _points(material: Material, start: str, trained: str, on: str) -> list[_Poin
     named = {0: start, **grid}
     cells = {n: material.cells.get((name, on)) for n, name in sorted(named.items())}
     return [_Point(n, cell) for n, cell in cells.items() if cell is not None and cell.ids]
+
+
+def _averaged(material: Material, roles: Roles, domain: str) -> tuple[list[int], tuple[Scores, Scores]]:
+    """The numbers above 0 that both starts have on a domain, and the questions' scores averaged over them."""
+    base, warmed = (
+        {p.examples: p.cell for p in _points(material, start, trained, domain)}
+        for start, trained in ((roles.base, roles.base_rlvr), (roles.warmed, roles.warmed_rlvr))
+    )
+    counts = sorted((base.keys() & warmed.keys()) - {0})
+    pairs = [pair(base[n], warmed[n]) for n in counts]
+    if len({(cell.ids, cell.seeds) for n in counts for cell in (base[n], warmed[n])}) > 1:
+        raise KkwarmError("not every number of examples is evaluated on the same questions and seeds yet")
+    none = np.zeros((0, 0))
+    one, other = (np.mean([p[side] for p in pairs], axis=0) if pairs else none for side in (0, 1))
+    return counts, (one, other)
 
 
 def _monotone(accuracy: Values) -> Values:
