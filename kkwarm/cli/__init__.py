@@ -126,4 +126,6 @@ def main(args: list[str] | None = None) -> Any:
 
 
 def _say(message: str) -> None:
-    click.secho(f"kkwarm: {message}", err=True, fg=None if os.environ.get("NO_COLOR") else "red")
+    from kkwarm.report.shown import shown
+
+    click.secho(f"kkwarm: {shown(message)}", err=True, fg=None if os.environ.get("NO_COLOR") else "red")

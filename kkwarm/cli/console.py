@@ -38,19 +38,21 @@ def complete_domains(ctx: click.Context, option: click.Parameter, incomplete: st
 
 
 def echo_json(document: Any) -> None:
-    """Prints one JSON document."""
-    click.echo(json.dumps(document, indent=1, ensure_ascii=False, default=str))
+    """Prints one JSON document; what commands a terminal, or has no encoding, is escaped."""
+    from kkwarm.report.shown import escaped_json
+
+    click.echo(escaped_json(json.dumps(document, indent=1, ensure_ascii=False, default=str)))
 
 
 def out_console() -> Any:
-    """A rich console on stdout."""
-    from rich.console import Console
+    """A rich console on stdout, safe for text that a model wrote."""
+    from kkwarm.report.shown import console
 
-    return Console(highlight=False)
+    return console()
 
 
 def err_console() -> Any:
     """A rich console on stderr, for progress and warnings."""
-    from rich.console import Console
+    from kkwarm.report.shown import console
 
-    return Console(stderr=True, highlight=False)
+    return console(stderr=True)
