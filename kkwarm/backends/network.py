@@ -41,7 +41,9 @@ class Network:
         """
         from kkwarm.backends.rows import is_plain
 
-        own = model.get_base_model() if hasattr(model, "get_base_model") else model  # peft's forward names few arguments
+        own = (
+            model.get_base_model() if hasattr(model, "get_base_model") else model
+        )  # peft's forward names few arguments
         kind = type(own).__name__
         taken = inspect.signature(own.forward).parameters
         cache = next((name for name in _CACHES if name in taken), None)

@@ -114,7 +114,7 @@ def test_a_model_that_fails_is_named_in_one_line(tiny: Path, monkeypatch: pytest
 
 
 def test_a_tokenizer_of_another_checkpoint_is_said(tmp_path: Path) -> None:
-    """More tokens than the model embeds: torch's own error names an index and no cause, on a GPU it ends the process."""
+    """More tokens than the model embeds: torch's own error names no cause, and on a GPU it ends the process."""
     folder = checkpoint(tmp_path / "small", "qwen3", **{**HEADS, "vocab_size": 30})
     with pytest.raises(KkwarmError, match=r"yes: token \d+ of the prompt is beyond the model's 30 .*belong"):
         greedy(HFBackend.load(str(folder), device="cpu"), "yes")
@@ -134,7 +134,9 @@ def test_padding_that_is_not_embedded_does_no_harm(tmp_path: Path) -> None:
     assert greedy(backend, *PROMPTS) == plain
 
 
-@pytest.mark.parametrize(("template", "before"), [("<|endoftext|> $A <|pad|>", [0]), ("$A <|endoftext|>", []), ("$A", [])])
+@pytest.mark.parametrize(
+    ("template", "before"), [("<|endoftext|> $A <|pad|>", [0]), ("$A <|endoftext|>", []), ("$A", [])]
+)
 def test_a_prompt_is_not_ended_by_its_tokenizer(template: str, before: list[int], tiny: Path, tmp_path: Path) -> None:
     from tokenizers.processors import TemplateProcessing
     from transformers import AutoTokenizer
