@@ -14,7 +14,7 @@ from kkwarm.store import Run, config_hash
 from kkwarm.store.run import Kind, environment
 from kkwarm.train import ranks
 from kkwarm.train.config import TrainConfig
-from kkwarm.train.engine import STEPS, explained, on_cuda, uses_bf16
+from kkwarm.train.engine import STEPS, explained, kind_of, on_cuda, uses_bf16
 from kkwarm.train.progress import say
 from kkwarm.train.stepfile import StepFile
 from kkwarm.train.watchdog import Watchdog
@@ -110,11 +110,13 @@ def run_steps(
     from transformers.integrations import TensorBoardCallback
     from transformers.trainer_callback import PrinterCallback
 
-    from kkwarm.train.steps import Recorder, last_whole
+    from kkwarm.train.steps import Recorder, fits, last_whole
 
     steps = run.path / STEPS
     start = ranks.first(last_whole(steps) if ranks.main() else None)
     at = int(start.name.rpartition("-")[2]) if start else 0
+    if start:
+        fits(start, kind_of(trainer.accelerator))
     if also is not None:
         also(at)
     log = StepFile(run.path / LOG, at) if ranks.main() else None

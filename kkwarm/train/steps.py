@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kkwarm.train.flight import Flight
     from kkwarm.train.watchdog import Watchdog
 
-__all__ = ["Interrupt", "Losses", "Recorder", "last_whole"]
+__all__ = ["Interrupt", "Losses", "Recorder", "fits", "last_whole"]
 
 MARK = "whole.json"  # written last: sizes of the checkpoint's files
 EVERY_SECONDS = 30.0  # between step checkpoints where no number of steps is given
@@ -63,6 +63,25 @@ def _mark(path: Path) -> None:
     temporary = path / f".{MARK}"
     temporary.write_text(json.dumps(_sizes(path)))  # `_sizes` runs first: the temporary file is not among them
     temporary.replace(path / MARK)
+
+
+_SHARDS = {"FSDP": "pytorch_model_fsdp*", "DEEPSPEED": "global_step*"}  # what a step checkpoint of either holds
+
+
+def fits(checkpoint: Path, kind: str) -> None:
+    """Whether the weights of a step checkpoint are kept as this run can read them: whole, or in the same shards.
+
+    :param kind: ``FSDP``, ``DEEPSPEED``, or another one of accelerate's, whose processes each hold all weights.
+    :raises KkwarmError: they are not.
+    """
+    held = next((kind for kind, files in _SHARDS.items() if any(checkpoint.glob(files))), None)
+    asked = kind if kind in _SHARDS else None
+    if held == asked:
+        return
+    name = {"FSDP": "fsdp2", "DEEPSPEED": "zero3", None: ""}[held]
+    how = f"weights in shards ({name})" if held else "whole weights"
+    hint = f"go on with --accelerate-config {name}" if held else "go on without --accelerate-config"
+    raise KkwarmError(f"{checkpoint} holds {how}: it cannot be read in another way", hint=f"{hint}, as before")
 
 
 class Interrupt:
