@@ -141,4 +141,6 @@ def _one_line(err: click.ClickException) -> str:
 
 
 def _say(message: str) -> None:
-    click.secho(f"kkwarm: {message}", err=True, fg=None if os.environ.get("NO_COLOR") else "red")
+    from kkwarm.report.shown import shown
+
+    click.secho(f"kkwarm: {shown(message)}", err=True, fg=None if os.environ.get("NO_COLOR") else "red")

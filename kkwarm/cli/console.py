@@ -86,13 +86,15 @@ def complete_domains(ctx: click.Context, option: click.Parameter, incomplete: st
 
 
 def echo_json(document: Any) -> None:
-    """Prints one JSON document; in ASCII where stdout's encoding cannot hold it."""
+    """Prints one JSON document; what commands a terminal, or has no encoding, is escaped."""
+    from kkwarm.report.shown import escaped_json
+
     context = click.get_current_context(silent=True)
     stdout = context.meta.get(_STDOUT, sys.stdout) if context else sys.stdout
-    text = json.dumps(document, indent=1, ensure_ascii=False, default=str)
+    text = escaped_json(json.dumps(document, indent=1, ensure_ascii=False, default=str))
     try:
         text.encode(getattr(stdout, "encoding", None) or "utf-8")
-    except UnicodeEncodeError:  # LANG=C, or a lone surrogate in what a model wrote
+    except UnicodeEncodeError:  # LANG=C
         text = json.dumps(document, indent=1, default=str)
     click.echo(text, file=stdout)
 
@@ -110,14 +112,14 @@ def judged_bar(name: str) -> Iterator[Callable[..., None]]:
 
 
 def out_console() -> Any:
-    """A rich console on stdout."""
-    from rich.console import Console
+    """A rich console on stdout, safe for text that a model wrote."""
+    from kkwarm.report.shown import console
 
-    return Console(highlight=False)
+    return console()
 
 
 def err_console() -> Any:
     """A rich console on stderr, for progress and warnings."""
-    from rich.console import Console
+    from kkwarm.report.shown import console
 
-    return Console(stderr=True, highlight=False)
+    return console(stderr=True)

@@ -164,9 +164,10 @@ def _examples(flips: list[Flip]) -> list[dict[str, Any]]:
 def show(document: dict[str, Any]) -> None:
     """Prints before, after and flips for each benchmark, and what that changes."""
     from rich.table import Table
+    from rich.text import Text
 
     console = out_console()
-    title = f"{document['run']}: {document['flipped']:,} verdicts flipped"
+    title = Text(f"{document['run']}: {document['flipped']:,} verdicts flipped")
     if document["benchmarks"]:
         table = Table(title=title, title_justify="left")
         for column in ("", "samples", "accuracy then", "today", "flipped"):
@@ -175,10 +176,10 @@ def show(document: dict[str, Any]) -> None:
             accuracy = figures["accuracy"]
             flips = "\n".join(f"{count:,} {kind}" for kind, count in figures["flips"].items()) or "none"
             then, today = (f"{100 * accuracy[when]:.2f}" for when in ("before", "after"))
-            table.add_row(name, f"{figures['samples']:,}", then, today, flips)
+            table.add_row(Text(name), f"{figures['samples']:,}", then, today, flips)
         console.print(table)
     else:
-        console.print(title, markup=False)
+        console.print(title)
     for step, count in document.get("steps", {}).items():
         console.print(f"  {count:,} in {step}", markup=False)
     _show_flips(document, console)
@@ -198,7 +199,8 @@ def _show_flips(document: dict[str, Any], console: Any) -> None:
             console.print(line, markup=False)
             console.print(f"    read {was['answer']!r} then, {now['answer']!r} today", markup=False)
         if figures["gone"]:
-            console.print(f"{name}: {figures['gone']:,} samples of questions that it no longer has keep their verdict")
+            said = f"{name}: {figures['gone']:,} samples of questions that it no longer has keep their verdict"
+            console.print(said, markup=False)
 
 
 def _show_comparisons(document: dict[str, Any], console: Any) -> None:

@@ -210,10 +210,11 @@ def _write_samples(path: Path, scored: Scored, rewards: Rewards) -> None:
 def show(document: dict[str, Any]) -> None:
     """Prints the figures as a table of at most 80 columns."""
     from rich.table import Table
+    from rich.text import Text
 
     console = out_console()
     for name, figures in document["benchmarks"].items():
-        title = f"{name}: {figures['n']:,} questions, {figures['samples']:,} completions"
+        title = Text(f"{name}: {figures['n']:,} questions, {figures['samples']:,} completions")
         table = Table(title=title, title_justify="left")
         table.add_column("")
         for column in ("n", "accuracy", "± se"):
@@ -223,7 +224,7 @@ def show(document: dict[str, Any]) -> None:
             table.add_column(status, justify="right", overflow="fold")
         by = figures.get("by") or {}
         for value, part in by.items():
-            table.add_row(value, *_cells(part, statuses))
+            table.add_row(Text(value), *_cells(part, statuses))
         if by:
             table.add_section()
         table.add_row("all", *_cells(figures, statuses), style="bold")
@@ -231,9 +232,9 @@ def show(document: dict[str, Any]) -> None:
         further = [f"{key} {_percent(figures[key])}" for key in _shown_k(figures)]
         further += [f"{key} {value:.4g}" for key, value in figures["metrics"].items()]
         if further:
-            console.print("; ".join(further), highlight=False)
+            console.print(Text("; ".join(further)))
     if "run" in document:
-        console.print(f"kept in {document['run']}", highlight=False)
+        console.print(Text(f"kept in {document['run']}"))
 
 
 def _cells(figures: dict[str, Any], statuses: list[str]) -> list[str]:
