@@ -269,10 +269,10 @@ def _disk() -> Iterator[Line]:
     home = runs_home()
     there = next(p for p in (home.absolute(), *home.absolute().parents) if p.exists())
     free = shutil.disk_usage(there).free / 2**30
-    state: State = "ok" if free > 5 else "note"
-    yield Line(
-        "runs",
-        state,
-        f"{home} ({free:.0f} GiB free)",
-        "" if free > 5 else "free some space, or set KKWARM_HOME elsewhere",
-    )
+    found = f"{home} ({free:.0f} GiB free)"
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        yield Line("runs", "note", f"{home} cannot be written", "set KKWARM_HOME to a folder that can, or give -o")
+    elif free <= 5:
+        yield Line("runs", "note", found, "free some space, or set KKWARM_HOME elsewhere")
+    else:
+        yield Line("runs", "ok", found)

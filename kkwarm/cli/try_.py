@@ -31,11 +31,13 @@ def command(name: str, example_id: str | None, format_name: str | None, completi
     if example is None:
         raise unknown(f"id of {name}", str(example_id), examples)
     if completion is None:
+        if sys.stdin is None:  # closed by the caller
+            raise _nothing()
         if sys.stdin.isatty():
             click.echo(f"{example.question}\n\nPaste a completion, then Ctrl-D:", err=True)
         completion = sys.stdin.read()
     if not completion.strip():
-        raise KkwarmError("no completion was given", hint="give it as an argument or on standard input")
+        raise _nothing()
     fmt = reg.format(format_name or benchmark.format)
     pair = (example, Completion(completion, finish_reason="stop"))
     verdict = judge(reg.verifier(benchmark.verifier), fmt, [pair])[0]
@@ -64,6 +66,10 @@ def command(name: str, example_id: str | None, format_name: str | None, completi
     console.print(f"reward     {reward:+g}")
     for key, value in verdict.metrics.items():
         console.print(f"{key:<10} {value:g}")
+
+
+def _nothing() -> KkwarmError:
+    return KkwarmError("no completion was given", hint="give it as an argument or on standard input")
 
 
 def _start(question: str, most: int = 100) -> str:

@@ -20,6 +20,7 @@ import sys
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from kkwarm.errors import KkwarmError
@@ -214,4 +215,9 @@ def _store(key: str, made: Reference) -> None:
         part.write_bytes(hashlib.sha256(packed).digest() + packed)
         part.replace(path)
     except OSError as err:
-        _log.warning("expected outputs cannot be cached in %s: %s", path.parent, err)
+        _say_once(f"expected outputs cannot be cached in {path.parent}: {err.strerror}")
+
+
+@cache
+def _say_once(message: str) -> None:
+    _log.warning(message)

@@ -135,3 +135,14 @@ def test_an_error_line_keeps_to_no_color(monkeypatch: pytest.MonkeyPatch) -> Non
         with pytest.raises(SystemExit):
             main(["chekc"])
     assert said == ["red", None]
+
+
+def test_a_closed_standard_input_is_an_empty_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)  # as Python has it after `<&-`
+    code, _, err = run(capsys, "try", "mini_math")
+    assert (code, err.strip()) == (
+        2,
+        "kkwarm: no completion was given (give it as an argument or on standard input)",
+    )

@@ -70,3 +70,11 @@ def test_what_is_installed_and_cannot_be_imported_is_said(tmp_path: Path, monkey
 def test_options_of_parity_alone_are_refused() -> None:
     done = CliRunner().invoke(doctor.command, ["--base-url", "http://x/v1"])
     assert isinstance(done.exception, KkwarmError) and "--parity" in str(done.exception)
+
+
+def test_a_place_for_runs_that_cannot_be_written_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("KKWARM_HOME", str(tmp_path / "file" / "runs"))
+    (line,) = doctor._disk()
+    assert (line.what, line.state) == ("runs", "note")
+    assert "cannot be written" in line.found and "KKWARM_HOME" in line.mend
