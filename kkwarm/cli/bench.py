@@ -12,6 +12,7 @@ from kkwarm.cli.console import (
     Number,
     Whole,
     complete_domains,
+    complete_models,
     echo_json,
     err_console,
     json_option,
@@ -24,7 +25,7 @@ from kkwarm.errors import KkwarmError
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @click.option(
     "--on",
     "names",

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from kkwarm.cli.console import Number, Whole, echo_json, json_option, out_console
+from kkwarm.cli.console import Number, Whole, complete_runs, echo_json, json_option, out_console
 
 
 @click.command()
-@click.argument("run_a", type=click.Path(path_type=Path))
-@click.argument("run_b", type=click.Path(path_type=Path))
+@click.argument("run_a", shell_complete=complete_runs, type=click.Path(path_type=Path))
+@click.argument("run_b", shell_complete=complete_runs, type=click.Path(path_type=Path))
 @click.option("--common", is_flag=True, help="Where the questions differ, compare those that both have.")
 @click.option("--margin", type=Number(0, 1), default=0.05, show_default=True, help="What still is a tie.")
 @click.option("--flips", type=Whole(0), default=0, metavar="N", help="Name N questions that flipped, each way.")

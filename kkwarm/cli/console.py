@@ -11,11 +11,14 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 __all__ = [
     "Number",
     "Whole",
     "complete_domains",
+    "complete_models",
+    "complete_runs",
     "echo_json",
     "err_console",
     "json_option",
@@ -83,6 +86,23 @@ def complete_domains(ctx: click.Context, option: click.Parameter, incomplete: st
 
     before, comma, last = incomplete.rpartition(",")
     return [f"{before}{comma}{name}" for name in registry().domains if name.startswith(last)]
+
+
+def complete_runs(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Paths, and the runs under `KKWARM_HOME` by their names there."""
+    from kkwarm.store import runs_home
+
+    home = runs_home()
+    folders = sorted(
+        m.parent.relative_to(home) for m in [*home.glob("*/manifest.json"), *home.glob("*/*/manifest.json")]
+    )
+    named = [CompletionItem(str(f)) for f in folders if incomplete and str(f).startswith(incomplete)]
+    return [*named, CompletionItem(incomplete, type="file")]
+
+
+def complete_models(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Checkpoint and run folders; hub ids and served names cannot be known."""
+    return [CompletionItem(incomplete, type="dir")]
 
 
 def echo_json(document: Any) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from kkwarm.cli.console import Number, echo_json, json_option, out_console
+from kkwarm.cli.console import Number, complete_runs, echo_json, json_option, out_console
 from kkwarm.errors import KkwarmError
 
 
 @click.command()
-@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, shell_complete=complete_runs, type=click.Path(path_type=Path))
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write one HTML file that works offline.")
 @click.option("--png", type=click.Path(path_type=Path), help="Write the figures: FILE.png, or a folder of pictures.")
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Write the terminal view as a picture.")

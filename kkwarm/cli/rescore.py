@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kkwarm.cli.console import Whole, echo_json, json_option, judged_bar, out_console, unsandboxed_option
+from kkwarm.cli.console import Whole, complete_runs, echo_json, json_option, judged_bar, out_console, unsandboxed_option
 from kkwarm.errors import KkwarmError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ SHOWN = 3  # flipped samples shown for each kind
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", shell_complete=complete_runs, type=click.Path(path_type=Path))
 @click.option("--against", multiple=True, type=click.Path(path_type=Path), help="Runs to compare with, then and today.")
 @click.option("--alone", is_flag=True, help="Compare with no other run.")
 @click.option("--write", is_flag=True, help="Keep the new verdicts as a run beside RUN (RUN is never changed).")

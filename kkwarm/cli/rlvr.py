@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from kkwarm.cli.console import Number, Whole, complete_domains, json_option, unsandboxed_option
+from kkwarm.cli.console import Number, Whole, complete_domains, complete_models, json_option, unsandboxed_option
 from kkwarm.cli.training import dry_run_option, memory_of, out_option, results_of, settings_of, show, training_options
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @click.option(
     "--domain",
     shell_complete=complete_domains,

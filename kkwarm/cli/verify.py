@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kkwarm.cli.console import echo_json, json_option, judged_bar, out_console
+from kkwarm.cli.console import complete_runs, echo_json, json_option, judged_bar, out_console
 
 if TYPE_CHECKING:
     from kkwarm.store import Run
@@ -19,7 +19,7 @@ STYLE = {"agrees": "green", "differs": "bold red", "unchecked": "yellow"}
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", shell_complete=complete_runs, type=click.Path(path_type=Path))
 @json_option
 @click.pass_context
 def command(ctx: click.Context, run: Path, as_json: bool) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from kkwarm.cli.console import Number, Whole, json_option
+from kkwarm.cli.console import Number, Whole, complete_models, json_option
 from kkwarm.cli.training import dry_run_option, memory_of, out_option, results_of, settings_of, show, training_options
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @click.option("--traces", required=True, type=click.Path(path_type=Path), help="A distill run, or a file of traces.")
 @click.option("--epochs", type=Number(), help="[default: 3]")
 @click.option("--max-steps", type=Whole(1), help="Steps instead of epochs.")

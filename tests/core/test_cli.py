@@ -146,3 +146,19 @@ def test_a_closed_standard_input_is_an_empty_one(
         2,
         "kkwarm: no completion was given (give it as an argument or on standard input)",
     )
+
+
+def test_the_shell_completes_runs_and_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from click.shell_completion import ShellComplete
+
+    monkeypatch.setenv("KKWARM_HOME", str(tmp_path))
+    for name in ("first", "bench/second"):
+        with Run.open(tmp_path / name, kind="bench", config={}):
+            pass
+    complete = ShellComplete(cli, {}, "kkwarm", "_KKWARM_COMPLETE")
+    for words, incomplete, items in (
+        (["compare", "first"], "be", [("bench/second", "plain"), ("be", "file")]),
+        (["verify"], "f", [("first", "plain"), ("f", "file")]),
+        (["bench"], "ru", [("ru", "dir")]),
+    ):
+        assert [(i.value, i.type) for i in complete.get_completions(words, incomplete)] == items
