@@ -131,7 +131,9 @@ class _Trial:
             End.RAISED: f"raised {outcome.detail}",
             End.OPAQUE: f"gave no plain data ({outcome.detail})",
             End.LOAD: f"does not run: {outcome.detail}",
-            End.TIMEOUT: f"no end within {self.seconds:g} s of CPU time",
+            End.TIMEOUT: f"no end: {outcome.detail}"
+            if outcome.detail
+            else f"no end within {self.seconds:g} s of CPU time",
         }.get(outcome.end, outcome.detail)
         if outcome.index is not None and outcome.index < len(self.cases):
             args = ", ".join(short(a) for a in self.cases[outcome.index][0])
