@@ -107,7 +107,10 @@ class Supervisor:
         self.sweep(pid)
         cpu = usage.ru_utime + usage.ru_stime
         peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        self.control.sendall(REPORT.pack(b"E", status, cpu, time.monotonic() - started, peak, watch.killed))
+        try:
+            self.control.sendall(REPORT.pack(b"E", status, cpu, time.monotonic() - started, peak, watch.killed))
+        except OSError:
+            self.leave()
 
     def sweep(self, pid: int) -> None:
         """Ends whatever the child left. With a process namespace the kernel has done it already."""
