@@ -187,7 +187,10 @@ def receive(control: socket.socket) -> tuple[bytes | None, list[int]]:
     """The next message and the descriptors that came with it; (None, []) at the end."""
     data, fds = b"", list[int]()
     while len(data) < RUN.size:
-        part, ancillary, _, _ = control.recvmsg(RUN.size - len(data), socket.CMSG_SPACE(4))
+        try:
+            part, ancillary, _, _ = control.recvmsg(RUN.size - len(data), socket.CMSG_SPACE(4))
+        except ConnectionError:  # it was killed before it read our last report
+            return None, []
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 fds += array.array("i", payload[: len(payload) - len(payload) % 4])
