@@ -48,10 +48,10 @@ class Supervisor:
         self.filter = base64.b64decode(config["filter"])
         self.namespaces, self.hide_proc = level != "process", level == "bubblewrap"
         self.over = ctypes.c_double()
-        self.own: Path | None = None
+        self.folder = None if config["folder"] is None else Path(config["folder"])
+        self.own: Path | None = None  # the folder in it of the child that runs
         self.rules: int | None = None
-        if config["folder"] is not None:
-            self.own = Path(config["folder"], "own")
+        if self.folder is not None:
             trees = [source for source, _ in config["read_only"]]
             self.rules = landlock.ruleset(trees, config["hidden"], config["path"], config["folder"])
         self.wake, write_end = os.pipe()
@@ -130,21 +130,38 @@ class Supervisor:
 
     def renew(self) -> None:
         """A child without a file system of its own gets a new folder; the last one's is removed."""
-        if self.own is not None:
-            import shutil
+        if self.folder is None:
+            return
+        import tempfile
 
-            shutil.rmtree(self.own, ignore_errors=True)
-            self.own.mkdir(0o700)
-            if self.drop_to is not None:
-                os.chown(self.own, self.drop_to, self.drop_to)
+        self.folder.chmod(0o711)
+        if self.own is not None:
+            remove(self.own)
+        self.own = Path(tempfile.mkdtemp(dir=self.folder))  # given `dir`, it does not settle the child's own choice
+        if self.drop_to is not None:
+            os.chown(self.own, self.drop_to, self.drop_to)
 
     def leave(self) -> NoReturn:
         """The trusted side is gone, perhaps killed: what it would have removed is removed here."""
-        if self.own is not None:
-            import shutil
-
-            shutil.rmtree(self.own.parent, ignore_errors=True)
+        if self.folder is not None:
+            remove(self.folder)
         os._exit(0)
+
+
+def remove(folder: Path) -> None:
+    """A folder with all in it; what is there was made by a candidate, which may have closed it or put a link there."""
+    import shutil
+
+    with contextlib.suppress(OSError):
+        if folder.is_symlink():
+            folder.unlink()
+            return
+        folder.chmod(0o700)
+        for place, names, _ in os.walk(folder):
+            for name in names:
+                if not Path(place, name).is_symlink():
+                    Path(place, name).chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 class Watch:
