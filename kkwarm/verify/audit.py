@@ -11,43 +11,11 @@ from dataclasses import dataclass
 
 from kkwarm.data import content_hash
 from kkwarm.plugins import Registry
-from kkwarm.types import Completion, Example, Format, Verdict, Verifier
+from kkwarm.types import Attack, Completion, Example, Format, Target, Verdict, Verifier
 from kkwarm.verify import near_misses
 from kkwarm.verify.judge import Judge
 
-__all__ = ["ATTACKS", "HONEST", "Attack", "Miss", "Target", "attacked", "audit", "targets_of"]
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What an attack is made from: an example, its gold answer, gold answers of other examples, and the format.
-
-    `tolerance`: how far a number may be off and still be right, where the verifier's check says so.
-    """
-
-    example: Example
-    gold: str
-    others: Sequence[str]
-    format: Format
-    tolerance: float = 0.0
-
-    def answered(self, answer: str, reasoning: str = "some reasoning") -> str:
-        """A whole completion with this answer."""
-        return self.format.compose(reasoning, answer)
-
-
-@dataclass(frozen=True, slots=True)
-class Attack:
-    """Completions for a target. `honest` ones must be judged correct, all others must not.
-
-    `tags`: it plays with <think> and <answer>, and means nothing to a scorer of free text.
-    """
-
-    name: str
-    completions: Callable[[Target], Iterable[str]]
-    honest: bool = False
-    domain: str = ""  # only for this domain; empty: for all
-    tags: bool = False
+__all__ = ["ATTACKS", "HONEST", "Miss", "attacked", "audit", "red_team", "targets_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +140,18 @@ def targets_of(registry: Registry, name: str, examples: int, fmt: Format | None 
         others = [g for g, o in zip(golds, chosen, strict=True) if o.answer != example.answer and g != golds[i]]
         targets.append(Target(example, golds[i], others, fmt or registry.format(domain.format), tolerance))
     return targets
+
+
+def red_team(registry: Registry, name: str, examples: int, court: Judge) -> tuple[list[Miss], dict[str, int]]:
+    """`audit` of a domain's verifier by the built-in attacks and those that plugins add for it.
+
+    :param examples: how many of its evaluation examples are attacked.
+    :raises KkwarmError: unknown domain, or no data.
+    """
+    verifier = registry.verifier(registry.benchmark(name).verifier)
+    fmt = registry.format(registry.domain(name).format)
+    attacks = (*ATTACKS, *HONEST, *registry.attacks(name))
+    return audit(verifier, fmt, targets_of(registry, name, examples), court, attacks)
 
 
 def audit(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from kkwarm.verify.audit import Attack, Target
+from kkwarm.types import Attack, Target
 from kkwarm_kk.english import listed
 
 
