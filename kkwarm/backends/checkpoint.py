@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -111,6 +111,8 @@ def load_tokenizer(model: str | os.PathLike[str]) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left")
     except Exception as err:  # transformers raises many unrelated types for an unreadable tokenizer
+        if Path(source).is_dir() and not any(Path(source, f).exists() for f in _TOKENIZER):
+            raise KkwarmError(f"{source} has no tokenizer", hint="save its files beside the weights") from err
         raise KkwarmError(f"{source}: its tokenizer cannot be loaded: {_line(err)}") from err
     if tokenizer.pad_token_id is None:
         # Padding is masked everywhere, so which token it is changes no result.
@@ -134,7 +136,8 @@ def load_model(
     :param merge_adapters: fold a LoRA adapter into its base (faster to generate with); False keeps the peft model.
     :param attention: transformers' `attn_implementation`; None lets it choose.
     :param check: refuse weights that are larger than the device's free memory before they are read.
-    :raises KkwarmError: no checkpoint, unreadable or too large weights, or a device that is not there.
+    :raises KkwarmError: no checkpoint, an encoder, unreadable, missing or too large weights, or a device that is not
+        there.
     """
     from transformers import AutoModelForCausalLM
 
@@ -151,7 +154,8 @@ def load_model(
             if adapter:
                 loaded = _load_adapter(source, options, merge_adapters)
             else:
-                loaded = AutoModelForCausalLM.from_pretrained(source, **options)
+                loaded, told = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **options)
+                _check_whole(source, loaded, told)
         loaded = loaded.to(place)
     except KkwarmError:
         raise
@@ -161,6 +165,20 @@ def load_model(
             hint = "the model is larger than the memory of the device: use a smaller one, or --backend vllm"
         raise KkwarmError(f"{source} cannot be loaded: {_line(err)}", hint=hint) from err
     return loaded.eval()
+
+
+def _check_whole(source: str, model: Any, told: Mapping[str, Any]) -> None:
+    """transformers fills what a checkpoint lacks with random numbers, and reads encoders as if they could generate."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    config = model.config
+    if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False):
+        hint = "give a causal language model"
+        raise KkwarmError(f"{source} is an encoder ({config.model_type}): it cannot generate", hint=hint)
+    missing = sorted(told["missing_keys"])
+    if missing:
+        hint = "the checkpoint is not whole, or of another architecture than its config says: fetch or save it again"
+        raise KkwarmError(f"{source} lacks {len(missing)} of its weights, such as {missing[0]}", hint=hint)
 
 
 def default_device() -> str:

@@ -250,4 +250,4 @@ def _origin(reg: Registry, teacher: Teacher) -> dict[str, str]:
 
 
 def _is_checkpoint(name: str) -> bool:
-    return "/" in name or Path(name).expanduser().exists()
+    return "/" in name or ":" in name or Path(name).expanduser().exists()  # ":" as in kkwarm_mini:BASE

@@ -124,7 +124,7 @@ def _verdicts(
             yield from _replayed(name, again, places)
             if name in figures:
                 yield _figures(name, figures[name], samples)
-            elif run.done:
+            elif run.done and run.manifest["kind"] in ("bench", "score", "import"):
                 yield Finding(f"figures: {name}", State.DIFFERS, "the run is done, and its manifest has none of it")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -75,6 +76,35 @@ def test_damaged_weights_are_named(tiny: Path, tmp_path: Path) -> None:
     (broken / "model.safetensors").write_bytes(b"\x00" * 10)
     with pytest.raises(KkwarmError, match="broken cannot be loaded"):
         load_model(broken, device="cpu")
+
+
+def test_a_missing_tokenizer_is_said(tiny: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(tiny, bare, ignore=shutil.ignore_patterns("tokenizer*", "chat_template*"))
+    with pytest.raises(KkwarmError, match=r"bare has no tokenizer \(save its files beside the weights\)"):
+        load_tokenizer(bare)
+
+
+def test_missing_weights_are_not_made_up(tiny: Path, tmp_path: Path) -> None:
+    """transformers would fill them with random numbers, and go on."""
+    from safetensors.torch import load_file, save_file
+
+    part = tmp_path / "part"
+    shutil.copytree(tiny, part)
+    weights = load_file(part / "model.safetensors")
+    name = next(n for n in weights if "down_proj" in n)
+    save_file({n: w for n, w in weights.items() if n != name}, part / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(KkwarmError, match=f"part lacks 1 of its weights, such as {re.escape(name)}"):
+        load_model(part, device="cpu")
+
+
+def test_an_encoder_is_refused(tmp_path: Path) -> None:
+    from transformers import BertConfig, BertForMaskedLM
+
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    BertForMaskedLM(BertConfig(vocab_size=16, **sizes)).save_pretrained(tmp_path / "bert")
+    with pytest.raises(KkwarmError, match=r"bert is an encoder \(bert\): it cannot generate"):
+        load_model(tmp_path / "bert", device="cpu")
 
 
 def test_no_cuda_is_said(tiny: Path) -> None:
