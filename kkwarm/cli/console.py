@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sys
 from typing import Any
 
 import click
 
 __all__ = ["complete_domains", "echo_json", "err_console", "json_option", "out_console", "unsandboxed_option"]
 
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there.")
+_STDOUT = "kkwarm.stdout"
+
+
+def _alone(ctx: click.Context, option: click.Parameter, given: bool) -> bool:
+    """With --json, whatever a plugin or a library prints goes to stderr; `echo_json` alone writes to stdout."""
+    if given:
+        ctx.meta[_STDOUT] = sys.stdout
+        ctx.with_resource(contextlib.redirect_stdout(sys.stderr))
+    return given
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, callback=_alone, help="One JSON document on stdout, nothing else there."
+)
 
 
 def _allow(ctx: click.Context, option: click.Parameter, given: bool) -> None:
@@ -39,7 +54,9 @@ def complete_domains(ctx: click.Context, option: click.Parameter, incomplete: st
 
 def echo_json(document: Any) -> None:
     """Prints one JSON document."""
-    click.echo(json.dumps(document, indent=1, ensure_ascii=False, default=str))
+    ctx = click.get_current_context(silent=True)
+    stdout = None if ctx is None else ctx.meta.get(_STDOUT)
+    click.echo(json.dumps(document, indent=1, ensure_ascii=False, default=str), file=stdout)
 
 
 def out_console() -> Any:

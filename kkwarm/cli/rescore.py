@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kkwarm.cli.console import unsandboxed_option
+from kkwarm.cli.console import echo_json, json_option, unsandboxed_option
 from kkwarm.errors import KkwarmError
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ SHOWN = 3  # flipped samples shown for each kind
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Keep them in this folder instead.")
 @click.option("--workers", type=click.IntRange(1), help="Processes for slow verdicts.  [default: one for each core]")
 @unsandboxed_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+@json_option
 def command(
     run: Path, against: tuple[Path, ...], alone: bool, write: bool, out: Path | None, workers: int | None, as_json: bool
 ) -> None:
@@ -49,7 +48,7 @@ def command(
             named = () if alone else tuple(find_run(p) for p in against) or None
             document = _run(stored, named, target, workers, advance)
     if as_json:
-        click.echo(json.dumps(document))
+        echo_json(document)
     else:
         show(document)
 

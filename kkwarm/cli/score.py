@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kkwarm.cli.console import complete_domains, unsandboxed_option
+from kkwarm.cli.console import complete_domains, echo_json, json_option, unsandboxed_option
 from kkwarm.errors import KkwarmError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option("--workers", type=click.IntRange(1), help="Processes for slow verdicts.  [default: one for each core]")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Keep the samples as a run in this folder.")
 @unsandboxed_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+@json_option
 def command(
     file: Path,
     name: str,
@@ -72,7 +72,7 @@ def command(
     if out is not None:
         document["run"] = str(_store(out, file, benchmark, fmt, scored))
     if as_json:
-        click.echo(json.dumps(document))
+        echo_json(document)
     else:
         show(document)
 
