@@ -33,7 +33,7 @@ def check_domain(reg: Registry, name: str, court: Judge) -> list[Finding]:
     domain, benchmark = reg.domain(name), reg.benchmark(name)
     examples, problem = _loaded(domain)
     if problem:
-        return [Finding("loads", problem, where=_where("load", domain.load))]
+        return [Finding("loads", problem, where=_where(name, "load", domain.load))]
     subject = Subject(
         reg, domain, benchmark, reg.verifier(benchmark.verifier), reg.format(domain.format), examples, court
     )
@@ -78,11 +78,13 @@ def _finding(name: str, rule: Rule, subject: Subject) -> Finding:
         "verifier": subject.verifier.check,
         "format": type(subject.format).split,
     }
-    return Finding(name, problem, note, subject.shown, _where(part, functions.get(part)))
+    return Finding(name, problem, note, subject.shown, _where(domain.name, part, functions.get(part)))
 
 
-def _where(part: str, function: Callable[..., Any] | None) -> str:
-    """The part of a domain, and where its function begins, where it has one that Python can name."""
+def _where(name: str, part: str, function: Callable[..., Any] | None) -> str:
+    """The part of a domain, and where its function begins: its author's, where it was not made on demand."""
+    if ":" in name or name.endswith(".toml"):
+        return part
     while isinstance(function, functools.partial):
         function = function.func
     bare: Any = inspect.unwrap(function) if function is not None else None
