@@ -24,7 +24,7 @@ from kkwarm.errors import KkwarmError, cause, unknown
 from kkwarm.expand import benchmark_of, narrow_benchmark, narrow_task, task_of, verifier_of
 from kkwarm.formats import BUILT_IN
 from kkwarm.registration import REGISTRATIONS, check_item, dangling, hook_faults, items_of
-from kkwarm.types import Attack, Benchmark, Domain, Format, Task, Teacher, Verifier
+from kkwarm.types import Attack, Benchmark, Domain, Format, Rewards, Task, Teacher, Verifier
 
 __all__ = ["Failure", "Plugin", "Registry", "add_commands", "hookimpl", "load", "registry"]
 
@@ -89,6 +89,13 @@ class Registry:
     def benchmark(self, name: str) -> Benchmark:
         """The benchmark ``NAME``, or ``NAME:VALUE`` narrowed by its facet."""
         return self._resolve("benchmark", name, self.benchmarks, narrow_benchmark)
+
+    def rewards(self, benchmark: str) -> Rewards:
+        """The rewards of the task that shares a benchmark's name; the default table where there is none."""
+        try:
+            return self.task(benchmark).rewards
+        except KkwarmError:
+            return Rewards()
 
     def verifier(self, name: str) -> Verifier:
         """The verifier of that name; a domain's has the domain's name unless it was given another."""

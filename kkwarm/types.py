@@ -120,8 +120,9 @@ class Verifier:
     `check` sees only responses whose format is whole and that have an answer: broken ones are judged by the format
     layer. It returns a `Verdict`, or True/False. It must be pure: same arguments, same verdict.
 
-    `isolation="inline"` runs it in this process (it must then be fast and unable to hang); ``"process"`` runs it in a
-    worker that is killed after `timeout_s` seconds, giving status ``timeout``; `quick`, where given, is asked first,
+    `isolation="inline"` runs it in this process (it must then be fast and unable to hang: only Python code on the main
+    thread can be ended after `timeout_s` seconds); ``"process"`` runs it in a worker that is killed then. Either gives
+    status ``timeout``. `quick`, where given, is asked first,
     in this process, and returns None where it cannot decide. `check_batch`, where given, replaces `check` for many
     pairs at once and answers for its own limits (the code verifier: it has a sandbox of its own).
     """
@@ -285,12 +286,16 @@ class Teacher:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What an attack on a verifier is made from: an example, its gold answer, gold answers of others, the format."""
+    """What an attack on a verifier is made from: an example, its gold answer, gold answers of others, the format.
+
+    `tolerance`: how far a number may be off and still be right, where the verifier's check says so.
+    """
 
     example: Example
     gold: str
     others: Sequence[str]
     format: Format
+    tolerance: float = 0.0
 
     def answered(self, answer: str, reasoning: str = "some reasoning") -> str:
         """A whole completion with this answer."""

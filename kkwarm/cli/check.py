@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from kkwarm.cli.console import complete_domains, echo_json, json_option, out_console, unsandboxed_option
+from kkwarm.cli.console import Whole, complete_domains, echo_json, json_option, out_console, unsandboxed_option
 
 
 @click.command()
 @click.argument("name", shell_complete=complete_domains)
-@click.option("--examples", default=12, show_default=True, help="Examples that the red team attacks.")
+@click.option("--examples", type=Whole(1), default=12, show_default=True, help="Examples that the red team attacks.")
 @unsandboxed_option
 @json_option
 @click.pass_context

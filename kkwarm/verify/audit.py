@@ -1,6 +1,7 @@
 """The red team: completions that must not be accepted, and honest variants of the gold answer that must be.
 
-Attacks are made for any domain from its examples and gold answers; a plugin adds its own by `kkwarm_attacks`.
+Attacks are made for any domain from its examples and gold answers, some by the kind of gold (`near_misses`); a plugin
+adds its own by `kkwarm_attacks`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from kkwarm.data import content_hash
 from kkwarm.plugins import Registry
 from kkwarm.types import Attack, Completion, Example, Format, Target, Verdict, Verifier
+from kkwarm.verify import near_misses
 from kkwarm.verify.judge import Judge
 
 __all__ = ["ATTACKS", "HONEST", "Miss", "attacked", "audit", "red_team", "targets_of"]
@@ -58,6 +60,17 @@ def _all_at_once(t: Target) -> Iterator[str]:
         yield t.answered(separator.join([t.gold, *others]))
 
 
+def _near(name: str, answers: Callable[[str], Iterable[str]]) -> Attack:
+    return Attack(name, lambda t: map(t.answered, near_misses.beyond(t.gold, answers(t.gold), t.tolerance)))
+
+
+NEAR_MISSES: tuple[Attack, ...] = (
+    Attack("near number", lambda t: map(t.answered, near_misses.numbers(t.gold, t.tolerance))),
+    _near("part of the gold", near_misses.part),
+    _near("gold with more glued on", near_misses.glued),
+    _near("gold rearranged", near_misses.rearranged),
+    _near("gold as Python", near_misses.as_python),
+)
 ATTACKS: tuple[Attack, ...] = (
     Attack("empty", lambda t: ["", " ", t.answered(""), t.answered(" \n ")]),
     Attack("echo of the prompt", lambda t: [t.example.question, t.answered(t.example.question)]),
@@ -93,6 +106,7 @@ ATTACKS: tuple[Attack, ...] = (
     ),
     Attack("one megabyte", lambda t: [t.answered("0" * 1_000_000), t.answered("a " * 500_000)]),
     Attack("bomb", _bomb),
+    *NEAR_MISSES,
 )
 HONEST: tuple[Attack, ...] = (
     Attack(
@@ -119,11 +133,12 @@ def targets_of(registry: Registry, name: str, examples: int, fmt: Format | None 
     assert domain.gold is not None  # the conformance rules come first
     chosen = sorted(registry.benchmark(name).load(), key=content_hash)[:examples]
     golds = [domain.gold(e) for e in chosen]
+    tolerance = float(getattr(registry.verifier(registry.benchmark(name).verifier).check, "tolerance", 0.0))
     targets = []
     for i, example in enumerate(chosen):
         # Another example's gold is an attack only where it is really another answer.
         others = [g for g, o in zip(golds, chosen, strict=True) if o.answer != example.answer and g != golds[i]]
-        targets.append(Target(example, golds[i], others, fmt or registry.format(domain.format)))
+        targets.append(Target(example, golds[i], others, fmt or registry.format(domain.format), tolerance))
     return targets
 
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from kkwarm.errors import KkwarmError, cause
 from kkwarm.types import Completion, Example, Format, Response, Status, Verdict, Verifier
+from kkwarm.verify.hang import Hung, limited
 from kkwarm.verify.workers import WorkerPool
 
 __all__ = ["Judge", "judge"]
@@ -86,14 +87,16 @@ class Judge:
         if verifier.check_batch is not None:
             return _check_batch(verifier, todo)
         verdicts: list[Verdict | None] = [None] * len(todo)
-        if verifier.quick is not None:
-            for i, (example, response) in enumerate(todo):
-                verdicts[i] = _quick(verifier, example, response)
-        slow = [i for i, v in enumerate(verdicts) if v is None]
-        if verifier.isolation == "process":
-            judged = self._pool.check(verifier, [todo[i] for i in slow])
-        else:
-            judged = [checked(verifier, *todo[i]) for i in slow]
+        with limited(verifier.timeout_s) as call:
+            if verifier.quick is not None:
+                for i, (example, response) in enumerate(todo):
+                    verdicts[i] = _in_time(call, _quick, verifier, example, response)
+            slow = [i for i, v in enumerate(verdicts) if v is None]
+            if verifier.isolation == "inline":
+                for i in slow:
+                    verdicts[i] = _in_time(call, checked, verifier, *todo[i])
+                slow = []
+        judged = self._pool.check(verifier, [todo[i] for i in slow])
         for i, verdict in zip(slow, judged, strict=True):
             verdicts[i] = verdict
         return [v for v in verdicts if v is not None]
@@ -103,6 +106,21 @@ def judge(verifier: Verifier, fmt: Format, pairs: Sequence[tuple[Example, Comple
     """`Judge.judge` once, with workers that end afterwards."""
     with Judge() as court:
         return court.judge(verifier, fmt, pairs)
+
+
+def _in_time(
+    call: Callable[..., Verdict | None],
+    judged: Callable[[Verifier, Example, Response], Verdict | None],
+    verifier: Verifier,
+    example: Example,
+    response: Response,
+) -> Verdict | None:
+    try:
+        return call(judged, verifier, example, response)
+    except Hung:
+        return Verdict(
+            Status.TIMEOUT, reason=f"verifier {verifier.name} gave no verdict within {verifier.timeout_s:g} s"
+        )
 
 
 def checked(verifier: Verifier, example: Example, response: Response) -> Verdict:
