@@ -103,7 +103,7 @@ def test_a_scorer_that_fails_is_an_error_and_named(stand_in: Registry) -> None:
     right, other, unable = verdicts(stand_in, "reasoning_gym:broken", "{gold}", "x", "unable")
     assert right.correct  # no scorer is asked
     assert (other.status, unable.status) == (Status.ERROR, Status.ERROR)
-    assert other.reason == "verifier reasoning_gym:broken failed: KeyError: 'words'"
+    assert other.reason.startswith("verifier reasoning_gym:broken failed: KeyError: 'words' (gym.py, line ")
     assert "RuntimeError: a library is missing" in unable.reason
 
 
