@@ -1,6 +1,6 @@
 """How well the statistics of `kkwarm report` do what they say. Run from the repository root:
 
-    python benchmarks/transfer_simulation.py --studies 150 --null 1000 -o benchmarks/results/transfer_simulation.json
+    python benchmarks/transfer_simulation.py --studies 1000 --null 1000 -o benchmarks/results/transfer_simulation.json
 
 Each simulated study has 6 conditions (the small ones 1 or 2) compared with a base on 4 domains. Questions differ in
 difficulty (sd 1.5 on the logit scale) and are shared by both sides; a training seed moves a condition's logit on a
@@ -158,7 +158,7 @@ def settings() -> Iterator[Setting]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", type=int, default=150)
+    parser.add_argument("--studies", type=int, default=1000)
     parser.add_argument("--null", type=int, default=1000)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("-o", "--out", type=Path)
