@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kkwarm.errors import KkwarmError
 from kkwarm.report.figures import figures
 from kkwarm.report.plot import plot
 from kkwarm.report.shown import console as safe_console
@@ -102,10 +103,16 @@ def render_text(document: Document, width: int = 100) -> str:
 
 
 def write_svg(document: Document, path: Path, width: int = 100) -> None:
-    """The terminal view as an SVG picture of `width` columns."""
+    """The terminal view as an SVG picture of `width` columns.
+
+    :raises KkwarmError: the file cannot be written.
+    """
     console = safe_console(record=True, width=width, file=io.StringIO(), force_terminal=True)
     show(document, console)
-    console.save_svg(str(path), title="kkwarm report")
+    try:
+        path.write_text(console.export_svg(title="kkwarm report"), encoding="utf-8")
+    except OSError as err:
+        raise KkwarmError(f"{path} cannot be written: {err.strerror}") from None
 
 
 def beside(console: Any, parts: Sequence[Any]) -> None:
