@@ -61,10 +61,10 @@ def test_the_kept_figures_are_what_the_docs_say() -> None:
     power = {r["seeds"]: r["power"] for r in rows if (r["questions"], r["samples"], r["spread"]) == (164, 4, "0.2")}
     assert (round(power[2], 2), round(power[3], 2)) == (0.15, 0.52)  # docs/pages/studies.md
     small = [r["false_gain_any"] for r in rows if r["spread"].endswith("only")]
-    assert len(small) == 4 and 0.005 < min(small) and max(small) <= 0.0385
+    assert len(small) == 4 and min(small) > 0.005 and max(small) <= 0.0385
     claim = json.loads((RESULTS / "efficiency_simulation.json").read_text())["rows"]
     for way in ("examples", "flights"):
-        assert max(r[way]["false"] for r in claim) <= 0.05
+        assert sum(r[way]["false"] for r in claim) / len(claim) <= 0.0325
         assert all(r[way]["power"] >= r["rollouts"]["power"] for r in claim)
     stops = json.loads((RESULTS / "sequential_simulation.json").read_text())
     assert all(r["missed"] <= 0.05 for r in stops["score"])
