@@ -86,6 +86,12 @@ def test_samples_vary_and_have_seeds_of_their_own(engine: Any, asked: list[Reque
     assert drawn(engine, rest, sampling) == {(asked[1].key, i): whole[asked[1].key, i] for i in (1, 3)}
 
 
+def test_more_prompts_than_a_step_takes(engine: Any, asked: list[Request]) -> None:
+    """Seeds and prompts in parts do not go together on a CPU: the engine died of it."""
+    many = [Request(f"{r.key}/{i}", r.prompt, (0, 1, 2, 3), r.stop) for r in asked for i in range(60)]
+    assert len(drawn(engine, many, Sampling(1.0, 1.0, 64))) == 4 * len(many)
+
+
 def test_ends_are_told_and_stop_strings_kept(engine: Any, asked: list[Request]) -> None:
     stopped = drawn(engine, asked, Sampling(0.0, 1.0, 64))
     assert all(c.finish_reason == "stop" and c.text.endswith("</answer>") for c in stopped.values())
