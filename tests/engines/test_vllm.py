@@ -120,6 +120,21 @@ def test_bench_and_its_resumption(base: str, tmp_path: Path) -> None:
     assert again["benchmarks"] == first["benchmarks"]
 
 
+@pytest.mark.parametrize("option", ["tensor_parallel_size=2", "replicas=2"])
+def test_several_processes_draw_what_one_does(
+    base: str, tmp_path: Path, option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One model over two processes, or two copies of it: here by gloo, on GPUs by NCCL."""
+    if option.startswith("tensor"):
+        monkeypatch.delenv("VLLM_ENABLE_V1_MULTIPROCESSING")
+    command = ["bench", base, "--on", "mini_math", "--samples", "2", "--limit", "20", "--backend", "vllm", "--json"]
+    command += ["--engine", "enforce_eager=true"]
+    kkwarm(*command, "-o", str(tmp_path / "one"))
+    kkwarm(*command, "--engine", option, "-o", str(tmp_path / "two"))
+    one, two = (sorted((tmp_path / name / "samples.jsonl").read_text().splitlines()) for name in ("one", "two"))
+    assert len(one) == 40 and one == two
+
+
 def test_distill(base: str, tmp_path: Path) -> None:
     command = ["distill", "--domain", "mini_code", "--teacher", base, "-n", "8", "--samples", "2", "--backend", "vllm"]
     found = kkwarm(*command, "--engine", "enforce_eager=true", "--json", "-o", str(tmp_path / "traces"))
