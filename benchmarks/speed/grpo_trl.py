@@ -3,10 +3,11 @@
     OMP_NUM_THREADS=2 python benchmarks/speed/grpo_trl.py [-o benchmarks/results/grpo_trl.json]
 
 Same prompts in the same order, batch, generations, sampling, loss, learning rate and precision; the reward of both is
-the domain's verifier. The trl script is what its documentation shows: GRPOTrainer with a reward function, transformers
-generating, completions ending at eos (kkwarm ends them at the format's stop string, one token earlier). A step is
-generation, reward and update; its median leaves out the first one, which warms up. Runs are in turn, each a process.
-What a model writes decides how long a step takes, so lengths are kept: the ratio means something where they are alike.
+the domain's verifier, and both end a completion at the format's stop string, which is one token of this tokenizer. The
+trl script is what its documentation shows: GRPOTrainer with a reward function, transformers generating. The learning
+rate is the paper's, so that both draw from the same distribution from the first step to the last: lengths, which decide
+how long a step takes, differ by chance only, and are kept. A step is generation, reward and update (kkwarm's: from one
+line of its log to the next); its median leaves out the first one, which warms up. Runs are in turn, each a process.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 from bench_lm_eval import checkpoint
 from paired import RESULTS, in_turn, keep, peak_mb, ratio, spread
 
-DOMAIN, RATE = "mini_code", 3e-4
+DOMAIN, RATE = "mini_code", 1e-6
 
 
 def settings(args: argparse.Namespace) -> Any:
@@ -104,14 +105,15 @@ def theirs(args: argparse.Namespace) -> dict[str, Any]:
             taken.append(time.perf_counter() - self.at)
 
     def reward(prompts: list[str], completions: list[str], example: list[int], **_: Any) -> list[float]:
-        texts = [text.partition(stop)[0] + stop * (stop in text) for text in completions]
-        pairs = [(plan.examples[i], Completion(text)) for i, text in zip(example, texts, strict=True)]
+        pairs = [(plan.examples[i], Completion(text)) for i, text in zip(example, completions, strict=True)]
         return [plan.task.rewards.of(v.status) for v in court.judge(plan.verifier, plan.format, pairs)]
 
     with tempfile.TemporaryDirectory() as folder, Judge() as court:
         began = time.perf_counter()
         tokenizer = AutoTokenizer.from_pretrained(checkpoint(), padding_side="left")
         model = AutoModelForCausalLM.from_pretrained(checkpoint())
+        ends = [tokenizer.eos_token_id, *tokenizer(stop, add_special_tokens=False)["input_ids"]]
+        model.generation_config.eos_token_id = ends  # the stop string is one token
         rows = [
             {"prompt": plan.format.render(plan.examples[i].question, tokenizer), "example": i} for i in plan.order()
         ]
@@ -143,8 +145,8 @@ def figures(whole: float, steps: list[float], lengths: list[float], rewards: lis
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--out", type=Path, default=RESULTS / "grpo_trl.json")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=32)
     parser.add_argument("--prompts", type=int, default=12)
     parser.add_argument("--generations", type=int, default=8)
     parser.add_argument("--side", choices=["kkwarm", "trl"], help=argparse.SUPPRESS)
@@ -162,6 +164,7 @@ def main() -> None:
         "seconds_per_step": {name: spread(s) for name, s in seconds.items()},
         "whole_s": {name: spread([run["whole_s"] for run in runs]) for name, runs in found.items()},
         "mean_length": {name: spread([run["length"] for run in runs]) for name, runs in found.items()},
+        "length_against_trl": ratio(*([run["length"] for run in found[name]] for name in ("kkwarm", "trl"))),
         "reward_first_last": {name: [run["reward"] for run in runs] for name, runs in found.items()},
         "peak_memory_mb": {name: max(run["peak_mb"] for run in runs) for name, runs in found.items()},
         "time_against_trl": ratio(seconds["kkwarm"], seconds["trl"]),

@@ -90,13 +90,14 @@ class TrainConfig:
     :param threads: CPU threads; None leaves torch's number.
     :param device: ``auto`` takes CUDA where there is one.
     :param nproc: processes that share each step, by data; the result is the same up to rounding.
-    :param accelerate: how they share: ``fsdp2``, ``zero3`` (weights in shards) or a file of ``accelerate config``.
+    :param accelerate: how they share: ``fsdp2``, ``zero3`` (weights in shards) or a file of ``accelerate config``. On
+        GPUs; ``fsdp2`` with ``device="cpu"`` is a rehearsal.
     :param memory_check: predict the peak, and fit the rows of a pass, checkpointing and vLLM's share to the device.
     :param rows: sequences in a forward pass, at most; the step stays the same. None: what fits.
     :param attention: ``auto``: FlashAttention where it is installed and the GPU has bf16, SDPA otherwise.
     :param liger: Liger's fused kernels (CUDA).
-    :param optim: ``adamw_8bit`` keeps the optimiser's states in 8 bits (bitsandbytes, CUDA).
-    :param qlora: LoRA on weights of 4 bits (bitsandbytes, CUDA).
+    :param optim: ``adamw_8bit`` keeps the optimiser's states in 8 bits (bitsandbytes).
+    :param qlora: LoRA on weights of 4 bits (bitsandbytes).
     :param diverged: the run stops where the loss of SFT, over 8 steps, is so many times its lowest.
     :param watch: benchmarks that the flight recorder evaluates at step 0, every `watch_every` steps and at the end, on
         `watch_questions` questions each.

@@ -15,6 +15,7 @@ from typing import Any
 from kkwarm.errors import KkwarmError
 from kkwarm.train import ranks
 from kkwarm.train.config import RlvrConfig, TrainConfig
+from kkwarm.train.rehearsal import shard_on_cpu
 
 __all__ = [
     "CHECKPOINT",
@@ -23,6 +24,7 @@ __all__ = [
     "build",
     "copied",
     "explained",
+    "kind_of",
     "load",
     "lora",
     "needs",
@@ -57,6 +59,8 @@ def prepare(config: TrainConfig) -> None:
         torch.serialization.register_package(
             0, lambda _: None, lambda held, at: held if at.startswith("cpu:") else None
         )
+    if will_shard() and not on_cuda(config):
+        shard_on_cpu()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     datasets.disable_progress_bars()
@@ -107,7 +111,7 @@ def load(model: str | Path, config: TrainConfig) -> tuple[Any, Any]:
     frozen = bool(config.lora) and cuda and uses_bf16(config)
     device = f"cuda:{ranks.local()}" if cuda and not will_shard() else "cpu"
     if config.qlora:
-        return _load_in_4_bits(model, attention), tokenizer
+        return _load_in_4_bits(model, attention, f"cuda:{ranks.local()}" if cuda else "cpu"), tokenizer
     dtype = torch.bfloat16 if frozen else torch.float32
     return load_model(model, device=device, dtype=dtype, attention=attention, check=config.memory_check), tokenizer
 
@@ -139,7 +143,8 @@ def needs(config: TrainConfig) -> None:
         "--qlora": (config.qlora, "bitsandbytes", "bitsandbytes"),
     }
     for flag, (wanted, module, package) in asked.items():
-        if wanted and not on_cuda(config):
+        interpreted = os.environ.get("TRITON_INTERPRET") == "1"  # triton then runs on a CPU, for tests
+        if wanted and module == "liger_kernel" and not (on_cuda(config) or interpreted):
             raise KkwarmError(f"{flag} needs CUDA, and there is no CUDA device", hint=f"leave out {flag}")
         if wanted and find_spec(module) is None:
             raise KkwarmError(f"{flag} needs {package}", hint=f"pip install {package}")
@@ -154,7 +159,7 @@ def needs(config: TrainConfig) -> None:
         raise KkwarmError("--qlora cannot be combined with weights in shards", hint="leave out --accelerate-config")
 
 
-def _load_in_4_bits(model: str | Path, attention: str | None) -> Any:
+def _load_in_4_bits(model: str | Path, attention: str | None, device: str) -> Any:
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
@@ -169,7 +174,7 @@ def _load_in_4_bits(model: str | Path, attention: str | None) -> Any:
     return AutoModelForCausalLM.from_pretrained(
         resolve(model),
         quantization_config=how,
-        device_map={"": ranks.local()},
+        device_map={"": device},
         dtype=torch.bfloat16,
         attn_implementation=attention,
     )
@@ -188,15 +193,21 @@ def copied(config: TrainConfig) -> Any:
     import torch
 
     if will_shard():
-        return (torch.bfloat16 if uses_bf16(config) else torch.float32), f"cuda:{ranks.local()}"
+        device = f"cuda:{ranks.local()}" if on_cuda(config) else "cpu"
+        return (torch.bfloat16 if uses_bf16(config) else torch.float32), device
     if on_cuda(config) and uses_bf16(config) and not config.lora:
         return torch.bfloat16, f"cuda:{ranks.local()}"
     return None
 
 
+def kind_of(accelerator: Any) -> str:
+    """accelerate's name of how processes share the work: ``NO``, ``MULTI_GPU``, ``FSDP``, ``DEEPSPEED``, ..."""
+    return str(accelerator.distributed_type).rpartition(".")[2]
+
+
 def sharded(accelerator: Any) -> bool:
     """Whether each process holds a part of the weights only."""
-    return str(accelerator.distributed_type).rpartition(".")[2] in ("FSDP", "DEEPSPEED")
+    return kind_of(accelerator) in ("FSDP", "DEEPSPEED")
 
 
 def lora(config: TrainConfig) -> Any:
@@ -304,6 +315,8 @@ def write_weights(trainer: Any, tokenizer: Any, folder: Path) -> None:
             model.peft_config["default"].base_model_name_or_path = str(base.absolute())
         model.save_pretrained(folder)
     else:
+        if shards is not None:  # put together, a tied matrix is there twice, and transformers cannot see that it is one
+            shards = {name: value for name, value in shards.items() if name not in model.all_tied_weights_keys}
         cached, model.config.use_cache = model.config.use_cache, True  # training may have switched it off
         try:
             model.save_pretrained(folder, state_dict=shards)

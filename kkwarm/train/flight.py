@@ -22,7 +22,7 @@ from kkwarm.train.best import BEST, BestWeights
 from kkwarm.train.config import TrainConfig
 from kkwarm.train.engine import CHECKPOINT
 from kkwarm.train.progress import say
-from kkwarm.train.steps import StepFile
+from kkwarm.train.stepfile import StepFile
 from kkwarm.types import Benchmark, Completion, Example, Format, Sampling, Verifier
 from kkwarm.verify import Judge
 

@@ -133,7 +133,7 @@ def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
     from kkwarm.train.flight import Flight, longest, of_network, watched
     from kkwarm.train.loop import finished, note_environment, run_steps
     from kkwarm.train.memory import applied
-    from kkwarm.train.steps import StepFile
+    from kkwarm.train.stepfile import StepFile
 
     config = plan.config
     prepare(config)
@@ -182,7 +182,7 @@ def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
     if not ranks.main():
         return
     _finish(run, plan, log, flight)
-    finished(run)
+    finished(run, flight, log[-1]["step"])
 
 
 def trainer_of(

@@ -20,6 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from kkwarm import interrupt
 from kkwarm.errors import KkwarmError
 from kkwarm.train import ranks
 from kkwarm.train.config import TrainConfig
@@ -40,6 +41,12 @@ class Layout:
 
     def __init__(self, nproc: int, file: Path | None = None, machines: Mapping[str, Any] | None = None) -> None:
         self.nproc, self.file, self.machines = nproc, file, machines or {}
+
+    @property
+    def shards(self) -> str | None:
+        """``FSDP`` or ``DEEPSPEED``, where each process holds a part of the weights only."""
+        told = self.machines.get("distributed_type")
+        return told if told in ("FSDP", "DEEPSPEED") else None
 
     def arguments(self) -> list[str]:
         """Arguments of torch's launcher."""
@@ -94,6 +101,7 @@ def layout(config: TrainConfig) -> Layout | None:
 
     cuda = on_cuda(config)
     found = Layout(config.nproc) if config.accelerate is None else _configured(config)
+    shards = found.shards
     here = found.nproc // int(found.machines.get("num_machines") or 1)
     if cuda:
         import torch
@@ -101,13 +109,14 @@ def layout(config: TrainConfig) -> Layout | None:
         if here > torch.cuda.device_count():
             hint = f"{_fewer(found, torch.cuda.device_count())}, or --device cpu"
             raise KkwarmError(f"{here} processes, but {torch.cuda.device_count()} CUDA devices", hint=hint)
-    elif found.file is not None and found.machines.get("distributed_type") in ("FSDP", "DEEPSPEED"):
-        raise KkwarmError(f"--accelerate-config {config.accelerate} shards over GPUs, and there is no CUDA device")
+    elif shards == "DEEPSPEED" or (shards == "FSDP" and config.device != "cpu"):
+        hint = "--accelerate-config fsdp2 --device cpu tries sharding out on a few CPU processes"
+        raise KkwarmError(f"--accelerate-config {config.accelerate} shards over GPUs, and there is none", hint=hint)
     elif here > (cores := max(2, os.cpu_count() or 1)):  # each loads torch and the model: the machine would drown
         raise KkwarmError(f"{here} processes, but {cores} CPU cores", hint=_fewer(found, cores))
     if (total := config.sequences) % found.nproc:
         raise KkwarmError(f"{found.nproc} processes cannot share the {total} sequences of a step", hint="change one")
-    if config.lora and found.machines.get("distributed_type") in ("FSDP", "DEEPSPEED"):
+    if config.lora and shards:
         raise KkwarmError("LoRA with sharded weights cannot be merged", hint="leave out --accelerate-config or --lora")
     return found
 
@@ -166,14 +175,15 @@ def launch(found: Layout, kind: str, config: TrainConfig, **job: Any) -> None:
             try:
                 torchrun.run(args)
             except ChildFailedError as err:
-                raise _told(Path(folder), err) from None
+                raise _told(Path(folder), str(job["out"]), err) from None
 
 
-def _told(folder: Path, err: Any) -> BaseException:
+def _told(folder: Path, out: str, err: Any) -> BaseException:
     """What the processes left behind, as one error."""
     reports = [json.loads(p.read_text("utf-8")) for p in sorted(folder.glob(FAILED))]
     for report in sorted(reports, key=lambda r: r["interrupted"]):
         if report["interrupted"]:
+            interrupt.KEPT.append(out)
             return KeyboardInterrupt()
         told = KkwarmError(report["message"], hint=report["hint"])
         told.exit_code = report["exit_code"]

@@ -14,8 +14,8 @@ from kkwarm.store import Run, config_hash
 from kkwarm.store.run import Kind, environment
 from kkwarm.train import ranks
 from kkwarm.train.config import TrainConfig
-from kkwarm.train.engine import STEPS, explained, on_cuda, uses_bf16
-from kkwarm.train.progress import say
+from kkwarm.train.engine import STEPS, explained, kind_of, on_cuda, uses_bf16
+from kkwarm.train.stepfile import StepFile
 from kkwarm.train.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -109,11 +109,13 @@ def run_steps(
     from transformers.integrations import TensorBoardCallback
     from transformers.trainer_callback import PrinterCallback
 
-    from kkwarm.train.steps import Recorder, StepFile, last_whole
+    from kkwarm.train.steps import Recorder, fits, last_whole
 
     steps = run.path / STEPS
     start = ranks.first(last_whole(steps) if ranks.main() else None)
     at = int(start.name.rpartition("-")[2]) if start else 0
+    if start:
+        fits(start, kind_of(trainer.accelerator))
     if also is not None:
         also(at)
     log = StepFile(run.path / LOG, at) if ranks.main() else None
@@ -151,13 +153,12 @@ def summary(log: list[dict[str, Any]]) -> dict[str, Any]:
     return {"steps": len(log), "seconds": round(seconds, 2), "seconds_per_step": round(seconds / max(1, len(log)), 4)}
 
 
-def finished(run: Run) -> None:
-    """Frees the step checkpoints of a run that is done, and tells the plugins."""
+def finished(run: Run, flight: Flight, last: int) -> None:
+    """Frees what only a run that goes on needs (step checkpoints, the best weights before the best), and tells the
+    plugins. `last`: its last step.
+    """
     if not ranks.main():
         return
+    flight.covered(last)
     shutil.rmtree(run.path / STEPS, ignore_errors=True)
-    for impl in registry().manager.hook.kkwarm_run_finished.get_hookimpls():
-        try:
-            impl.function(run=run)
-        except Exception as err:  # a plugin's failure must not cost the run
-            say(f"plugin {impl.plugin_name} failed on the finished run: {type(err).__name__}: {err}")
+    registry().tell("kkwarm_run_finished", run=run)

@@ -226,7 +226,7 @@ def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progre
             **flight.results(),
         },
     )
-    finished(run)
+    finished(run, flight, log[-1]["step"])
 
 
 def trainer_of(

@@ -1,4 +1,4 @@
-"""Between two steps: the step log, step checkpoints that a kill cannot break, interruption, NaN."""
+"""Between two steps: step checkpoints that a kill cannot break, interruption, NaN."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from transformers import TrainerCallback
 from kkwarm.errors import KkwarmError
 from kkwarm.train import ranks
 from kkwarm.train.progress import Progress, say
+from kkwarm.train.stepfile import StepFile
 
 if TYPE_CHECKING:
     from kkwarm.train.flight import Flight
     from kkwarm.train.watchdog import Watchdog
 
-__all__ = ["Interrupt", "Losses", "Recorder", "StepFile", "last_whole"]
+__all__ = ["Interrupt", "Losses", "Recorder", "fits", "last_whole"]
 
 MARK = "whole.json"  # written last: sizes of the checkpoint's files
 EVERY_SECONDS = 30.0  # between step checkpoints where no number of steps is given
@@ -64,36 +65,23 @@ def _mark(path: Path) -> None:
     temporary.replace(path / MARK)
 
 
-class StepFile:
-    """JSON lines that carry a ``step``. Opening it for a resumed run cuts off the steps that will be done again."""
+_SHARDS = {"FSDP": "pytorch_model_fsdp*", "DEEPSPEED": "global_step*"}  # what a step checkpoint of either holds
 
-    def __init__(self, path: Path, resumed: int) -> None:
-        self.path = path
-        kept = [row for row in self.rows(path) if row["step"] <= resumed] if resumed else []
-        temporary = path.with_name(f".{path.name}")
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), "utf-8")
-        temporary.replace(path)
-        self._out = path.open("a", encoding="utf-8")
 
-    @staticmethod
-    def rows(path: Path) -> list[dict[str, Any]]:
-        """The whole lines of the file."""
-        if not path.exists():
-            return []
-        lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline was torn by a crash
-        return [json.loads(line) for line in lines]
+def fits(checkpoint: Path, kind: str) -> None:
+    """Whether the weights of a step checkpoint are kept as this run can read them: whole, or in the same shards.
 
-    def write(self, *rows: dict[str, Any]) -> None:
-        try:
-            self._out.write("".join(json.dumps(row) + "\n" for row in rows))
-            self._out.flush()
-        except OSError as err:
-            raise KkwarmError(
-                f"{self.path} cannot be written: {err.strerror}", hint="free space; the run resumes"
-            ) from None
-
-    def close(self) -> None:
-        self._out.close()
+    :param kind: ``FSDP``, ``DEEPSPEED``, or another one of accelerate's, whose processes each hold all weights.
+    :raises KkwarmError: they are not.
+    """
+    held = next((kind for kind, files in _SHARDS.items() if any(checkpoint.glob(files))), None)
+    asked = kind if kind in _SHARDS else None
+    if held == asked:
+        return
+    name = {"FSDP": "fsdp2", "DEEPSPEED": "zero3", None: ""}[held]
+    how = f"weights in shards ({name})" if held else "whole weights"
+    hint = f"go on with --accelerate-config {name}" if held else "go on without --accelerate-config"
+    raise KkwarmError(f"{checkpoint} holds {how}: it cannot be read in another way", hint=f"{hint}, as before")
 
 
 class Interrupt:

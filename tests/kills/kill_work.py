@@ -14,6 +14,9 @@ from typing import Any
 
 __all__ = ["WORKS", "preload", "prepare", "product", "progress"]
 
+# Flights fall on other steps than step checkpoints do, so that kills between the two are met.
+WATCHED: dict[str, Any] = {"watch": ("mini_kk", "mini_code"), "watch_every": 3, "watch_questions": 6}
+
 RECIPE = """
 title = "A study to be killed"
 seeds = [0]
@@ -105,7 +108,7 @@ def _warmup(given: Path, out: Path) -> None:
 
     from kkwarm.train import WarmupConfig, warmup
 
-    config = WarmupConfig(lr=1e-3, epochs=2, batch_size=8, save_every=2, threads=1)
+    config = WarmupConfig(lr=1e-3, epochs=2, batch_size=8, save_every=2, threads=1, **WATCHED)
     warmup(str(BASE), given / "traces", out, config, progress=False)
 
 
@@ -116,7 +119,7 @@ def _rlvr(given: Path, out: Path) -> None:
 
     config = RlvrConfig(
         "mini_code", 8, lr=3e-4, steps=6, prompts_per_step=2, generations=4, save_every=2, threads=1, max_tokens=48,
-        keep_rollouts=True,
+        keep_rollouts=True, **WATCHED,
     )  # fmt: skip
     rlvr(str(BASE), config, out, progress=False)
 
@@ -161,11 +164,12 @@ def product(out: Path) -> dict[str, Any]:
     from kkwarm.store import Run
 
     assert Run.read(out).done, f"{out} is not done"
-    assert not list(out.rglob(".*.new")), "a half-written checkpoint was left"
+    left = [p for pattern in (".*.new", ".best-*", "steps") for p in out.rglob(pattern)]
+    assert not left, f"left behind: {left}"
     found: dict[str, Any] = {}
     for path in sorted(out.rglob("*")):
         name = str(path.relative_to(out))
-        if path.name == "model.safetensors" or path.name in ("traces.jsonl", "rollouts.jsonl"):
+        if path.name == "model.safetensors" or path.name in ("traces.jsonl", "rollouts.jsonl", "flights.jsonl"):
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
         elif path.name == "samples.jsonl":
             lines = sorted(path.read_bytes().splitlines())

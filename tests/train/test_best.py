@@ -67,6 +67,18 @@ def test_where_no_step_is_better_the_model_itself_is_named(tmp_path: Path, base:
     assert folders(run.path) == {"checkpoint"}
 
 
+def test_a_run_that_is_done_keeps_no_weights_but_the_best(tmp_path: Path, base: Path, traces: Path) -> None:
+    """Its last flight is its best: what that replaced was kept for a run that goes on."""
+    config = WarmupConfig(
+        lr=3e-2, epochs=3, batch_size=8, save_every=2, threads=1, watch=("easy",), watch_every=9, watch_questions=12
+    )
+    run = warmup(base, traces, tmp_path / "w", config, progress=False)
+    rows = [json.loads(line) for line in (run.path / "flights.jsonl").read_text().splitlines()]
+    scores = [row["accuracy"]["easy"] for row in rows]
+    assert scores[-1] > max(scores[1:-1]) > scores[0], "the best is replaced at the end"
+    assert folders(run.path) == {"checkpoint", "best"}
+
+
 def test_of_lora_the_adapter_is_kept(tmp_path: Path, base: Path, traces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("peft")
     import torch

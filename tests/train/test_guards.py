@@ -154,8 +154,6 @@ def test_what_judging_raises_reaches_the_trainer_and_a_hanging_verdict_does_not_
     [
         ({"device": "cuda"}, "--device cuda: no CUDA device is available"),
         ({"liger": True}, r"--liger needs CUDA, and there is no CUDA device \(leave out --liger\)"),
-        ({"optim": "adamw_8bit"}, "--optim adamw_8bit needs CUDA"),
-        ({"qlora": True}, "--qlora needs CUDA"),
         ({"attention": "flash"}, "--attention flash: there is no CUDA device"),
     ],
 )
@@ -180,12 +178,43 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(KkwarmError, match=r"--optim adamw_8bit needs bitsandbytes"):
+        needs(WarmupConfig(optim="adamw_8bit", device="cpu"))
     with pytest.raises(KkwarmError, match=r"--qlora needs bitsandbytes \(pip install bitsandbytes\)"):
         needs(WarmupConfig(qlora=True))
     with pytest.raises(KkwarmError, match=r"--track tensorboard needs tensorboard \(pip install 'kkwarm\[track\]'\)"):
         needs(WarmupConfig(track=("tensorboard",)))
     with pytest.raises(KkwarmError, match=r"--liger needs liger-kernel"):
         needs(RlvrConfig("toy", liger=True))
+
+
+@pytest.mark.parametrize(
+    ("asked", "installed", "cuda", "bf16", "found"),
+    [
+        ("auto", True, True, True, "flash_attention_2"),
+        ("auto", True, True, False, None),
+        ("auto", True, False, True, None),
+        ("auto", False, True, True, None),
+        ("flash", True, True, False, "flash_attention_2"),
+        ("flash", False, True, True, r"flash-attn is not installed \(--attention sdpa, or pip install flash-attn\)"),
+        ("flash", True, False, True, "there is no CUDA device"),
+        ("sdpa", True, True, True, "sdpa"),
+    ],
+)
+def test_flash_attention_where_it_is_installed_and_fits_and_sdpa_otherwise(
+    monkeypatch: pytest.MonkeyPatch, asked: str, installed: bool, cuda: bool, bf16: bool, found: str | None
+) -> None:
+    import importlib.util
+
+    from kkwarm.train.engine import _attention
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: installed or None)
+    config = WarmupConfig(attention=asked, precision="bf16" if bf16 else "fp32")  # type: ignore[arg-type]
+    if asked == "flash" and not (installed and cuda):
+        with pytest.raises(KkwarmError, match=f"--attention flash: {found}"):
+            _attention(config, cuda=cuda)
+    else:
+        assert _attention(config, cuda=cuda) == found
 
 
 @pytest.mark.parametrize(("vllm", "hint"), [("colocate", "or leave out --vllm"), ("none", "or uninstall it")])

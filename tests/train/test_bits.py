@@ -1,0 +1,80 @@
+"""QLoRA and the 8-bit optimiser, for real: bitsandbytes has kernels for CPUs too."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import toy_task as toy
+from test_resume import steps, weights
+from trainee import RLVR
+
+from kkwarm.backends.checkpoint import load_model
+from kkwarm.train import WarmupConfig, rlvr, warmup
+
+pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """bitsandbytes packs 64 columns at a time."""
+    return toy.checkpoint(tmp_path_factory.mktemp("wide") / "model", hidden=64)
+
+
+WARMUP = WarmupConfig(lr=1e-2, epochs=4, batch_size=8, precision="fp32", threads=1, device="cpu")
+
+
+def test_qlora_learns_on_4_bits_and_is_merged_into_whole_weights(tmp_path: Path, wide: Path, traces: Path) -> None:
+    import bitsandbytes
+    import torch
+
+    config = replace(WARMUP, qlora=True, lora=8, lr=3e-2, watch=("easy",), watch_every=24, watch_questions=8)
+    run = warmup(wide, traces, tmp_path / "w", config, progress=False)
+    results = run.manifest["results"]
+    assert results["loss"] < 0.5 * results["first_loss"]
+    merged = load_model(run.path / "checkpoint")
+    assert not any(isinstance(m, bitsandbytes.nn.Linear4bit) for m in merged.modules())
+    before = weights_of(wide)
+    moved = {
+        name for name, value in weights_of(run.path / "checkpoint").items() if not torch.equal(value, before[name])
+    }
+    assert moved >= {"model.layers.0.self_attn.q_proj.weight", "model.layers.0.mlp.down_proj.weight"}
+    assert (run.path / "adapter" / "adapter_config.json").exists()
+
+
+def weights_of(folder: Path) -> dict[str, object]:
+    return {name: value.detach().float() for name, value in load_model(folder).named_parameters()}
+
+
+def test_rlvr_by_qlora(tmp_path: Path, wide: Path, traces: Path) -> None:
+    warmed = warmup(wide, traces, tmp_path / "w", WARMUP, progress=False).path
+    run = rlvr(warmed, replace(RLVR, qlora=True, lora=8, steps=3, device="cpu"), tmp_path / "r", progress=False)
+    assert run.done and any(row["grad_norm"] > 0 for row in steps(run.path))
+
+
+def test_an_optimiser_of_8_bits_goes_on_as_if_it_had_not_stopped(
+    tmp_path: Path, base: Path, traces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from trl import SFTTrainer
+
+    config = replace(WARMUP, optim="adamw_8bit", save_every=3)
+    whole = warmup(base, traces, tmp_path / "whole", config, progress=False)
+    plain = warmup(base, traces, tmp_path / "plain", replace(config, optim="adamw"), progress=False)
+    for a, b in zip(steps(whole.path), steps(plain.path), strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=0.1, abs=0.05)
+    compute_loss = SFTTrainer.compute_loss
+
+    def hit(self: SFTTrainer, *args: object, **kwargs: object) -> object:
+        if self.state.global_step == 11:
+            raise KeyboardInterrupt
+        return compute_loss(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SFTTrainer, "compute_loss", hit)
+        with pytest.raises(KeyboardInterrupt):
+            warmup(base, traces, tmp_path / "w", config, progress=False)
+    again = warmup(base, traces, tmp_path / "w", config, progress=False)
+    one, other = weights(whole.path), weights(again.path)
+    assert all(torch.equal(one[name], other[name]) for name in one)

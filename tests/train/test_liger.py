@@ -1,0 +1,28 @@
+"""Liger's kernels on a CPU, by triton's interpreter."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.slow
+def test_liger_gives_the_losses_of_torch(tmp_path: Path, base: Path, traces: Path) -> None:
+    pytest.importorskip("liger_kernel", reason="liger-kernel is not installed")
+    pytest.importorskip("triton", reason="triton is not installed")
+    found = {}
+    for how in ("liger", "plain"):
+        command = [sys.executable, str(Path(__file__).with_name("liger_on_cpu.py")), str(base), str(traces)]
+        env = {**os.environ, "TRITON_INTERPRET": "1"}
+        done = subprocess.run([*command, str(tmp_path / how), how], env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        found[how] = json.loads(done.stdout)
+    assert {"liger_kernel.ops.rms_norm", "liger_kernel.ops.swiglu"} <= set(found["liger"]["kernels"])
+    assert not found["plain"]["kernels"]
+    for a, b in zip(found["liger"]["losses"], found["plain"]["losses"], strict=True):
+        assert a == pytest.approx(b, rel=1e-3)

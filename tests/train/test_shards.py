@@ -1,0 +1,87 @@
+"""Weights in shards (FSDP2) over two CPU processes (gloo) against one process with all of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_resume import steps
+from test_several_processes import close, when_logged, workers
+
+import kkwarm.train.launch
+from kkwarm.errors import KkwarmError
+from kkwarm.train import RlvrConfig, WarmupConfig, rlvr, warmup
+from kkwarm.train.steps import fits
+
+WARMUP = WarmupConfig(lr=1e-2, max_steps=3, batch_size=8, accumulation=2, precision="fp32", threads=1, device="cpu")
+SHARDED = {"nproc": 2, "accelerate": "fsdp2"}
+
+
+@pytest.fixture(autouse=True)
+def toy_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kkwarm.train.launch, "WORKER", "toy_worker")
+
+
+@pytest.mark.slow
+def test_sft_in_shards(tmp_path: Path, base: Path, traces: Path) -> None:
+    one = warmup(base, traces, tmp_path / "one", WARMUP, progress=False)
+    two = warmup(base, traces, tmp_path / "two", replace(WARMUP, **SHARDED), progress=False)
+    assert two.manifest["processes"] == 2
+    for a, b in zip(steps(one.path), steps(two.path), strict=True):
+        for name in ("step", "loss", "lr", "grad_norm", "tokens"):
+            assert a[name] == pytest.approx(b[name], rel=2e-3), name
+    close(one.path, two.path, 2e-3)
+
+
+@pytest.mark.slow
+def test_grpo_in_shards_draws_the_same_rollouts(tmp_path: Path, base: Path, traces: Path) -> None:
+    """A copy that holds all weights generates; it is refreshed from the shards at every step."""
+    warmed = warmup(base, traces, tmp_path / "w", replace(WARMUP, max_steps=24, lr=1e-2), progress=False).path
+    config = RlvrConfig(
+        *("easy", 20), lr=1e-3, steps=3, prompts_per_step=3, generations=4, precision="fp32", threads=1, device="cpu",
+        keep_rollouts=True, watch=("easy",), watch_every=2, watch_questions=5,
+    )  # fmt: skip
+    one = rlvr(warmed, config, tmp_path / "one", progress=False).path
+    two = rlvr(warmed, replace(config, **SHARDED), tmp_path / "two", progress=False).path
+    drawn = [[json.loads(line) for line in (p / "rollouts.jsonl").read_text().splitlines()] for p in (one, two)]
+    assert len(drawn[0]) == 36 and drawn[0] == drawn[1]
+    assert any(row["no_signal"] < 1 for row in steps(one))
+    assert (one / "flights.jsonl").read_text() == (two / "flights.jsonl").read_text()
+    for a, b in zip(steps(one), steps(two), strict=True):
+        assert {k: a[k] for k in ("reward", "accuracy", "status", "length")} == {
+            k: b[k] for k in ("reward", "accuracy", "status", "length")
+        }
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-5)
+        assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=2e-3)
+    close(one, two, 1e-3)
+
+
+@pytest.mark.slow
+def test_a_killed_run_in_shards_goes_on(tmp_path: Path, base: Path, traces: Path) -> None:
+    config = replace(WARMUP, max_steps=12, save_every=3)
+    sharded, out = replace(config, **SHARDED), tmp_path / "two"
+    when_logged(out, 7, lambda: os.kill(workers(os.getpid())[-1], signal.SIGKILL))
+    with pytest.raises(KkwarmError, match=r"process . was killed by SIGKILL .*the same command goes on"):
+        warmup(base, traces, out, sharded, progress=False)
+    kept = max((out / "steps").iterdir(), key=lambda p: int(p.name.rpartition("-")[2]))
+    assert list(kept.glob("pytorch_model_fsdp*")), "weights are in shards while it trains"
+    with pytest.raises(KkwarmError, match=r"weights in shards \(fsdp2\).*go on with --accelerate-config fsdp2"):
+        warmup(base, traces, out, config, progress=False)
+    again = warmup(base, traces, out, sharded, progress=False)
+    whole = warmup(base, traces, tmp_path / "one", config, progress=False)
+    assert again.manifest["resumed"] == 1 and [s["step"] for s in steps(out)] == list(range(1, 13))
+    close(again.path, whole.path, 2e-3)
+
+
+def test_a_step_checkpoint_is_read_as_it_was_kept(tmp_path: Path) -> None:
+    fits(tmp_path, "MULTI_GPU")
+    with pytest.raises(KkwarmError, match=r"holds whole weights: .* \(go on without --accelerate-config, as before\)"):
+        fits(tmp_path, "FSDP")
+    (tmp_path / "global_step5").mkdir()
+    fits(tmp_path, "DEEPSPEED")
+    with pytest.raises(KkwarmError, match=r"weights in shards \(zero3\): .*--accelerate-config zero3"):
+        fits(tmp_path, "NO")
