@@ -108,8 +108,8 @@ def layout(config: TrainConfig) -> Layout | None:
         if here > torch.cuda.device_count():
             hint = f"{_fewer(found, torch.cuda.device_count())}, or --device cpu"
             raise KkwarmError(f"{here} processes, but {torch.cuda.device_count()} CUDA devices", hint=hint)
-    elif shards == "DEEPSPEED" or (shards == "FSDP" and config.device != "cpu"):
-        hint = "--accelerate-config fsdp2 --device cpu tries sharding out on a few CPU processes"
+    elif shards and config.device != "cpu":
+        hint = "--device cpu tries it out on a few CPU processes"
         raise KkwarmError(f"--accelerate-config {config.accelerate} shards over GPUs, and there is none", hint=hint)
     elif here > (cores := max(2, os.cpu_count() or 1)):  # each loads torch and the model: the machine would drown
         raise KkwarmError(f"{here} processes, but {cores} CPU cores", hint=_fewer(found, cores))
