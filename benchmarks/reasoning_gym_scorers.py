@@ -25,9 +25,9 @@ from kkwarm.data import content_hash
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import Registry, registry
 from kkwarm.store import environment
-from kkwarm.types import Completion
+from kkwarm.types import Completion, Target
 from kkwarm.verify import Judge
-from kkwarm.verify.audit import ATTACKS, Target
+from kkwarm.verify.audit import ATTACKS
 
 # Generating their 300 items takes many minutes.
 SLOW = ("futoshiki", "knight_swap", "puzzle24", "sokoban", "zebra_puzzles")

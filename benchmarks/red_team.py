@@ -27,9 +27,9 @@ from kkwarm_math.attacks import LISTED, case_targets
 
 from kkwarm.plugins import Registry, registry
 from kkwarm.store import environment
-from kkwarm.types import Completion, Example, Format, Status, Verdict
+from kkwarm.types import Attack, Completion, Example, Format, Status, Target, Verdict
 from kkwarm.verify import Judge
-from kkwarm.verify.audit import ATTACKS, HONEST, Attack, Miss, Target, attacked, targets_of
+from kkwarm.verify.audit import ATTACKS, HONEST, Miss, attacked, targets_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, BEGIN, END = ROOT / "docs/pages/verdicts.md", "<!-- red team: begin -->\n", "<!-- red team: end -->\n"

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
-__all__ = ["KkwarmError", "LeakError", "unknown"]
+__all__ = ["KkwarmError", "LeakError", "cause", "unknown"]
+
+_OURS = str(Path(__file__).parent) + os.sep
+_PYTHONS = (str(Path(os.__file__).parent) + os.sep, "<frozen ")
+_LIBRARIES = ("site-packages", "dist-packages")
 
 
 class KkwarmError(Exception):
@@ -40,3 +46,23 @@ def unknown(kind: str, name: str, known: Iterable[str], *, hint: str = "") -> Kk
         mend = f"no {kind} is registered: see `kkwarm plugins`"
     between = "" if not hint else " " if mend.endswith("?") else "; "
     return KkwarmError(f"unknown {kind} {name!r}", hint=mend + between + hint)
+
+
+def cause(err: BaseException) -> str:
+    """What an exception of a plugin says, in one line, and the line of the plugin's own file that led to it."""
+    import traceback
+
+    said = " ".join(f"{type(err).__name__}: {err}".split()).removesuffix(":")
+    if isinstance(err, SyntaxError):
+        return said  # it names file and line itself
+    frames = traceback.extract_tb(err.__traceback__)
+    theirs = [f for f in frames if not f.filename.startswith(_OURS) and not _of_python(f.filename)]
+    if not theirs:
+        return said
+    last = [f for f in theirs if f.filename == theirs[0].filename][-1]
+    return f"{said} ({Path(last.filename).name}, line {last.lineno})"
+
+
+def _of_python(filename: str) -> bool:
+    """Whether a file is the standard library's; a plugin may be installed in a folder below it."""
+    return filename.startswith(_PYTHONS) and not any(name in filename for name in _LIBRARIES)

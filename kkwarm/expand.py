@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 
 from kkwarm.data.splits import normalise
 from kkwarm.errors import KkwarmError, unknown
@@ -23,7 +25,7 @@ def task_of(domain: Domain, verifier: str) -> Task:
     """The training half: examples of split ``train`` whose content is in no test example."""
 
     def train() -> list[Example]:
-        examples = list(domain.load())
+        examples = _loaded(domain)
         identity = domain.identity or normalise
         test = {identity(e.question) for e in examples if e.split == "test"}
         return [e for e in examples if e.split == "train" and identity(e.question) not in test]
@@ -45,12 +47,12 @@ def benchmark_of(domain: Domain, verifier: str) -> Benchmark:
     """The evaluation half: examples of split ``test``."""
 
     def test() -> list[Example]:
-        return [e for e in domain.load() if e.split == "test"]
+        return [e for e in _loaded(domain) if e.split == "test"]
 
     return Benchmark(
         domain.name,
         test,
-        domain.load,
+        partial(_loaded, domain),
         verifier,
         domain.format,
         domain.saved_format,
@@ -59,6 +61,20 @@ def benchmark_of(domain: Domain, verifier: str) -> Benchmark:
         domain.description,
         domain.identity,
     )
+
+
+def _loaded(domain: Domain) -> list[Example]:
+    """:raises KkwarmError: its `load` raises: data of another shape, or the plugin's own mistake."""
+    try:
+        return list(domain.load())
+    except KkwarmError:
+        raise
+    except Exception as err:
+        at = traceback.extract_tb(err.__traceback__)[-1]
+        raise KkwarmError(
+            f"the data of {domain.name} cannot be loaded: {type(err).__name__}: {err}",
+            hint=f"{at.filename}, line {at.lineno}: the data has another shape, or the plugin is wrong",
+        ) from err
 
 
 def narrow_task(task: Task, value: str) -> Task:

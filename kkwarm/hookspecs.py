@@ -14,14 +14,16 @@ both distributions; neither of the two is used.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pluggy
 
-from kkwarm.types import Benchmark, Domain, Format, Sample, Task, Teacher, Verifier
+from kkwarm.types import Attack, Benchmark, Domain, Format, Sample, Task, Teacher, Verifier
 
 if TYPE_CHECKING:
     import click
+
+    from kkwarm.store import Run
 
 hookspec = pluggy.HookspecMarker("kkwarm")
 
@@ -57,8 +59,8 @@ def kkwarm_teachers() -> Iterable[Teacher]:  # type: ignore[empty-body]
 
 
 @hookspec
-def kkwarm_attacks() -> Iterable[Any]:  # type: ignore[empty-body]
-    """Attacks (`kkwarm.verify.audit.Attack`) for ``kkwarm check``, beside the built-in ones.
+def kkwarm_attacks() -> Iterable[Attack]:  # type: ignore[empty-body]
+    """Attacks for ``kkwarm check``, beside the built-in ones.
 
     Each makes completions that a verifier must not accept or, where it is ``honest``, must accept.
     """
@@ -90,8 +92,8 @@ def kkwarm_sample_scored(sample: Sample) -> None:
 
 
 @hookspec
-def kkwarm_run_finished(run: Any) -> None:
+def kkwarm_run_finished(run: Run) -> None:
     """Called when a run is done.
 
-    :param run: the `kkwarm.store.Run`, readable. An exception is reported and does not stop the command.
+    :param run: the stored run, readable. An exception is reported and does not stop the command.
     """

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["kept", "terminable"]
+__all__ = ["KEPT", "kept", "terminable"]
+
+KEPT: list[str] = []  # run folders that were left resumable, for the last message
 
 
 def terminable() -> None:

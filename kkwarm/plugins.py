@@ -6,28 +6,28 @@ recorded with its cause, and everybody else works.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import Distribution, EntryPoint, distributions
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import pluggy
 
 from kkwarm import hookspecs
-from kkwarm.errors import KkwarmError, unknown
+from kkwarm.errors import KkwarmError, cause, unknown
 from kkwarm.expand import benchmark_of, narrow_benchmark, narrow_task, task_of, verifier_of
 from kkwarm.formats import BUILT_IN
-from kkwarm.types import Benchmark, Domain, Format, Task, Teacher, Verifier
-
-if TYPE_CHECKING:
-    from kkwarm.verify.audit import Attack
+from kkwarm.registration import REGISTRATIONS, check_item, dangling, hook_faults, items_of
+from kkwarm.types import Attack, Benchmark, Domain, Format, Rewards, Task, Teacher, Verifier
 
 __all__ = ["Failure", "Plugin", "Registry", "add_commands", "hookimpl", "load", "registry"]
 
 hookimpl = pluggy.HookimplMarker("kkwarm")
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -40,6 +40,11 @@ class Plugin:
     version: str
     module: str
     hooks: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The name that pluggy knows it by."""
+        return f"{self.distribution}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,13 @@ class Registry:
         """The benchmark ``NAME``, or ``NAME:VALUE`` narrowed by its facet."""
         return self._resolve("benchmark", name, self.benchmarks, narrow_benchmark)
 
+    def rewards(self, benchmark: str) -> Rewards:
+        """The rewards of the task that shares a benchmark's name; the default table where there is none."""
+        try:
+            return self.task(benchmark).rewards
+        except KkwarmError:
+            return Rewards()
+
     def verifier(self, name: str) -> Verifier:
         """The verifier of that name; a domain's has the domain's name unless it was given another."""
         return self._get("verifier", name, self.verifiers)
@@ -115,22 +127,22 @@ class Registry:
         A plugin that fails is recorded and the next one asked; what the user can mend (`KkwarmError`) is raised.
         """
         for impl in reversed(self.manager.hook.kkwarm_resolve_domain.get_hookimpls()):
-            dist, _, plugin = impl.plugin_name.partition("/")
             try:
                 made: Any = impl.function(**dict.fromkeys(impl.argnames, name))
                 if made is None:
                     continue
-                _check_item("kkwarm_resolve_domain", "domain", Domain, made)
+                check_item("kkwarm_resolve_domain", "domain", Domain, made)
                 if made.name != name:
                     raise ValueError(f"the domain made for {name!r} is named {made.name!r}")
+                if fault := dangling(made, self.verifiers, self.formats):
+                    raise ValueError(fault)
             except KkwarmError:
                 raise
             except Exception as err:
-                cause = f"kkwarm_resolve_domain({name!r}) failed: {type(err).__name__}: {err}"
-                self.failures.append(Failure(plugin, dist, cause, err))
+                self._failed(impl.plugin_name, f"kkwarm_resolve_domain({name!r})", err)
                 continue
             self._add_domain(made)
-            owner = next((p for p in self.plugins if (p.distribution, p.name) == (dist, plugin)), None)
+            owner = next((p for p in self.plugins if p.key == impl.plugin_name), None)
             if owner is not None:
                 self.origin["domain", name] = owner
             return True
@@ -142,25 +154,51 @@ class Registry:
         return table[name]
 
     def _unknown(self, kind: str, name: str, table: Mapping[str, object]) -> KkwarmError:
-        failed: dict[str, list[str]] = {}
-        for f in self.failures:
-            failed.setdefault(f.cause, []).append(f.plugin)
-        told = (
-            f"plugin{'s' * (len(names) > 1)} {' and '.join(names)} failed: {cause}" for cause, names in failed.items()
-        )
-        return unknown(kind, name, table, hint="; ".join(told))
+        """The error for a name that is not there; it tells of the plugin that failed to give it."""
+        owned = [f for f in self.failures if f.plugin in (name, f"kkwarm-{name}") or f"{name!r}" in f.cause]
+        told: dict[str, list[str]] = {}
+        for f in owned or self.failures:
+            told.setdefault(f.cause, []).append(f.plugin)
+        failed = [f"plugin{'s' * (len(who) > 1)} {' and '.join(who)} failed: {why}" for why, who in told.items()]
+        if owned:
+            return KkwarmError(f"unknown {kind} {name!r}", hint="; ".join(failed))
+        if kind == "domain" and name in self.benchmarks:
+            return KkwarmError(f"{name!r} is a benchmark, no domain", hint="it has no gold answers and no rewards")
+        if len(failed) > 1:
+            failed = [f"{len(failed)} plugins failed, `kkwarm plugins` says why"]
+        return unknown(kind, name, table, hint="".join(failed))
 
     def attacks(self, domain: str) -> list[Attack]:
         """The attacks that plugins add for that domain. One that fails to list its attacks is recorded as a failure."""
         found: list[Attack] = []
         for impl in self.manager.hook.kkwarm_attacks.get_hookimpls():
             try:
-                listed: Any = impl.function()
+                listed: list[Attack] = items_of("kkwarm_attacks", "attack", Attack, impl.function())
                 found += [a for a in listed if a.domain in ("", domain)]
             except Exception as err:
-                dist, _, name = impl.plugin_name.partition("/")
-                self.failures.append(Failure(name, dist, f"kkwarm_attacks failed: {type(err).__name__}: {err}", err))
+                self._failed(impl.plugin_name, "kkwarm_attacks", err)
         return found
+
+    def tell(self, hook: str, **arguments: Any) -> None:
+        """Calls every plugin's implementation of `hook`. One that fails is logged and recorded, once, and harms nobody.
+
+        :param arguments: by the names that the hook has; an implementation may leave some out.
+        """
+        for impl in getattr(self.manager.hook, hook).get_hookimpls():
+            try:
+                impl.function(**{name: arguments[name] for name in impl.argnames})
+            except Exception as err:
+                if (failure := self._failed(impl.plugin_name, hook, err)) is not None:
+                    log.warning("plugin %s (%s): %s", failure.plugin, failure.distribution, failure.cause)
+
+    def _failed(self, key: str, what: str, err: Exception) -> Failure | None:
+        """Records a failure; None where it is recorded already."""
+        distribution, _, plugin = key.partition("/")
+        failure = Failure(plugin, distribution, f"{what} failed: {cause(err)}", err)
+        if (plugin, distribution, failure.cause) in {(f.plugin, f.distribution, f.cause) for f in self.failures}:
+            return None
+        self.failures.append(failure)
+        return failure
 
     # -- registering -------------------------------------------------------------------------------------------------
 
@@ -170,16 +208,6 @@ class Registry:
         self.verifiers[verifier.name] = verifier
         self.tasks[domain.name] = task_of(domain, verifier.name)
         self.benchmarks[domain.name] = benchmark_of(domain, verifier.name)
-
-
-_REGISTRATIONS: tuple[tuple[str, str, type | None], ...] = (
-    ("kkwarm_formats", "format", None),
-    ("kkwarm_verifiers", "verifier", Verifier),
-    ("kkwarm_domains", "domain", Domain),
-    ("kkwarm_tasks", "task", Task),
-    ("kkwarm_benchmarks", "benchmark", Benchmark),
-    ("kkwarm_teachers", "teacher", Teacher),
-)
 
 
 def _entry_points(group: str) -> list[tuple[EntryPoint, Distribution]]:
@@ -217,7 +245,7 @@ def load(extra: Iterable[tuple[str, object]] = ()) -> Registry:
         except BaseException as err:
             if isinstance(err, KeyboardInterrupt):
                 raise
-            reg.failures.append(Failure(point.name, dist.name, f"import failed: {type(err).__name__}: {err}", err))
+            reg.failures.append(Failure(point.name, dist.name, f"import failed: {cause(err)}", err))
             continue
         _register(reg, by_plugin, info, module)
     reg.failures += _unplugged("kkwarm")
@@ -234,101 +262,93 @@ def registry() -> Registry:
 
 
 def _register(reg: Registry, by_plugin: dict[str, Plugin], info: Plugin, module: ModuleType | object) -> None:
-    key = f"{info.distribution}/{info.name}"
-    for hook, near in _misspelt(module):
-        cause = f"hook {hook!r} does not exist" + (f"; did you mean {near}?" if near else "; see the hook reference")
-        reg.failures.append(Failure(info.name, info.distribution, cause))
+    reg.failures += [Failure(info.name, info.distribution, fault) for fault in hook_faults(module)]
     try:  # without check_pending: it would blame this plugin for what another one before it misspelt
-        reg.manager.register(module, name=key)
+        reg.manager.register(module, name=info.key)
     except (pluggy.PluginValidationError, ValueError) as err:
         reg.failures.append(Failure(info.name, info.distribution, " ".join(str(err).split()), err))
-        if reg.manager.has_plugin(key):
-            reg.manager.unregister(name=key)
+        if reg.manager.has_plugin(info.key):
+            reg.manager.unregister(name=info.key)
         return
-    hooks = tuple(sorted(caller.name for caller in reg.manager.get_hookcallers(reg.manager.get_plugin(key)) or ()))
-    known = tuple(h for h in hooks if hasattr(hookspecs, h))
-    plugin = Plugin(info.name, info.distribution, info.version, info.module, known)
-    by_plugin[key] = plugin
+    hooks = sorted(caller.name for caller in reg.manager.get_hookcallers(module) or ())
+    plugin = replace(info, hooks=tuple(h for h in hooks if hasattr(hookspecs, h)))
+    by_plugin[info.key] = plugin
     reg.plugins.append(plugin)
 
 
-def _misspelt(module: object) -> list[tuple[str, str]]:
-    """Marked implementations of hooks that do not exist, each with the nearest name that does."""
-    import difflib
-
-    specs = [n for n in dir(hookspecs) if n.startswith("kkwarm_")]
-    wrong = []
-    for name in dir(module):
-        marked = getattr(getattr(module, name, None), "kkwarm_impl", None)
-        if (marked is not None or name.startswith("kkwarm_")) and name not in specs:
-            if marked is None and not callable(getattr(module, name)):
-                continue
-            near = difflib.get_close_matches(name, specs, n=1)
-            wrong.append((name, near[0] if near else ""))
-    return wrong
+Key = tuple[str, str]  # kind, name as it is shown
+Claims = dict[Key, list[tuple[Plugin, Any]]]
 
 
 def _collect(reg: Registry, by_plugin: Mapping[str, Plugin]) -> None:
     """Calls each registration hook of each plugin alone, then drops every name that two plugins claim."""
-    claims: dict[tuple[str, Any], list[tuple[Plugin, Any]]] = {}
-    for hook, kind, cls in _REGISTRATIONS:
-        caller = getattr(reg.manager.hook, hook)
-        for impl in caller.get_hookimpls():
+    claims = _claims(reg, by_plugin)
+    dropped = {key for key, owners in claims.items() if len(owners) > 1 or _taken(key)}
+    _report(reg, claims, dropped)
+    for (kind, name), owners in claims.items():
+        plugin, item = owners[0]
+        if item is None or dropped & {(kind, name), *_claimed(kind, item)}:
+            continue
+        if kind == "domain":
+            reg._add_domain(item)
+        else:
+            table = getattr(reg, kind + "s")
+            table[(item.domain, item.name) if kind == "teacher" else name] = item
+        reg.origin[kind, name] = plugin
+    for kind in ("domain", "task", "benchmark"):
+        for name, item in list(getattr(reg, kind + "s").items()):
+            owner, fault = reg.origin.get((kind, name)), dangling(item, reg.verifiers, reg.formats)
+            if owner is not None and fault:  # what a domain expands into has no origin of its own
+                reg.failures.append(Failure(owner.name, owner.distribution, f"{kind} {name!r}: {fault}"))
+                for made in ("domains", "tasks", "benchmarks") if kind == "domain" else (kind + "s",):
+                    del getattr(reg, made)[name]
+
+
+def _claims(reg: Registry, by_plugin: Mapping[str, Plugin]) -> Claims:
+    """Who registers what. The item is None where the name is claimed by a domain of another name or kind."""
+    claims: Claims = {}
+    for hook, kind, cls in REGISTRATIONS:
+        for impl in getattr(reg.manager.hook, hook).get_hookimpls():
             plugin = by_plugin.get(impl.plugin_name)
             if plugin is None:
                 continue
             try:
-                items = list(impl.function() or ())
-                for item in items:
-                    _check_item(hook, kind, cls, item)
+                items = items_of(hook, kind, cls, impl.function())
             except Exception as err:
-                cause = f"{hook} failed: {type(err).__name__}: {err}"
-                reg.failures.append(Failure(plugin.name, plugin.distribution, cause, err))
+                reg.failures.append(Failure(plugin.name, plugin.distribution, f"{hook} failed: {cause(err)}", err))
                 continue
             for item in items:
-                name = (item.domain, item.name) if kind == "teacher" else item.name
-                claims.setdefault((kind, name), []).append((plugin, item))
-                if kind == "domain":  # a domain claims its task's, verifier's and benchmark's names too
-                    claims.setdefault(("task", name), []).append((plugin, None))
-                    claims.setdefault(("verifier", verifier_of(item).name), []).append((plugin, None))
-                    claims.setdefault(("benchmark", name), []).append((plugin, None))
+                shown = f"{item.domain}/{item.name}" if kind == "teacher" else item.name
+                claims.setdefault((kind, shown), []).append((plugin, item))
+                for key in _claimed(kind, item):
+                    claims.setdefault(key, []).append((plugin, None))
+    return claims
+
+
+def _claimed(kind: str, item: Any) -> list[Key]:
+    """A domain claims its task's, verifier's and benchmark's names too."""
+    if kind != "domain":
+        return []
+    return [("task", item.name), ("verifier", verifier_of(item).name), ("benchmark", item.name)]
+
+
+def _taken(key: Key) -> bool:
+    return key[0] == "format" and key[1] in BUILT_IN
+
+
+def _report(reg: Registry, claims: Claims, dropped: set[Key]) -> None:
     reported: set[tuple[str, str]] = set()
     for (kind, name), owners in claims.items():
-        taken = kind == "format" and name in BUILT_IN
-        if len(owners) < 2 and not taken:
+        if (kind, name) not in dropped:
             continue
         claimed = Counter(f"{p.distribution} ({p.name})" for p, _ in owners)
-        who = [f"{name} twice" if count > 1 else name for name, count in claimed.items()]
-        who += ["kkwarm itself"] if taken else []
-        shown = name if isinstance(name, str) else "/".join(name)
+        who = [f"{owner} twice" if count > 1 else owner for owner, count in claimed.items()]
+        who += ["kkwarm itself"] if _taken((kind, name)) else []
         for plugin, _ in owners:
-            if (plugin.name, shown) not in reported:  # a domain claims several kinds of one name: said once
-                reported.add((plugin.name, shown))
-                cause = f"{kind} {shown!r} is registered by {' and by '.join(who)}; none of them is used"
-                reg.failures.append(Failure(plugin.name, plugin.distribution, cause))
-    dropped = {key for key, owners in claims.items() if len(owners) > 1 or (key[0] == "format" and key[1] in BUILT_IN)}
-    for (kind, name), owners in claims.items():
-        plugin, item = owners[0]
-        if item is None or (kind, name) in dropped:
-            continue
-        if kind == "domain":
-            if {("task", name), ("benchmark", name), ("verifier", verifier_of(item).name)} & dropped:
-                continue
-            reg._add_domain(item)
-        else:
-            getattr(reg, kind + "s")[name] = item
-        reg.origin[kind, name if isinstance(name, str) else "/".join(name)] = plugin
-
-
-def _check_item(hook: str, kind: str, cls: type | None, item: Any) -> None:
-    if cls is not None and not isinstance(item, cls):
-        raise TypeError(f"{hook} must return {cls.__name__} objects, got {type(item).__name__}")
-    if cls is None and not isinstance(item, Format):
-        raise TypeError(
-            f"{hook} must return objects with name, stop, render, compose and split, got {type(item).__name__}"
-        )
-    if not isinstance(item.name, str) or not item.name:
-        raise ValueError(f"{hook}: a {kind} has no name")
+            if (plugin.name, name) not in reported:  # a domain claims several kinds of one name: said once
+                reported.add((plugin.name, name))
+                why = f"{kind} {name!r} is registered by {' and by '.join(who)}; none of them is used"
+                reg.failures.append(Failure(plugin.name, plugin.distribution, why))
 
 
 def add_commands(cli: Any, reserved: Iterable[str]) -> None:
@@ -344,5 +364,4 @@ def add_commands(cli: Any, reserved: Iterable[str]) -> None:
                 raise ValueError(f"command {', '.join(clash)} is taken")
         except Exception as err:
             cli.commands = before
-            dist, _, name = impl.plugin_name.partition("/")
-            reg.failures.append(Failure(name, dist, f"kkwarm_commands failed: {type(err).__name__}: {err}", err))
+            reg._failed(impl.plugin_name, "kkwarm_commands", err)

@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Any, Literal, Protocol, runtime_checkable
 
 __all__ = [
+    "Attack",
     "Benchmark",
     "Completion",
     "Domain",
@@ -27,6 +28,7 @@ __all__ = [
     "Sampling",
     "Split",
     "Status",
+    "Target",
     "Task",
     "Teacher",
     "Trace",
@@ -118,8 +120,9 @@ class Verifier:
     `check` sees only responses whose format is whole and that have an answer: broken ones are judged by the format
     layer. It returns a `Verdict`, or True/False. It must be pure: same arguments, same verdict.
 
-    `isolation="inline"` runs it in this process (it must then be fast and unable to hang); ``"process"`` runs it in a
-    worker that is killed after `timeout_s` seconds, giving status ``timeout``; `quick`, where given, is asked first,
+    `isolation="inline"` runs it in this process (it must then be fast and unable to hang: only Python code on the main
+    thread can be ended after `timeout_s` seconds); ``"process"`` runs it in a worker that is killed then. Either gives
+    status ``timeout``. `quick`, where given, is asked first,
     in this process, and returns None where it cannot decide. `check_batch`, where given, replaces `check` for many
     pairs at once and answers for its own limits (the code verifier: it has a sandbox of its own).
     """
@@ -279,6 +282,39 @@ class Teacher:
     domain: str
     traces: Callable[[int, int], Iterable[Trace]]
     description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What an attack on a verifier is made from: an example, its gold answer, gold answers of others, the format.
+
+    `tolerance`: how far a number may be off and still be right, where the verifier's check says so.
+    """
+
+    example: Example
+    gold: str
+    others: Sequence[str]
+    format: Format
+    tolerance: float = 0.0
+
+    def answered(self, answer: str, reasoning: str = "some reasoning") -> str:
+        """A whole completion with this answer."""
+        return self.format.compose(reasoning, answer)
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """Completions for a target. `honest` ones must be judged correct, all others must not.
+
+    `domain`: the only one it is meant for; empty: all. `tags`: it plays with <think> and <answer>, and means nothing
+    to a scorer of free text.
+    """
+
+    name: str
+    completions: Callable[[Target], Iterable[str]]
+    honest: bool = False
+    domain: str = ""
+    tags: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ BACKENDS: dict[str, frozenset[str]] = {
     "vllm": frozenset(
         {"dtype", "tensor_parallel_size", "gpu_memory_utilization", "max_model_len", "enforce_eager", "replicas"}
     ),
-    "openai": frozenset({"base_url", "api_key", "concurrency", "tries"}),
+    "openai": frozenset({"base_url", "api_key", "concurrency", "tries", "timeout"}),
     "replay": frozenset({"file"}),
 }
 

@@ -6,7 +6,6 @@ seldom decides a token, in bf16 more often.
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from kkwarm.backends.base import Request
 from kkwarm.backends.batch import Batch, Job
 from kkwarm.backends.checkpoint import fingerprint, load_model, load_tokenizer, named_dtype, resolve
 from kkwarm.backends.memory import fitting_rows, free, out_of_memory
+from kkwarm.backends.network import Network
 from kkwarm.backends.sampling import pick, row_key, uniforms
 from kkwarm.backends.text import StopTables, cut_at_stop, decoded, end_tokens, finish_reason, token_ids
 from kkwarm.errors import KkwarmError
@@ -50,8 +50,7 @@ class HFBackend:
     name: str = "hf"
     tokens: int = 0
     _capacity: int = 0
-    _plain: bool = field(default=False, init=False)
-    _last_only: bool = field(default=False, init=False)
+    _network: Network = field(init=False)
 
     @classmethod
     def load(
@@ -75,18 +74,16 @@ class HFBackend:
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[Request, int, Completion]]:
         """Yields samples as they are finished.
 
-        :raises KkwarmError: one row alone does not fit into memory.
+        :raises KkwarmError: one row alone does not fit into memory, or the model cannot be run in this way.
         """
-        from kkwarm.backends.rows import is_plain
-
-        self._plain = is_plain(self.model)
-        self._last_only = "logits_to_keep" in inspect.signature(self.model.forward).parameters
+        self._network = Network.of(self.model)
         jobs, refused = self._jobs(requests, sampling)
         yield from refused
         if not jobs:
             return
-        stops = StopTables(self.tokenizer, {job.request.stop for job in jobs}, self._vocabulary())
-        ends = end_tokens(self.tokenizer, self.model, self._vocabulary())
+        vocabulary = max(len(self.tokenizer), self._network.vocabulary)
+        stops = StopTables(self.tokenizer, {job.request.stop for job in jobs}, vocabulary)
+        ends = end_tokens(self.tokenizer, self.model, vocabulary)
         self._capacity = self.batch_size or self._fitting(jobs[0])
         queue, batch = deque(jobs), None
         while queue or batch is not None:
@@ -109,23 +106,18 @@ class HFBackend:
         """See `kkwarm.backends.base.Scores`; `batch_size` texts at a time (None: all), padded on the left."""
         import torch
 
+        self._network = Network.of(self.model)
         found: list[list[float]] = []
         rows = self.batch_size or max(1, len(texts))
         for at in range(0, len(texts), rows):
             part = [([*prompt, *completion], len(completion)) for prompt, completion in texts[at : at + rows]]
-            width = max(len(ids) for ids, _ in part)
-            start = torch.tensor([width - len(ids) for ids, _ in part])
-            ids = torch.tensor([[self.tokenizer.pad_token_id] * (width - len(row)) + row for row, _ in part])
-            mask = torch.arange(width)[None, :] >= start[:, None]
-            positions = (torch.arange(width)[None, :] - start[:, None]).clamp_(min=0)
-            device = self.model.device
+            ids, start = self._padded([ids for ids, _ in part])
+            columns = torch.arange(ids.shape[1])[None, :]
             with torch.inference_mode():
-                out = self.model(
-                    input_ids=ids.to(device), attention_mask=mask.to(device), position_ids=positions.to(device)
-                )
-                table = torch.log_softmax(out.logits[:, :-1].float(), -1)
-                told = table.gather(-1, ids[:, 1:, None].to(device))[..., 0].cpu()
-            found += [row[width - 1 - n :].tolist() for row, (_, n) in zip(told, part, strict=True)]
+                logits = self._network.whole(ids, columns >= start[:, None], (columns - start[:, None]).clamp_(min=0))
+                table = torch.log_softmax(logits[:, :-1].float(), -1)
+                told = table.gather(-1, ids[:, 1:, None].to(table.device))[..., 0].cpu()
+            found += [row[ids.shape[1] - 1 - n :].tolist() for row, (_, n) in zip(told, part, strict=True)]
         return found
 
     def close(self) -> None:
@@ -139,9 +131,14 @@ class HFBackend:
         self, requests: Sequence[Request], sampling: Sampling
     ) -> tuple[list[Job], list[tuple[Request, int, Completion]]]:
         """Longest prompt first, so that memory runs out early if it does; and samples of prompts that are too long."""
-        context = self._context()
+        context = self._network.context
         jobs, refused = [], []
         for request, ids in zip(requests, token_ids(self.tokenizer, [r.prompt for r in requests]), strict=True):
+            if max(ids) >= self._network.embedded:
+                raise KkwarmError(
+                    f"{request.key}: token {max(ids)} of the prompt is beyond the model's {self._network.embedded}",
+                    hint="does the tokenizer belong to this checkpoint?",
+                )
             limit = min(sampling.max_tokens, context - len(ids))
             if limit < 1:
                 log.warning("%s: the prompt has %d tokens, the context %d: truncated", request.key, len(ids), context)
@@ -151,10 +148,20 @@ class HFBackend:
         jobs.sort(key=lambda job: -len(job.ids))
         return jobs, refused
 
+    def _padded(self, rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ids [rows, columns], padded on the left, and the column at which each row starts."""
+        import torch
+
+        width = max(len(ids) for ids in rows)
+        pad = self.tokenizer.pad_token_id
+        pad = pad if pad < self._network.embedded else 0  # it is masked: any token that the model embeds will do
+        ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows])
+        return ids, torch.tensor([width - len(row) for row in rows])
+
     def _advance(self, batch: Batch | None, queue: deque[Job], stops: StopTables, sampling: Sampling) -> Batch:
         """One token for every row: the first one for rows that enter, the next one for the others."""
         alive = 0 if batch is None else int(batch.alive.sum())
-        may_enter = batch is None or (self._plain and alive <= _REFILL * self._capacity)
+        may_enter = batch is None or (self._network.plain and alive <= _REFILL * self._capacity)
         if queue and may_enter:
             return self._enter(batch, queue, stops, sampling)
         assert batch is not None
@@ -198,15 +205,12 @@ class HFBackend:
 
         from kkwarm.backends.rows import growing_cache
 
-        width = max(len(job.ids) for job in jobs)
-        pad = self.tokenizer.pad_token_id
-        ids = torch.tensor([[pad] * (width - len(job.ids)) + job.ids for job in jobs])
-        start = torch.tensor([width - len(job.ids) for job in jobs])
-        mask = torch.arange(width)[None, :] >= start[:, None]
+        ids, start = self._padded([job.ids for job in jobs])
+        width = ids.shape[1]
+        columns = torch.arange(width)[None, :]
         cache = growing_cache(self.model)
-        logits = self._forward(
-            ids, mask, (torch.arange(width)[None, :] - start[:, None]).clamp_(min=0), cache, bool(start.any())
-        )
+        positions = (columns - start[:, None]).clamp_(min=0)
+        logits = self._forward(ids, columns >= start[:, None], positions, cache, bool(start.any()), False)
         source = [at for at, job in enumerate(jobs) for _ in job.samples]
         rows = [(jobs[at], sample) for at, job in enumerate(jobs) for sample in job.samples]
         counts = np.zeros(len(rows), np.int64)
@@ -236,29 +240,16 @@ class HFBackend:
         start = torch.from_numpy(batch.width - batch.length)
         mask = torch.arange(batch.width + 1)[None, :] >= start[:, None]
         # Finished rows run on unseen until they leave; their positions must stay within the context.
-        positions = torch.from_numpy(np.minimum(batch.length, self._context() - 1))[:, None]
-        logits = self._forward(torch.from_numpy(batch.last)[:, None], mask, positions, batch.cache, bool(start.any()))
+        positions = torch.from_numpy(np.minimum(batch.length, self._network.context - 1))[:, None]
+        ids = torch.from_numpy(batch.last)[:, None]
+        logits = self._forward(ids, mask, positions, batch.cache, bool(start.any()), True)
         batch.width += 1
         batch.length += 1
         self._draw(batch, logits, np.flatnonzero(batch.alive), sampling)
 
-    def _forward(self, ids: Any, mask: Any, positions: Any, cache: Any, padded: bool) -> torch.Tensor:
-        """Logits [rows, vocabulary] of the next token."""
-        import torch
-
-        device = self.model.device
-        more = {"logits_to_keep": 1} if self._last_only else {}
-        with torch.inference_mode():
-            out = self.model(
-                input_ids=ids.to(device),
-                attention_mask=mask.to(device) if padded or not self._plain else None,
-                position_ids=positions.to(device),
-                past_key_values=cache,
-                use_cache=True,
-                **more,
-            )
-            logits: torch.Tensor = out.logits[:, -1]
-            return logits
+    def _forward(self, ids: Any, mask: Any, positions: Any, cache: Any, padded: bool, begun: bool) -> torch.Tensor:
+        """See `Network`; here so that a test can let it run out of memory."""
+        return self._network(ids, mask, positions, cache, padded, begun)
 
     def _draw(self, batch: Batch, logits: torch.Tensor, alive: NDArray[np.int64], sampling: Sampling) -> None:
         import torch
@@ -303,7 +294,7 @@ class HFBackend:
         from kkwarm.backends.rows import select
 
         kept = np.flatnonzero(batch.alive)
-        width = int(batch.length[kept].max()) if self._plain else batch.width
+        width = int(batch.length[kept].max()) if self._network.plain else batch.width
         select(batch.cache, self._index(kept), width)
         batch.keep(kept)
         batch.width = width
@@ -329,13 +320,6 @@ class HFBackend:
 
         return torch.from_numpy(rows).to(self.model.device)
 
-    def _vocabulary(self) -> int:
-        return max(len(self.tokenizer), int(self.model.get_output_embeddings().weight.shape[0]))
-
     def _fitting(self, longest: Job) -> int:
         # Few samples run to the limit; the cache grows with those that do.
-        return fitting_rows(self.model, len(longest.ids) + min(longest.limit, 1024))
-
-    def _context(self) -> int:
-        config = self.model.config.get_text_config(decoder=True)
-        return int(getattr(config, "max_position_embeddings", None) or 2**31)
+        return fitting_rows(self._network, len(longest.ids) + min(longest.limit, 1024))

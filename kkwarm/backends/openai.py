@@ -6,27 +6,24 @@ import hashlib
 import logging
 import os
 import queue
-import random
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from email.utils import parsedate_to_datetime
+from itertools import takewhile
 from typing import Any, Self
 
 import httpx
 
 from kkwarm.backends.base import Request
 from kkwarm.backends.sampling import contiguous, engine_seed
+from kkwarm.backends.server import One, Refused, Server
 from kkwarm.backends.text import cut_at_stop, finish_reason, token_ids
-from kkwarm.errors import KkwarmError, unknown
+from kkwarm.errors import KkwarmError
 from kkwarm.types import Completion, Sampling
 
 __all__ = ["OpenAIBackend"]
 
 log = logging.getLogger(__name__)
-_AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 529}
 # vLLM's: without the first the stop string is cut off; with the second tokens can be counted for each choice; the
 # others keep the checkpoint's own generation settings, a server's defaults, from changing what was asked for.
 _EXTENSIONS: dict[str, Any] = {
@@ -39,35 +36,33 @@ _EXTENSIONS: dict[str, Any] = {
 
 _SUSPICIOUS = 8
 _OTHER = 7_919  # between the seeds of two attempts: more than a question has samples
+_LINGER = 60.0  # seconds for calls under way when another has failed for good
+_BROKEN_OFF = ("abort", "error")  # finish reasons of a choice that is no whole sample: vLLM's, when it is stopped
 
 
-class _Refused(Exception):
-    """The server does not know a parameter."""
+_Answer = tuple[Request, list[Completion]] | Exception | None
 
 
 @dataclass(slots=True)
 class OpenAIBackend:
     """A served model. Its seeds are the server's: equal calls give equal samples only where the server says so.
 
-    :param concurrency: calls at a time. :param tries: attempts for each call, with growing pauses, before giving up.
+    :param concurrency: calls at a time.
     :param tokenizer: of the model, where it is known: prompts then go as tokens, and no more tokens are asked for than
         the server's context has.
     """
 
     checkpoint: str
-    base_url: str
     fingerprint: str
-    client: httpx.Client
+    server: Server
     concurrency: int = 16
-    tries: int = 8
-    pause: float = 0.5
     tokenizer: Any = None
+    context: int | None = None  # tokens, where the server tells
     name: str = "openai"
     tokens: int = 0
-    _context: int | None = field(default=None, init=False)
     _extended: bool = field(default=True, init=False)
     _stop_here: bool = field(default=False, init=False)
-    _given_up: threading.Event = field(default_factory=threading.Event, init=False)
+    _one: bool = field(default=False, init=False)
     _varied: int | None = field(default=0, init=False)  # questions whose samples were all equal; None: some were not
 
     @classmethod
@@ -79,65 +74,86 @@ class OpenAIBackend:
         api_key: str | None = None,
         concurrency: int = 16,
         tries: int = 8,
+        timeout: float = 600.0,
         pause: float = 0.5,
     ) -> Self:
-        """Asks the server for its models. The key comes from `api_key`, else ``OPENAI_API_KEY``.
+        """Asks the server for its models. The key comes from `api_key`, else ``OPENAI_API_KEY``; the rest: `Server`.
 
         :raises KkwarmError: nobody answers, the key is refused, or the model is not served.
         """
         url = (base_url or os.environ.get("OPENAI_BASE_URL") or "").rstrip("/")
         if not url.startswith(("http://", "https://")):
             raise KkwarmError("--backend openai needs the server's address", hint="--base-url http://HOST:PORT/v1")
+        for name, value in (("concurrency", concurrency), ("tries", tries), ("timeout", timeout)):
+            whole = isinstance(value, int) or (name == "timeout" and isinstance(value, float))
+            if not whole or value < 1:
+                raise KkwarmError(f"{name} must be a number from 1 on, not {value!r}")
         key = api_key or os.environ.get("OPENAI_API_KEY") or "none"
         client = httpx.Client(
             base_url=url,
             headers={"Authorization": f"Bearer {key}"},
-            timeout=httpx.Timeout(600, connect=10),
+            timeout=httpx.Timeout(timeout, connect=min(timeout, 10)),
             limits=httpx.Limits(max_connections=concurrency),
         )
-        named = hashlib.sha256(f"{url} {model}".encode()).hexdigest()[:16]
-        opened = cls(model, url, named, client, concurrency, tries, pause)
-        opened._check_served()
-        return opened
+        server = Server(url, model, client, tries, timeout, pause, tuple(_EXTENSIONS))
+        told = server.describe()
+        root, length = told.get("root"), told.get("max_model_len")  # vLLM's
+        # What is served, where it tells: a job that was put back into the queue finds its server on another node.
+        named = hashlib.sha256(f"{root or url} {model}".encode()).hexdigest()[:16]
+        context = length if isinstance(length, int) else None
+        return cls(model, named, server, concurrency, context=context)
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[Request, int, Completion]]:
         """Yields the samples of a request when they have come.
 
         :raises KkwarmError: a call failed for good; samples of the calls that were under way come first.
         """
-        pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="openai")
-        waiting: dict[Future[list[Completion]], tuple[Request, tuple[int, ...]]] = {}
-        finished: queue.SimpleQueue[Future[list[Completion]]] = queue.SimpleQueue()
-        self._given_up.clear()
-        failure: KkwarmError | None = None
+        calls: queue.SimpleQueue[Request] = queue.SimpleQueue()
+        for request in requests:
+            for part in contiguous(request.samples):
+                calls.put(replace(request, samples=part))
+        whole = {request.key: request for request in requests}
+        answers: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
+        self.server.given_up.clear()
+        count = min(self.concurrency, calls.qsize())
+        for number in range(count):  # daemons: one that waits for an answer must not keep the process from ending
+            arguments = (calls, answers, sampling)
+            threading.Thread(target=self._work, args=arguments, daemon=True, name=f"openai-{number}").start()
+        failure: Exception | None = None
         try:
-            for request in requests:
-                for part in contiguous(request.samples):
-                    future = pool.submit(self._samples, replace(request, samples=part), sampling)
-                    waiting[future] = request, part
-            for future in waiting:
-                future.add_done_callback(finished.put)  # of one that is cancelled, too
-            for _ in range(len(waiting)):
-                future = finished.get()
-                if future.cancelled():
-                    continue
+            while count:
                 try:
-                    drawn = future.result()
-                except KkwarmError as err:
-                    failure = failure or err
-                    self._given_up.set()
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    continue
-                request, part = waiting[future]
-                self._watch(drawn, sampling)
-                for index, completion in zip(part, drawn, strict=True):
-                    self.tokens += completion.n_tokens or 0
-                    yield request, index, completion
+                    answer = answers.get(timeout=None if failure is None else _LINGER)
+                except queue.Empty:
+                    break
+                if answer is None:
+                    count -= 1
+                elif isinstance(answer, Exception):
+                    failure = failure or answer
+                    self.server.given_up.set()
+                else:
+                    request, drawn = answer
+                    self._watch(drawn, sampling)
+                    for index, completion in zip(request.samples, drawn, strict=True):
+                        self.tokens += completion.n_tokens or 0
+                        yield whole[request.key], index, completion
         finally:
-            self._given_up.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+            self.server.given_up.set()
         if failure is not None:
             raise failure
+
+    def _work(self, calls: queue.SimpleQueue[Request], answers: queue.SimpleQueue[_Answer], sampling: Sampling) -> None:
+        """Makes one call after the other until none is left, or one has failed for good anywhere; None says so."""
+        try:
+            while not self.server.given_up.is_set():
+                request = calls.get_nowait()
+                answers.put((request, self._samples(request, sampling)))
+        except queue.Empty:
+            pass
+        except Exception as err:  # raised where the answers are read
+            answers.put(err)
+        finally:
+            answers.put(None)
 
     def _watch(self, drawn: Sequence[Completion], sampling: Sampling) -> None:
         """Says once where a server seems to be greedy whatever the temperature: transformers' `serve` is, unless the
@@ -151,7 +167,7 @@ class OpenAIBackend:
         if self._varied == _SUSPICIOUS:
             log.warning(
                 "%s: the samples of each of %d questions are equal: does the server sample?",
-                self.base_url,
+                self.server.url,
                 _SUSPICIOUS,
             )
 
@@ -167,16 +183,16 @@ class OpenAIBackend:
                 "echo": True,
                 "logprobs": 1,
             }
-            answer = self._post(body)
+            answer = self.server.post(body)
             try:
                 told = answer["choices"][0]["logprobs"]["token_logprobs"]
                 found.append([float(x) for x in told[len(prompt) : len(prompt) + len(completion)]])
             except (KeyError, IndexError, TypeError):
-                raise KkwarmError(f"{self.base_url} does not tell log-probabilities of a prompt") from None
+                raise KkwarmError(f"{self.server.url} does not tell log-probabilities of a prompt") from None
         return found
 
     def close(self) -> None:
-        self.client.close()
+        self.server.client.close()
 
     # -- one request -------------------------------------------------------------------------------------------------
 
@@ -188,14 +204,18 @@ class OpenAIBackend:
         idle = 0
         while len(got) < len(request.samples):
             rest = replace(request, samples=request.samples[len(got) :])
+            if idle and self.server.given_up.wait(self.server.patience(idle)):
+                break  # another call has failed for good
             new = self._ask(rest, sampling, attempt=idle)
             idle = 0 if new else idle + 1
-            if idle >= self.tries:
+            if idle >= self.server.tries:
                 raise KkwarmError(
-                    f"{self.base_url} returned no choices for {request.key}, {idle} times",
+                    f"{self.server.url} returned no choices for {request.key}, {idle} times",
                     hint="see the server's log; what came is kept",
                 )
             got += new
+        if len(got) < len(request.samples):
+            raise KkwarmError(f"{self.server.url}: {request.key} was given up")
         return got
 
     def _ask(self, request: Request, sampling: Sampling, attempt: int) -> list[Completion]:
@@ -205,7 +225,7 @@ class OpenAIBackend:
         body: dict[str, Any] = {
             "model": self.checkpoint,
             "prompt": prompt,
-            "n": len(request.samples),
+            "n": 1 if self._one else len(request.samples),
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "max_tokens": room,
@@ -215,15 +235,15 @@ class OpenAIBackend:
         if request.stop and not stop_here:
             body["stop"] = list(request.stop)[:4]
         try:
-            answer = self._post(body | (_EXTENSIONS if extended else {}))
-        except _Refused:
+            answer = self.server.post(body | (_EXTENSIONS if extended else {}))
+        except Refused:
             # A server without the extensions cuts the stop string off and does not say so: cut here instead.
             self._extended, self._stop_here = False, True
             return self._ask(request, sampling, attempt)
-        choices = answer.get("choices")
-        if not isinstance(choices, list) or not all(isinstance(c, Mapping) for c in choices):
-            raise KkwarmError(f"{self.base_url} answers with no list of choices", hint="is it OpenAI-compatible?")
-        choices = choices[: len(request.samples)]
+        except One:
+            self._one = True
+            return self._ask(request, sampling, attempt)
+        choices = self._choices(answer)[: len(request.samples)]
         if request.stop and not stop_here and any(_ambiguous(c, request.stop) for c in choices):
             self._stop_here = True
             return self._ask(request, sampling, attempt)
@@ -231,81 +251,26 @@ class OpenAIBackend:
         alone = usage.get("completion_tokens") if len(choices) == 1 else None
         return [_completion(choice, request.stop, alone) for choice in choices]
 
+    def _choices(self, answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """Whole samples, by index, up to the first that is not one: the next call has the seeds from there on."""
+        choices = answer.get("choices")
+        if not isinstance(choices, list) or not all(isinstance(c, Mapping) for c in choices):
+            raise KkwarmError(f"{self.server.url} answers with no list of choices", hint="is it OpenAI-compatible?")
+        if any(not isinstance(c.get("text", 0), str | None) for c in choices):
+            raise KkwarmError(
+                f"{self.server.url} answers with choices that have no text",
+                hint="does it have /completions, or chat only?",
+            )
+        if all(isinstance(c.get("index"), int) for c in choices):
+            choices.sort(key=lambda c: int(c["index"]))
+        return list(takewhile(lambda c: c.get("finish_reason") not in _BROKEN_OFF, choices))
+
     def _fitted(self, prompt: str, wanted: int) -> tuple[str | list[int], int]:
         """The prompt as it is sent, and how many tokens may follow it."""
         if self.tokenizer is None:
             return prompt, wanted
         (ids,) = token_ids(self.tokenizer, [prompt])
-        return ids, wanted if self._context is None else min(wanted, self._context - len(ids))
-
-    def _post(self, body: dict[str, Any]) -> dict[str, Any]:
-        """One call, repeated with growing pauses while the server is busy, failing or cutting the answer short."""
-        last = ""
-        for attempt in range(self.tries):
-            wait = min(self.pause * 2**attempt, 60.0) * random.uniform(0.5, 1.0)
-            try:
-                reply = self.client.post("/completions", json=body)
-            except httpx.HTTPError as err:
-                last = f"{type(err).__name__}: {err}"
-            else:
-                if reply.status_code == 200:
-                    try:
-                        answer = reply.json()
-                    except ValueError:
-                        last = "the answer was cut short"
-                    else:
-                        if isinstance(answer, dict):
-                            return answer
-                        last = "the answer is no object"
-                elif reply.status_code in _AGAIN:
-                    last = f"{reply.status_code} {_said(reply)}"
-                    wait = max(wait, _retry_after(reply))
-                else:
-                    raise self._failure(reply, body)
-            if attempt + 1 < self.tries:
-                log.info("%s: %s; again in %.1f s", self.base_url, last, wait)
-                if self._given_up.wait(wait):
-                    break  # another call has failed for good
-        raise KkwarmError(
-            f"{self.base_url} failed {self.tries} times: {last}",
-            hint="what came is kept: start again when the server is well; if it was busy, with --engine concurrency=4",
-        )
-
-    def _failure(self, reply: httpx.Response, body: Mapping[str, Any]) -> Exception:
-        said = _said(reply)
-        if reply.status_code in (400, 422) and any(name in body for name in _EXTENSIONS):
-            if any(name in said for name in _EXTENSIONS) or "unrecognized" in said.lower() or "extra" in said.lower():
-                return _Refused(said)
-            hint = "lower --max-tokens" if "context" in said or "max_tokens" in said else ""
-            return KkwarmError(f"{self.base_url} refuses the request: {said}", hint=hint)
-        if reply.status_code in (401, 403):
-            return KkwarmError(
-                f"{self.base_url} refuses the key ({reply.status_code}: {said})", hint="set OPENAI_API_KEY"
-            )
-        if reply.status_code == 404:
-            return KkwarmError(
-                f"{self.base_url} does not serve {self.checkpoint!r} (404: {said})", hint="see its /models"
-            )
-        return KkwarmError(f"{self.base_url} answers {reply.status_code}: {said}")
-
-    def _check_served(self) -> None:
-        try:
-            reply = self.client.get("/models")
-        except httpx.HTTPError as err:
-            raise KkwarmError(
-                f"nobody answers at {self.base_url}: {type(err).__name__}: {err}", hint="is the server up?"
-            ) from None
-        if reply.status_code in (401, 403):
-            raise self._failure(reply, {})
-        try:
-            told = {str(m["id"]): m for m in reply.json()["data"]} if reply.status_code == 200 else {}
-        except (ValueError, KeyError, TypeError):
-            told = {}
-        served = list(told)
-        length = told.get(self.checkpoint, {}).get("max_model_len")  # vLLM's
-        self._context = length if isinstance(length, int) else None
-        if served and self.checkpoint not in served:  # a server without /models is asked all the same
-            raise unknown(f"model at {self.base_url}", self.checkpoint, served)
+        return ids, wanted if self.context is None else min(wanted, self.context - len(ids))
 
 
 def _completion(choice: Mapping[str, Any], stop: Sequence[str], alone: int | None) -> Completion:
@@ -315,7 +280,7 @@ def _completion(choice: Mapping[str, Any], stop: Sequence[str], alone: int | Non
     if isinstance(stopped, str) and stopped and not text.endswith(stopped):
         text += stopped
     ids = choice.get("token_ids")
-    tokens = tuple(int(t) for t in ids) if isinstance(ids, list) else None
+    tokens = tuple(ids) if isinstance(ids, list) and all(isinstance(t, int) for t in ids) else None
     cut = cut_at_stop(text, stop)
     if cut is not None:
         return Completion(cut, len(tokens) if tokens else alone, "stop", tokens)
@@ -326,26 +291,3 @@ def _ambiguous(choice: Mapping[str, Any], stop: Sequence[str]) -> bool:
     """Whether a stop string may have been cut off: it ended by itself, shows none, and the server does not say why."""
     shown = cut_at_stop(str(choice.get("text") or ""), stop) is not None
     return choice.get("finish_reason") == "stop" and not shown and "stop_reason" not in choice
-
-
-def _said(reply: httpx.Response) -> str:
-    try:
-        body = reply.json()
-        found = body.get("error", body.get("message", body)) if isinstance(body, dict) else body
-        found = found.get("message", found) if isinstance(found, dict) else found
-    except ValueError:
-        found = reply.text
-    return " ".join(str(found).split())[:200]
-
-
-def _retry_after(reply: httpx.Response) -> float:
-    """Seconds that the server asks to wait, by its header: a number, or a date. At most ten minutes."""
-    told = reply.headers.get("retry-after", "0")
-    try:
-        seconds = float(told)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(told).timestamp() - time.time()
-        except ValueError:
-            return 0.0
-    return min(max(seconds, 0.0), 600.0)

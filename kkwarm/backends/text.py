@@ -14,7 +14,10 @@ __all__ = ["StopTables", "cut_at_stop", "decoded", "end_tokens", "finish_reason"
 
 
 def token_ids(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
-    """Ids of each prompt, with the tokenizer's own first token unless the prompt (from a chat template) has it."""
+    """Ids of each prompt, with the tokenizer's own first token unless the prompt (from a chat template) has it.
+
+    What the tokenizer puts behind a text (some put an end there) is left out: a prompt goes on.
+    """
     first = tokenizer.bos_token
     plain = [p for p in prompts if not (first and p.startswith(first))]
     whole = [p for p in prompts if first and p.startswith(first)]
@@ -22,9 +25,18 @@ def token_ids(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
     for texts, special in ((plain, True), (whole, False)):
         distinct = list(dict.fromkeys(texts))
         if distinct:
-            known.update(zip(distinct, tokenizer(distinct, add_special_tokens=special)["input_ids"], strict=True))
+            rows = tokenizer(distinct, add_special_tokens=special)["input_ids"]
+            behind = _behind(tokenizer) if special else 0
+            known.update(zip(distinct, (row[: len(row) - behind] for row in rows), strict=True))
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     return [known[p] or [start if start is not None else 0] for p in prompts]
+
+
+def _behind(tokenizer: Any) -> int:
+    """How many tokens the tokenizer puts behind a text."""
+    bare, whole = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
+    before = next((at for at in range(len(whole)) if whole[at : at + len(bare)] == bare), 0)
+    return max(0, len(whole) - before - len(bare))
 
 
 def end_tokens(tokenizer: Any, model: Any, vocabulary: int) -> NDArray[np.bool_]:
@@ -44,12 +56,13 @@ class StopTables:
     def __init__(self, tokenizer: Any, stops: Collection[tuple[str, ...]], vocabulary: int) -> None:
         self._places = {stop: at for at, stop in enumerate(sorted(stops))}
         self._tables = np.zeros((len(self._places), vocabulary), bool)
-        pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer)))) if any(stops) else []
+        pieces = tokenizer.get_vocab() if any(stops) else {}
         for stop, at in self._places.items():
             for text in stop:
                 last = text[-1:]
                 if last.isascii() and last.isprintable() and not last.isspace():
-                    self._tables[at, : len(pieces)] |= [piece is not None and last in piece for piece in pieces]
+                    byte = f"<0x{ord(last):02X}>"  # SentencePiece's way to write what it has no piece for
+                    self._tables[at, [i for piece, i in pieces.items() if last in piece or piece == byte]] = True
                 else:  # vocabularies write these in their own ways
                     self._tables[at] = True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ def imported(otherwise: str) -> Any:
     :param otherwise: what the user may do without it.
     :raises KkwarmError: it is not installed, or cannot be imported here (another driver, another torch).
     """
+    # Its log goes to stdout otherwise, that of its processes too: into the document that --json promises there.
+    os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
     try:
         import vllm
     except Exception as err:  # a driver or a library that does not fit is an ImportError, an OSError or a RuntimeError
@@ -65,8 +68,11 @@ class VllmBackend:
             served = resolve(adapter["base_model_name_or_path"])
             lora = LoRARequest("adapter", 1, source)
             options = {**options, "enable_lora": True, "max_lora_rank": int(adapter.get("r", 16))}
+        device = default_device()
         # As transformers would have it; left alone, vLLM makes an fp32 checkpoint bf16 even on a CPU.
-        options.setdefault("dtype", str(default_dtype(default_device())).removeprefix("torch."))
+        options.setdefault("dtype", str(default_dtype(device)).removeprefix("torch."))
+        if device == "cpu":  # a prompt in parts with a seed of its own: "CPU Generator does not use offset"
+            options.setdefault("enable_chunked_prefill", False)
         try:
             # generation_config "vllm": the checkpoint's own top_k or penalties must not change what was asked for.
             engine = LLM(model=served, generation_config="vllm", **options)
@@ -111,12 +117,19 @@ class VllmBackend:
             for request, part, ids in wave
         ]
         inputs = [{"prompt_token_ids": ids} for _, _, ids in wave]
-        outputs = self.engine.generate(inputs, parameters, use_tqdm=False, lora_request=self.lora)
+        outputs = self._outputs(inputs, parameters)
         for (request, part, _), output in zip(wave, outputs, strict=True):
             self.tokens += sum(len(choice.token_ids) for choice in output.outputs)
             choices = output.outputs if sampling.temperature > 0 else output.outputs * len(part)
             for index, choice in zip(part, choices, strict=True):
                 yield request, index, self._completion(choice, request.stop)
+
+    def _outputs(self, inputs: Sequence[Any], parameters: Any) -> Any:
+        try:
+            return self.engine.generate(inputs, parameters, use_tqdm=False, lora_request=self.lora)
+        except Exception as err:  # an engine that dies raises many unrelated types
+            cause = f"{type(err).__name__}: {' '.join(str(err).split())[:300]}"
+            raise KkwarmError(f"vLLM failed: {cause}", hint="what came is kept: start again") from err
 
     def _completion(self, choice: Any, stop: Sequence[str]) -> Completion:
         """As the hf backend makes it of the same tokens."""
@@ -132,7 +145,7 @@ class VllmBackend:
 
         inputs = [{"prompt_token_ids": [*prompt, *completion]} for prompt, completion in texts]
         asked = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0)
-        outputs = self.engine.generate(inputs, asked, use_tqdm=False, lora_request=self.lora)
+        outputs = self._outputs(inputs, asked)
         found = []
         for (prompt, completion), output in zip(texts, outputs, strict=True):
             told = output.prompt_logprobs[len(prompt) :]

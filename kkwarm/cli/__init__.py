@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import click
 
 from kkwarm.errors import KkwarmError, unknown
-from kkwarm.interrupt import terminable
+from kkwarm.interrupt import KEPT, terminable
 
 __all__ = ["cli", "main"]
 
@@ -101,6 +102,9 @@ def cli() -> None:
 def main(args: list[str] | None = None) -> Any:
     """The console script: user mistakes become one line on stderr and an exit code."""
     terminable()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what the terminal cannot show is shown escaped
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = cli.main(args=args, prog_name="kkwarm", standalone_mode=False)
     except KkwarmError as err:
@@ -108,11 +112,15 @@ def main(args: list[str] | None = None) -> Any:
         sys.exit(err.exit_code)
     except click.exceptions.Exit as err:
         sys.exit(err.exit_code)
-    except click.ClickException as err:
+    except click.exceptions.NoArgsIsHelpError as err:
         err.show()
         sys.exit(2)
+    except click.ClickException as err:
+        _say(_one_line(err))
+        sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
-        _say("interrupted; what was done is kept: the same command goes on from there")
+        run = next((path for path in reversed(KEPT) if Path(path).exists()), None)
+        _say(f"interrupted; what was done is kept in {run}: the same command goes on" if run else "interrupted")
         sys.exit(130)
     except BrokenPipeError:  # `kkwarm ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -125,5 +133,14 @@ def main(args: list[str] | None = None) -> Any:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _one_line(err: click.ClickException) -> str:
+    """What click found wrong with the arguments, and where their help is."""
+    message = " ".join(err.format_message().split()).rstrip(".")
+    context = getattr(err, "ctx", None)
+    return f"{message} (see `{context.command_path} --help`)" if context else message
+
+
 def _say(message: str) -> None:
-    click.secho(f"kkwarm: {message}", err=True, fg=None if os.environ.get("NO_COLOR") else "red")
+    from kkwarm.report.shown import shown
+
+    click.secho(f"kkwarm: {shown(message)}", err=True, fg=None if os.environ.get("NO_COLOR") else "red")

@@ -8,7 +8,16 @@ from typing import Any
 import click
 
 from kkwarm.cli import power
-from kkwarm.cli.console import complete_domains, echo_json, err_console, json_option, out_console, unsandboxed_option
+from kkwarm.cli.console import (
+    Number,
+    Whole,
+    complete_domains,
+    echo_json,
+    err_console,
+    json_option,
+    out_console,
+    unsandboxed_option,
+)
 from kkwarm.cli.power import detect_option, prior_option
 from kkwarm.cli.training import engine_option, passed
 from kkwarm.errors import KkwarmError
@@ -25,25 +34,25 @@ from kkwarm.errors import KkwarmError
     metavar="NAME,...",
     help="Benchmarks; lm_eval:NAME too.",
 )
-@click.option("--samples", type=click.IntRange(1), default=1, show_default=True, help="Samples for each question.")
-@click.option("--limit", type=click.IntRange(1), help="At most N questions of each, always the same ones.")
+@click.option("--samples", type=Whole(1), default=1, show_default=True, help="Samples for each question.")
+@click.option("--limit", type=Whole(1), help="At most N questions of each, always the same ones.")
 @click.option("--backend", type=click.Choice(["hf", "vllm", "openai"]), default="hf", show_default=True)
 @click.option("--base-url", help="The server's address, as http://HOST:PORT/v1 (backend openai).")
-@click.option("--temperature", type=click.FloatRange(0), help="0 is greedy.  [default: the benchmark's]")
-@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), help="[default: the benchmark's]")
-@click.option("--max-tokens", type=click.IntRange(1), help="[default: the benchmark's]")
+@click.option("--temperature", type=Number(0), help="0 is greedy.  [default: the benchmark's]")
+@click.option("--top-p", type=Number(0, 1, min_open=True), help="[default: the benchmark's]")
+@click.option("--max-tokens", type=Whole(1), help="[default: the benchmark's]")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--format", "format_name", help="Prompt format.  [default: the benchmark's]")
 @click.option("--force-reasoning", is_flag=True, help="Make it work step by step; results are of NAME+forced.")
-@click.option("--batch-size", type=click.IntRange(1), help="Rows at a time (backend hf).  [default: by memory]")
+@click.option("--batch-size", type=Whole(1), help="Rows at a time (backend hf).  [default: by memory]")
 @engine_option
 @click.option("--device", help="cpu, cuda, cuda:1.  [default: CUDA where there is one]")
 @unsandboxed_option
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/bench/MODEL-HASH]")
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="Kept with the run, for reports.")
-@click.option("--until", type=float, metavar="H", help="Stop where the score is known within H (0.02: 2 points).")
+@click.option("--until", type=Number(), metavar="H", help="Stop where the score is known within H (0.02: 2 points).")
 @click.option("--until-decided", metavar="RUN", help="Stop where gain, loss or tie against RUN is decided.")
-@click.option("--margin", type=click.FloatRange(0, 1), default=0.05, show_default=True, help="What still is a tie.")
+@click.option("--margin", type=Number(0, 1), default=0.05, show_default=True, help="What still is a tie.")
 @click.option("--power", "power_only", is_flag=True, help="Say what difference this run could show; run nothing.")
 @prior_option
 @detect_option

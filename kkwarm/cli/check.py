@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from kkwarm.cli.console import complete_domains, echo_json, json_option, out_console, unsandboxed_option
+from kkwarm.cli.console import Whole, complete_domains, echo_json, json_option, out_console, unsandboxed_option
 
 
 @click.command()
 @click.argument("name", shell_complete=complete_domains)
-@click.option("--examples", default=12, show_default=True, help="Examples that the red team attacks.")
+@click.option("--examples", type=Whole(1), default=12, show_default=True, help="Examples that the red team attacks.")
 @unsandboxed_option
 @json_option
 @click.pass_context
@@ -20,7 +20,7 @@ def command(ctx: click.Context, name: str, examples: int, as_json: bool) -> None
     from kkwarm.plugins import registry
     from kkwarm.testing.conformance import check_domain
     from kkwarm.verify import Judge
-    from kkwarm.verify.audit import Miss
+    from kkwarm.verify.audit import Miss, red_team
 
     reg = registry()
     misses: list[Miss] = []
@@ -28,7 +28,7 @@ def command(ctx: click.Context, name: str, examples: int, as_json: bool) -> None
     with Judge() as court:
         findings = check_domain(reg, name, court)
         if all(f.ok for f in findings):
-            misses, tried = _red_team(reg, name, examples, court)
+            misses, tried = red_team(reg, name, examples, court)
     bad = any(not f.ok for f in findings) or bool(misses)
     if as_json:
         echo_json(
@@ -45,14 +45,6 @@ def command(ctx: click.Context, name: str, examples: int, as_json: bool) -> None
     else:
         _show(name, findings, misses, tried)
     ctx.exit(1 if bad else 0)
-
-
-def _red_team(reg: Any, name: str, examples: int, court: Any) -> tuple[list[Any], dict[str, int]]:
-    from kkwarm.verify.audit import ATTACKS, HONEST, audit, targets_of
-
-    benchmark, fmt = reg.benchmark(name), reg.format(reg.domain(name).format)
-    attacks = (*ATTACKS, *HONEST, *reg.attacks(name))
-    return audit(reg.verifier(benchmark.verifier), fmt, targets_of(reg, name, examples), court, attacks)
 
 
 def _miss(miss: Any) -> dict[str, str]:
@@ -77,7 +69,7 @@ def _show(name: str, findings: Any, misses: Any, tried: dict[str, int]) -> None:
     wrong = {m.attack for m in misses}
     for attack, count in tried.items():
         mark = "[bold red]FAIL[/]" if attack in wrong else "[green]ok[/]"
-        table.add_row(mark, f"attack: {attack}", f"[dim]{count} completions[/]")
+        table.add_row(mark, f"red team: {attack}", f"[dim]{count} completions[/]")
     console.print(table)
     for f in findings:
         if f.shown:

@@ -7,17 +7,15 @@ from typing import Any
 
 import click
 
-from kkwarm.cli.console import echo_json, json_option, out_console
+from kkwarm.cli.console import Number, Whole, echo_json, json_option, out_console
 
 
 @click.command()
 @click.argument("run_a", type=click.Path(path_type=Path))
 @click.argument("run_b", type=click.Path(path_type=Path))
 @click.option("--common", is_flag=True, help="Where the questions differ, compare those that both have.")
-@click.option("--margin", type=click.FloatRange(0, 1), default=0.05, show_default=True, help="What still is a tie.")
-@click.option(
-    "--flips", type=click.IntRange(0), default=0, metavar="N", help="Name N questions that flipped, each way."
-)
+@click.option("--margin", type=Number(0, 1), default=0.05, show_default=True, help="What still is a tie.")
+@click.option("--flips", type=Whole(0), default=0, metavar="N", help="Name N questions that flipped, each way.")
 @json_option
 def command(run_a: Path, run_b: Path, common: bool, margin: float, flips: int, as_json: bool) -> None:
     """Compare two runs on the same questions: B minus A, with interval, test and verdict.
@@ -26,8 +24,9 @@ def command(run_a: Path, run_b: Path, common: bool, margin: float, flips: int, a
     compared, with a warning that says in what it was measured otherwise.
     """
     from kkwarm.report.compare import compare
+    from kkwarm.store import find_run
 
-    document = compare(run_a, run_b, margin=margin, common=common)
+    document = compare(find_run(run_a), find_run(run_b), margin=margin, common=common)
     if as_json:
         echo_json(document)
         return

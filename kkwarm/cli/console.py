@@ -3,14 +3,62 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import click
 
-__all__ = ["complete_domains", "echo_json", "err_console", "json_option", "out_console", "unsandboxed_option"]
+__all__ = [
+    "Number",
+    "Whole",
+    "complete_domains",
+    "echo_json",
+    "err_console",
+    "json_option",
+    "judged_bar",
+    "out_console",
+    "unsandboxed_option",
+]
 
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, nothing else there.")
+_STDOUT = "kkwarm.stdout"  # where `echo_json` writes, in the context's meta
+
+
+def _alone(ctx: click.Context, option: click.Parameter, given: bool) -> bool:
+    """From here on what plugins and libraries print goes to stderr."""
+    if given:
+        ctx.meta[_STDOUT] = sys.stdout
+        ctx.with_resource(redirect_stdout(sys.stderr))
+    return given
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, callback=_alone, help="One JSON document on stdout, nothing else there."
+)
+
+
+class Whole(click.IntRange):
+    """A whole number within limits."""
+
+    name = "integer"  # click's "integer range" makes "not a valid integer range" of what is no number
+
+
+class Number(click.FloatRange):
+    """A finite number within limits: click lets NaN through every limit."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found: float = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return found
+
+    def _describe_range(self) -> str:
+        return "" if self.min is None and self.max is None else super()._describe_range()
 
 
 def _allow(ctx: click.Context, option: click.Parameter, given: bool) -> None:
@@ -38,19 +86,40 @@ def complete_domains(ctx: click.Context, option: click.Parameter, incomplete: st
 
 
 def echo_json(document: Any) -> None:
-    """Prints one JSON document."""
-    click.echo(json.dumps(document, indent=1, ensure_ascii=False, default=str))
+    """Prints one JSON document; what commands a terminal, or has no encoding, is escaped."""
+    from kkwarm.report.shown import escaped_json
+
+    context = click.get_current_context(silent=True)
+    stdout = context.meta.get(_STDOUT, sys.stdout) if context else sys.stdout
+    text = escaped_json(json.dumps(document, indent=1, ensure_ascii=False, default=str))
+    try:
+        text.encode(getattr(stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:  # LANG=C
+        text = json.dumps(document, indent=1, default=str)
+    click.echo(text, file=stdout)
+
+
+@contextmanager
+def judged_bar(name: str) -> Iterator[Callable[..., None]]:
+    """A count of judged completions on a terminal's stderr; what it yields takes how many more, and of which run."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = err_console()
+    columns = (SpinnerColumn(), TextColumn("{task.description}: {task.completed:,.0f} judged"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda n, of=name: bar.update(task, advance=n, description=of)
 
 
 def out_console() -> Any:
-    """A rich console on stdout."""
-    from rich.console import Console
+    """A rich console on stdout, safe for text that a model wrote."""
+    from kkwarm.report.shown import console
 
-    return Console(highlight=False)
+    return console()
 
 
 def err_console() -> Any:
     """A rich console on stderr, for progress and warnings."""
-    from rich.console import Console
+    from kkwarm.report.shown import console
 
-    return Console(stderr=True, highlight=False)
+    return console(stderr=True)

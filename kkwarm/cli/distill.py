@@ -7,19 +7,19 @@ from typing import Any
 
 import click
 
-from kkwarm.cli.console import complete_domains, json_option, unsandboxed_option
+from kkwarm.cli.console import Number, Whole, complete_domains, json_option, unsandboxed_option
 from kkwarm.cli.training import dry_run_option, engine_option, out_option, passed, show
 
 
 @click.command()
 @click.option("--domain", shell_complete=complete_domains, required=True, help="Domain of the questions.")
 @click.option("--teacher", required=True, help="A teacher of the domain, a checkpoint, or a server's model name.")
-@click.option("-n", "n", type=click.IntRange(1), help="Traces of a teacher; questions for a model.")
+@click.option("-n", "n", type=Whole(1), help="Traces of a teacher; questions for a model.")
 @click.option("--preset", type=click.Choice(["paper"]), help="Start from the settings of arXiv 2505.13718.")
-@click.option("--samples", type=click.IntRange(1), help="Completions of each question (models).  [default: 1]")
-@click.option("--temperature", type=float, help="[default: 0.6]")
-@click.option("--top-p", type=float, help="[default: 0.95]")
-@click.option("--max-tokens", type=click.IntRange(1), help="[default: the domain's]")
+@click.option("--samples", type=Whole(1), help="Completions of each question (models).  [default: 1]")
+@click.option("--temperature", type=Number(), help="[default: 0.6]")
+@click.option("--top-p", type=Number(), help="[default: 0.95]")
+@click.option("--max-tokens", type=Whole(1), help="[default: the domain's]")
 @click.option(
     "--verified-only", is_flag=True, default=None, help="Keep only traces that the domain's verifier accepts."
 )
@@ -29,7 +29,7 @@ from kkwarm.cli.training import dry_run_option, engine_option, out_option, passe
 @click.option("--base-url", help="Of an OpenAI-compatible server, such as http://localhost:8000/v1.")
 @click.option("--against", metavar="NAME,...", help="Benchmarks to be evaluated: asking their questions is refused.")
 @click.option("--allow-leak", is_flag=True, default=None, help="Ask them nevertheless; reports mark what it touches.")
-@click.option("--concurrency", type=click.IntRange(1), help="Requests to a server at a time.")
+@click.option("--concurrency", type=Whole(1), help="Requests to a server at a time.")
 @engine_option
 @out_option
 @dry_run_option

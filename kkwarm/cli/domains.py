@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from kkwarm.cli.console import complete_domains, echo_json, json_option, out_console
+from kkwarm.cli.console import Whole, complete_domains, echo_json, json_option, out_console
 
 
 @click.command()
 @click.argument("name", shell_complete=complete_domains, required=False)
-@click.option("--examples", default=3, show_default=True, help="Examples to show of one domain.")
+@click.option("--examples", type=Whole(0), default=3, show_default=True, help="Examples to show of one domain.")
 @json_option
 def command(name: str | None, examples: int, as_json: bool) -> None:
     """List domains, or show NAME: splits, verifier, rewards, and rendered examples with their gold answers."""

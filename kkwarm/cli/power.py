@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from kkwarm.cli.console import complete_domains, echo_json, json_option, out_console
+from kkwarm.cli.console import Number, Whole, complete_domains, echo_json, json_option, out_console
 from kkwarm.errors import KkwarmError
 
 COUNTS = (1, 2, 4, 8, 16, math.inf)
@@ -18,9 +18,7 @@ ALPHA, POWER = 0.05, 0.8
 prior_option = click.option(
     "--prior", "priors", multiple=True, type=click.Path(path_type=Path), metavar="RUN", help="Learn variances from it."
 )
-detect_option = click.option(
-    "--detect", type=click.FloatRange(0, 1, min_open=True), help="Also say what a difference of this size needs."
-)
+detect_option = click.option("--detect", type=Number(1e-4, 1), help="Also say what a difference of this size needs.")
 
 
 @click.command()
@@ -33,13 +31,11 @@ detect_option = click.option(
     metavar="NAME,...",
     help="Benchmarks.",
 )
-@click.option("--samples", type=click.IntRange(1), default=1, show_default=True, help="Samples for each question.")
-@click.option("--limit", type=click.IntRange(1), help="At most N questions of each.")
+@click.option("--samples", type=Whole(1), default=1, show_default=True, help="Samples for each question.")
+@click.option("--limit", type=Whole(1), help="At most N questions of each.")
 @prior_option
 @detect_option
-@click.option(
-    "--accuracy", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Expected, without --prior."
-)
+@click.option("--accuracy", type=Number(0, 1), default=0.5, show_default=True, help="Expected, without --prior.")
 @json_option
 def command(
     names: tuple[str, ...],
@@ -109,6 +105,7 @@ def plan(
 
 def _components(name: str, priors: Sequence[Path], accuracy: float) -> tuple[Any, list[str]]:
     from kkwarm.report.load import load
+    from kkwarm.store import find_run
     from kkwarm.transfer import power
     from kkwarm.transfer.cells import pair
 
@@ -116,7 +113,7 @@ def _components(name: str, priors: Sequence[Path], accuracy: float) -> tuple[Any
         found = power.assumed(accuracy)
         told = f"accuracy {accuracy:g}, 60% of the variance between questions, correlation 0.8 between two checkpoints"
         return found, [told]
-    material = load(list(priors))
+    material = load([find_run(prior) for prior in priors])
     cells = [c for (_, domain), c in material.cells.items() if domain == name]
     if len(cells) < len(priors):
         raise KkwarmError(f"a prior run has no samples of {name}", hint="bench it there, or leave --prior out")

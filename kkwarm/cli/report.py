@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from kkwarm.cli.console import echo_json, json_option, out_console
+from kkwarm.cli.console import Number, echo_json, json_option, out_console
+from kkwarm.errors import KkwarmError
 
 
 @click.command()
@@ -17,7 +18,7 @@ from kkwarm.cli.console import echo_json, json_option, out_console
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Write the terminal view as a picture.")
 @click.option("--markdown", is_flag=True, help="Print the matrix and claims as Markdown.")
 @click.option("--latex", is_flag=True, help="Print the matrix as a LaTeX table (booktabs).")
-@click.option("--margin", type=click.FloatRange(0, 1), help="What still is a tie.  [default: the study's, or 0.05]")
+@click.option("--margin", type=Number(0, 1), help="What still is a tie.  [default: the study's, or 0.05]")
 @json_option
 def command(
     runs: tuple[Path, ...],
@@ -34,11 +35,14 @@ def command(
     RUN is a study folder, or bench runs (the first is what the others are compared with). Default: the newest study.
     """
     from kkwarm.report.load import load, newest_study
+    from kkwarm.store import find_run
     from kkwarm.transfer.analyse import analyse
 
     if as_json + markdown + latex > 1:
         raise click.UsageError("--json, --markdown and --latex each print: choose one")
-    paths = list(runs) or [newest_study()]
+    if png is not None and png.suffix.lower() not in ("", ".png"):
+        raise KkwarmError(f"--png {png}: pictures are PNG", hint="name FILE.png, or a folder")
+    paths = [find_run(run) for run in runs] or [newest_study()]
     document = analyse(load(paths, margin=margin))
     for path in _files(document, paths, html, png, svg):
         click.echo(f"wrote {path}", err=True)

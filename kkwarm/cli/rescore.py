@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from kkwarm.cli.console import unsandboxed_option
+from kkwarm.cli.console import Whole, echo_json, json_option, judged_bar, out_console, unsandboxed_option
 from kkwarm.errors import KkwarmError
 
 if TYPE_CHECKING:
@@ -27,9 +26,9 @@ SHOWN = 3  # flipped samples shown for each kind
 @click.option("--alone", is_flag=True, help="Compare with no other run.")
 @click.option("--write", is_flag=True, help="Keep the new verdicts as a run beside RUN (RUN is never changed).")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Keep them in this folder instead.")
-@click.option("--workers", type=click.IntRange(1), help="Processes for slow verdicts.  [default: one for each core]")
+@click.option("--workers", type=Whole(1), help="Processes for slow verdicts.  [default: one for each core]")
 @unsandboxed_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+@json_option
 def command(
     run: Path, against: tuple[Path, ...], alone: bool, write: bool, out: Path | None, workers: int | None, as_json: bool
 ) -> None:
@@ -40,16 +39,19 @@ def command(
     """
     from kkwarm.store import Run, find_run
 
+    if alone and against:
+        raise KkwarmError("--alone compares with no other run, --against with some", hint="leave one of them out")
     stored = Run.read(find_run(run))
+    others = [Run.read(find_run(path)).path for path in against]
     target = out or (_beside(stored.path) if write else None)
-    with _bar(stored.name) as advance:
+    _free(target)
+    with judged_bar(stored.name) as advance:
         if stored.manifest["kind"] == "study":
             document = _study(stored, target, workers, advance)
         else:
-            named = () if alone else tuple(find_run(p) for p in against) or None
-            document = _run(stored, named, target, workers, advance)
+            document = _run(stored, [] if alone else others or None, target, workers, advance)
     if as_json:
-        click.echo(json.dumps(document))
+        echo_json(document)
     else:
         show(document)
 
@@ -81,8 +83,6 @@ def _study(run: Run, target: Path | None, workers: int | None, advance: Callable
     from kkwarm.plugins import registry
     from kkwarm.report.rescored import study_again
 
-    if target is not None and target.exists() and any(target.iterdir()):
-        raise KkwarmError(f"{target} is not empty", hint="choose another folder with -o")
     with tempfile.TemporaryDirectory() as folder:
         steps, found, claims = study_again(
             run, registry(), target or Path(folder, "study"), workers=workers, progress=advance
@@ -101,17 +101,16 @@ def _study(run: Run, target: Path | None, workers: int | None, advance: Callable
     return document | ({"written": str(target)} if target is not None else {})
 
 
-@contextmanager
-def _bar(name: str) -> Iterator[Callable[[int], None]]:
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    from kkwarm.cli.console import err_console
-
-    console = err_console()
-    columns = (SpinnerColumn(), TextColumn("{task.description}: {task.completed:,.0f} judged"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda n: bar.advance(task, n)
+def _free(target: Path | None) -> None:
+    """Finds out before the work, not after it, that a folder cannot be taken."""
+    if target is None:
+        return
+    if target.is_file() or (target.is_dir() and any(target.iterdir())):
+        what = "a file" if target.is_file() else "not empty"
+        raise KkwarmError(f"{target} is {what}", hint="choose another folder with -o")
+    parent = next(p for p in target.absolute().parents if p.exists())
+    if not os.access(target if target.exists() else parent, os.W_OK):
+        raise KkwarmError(f"{target} cannot be written", hint="choose another folder with -o")
 
 
 def _beside(path: Path) -> Path:
@@ -164,11 +163,11 @@ def _examples(flips: list[Flip]) -> list[dict[str, Any]]:
 
 def show(document: dict[str, Any]) -> None:
     """Prints before, after and flips for each benchmark, and what that changes."""
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    console = Console(highlight=False)
-    title = f"{document['run']}: {document['flipped']:,} verdicts flipped"
+    console = out_console()
+    title = Text(f"{document['run']}: {document['flipped']:,} verdicts flipped")
     if document["benchmarks"]:
         table = Table(title=title, title_justify="left")
         for column in ("", "samples", "accuracy then", "today", "flipped"):
@@ -177,10 +176,10 @@ def show(document: dict[str, Any]) -> None:
             accuracy = figures["accuracy"]
             flips = "\n".join(f"{count:,} {kind}" for kind, count in figures["flips"].items()) or "none"
             then, today = (f"{100 * accuracy[when]:.2f}" for when in ("before", "after"))
-            table.add_row(name, f"{figures['samples']:,}", then, today, flips)
+            table.add_row(Text(name), f"{figures['samples']:,}", then, today, flips)
         console.print(table)
     else:
-        console.print(title, markup=False)
+        console.print(title)
     for step, count in document.get("steps", {}).items():
         console.print(f"  {count:,} in {step}", markup=False)
     _show_flips(document, console)
@@ -200,7 +199,8 @@ def _show_flips(document: dict[str, Any], console: Any) -> None:
             console.print(line, markup=False)
             console.print(f"    read {was['answer']!r} then, {now['answer']!r} today", markup=False)
         if figures["gone"]:
-            console.print(f"{name}: {figures['gone']:,} samples of questions that it no longer has keep their verdict")
+            said = f"{name}: {figures['gone']:,} samples of questions that it no longer has keep their verdict"
+            console.print(said, markup=False)
 
 
 def _show_comparisons(document: dict[str, Any], console: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from kkwarm.cli.console import complete_domains, json_option, unsandboxed_option
+from kkwarm.cli.console import Number, Whole, complete_domains, json_option, unsandboxed_option
 from kkwarm.cli.training import dry_run_option, memory_of, out_option, results_of, settings_of, show, training_options
 
 
@@ -19,18 +19,18 @@ from kkwarm.cli.training import dry_run_option, memory_of, out_option, results_o
     required=True,
     help="Domain to train on; NAME:VALUE narrows it by its facet.",
 )
-@click.option("--examples", type=click.IntRange(1), help="Training examples, at most.  [default: 100]")
-@click.option("--steps", type=click.IntRange(1), help="Steps instead of epochs.")
-@click.option("--epochs", type=float, help="Passes over the examples.  [default: 5]")
-@click.option("--prompts-per-step", type=click.IntRange(1), help="[default: 8]")
-@click.option("--generations", type=click.IntRange(2), help="Completions of each prompt.  [default: 8]")
-@click.option("--temperature", type=float, help="[default: 1.0]")
-@click.option("--top-p", type=float, help="Below 1 it biases the importance ratio.  [default: 1.0]")
-@click.option("--max-tokens", type=click.IntRange(1), help="[default: the domain's]")
-@click.option("--beta", type=float, help="Weight of the KL penalty.  [default: 0]")
+@click.option("--examples", type=Whole(1), help="Training examples, at most.  [default: 100]")
+@click.option("--steps", type=Whole(1), help="Steps instead of epochs.")
+@click.option("--epochs", type=Number(), help="Passes over the examples.  [default: 5]")
+@click.option("--prompts-per-step", type=Whole(1), help="[default: 8]")
+@click.option("--generations", type=Whole(2), help="Completions of each prompt.  [default: 8]")
+@click.option("--temperature", type=Number(), help="[default: 1.0]")
+@click.option("--top-p", type=Number(), help="Below 1 it biases the importance ratio.  [default: 1.0]")
+@click.option("--max-tokens", type=Whole(1), help="[default: the domain's]")
+@click.option("--beta", type=Number(), help="Weight of the KL penalty.  [default: 0]")
 @click.option("--loss-type", help="One of trl's.  [default: dr_grpo]")
 @click.option("--scale-rewards", type=click.Choice(["none", "group", "batch"]), help="[default: none]")
-@click.option("--epsilon", type=float, help="Clip range of the importance ratio.  [default: 0.2]")
+@click.option("--epsilon", type=Number(), help="Clip range of the importance ratio.  [default: 0.2]")
 @click.option("--vllm", type=click.Choice(["none", "colocate", "server"]), help="Generate by vLLM.  [default: none]")
 @click.option("--keep-rollouts", is_flag=True, default=None, help="Write every completion to rollouts.jsonl.")
 @training_options

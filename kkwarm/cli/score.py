@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from kkwarm.cli.console import complete_domains, unsandboxed_option
+from kkwarm.cli.console import (
+    Whole,
+    complete_domains,
+    echo_json,
+    err_console,
+    json_option,
+    out_console,
+    unsandboxed_option,
+)
 from kkwarm.errors import KkwarmError
 
 if TYPE_CHECKING:
-    from kkwarm.types import Benchmark, Format, Verifier
+    from kkwarm.plugins import Registry
+    from kkwarm.store import Run
+    from kkwarm.types import Benchmark, Example, Format, Rewards
     from kkwarm.verify.score import Row, Scored
 
 
@@ -28,10 +41,15 @@ if TYPE_CHECKING:
 )
 @click.option("--samples-out", type=click.Path(path_type=Path), help="Write a JSON line for each completion.")
 @click.option("--format", "format_name", help="How completions are split.  [default: the benchmark's, mostly auto]")
-@click.option("--workers", type=click.IntRange(1), help="Processes for slow verdicts.  [default: one for each core]")
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="Keep the samples as a run in this folder.")
+@click.option("--workers", type=Whole(1), help="Processes for slow verdicts.  [default: one for each core]")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Keep the samples as a run in this folder; stopped, the same command goes on.",
+)
 @unsandboxed_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+@json_option
 def command(
     file: Path,
     name: str,
@@ -52,70 +70,122 @@ def command(
 
     reg = registry()
     benchmark = reg.benchmark(name)
-    verifier = reg.verifier(benchmark.verifier)
     fmt = reg.format(format_name or benchmark.saved_format)
     _writable(samples_out, file)
     rows = read_rows(file)
     examples = examples_of(rows, benchmark, file)
+    _check_references(reg, rows, examples, benchmark, file)
     began = time.perf_counter()
-    scored = _judged(rows, examples, benchmark, verifier, fmt, workers)
+    with _opened(out, file, benchmark, fmt) as run:
+        scored = _judged(rows, examples, benchmark, fmt, workers, run)
+        figures = {benchmark.name: scored.figures}
+        if run is not None:
+            run.finish(results={"benchmarks": figures})
     seconds = time.perf_counter() - began
     if samples_out is not None:
-        _write_samples(samples_out, scored)
+        _write_samples(samples_out, scored, reg.rewards(benchmark.name))
     document = {
-        "benchmarks": {benchmark.name: scored.figures},
+        "benchmarks": figures,
         "file": str(file),
         "format": fmt.name,
-        "verifier": verifier.name,
+        "verifier": benchmark.verifier,
         "seconds": round(seconds, 3),
     }
-    if out is not None:
-        document["run"] = str(_store(out, file, benchmark, fmt, scored))
+    if run is not None:
+        document["run"] = str(run.path)
     if as_json:
-        click.echo(json.dumps(document))
+        echo_json(document)
     else:
         show(document)
 
 
+def _check_references(
+    reg: Registry, rows: Sequence[Row], examples: Sequence[Example], benchmark: Benchmark, file: Path
+) -> None:
+    from kkwarm.verify.score import check_references
+
+    base = benchmark.name if benchmark.name in reg.tasks else benchmark.name.rpartition(":")[0]
+    if base in reg.tasks:
+        task = reg.tasks[base]
+        check_references(rows, examples, task, reg.verifier(benchmark.verifier), reg.format(task.format), file)
+
+
+@contextmanager
+def _opened(out: Path | None, file: Path, benchmark: Benchmark, fmt: Format) -> Iterator[Run | None]:
+    """The run that keeps what is judged, where one is asked for."""
+    if out is None:
+        yield None
+        return
+    from kkwarm.plugins import registry
+    from kkwarm.store import Run, file_hash
+    from kkwarm.verify.source import judged_by, note_verifiers
+
+    config = {"benchmark": benchmark.name, "format": fmt.name}
+    with Run.open(out, kind="score", config=config, inputs={"outputs": file_hash(file)}) as run:
+        now = judged_by(registry().verifier(benchmark.verifier), fmt)
+        then = run.manifest.get("verifiers", {}).get(benchmark.name)
+        if then and then.get("code") != now.get("code"):
+            hint = f"`kkwarm rescore {out}` judges them again, or choose another folder with -o"
+            raise KkwarmError(f"the verdicts in {out} are another verifier's", hint=hint)
+        run.record(file=str(file))
+        note_verifiers(run, {benchmark.name: now})
+        yield run
+
+
 def _judged(
-    rows: list[Row], examples: Any, benchmark: Benchmark, verifier: Verifier, fmt: Format, workers: int | None
+    rows: Sequence[Row],
+    examples: Sequence[Example],
+    benchmark: Benchmark,
+    fmt: Format,
+    workers: int | None,
+    run: Run | None,
 ) -> Scored:
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from kkwarm.plugins import registry
     from kkwarm.verify.score import score_rows
 
-    console = Console(stderr=True)
+    verifier = registry().verifier(benchmark.verifier)
+    console = err_console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(benchmark.name, total=len(rows))
-        return score_rows(
-            rows, examples, benchmark, verifier, fmt, workers=workers, progress=lambda n: bar.advance(task, n)
-        )
+
+        def advance(n: int) -> None:
+            bar.advance(task, n)
+
+        kept: dict[str, Any] = {}
+        if run is not None:
+            kept = {"stored": {(s.id, s.index): s for s in run.samples()}, "keep": run.append}
+        return score_rows(rows, examples, benchmark, verifier, fmt, workers=workers, progress=advance, **kept)
 
 
 def _writable(path: Path | None, source: Path) -> None:
     """Finds out before the work, not after it, that a file cannot be written."""
     if path is None:
         return
-    if path.exists() and source.exists() and path.samefile(source):
+    there = path.exists()
+    if there and source.exists() and path.samefile(source):
         raise KkwarmError(f"--samples-out {path} is the file to be scored", hint="choose another file")
     try:
         with open(path, "a", encoding="utf-8"):
             pass
+        if not there:
+            path.unlink()
     except OSError as err:
         raise KkwarmError(f"{path} cannot be written: {err.strerror}", hint="choose another --samples-out") from None
 
 
-def _write_samples(path: Path, scored: Scored) -> None:
-    from kkwarm.plugins import registry
-
-    rewards = _rewards(registry(), scored)
+def _write_samples(path: Path, scored: Scored, rewards: Rewards) -> None:
+    """All of it or nothing, but for what is no file (a pipe, /dev/stdout)."""
+    special = path.exists() and not path.is_file()
+    path = path.resolve()
+    target = path if special else path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(path, "w", encoding="utf-8") as out:
+        with open(target, "w", encoding="utf-8") as out:
             for id_, sample in zip(scored.ids, scored.samples, strict=True):
                 verdict = sample.verdict
-                row = {
+                row: dict[str, Any] = {
                     "id": id_,
                     "status": verdict.status.value,
                     "answer": verdict.answer,
@@ -125,31 +195,13 @@ def _write_samples(path: Path, scored: Scored) -> None:
                 if verdict.metrics:
                     row["metrics"] = dict(verdict.metrics)
                 out.write(json.dumps(row) + "\n")
+        if not special:
+            target.replace(path)
     except OSError as err:
         raise KkwarmError(f"{path} cannot be written: {err.strerror}", hint="free space and score again") from None
-
-
-def _rewards(reg: Any, scored: Scored) -> Any:
-    """The reward table of the task of the benchmark's name; the default table where there is no such task."""
-    from kkwarm.types import Rewards
-
-    name = scored.samples[0].benchmark.partition(":")[0]
-    return reg.tasks[name].rewards if name in reg.tasks else Rewards()
-
-
-def _store(out: Path, file: Path, benchmark: Benchmark, fmt: Format, scored: Scored) -> Path:
-    from kkwarm.plugins import registry
-    from kkwarm.store import Run, file_hash
-    from kkwarm.verify.source import judged_by, note_verifiers
-
-    config = {"benchmark": benchmark.name, "format": fmt.name}
-    with Run.open(out, kind="score", config=config, inputs={"outputs": file_hash(file)}) as run:
-        stored = {(s.id, s.index) for s in run.samples()}
-        run.append(s for s in scored.samples if (s.id, s.index) not in stored)
-        run.record(file=str(file))
-        note_verifiers(run, {benchmark.name: judged_by(registry().verifier(benchmark.verifier), fmt)})
-        run.finish(results={"benchmarks": {benchmark.name: scored.figures}})
-        return run.path
+    finally:
+        if not special:
+            target.unlink(missing_ok=True)
 
 
 # -- the table --------------------------------------------------------------------------------------------------------
@@ -157,12 +209,12 @@ def _store(out: Path, file: Path, benchmark: Benchmark, fmt: Format, scored: Sco
 
 def show(document: dict[str, Any]) -> None:
     """Prints the figures as a table of at most 80 columns."""
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    console = Console()
+    console = out_console()
     for name, figures in document["benchmarks"].items():
-        title = f"{name}: {figures['n']:,} questions, {figures['samples']:,} completions"
+        title = Text(f"{name}: {figures['n']:,} questions, {figures['samples']:,} completions")
         table = Table(title=title, title_justify="left")
         table.add_column("")
         for column in ("n", "accuracy", "± se"):
@@ -172,7 +224,7 @@ def show(document: dict[str, Any]) -> None:
             table.add_column(status, justify="right", overflow="fold")
         by = figures.get("by") or {}
         for value, part in by.items():
-            table.add_row(value, *_cells(part, statuses))
+            table.add_row(Text(value), *_cells(part, statuses))
         if by:
             table.add_section()
         table.add_row("all", *_cells(figures, statuses), style="bold")
@@ -180,9 +232,9 @@ def show(document: dict[str, Any]) -> None:
         further = [f"{key} {_percent(figures[key])}" for key in _shown_k(figures)]
         further += [f"{key} {value:.4g}" for key, value in figures["metrics"].items()]
         if further:
-            console.print("; ".join(further), highlight=False)
+            console.print(Text("; ".join(further)))
     if "run" in document:
-        console.print(f"kept in {document['run']}", highlight=False)
+        console.print(Text(f"kept in {document['run']}"))
 
 
 def _cells(figures: dict[str, Any], statuses: list[str]) -> list[str]:

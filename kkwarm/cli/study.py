@@ -8,16 +8,14 @@ from typing import Any, Literal
 
 import click
 
-from kkwarm.cli.console import echo_json, err_console, json_option, out_console, unsandboxed_option
+from kkwarm.cli.console import Whole, echo_json, err_console, json_option, out_console, unsandboxed_option
 from kkwarm.errors import KkwarmError
 
 
 @click.command()
 @click.argument("recipe")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="The study's folder.  [default: under KKWARM_HOME]")
-@click.option(
-    "--jobs", type=click.IntRange(1), help="Steps at once.  [default: one for each core; with a GPU, 1; on Ray, all]"
-)
+@click.option("--jobs", type=Whole(1), help="Steps at once.  [default: one for each core; with a GPU, 1; on Ray, all]")
 @click.option(
     "--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Where steps are done."
 )

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from kkwarm.cli.console import echo_json
+from kkwarm.cli.console import Number, Whole, echo_json
 from kkwarm.errors import KkwarmError
 
 __all__ = [
@@ -44,14 +44,14 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would 
 _NO: Mapping[str, Any] = {"is_flag": True, "flag_value": False, "default": None}  # without a default, click's is False
 _OPTIONS = (
     click.option("--preset", type=click.Choice(["paper"]), help="Start from the settings of arXiv 2505.13718."),
-    click.option("--lr", type=float, help="Learning rate."),
+    click.option("--lr", type=Number(), help="Learning rate."),
     click.option("--schedule", type=click.Choice(["constant", "linear", "cosine"])),
-    click.option("--warmup-steps", type=click.IntRange(0), help="Steps of linear rise before the schedule."),
-    click.option("--weight-decay", type=float),
-    click.option("--clip", type=float, help="Largest gradient norm."),
-    click.option("--batch-size", type=click.IntRange(1), help="Sequences in a forward pass."),
+    click.option("--warmup-steps", type=Whole(0), help="Steps of linear rise before the schedule."),
+    click.option("--weight-decay", type=Number()),
+    click.option("--clip", type=Number(), help="Largest gradient norm."),
+    click.option("--batch-size", type=Whole(1), help="Sequences in a forward pass."),
     click.option("--lora", is_flag=True, default=None, help="Train a LoRA adapter; the checkpoint has it merged."),
-    click.option("--lora-rank", type=click.IntRange(1), help="Rank of the adapter (implies --lora).  [default: 32]"),
+    click.option("--lora-rank", type=Whole(1), help="Rank of the adapter (implies --lora).  [default: 32]"),
     click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), help="Of activations.  [default: auto]"),
     click.option(
         "--checkpointing",
@@ -65,24 +65,26 @@ _OPTIONS = (
     click.option(
         "--seed", type=int, default=None, help="Of data order, choice of examples and sampling.  [default: 0]"
     ),
-    click.option("--save-every", type=click.IntRange(1), help="Steps between step checkpoints.  [default: by time]"),
+    click.option("--save-every", type=Whole(1), help="Steps between step checkpoints.  [default: by time]"),
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="[default: auto]"),
-    click.option("--nproc", type=click.IntRange(1), help="Processes that share each step.  [default: 1]"),
+    click.option("--nproc", type=Whole(1), help="Processes that share each step.  [default: 1]"),
     click.option(
         "--accelerate-config", "accelerate", metavar="NAME|FILE", help="Weights in shards: fsdp2, zero3, or a file."
     ),
-    click.option("--rows", type=click.IntRange(1), help="Sequences in a forward pass, at most.  [default: what fits]"),
+    click.option("--rows", type=Whole(1), help="Sequences in a forward pass, at most.  [default: what fits]"),
     click.option("--attention", type=click.Choice(["auto", "sdpa", "flash", "eager"]), help="[default: auto]"),
     click.option("--liger", is_flag=True, default=None, help="Liger's fused kernels (CUDA)."),
     click.option("--optim", type=click.Choice(["adamw", "adamw_8bit"]), help="8 bits: bitsandbytes."),
     click.option("--qlora", is_flag=True, default=None, help="LoRA on weights of 4 bits (bitsandbytes)."),
     click.option("--watch", metavar="NAME,...", help="Benchmarks to evaluate a little between the steps."),
-    click.option("--watch-every", type=click.IntRange(1), help="Steps between two such flights.  [default: 10]"),
-    click.option("--watch-questions", type=click.IntRange(1), help="Questions of each.  [default: 50]"),
+    click.option("--watch-every", type=Whole(1), help="Steps between two such flights.  [default: 10]"),
+    click.option("--watch-questions", type=Whole(1), help="Questions of each.  [default: 50]"),
     click.option("--no-keep-best", "keep_best", **_NO, help="Do not keep the best watched step's weights."),
-    click.option("--diverged", type=float, help="SFT stops where the loss is so many times its lowest.  [default: 3]"),
+    click.option(
+        "--diverged", type=Number(), help="SFT stops where the loss is so many times its lowest.  [default: 3]"
+    ),
     click.option("--no-memory-check", "memory_check", **_NO, help="Try what may be too large."),
-    click.option("--threads", type=click.IntRange(1), help="CPU threads."),
+    click.option("--threads", type=Whole(1), help="CPU threads."),
     click.option("--against", metavar="NAME,...", help="Benchmarks to be evaluated: training on them is refused."),
     click.option(
         "--allow-leak", is_flag=True, default=None, help="Train on them nevertheless; reports mark what it touches."

@@ -40,7 +40,7 @@ def command(name: str, example_id: str | None, format_name: str | None, completi
     pair = (example, Completion(completion, finish_reason="stop"))
     verdict = judge(reg.verifier(benchmark.verifier), fmt, [pair])[0]
     response = fmt.split(pair[1])
-    reward = reg.tasks[name].rewards.of(verdict.status) if name in reg.tasks else None
+    reward = reg.rewards(benchmark.name).of(verdict.status)
     if as_json:
         echo_json(
             {
@@ -61,8 +61,7 @@ def command(name: str, example_id: str | None, format_name: str | None, completi
     console.print(f"reasoning  {len(response.reasoning)} characters")
     console.print(f"answer     {escape(repr(response.answer))}")
     console.print(f"read as    {escape(repr(verdict.answer))}")
-    if reward is not None:
-        console.print(f"reward     {reward:+g}")
+    console.print(f"reward     {reward:+g}")
     for key, value in verdict.metrics.items():
         console.print(f"{key:<10} {value:g}")
 

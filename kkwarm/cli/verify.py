@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kkwarm.cli.console import echo_json, err_console, json_option, out_console
+from kkwarm.cli.console import echo_json, json_option, judged_bar, out_console
 
 if TYPE_CHECKING:
     from kkwarm.store import Run
@@ -47,20 +47,11 @@ def command(ctx: click.Context, run: Path, as_json: bool) -> None:
 
 
 def _findings(run: Run) -> list[Finding]:
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
     from kkwarm.plugins import registry
     from kkwarm.verify.agreement import agreement
 
-    console = err_console()
-    columns = (SpinnerColumn(), TextColumn("{task.description}: {task.completed:,.0f} judged"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(run.name, total=None)
-
-        def advance(name: str, n: int) -> None:
-            bar.update(task, description=name, advance=n)
-
-        return list(agreement(run, registry(), advance))
+    with judged_bar(run.name) as advance:
+        return list(agreement(run, registry(), lambda name, n: advance(n, name)))
 
 
 def _show(run: Run, found: Sequence[Finding], counts: dict[str, int]) -> None:

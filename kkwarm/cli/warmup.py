@@ -7,19 +7,17 @@ from typing import Any
 
 import click
 
-from kkwarm.cli.console import json_option
+from kkwarm.cli.console import Number, Whole, json_option
 from kkwarm.cli.training import dry_run_option, memory_of, out_option, results_of, settings_of, show, training_options
 
 
 @click.command()
 @click.argument("model")
 @click.option("--traces", required=True, type=click.Path(path_type=Path), help="A distill run, or a file of traces.")
-@click.option("--epochs", type=float, help="[default: 3]")
-@click.option("--max-steps", type=click.IntRange(1), help="Steps instead of epochs.")
-@click.option("--accumulation", type=click.IntRange(1), help="Forward passes in a step.  [default: 1]")
-@click.option(
-    "--max-length", type=click.IntRange(2), help="Longer traces are left out.  [default: the model's context]"
-)
+@click.option("--epochs", type=Number(), help="[default: 3]")
+@click.option("--max-steps", type=Whole(1), help="Steps instead of epochs.")
+@click.option("--accumulation", type=Whole(1), help="Forward passes in a step.  [default: 1]")
+@click.option("--max-length", type=Whole(2), help="Longer traces are left out.  [default: the model's context]")
 @click.option("--packing", is_flag=True, default=None, help="Several traces in a row, each attending to itself only.")
 @training_options
 @out_option

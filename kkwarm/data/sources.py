@@ -6,16 +6,18 @@ The folder's layout: ``math/math500.jsonl.gz``, ``math/train_pool.jsonl.gz``, ``
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
 
-__all__ = ["bundle", "hub", "local", "read_jsonl"]
+__all__ = ["bundle", "hub", "local", "numbered_jsonl", "read_jsonl"]
 
 
 def bundle() -> Path | None:
@@ -72,6 +74,12 @@ def read_jsonl(path: Path | str) -> Iterator[dict[str, Any]]:
 
     :raises KkwarmError: the file or a line is unreadable, not UTF-8, or not an object; names file and line.
     """
+    for _, row in numbered_jsonl(path):
+        yield row
+
+
+def numbered_jsonl(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """As `read_jsonl`, each object with the number of its line, from 1."""
     path = Path(path)
     opener = gzip.open if path.suffix == ".gz" else open
     number = 0
@@ -79,22 +87,30 @@ def read_jsonl(path: Path | str) -> Iterator[dict[str, Any]]:
         with opener(path, "rb") as lines:
             for number, raw in enumerate(lines, 1):
                 if raw.strip():
-                    yield _row(path, number, raw)
-    except (OSError, EOFError) as err:
+                    yield number, _row(path, number, raw)
+    except (OSError, EOFError, zlib.error) as err:
         where = f"{path}, line {number + 1}" if number else str(path)
-        raise KkwarmError(f"{where}: {err.strerror if isinstance(err, OSError) and err.strerror else err}") from None
+        cause = err.strerror if isinstance(err, OSError) and err.strerror else str(err)
+        hint = "fetch or compress it again" if path.suffix == ".gz" and getattr(err, "errno", None) is None else ""
+        raise KkwarmError(f"{where}: {cause}", hint=hint) from None
 
 
 def _row(path: Path, number: int, raw: bytes) -> dict[str, Any]:
+    if number == 1:
+        raw = raw.removeprefix(codecs.BOM_UTF8)  # as Windows writes it
     try:
         row = json.loads(raw.decode("utf-8"))
     except UnicodeDecodeError as err:
         raise KkwarmError(f"{path}, line {number}: not UTF-8 ({err.reason})", hint="save the file as UTF-8") from None
+    except RecursionError:
+        raise KkwarmError(f"{path}, line {number}: nested too deeply to be read") from None
     except json.JSONDecodeError as err:
-        raise KkwarmError(
-            f"{path}, line {number}: not JSON ({err.msg}, column {err.colno})",
-            hint="each line must be one JSON object; a last line cut short should be removed",
-        ) from None
+        cut_short = number > 1 and not raw.endswith(b"\n")
+        mend = "this last line was cut short: remove it" if cut_short else "each line must be one JSON object"
+        if number == 1 and raw.strip() in (b"{", b"["):
+            mend = "one document over several lines: write one object a line, as `jq -c` does"
+        raise KkwarmError(f"{path}, line {number}: not JSON ({err.msg}, column {err.colno})", hint=mend) from None
     if not isinstance(row, dict):
-        raise KkwarmError(f"{path}, line {number}: a {type(row).__name__}, not a JSON object")
+        kind = {list: "a list", str: "a string", type(None): "null"}.get(type(row), "a number or truth value")
+        raise KkwarmError(f"{path}, line {number}: {kind}, not a JSON object")
     return row

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from kkwarm.backends.base import Backend, Request
-from kkwarm.harness.notify import notify
 from kkwarm.harness.plan import Entry, Item
 from kkwarm.harness.progress import Bars
 from kkwarm.plugins import Registry
@@ -94,5 +93,5 @@ class Drawer:
         self.run.append(new)
         for sample in new:
             self.stored[sample.benchmark, sample.id, sample.index] = sample
-            notify(self.registry, "kkwarm_sample_scored", sample=sample)
+            self.registry.tell("kkwarm_sample_scored", sample=sample)
         self.bars.advance(len(new))

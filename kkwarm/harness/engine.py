@@ -17,7 +17,6 @@ from kkwarm.backends.checkpoint import display_name, fingerprint, load_tokenizer
 from kkwarm.errors import KkwarmError
 from kkwarm.harness.config import BenchConfig
 from kkwarm.harness.draw import Drawer
-from kkwarm.harness.notify import notify
 from kkwarm.harness.plan import KNOWN, Entry, entry, named
 from kkwarm.harness.progress import Bars
 from kkwarm.harness.results import figures
@@ -144,7 +143,7 @@ def run_bench(
             run.record(state="running")  # it may be done as far as a rule let it come
             note_verifiers(run, {e.name: judged_by(e.verifier, e.format) for e in prepared.entries})
             _complete(prepared, run, progress, until)
-            notify(prepared.registry, "kkwarm_run_finished", run=run)
+            prepared.registry.tell("kkwarm_run_finished", run=run)
             return run
     finally:
         prepared.close()

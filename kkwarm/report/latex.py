@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from kkwarm.report.shown import shown
 from kkwarm.report.terminal import percent
 from kkwarm.report.training import differs_lines
 
@@ -24,19 +25,21 @@ def latex_text(document: Mapping[str, Any]) -> str:
     domains = document["domains"]
     against = {c["name"]: c["against"] for c in document["conditions"]}
     lines = [
-        r"% needs \usepackage{booktabs}",
+        r"% needs \usepackage{booktabs}; four domains fit one of two columns, for more take table*",
         r"\begin{table}",
-        r"\centering",
-        rf"\begin{{tabular}}{{l{'r' * len(domains)}}}",
+        r"\centering\footnotesize\setlength{\tabcolsep}{2pt}",
+        rf"\begin{{tabular}}{{@{{}}l{'r' * len(domains)}@{{}}}}",
         r"\toprule",
-        f"Condition & {' & '.join(map(escaped, domains))} \\\\",
+        " & ".join(["Condition", *(rf"{{\scriptsize {escaped(d)}}}" for d in domains)]) + r" \\",
         r"\midrule",
     ]
-    for name, row in document["matrix"].items():
+    for number, (name, row) in enumerate(document["matrix"].items()):
+        if number:
+            lines.append(r"\addlinespace[2pt]")
         cells = [row.get(domain) for domain in domains]
         lines.append(f"{escaped(name)} & {' & '.join(map(_figure, cells))} \\\\")
         if any(cell is not None and cell["change"] is not None for cell in cells):
-            versus = rf"\quad{{\scriptsize vs {escaped(against[name] or '')}}}"
+            versus = rf"\enspace{{\scriptsize vs {escaped(against[name] or '')}}}"
             lines.append(f"{versus} & {' & '.join(map(_change, cells))} \\\\")
     state = "" if document["state"] == "done" else " In progress."
     words = (
@@ -56,14 +59,14 @@ def latex_text(document: Mapping[str, Any]) -> str:
 
 def escaped(text: str) -> str:
     """Text as LaTeX shows it, whatever it holds."""
-    return "".join(ESCAPED.get(c, c) for c in " ".join(text.split()))
+    return "".join(ESCAPED.get(c, c) for c in shown(" ".join(text.split())))
 
 
 def _figure(cell: Mapping[str, Any] | None) -> str:
     if cell is None:
         return "--"
     main, _, half = percent(cell).partition(" ±")
-    return rf"{main} {{\scriptsize$\pm${escaped(half)}}}{'*' if cell['partial'] else ''}"
+    return rf"{main}\,{{\tiny$\pm${escaped(half)}}}{'*' if cell['partial'] else ''}"
 
 
 def _change(cell: Mapping[str, Any] | None) -> str:

@@ -39,7 +39,7 @@ def load(paths: Sequence[Path], *, margin: float | None = None) -> Material:
     :param margin: what still is a tie; None: what the study says, or 0.05.
     :raises KkwarmError: a folder is no run, is a run without samples, or a study stands beside other runs.
     """
-    kinds = {path: str(_opened(path).manifest["kind"]) for path in paths}
+    kinds = {path: str(Run.read(path).manifest["kind"]) for path in paths}
     studies = [path for path, kind in kinds.items() if kind == "study"]
     if studies and len(paths) > 1:
         raise KkwarmError(f"{studies[0]} is a study and reported alone", hint="name one study, or bench runs only")
@@ -83,16 +83,6 @@ def steps_of(study: Run) -> Mapping[str, Any]:
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
-
-
-def _opened(path: Path) -> Run:
-    try:
-        return Run.read(path)
-    except KkwarmError as err:
-        inside = sorted(p.parent.name for p in path.glob("*/manifest.json"))
-        if err.hint or not inside:
-            raise
-        raise KkwarmError(str(err), hint=f"it holds runs, such as {path / inside[0]}: name those") from None
 
 
 def _kind(path: Path) -> str | None:

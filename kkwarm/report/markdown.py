@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from kkwarm.report.shown import shown
 from kkwarm.report.terminal import HOLDS, LEAKED, change_text, percent
 from kkwarm.report.training import alarm_lines, differs_lines, watched
 
 __all__ = ["markdown_text"]
+
+_MARKUP = re.compile(r"[\\`*\[\]$|<~]|^[#>]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)")
 
 
 def markdown_text(document: Mapping[str, Any]) -> str:
@@ -38,10 +42,8 @@ def markdown_text(document: Mapping[str, Any]) -> str:
         lines.append(f"| {claim['id']} {text} | {word} | {estimate} | {ci} | {claim['verdict']} | {says} |")
     lines += _training(document)
     for k in document["leaks"]:
-        lines += [
-            "",
-            f"{LEAKED} {_escaped(k['condition'])} was trained on {k['questions']} questions of {k['domain']}.",
-        ]
+        leak = f"{k['condition']} was trained on {k['questions']} questions of {k['domain']}."
+        lines += ["", f"{LEAKED} {_escaped(leak)}"]
     if document["note"]:
         lines += ["", _escaped(document["note"])]
     return "\n".join([*lines, "", document["method"] + "."])
@@ -63,4 +65,5 @@ def _training(document: Mapping[str, Any]) -> list[str]:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    """Text as Markdown shows it, whatever it holds, in one line."""
+    return _MARKUP.sub(r"\\\g<0>", shown(" ".join(text.split())))

@@ -8,6 +8,7 @@ from typing import Any
 
 from kkwarm.errors import KkwarmError
 from kkwarm.report.figures import Figure, figures
+from kkwarm.report.shown import shown
 from kkwarm.report.terminal import HOLDS, change_text, percent
 
 __all__ = ["write_png"]
@@ -91,7 +92,7 @@ def _overview(canvas: Any, panels: list[tuple[str, tuple[float, float], Any]], d
 
 
 def _plain(text: str) -> str:
-    return text.replace("$", r"\$")  # matplotlib would read it as mathematics
+    return shown(text).replace("$", r"\$")  # matplotlib would read it as mathematics
 
 
 def _matrix(axes: Any, document: Document, rows: list[str]) -> None:
@@ -113,7 +114,9 @@ def _matrix(axes: Any, document: Document, rows: list[str]) -> None:
                 tone = ON_BLUE[change["verdict"]]
                 axes.text(x, y + 0.22, change_text(change), ha="center", va="center", fontsize=7.5, color=tone)
     axes.set_xticks(range(len(domains)), [_plain(d) for d in domains], fontsize=9)
-    axes.set_yticks(range(len(rows)), [_plain(r) for r in rows], fontsize=9)
+    against = {c["name"]: c["against"] for c in document["conditions"]}
+    names = [f"{r}\nvs {against[r]}" if against[r] else r for r in rows]
+    axes.set_yticks(range(len(rows)), map(_plain, names), fontsize=8.5)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     for side in axes.spines.values():

@@ -27,7 +27,7 @@ MAX_SAMPLES = 200_000  # more would make a file of some 100 MB
 UNKNOWN = 2**32 - 1
 # Name and array type code; in this order, each aligned to 4 bytes.
 COLUMNS = (
-    ("question", "I"), ("tokens", "I"), ("index", "H"), ("seed", "H"), ("condition", "B"), ("domain", "B"),
+    ("question", "I"), ("tokens", "I"), ("index", "H"), ("seed", "H"), ("condition", "H"), ("domain", "H"),
     ("status", "B"),
 )  # fmt: skip
 STATUSES = tuple(s.value for s in Status)
@@ -132,9 +132,11 @@ def _aligned(column: array[int]) -> bytes:
 
 
 def _text(sample: Sample, fmt: Format | None) -> list[Any]:
-    text: Any = sample.completion.text  # of scored files, null or anything else too
+    text: Any = sample.completion.text
+    if not isinstance(text, str):  # of scored files, null or anything else too
+        return [json.dumps(text), sample.verdict.answer, sample.verdict.reason, 0, 0]
     start = end = 0
-    reasoning = fmt.split(sample.completion).reasoning if fmt is not None and isinstance(text, str) else ""
+    reasoning = fmt.split(sample.completion).reasoning if fmt is not None else ""
     if reasoning and (found := text.find(reasoning)) >= 0:
         start = _units(text[:found])
         end = start + _units(reasoning)

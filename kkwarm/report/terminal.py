@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kkwarm.errors import KkwarmError
 from kkwarm.report.figures import figures
 from kkwarm.report.plot import plot
+from kkwarm.report.shown import console as safe_console
 from kkwarm.report.training import alarm_lines, differs_lines, watched
 from kkwarm.study.progress import duration, workers
 
@@ -82,12 +84,12 @@ def show(document: Document, console: Any) -> None:
         _alarms(document, console)
         beside(console, [*_plots(document, console.width), _watched(document)])
         return
+    beside(console, _claims(document))
     console.print(_matrix(document, console.width))
     console.print(
         "percent ± 95% interval; change in points: ▲ gain  ▼ loss  = tie  ? underpowered\n", style="dim", markup=False
     )
     _alarms(document, console)
-    beside(console, _claims(document))
     beside(console, [*_plots(document, console.width), *_saved(document)])
     beside(console, [_works(document), _flips(document), _lengths(document), _statuses(document), _watched(document)])
     _foot(document, console)
@@ -95,20 +97,22 @@ def show(document: Document, console: Any) -> None:
 
 def render_text(document: Document, width: int = 100) -> str:
     """The report as plain text."""
-    from rich.console import Console
-
     out = io.StringIO()
-    show(document, Console(file=out, width=width, color_system=None, force_terminal=False, highlight=False))
+    show(document, safe_console(file=out, width=width, color_system=None, force_terminal=False))
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
 def write_svg(document: Document, path: Path, width: int = 100) -> None:
-    """The terminal view as an SVG picture of `width` columns."""
-    from rich.console import Console
+    """The terminal view as an SVG picture of `width` columns.
 
-    console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True, highlight=False)
+    :raises KkwarmError: the file cannot be written.
+    """
+    console = safe_console(record=True, width=width, file=io.StringIO(), force_terminal=True)
     show(document, console)
-    console.save_svg(str(path), title="kkwarm report")
+    try:
+        path.write_text(console.export_svg(title="kkwarm report"), encoding="utf-8")
+    except OSError as err:
+        raise KkwarmError(f"{path} cannot be written: {err.strerror}") from None
 
 
 def beside(console: Any, parts: Sequence[Any]) -> None:
@@ -132,7 +136,7 @@ def beside(console: Any, parts: Sequence[Any]) -> None:
 def _title(document: Document, console: Any) -> None:
     from rich.text import Text
 
-    title = Text(document["title"], style="bold")
+    title = Text().append(document["title"], "bold")
     if document["state"] != "done":
         p = document["progress"]
         done = f" ({p['done']} of {p['steps']} steps)" if p else ""
@@ -160,7 +164,7 @@ def _matrix(document: Document, width: int) -> Any:
     against = {c["name"]: c["against"] for c in document["conditions"]}
     table = _table(["condition", *domains])
     for number, (condition, row) in enumerate(document["matrix"].items()):
-        name = Text(condition, style="bold")
+        name = Text().append(condition, "bold")
         if against[condition]:
             name.append(f"{'  ' if wide else chr(10) + '  '}vs {against[condition]}", style="dim")
         cells = []
@@ -231,13 +235,13 @@ def _claims(document: Document) -> list[Any]:
     table.add_column(overflow="fold")
     for claim in document["claims"]:
         word, style = HOLDS[claim["holds"]]
-        text = Text(claim["text"] + (LEAKED if claim.get("leaked") else ""), style="bold")
-        text.append("\n")
+        text = Text().append(claim["text"] + (LEAKED if claim.get("leaked") else ""), "bold").append("\n")
         if claim["estimate"] is not None:
-            text.append(f"{claim['verdict']} ", style=STYLE[claim["verdict"]])
+            text.append(claim["verdict"], style=STYLE[claim["verdict"]])
             if claim["ci"]:
                 low, high = claim["ci"]
-                text.append(f"{100 * claim['estimate']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] ")
+                text.append(f" {100 * claim['estimate']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]")
+            text.append(": ", style="dim")
         text.append(claim["says"], style="dim")
         table.add_row(Text(claim["id"], style="bold"), Text(word, style=f"bold {style}"), text)
     return [Group(Text("The paper's claims (estimate in points, 95% interval)\n", style="bold"), table)]

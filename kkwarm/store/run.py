@@ -16,15 +16,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
+from kkwarm import interrupt
 from kkwarm.errors import KkwarmError
+from kkwarm.store.manifest import MANIFEST, Kind, read_manifest
 from kkwarm.types import Completion, Sample, Status, Verdict
 
 __all__ = ["Kind", "Line", "Run", "config_hash", "file_hash", "find_run", "runs_home"]
 
-Kind = Literal["bench", "score", "distill", "warmup", "rlvr", "study", "import"]
-MANIFEST = "manifest.json"
 SAMPLES = "samples.jsonl"
 PRODUCTS = (SAMPLES, "traces.jsonl", "log.jsonl")  # files whose hashes a finished run keeps
 PROTOCOL = 1  # raised when prompts, splits or verdict rules change so that results cannot be compared any more
@@ -140,18 +140,10 @@ class Run:
     def read(cls, path: Path | str) -> Run:
         """The run, for reading; nothing is changed.
 
-        :raises KkwarmError: the folder holds no run, or its manifest is unreadable.
+        :raises KkwarmError: the folder holds no run, or its manifest is damaged.
         """
         path = Path(path)
-        try:
-            manifest = json.loads((path / MANIFEST).read_text("utf-8"))
-        except FileNotFoundError:
-            raise KkwarmError(f"{path} is no run folder ({MANIFEST} is missing)") from None
-        except (OSError, ValueError) as err:
-            raise KkwarmError(f"{path / MANIFEST} cannot be read: {err}", hint="it was edited or damaged") from None
-        if not isinstance(manifest, dict) or "kind" not in manifest:
-            raise KkwarmError(f"{path / MANIFEST} is no manifest of a run")
-        return cls(path, manifest)
+        return cls(path, read_manifest(path))
 
     @property
     def name(self) -> str:
@@ -225,6 +217,7 @@ class Run:
         try:
             if kind is not None and not self.done:
                 self.record(state="interrupted")
+                interrupt.KEPT.append(str(self.path))
         finally:
             self.close()
 

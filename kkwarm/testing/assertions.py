@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from kkwarm.plugins import registry
 from kkwarm.types import Completion, Example, Verdict
 from kkwarm.verify import Judge, judge
@@ -13,6 +15,8 @@ def verdict_on(domain: str, answer: str | None = None, *, example: str | None = 
     """The verdict on `answer`, composed by the domain's format, for an example (the first test example by default).
 
     :param answer: the inside of the answer tags; None: the gold answer.
+    :param example: the id of any example of the domain.
+    :raises AssertionError: there is no such example, or no gold answer.
     """
     reg = registry()
     benchmark = reg.benchmark(domain)
@@ -27,29 +31,38 @@ def verdict_on(domain: str, answer: str | None = None, *, example: str | None = 
 
 
 def assert_accepts(domain: str, answer: str | None = None, *, example: str | None = None) -> None:
-    """The answer (by default the gold one) is judged correct."""
+    """The answer (by default the gold one) is judged correct. Parameters: as of `verdict_on`."""
     verdict = verdict_on(domain, answer, example=example)
     assert verdict.correct, f"{domain} judged {answer!r} {verdict.status}: {verdict.reason}"
 
 
 def assert_rejects(domain: str, answer: str, *, example: str | None = None) -> None:
-    """The answer is not judged correct."""
+    """The answer is not judged correct. Parameters: as of `verdict_on`."""
     verdict = verdict_on(domain, answer, example=example)
     assert not verdict.correct, f"{domain} accepted {answer!r}"
 
 
-def assert_conforms(domain: str) -> None:
-    """Every rule of `kkwarm check` is kept."""
+def assert_conforms(domain: str, *, attacked: int = 12) -> None:
+    """What `kkwarm check` checks: every rule is kept, and the red team gets no wrong verdict.
+
+    :param attacked: examples that the red team attacks.
+    """
     from kkwarm.testing.conformance import check_domain, failed
+    from kkwarm.verify.audit import red_team
 
     with Judge() as court:
         problems = failed(check_domain(registry(), domain, court))
-    assert not problems, "\n".join(f"{p.rule}: {p.problem}" for p in problems)
+        assert not problems, "\n".join(f"{p.rule}: {p.problem}" for p in problems)
+        misses, _ = red_team(registry(), domain, attacked, court)
+    wrongly = [
+        f"wrongly {'rejected' if m.honest else 'accepted'} for {m.example} ({m.attack}): {m.completion[:200]!r}"
+        for m in misses
+    ]
+    assert not wrongly, "\n".join(wrongly)
 
 
-def _example(examples: object, wanted: str | None) -> Example:
-    for e in examples:  # type: ignore[attr-defined]
+def _example(examples: Iterable[Example], wanted: str | None) -> Example:
+    for e in examples:
         if wanted is None or e.id == wanted:
-            assert isinstance(e, Example)
             return e
     raise AssertionError(f"no example {wanted!r}")

@@ -21,6 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from kkwarm import interrupt
 from kkwarm.errors import KkwarmError
 from kkwarm.train import ranks
 from kkwarm.train.config import TrainConfig
@@ -177,14 +178,15 @@ def launch(found: Layout, kind: str, config: TrainConfig, **job: Any) -> None:
             try:
                 torchrun.run(args)
             except ChildFailedError as err:
-                raise _told(Path(folder), err) from None
+                raise _told(Path(folder), str(job["out"]), err) from None
 
 
-def _told(folder: Path, err: Any) -> BaseException:
+def _told(folder: Path, out: str, err: Any) -> BaseException:
     """What the processes left behind, as one error."""
     reports = [json.loads(p.read_text("utf-8")) for p in sorted(folder.glob(FAILED))]
     for report in sorted(reports, key=lambda r: r["interrupted"]):
         if report["interrupted"]:
+            interrupt.KEPT.append(out)
             return KeyboardInterrupt()
         told = KkwarmError(report["message"], hint=report["hint"])
         told.exit_code = report["exit_code"]

@@ -15,7 +15,6 @@ from kkwarm.store.run import Kind, environment
 from kkwarm.train import ranks
 from kkwarm.train.config import TrainConfig
 from kkwarm.train.engine import STEPS, explained, kind_of, on_cuda, uses_bf16
-from kkwarm.train.progress import say
 from kkwarm.train.stepfile import StepFile
 from kkwarm.train.watchdog import Watchdog
 
@@ -158,8 +157,4 @@ def finished(run: Run, flight: Flight, last: int) -> None:
         return
     flight.covered(last)
     shutil.rmtree(run.path / STEPS, ignore_errors=True)
-    for impl in registry().manager.hook.kkwarm_run_finished.get_hookimpls():
-        try:
-            impl.function(run=run)
-        except Exception as err:  # a plugin's failure must not cost the run
-            say(f"plugin {impl.plugin_name} failed on the finished run: {type(err).__name__}: {err}")
+    registry().tell("kkwarm_run_finished", run=run)

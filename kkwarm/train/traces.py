@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from kkwarm.data import read_jsonl
+from kkwarm.data import numbered_jsonl
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Trace
 
@@ -43,7 +43,7 @@ def read_traces(path: Path | str) -> list[Trace]:
     :raises KkwarmError: a line is no trace (names file and line), or there is none.
     """
     file = traces_file(path)
-    traces = [_trace(file, number, row) for number, row in _numbered(file)]
+    traces = [_trace(file, number, row) for number, row in numbered_jsonl(file)]
     if not traces:
         raise KkwarmError(f"{file} holds no traces")
     return traces
@@ -65,14 +65,6 @@ def write_traces(path: Path, traces: Iterable[Trace]) -> int:
     finally:
         temporary.unlink(missing_ok=True)
     return n
-
-
-def _numbered(file: Path) -> Iterable[tuple[int, dict[str, Any]]]:
-    # `read_jsonl` passes over blank lines, so that lines are counted here only among those that are not.
-    with file.open("rb") as lines:
-        numbers = [n for n, line in enumerate(lines, 1) if line.strip()] if file.suffix != ".gz" else None
-    for i, row in enumerate(read_jsonl(file)):
-        yield (numbers[i] if numbers is not None else i + 1), row
 
 
 def _trace(file: Path, number: int, row: dict[str, Any]) -> Trace:

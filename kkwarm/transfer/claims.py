@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,16 +12,19 @@ import numpy as np
 from kkwarm.errors import KkwarmError
 from kkwarm.transfer.cells import pair
 from kkwarm.transfer.curves import efficiency
+from kkwarm.transfer.examples import at_equal_examples
 from kkwarm.transfer.material import Material, Roles
+from kkwarm.transfer.moderation import by_condition
 from kkwarm.transfer.statistics import Paired, Prior, Scores, holm, paired, prior, seed_variance, word
+from kkwarm.transfer.training import flown
 
-__all__ = ["claims"]
+__all__ = ["by_examples", "by_steps", "claims"]
 
 Strata = list[tuple[Scores, Scores]]
 
 
 @dataclass(slots=True)
-class _Claim:
+class Claim:
     """A claim being judged. `difference` is None where it cannot be judged yet; `why` then says what is missing."""
 
     id: str
@@ -30,6 +33,7 @@ class _Claim:
     domains: tuple[str, ...]
     difference: Paired | None = None
     why: str = ""
+    over: str = ""  # of iv: where the two starts are compared
     more: dict[str, Any] | None = None
 
 
@@ -37,34 +41,36 @@ def claims(material: Material) -> list[dict[str, Any]]:
     """One entry for each claim (and each domain of RLVR): ``id`` (i to iv), ``on``, ``text``, ``domains``,
     ``estimate`` (a difference in accuracy), ``ci`` (95%), ``p``, ``p_holm`` (over all claims), ``verdict``,
     ``holds`` (True, False, or None: not decided), ``says`` (one sentence); iii has ``from_base``, iv ``efficiency``.
+    iv is there for steps and, in a study that trains on several numbers of examples, once more for those.
     """
-    judged: list[_Claim] = []
+    judged: list[Claim] = []
     for number, roles in enumerate(material.roles):
         if not any(r.base == roles.base and r.warmed == roles.warmed for r in material.roles[:number]):
             judged.append(_first(material, roles))
-        judged += [_second(material, roles), _third(material, roles), _fourth(material, roles)]
+        judged += [_second(material, roles), _third(material, roles), by_steps(material, roles)]
+        judged += by_examples(material, roles)
     known = [c for c in judged if c.difference is not None]
     adjusted = holm([c.difference.p for c in known if c.difference is not None])
     p_of = {id(c): p for c, p in zip(known, adjusted, strict=True)}
     return [_entry(c, p_of.get(id(c)), material.margin) for c in judged]
 
 
-def _first(material: Material, roles: Roles) -> _Claim:
+def _first(material: Material, roles: Roles) -> Claim:
     others = tuple(d for d in material.domains if d != roles.warmup)
-    claim = _Claim("i", "", f"Warm-up on {roles.warmup} alone lifts the other domains", others)
+    claim = Claim("i", "", f"Warm-up on {roles.warmup} alone lifts the other domains", others)
     return _compared(claim, material, roles.base, roles.warmed)
 
 
-def _second(material: Material, roles: Roles) -> _Claim:
+def _second(material: Material, roles: Roles) -> Claim:
     text = f"After RLVR on {roles.on}, the warmed start is ahead of the base start on {roles.on}"
-    return _compared(_Claim("ii", roles.on, text, (roles.on,)), material, roles.base_rlvr, roles.warmed_rlvr)
+    return _compared(Claim("ii", roles.on, text, (roles.on,)), material, roles.base_rlvr, roles.warmed_rlvr)
 
 
-def _third(material: Material, roles: Roles) -> _Claim:
+def _third(material: Material, roles: Roles) -> Claim:
     others = tuple(d for d in material.domains if d != roles.on)
     text = f"The warmed start keeps its other domains through RLVR on {roles.on}"
-    claim = _compared(_Claim("iii", roles.on, text, others), material, roles.warmed, roles.warmed_rlvr)
-    from_base = _compared(_Claim("iii", roles.on, text, others), material, roles.base, roles.base_rlvr)
+    claim = _compared(Claim("iii", roles.on, text, others), material, roles.warmed, roles.warmed_rlvr)
+    from_base = _compared(Claim("iii", roles.on, text, others), material, roles.base, roles.base_rlvr)
     if claim.difference is not None and from_base.difference is not None:
         d = from_base.difference
         claim.more = {
@@ -73,38 +79,75 @@ def _third(material: Material, roles: Roles) -> _Claim:
     return claim
 
 
-def _fourth(material: Material, roles: Roles) -> _Claim:
-    claim = _Claim("iv", roles.on, f"RLVR on {roles.on} needs fewer steps from the warmed start", (roles.on,))
+def by_steps(material: Material, roles: Roles) -> Claim:
+    """Claim iv for steps: paired over questions where the flight recorder watched the domain in both; else seed by
+    seed, over the rollouts of training.
+    """
+    claim = Claim("iv", roles.on, f"RLVR on {roles.on} needs fewer steps from the warmed start", (roles.on,))
     base = [c for c in material.curves if c.condition == roles.base_rlvr]
     warmed = [c for c in material.curves if c.condition == roles.warmed_rlvr]
     try:
         found = efficiency(base, warmed)
     except KkwarmError as err:
         claim.why = str(err)
-        return claim
-    claim.more = {"efficiency": found}
-    claim.difference = _over_seeds(found["advantage"])
-    if len(found["advantage"]) < 2:
-        claim.why = "one seed has no interval between seeds"
+    else:
+        claim.more = {"efficiency": found}
+        claim.over = f"over {found['steps']} equal steps"
+        claim.difference = _over_seeds(found["advantage"])
+        if len(found["advantage"]) < 2:
+            claim.why = "one seed has no interval between seeds"
+    watched = flown(material.training, roles.base_rlvr, roles.warmed_rlvr, roles.on)
+    if watched is not None:
+        steps, scores = watched
+        count = scores[roles.on][0].shape[1]
+        claim.over, claim.why = f"at steps {_listed(steps)}, on {count:,} watched questions", ""
+        claim.difference = _over_questions(scores, roles)
     return claim
+
+
+def by_examples(material: Material, roles: Roles) -> list[Claim]:
+    """Claim iv for examples: paired over questions, on the mean of all numbers; none in a study of one number."""
+    claim = Claim("iv", roles.on, f"RLVR on {roles.on} needs fewer examples from the warmed start", (roles.on,))
+    try:
+        found = at_equal_examples(material, roles)
+    except KkwarmError as err:
+        claim.why = str(err)
+        return [claim]
+    if found is None:
+        return []
+    counts, scores = found
+    claim.over = f"at {_listed(counts)} examples"
+    claim.difference = _over_questions(scores, roles)
+    return [claim]
+
+
+def _over_questions(scores: Mapping[str, tuple[Scores, Scores]], roles: Roles) -> Paired:
+    """The difference on the domain of RLVR; how much seeds differ is told by all domains."""
+    spread = by_condition({(roles.warmed_rlvr, d): both for d, both in scores.items()})
+    return paired([scores[roles.on]], spread[roles.warmed_rlvr, roles.on])
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    *most, last = map(str, numbers)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _over_seeds(values: Sequence[float]) -> Paired:
     """The mean of one value for each seed, with Student's interval."""
-    from scipy.stats import t
+    from scipy.special import stdtr, stdtrit
 
     x = np.asarray(values, float)
     mean, df = float(x.mean()), len(x) - 1
     if df == 0:
         return Paired(mean, math.nan, -1.0, 1.0, (-1.0, 1.0), 1.0, "one seed", 0, 1)
     stderr = float(x.std(ddof=1) / math.sqrt(len(x)))
-    half, inner = float(t.ppf(0.975, df)) * stderr, float(t.ppf(0.95, df)) * stderr
-    p = 2 * float(t.sf(abs(mean) / stderr, df)) if stderr > 0 else float(mean == 0)
+    half, inner = float(stdtrit(df, 0.975)) * stderr, float(stdtrit(df, 0.95)) * stderr
+    p = 2 * float(stdtr(df, -abs(mean) / stderr)) if stderr > 0 else float(mean == 0)
     low, high = max(-1.0, mean - half), min(1.0, mean + half)
     return Paired(mean, stderr, low, high, (mean - inner, mean + inner), p, "t over seeds", 0, len(x))
 
 
-def _compared(claim: _Claim, material: Material, first: str, second: str) -> _Claim:
+def _compared(claim: Claim, material: Material, first: str, second: str) -> Claim:
     try:
         strata = _strata(material, claim.domains, first, second)
     except KkwarmError as err:
@@ -140,7 +183,7 @@ def _spread(material: Material, domains: Sequence[str]) -> Prior | None:
     return prior([seed_variance(s) for s in rows]) or prior([seed_variance([p]) for s in rows for p in s])
 
 
-def _entry(claim: _Claim, p_holm: float | None, margin: float) -> dict[str, Any]:
+def _entry(claim: Claim, p_holm: float | None, margin: float) -> dict[str, Any]:
     d = claim.difference
     entry: dict[str, Any] = {"id": claim.id, "on": claim.on, "text": claim.text, "domains": list(claim.domains)}
     if d is None:
@@ -154,10 +197,9 @@ def _entry(claim: _Claim, p_holm: float | None, margin: float) -> dict[str, Any]
             holds = False
     elif verdict != "underpowered":
         holds = verdict == "gain"
-    only_one = d.seeds == 1 and claim.id == "iv"
     entry |= {
         "estimate": d.value,
-        "ci": None if only_one else [d.low, d.high],
+        "ci": None if math.isnan(d.stderr) else [d.low, d.high],
         "p": d.p,
         "p_holm": p_holm,
         "test": d.test,
@@ -166,12 +208,14 @@ def _entry(claim: _Claim, p_holm: float | None, margin: float) -> dict[str, Any]
     return entry | {"says": _says(claim, margin)}
 
 
-def _says(claim: _Claim, margin: float) -> str:
+def _says(claim: Claim, margin: float) -> str:
     if claim.id == "iii" and claim.more:
         from_base = claim.more["from_base"]
         return (
             f"from the base it is {100 * from_base['estimate']:+.1f}; a loss of up to {100 * margin:g} counts as kept"
         )
+    if claim.id == "iv" and not claim.more:
+        return f"mean difference {claim.over}"
     if claim.id == "iv" and claim.more:
         e = claim.more["efficiency"]
         if e["steps_warmed"] is None:
@@ -182,5 +226,5 @@ def _says(claim: _Claim, margin: float) -> str:
                 f"from the warmed start, {e['steps_base']} from the base"
             )
         extra = f"; {claim.why}" if claim.why else ""
-        return f"mean difference over {e['steps']} equal steps; {reached}{extra}"
+        return f"mean difference {claim.over}; {reached}{extra}"
     return f"the mean over {', '.join(claim.domains)}" if len(claim.domains) > 1 else f"on {claim.domains[0]}"

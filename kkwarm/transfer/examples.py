@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kkwarm.transfer.cells import Cell
+from kkwarm.errors import KkwarmError
+from kkwarm.transfer.cells import Cell, pair
 from kkwarm.transfer.material import Material, Roles
-from kkwarm.transfer.statistics import Prior, interval
+from kkwarm.transfer.statistics import Prior, Scores, interval
 
-__all__ = ["needed", "sample_efficiency"]
+__all__ = ["at_equal_examples", "needed", "sample_efficiency"]
 
 DRAWS = 2_000
 Values = npt.NDArray[np.float64]
@@ -33,7 +34,7 @@ def sample_efficiency(material: Material, spread: Prior | None = None) -> list[d
     for each number of examples the accuracy (``level``) that the base reaches with it, the examples that each start
     needs for it (``base``, ``warmed``: None where it never gets there), their difference (``saved``), its 95% interval
     (a bound of None: not reached), the share of bootstrap draws that reach it (``reached``), and a ``verdict``: saves,
-    costs, undecided.
+    costs, undecided, corrected for the number of entries (Bonferroni).
     """
     found = []
     for roles in material.roles:
@@ -54,6 +55,28 @@ def needed(level: float, examples: Sequence[int], accuracy: Values) -> float:
     return _least(level, examples, _monotone(accuracy))
 
 
+def at_equal_examples(material: Material, roles: Roles) -> tuple[list[int], dict[str, tuple[Scores, Scores]]] | None:
+    """The numbers of examples that RLVR was given from both starts, and for each domain that is evaluated for all of
+    them what each question scored on average over them: (seeds, questions) of base and warmed start. None where there
+    are not two such numbers.
+
+    :raises KkwarmError: on the domain of RLVR they cannot be paired, or other questions or seeds were evaluated for one
+        number than for another.
+    """
+    counts, own = _averaged(material, roles, roles.on)
+    if len(counts) < 2:
+        return None
+    found = {roles.on: own}
+    for domain in material.domains:
+        try:
+            there, scores = _averaged(material, roles, domain)
+        except KkwarmError:
+            continue  # the matrix says so
+        if there == counts:
+            found[domain] = scores
+    return counts, found
+
+
 # -- inside ------------------------------------------------------------------------------------------------------------
 
 
@@ -63,6 +86,21 @@ def _points(material: Material, start: str, trained: str, on: str) -> list[_Poin
     named = {0: start, **grid}
     cells = {n: material.cells.get((name, on)) for n, name in sorted(named.items())}
     return [_Point(n, cell) for n, cell in cells.items() if cell is not None and cell.ids]
+
+
+def _averaged(material: Material, roles: Roles, domain: str) -> tuple[list[int], tuple[Scores, Scores]]:
+    """The numbers above 0 that both starts have on a domain, and the questions' scores averaged over them."""
+    base, warmed = (
+        {p.examples: p.cell for p in _points(material, start, trained, domain)}
+        for start, trained in ((roles.base, roles.base_rlvr), (roles.warmed, roles.warmed_rlvr))
+    )
+    counts = sorted((base.keys() & warmed.keys()) - {0})
+    pairs = [pair(base[n], warmed[n]) for n in counts]
+    if len({(cell.ids, cell.seeds) for n in counts for cell in (base[n], warmed[n])}) > 1:
+        raise KkwarmError("not every number of examples is evaluated on the same questions and seeds yet")
+    none = np.zeros((0, 0))
+    one, other = (np.mean([p[side] for p in pairs], axis=0) if pairs else none for side in (0, 1))
+    return counts, (one, other)
 
 
 def _monotone(accuracy: Values) -> Values:
@@ -112,8 +150,7 @@ def _saved(base: list[_Point], warmed: list[_Point]) -> list[dict[str, Any]]:
         return []
     rng = np.random.default_rng(20250513)
     _, seeds, questions = scores.shape
-    by_seed = rng.multinomial(seeds, [1 / seeds] * seeds, DRAWS) / seeds
-    by_question = rng.multinomial(questions, [1 / questions] * questions, DRAWS) / questions
+    by_seed, by_question = _weights(rng, seeds), _weights(rng, questions)
     draws = np.einsum("ds,psq,dq->dp", by_seed, scores, by_question, optimize=True)
     examples = [p.examples for p in base], [p.examples for p in warmed]
     means = scores.mean(axis=(1, 2))
@@ -122,7 +159,8 @@ def _saved(base: list[_Point], warmed: list[_Point]) -> list[dict[str, Any]]:
         at, level = _needs(means, k, examples)
         drawn = np.array([_needs(draw, k, examples)[0] for draw in draws])
         saved = np.sort(drawn[:, 0] - drawn[:, 1])
-        low, high = float(saved[int(0.025 * DRAWS)]), float(saved[int(0.975 * DRAWS) - 1])
+        low, high = _middle(saved, 0.05)
+        surely = _middle(saved, 0.05 / (len(base) - 1))
         rows.append(
             {
                 "examples": base[k].examples,
@@ -132,10 +170,24 @@ def _saved(base: list[_Point], warmed: list[_Point]) -> list[dict[str, Any]]:
                 "saved": _finite(at[0] - at[1]),
                 "ci": [_finite(low), _finite(high)],
                 "reached": float(np.isfinite(saved).mean()),
-                "verdict": "saves" if low > 0 else "costs" if high < 0 else "undecided",
+                "verdict": "saves" if surely[0] > 0 else "costs" if surely[1] < 0 else "undecided",
             }
         )
     return rows
+
+
+def _middle(ordered: Values, outside: float) -> tuple[float, float]:
+    """The interval that leaves out this share of the draws, half on each side."""
+    cut = int(outside / 2 * len(ordered))
+    return float(ordered[cut]), float(ordered[len(ordered) - 1 - cut])
+
+
+def _weights(rng: np.random.Generator, count: int) -> Values:
+    """Of `count` units in each draw of the bootstrap, stretched by sqrt(count / (count - 1)): plain resampling of three
+    seeds has two thirds of their variance (J. N. K. Rao and C. F. J. Wu, J. Am. Stat. Assoc. 83, 1988).
+    """
+    drawn = rng.multinomial(count, [1 / count] * count, DRAWS) / count
+    return np.asarray(1 / count + math.sqrt(count / max(count - 1, 1)) * (drawn - 1 / count), float)
 
 
 def _needs(means: Values, k: int, examples: tuple[Sequence[int], Sequence[int]]) -> tuple[tuple[float, float], float]:

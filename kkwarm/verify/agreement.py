@@ -124,6 +124,8 @@ def _verdicts(
             yield from _replayed(name, again, places)
             if name in figures:
                 yield _figures(name, figures[name], samples)
+            elif run.done:
+                yield Finding(f"figures: {name}", State.DIFFERS, "the run is done, and its manifest has none of it")
 
 
 def _replayed(name: str, again: Rescored, places: Mapping[Key, int]) -> Iterator[Finding]:

@@ -1,6 +1,7 @@
 """The red team: completions that must not be accepted, and honest variants of the gold answer that must be.
 
-Attacks are made for any domain from its examples and gold answers; a plugin adds its own by `kkwarm_attacks`.
+Attacks are made for any domain from its examples and gold answers, some by the kind of gold (`near_misses`); a plugin
+adds its own by `kkwarm_attacks`.
 """
 
 from __future__ import annotations
@@ -10,38 +11,11 @@ from dataclasses import dataclass
 
 from kkwarm.data import content_hash
 from kkwarm.plugins import Registry
-from kkwarm.types import Completion, Example, Format, Verdict, Verifier
+from kkwarm.types import Attack, Completion, Example, Format, Target, Verdict, Verifier
+from kkwarm.verify import near_misses
 from kkwarm.verify.judge import Judge
 
-__all__ = ["ATTACKS", "HONEST", "Attack", "Miss", "Target", "attacked", "audit", "targets_of"]
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What an attack is made from: an example, its gold answer, gold answers of other examples, and the format."""
-
-    example: Example
-    gold: str
-    others: Sequence[str]
-    format: Format
-
-    def answered(self, answer: str, reasoning: str = "some reasoning") -> str:
-        """A whole completion with this answer."""
-        return self.format.compose(reasoning, answer)
-
-
-@dataclass(frozen=True, slots=True)
-class Attack:
-    """Completions for a target. `honest` ones must be judged correct, all others must not.
-
-    `tags`: it plays with <think> and <answer>, and means nothing to a scorer of free text.
-    """
-
-    name: str
-    completions: Callable[[Target], Iterable[str]]
-    honest: bool = False
-    domain: str = ""  # only for this domain; empty: for all
-    tags: bool = False
+__all__ = ["ATTACKS", "HONEST", "Miss", "attacked", "audit", "red_team", "targets_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +60,17 @@ def _all_at_once(t: Target) -> Iterator[str]:
         yield t.answered(separator.join([t.gold, *others]))
 
 
+def _near(name: str, answers: Callable[[str], Iterable[str]]) -> Attack:
+    return Attack(name, lambda t: map(t.answered, near_misses.beyond(t.gold, answers(t.gold), t.tolerance)))
+
+
+NEAR_MISSES: tuple[Attack, ...] = (
+    Attack("near number", lambda t: map(t.answered, near_misses.numbers(t.gold, t.tolerance))),
+    _near("part of the gold", near_misses.part),
+    _near("gold with more glued on", near_misses.glued),
+    _near("gold rearranged", near_misses.rearranged),
+    _near("gold as Python", near_misses.as_python),
+)
 ATTACKS: tuple[Attack, ...] = (
     Attack("empty", lambda t: ["", " ", t.answered(""), t.answered(" \n ")]),
     Attack("echo of the prompt", lambda t: [t.example.question, t.answered(t.example.question)]),
@@ -121,6 +106,7 @@ ATTACKS: tuple[Attack, ...] = (
     ),
     Attack("one megabyte", lambda t: [t.answered("0" * 1_000_000), t.answered("a " * 500_000)]),
     Attack("bomb", _bomb),
+    *NEAR_MISSES,
 )
 HONEST: tuple[Attack, ...] = (
     Attack(
@@ -147,12 +133,25 @@ def targets_of(registry: Registry, name: str, examples: int, fmt: Format | None 
     assert domain.gold is not None  # the conformance rules come first
     chosen = sorted(registry.benchmark(name).load(), key=content_hash)[:examples]
     golds = [domain.gold(e) for e in chosen]
+    tolerance = float(getattr(registry.verifier(registry.benchmark(name).verifier).check, "tolerance", 0.0))
     targets = []
     for i, example in enumerate(chosen):
         # Another example's gold is an attack only where it is really another answer.
         others = [g for g, o in zip(golds, chosen, strict=True) if o.answer != example.answer and g != golds[i]]
-        targets.append(Target(example, golds[i], others, fmt or registry.format(domain.format)))
+        targets.append(Target(example, golds[i], others, fmt or registry.format(domain.format), tolerance))
     return targets
+
+
+def red_team(registry: Registry, name: str, examples: int, court: Judge) -> tuple[list[Miss], dict[str, int]]:
+    """`audit` of a domain's verifier by the built-in attacks and those that plugins add for it.
+
+    :param examples: how many of its evaluation examples are attacked.
+    :raises KkwarmError: unknown domain, or no data.
+    """
+    verifier = registry.verifier(registry.benchmark(name).verifier)
+    fmt = registry.format(registry.domain(name).format)
+    attacks = (*ATTACKS, *HONEST, *registry.attacks(name))
+    return audit(verifier, fmt, targets_of(registry, name, examples), court, attacks)
 
 
 def audit(

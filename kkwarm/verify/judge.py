@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from kkwarm.errors import KkwarmError, cause
 from kkwarm.types import Completion, Example, Format, Response, Status, Verdict, Verifier
+from kkwarm.verify.hang import Hung, limited
 from kkwarm.verify.workers import WorkerPool
 
 __all__ = ["Judge", "judge"]
@@ -73,7 +75,7 @@ class Judge:
         try:
             response = fmt.split(completion)
         except Exception as err:
-            return Verdict(Status.ERROR, reason=f"format {fmt.name} failed: {type(err).__name__}: {err}")
+            return Verdict(Status.ERROR, reason=f"format {fmt.name} failed: {cause(err)}")
         if response.problem or response.answer is None:
             problem = response.problem or "no answer"
             if response.truncated:
@@ -85,14 +87,16 @@ class Judge:
         if verifier.check_batch is not None:
             return _check_batch(verifier, todo)
         verdicts: list[Verdict | None] = [None] * len(todo)
-        if verifier.quick is not None:
-            for i, (example, response) in enumerate(todo):
-                verdicts[i] = _quick(verifier, example, response)
-        slow = [i for i, v in enumerate(verdicts) if v is None]
-        if verifier.isolation == "process":
-            judged = self._pool.check(verifier, [todo[i] for i in slow])
-        else:
-            judged = [checked(verifier, *todo[i]) for i in slow]
+        with limited(verifier.timeout_s) as call:
+            if verifier.quick is not None:
+                for i, (example, response) in enumerate(todo):
+                    verdicts[i] = _in_time(call, _quick, verifier, example, response)
+            slow = [i for i, v in enumerate(verdicts) if v is None]
+            if verifier.isolation == "inline":
+                for i in slow:
+                    verdicts[i] = _in_time(call, checked, verifier, *todo[i])
+                slow = []
+        judged = self._pool.check(verifier, [todo[i] for i in slow])
         for i, verdict in zip(slow, judged, strict=True):
             verdicts[i] = verdict
         return [v for v in verdicts if v is not None]
@@ -104,6 +108,21 @@ def judge(verifier: Verifier, fmt: Format, pairs: Sequence[tuple[Example, Comple
         return court.judge(verifier, fmt, pairs)
 
 
+def _in_time(
+    call: Callable[..., Verdict | None],
+    judged: Callable[[Verifier, Example, Response], Verdict | None],
+    verifier: Verifier,
+    example: Example,
+    response: Response,
+) -> Verdict | None:
+    try:
+        return call(judged, verifier, example, response)
+    except Hung:
+        return Verdict(
+            Status.TIMEOUT, reason=f"verifier {verifier.name} gave no verdict within {verifier.timeout_s:g} s"
+        )
+
+
 def checked(verifier: Verifier, example: Example, response: Response) -> Verdict:
     """The verifier's verdict; status ``error`` where it raises, returns no verdict, or changes the example."""
     before = copy.deepcopy(example.answer), copy.deepcopy(dict(example.meta))
@@ -112,7 +131,7 @@ def checked(verifier: Verifier, example: Example, response: Response) -> Verdict
     except RecursionError:
         return Verdict(Status.UNPARSED, reason="nested too deeply to be read")
     except (Exception, SystemExit) as err:
-        return _failed(verifier, f"{type(err).__name__}: {err}")
+        return _failed(verifier, cause(err))
     if before != (example.answer, dict(example.meta)):
         return _failed(verifier, "it changed the example")
     return as_verdict(verifier, result, response)
@@ -142,7 +161,7 @@ def _quick(verifier: Verifier, example: Example, response: Response) -> Verdict 
     try:
         result = _alone(verifier.quick, example, response)
     except (Exception, SystemExit) as err:
-        return _failed(verifier, f"quick: {type(err).__name__}: {err}")
+        return _failed(verifier, f"quick: {cause(err)}")
     return None if result is None else as_verdict(verifier, result, response)
 
 
@@ -151,15 +170,13 @@ def _check_batch(verifier: Verifier, todo: Sequence[tuple[Example, Response]]) -
     try:
         results = list(_alone(verifier.check_batch, todo)) if todo else []
     except (Exception, SystemExit) as err:
-        from kkwarm.errors import KkwarmError
-
         if isinstance(err, KkwarmError):  # the environment's fault (no sandbox, say), for the user to mend
             raise
-        return [_failed(verifier, f"{type(err).__name__}: {err}")] * len(todo)
+        return [_failed(verifier, cause(err))] * len(todo)
     if len(results) != len(todo):
         return [_failed(verifier, f"it returned {len(results)} verdicts for {len(todo)} responses")] * len(todo)
     return [as_verdict(verifier, r, response) for r, (_, response) in zip(results, todo, strict=True)]
 
 
-def _failed(verifier: Verifier, cause: str) -> Verdict:
-    return Verdict(Status.ERROR, reason=f"verifier {verifier.name} failed: {' '.join(cause.split())[:300]}")
+def _failed(verifier: Verifier, why: str) -> Verdict:
+    return Verdict(Status.ERROR, reason=f"verifier {verifier.name} failed: {why[:300]}")

@@ -130,7 +130,7 @@ class WorkerPool:
         now = time.monotonic()
         for worker in busy:
             if worker.job is not None and worker in self._workers and now >= worker.deadline:
-                reason = f"no verdict within {verifier.timeout_s:g} s"
+                reason = f"verifier {verifier.name} gave no verdict within {verifier.timeout_s:g} s"
                 done.append((worker.job, Verdict(Status.TIMEOUT, reason=reason)))
                 worker.kill()
                 self._workers.remove(worker)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
+from decimal import Decimal
 from functools import lru_cache, partial
 from typing import Any
 
 from kkwarm.data import holdout, normalise
 from kkwarm.types import Domain, Example, Response, Status, Verdict, Verifier
+from kkwarm_bridges.answers import read_number
 from kkwarm_bridges.entries import dataset, entries, silent
 from kkwarm_bridges.guard import evaluates, more_than, plain_formula, variables, without_eval
 
@@ -25,6 +27,7 @@ TRAIN, TEST = 100, 200  # fewer where the data set has fewer different questions
 SEED = 20250530
 _SIZE = TRAIN + TEST
 _TIMEOUT_S = 20.0
+_ROUNDED = 6  # decimals from which on reasoning-gym's own number is taken to be a rounded one
 # What reading a text that is no answer raises (4 of 101 scorers let some of it out; the others give 0 for such texts).
 _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, SyntaxError)
 
@@ -124,7 +127,18 @@ def _doubt(source: str, example: Example, answer: str, entry: Mapping[str, Any])
     if evaluates(type(dataset(source, SEED, _SIZE)).score_answer):  # in another variable, anything can be added
         more = variables(answer) - variables(gold) - {"C", "E", "I"}
         return f"it has the variable {min(more)}" if more else ""
-    return more_than(answer, gold)
+    return more_than(answer, gold) or _another_number(answer, gold)
+
+
+def _another_number(answer: str, gold: str) -> str:
+    """Why a number is not the gold one, "" where it is, or a rounding of it: some scorers take whatever is near, or
+    begins with the right figures."""
+    said, right = read_number(answer), read_number(gold)
+    if said is None or right is None or said == right:
+        return ""
+    said_to, right_to = (max(-int(n.as_tuple().exponent), 0) for n in (said, right))
+    rounded = abs(said - right) * 2 <= Decimal(1).scaleb(-min(said_to, right_to))
+    return "" if rounded and (said_to <= right_to or right_to >= _ROUNDED) else "another number"
 
 
 def _gold(example: Example) -> str:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 from kkwarm.plugins import hookimpl
-from kkwarm.types import Domain, Example, Rewards, Verifier
+from kkwarm.types import Attack, Domain, Example, Rewards, Verifier
 
 from .mbpp import MBPP
 from .tasks import HUMANEVAL, examples
 from .verifier import check, check_batch, check_mbpp, check_mbpp_batch
-
-if TYPE_CHECKING:
-    from kkwarm.verify.audit import Attack
 
 __all__ = ["DOMAIN", "MBPP_DOMAIN"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from kkwarm.verify.audit import Attack, Target
+from kkwarm.types import Attack, Target
 
 __all__ = ["ATTACKS"]
 
@@ -75,6 +75,12 @@ CHEATS = (
     """,
     """
     def ENTRY(*args): raise AssertionError("passed")
+    """,
+    """
+    import marshal, struct
+    same_hash = b"".join(marshal.dumps(i * (2 ** 61 - 1), 2) for i in range(100_000))
+    marshal.dumps = lambda *args: b"<" + struct.pack("<I", 100_000) + same_hash
+    def ENTRY(*args): return args
     """,
     """
     import unittest.mock

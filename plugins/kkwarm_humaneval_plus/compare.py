@@ -27,7 +27,7 @@ def equal(oracle: str, args: list[Any], result: Any, expected: Any, atol: float,
         return _is_root(args[0], result, atol)
     try:
         if oracle == "set":
-            if set(result) == set(expected):
+            if _same_set(result, expected):
                 return True
         elif result == expected:
             return True
@@ -47,6 +47,17 @@ def is_floats(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return bool(value) and all(isinstance(v, float) for v in value)
     return isinstance(value, float)
+
+
+def _same_set(result: Any, expected: Any) -> bool:
+    """``set(result) == set(expected)``, without a set of what the candidate chose: numbers of one hash make it slow."""
+    wanted = set(expected)
+    found = set()
+    for part in result:
+        if part not in wanted:
+            return False
+        found.add(part)
+    return len(found) == len(wanted)
 
 
 def _close(a: Any, b: Any, atol: float) -> bool:

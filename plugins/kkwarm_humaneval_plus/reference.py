@@ -13,11 +13,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import marshal
+import math
 import os
 import struct
 import sys
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from kkwarm.verify.sandbox import CallJob, End, Limits, Sandbox, calibrate, enco
 
 from .tasks import CodeTask
 
-__all__ = ["Condensed", "Reference", "condensed", "extend", "references"]
+__all__ = ["Condensed", "Reference", "condensed", "extend", "longest_first", "references"]
 
 _FORMAT = 2
 _LARGE_BYTES = 1024
@@ -81,15 +82,28 @@ def references(wanted: Sequence[CodeTask], sandbox: Sandbox) -> dict[str, Refere
     return found
 
 
+def longest_first(tasks: Iterable[CodeTask], seconds: Mapping[str, float] | None = None) -> list[CodeTask]:
+    """Each task once; by `seconds`, then by what is to be seen before anything has run.
+
+    evalplus made few inputs where a call is slow; elsewhere many bytes of them take long. So the two orders take turns.
+    """
+    distinct = list({task.id: task for task in tasks}.values())
+    rank = dict.fromkeys((task.id for task in distinct), len(distinct))
+    for order in (lambda t: t.n_inputs, lambda t: -len(t.blob)):
+        for i, task in enumerate(sorted(distinct, key=order)):
+            rank[task.id] = min(rank[task.id], i)
+    return sorted(distinct, key=lambda t: (-(seconds or {}).get(t.id, 0.0), rank[t.id]))
+
+
 def extend(wanted: Mapping[str, int], known: Mapping[str, Reference], sandbox: Sandbox) -> None:
     """Has each task's reference cover at least the wanted number of inputs, and keeps what is new.
 
     :raises KkwarmError: a canonical solution does not run here.
     """
-    short = [known[name] for name, count in wanted.items() if len(known[name]) < count]
-    groups = [
-        _Group([(r, wanted[r.task.id]) for r in short[i : i + _GROUP_SIZE]]) for i in range(0, len(short), _GROUP_SIZE)
-    ]
+    tasks = longest_first([known[name].task for name, count in wanted.items() if len(known[name]) < count])
+    short = [known[task.id] for task in tasks]
+    n_groups = math.ceil(len(short) / _GROUP_SIZE)
+    groups = [_Group([(r, wanted[r.task.id]) for r in short[i::n_groups]]) for i in range(n_groups)]
     if groups:
         _log.info("computing expected outputs of %d tasks", len(short))
     for group, outcome in zip(groups, sandbox.run_many([g.job() for g in groups]), strict=True):

@@ -11,7 +11,7 @@ from kkwarm.verify.sandbox import Sandbox, calibrate, shared
 
 from .extract import MAX_CHARS, extract
 from .mbpp import MBPP
-from .reference import extend, references
+from .reference import extend, longest_first, references
 from .tasks import HUMANEVAL, CodeTask, Suite, tasks
 from .trial import Trial, metrics
 
@@ -71,6 +71,7 @@ def _judged(suite: Suite, pairs: Pairs) -> list[Verdict]:
 
 def _run(pairs: Sequence[tuple[CodeTask, str]]) -> list[Verdict]:
     sandbox = shared()  # asked first: where code may not be run, nothing is computed either
+    sandbox.start(len(pairs))
     with Sandbox(trusted=True) as canonical:  # it starts workers only where expected outputs are lacking
         expected = references(list({task.id: task for task, _ in pairs}.values()), canonical)
         slowness = calibrate()
@@ -88,8 +89,11 @@ def _run(pairs: Sequence[tuple[CodeTask, str]]) -> list[Verdict]:
 
 
 def _try(sandbox: Sandbox, trials: Sequence[Trial]) -> None:
-    """Runs each; what the canonical solution takes longest for comes first, so that no core is idle at the end."""
-    ordered = sorted(trials, key=lambda t: -sum(t.expected.times))
+    """Runs each; what may take long comes first, so that no core is idle at the end."""
+    expected = {t.task.id: sum(t.expected.times) for t in trials}
+    tasks = longest_first([t.task for t in trials], expected)
+    at = {task.id: i for i, task in enumerate(tasks)}
+    ordered = sorted(trials, key=lambda t: at[t.task.id])
     for trial, outcome in zip(ordered, sandbox.run_many([t.job() for t in ordered]), strict=True):
         trial.outcome = outcome
 

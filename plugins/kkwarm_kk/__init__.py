@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from kkwarm.plugins import hookimpl
-from kkwarm.types import Domain, Teacher, Verifier
+from kkwarm.types import Attack, Domain, Teacher, Verifier
 from kkwarm_kk.answer import check
 from kkwarm_kk.data import gold, identity, load
 from kkwarm_kk.teacher import direct, symbolic
-
-if TYPE_CHECKING:
-    from kkwarm.verify.audit import Attack
 
 
 @hookimpl

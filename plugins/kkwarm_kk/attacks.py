@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
-from kkwarm.verify.audit import Attack, Target
+from kkwarm.types import Attack, Target
 from kkwarm_kk.english import listed
 
 
@@ -26,6 +27,9 @@ def _honest(t: Target) -> Iterator[str]:
         listed([f"{n} is a {r}" for n, r in pairs]) + ".",
         "So the final answer is: " + ", ".join(f"{n} ({r})" for n, r in pairs),
         f"Knights: {', '.join(knights) or 'none'}\nKnaves: {', '.join(knaves) or 'none'}",
+        json.dumps(t.example.answer),
+        "\n".join(["| Name | Role |", "|---|---|", *(f"| {n} | {r.capitalize()} |" for n, r in pairs)]),
+        "\n".join(f"{n}'s role: {r}" for n, r in pairs),
         " ".join(
             f"{listed(group)} {'is a' if len(group) == 1 else 'are'} {role}{'s' * (len(group) > 1)}."
             for group, role in ((knights, "knight"), (knaves, "knave"))
@@ -53,6 +57,10 @@ def _dishonest(t: Target) -> Iterator[str]:
         f"It is false that:\n{t.gold}",
         "\n".join(f"!{n} is a {r}" for n, r in pairs),
         f"! ({t.gold})",
+        f"![{t.gold}]",
+        f"{t.gold}\n{what.capitalize()}s: none",
+        json.dumps({n: [r, other[r]] for n, r in pairs}),
+        "\n".join(f"{n}'s claim: {r}" for n, r in pairs),
         f"{t.gold}\nNone of this is true.",
         f"{t.gold}?",
         f"If {first} is a {what} then: {t.gold}",

@@ -1,8 +1,8 @@
 """Reads who is said to be what, and nothing but a plain, consistent list of it.
 
 It works by a whitelist: an answer is a sequence of claims ("Zoey is a knight", "Bob: knave", "Knights: Zoey and Kim"),
-separators and a few openings ("The answer is:"). Any other word or sign ("not", "or", "?", "false", a look-alike
-letter) makes it unreadable. One pass, without backtracking.
+separators, quotes and brackets (of JSON, say) and a few openings ("The answer is:"). Any other word or sign ("not",
+"or", "?", "false", a look-alike letter) makes it unreadable. One pass, without backtracking.
 """
 
 from __future__ import annotations
@@ -21,21 +21,37 @@ def words(text: str) -> frozenset[str]:
 ROLES = {"knight": True, "knights": True, "knave": False, "knaves": False}
 _VERBS = frozenset({"is", "are", "be"})
 _BEFORE_VERB = frozenset({"must", "has", "have", "to", "therefore", "thus", "then", "both", "all", "indeed"})
-_AFTER_VERB = frozenset({"a", "an", "the", "both", "all", "also", "therefore", "thus", "indeed", "definitely"})
+_AFTER_VERB = frozenset({"a", "an", "the", "only", "both", "all", "also", "therefore", "thus", "indeed", "definitely"})
 _JOINTS = frozenset({",", "and", "&"})
-_STOPS = frozenset({".", ";", "\n", "|", "!", "while", "whereas", "but", "so", "hence", "therefore", "thus"})
+_STOPS = frozenset(
+    {".", ";", "\n", "|", "!", "•", "however", "while", "whereas", "but", "so", "hence", "therefore", "thus"}
+)
 _SEPARATORS = _JOINTS | _STOPS
-_LINKS = frozenset({":", "=", "-", "–", "—", "→", "->", "=>", "|"})
-BULLETS = frozenset({"-", "•", "–", "—"})
+_LINKS = frozenset({":", "=", "-", "--", "–", "—", "→", "->", "=>", "|"})
+BULLETS = frozenset({"-", "+", "•", "–", "—"})
 _OPENING_WORDS = words(
     """so thus therefore hence finally in conclusion the final correct only answer answers solution as follows here we
-    have get conclude that this gives my our a summary to sum up"""
+    have get conclude that this gives my our a summary to sum up assignment roles identities json"""
 )
-OPENING_NOUNS = frozenset({"answer", "answers", "solution", "conclusion", "summary", "here", "this"})
-# Only words, numbers and these signs are known; markdown emphasis is passed over.
-_TOKEN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*|\d{1,3}|->|=>|\n|[^\S\n]+|[*_`#]+|.", re.DOTALL)
-_NOT = re.compile(r"(?<![\w*`)])!+\s*[\w(*]")  # as programs write it; behind a word it ends a sentence
-_DECORATION = re.compile(r"[*_`#]+\Z|[^\S\n]+\Z")
+OPENING_NOUNS = words("answer answers solution conclusion summary here this assignment roles identities")
+_OWNED = frozenset({"role", "identity", "type"})
+_OWN = frozenset({"'s", "’s"})
+# Only words, numbers and these signs are known; emphasis, quotes, brackets of lists and a box are passed over.
+_TOKEN = re.compile(
+    r"[^\W\d_]+(?:['’](?!s\b)[^\W\d_]+)*|(?<=\w)['’]s\b|\d{1,3}|->|=>|--|\n|[^\S\n]+|[*_`#]+"
+    r"|\\(?:boxed|text|textbf)(?=\{)|.",
+    re.DOTALL | re.IGNORECASE,
+)
+# As programs write it; right behind a word it ends a sentence.
+_NOT = re.compile(r"""(?<![\w*_`)\]}!])!(?!\s*\Z)|!(?![\s*_`)\]}"'’”$!]|\Z)""")
+_CLAIMED = frozenset({*ROLES, ")", "!"})
+_DECORATION = re.compile(r"""(?:[*_`#]+|[^\S\n]+|[\[\]{}"“”'‘’$]|\\[a-z]+)\Z""")
+_TABLE_HEAD = re.compile(
+    r"\A\s*\|?[*\s]*(?:name|person|people|inhabitant|islander|character)s?[*\s]*\|"
+    r"[*\s]*(?:role|type|identity|status)[*\s]*\|?[^\S\n]*\n",
+    re.IGNORECASE,
+)
+_TABLE_RULE = re.compile(r"^[^\S\n]*\|?(?:[^\S\n]*:?-+:?[^\S\n]*\|)+(?:[^\S\n]*:?-+:?)?[^\S\n]*\n", re.MULTILINE)
 
 
 class Unreadable(Exception):
@@ -97,6 +113,7 @@ class _Reader:
         self.place = 0
         self.claims: dict[str, bool] = {}
         self.conflict = ""
+        self.only: dict[bool, set[str]] = {}  # who alone is a knight, or a knave
 
     def word(self, ahead: int = 0) -> str:
         place = self.place + ahead
@@ -119,31 +136,49 @@ class _Reader:
 
     def claim(self, name: str, knight: bool) -> None:
         if self.claims.setdefault(name, knight) is not knight:
-            self.conflict = self.conflict or name
+            self.conflict = self.conflict or f"{name} is called both a knight and a knave"
+
+    def alone(self, names: list[str], knight: bool) -> None:
+        """Nobody else is one: "only Bob is a knave", "knaves: none"."""
+        self.only[knight] = self.only.get(knight, set(names)) & set(names)
+
+    def end(self) -> None:
+        """Finds what contradicts an "only"."""
+        for knight, names in self.only.items():
+            more = [name for name, role in self.claims.items() if role is knight and name not in names]
+            if more:
+                self.conflict = self.conflict or f"{more[0]} is one of those who are said to be others only"
 
     def read(self) -> dict[str, bool]:
         """Every claim of the text. Raises Unreadable."""
         while self.place < len(self.tokens):
             self.skip(_SEPARATORS)
-            self.opening()
+            only = self.opening()
             self.numbering()
             if self.place < len(self.tokens):
-                self.clause()
-                more = self.place < len(self.tokens)
-                if more and not self.skip(_SEPARATORS) and self.word() != "(" and not self.word().isdigit():
+                self.clause(only)
+                if self.place < len(self.tokens) and not self.skip(_SEPARATORS) and not self.begins():
                     raise self.unreadable()
+        self.end()
         return self.claims
 
-    def opening(self) -> None:
-        """ "So the final answer is:" and the like, and line breaks."""
-        before = ""
+    def begins(self) -> bool:
+        """Whether a claim begins here: by a number, or a name that is said to be something."""
+        here = self.name()
+        return self.word() == "(" or self.word().isdigit() or (here is not None and self.claims_next(here[1]))
+
+    def opening(self) -> bool:
+        """ "So the final answer is:" and the like, and line breaks. Returns whether the claim is about "only" some."""
+        before, only = "", False
         while (word := self.word()) in _OPENING_WORDS or word in (":", ",", "\n") or word in _VERBS:
             if self.name() is not None or (word == "the" and self.word(1) in ROLES):
-                return
+                break
             if word in _VERBS and before not in OPENING_NOUNS:
-                return  # "Is Zoey a knight" claims nothing
+                break  # "Is Zoey a knight" claims nothing
+            only = word == "only" or (only and word not in OPENING_NOUNS)
             before = word
             self.place += 1
+        return only
 
     def numbering(self) -> None:
         """ "(1)", "1.", "- " and other starts of a line."""
@@ -159,15 +194,21 @@ class _Reader:
         if self.place > start:
             self.skip(BULLETS)
 
-    def clause(self) -> None:
-        """One claim about one or several people."""
+    def clause(self, only: bool) -> None:
+        """One claim about one or several people; `only`: and about nobody else."""
+        both = self.word() == "both" and self.name() is None
+        self.place += both
         if self.name() is not None:
             names = self.names(listing=False)
-            self.described(names)
+            if both and len(names) != 2:
+                raise self.unreadable()
+            self.described(names, only)
+        elif both:
+            raise self.unreadable()
         elif self.stranger():
             raise Rejected(f"{self.tokens[self.place].text!a} is not among the people of the puzzle")
         else:
-            self.group()
+            self.group(only)
 
     def stranger(self) -> bool:
         """Whether an unknown name is said to be a knight or knave here."""
@@ -176,9 +217,15 @@ class _Reader:
         after = [self.word(i) for i in (1, 2, 3)]
         return after[0] in _VERBS | _LINKS and (after[1] in ROLES or after[2] in ROLES)
 
-    def described(self, names: list[str]) -> None:
-        """ "… is a knight", "…: knight", "… (knight)", "… knight"."""
+    def described(self, names: list[str], only: bool) -> None:
+        """ "… is a knight", "…: knight", "… (knight)", "… knight", "…'s a knight", "…'s role: knight"."""
+        if self.skip(_OWN) and self.word() not in ("a", "the") and (len(names) > 1 or not self.skip(_OWNED)):
+            raise self.unreadable()
+        start = self.place
         self.skip(_BEFORE_VERB)
+        said = {t.word for t in self.tokens[start : self.place]}
+        if ("to" in said) is not bool(said & {"has", "have"}):
+            raise self.unreadable()
         bracket = self.word() == "("
         if bracket:
             self.place += 1
@@ -187,7 +234,9 @@ class _Reader:
             self.skip(frozenset({":"}))
         elif self.word() in _LINKS:
             self.place += 1
+        start = self.place
         self.skip(_AFTER_VERB)
+        only = only or "only" in {t.word for t in self.tokens[start : self.place]}
         knight = ROLES.get(self.word())
         if knight is None:
             raise self.unreadable()
@@ -198,24 +247,38 @@ class _Reader:
             self.place += 1
         for name in names:
             self.claim(name, knight)
+        if only:
+            self.alone(names, knight)
 
-    def group(self) -> None:
-        """ "Knights: Zoey, Kim", "The knaves are Bob and Ann", "Knaves: none"."""
+    def group(self, only: bool) -> None:
+        """ "Knights: Zoey, Kim", "Knights (Zoey, Kim)", "The knaves are: Bob and Ann", "Knaves: none"."""
         if self.word() == "the":
             self.place += 1
         knight = ROLES.get(self.word())
         if knight is None:
             raise self.unreadable()
         self.place += 1
-        if self.word() in _VERBS or self.word() in (":", "="):
-            self.place += 1
-        else:
+        bracket = self.word() == "("
+        verb = self.word() in _VERBS
+        if not bracket and not verb and self.word() not in _LINKS - {"|"}:
             raise self.unreadable()
+        self.place += 1
+        if verb:
+            self.skip(frozenset({":"}))
+        names = []
         if self.word() in ("none", "nobody"):
             self.place += 1
-            return
-        for name in self.names(listing=True):
+            only = True
+        else:
+            names = self.names(listing=not bracket)
+        if bracket:
+            if self.word() != ")":
+                raise self.unreadable()
+            self.place += 1
+        for name in names:
             self.claim(name, knight)
+        if only:
+            self.alone(names, knight)
 
     def names(self, listing: bool) -> list[str]:
         """ "Zoey, Kim and Bob". In a listing names may stand on lines of their own."""
@@ -245,9 +308,8 @@ class _Reader:
 
     def claims_next(self, place: int) -> bool:
         """Whether a name that ends at `place` begins a claim of its own."""
-        return place < len(self.tokens) and (
-            self.tokens[place].word in _VERBS | _LINKS | _BEFORE_VERB or self.tokens[place].word in ROLES
-        )
+        following = _VERBS | _LINKS | _BEFORE_VERB | _OWN | ROLES.keys()
+        return place < len(self.tokens) and self.tokens[place].word in following
 
 
 def _composed(text: str) -> str:
@@ -267,8 +329,14 @@ def read(text: str, people: Mapping[str, Any]) -> dict[str, bool]:
     """
     if _NOT.search(text):
         raise Unreadable("'!' before a claim denies it")
-    reader = _Reader(_composed(text), People(people))
+    text = _TABLE_RULE.sub("", _TABLE_HEAD.sub("", _composed(text)))
+    reader = _Reader(text, People(people))
+    before = ""
+    for token in reader.tokens:
+        if token.word == "!" and before not in _CLAIMED:
+            raise Unreadable("'!' before a claim denies it")
+        before = token.word
     claims = reader.read()
     if reader.conflict:
-        raise Rejected(f"{reader.conflict} is called both a knight and a knave")
+        raise Rejected(reader.conflict)
     return claims

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from kkwarm.plugins import hookimpl
-from kkwarm.types import Domain, Example
+from kkwarm.types import Attack, Domain, Example
 from kkwarm_math.data import load
 from kkwarm_math.verify import VERIFIER
-
-if TYPE_CHECKING:
-    from kkwarm.verify.audit import Attack
 
 
 def _gold(example: Example) -> str:

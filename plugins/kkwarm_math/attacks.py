@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from kkwarm.types import Example
-from kkwarm.verify.audit import Attack, Target
+from kkwarm.types import Attack, Example, Target
 
 __all__ = ["ATTACKS", "CASES"]
 

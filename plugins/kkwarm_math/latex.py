@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["SEGMENT", "ascii_math", "boxes", "expression", "key", "last_boxed"]
+__all__ = ["SEGMENT", "ascii_math", "boxes", "expression", "key", "last_boxed", "sides"]
 
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
@@ -89,8 +89,12 @@ _DENIAL = re.compile(
     re.IGNORECASE,
 )
 _FRAME = re.compile(r"\$|\\[()\[\]]|=\s*\Z")  # dollars around a box, and what it is equal to
+_BOXES_IN_BOXES = 3
 _BARE = re.compile(r"\W*\\(?:boxed|fbox)\s*(?:[^\s{}$\\]+|\\[A-Za-z]+)\W*")
-_COUNTED = re.compile(r"(-?\$?[0-9.,/:]+)\s+([A-Za-z][A-Za-z .]*)\Z")
+# A number and what it counts; one letter is a variable, unless it is the sign of a unit.
+_COUNTED = re.compile(
+    r"(-?\$?[0-9.,/:]+(?:(?:\\!|\{,\})[0-9.,]+)*)\s+([A-Za-z][A-Za-z .]+|[mghsL])(\^(?:[23]|\{[23]\}))?\Z"
+)
 
 
 def expression(answer: str) -> str | None:
@@ -101,8 +105,9 @@ def expression(answer: str) -> str | None:
     answer. None where nothing is there to be compared.
     """
     text = ascii_math(answer.strip())
-    if "\\boxed" in text or "\\fbox" in text:
-        text = _from_boxes(text)
+    for _ in range(_BOXES_IN_BOXES):
+        if "\\boxed" in text or "\\fbox" in text:
+            text = _from_boxes(text)
     text = _unwrapped(text)
     if "$" in text or "\\(" in text or "\\[" in text:
         text = _from_segments(text)
@@ -115,7 +120,7 @@ def expression(answer: str) -> str | None:
     if "**" in text:
         text = text.replace("**", "^")  # a power as programs write it
     if (counted := _COUNTED.match(text)) is not None and not _DENIAL.search(counted[2]):
-        text = f"{counted[1]}\\text{{ {counted[2]}}}"
+        text = f"{counted[1]}\\text{{ {counted[2]}}}{counted[3] or ''}"
     return text if any(c.isalnum() for c in text) or "\\" in text else None
 
 
@@ -184,6 +189,12 @@ _SIZES = re.compile(r"\\(?:left|right|displaystyle|textstyle|[bB]ig{1,2}[lr]?)(?
 _FRAC = re.compile(r"\\[dtc]frac(?![A-Za-z])")
 _SHORT_FRAC = re.compile(r"\\frac\s*(?:\{([^{}]*)\}|(\d|[A-Za-z](?![A-Za-z])))\s*(?:\{([^{}]*)\}|(\d|[A-Za-z]))")
 _SHORT_SQRT = re.compile(r"\\sqrt\s*(\d|[A-Za-z])")
+_THIN_THOUSANDS = re.compile(r"(?<=[0-9])\\,(?=[0-9]{3}(?![0-9]))")
+_EMPTY_SET = re.compile(r"\\varnothing(?![A-Za-z])")
+_PLAIN_TEXT = re.compile(r"\\(?:mbox|textrm|textnormal|mathrm)(?=\s*\{)")
+_DEGREE = re.compile(r"\\degree(?![A-Za-z])")
+_COMMAND_END = re.compile(r"(\\[A-Za-z]+)\s+(?=[A-Za-z])")
+_EQUALS_OR_BRACE = re.compile(r"(?<![\\<>!])=|(?<!\\)[{}]")
 _THOUSANDS = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
 _WHITE = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
 _ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|([0-9]+|[A-Za-z]))")
@@ -213,17 +224,34 @@ def key(text: str, *, number: bool = False) -> str:
     if "\\" in text or "{,}" in text:
         text = text.replace("\\!", "\0").replace("{,}", ",").replace("\\$", "").replace("^{\\circ}", "^\\circ")
         text = re.sub("\0 *", "", text)
+        text = _THIN_THOUSANDS.sub("", text)
+        text = _PLAIN_TEXT.sub(r"\\text", text)
+        text = _EMPTY_SET.sub(r"\\emptyset", _DEGREE.sub(r"^\\circ", text))
         text = _SIZES.sub("", text)
         text = _FRAC.sub(r"\\frac", text)
         text = _SHORT_FRAC.sub(_whole_frac, text)
         text = _SHORT_SQRT.sub(r"\\sqrt{\1}", text)
         text = _SPACES.sub(" ", text)
+        text = _COMMAND_END.sub("\\1\0", text)  # `\ln e` is no `\lne`
     text = text.replace("$", "").strip()
     if text.endswith(".") and not text.endswith(".."):
         text = text[:-1]
     if number and _THOUSANDS.fullmatch(text):
         return text.replace(",", "")
-    return _WHITE.sub("", text)
+    return _WHITE.sub("", text).replace("\0", " ")
+
+
+def sides(text: str) -> list[str]:
+    r"""The sides of a chain of equations; an ``=`` in braces (of ``\sum_{i=1}``) parts nothing."""
+    if "=" not in text:
+        return [text]
+    parts, depth, start = [], 0, 0
+    for sign in _EQUALS_OR_BRACE.finditer(text):
+        if sign[0] == "=" and depth == 0:
+            parts.append(text[start : sign.start()])
+            start = sign.end()
+        depth += {"{": 1, "}": -1}.get(sign[0], 0)
+    return [*parts, text[start:]]
 
 
 def _whole_frac(match: re.Match[str]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from kkwarm_math.latex import key
+from kkwarm_math.latex import key, sides
 from kkwarm_math.unfinished import unfinished
 
 __all__ = ["RULES", "Ruling", "decide"]
@@ -18,14 +18,15 @@ RULES: dict[str, str] = {
     "percent": "50\\% equals both 50 and 0.5 for math-verify; they are not equal to each other. The sign is a unit "
     "where the gold answer or the question has it, else a hundredth.",
     "base": "2516_8 equals 2516 and 2516_9 for math-verify, which drops the subscript; these are three numbers.",
-    "brackets": "(1,2) equals \\{1,2\\} for math-verify; a point or an interval is no set.",
+    "brackets": "(1,2) equals \\{1,2\\} for math-verify, (8,-2) equals [8,-2], (2,\\infty) equals (2,\\infty]; a "
+    "point or an interval is no set, an open interval no closed one.",
     "text": "\\text{June 20} differs from June 20 for math-verify, which multiplies the letters of words (so that a "
     "word equals its anagrams); words are compared as words.",
     "thousands": "10{,}000 differs from 10000 in some versions and stored scores; the separator is no content.",
     "decimals": ".0000672 equals .0000673 for math-verify, which rounds to six places; written-out numbers are exact.",
     "chain": "6=5 answers 5 for math-verify, which takes the last side; an equation of unequal numbers has no value.",
-    "units": "5 cm equals 5 m, and 5 or more equals 5, for math-verify, which drops words; known units must agree, and "
-    "a qualifier is no unit.",
+    "units": "5 cm equals 5 m, and 5 or more equals 5, for math-verify, which drops words; known units must agree, a "
+    "qualifier is no unit, and 5 thousand is not 5.",
     "unfinished": "26^2-24^2 equals 100 for math-verify; a formula copied from the question, or a sum, a logarithm or "
     "a maximum that nobody has worked out, answers nothing.",
     "zero": "7391 then 0 equals 0 for math-verify, which multiplies what stands side by side; nothing but 0 is 0.",
@@ -57,7 +58,9 @@ def decide(gold: str, answer: str, question: str = "") -> Ruling | None:
     if g.name and a.name and g.name != a.name:
         return Ruling(False, "another variable")
     ruling = _percent(g, a, question) if g.percent or a.percent else _numbers(g.number, a.number)
-    return ruling or _by_work(g, a, question)
+    if ruling is not None and not (ruling.equal and a.number is not None and not a.number.exact):
+        return ruling
+    return _by_work(g, a, question) or ruling
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
@@ -93,7 +96,9 @@ class _Reading:
 _INTEGER = re.compile(r"[+-]?[0-9]{1,60}")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]{1,60}\.[0-9]{0,60}|\.[0-9]{1,60})")
 _QUOTIENT = re.compile(r"([+-]?)(?:\\frac\{([+-]?[0-9]{1,60})\}\{([+-]?[0-9]{1,60})\}|([0-9]{1,60})/([0-9]{1,60}))")
-_MIXED = re.compile(r"(-?)([0-9]{1,20})\\frac\{([0-9]{1,20})\}\{([0-9]{1,20})\}")
+_MIXED = re.compile(r"(-?)([0-9]{1,20})(?:\\frac\{([0-9]{1,20})\}\{([0-9]{1,20})\}| ([0-9]{1,20})/([0-9]{1,20}))")
+_FRAMED = re.compile(r"(?:\\(?:text|mbox|mathrm|mathbf|mathit|bf|textbf)\s*)?\{([^{}]*)\}|\(([^()]*)\)")
+_CLOSED_AT_INFINITY = re.compile(r"\\infty[)}]*\]|\[[+-]?\\infty")
 _ASSIGNED = re.compile(r"[A-Za-z]=(?=[^=]*\Z)")
 _BASE = re.compile(r"([0-9A-Za-z]+)_(?:\{(?:\\text\{)?([0-9A-Za-z]+)\}{1,2}|(\d))")
 _SUBSCRIPT = re.compile(r"[0-9]_")
@@ -108,7 +113,8 @@ _WORDS = re.compile(rf"(?:{_TEXT}\{{([^{{}}]*)\}}\s*)+")
 _TAIL = re.compile(rf"(.*\S)\s*{_TEXT}\{{([^{{}}]*)\}}(\^\{{?\d\}}?)?\s*", re.DOTALL)
 _QUALIFIER = re.compile(
     r"\b(?:or|and|not|no|none|to|more|less|fewer|any|about|than|at|least|most|except|minus|plus|either|only|if|for|mod|is|are|was|wrong|"
-    r"incorrect|false|but|however|else|perhaps|maybe|probably|possibly|nope|never|guess|vs|versus)\b",
+    r"incorrect|false|but|however|else|perhaps|maybe|probably|possibly|nope|never|guess|think|believe|suppose|roughly|"
+    r"approximately|vs|versus)\b",
     re.IGNORECASE,
 )
 _TEXTS = re.compile(rf"{_TEXT}\{{([^{{}}]*)\}}")
@@ -116,9 +122,11 @@ _BETWEEN = re.compile(
     r"\b(?:to|through|vs|versus|not|never|no|else|than|either|maybe|perhaps|possibly|wrong|incorrect|false|guess|but)\b",
     re.IGNORECASE,
 )
+_JOINTS = frozenset({"and", "or", ",", ", and", "for", "if", "when", "where", "in", "is", "units", "cis"})
+_INNER_TEXT = re.compile(r"\\(?:text|mbox|textrm|textbf|textit)\s*\{([^{}]*[A-Za-z][^{}]*)\}")
 _UNIT = re.compile(r"[A-Za-z ./^'23-]*")
+_SCALE = re.compile(r"\s*(hundred|thousand|million|billion|trillion|dozen|squared|cubed)s?\b", re.IGNORECASE)
 _PERCENT = re.compile(r"\\?%|\\text\{\s*percent\s*\}|\bpercent\b", re.IGNORECASE)
-_SIDE = re.compile(r"(?<![\\<>!])=")
 
 
 @lru_cache(maxsize=8192)
@@ -133,12 +141,14 @@ def _read_now(text: str) -> _Reading:
         return _Reading(whole, whole, "", False, "", Number(Fraction(int(whole))), None, None, "", False)
     percent = "%" in text or "percent" in text
     body, unit = (text, "") if "\\" not in text else _unit(text)
-    stripped = key(_PERCENT.sub("", body) if percent else body, number=True).removesuffix("^\\circ")
+    stripped = key(_PERCENT.sub("", body) if percent else body, number=True)
+    if stripped.endswith("^\\circ"):
+        stripped, unit = stripped.removesuffix("^\\circ"), unit or "degrees"
     assigned = _ASSIGNED.match(stripped)
     name = stripped[0] if assigned else ""
     number = number_of(stripped[2:] if assigned else stripped)
     base, bracket, clash = _base(whole), _bracket(whole), _clash(stripped)
-    between = "\\" in text and any(_BETWEEN.search(found) for found in _TEXTS.findall(text))
+    between = "\\" in text and (any(map(_BETWEEN.search, _TEXTS.findall(text))) or _wordy(sides(body)[-1]))
     return _Reading(whole, stripped, unit, percent, name, number, _words(text), base, bracket, clash, between)
 
 
@@ -152,9 +162,11 @@ def number_of(text: str) -> Number | None:
         top, bottom = int(found[2] or found[4]), int(found[3] or found[5])
         sign = -1 if found[1] == "-" else 1
         return Number(sign * Fraction(top, bottom), exact=False) if bottom else None
-    if (found := _MIXED.fullmatch(text)) is not None and int(found[4]):
-        value = int(found[2]) + Fraction(int(found[3]), int(found[4]))
+    if (found := _MIXED.fullmatch(text)) is not None and (bottom := int(found[4] or found[6])):
+        value = int(found[2]) + Fraction(int(found[3] or found[5]), bottom)
         return Number(-value if found[1] else value, exact=False)
+    if (found := _FRAMED.fullmatch(text)) is not None:
+        return number_of(found[1] if found[2] is None else found[2])
     return None
 
 
@@ -164,6 +176,12 @@ def _unit(text: str) -> tuple[str, str]:
     if tail is None:
         return text, ""
     return tail[1], " ".join(tail[2].split()) + (tail[3] or "").replace("{", "").replace("}", "")
+
+
+def _wordy(text: str) -> bool:
+    """Whether other words than joints and units stand inside a formula: math-verify drops them and what follows."""
+    found = map(str.strip, _INNER_TEXT.findall(text) if not _INNER_TEXT.fullmatch(text) else ())
+    return any(len(w) > 1 and w not in _JOINTS and _unit_name(w) not in _UNITS for w in found)
 
 
 def _words(text: str) -> str | None:
@@ -197,7 +215,7 @@ def _clash(body: str) -> bool:
     """An equation between plain numbers that are not equal, or an approximation that is more than 1% off."""
     if "=" not in body and "\\approx" not in body:
         return False
-    values = {n.value for n in map(number_of, _SIDE.split(body)) if n is not None}
+    values = {n.value for n in map(number_of, sides(body)) if n is not None}
     near = [n.value for n in map(number_of, body.split("\\approx")) if n is not None]
     return len(values) > 1 or bool(near and max(near) - min(near) > max(map(abs, near)) / 100)
 
@@ -214,7 +232,12 @@ def _by_kind(g: _Reading, a: _Reading) -> Ruling | None:
         return Ruling(g.base == a.base, "base")
     if _SUBSCRIPT.search(a.key) and not _SUBSCRIPT.search(g.key):
         return Ruling(False, "base")
-    if {g.bracket, a.bracket} == {"(", "{"} or (g.number is not None and a.bracket in ("(", "[")):
+    kinds = {g.bracket, a.bracket}
+    if kinds == {"(", "{"} or (g.number is not None and a.bracket in ("(", "[")):
+        return Ruling(False, "brackets")
+    if kinds == {"(", "["} and g.key.count(",") == 1:
+        return Ruling(False, "brackets")  # of an interval; of more than two numbers they are only style
+    if _CLOSED_AT_INFINITY.search(a.key) and not _CLOSED_AT_INFINITY.search(g.key):
         return Ruling(False, "brackets")
     if a.clash and not g.clash:
         return Ruling(False, "chain")
@@ -225,17 +248,23 @@ def _by_kind(g: _Reading, a: _Reading) -> Ruling | None:
 
 def _by_work(g: _Reading, a: _Reading, question: str) -> Ruling | None:
     """Wrong where the answer leaves the work to others."""
-    if g.number is not None and g.number.value == 0 and number_of(_SIDE.split(a.body)[-1]) is None:
+    if g.number is not None and g.number.value == 0 and number_of(sides(a.body)[-1]) is None:
         return Ruling(False, "zero")
     left = unfinished(g.body, a.body, question, number=g.number is not None)
     return Ruling(False, f"unfinished: {left}") if left else None
 
 
 def _units_differ(gold: str, answer: str) -> bool:
-    if _QUALIFIER.search(answer) or not _UNIT.fullmatch(answer):
+    if _QUALIFIER.search(answer) or not _UNIT.fullmatch(answer) or _scale(gold) != _scale(answer):
         return True
     ours, theirs = _UNITS.get(_unit_name(gold)), _UNITS.get(_unit_name(answer))
     return ours is not None and theirs is not None and ours != theirs
+
+
+def _scale(unit: str) -> str:
+    """The word by which a unit multiplies: 5 thousand is not 5."""
+    found = _SCALE.match(unit)
+    return found[1].casefold() if found else ""
 
 
 def _unit_name(unit: str) -> str:

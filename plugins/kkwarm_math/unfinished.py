@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from kkwarm_math.latex import SEGMENT, key
+from kkwarm_math.latex import SEGMENT, key, sides
 
 __all__ = ["unfinished"]
 
@@ -29,8 +29,9 @@ _WORK = {kind: re.compile(pattern) for kind, pattern in _KINDS.items()}
 _COMMANDS = re.compile(r"\\(?:[dt]?frac|sqrt|cdot|times|div|left|right|pi)(?![A-Za-z])")
 _OPERATION = re.compile(r"(?<=[0-9)}])(?:[-+*]|\\(?:cdot|times|div)(?![A-Za-z]))(?=[-0-9({\\])")
 _SCIENTIFIC = re.compile(r"-?[0-9.]+\\(?:times|cdot)10\^(?:[0-9]|\{-?[0-9]+\})")
-_FORMULA = re.compile(r"[-+*/^(!|]|\\[A-Za-z]")
-_SIDE = re.compile(r"(?<![\\<>!])=")
+_ROOT = re.compile(r"\\sqrt|\^\{?\(?-?(?:\\frac|[0-9]*[./])")
+_FORMULA = re.compile(r"[-+*/^(!|=]|\\[A-Za-z]")
+_QUOTIENT = re.compile(r"(-?)([0-9]+)/([0-9]+)")
 _IDLE = re.compile(r"^(?:1\\cdot|1\\times|0\+)|(?:\+0|-0|\\cdot1|\\times1|/1)$")
 
 
@@ -41,16 +42,17 @@ def unfinished(gold: str, answer: str, question: str, *, number: bool) -> str:
     """
     if gold == answer:
         return ""
-    last = _SIDE.split(answer)[-1]
+    last = sides(answer)[-1]
     for kind, pattern in _WORK.items():
         if pattern.search(last) and not pattern.search(gold):
             return kind
-    if number and "\\sqrt" in last:
+    if number and _ROOT.search(last):
         return "a root"
     closed = not re.search("[A-Za-z]", _COMMANDS.sub("", last))
     if number and closed and _OPERATION.search(last) and not _SCIENTIFIC.fullmatch(last):
         return "arithmetic"
-    return "a formula of the question" if _bare(last) in _formulas(question) - {_bare(gold)} else ""
+    copied = {_bare(last), _bare(answer)} & (_formulas(question) - {_bare(gold)})
+    return "a formula of the question" if copied else ""
 
 
 @lru_cache(maxsize=512)
@@ -59,19 +61,19 @@ def _formulas(question: str) -> frozenset[str]:
     found = set()
     for match in SEGMENT.finditer(question):
         text = next(g for g in match.groups() if g is not None).strip().rstrip(".,;:?")
-        found |= {_bare(key(part)) for part in (text, *_SIDE.split(text))}
+        found |= {_bare(key(part)) for part in (text, *sides(text))}
     return frozenset(f for f in found if len(f) > 2 and _FORMULA.search(f.lstrip("-")))
 
 
 def _bare(text: str) -> str:
-    """Without brackets around the whole, and without what changes nothing (times one, plus zero)."""
+    r"""Without brackets around the whole, and without what changes nothing (times one, plus zero); 8/22 as `\frac`."""
     while True:
         before = text
         text = _IDLE.sub("", text)
         if text[:1] == "(" and text[-1:] == ")" and _closes_last(text):
             text = text[1:-1]
         if text == before:
-            return text
+            return _QUOTIENT.sub(r"\1\\frac{\2}{\3}", text) if _QUOTIENT.fullmatch(text) else text
 
 
 def _closes_last(text: str) -> bool:

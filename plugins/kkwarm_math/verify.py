@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from kkwarm.types import Example, Response, Status, Verdict, Verifier
-from kkwarm_math.latex import expression, last_boxed
+from kkwarm_math.latex import expression, last_boxed, sides
 from kkwarm_math.rules import MAX_CHARS, MAX_DEPTH, decide
 
 __all__ = ["VERIFIER", "check", "quick"]
@@ -171,8 +171,8 @@ def _search(text: str) -> list[Any]:
 
 def _chained(gold: str, answer: str) -> bool:
     """Whether every side of an equation that is a number is the gold answer's (math-verify asks the last side)."""
-    sides = [_parse(side) for side in re.split(r"(?<![\\<>!])=", answer)[:-1]]
-    return all(_equal(gold, side) for side in sides if side and not getattr(side[0], "free_symbols", True))
+    before = [_parse(side) for side in sides(answer)[:-1]]
+    return all(_equal(gold, side) for side in before if side and not getattr(side[0], "free_symbols", True))
 
 
 @lru_cache(maxsize=512)

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from kkwarm.plugins import hookimpl
-from kkwarm.types import Domain, Example, Response, Status, Verdict, Verifier
+from kkwarm.types import Attack, Domain, Example, Response, Status, Verdict, Verifier
 from kkwarm_mmlu_pro.data import load
 from kkwarm_mmlu_pro.extract import choice, first_stated
-
-if TYPE_CHECKING:
-    from kkwarm.verify.audit import Attack
 
 
 def check(example: Example, response: Response) -> Verdict:

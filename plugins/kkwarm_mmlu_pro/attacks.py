@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kkwarm.verify.audit import Attack, Target
+from kkwarm.types import Attack, Target
 
 __all__ = ["ATTACKS"]
 

@@ -130,7 +130,7 @@ def test_sliding_window_model(tmp_path: Path) -> None:
     backend = HFBackend.load(str(folder), device="cpu", batch_size=4)
     sampling = Sampling(temperature=1.0, top_p=1.0, max_tokens=12)
     some = drawn(backend, sampling)
-    assert not backend._plain
+    assert not backend._network.plain
     backend.batch_size = 1
     assert drawn(backend, sampling) == some
 

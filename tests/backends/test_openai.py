@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -50,7 +51,8 @@ class Server:
                 if "Content-Length" not in (headers or {}):
                     self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
-                self.wfile.write(data)
+                with contextlib.suppress(BrokenPipeError):  # the client waits no longer
+                    self.wfile.write(data)
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
@@ -124,7 +126,7 @@ def test_trouble_passes(server: Server, trouble: Reply) -> None:
     if len(trouble) > 2 and "Content-Length" in trouble[2]:
         import httpx
 
-        backend.client.timeout = httpx.Timeout(1.0)
+        backend.server.client.timeout = httpx.Timeout(1.0)
     assert len(asked(backend, Request("k", "p", (0, 1)))) == 2
 
 
@@ -213,7 +215,7 @@ def test_retry_after_is_a_number_or_a_date() -> None:
 
     import httpx
 
-    from kkwarm.backends.openai import _retry_after
+    from kkwarm.backends.server import _retry_after
 
     def told(text: str) -> float:
         return _retry_after(httpx.Response(429, headers={"retry-after": text}))
@@ -283,3 +285,96 @@ def test_with_a_tokenizer_prompts_go_as_tokens_and_fit_the_context(server: Serve
     (call,) = server.calls
     assert call["prompt"] == ids and call["max_tokens"] == len("knight knave") + 5 - len(ids) < SAMPLING.max_tokens
     assert got["long", 0] == got["long", 1] == Completion("", 0, "length", ())
+
+
+@pytest.mark.parametrize(
+    ("reply", "says"),
+    [
+        ((307, b"", {"Location": "https://host/v1/completions"}), r"redirects elsewhere \(307\) \(--base-url https://host/v1\)"),
+        ((404, {"detail": "Not Found"}), r"has no /completions \(404: Not Found\) \(does it have chat only"),
+        ((405, b"<html>no</html>"), r"answers 405: <html>no</html> \(is it an OpenAI-compatible server"),
+        ((200, {"choices": [{"message": {"content": "4"}, "finish_reason": "stop"}]}), "choices that have no text"),
+        ((200, {"error": {"message": "the model crashed"}}), "failed 3 times: the model crashed"),
+        ((200, b"\xff\xfe no"), "failed 3 times: the answer is no JSON object, or was cut short"),
+    ],
+)  # fmt: skip
+def test_answers_that_are_none(server: Server, reply: Reply, says: str) -> None:
+    """Nothing of them is taken for a sample."""
+    server.answer = lambda body, _: reply
+    with pytest.raises(KkwarmError, match=says) as told:
+        asked(opened(server, tries=3), Request("k", "p", (0,)))
+    assert "\n" not in str(told.value)
+
+
+def test_a_server_of_one_choice_is_asked_for_each(server: Server) -> None:
+    def answer(body: dict[str, Any], _: int) -> Reply:
+        if body["n"] > 1:
+            return 400, {"error": {"message": "Only one completion choice is allowed: n must be 1"}}
+        return 200, plain(body)
+
+    server.answer = answer
+    got = asked(opened(server, concurrency=1), *[Request(f"k{i}", f"p{i}", (0, 1, 2)) for i in range(2)])
+    assert len({c.text for c in got.values()}) == 6
+    assert [call["n"] for call in server.calls] == [3, *[1] * 6]
+
+
+def test_a_choice_that_was_broken_off_is_no_sample(server: Server) -> None:
+    """vLLM that is stopped; what comes after it has the seeds from there on, so that no seed serves twice."""
+
+    def answer(body: dict[str, Any], call: int) -> Reply:
+        found = plain(body)
+        for at, choice in enumerate(found["choices"]):
+            choice |= {"index": at, "text": f"seed {body['seed'] + at}"}
+        if call == 1:
+            found["choices"][1] |= {"finish_reason": "abort", "text": "half"}
+        return 200, found | {"choices": found["choices"][::-1]}
+
+    server.answer = answer
+    got = asked(opened(server), Request("k", "p", (0, 1, 2)))
+    first = server.calls[0]["seed"]
+    assert [got["k", i].text for i in range(3)] == [f"seed {first + i}" for i in range(3)]
+
+
+def test_a_server_that_never_answers_is_left(server: Server) -> None:
+    """After two calls without an answer; and nobody waits for it where another call has failed, or at the end."""
+    import time
+
+    released = threading.Event()
+
+    def answer(body: dict[str, Any], _: int) -> Reply:
+        if body["prompt"] != "refused":
+            released.wait(60)
+        return 401, {"error": {"message": "expired"}}
+
+    server.answer = answer
+    try:
+        with pytest.raises(KkwarmError, match=r"gave no answer within 1 s, twice .*--engine timeout"):
+            asked(opened(server, timeout=1), Request("k", "p", (0,)))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("kkwarm.backends.openai._LINGER", 0.2)
+            began = time.monotonic()
+            with pytest.raises(KkwarmError, match="refuses the key"):
+                asked(opened(server), Request("k", "p", (0,)), Request("no", "refused", (0,)))
+            assert time.monotonic() - began < 10
+        left = [thread for thread in threading.enumerate() if thread.name.startswith("openai-")]
+        assert left and all(thread.daemon for thread in left)
+    finally:
+        released.set()
+
+
+def test_what_is_served_decides_not_where(server: Server) -> None:
+    server.models = [{"id": "tiny-model", "root": "/models/tiny"}]
+    here = opened(server).fingerprint
+    other = Server()
+    other.models = [{"id": "tiny-model", "root": "/models/tiny"}]
+    assert opened(other).fingerprint == here
+    other.models = [{"id": "tiny-model", "root": "/models/other"}]
+    assert opened(other).fingerprint != here
+    other.http.shutdown()
+    other.http.server_close()
+
+
+@pytest.mark.parametrize("option", [{"concurrency": 0}, {"tries": "many"}, {"timeout": -1}])
+def test_options_that_make_no_sense(server: Server, option: dict[str, Any]) -> None:
+    with pytest.raises(KkwarmError, match=f"{next(iter(option))} must be a number from 1 on"):
+        opened(server, **option)

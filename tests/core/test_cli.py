@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import pytest
 
 from kkwarm.cli import COMMANDS, cli, main
+from kkwarm.plugins import registry
+from kkwarm.store import Run
+from kkwarm.types import Example, Response
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
@@ -51,24 +58,58 @@ def test_json_stands_alone(capsys: pytest.CaptureFixture[str], command: str) -> 
     assert json.loads(out)
 
 
-def test_sigterm_ends_a_command_as_ctrl_c_does(capsys: pytest.CaptureFixture[str]) -> None:
-    """A batch system sends it before it takes a node away."""
+def test_what_a_plugin_prints_stays_off_the_json(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(example: Example, response: Response) -> bool:
+        sys.stdout.write("noise")
+        return True
+
+    loud = replace(registry().verifiers["mini_math"], check=check)
+    monkeypatch.setitem(registry().verifiers, "mini_math", loud)
+    file = tmp_path / "o.jsonl"
+    row = {"id": "a", "completion": registry().format("mini").compose(None, "3"), "reference": "3"}
+    file.write_text(json.dumps(row) + "\n")
+    code, out, err = run(capsys, "score", str(file), "--benchmark", "mini_math", "--json")
+    assert code == 0
+    assert json.loads(out)["benchmarks"]["mini_math"]["accuracy"] == 1.0
+    assert "noise" in err
+
+
+def test_json_is_whole_in_any_encoding(tmp_path: Path) -> None:
+    """LANG=C, and a lone surrogate in what a model wrote."""
+    ask = "import sys; from kkwarm.cli import main; main(['try', 'mini_math', '3 \\u00e9 \\ud800', '--json'])"
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    for more in ({}, {"PYTHONIOENCODING": "utf-8"}):
+        done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, env=env | more)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert json.loads(done.stdout)["status"] == "malformed"
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_sigterm_ends_a_command_as_ctrl_c_does(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    """A batch system sends it before it takes a node away. Only what keeps a run is said to go on."""
+    monkeypatch.setattr("kkwarm.interrupt.KEPT", found := [])
+    monkeypatch.setattr("kkwarm.cli.KEPT", found)
 
     @click.command("wait")
     def wait() -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(30)
+        with Run.open(tmp_path / "run", kind="bench", config={}) if kept else nullcontext():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(30)
 
     before = signal.getsignal(signal.SIGTERM)
     cli.add_command(wait)
     try:
-        with pytest.raises(SystemExit) as end:
-            main(["wait"])
+        code, _, err = run(capsys, "wait")
     finally:
         del cli.commands["wait"]
         signal.signal(signal.SIGTERM, before)
-    assert end.value.code == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert code == 130
+    said = f"interrupted; what was done is kept in {tmp_path / 'run'}: the same command goes on"
+    assert err.strip() == f"kkwarm: {said if kept else 'interrupted'}"
 
 
 def test_the_shell_completes_commands_options_and_domains() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,11 +14,11 @@ import pytest
 
 from kkwarm.formats import BUILT_IN
 from kkwarm.plugins import hookimpl, load
-from kkwarm.testing import check_domain
+from kkwarm.testing import assert_conforms, check_domain
 from kkwarm.testing.conformance import RULES
-from kkwarm.types import Domain, Example, Response, Rewards, Status, Verdict, Verifier
+from kkwarm.types import Domain, Example, Response, Rewards, Status, Target, Verdict, Verifier
 from kkwarm.verify import Judge
-from kkwarm.verify.audit import ATTACKS, HONEST, Target, audit
+from kkwarm.verify.audit import ATTACKS, HONEST, audit
 
 ROWS = [Example(f"d/{i}", f"What is {i} + 1?", i + 1, "train" if i < 4 else "test", {"kind": "sum"}) for i in range(12)]
 
@@ -94,9 +96,11 @@ class Mute:
 BREAKS: dict[str, Domain] = {
     "loads": replace(GOOD, load=lambda: []),
     "ids are unique": replace(GOOD, load=rows(id=lambda i, e: f"{i // 2}")),
+    "a question has one answer": replace(GOOD, load=lambda: [*ROWS, replace(ROWS[-1], id="more", answer=99)]),
     "loading is deterministic": replace(GOOD, load=shuffled),
     "examples are JSON data": replace(GOOD, load=rows(answer=lambda i, e: (i,)), verifier=lambda e, r: True),
     "splits are disjoint": replace(GOOD, load=rows(question=lambda i, e: f"What is {i % 6}?")),
+    "facets are given": replace(GOOD, facet="sort"),
     "prompts render": replace(GOOD, format="mute"),
     "the format round-trips": replace(GOOD, format="mute"),
     "gold answers are accepted": replace(GOOD, gold=lambda e: f"about {e.answer}"),
@@ -114,8 +118,113 @@ BREAKS: dict[str, Domain] = {
 }
 
 
+def asked(*examples: Any) -> Domain:
+    return replace(GOOD, load=lambda: list(examples))
+
+
+_used_up = iter(ROWS)
+_judged: set[str] = set()
+
+
+def remembering(example: Example, response: Response) -> bool:
+    """Right the first time that an example is judged."""
+    first = example.id not in _judged
+    _judged.add(example.id)
+    return first and exact(example, response)
+
+
+# Mistakes of a real author -> the rule that names them, and how.
+MISTAKES: dict[str, tuple[Domain, str, str]] = {
+    "load returns nothing": (replace(GOOD, load=lambda: None), "loads", "load() gave None"),  # type: ignore[arg-type,return-value]
+    "rows that are no examples": (asked({"id": "1"}), "loads", "gave a dict; it must give kkwarm.types.Example"),
+    "a number as id": (asked(Example(7, "?", 1)), "loads", "example 0 has the id 7"),  # type: ignore[arg-type]
+    "no id": (asked(Example("", "?", 1)), "loads", "has the id ''"),
+    "an id that cannot be hashed": (asked(Example(["a"], "?", 1)), "loads", "the id ['a']"),  # type: ignore[arg-type]
+    "no question": (asked(Example("a", " ", 1)), "loads", "the question of a is ' '"),
+    "messages as question": (asked(Example("a", [{}], 1)), "loads", "questions are non-empty text"),  # type: ignore[arg-type]
+    "no meta": (asked(Example("a", "?", 1, meta=None)), "loads", "the meta of a is None"),  # type: ignore[arg-type]
+    "a file that is missing": (
+        replace(GOOD, load=lambda: Path("no/rows.csv").read_text()),  # type: ignore[arg-type,return-value]
+        "loads",
+        "No such file or directory: 'no/rows.csv' (test_conformance.py, line",
+    ),
+    "an iterator": (replace(GOOD, load=lambda: _used_up), "loading is deterministic", "iterator that is used up"),
+    "all for training": (replace(GOOD, load=rows(split=lambda i, e: "train")), "splits are disjoint", "no example has"),
+    "meta that is no JSON": (
+        replace(GOOD, load=rows(meta=lambda i, e: {"tags": {"a"}})),
+        "examples are JSON data",
+        "meta of d/0 is no JSON data: Object of type set",
+    ),
+    "braces": (
+        replace(GOOD, load=rows(question=lambda i, e: f"{{context}} {e.question}")),
+        "prompts render",
+        "every question has {context}",
+    ),
+    "one prompt for all": (replace(GOOD, format="deaf"), "prompts render", "ask different things and have one prompt"),
+    "a format of its own expression": (replace(GOOD, format="digit"), "the format round-trips", "no digit"),
+    "gold that is no text": (replace(GOOD, gold=lambda e: e.answer), "the format round-trips", "it must be text"),
+    "gold that fails for one in four hundred": (
+        replace(
+            GOOD,
+            load=lambda: [Example(f"{i}", f"What is {i} + 1?", i + 1) for i in range(400)],
+            verifier=lambda e, r: exact(e, r) and e.id != "77",
+        ),
+        "gold answers are accepted",
+        "the gold answer of 77, '78', is judged wrong",
+    ),
+    "no gold": (replace(GOOD, gold=None), "gold answers are accepted", "has no gold"),
+    "one answer everywhere": (
+        replace(GOOD, load=rows(answer=lambda i, e: "yes")),
+        "others' answers are rejected",
+        "all 12 gold answers are 'yes'",
+    ),
+    "a verifier that remembers": (
+        replace(GOOD, verifier=remembering),
+        "the verifier is pure",
+        "changes between two calls: correct, then wrong",
+    ),
+    "a verifier that returns nothing": (
+        replace(GOOD, verifier=lambda e, r: True if exact(e, r) else None),  # type: ignore[arg-type,return-value]
+        "the verifier survives odd input",
+        "it returned NoneType, neither a Verdict nor a bool",
+    ),
+    "int() of whatever was written": (
+        replace(GOOD, verifier=lambda e, r: int(r.answer or 0) == e.answer),
+        "the verifier survives odd input",
+        "ValueError: invalid literal for int()",
+    ),
+}
+
+
+class Deaf:
+    """A format that forgets the question."""
+
+    name = "deaf"
+    stop = ()
+
+    def render(self, question: str, tokenizer: Any = None) -> str:
+        return "{question}"
+
+    def compose(self, reasoning: str | None, answer: str) -> str:
+        return answer
+
+    def split(self, completion: Any) -> Response:
+        return Response(completion.text, "", completion.text)
+
+
+class Digit(Deaf):
+    """A format whose own expression reads less than it writes."""
+
+    name = "digit"
+
+    def split(self, completion: Any) -> Response:
+        found = re.fullmatch(r"\d", completion.text)
+        return Response(completion.text, "", found and found[0], problem="" if found else "no digit")
+
+
 def problems(domain: Domain) -> dict[str, str]:
-    plugin = SimpleNamespace(kkwarm_domains=hookimpl(lambda: [domain]), kkwarm_formats=hookimpl(lambda: [Mute()]))
+    formats = hookimpl(lambda: [Mute(), Deaf(), Digit()])
+    plugin = SimpleNamespace(kkwarm_domains=hookimpl(lambda: [domain]), kkwarm_formats=formats)
     with Judge() as court:
         return {f.rule: f.problem for f in check_domain(load([("p", plugin)]), "d", court) if not f.ok}
 
@@ -134,8 +243,39 @@ def test_a_good_domain_keeps_every_rule() -> None:
 
 @pytest.mark.parametrize("rule", ["loads", *RULES])
 def test_each_rule_finds_the_domain_that_breaks_it(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kkwarm.testing.conformance.SLOW_S", 0.05)
+    monkeypatch.setattr("kkwarm.testing.verdict_rules.SLOW_S", 0.05)
     assert problems(BREAKS[rule]).get(rule)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_of_authors_are_named(mistake: str) -> None:
+    domain, rule, said = MISTAKES[mistake]
+    assert said in problems(domain).get(rule, "")
+
+
+def test_nothing_more_is_judged_by_a_slow_verifier(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kkwarm.testing.verdict_rules.SLOW_S", 0.05)
+    assert list(problems(replace(GOOD, verifier=slow))) == ["verdicts are quick"]
+
+
+def test_braces_of_code_and_mathematics_are_no_template() -> None:
+    texts = [r"\frac{a}{b} of x_{n} and \text{cm}, {%d}", 'print(f"{%d}")', "{%d: {}}"]
+    for text in texts:
+        made = replace(GOOD, load=rows(question=lambda i, e, text=text: text % i))  # type: ignore[misc]
+        assert "prompts render" not in problems(made)
+
+
+def test_assert_conforms_has_the_red_team_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    gullible = replace(GOOD, verifier=lambda e, r: exact(e, r) or (r.answer or "").endswith(f"not {e.answer}"))
+    for domain, passes in ((GOOD, True), (gullible, False)):
+        plugin = SimpleNamespace(kkwarm_domains=hookimpl(lambda domain=domain: [domain]))
+        reg = load([("p", plugin)])
+        monkeypatch.setattr("kkwarm.testing.assertions.registry", lambda reg=reg: reg)
+        if passes:
+            assert_conforms("d")
+        else:
+            with pytest.raises(AssertionError, match=r"wrongly accepted for d/\d+ \(negated\): .* not "):
+                assert_conforms("d")
 
 
 @pytest.mark.parametrize("verifier", [mutating, Verifier("d", exact, quick=noting)])

@@ -57,7 +57,7 @@ def test_a_fingerprint_sees_every_change() -> None:
     ("content", "message"),
     [
         (b'{"a": 1}\n{"a": \n', "line 2: not JSON"),
-        (b'{"a": 1}\n\n"x"\n', "line 3: a str, not a JSON object"),
+        (b'{"a": 1}\n\n"x"\n', "line 3: a string, not a JSON object"),
         (b'{"a": 1}\n{"a": "\xff"}\n', "line 2: not UTF-8"),
     ],
 )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -89,6 +92,28 @@ def test_a_verifier_that_forks_gives_one_verdict_and_leaves_nothing() -> None:
         assert family, "the daemon is there as long as its worker"
     assert [v.status.value for v in verdicts] == ["wrong", "correct", "wrong", "wrong", "error", "correct"]
     assert not psutil.wait_procs(family, timeout=10)[1]
+
+
+def test_an_inline_verifier_that_hangs_is_ended_and_named() -> None:
+    """Asleep, in a loop that swallows every exception, in a regular expression."""
+
+    def check(example: Example, response: Response) -> bool:
+        if response.answer == "sleep":
+            time.sleep(600)
+        if response.answer == "loop":
+            while True:
+                with contextlib.suppress(Exception):
+                    time.sleep(0.01)
+        if response.answer == "regex":
+            re.fullmatch(r"(a+)+b", "a" * 60)
+        return response.answer == "4"
+
+    before = signal.getsignal(signal.SIGVTALRM)
+    found = statuses(Verifier("v", check, timeout_s=0.4), "sleep", "4", "loop", "5", "regex", "4")
+    assert found == ["timeout", "correct", "timeout", "wrong", "timeout", "correct"]
+    (verdict,) = judge(Verifier("v", check, timeout_s=0.4), FORMAT, [(EXAMPLE, said("sleep"))])
+    assert verdict.reason == "verifier v gave no verdict within 0.4 s"
+    assert (signal.getsignal(signal.SIGVTALRM), signal.getitimer(signal.ITIMER_VIRTUAL)) == (before, (0.0, 0.0))
 
 
 def test_a_verifier_that_forks_inline_does_not_double_the_run(tmp_path: Path) -> None:

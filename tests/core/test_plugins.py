@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import hookimpl, load
-from kkwarm.types import Benchmark, Domain, Example, Response, Verifier
+from kkwarm.types import Attack, Benchmark, Domain, Example, Response, Rewards, Verifier
 
 
 def domain(name: str, **more: object) -> Domain:
@@ -70,6 +71,102 @@ def test_a_misspelt_hook_harms_no_plugin_after_it() -> None:
     assert [f.plugin for f in reg.failures] == ["typo"]
 
 
+def test_a_hook_without_its_mark_is_reported() -> None:
+    reg = load([("plain", SimpleNamespace(kkwarm_domains=lambda: [domain("plain")])), ("good", good())])
+    (failure,) = reg.failures
+    assert failure.plugin == "plain"
+    assert failure.cause == "hook kkwarm_domains is not marked: put @hookimpl, from kkwarm.plugins, above it"
+    assert "good" in reg.domains
+
+
+def test_a_plugin_without_a_hook_is_reported() -> None:
+    (failure,) = load([("empty", SimpleNamespace(kkwarm_units="a name", other=len))]).failures
+    assert "implements no hook" in failure.cause
+
+
+def test_a_hook_by_another_name_is_known_by_its_specname() -> None:
+    more = hookimpl(specname="kkwarm_domains")(lambda: [domain("more")])
+    reg = load([("two", SimpleNamespace(kkwarm_domains=hookimpl(lambda: [domain("one")]), kkwarm_more=more))])
+    assert reg.failures == [] and {"more"} <= set(reg.domains)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"load": []}, "load must be a function of (), got list"),
+        ({"load": lambda split: []}, "load must be a function of (), got one of (split)"),
+        ({"verifier": lambda e: True}, "verifier must be a function of (example, response), got one of (e)"),
+        ({"verifier": "math"}, "verifier must be a function of (example, response), got str"),
+        ({"verifier": Verifier("v", lambda e: True)}, "check must be a function of (example, response)"),
+        ({"gold": lambda e, r: ""}, "gold must be a function of (example), got one of (e, r)"),
+        ({"rewards": {"correct": 1}}, "rewards must be Rewards, got dict"),
+        ({"rewards": Rewards(malformed=None)}, "rewards.malformed must be a number, got None"),  # type: ignore[arg-type]
+        ({"sampling": 0.7}, "sampling must be Sampling, got float"),
+        ({"description": None}, "description must be str, got None"),
+        ({"facet": 3}, "facet must be str | None, got int"),
+    ],
+)
+def test_a_field_of_the_wrong_kind_is_named(fields: dict[str, Any], said: str) -> None:
+    reg = load([("p", plugin(kkwarm_domains=lambda: [replace(domain("d"), **fields)]))])
+    (failure,) = reg.failures
+    assert f"domain 'd': {said}" in failure.cause or f"domain 'd': verifier {said}" in failure.cause
+    assert "d" not in reg.domains
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        (domain("d"), "it returned one Domain; return a list: [domain]"),
+        (None, "it returned None; return a list of Domain objects"),
+        ("d", "it returned str; return a list of Domain objects"),
+    ],
+)
+def test_a_hook_that_returns_no_list_is_reported(returned: object, said: str) -> None:
+    (failure,) = load([("p", plugin(kkwarm_domains=lambda: returned))]).failures
+    assert said in failure.cause
+
+
+def test_names_that_nobody_registers_are_reported() -> None:
+    bench = Benchmark("b", list, list, "godd")
+    reg = load([("p", plugin(kkwarm_domains=lambda: [domain("good"), domain("odd", format="think_answer")]))])
+    assert [f.cause for f in reg.failures] == [
+        "domain 'odd': nobody registers the format 'think_answer'; did you mean think-answer?"
+    ]
+    assert "odd" not in reg.domains and "odd" not in reg.tasks and "good" in reg.tasks
+    reg = load([("p", good()), ("q", plugin(kkwarm_benchmarks=lambda: [bench]))])
+    assert reg.failures[0].cause == "benchmark 'b': nobody registers the verifier 'godd'; did you mean good?"
+    assert "b" not in reg.benchmarks
+
+
+def test_a_failure_names_the_line_of_the_plugin() -> None:
+    def broken() -> list[Domain]:
+        return [domain("x"), int("many")]  # type: ignore[list-item]
+
+    here, line = Path(__file__).name, broken.__code__.co_firstlineno + 1
+    (failure,) = load([("p", plugin(kkwarm_domains=broken))]).failures
+    assert failure.cause.endswith(f"ValueError: invalid literal for int() with base 10: 'many' ({here}, line {line})")
+
+
+def test_plugins_are_told_and_one_that_fails_harms_nobody() -> None:
+    told: list[Any] = []
+
+    def fails(run: Any) -> None:
+        raise RuntimeError("no luck")
+
+    reg = load(
+        [
+            ("all", plugin(kkwarm_run_finished=lambda run: told.append(run))),
+            ("bad", plugin(kkwarm_run_finished=fails)),
+            ("none", plugin(kkwarm_run_finished=lambda: told.append("no parameter"))),
+        ]
+    )
+    for _ in range(2):
+        reg.tell("kkwarm_run_finished", run="the run")
+    assert sorted(told) == ["no parameter"] * 2 + ["the run"] * 2
+    (failure,) = reg.failures  # said once
+    assert failure.plugin == "bad" and "no luck (test_plugins.py, line" in failure.cause
+
+
 def test_wrong_parameters_are_reported() -> None:
     reg = load([("odd", plugin(kkwarm_sample_scored=lambda smaple: None)), ("good", good())])
     (failure,) = [f for f in reg.failures if f.plugin == "odd"]
@@ -84,8 +181,8 @@ def test_a_name_that_two_plugins_claim_names_both_and_is_used_for_neither() -> N
     causes = {f.plugin: f.cause for f in reg.failures}
     assert set(causes) == {"one", "two"}
     assert all("(one)" in c and "(two)" in c for c in causes.values())
-    with pytest.raises(KkwarmError, match=r"other; plugins one and two failed: domain 'same' is registered by"):
-        reg.domain("something")
+    with pytest.raises(KkwarmError, match=r"unknown domain 'same' \(plugins one and two failed: domain 'same' is reg"):
+        reg.domain("same")
     twice = load([("one", plugin(kkwarm_domains=lambda: [domain("same"), domain("same")]))])
     assert "(in memory) (one) twice; none" in twice.failures[0].cause
 
@@ -186,7 +283,6 @@ def test_a_verifier_shared_by_name() -> None:
 
 
 def test_attacks_of_one_domain() -> None:
-    from kkwarm.verify.audit import Attack
 
     mine = Attack("mine", lambda t: [], domain="good")
     reg = load([("good", SimpleNamespace(kkwarm_attacks=hookimpl(lambda: [mine])))])

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+import kkwarm
 from kkwarm import hookspecs
 from kkwarm.plugins import Registry, load, registry
 from kkwarm.testing import check_domain
+from kkwarm.testing.conformance import RULES
 from kkwarm.types import Completion
 from kkwarm.verify import Judge, judge
 
@@ -85,6 +87,19 @@ def test_the_hook_table_has_every_exact_signature() -> None:
     written = [cell.replace("\\|", "|") for cell in re.findall(r"^\| `(kkwarm_[^`]*)` \|", page, re.M)]
     specs = [n for n in vars(hookspecs) if n.startswith("kkwarm_")]
     assert written == [f"{n}{inspect.signature(getattr(hookspecs, n))}".replace("'", "") for n in specs]
+
+
+def test_the_table_of_rules_is_whole() -> None:
+    page = (PAGES / "testing.md").read_text("utf-8")
+    assert re.findall(r"^\| ([^|`]+?) \|", page, re.M)[1:] == ["loads", *RULES]
+
+
+def test_the_public_modules_are_the_ones_that_plugins_are_held_to() -> None:
+    source = (PAGES.parents[1] / "tests" / "core" / "test_architecture.py").read_text("utf-8")
+    held = re.findall(r'"(\w+)"', re.search(r"^PUBLIC = \((.*)\)", source, re.M)[1])  # type: ignore[index]
+    said = (PAGES / "hooks.md").read_text("utf-8").partition("compatible:\n")[2].partition("\n\n")[0]
+    for text in (said, kkwarm.__doc__ or ""):
+        assert sorted(re.findall(r"`kkwarm\.(\w+)`", text)) == sorted(held)
 
 
 def test_figures_of_the_bridge_are_the_measured_ones() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 import pytest
@@ -56,6 +57,20 @@ def test_any_root_will_do() -> None:
     assert equal("root", [[-4.0, 0.0, 1.0]], -2, 2.0, 1e-4, exact=True)
     for wrong in (1.9, None, "2", math.nan, math.inf, True, [2.0], 10**400):
         assert not equal("root", [[-4.0, 0.0, 1.0]], wrong, 2.0, 1e-4, exact=True)
+
+
+def test_as_sets() -> None:
+    assert same([2, 1, 1], (1, 2), oracle="set") and same("ba", "ab", oracle="set") and same([], (), oracle="set")
+    for wrong in ([1], [1, 2, 3], None, 1, [[1], [2]], [1.5, 2]):
+        assert not same(wrong, (1, 2), oracle="set")
+    began = time.process_time()
+    assert not same([i * (2**61 - 1) for i in range(100_000)], (1, 2), oracle="set")
+    assert time.process_time() - began < 5, "numbers that share a hash"
+
+
+@given(st.lists(st.integers(-3, 3)), st.lists(st.integers(-3, 3)))
+def test_as_sets_as_python_does(a: list[int], b: list[int]) -> None:
+    assert same(a, b, oracle="set") is (set(a) == set(b))
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), max_size=6), st.floats(1e-9, 1e-3))

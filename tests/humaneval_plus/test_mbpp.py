@@ -20,9 +20,9 @@ from kkwarm_humaneval_plus.verifier import check_mbpp, check_mbpp_batch
 from kkwarm.cli import main
 from kkwarm.errors import KkwarmError
 from kkwarm.formats import BUILT_IN
-from kkwarm.types import Example, Response, Status, Verdict
+from kkwarm.types import Example, Response, Status, Target, Verdict
 from kkwarm.verify import Judge
-from kkwarm.verify.audit import ATTACKS, HONEST, Target, audit
+from kkwarm.verify.audit import ATTACKS, HONEST, audit
 from kkwarm.verify.sandbox import decode
 
 from .mbpp_rows import ROWS, write

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kkwarm_humaneval_plus import reference
-from kkwarm_humaneval_plus.reference import Reference, condensed, extend, references
+from kkwarm_humaneval_plus.reference import Reference, condensed, extend, longest_first, references
 from kkwarm_humaneval_plus.tasks import CodeTask, make_task
 from kkwarm_humaneval_plus.trial import Trial
 
@@ -115,6 +115,15 @@ def test_a_timeout_stands_unless_the_canonical_solution_is_slow_too(time_s: floa
     assert trial.settle() is believed
     assert trial.verdict().status is Status.TIMEOUT and trial.verdict().metrics == {"base": 1.0, "plus": 0.0}
     assert max(trial.job().limits_s) == max(0.5, 4 * time_s)
+
+
+def test_what_may_take_long_comes_first() -> None:
+    few = task("def f(x): return x", [[1]], [[2]], "T/few")
+    usual = [task("def f(x): return x", [[1]], [[n] for n in range(9)], f"T/{i}") for i in range(4)]
+    long = task("def f(x): return x", [[1]], [["x" * 999] for n in range(9)], "T/long")
+    ordered = longest_first([*usual, long, usual[0], few])
+    assert {t.id for t in ordered[:2]} == {"T/few", "T/long"} and len(ordered) == 6
+    assert [t.id for t in longest_first(ordered, {"T/2": 1.0, "T/3": 2.0})[:2]] == ["T/3", "T/2"]
 
 
 def test_what_is_known_is_kept_on_disk(sandboxes: tuple[Sandbox, Sandbox], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,9 @@ from kkwarm_humaneval_plus.verifier import check, check_batch
 from kkwarm.data import read_jsonl
 from kkwarm.errors import KkwarmError
 from kkwarm.formats import BUILT_IN
-from kkwarm.types import Completion, Example, Response, Status, Verdict
+from kkwarm.types import Completion, Example, Response, Status, Target, Verdict
 from kkwarm.verify import Judge, judge
-from kkwarm.verify.audit import Target, audit
+from kkwarm.verify.audit import audit
 
 QUICK = [f"HumanEval/{i}" for i in (0, 2, 4, 32, 38, 53, 55, 111)]
 

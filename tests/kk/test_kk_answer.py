@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 
@@ -59,6 +60,29 @@ HONEST = [
     "**Answer:**\n" + PAPER,
     "Kim is a knight\nBob is a knave\nZoey is a knight",
     LINE + ". " + LINE + ".",
+    '{"Zoey": "knight", "Bob": "knave", "Kim": "knight"}',
+    "{'knights': ['Zoey', 'Kim'], 'knaves': ['Bob']}",
+    '```json\n{"Zoey": "Knight", "Bob": "Knave", "Kim": "Knight"}\n```',
+    "| Name | Role |\n|---|---|\n| Zoey | Knight |\n| Bob | Knave |\n| Kim | Knight |",
+    "| **Person** | **Type** |\n| :--- | ---: |\n| Zoey | Knight |\n| Bob | Knave |\n| Kim | Knight |",
+    "Both Zoey and Kim are knights. Bob is a knave.",
+    "Bob is the only knave, and Zoey and Kim are knights.",
+    "Only Bob is a knave; Zoey and Kim are knights.",
+    "The only knave is Bob. Zoey is a knight. Kim is a knight.",
+    "The knights are: Zoey, Kim\nThe knaves are: Bob",
+    "Knights (Zoey, Kim), Knaves (Bob)",
+    "Knights - Zoey, Kim. Knaves - Bob.",
+    "Knights: {Zoey, Kim}; Knaves: {Bob}",
+    "Zoey's a knight, Bob's a knave, and Kim’s a knight.",
+    "Zoey's role: knight\nBob's role is knave\nKim's identity: knight",
+    "Zoey -- Knight, Bob -- Knave, Kim -- Knight",
+    "Zoey=knight Bob=knave Kim=knight",
+    "+ Zoey: knight\n+ Bob: knave\n+ Kim: knight",
+    "• Zoey: knight • Bob: knave • Kim: knight",
+    "The final assignment is: " + LINE,
+    "The roles are as follows: " + LINE,
+    "\\boxed{\\text{" + LINE + "}}",
+    "Zoey is a knight. However, Bob is a knave. Kim is a knight.",
 ]
 
 DISHONEST = [
@@ -111,6 +135,33 @@ DISHONEST = [
     LINE.replace("Zoey", "Zo\u0435y"),
     LINE.replace("knight", "k\u0336night"),  # struck through
     "\u202e" + LINE,
+    "Only " + LINE,
+    "The only knight is Zoey. Bob is a knave. Kim is a knight.",
+    "Zoey is the only knight, Bob is a knave, Kim is a knight",
+    "Knaves: none. " + LINE,
+    LINE + ". Knights: none",
+    "Both Zoey, Bob and Kim are knights, Bob is a knave",
+    "Can Zoey be a knight, Bob a knave, Kim a knight",
+    "Zoey has a knight, Bob has a knave, Kim has a knight",
+    "Zoey to be a knight, Bob to be a knave, Kim to be a knight",
+    LINE.replace("Zoey is", "Zoey's not"),
+    "Zoey's claim: knight\nBob's claim: knave\nKim's claim: knight",
+    "![" + LINE + "]",
+    '!"' + LINE + '"',
+    "!{'Zoey': 'knight', 'Bob': 'knave', 'Kim': 'knight'}",
+    LINE.replace(", Kim", ", ! Kim"),
+    LINE.replace(", Kim", ", !- Kim"),
+    '{"Zoey": "knight", "Bob": "knave", "Kim": "knight", "Bob": "knight"}',
+    '{"Zoey": "knight", "Bob": "knave", "Kim": "knight", "valid": false}',
+    '{"Zoey": ["knight", "knave"], "Bob": ["knave", "knight"], "Kim": ["knight", "knave"]}',
+    '{"knights": ["Zoey", "Kim", "Bob"], "knaves": ["Bob"]}',
+    "| Name | Not |\n|---|---|\n| Zoey | Knight |\n| Bob | Knave |\n| Kim | Knight |",
+    "| Zoey | knight | knave |\n| Bob | knave | knight |\n| Kim | knight | knave |",
+    "\\sout{" + LINE + "}",
+    "\\text{not} " + LINE,
+    LINE + " = false",
+    LINE + " [sic]",
+    "Zoey, Bob, Kim are knight, knave and knight",
     "",
     "correct",
     "0" * 1000,
@@ -225,7 +276,13 @@ def worded(said: dict[str, str], seed: int) -> str:
     if rng.random() < 0.2:
         groups = {r: [n for n, what in items if what == r] for r in ("knight", "knave")}
         return "\n".join(f"{r.capitalize()}s: {', '.join(names) or 'none'}" for r, names in groups.items())
-    shape = rng.choice(["({i}) {n} is a {r}", "{i}. **{n}** is a {r}.", "- {n}: {R}", "{n} is a {r}", "{n} ({r})"])
+    if rng.random() < 0.15:
+        return json.dumps(dict(items), indent=rng.choice([None, 2]))
+    if rng.random() < 0.15:
+        return "\n".join(["| Name | Role |", "|---|---|", *(f"| {n} | {r} |" for n, r in items)])
+    shape = rng.choice(
+        ["{n}'s a {r}", "({i}) {n} is a {r}", "{i}. **{n}** is a {r}.", "- {n}: {R}", "{n} is a {r}", "{n} ({r})"]
+    )
     separator = rng.choice(["\n", "\n\n"]) if shape[0] != "{n} is a {r}" else rng.choice([", ", "; ", " and ", "\n"])
     lead = rng.choice(["", "", "Answer: ", "So, the final answer is:\n"])
     return lead + separator.join(shape.format(i=i, n=n, r=r, R=r.upper()) for i, (n, r) in enumerate(items, 1))
@@ -261,6 +318,7 @@ SPOILERS = [
     "nobody",
     "else",
     "un-",
+    "none",
     "≠",
     "¬",
 ]

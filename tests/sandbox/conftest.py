@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kkwarm.verify.sandbox import CallJob, Level, Limits, Outcome, Sandbox, decode, encode, probe
+from kkwarm.verify.sandbox import CallJob, Level, Limits, Outcome, Sandbox, Undecodable, decode, encode, probe
 
 Run = Callable[..., Outcome]
 CALL_S = 0.3
@@ -39,7 +39,10 @@ def job(code: str, inputs: list[list[Any]], expected: list[Any], **options: Any)
     """Calls `f` of `code`; a result must equal what is expected, in value and type."""
 
     def judge(index: int, data: bytes, exact: bool, cpu_s: float) -> bool:
-        value = decode(data)
+        try:
+            value = decode(data)
+        except Undecodable:
+            return False
         return type(value) is type(expected[index]) and bool(value == expected[index])
 
     limits = options.pop("limits", Limits(cpu_s=3.0, idle_s=1.0))

@@ -210,6 +210,31 @@ FORGERIES = {
             kept = []
             while True: kept.append(bytearray(1 << 24))
     """,
+    "a set of numbers that share one hash": """
+        import marshal, struct
+        dumps, n = marshal.dumps, 50_000
+        parts = b"".join(dumps(i * (2 ** 61 - 1), 2) for i in range(1, n + 1))
+        marshal.dumps = lambda *a: b"<" + struct.pack("<I", n) + parts
+        def f(x): return x
+    """,
+    "patched locals of every frame": """
+        import sys
+        def trace(frame, event, arg):
+            for name in ("result", "value", "args", "data", "used", "limit"):
+                if name in frame.f_locals: frame.f_locals[name] = 2
+            return trace
+        sys.settrace(trace)
+        sys.setprofile(trace)
+        def f(x): return 0
+    """,
+    "a descriptor passed to the other side": """
+        import array, socket, struct
+        def f(x):
+            side = socket.socket(fileno=3)
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0] * 10))]
+            for _ in range(100): side.sendmsg([struct.pack("<cdI", b"V", 0.0, 1) + b"T"], rights)
+            return 0
+    """,
     "a crash": """
         import ctypes
         def f(x): ctypes.string_at(0)

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from kkwarm.verify.sandbox import End, Level, Limits, Sandbox
+from kkwarm.verify.sandbox import CallJob, End, Level, Limits, Sandbox, decode, encode, pool, probe
 
 from .conftest import Run, job
 from .forgeries import FORGERIES
@@ -175,6 +175,103 @@ def test_candidates_leave_nothing_to_each_other(contained: Sandbox) -> None:
     for _ in range(2):
         assert contained.run_many([job(leave, [[1]], [["numpy.py"]])])[0].end is End.PASSED
         assert contained.run_many([job(look, [[1]], [[]])])[0].end is End.PASSED
+
+
+# Ways to tell the next candidate something. Each writes, and gives what was there before: nothing, both times.
+CHANNELS = {
+    "the page shared with the supervisor": ("""
+        import ctypes, sys
+        def f(x):
+            frame = sys._getframe()
+            while not hasattr(frame.f_locals.get("self"), "over"): frame = frame.f_back
+            place = ctypes.addressof(frame.f_locals["self"].over) + 64
+            before = ctypes.string_at(place, 4)
+            ctypes.memmove(place, b"told", 4)
+            return before
+    """, b"\0\0\0\0"),
+    "flags of /dev/null": ("""
+        import fcntl, os
+        def f(x):
+            before = fcntl.fcntl(1, fcntl.F_GETFL) & os.O_APPEND
+            fcntl.fcntl(1, fcntl.F_SETFL, os.O_APPEND)
+            return before
+    """, 0),
+    "owner of /dev/null": ("""
+        import fcntl, os
+        def f(x):
+            before = fcntl.fcntl(1, fcntl.F_GETOWN)
+            fcntl.fcntl(1, fcntl.F_SETOWN, os.getpid())
+            return before
+    """, 0),
+    "files": ("""
+        import os
+        def f(x):
+            before = os.listdir()
+            os.makedirs("a/b")
+            os.symlink("/usr", "a/link")
+            return before
+    """, []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("channel", CHANNELS, ids=str)
+def test_no_channel_to_the_next_candidate(sandbox: Sandbox, channel: str) -> None:
+    source, expected = CHANNELS[channel]
+    with Sandbox(1, level=sandbox.level, trusted=True) as alone:
+        jobs = [job(code(source), [[1]], [expected])] * 2
+        assert [o.end for o in alone.run_many(jobs)] == [End.PASSED] * 2
+
+
+def test_its_folder_is_removed_at_the_weakest_level() -> None:
+    if problem := probe()[Level.PROCESS]:
+        pytest.skip(problem)
+    source = "import os, tempfile\ndef f(x): return [os.getcwd(), os.environ['HOME'], tempfile.gettempdir()]"
+    seen: list[list[str]] = []
+
+    def judge(index: int, data: bytes, exact: bool, cpu_s: float) -> bool:
+        seen.append(decode(data))
+        return all(Path(folder).is_dir() for folder in seen[0])
+
+    with Sandbox(1, level=Level.PROCESS, trusted=True) as sandbox:
+        (outcome,) = sandbox.run_many([CallJob(source, "f", [encode([1])], [1.0], judge)])
+    assert outcome.end is End.PASSED
+    assert len({Path(folder).resolve() for folder in seen[0]}) == 1 and not Path(seen[0][0]).exists()
+
+
+def test_all_calls_together_may_sleep_four_times_as_long_as_one(run: Run) -> None:
+    source = "import time\ndef f(x):\n    time.sleep(0.06 if x < {upto} else 0)\n    return x + 1"
+    inputs, expected = [[i] for i in range(50)], list(range(1, 51))
+    limits = Limits(cpu_s=3.0, idle_s=0.3)
+    outcome = run(source.format(upto=50), inputs=inputs, expected=expected, limits=limits)
+    assert (outcome.end, outcome.proven) == (End.TIMEOUT, False), outcome
+    assert run(source.format(upto=5), inputs=inputs, expected=expected, limits=limits).end is End.PASSED
+
+
+HIDDEN = """
+import signal, sys, time
+signal.setitimer(signal.ITIMER_REAL, 0)
+frame = sys._getframe()
+while not hasattr(frame.f_locals.get("self"), "over"): frame = frame.f_back
+frame.f_locals["self"].over.value = 1e9
+def f(x):
+    while True:
+        end = time.process_time() + 0.002
+        while time.process_time() < end: pass
+        time.sleep(0.3)
+"""
+
+
+@pytest.mark.parametrize("crowded", [False, True])
+def test_who_hides_its_sleep_is_ended_by_the_clock(
+    sandbox: Sandbox, crowded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Limits, "patience_s", 0.5)
+    monkeypatch.setattr(pool, "_FURTHER_S", 0.5)
+    asked = []
+    monkeypatch.setattr(pool, "overloaded", lambda: crowded and (asked.append(1), len(asked) < 3)[1])
+    (outcome,) = sandbox.run_many([job(HIDDEN, [[1]], [2])])
+    assert (outcome.end, outcome.proven) == (End.TIMEOUT, False), outcome
+    assert outcome.wall_s > (1.5 if crowded else 0.5), "on an overloaded machine it has more time"
 
 
 def test_the_run_goes_on_when_a_supervisor_is_killed(contained: Sandbox) -> None:

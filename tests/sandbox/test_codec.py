@@ -6,6 +6,7 @@ import contextlib
 import marshal
 import math
 import struct
+import time
 from typing import Any
 
 import pytest
@@ -102,6 +103,26 @@ def test_large_numbers(value: int) -> None:
 def test_not_a_number_and_negative_zero() -> None:
     assert math.isnan(decode(encode(math.nan)))
     assert math.copysign(1, decode(encode(-0.0))) == -1
+
+
+@pytest.mark.parametrize("form", ["set", "frozenset", "dict"])
+def test_numbers_that_share_a_hash_are_refused_in_time(form: str) -> None:
+    prime = 2**61 - 1  # sys.hash_info.modulus
+    count = 50_000
+    numbers = [encode(i * prime) for i in range(1, count + 1)]
+    if form == "dict":
+        raw = b"{" + b"".join(n + b"N" for n in numbers) + b"0"
+    else:
+        raw = (b"<" if form == "set" else b">") + struct.pack("<I", count) + b"".join(numbers)
+    began = time.process_time()
+    with pytest.raises(Undecodable, match="share their hashes"):
+        decode(raw)
+    assert time.process_time() - began < 10
+
+
+def test_large_sets_and_dicts_are_none_of_these() -> None:
+    for value in (set(range(100_000)), {(i, str(i)): i for i in range(30_000)}):
+        assert decode(encode(value)) == value
 
 
 def test_subclasses_are_not_encoded() -> None:

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import errno
+import subprocess
+import sys
+import textwrap
 
 import pytest
 
@@ -34,6 +37,10 @@ def syscall(number: int, *args: object) -> str:
         ("setns", syscall(308, 3, 0)),
         ("bpf", syscall(321, 0, 0, 0)),
         ("io_uring_setup", syscall(425, 1, 0)),
+        ("shmget", syscall(29, 0, 4096, 0o1600)),
+        ("semget", syscall(64, 0, 1, 0o1600)),
+        ("msgget", syscall(68, 0, 0o1600)),
+        ("add_key", syscall(248, "b'user'", "b'a'", "b'b'", 1, -4)),
         ("clone of a user namespace", syscall(56, 0x10000000, 0, 0, 0, 0)),
     ],
 )
@@ -62,6 +69,23 @@ def test_what_honest_code_may_do_it_still_may(run: Run, code: str) -> None:
 
     outcome = run(code, limits=Limits(cpu_s=3.0, idle_s=2.0, processes=100_000))
     assert outcome.end is End.PASSED, outcome
+
+
+def test_the_session_s_keys_are_left() -> None:
+    source = """
+        import ctypes, os, sys
+        from kkwarm.verify.sandbox.inside import kernel
+        session = lambda: kernel.LIBC.syscall(kernel.number(kernel.SYS_KEYCTL), 0, -3, 0)  # KEYCTL_GET_KEYRING_ID
+        if kernel.SYS_KEYCTL is None or session() == -1:
+            sys.exit(3)
+        before = session()
+        kernel.leave_session_keyring()
+        sys.exit(before == session())
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(source)])
+    if done.returncode == 3:
+        pytest.skip("no keys in this kernel, or container")
+    assert done.returncode == 0
 
 
 def test_without_a_binding_the_cause_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,8 +89,8 @@ def test_tagged_outputs_are_held_to_the_format(capsys: pytest.CaptureFixture[str
     [
         (b'{"id": "x", "completion": "a", "reference": 1}\n{"id": "y", "comp', "line 2: not JSON"),
         (b'{"id": "x", "completion": "\xff"}\n', "line 1: not UTF-8"),
-        (b'{"id": "x"}\n', 'row 1: no "completion"'),
-        (b'{"completion": "x"}\n', 'row 1: no "id"'),
+        (b'{"id": "x"}\n', 'line 1: no "completion"'),
+        (b'{"completion": "x"}\n', 'line 1: no "id"'),
         (b'{"id": null, "completion": "x"}\n', '"id" is null'),
         (b'{"id": "x", "completion": []}\n', "empty list"),
         (b"[1]\n", "line 1: a list"),
@@ -124,7 +124,7 @@ def test_unknown_ids_are_counted_and_near_ones_offered(
     rows = [{"id": i, "completion": "x"} for i in ("test/precalculus/807.json", "test/precalculus/807", "nonsense")]
     code, _, err = run(capsys, "score", write(tmp_path / "o.jsonl", rows), "--benchmark", "math")
     assert code == 2
-    assert "row 2" in err and "1 further" in err and "'test/precalculus/807.json'" in err
+    assert "line 2" in err and "1 further" in err and "'test/precalculus/807.json'" in err
 
 
 def test_real_outputs_by_id_with_facets(capsys: pytest.CaptureFixture[str], shared_data: Path, tmp_path: Path) -> None:
@@ -198,3 +198,59 @@ def test_rescore_of_a_bench_run(capsys: pytest.CaptureFixture[str], shared_data:
     assert code == 0 and set(document["skipped"]) == {"lm_eval:gone"}
     answers = {name: figures["examples"][0]["after"]["answer"] for name, figures in document["benchmarks"].items()}
     assert answers["math"] == "5" and set(answers) == {"math", "math+forced"}
+
+
+def test_a_stopped_score_goes_on(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was judged before an interrupt is not judged again, and the end is the same."""
+    from kkwarm.verify import score
+    from kkwarm.verify.judge import Judge
+
+    monkeypatch.setattr(score, "CHUNK", 3)
+    rows = [{"id": str(i % 4), "completion": str(i % 3), "reference": "1"} for i in range(10)]
+    file, out = write(tmp_path / "o.jsonl", rows), tmp_path / "run"
+    whole = scored(capsys, file, "--benchmark", "mini_math")["benchmarks"]
+    judged: list[int] = []
+    real = Judge.judge
+
+    def counted(self: Judge, verifier: Any, fmt: Any, pairs: Any) -> Any:
+        if sum(judged) >= 6 and not stopped:
+            stopped.append(True)
+            raise KeyboardInterrupt
+        found = real(self, verifier, fmt, pairs)
+        judged.append(len(found))
+        return found
+
+    stopped: list[bool] = []
+    monkeypatch.setattr(Judge, "judge", counted)
+    monkeypatch.setattr(score, "check_references", lambda *args: None)
+    code, out_text, err = run(capsys, "score", file, "--benchmark", "mini_math", "-o", out)
+    assert (code, out_text) == (130, "")
+    assert f"kept in {out}: the same command goes on" in err
+    assert len(list(Run.read(out).samples())) == 6
+    assert scored(capsys, file, "--benchmark", "mini_math", "-o", out)["benchmarks"] == whole
+    assert [n for n in judged if n] == [3, 3, 3, 1]
+    stored = [(s.id, s.index, s.completion.text) for s in Run.read(out).samples()]
+    assert stored == [(str(i % 4), i // 4, str(i % 3)) for i in range(10)]
+
+
+def test_a_run_judged_by_another_verifier_is_not_mixed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = write(tmp_path / "o.jsonl", [{"id": "a", "completion": "1", "reference": "1"}])
+    scored(capsys, file, "--benchmark", "mini_math", "-o", tmp_path / "run")
+    path = tmp_path / "run" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["verifiers"]["mini_math"]["code"] = "0" * 16
+    path.write_text(json.dumps(manifest))
+    code, _, err = run(capsys, "score", file, "--benchmark", "mini_math", "-o", tmp_path / "run")
+    assert code == 2
+    assert "are another verifier's (`kkwarm rescore" in err
+
+
+def test_rewards_of_a_narrowed_benchmark() -> None:
+    from kkwarm.plugins import registry
+    from kkwarm.types import Rewards
+
+    assert registry().rewards("humaneval_plus").wrong == -1.0
+    assert registry().rewards("mini_math:1") == registry().tasks["mini_math"].rewards
+    assert registry().rewards("no such thing") == Rewards()

@@ -24,7 +24,7 @@ def _importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_studies_in_small() -> None:
     from transfer_simulation import Setting, simulate
 
-    found = simulate(Setting(2, 50, 4, "0.2", (0.2,) * 6), studies=12, seed=0)
+    found = simulate(Setting(2, 50, 4, "0.2", (0.2,) * 6), studies=12, null=12, seed=0)
     assert found["coverage_change"] > 0.9
     assert found["coverage_accuracy"] > 0.9
     assert found["false_gain_any"] <= 0.25  # 3 of 12

@@ -9,12 +9,17 @@ from __future__ import annotations
 import marshal
 import re
 import struct
+import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 __all__ = ["Undecodable", "decode", "encode", "short"]
 
 _MAX_DEPTH = 100
 _MAX_DIGITS = 1 << 18
+# Numbers that share a hash make a set quadratic: 16 MB of them would take an hour. A million honest parts take 0.2 s.
+_HASHING_S, _HASHED_AT_ONCE = 1.0, 256
 _SCALARS = re.compile(rb"(?:[NTF]|i.{4}|g.{8})*+", re.DOTALL)
 _INT, _COUNT, _DOUBLE, _COMPLEX = struct.Struct("<i"), struct.Struct("<I"), struct.Struct("<d"), struct.Struct("<dd")
 
@@ -35,7 +40,7 @@ def encode(value: Any) -> bytes:
 def decode(data: bytes, max_nodes: int = 1_000_000) -> Any:
     """The value of `data`, if it has at most `max_nodes` parts and is nested at most 100 deep.
 
-    :raises Undecodable: otherwise.
+    :raises Undecodable: otherwise; or its sets and dicts are made to take long.
     """
     if data[:1] in (b"[", b"(") and len(data) >= 5:
         (count,) = _COUNT.unpack_from(data, 1)
@@ -67,6 +72,7 @@ def _tokens(data: bytes) -> int:
 class _Reader:
     def __init__(self, data: bytes, max_nodes: int) -> None:
         self.data, self.at, self.left = data, 0, max_nodes
+        self.hashing_s = 0.0
 
     def take(self, size: int) -> bytes:
         part = self.data[self.at : self.at + size]
@@ -102,8 +108,12 @@ class _Reader:
             return self.long()
         if tag in _SEQUENCES:
             return _SEQUENCES[tag](self.value(depth + 1) for _ in range(self.count()))
+        if tag == b"<":
+            return self.hashed(set(), (self.value(depth + 1) for _ in range(self.count())))
+        if tag == b">":
+            return frozenset(self.hashed(set(), (self.value(depth + 1) for _ in range(self.count()))))
         if tag == b"{":
-            return self.mapping(depth)
+            return self.hashed({}, self.pairs(depth))
         raise Undecodable(f"tag {tag!r}")
 
     def long(self) -> int:
@@ -117,17 +127,25 @@ class _Reader:
         size = int("".join(f"{d:015b}" for d in reversed(digits)) or "0", 2)
         return -size if signed < 0 else size
 
-    def mapping(self, depth: int) -> dict[Any, Any]:
-        result: dict[Any, Any] = {}
+    def pairs(self, depth: int) -> Iterator[tuple[Any, Any]]:
         while self.data[self.at : self.at + 1] != b"0":
-            key = self.value(depth + 1)
-            result[key] = self.value(depth + 1)
+            yield self.value(depth + 1), self.value(depth + 1)
         self.at += 1
-        return result
+
+    def hashed(self, into: Any, parts: Iterable[Any]) -> Any:
+        """`into`, a set or dict, updated in limited time."""
+        parts = iter(parts)
+        while some := list(islice(parts, _HASHED_AT_ONCE)):
+            began = time.thread_time()
+            into.update(some)
+            self.hashing_s += time.thread_time() - began
+            if self.hashing_s > _HASHING_S:
+                raise Undecodable("parts that share their hashes")
+        return into
 
 
 _CONSTANTS: dict[bytes, Any] = {b"N": None, b"T": True, b"F": False}
-_SEQUENCES: dict[bytes, Any] = {b"[": list, b"(": tuple, b"<": set, b">": frozenset}
+_SEQUENCES: dict[bytes, Any] = {b"[": list, b"(": tuple}
 
 
 def short(value: object, limit: int = 60) -> str:

@@ -23,7 +23,8 @@ class Level(StrEnum):
 class Limits:
     """What one candidate may use. Sizes in bytes, times in seconds.
 
-    Times are CPU times, so that a loaded machine fails nobody; `idle_s` is how long a call may sleep, by the clock.
+    Times are CPU times, so that a loaded machine fails nobody; `idle_s` is how long a call may sleep, by the clock (all
+    calls together: four times as long).
     `memory` is address space for each process; `file_size` also is the size of the private /tmp; `processes` counts
     threads. `output` limits everything that comes back, `result` one value.
     """
@@ -36,6 +37,11 @@ class Limits:
     open_files: int = 64
     output: int = 64 * MIB
     result: int = 16 * MIB
+
+    @property
+    def patience_s(self) -> float:
+        """How long it may take by the clock on a machine that is not overloaded."""
+        return 30.0 + 2.0 * self.cpu_s
 
     @property
     def wall_s(self) -> float:

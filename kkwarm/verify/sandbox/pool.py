@@ -30,6 +30,7 @@ __all__ = ["Sandbox", "shared"]
 _CHUNK = 1 << 18
 _GRACE_S = 30.0
 _TRIES = 3
+_FURTHER_S = 10.0
 
 
 class Sandbox:
@@ -71,6 +72,12 @@ class Sandbox:
             worker.close(owner=os.getpid() == self._owner)
         self._workers.clear()
 
+    def start(self, jobs: int) -> None:
+        """Starts the workers that so many jobs will need, without waiting for them."""
+        with self._lock:
+            self._own()
+            self._start(min(self.size, jobs))
+
     def run_many(self, jobs: Sequence[CallJob]) -> list[Outcome]:
         """How each job ended, in order. A judge that raises ends the batch with that error.
 
@@ -78,9 +85,7 @@ class Sandbox:
         alone, before that is believed.
         """
         with self._lock:
-            if os.getpid() != self._owner:  # forked: the workers are the parent's
-                self.close()
-                self._owner = os.getpid()
+            self._own()
             try:
                 outcomes = self._run(jobs, self.size)
                 for i, outcome in enumerate(outcomes):
@@ -91,10 +96,18 @@ class Sandbox:
                 self.close()  # interrupted: nothing may go on running
                 raise
 
+    def _own(self) -> None:
+        if os.getpid() != self._owner:  # forked: the workers are the parent's
+            self.close()
+            self._owner = os.getpid()
+
+    def _start(self, count: int) -> None:
+        while len(self._workers) < count:
+            self._workers.append(Worker(self.level, self.packages))
+
     def _run(self, jobs: Sequence[CallJob], at_once: int) -> list[Outcome]:
         outcomes: list[Outcome | None] = [None] * len(jobs)
-        while len(self._workers) < min(at_once, len(jobs)):  # all start at once
-            self._workers.append(Worker(self.level, self.packages))
+        self._start(min(at_once, len(jobs)))
         waiting = deque((i, 1) for i in range(len(jobs)))
         running: dict[Worker, _Run] = {}
         with selectors.DefaultSelector() as selector:
@@ -195,7 +208,9 @@ class _Run:
         self.verdict: tuple[End, int | None, str] | None = None
         self.done = self.cancelled = False
         self.proven = True
-        self.deadline = time.monotonic() + job.limits.wall_s + _GRACE_S  # the supervisor ends the child before that
+        now = time.monotonic()
+        self.deadline = now + job.limits.patience_s
+        self.last = now + job.limits.wall_s + _GRACE_S  # the supervisor ends the child before that
         self.socket, inside = socket.socketpair()
         self.socket.setblocking(False)
         try:
@@ -215,11 +230,16 @@ class _Run:
         self.socket.close()
 
     def overdue(self) -> bool:
-        """Past the deadline: the first time the child is ended, the second time (False) the worker is given up."""
+        """Past the deadline: the child is ended, or given more time on an overloaded machine. False: it was ended, and
+        its report did not come; the worker is to be given up."""
         if self.cancelled:
             return False
+        now = time.monotonic()
+        if now < self.last and overloaded():
+            self.deadline = min(now + _FURTHER_S, self.last)
+            return True
         self.proven = False
-        self.end(End.TIMEOUT, self.next, "no sign of life")
+        self.end(End.TIMEOUT, self.next, "its time by the clock is up")
         return True
 
     def serve(self, events: int) -> None:
@@ -256,13 +276,13 @@ class _Run:
         return True
 
     def parse(self) -> None:
-        at, size = 0, wire.RECORD.size
-        while self.verdict is None and not self.done and len(self.inbox) - at >= size:
+        at, size, end = 0, wire.RECORD.size, len(self.inbox)
+        while end - at >= size and self.verdict is None and not self.done:
             kind, cpu_s, length = wire.RECORD.unpack_from(self.inbox, at)
             if length > self.job.limits.result or kind not in b"VNOXTLDF":
                 self.end(End.OUTPUT, self.next, "what it sent is no result")
                 break
-            if len(self.inbox) - at - size < length:
+            if end - at - size < length:
                 break
             data = bytes(self.inbox[at + size : at + size + length])
             at += size + length

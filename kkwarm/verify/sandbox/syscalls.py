@@ -17,13 +17,15 @@ from typing import Any
 __all__ = ["missing", "program"]
 
 _NEWUSER = 0x10000000  # Linux sched.h: CLONE_NEWUSER
-# What no solution needs, and ways out of a sandbox have been made of.
+# What no solution needs, and ways out of a sandbox have been made of; or what would outlive the process (System V's
+# memory, which no resource limit counts, and keys).
 _DENIED = """
     socket io_uring_setup io_uring_enter io_uring_register ptrace process_vm_readv process_vm_writev pidfd_getfd
     mount umount2 move_mount open_tree fsopen fsconfig fsmount fspick mount_setattr pivot_root chroot unshare setns
     bpf perf_event_open userfaultfd keyctl add_key request_key name_to_handle_at open_by_handle_at kexec_load
     kexec_file_load init_module finit_module delete_module reboot swapon swapoff acct quotactl settimeofday
     clock_settime clock_adjtime adjtimex personality syslog iopl ioperm memfd_secret
+    shmget semget msgget mq_open
 """
 
 

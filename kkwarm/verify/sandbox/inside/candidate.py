@@ -18,6 +18,7 @@ from .wire import record
 
 FLUSH_BYTES, FLUSH_S = 1 << 16, 0.1
 TICK_S, AWAKE_S = 0.1, 0.02
+NAPS = 4  # all calls together may sleep this many times as long as one
 BETWEEN_S = 1.0  # CPU time to encode and send one result
 MESSAGE_CHARS = 300
 # Candidates import these most often; a forked child then has them for nothing.
@@ -40,7 +41,7 @@ class Candidate:
         self.fd, self.over, self.idle_s = fd, over, idle_s
         self.pending: list[bytes] = []
         self.size, self.flushed = 0, time.monotonic()
-        self.limit = self.cpu0 = self.seen = self.idle = self.ticked = 0.0
+        self.limit = self.cpu0 = self.seen = self.idle = self.slept = self.ticked = self.used = 0.0
         self.call, self.alarmed, self.given_up, self.running = 0, -1, 0, False
 
     def send(self, data: bytes) -> None:
@@ -53,8 +54,10 @@ class Candidate:
         data = memoryview(b"".join(self.pending))
         self.pending.clear()
         self.size, self.flushed = 0, time.monotonic()
+        before = given_up()
         while data:
             data = data[os.write(self.fd, data) :]
+        self.given_up += given_up() - before  # the reader was slow: not the candidate's sleep
 
     def read(self, size: int) -> bytes:
         data = bytearray()
@@ -73,21 +76,25 @@ class Candidate:
         """
         if not self.running:
             return
-        now, used = time.monotonic(), time.process_time()
-        given_up = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+        now, used, switches = time.monotonic(), time.process_time(), given_up()
+        nap = min(now - self.ticked, 2 * TICK_S) if switches > self.given_up else 0.0
+        if used - self.used < AWAKE_S:
+            self.slept += nap
         if self.call != self.alarmed:  # the first alarm in this call: what was before is not its own
             self.alarmed, self.seen, self.idle = self.call, self.cpu0, 0.0
         elif used - self.seen > AWAKE_S:
             self.seen, self.idle = used, 0.0
-        elif given_up > self.given_up:
-            self.idle += min(now - self.ticked, 2 * TICK_S)
+        else:
+            self.idle += nap
+        self.given_up = switches
         self.flush()
-        if used - self.cpu0 >= self.limit or self.idle > self.idle_s:
+        if used - self.cpu0 >= self.limit or self.idle > self.idle_s or self.slept > NAPS * self.idle_s:
             self.pending.append(record(b"T", b"", used - self.cpu0))
             self.flush()
             os._exit(0)
-        self.ticked = now
-        self.given_up = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+        self.ticked, self.used = now, used
+        if 0.0 < self.limit - (used - self.cpu0) < TICK_S:  # the last tick: no later than it must be
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, self.limit - (used - self.cpu0)), TICK_S)
 
     def start(self, limit: float) -> None:
         self.call += 1
@@ -131,6 +138,11 @@ class Candidate:
                 self.send(record(kind, encoded, used))
         self.pending.append(record(b"D"))
         self.flush()
+
+
+def given_up() -> int:
+    """How often this process has left its core of its own accord."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
 
 
 def message(err: BaseException) -> bytes:

@@ -17,6 +17,7 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 24, 36, 38
 PR_SET_SECCOMP = 22
 SYS_MOUNT_SETATTR, AT_RECURSIVE = 442, 0x8000
+SYS_KEYCTL, KEYCTL_JOIN_SESSION_KEYRING = {"x86_64": 250, "aarch64": 219}.get(os.uname().machine), 1
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -101,6 +102,12 @@ def make_read_only(target: str, *, recursive: bool = True) -> None:
 
 def call_quietly(name: str, *args: Any) -> int:
     return int(getattr(LIBC, name)(*args))
+
+
+def leave_session_keyring() -> None:
+    """The user's session may hold keys; where there are none, or no such call, there is nothing to leave."""
+    if SYS_KEYCTL is not None:
+        call_quietly("syscall", number(SYS_KEYCTL), KEYCTL_JOIN_SESSION_KEYRING, None)
 
 
 def load_filter(program: bytes) -> None:

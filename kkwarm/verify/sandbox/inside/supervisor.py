@@ -46,9 +46,8 @@ class Supervisor:
         self.control, self.own_pid_ns, self.drop_to = control, own_pid_ns, config["drop"]
         self.filter = base64.b64decode(config["filter"])
         self.namespaces, self.hide_proc = level != "process", level == "bubblewrap"
-        # Shared with the child: the CPU time at which its call is over. A C double is written in one piece.
-        self.over = ctypes.c_double.from_buffer(mmap.mmap(-1, mmap.PAGESIZE))
-        self.null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self.over = ctypes.c_double()
+        self.folder: str | None = None
         self.wake, write_end = os.pipe()
         os.set_blocking(write_end, False)
         os.set_blocking(self.wake, False)
@@ -69,7 +68,11 @@ class Supervisor:
 
     def run(self, job: int, limits: tuple[Any, ...]) -> None:
         started = time.monotonic()
+        # Shared with the child: the CPU time at which its call is over. A C double is written in one piece. The page is
+        # new, since the next child could read what this one wrote there.
+        self.over = ctypes.c_double.from_buffer(mmap.mmap(-1, mmap.PAGESIZE))
         self.over.value = math.inf
+        self.folder = None if self.namespaces else own_folder(self.drop_to)
         if self.own_pid_ns is not None:
             call("unshare", kernel.NEWPID)
         pid = os.fork()
@@ -92,10 +95,12 @@ class Supervisor:
                 os.kill(pid, signal.SIGKILL)
                 if message is None:
                     self.sweep(pid)
+                    self.clear()
                     os._exit(0)
             elif watch.time_up():
                 os.kill(pid, signal.SIGKILL)
         self.sweep(pid)
+        self.clear()
         cpu = usage.ru_utime + usage.ru_stime
         peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         self.control.sendall(REPORT.pack(b"E", status, cpu, time.monotonic() - started, peak, watch.killed))
@@ -115,6 +120,24 @@ class Supervisor:
                     time.sleep(0.001)
             except ChildProcessError:
                 return
+
+    def clear(self) -> None:
+        """Removes the child's folder with what it left there."""
+        if self.folder is not None:
+            import shutil
+
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder = None
+
+
+def own_folder(owner: int | None) -> str:
+    """A new folder for one child that has no file system of its own."""
+    import tempfile
+
+    folder = tempfile.mkdtemp(prefix="kkwarm-code-", dir="/tmp")  # `dir`: else the child inherits where it looked
+    if owner is not None:
+        os.chown(folder, owner, owner)
+    return folder
 
 
 class Watch:
@@ -191,8 +214,12 @@ def restrict(job: int, supervisor: Supervisor, limits: tuple[Any, ...]) -> None:
         if supervisor.hide_proc:  # bubblewrap mounts one, and it shows the supervisor
             kernel.mount("tmpfs", "/proc", "tmpfs", flags, "size=4k,mode=555")
         os.chdir("/tmp")
+    elif supervisor.folder is not None:
+        os.environ["HOME"] = os.environ["TMPDIR"] = supervisor.folder
+        os.chdir(supervisor.folder)
+    null = os.open(os.devnull, os.O_RDWR)  # opened anew: flags and owner would be shared with the next child
     for target in (0, 1, 2):
-        os.dup2(supervisor.null, target)
+        os.dup2(null, target)
     if job != 3:
         os.dup2(job, 3)
     os.closerange(4, 1024)
@@ -201,9 +228,8 @@ def restrict(job: int, supervisor: Supervisor, limits: tuple[Any, ...]) -> None:
         os.setgid(supervisor.drop_to)
         os.setuid(supervisor.drop_to)
     if linux:
-        for capability in range(41):
-            kernel.call_quietly("prctl", kernel.PR_CAPBSET_DROP, kernel.number(capability), 0, 0, 0)
         call("prctl", kernel.PR_SET_NO_NEW_PRIVS, kernel.number(1), 0, 0, 0)
+        kernel.leave_session_keyring()
         call("capset", struct.pack("<Ii", 0x20080522, 0), bytes(24))
         call("prctl", kernel.PR_SET_PDEATHSIG, kernel.number(signal.SIGKILL), 0, 0, 0)
     lower(resource.RLIMIT_CORE, 0)
@@ -247,6 +273,9 @@ def launch(fd: int, config: dict[str, Any]) -> int:
         call("prctl", kernel.PR_SET_PDEATHSIG, kernel.number(signal.SIGKILL), 0, 0, 0)
         own_pid_ns = os.open("self/ns/pid", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
         os.close(proc)
+    if sys.platform == "linux":  # for good, so not once more by each child
+        for capability in range(41):
+            kernel.call_quietly("prctl", kernel.PR_CAPBSET_DROP, kernel.number(capability), 0, 0, 0)
     preload()
     sys.path += config["path"]
     gc.collect()

@@ -1,0 +1,244 @@
+"""What a user may do wrong: each ends in one line on stderr that says what, where and how to mend it, and in exit 2."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kkwarm.cli import main
+from kkwarm.plugins import registry
+from kkwarm.store import Run
+from kkwarm.types import Completion, Sample, Status, Verdict
+
+GOOD = '{"id": "a", "completion": "3", "reference": "3"}\n'
+DEEP = b"[" * 100_000 + b"]" * 100_000
+
+
+def refused(capsys: pytest.CaptureFixture[str], *args: object) -> str:
+    """The one line on stderr of a command that is refused."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(a) for a in args])
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out) == (2, ""), err
+    assert len(err.strip().splitlines()) == 1, err
+    return str(err.strip())
+
+
+@pytest.fixture
+def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: a file of outputs, and two runs ``first`` and ``second`` of one question each."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "good.jsonl").write_text(GOOD)
+    example = next(iter(registry().benchmark("mini_math").load()))
+    sample = Sample("mini_math", example.id, 0, Completion("3"), Verdict(Status.WRONG))
+    for name in ("first", "second"):
+        with Run.open(name, kind="bench", config={"benchmarks": ["mini_math"], "formats": {}}) as run:
+            run.append([sample])
+            run.finish(results={"benchmarks": {"mini_math": {"n": 1}}})
+    return tmp_path
+
+
+# -- saved outputs ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("x.jsonl", b"", "no completions in it"),
+        ("x.jsonl", b"\n \n", "no completions in it"),
+        ("x.jsonl", GOOD.encode() * 2 + b'{"id": 1,\n', "line 3: not JSON"),
+        ("x.jsonl", GOOD.encode() + b'{"id": "b", "compl', "line 2: not JSON (Unterminated string starting at, column"),
+        ("x.jsonl", GOOD.encode() + b'{"id": "b", "compl', "this last line was cut short: remove it"),
+        ("x.json", b'[\n {"id": "a"}\n]\n', "write one object a line, as `jq -c` does"),
+        ("x.jsonl", b'{"id": "a", "completion": ' + DEEP + b"}\n", "line 1: nested too deeply"),
+        ("x.jsonl", GOOD.encode("utf-16"), "line 1: not UTF-8"),
+        ("x.jsonl", bytes(range(256)), "line 1: not JSON"),
+        ("x.jsonl", b"[1, 2]\n", "line 1: a list, not a JSON object"),
+        ("x.jsonl", b"7\n", "line 1: a number or truth value, not a JSON object"),
+        ("x.jsonl.gz", GOOD.encode(), "Not a gzipped file"),
+        ("x.jsonl.gz", gzip.compress(GOOD.encode() * 99)[:40], "ended before the end-of-stream marker"),
+        ("x.jsonl.gz", gzip.compress(GOOD.encode() * 99)[:14] + b"\xff" * 60, "fetch or compress it again"),
+        ("x.jsonl", b'\n\n{"task_id": "a", "completion": "b"}\n', 'line 3: no "id" (it has: completion, task_id)'),
+        ("x.jsonl", b'{"id": null, "completion": "b"}\n', '"id" is null, not a string'),
+        ("x.jsonl", b'{"id": "a", "completion": []}\n', '"completion" is an empty list'),
+        ("x.jsonl", b'\n{"id": "mini_math/test/1x", "completion": "3"}\n', "line 2: mini_math has no id"),
+    ],
+)
+def test_files_of_outputs(
+    there: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes, said: str
+) -> None:
+    (there / name).write_bytes(content)
+    before = sorted(p.name for p in there.iterdir())
+    assert said in refused(capsys, "score", name, "--benchmark", "mini_math", "--samples-out", "s.jsonl", "-o", "run")
+    assert sorted(p.name for p in there.iterdir()) == before  # nothing half written
+
+
+def test_what_windows_writes_is_read(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (there / "x.jsonl").write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode() * 2)
+    with pytest.raises(SystemExit) as ended:
+        main(["score", "x.jsonl", "--benchmark", "mini_math", "--json"])
+    assert ended.value.code == 0
+    assert json.loads(capsys.readouterr().out)["benchmarks"]["mini_math"]["samples"] == 2
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "reference"),
+    [("kk", '"Zoey is a knight"'), ("mmlu_pro", "0"), ("mmlu_pro", '"Paris"'), ("math", '""')],
+)
+def test_a_reference_that_no_answer_can_meet(
+    there: Path, capsys: pytest.CaptureFixture[str], benchmark: str, reference: str
+) -> None:
+    (there / "x.jsonl").write_text(f'{{"id": "a", "completion": "The answer is (A).", "reference": {reference}}}\n')
+    said = refused(capsys, "score", "x.jsonl", "--benchmark", benchmark)
+    assert f"x.jsonl, line 1: {benchmark} accepts no answer to the reference {reference}" in said
+
+
+# -- arguments --------------------------------------------------------------------------------------------------------
+
+SCORE = ("score", "good.jsonl", "--benchmark", "mini_math")
+ARGUMENTS: list[tuple[tuple[str, ...], str]] = [
+    (("scor",), "did you mean score"),
+    (("score", "good.jsonl"), "Missing option '--benchmark' (see `kkwarm score --help`)"),
+    (("score", "good.jsonl", "--benchmrk", "x"), "Did you mean '--benchmark'?"),
+    (("score", "none.jsonl", "--benchmark", "mini_math"), "none.jsonl: No such file"),
+    (("score", ".", "--benchmark", "mini_math"), ".: Is a directory"),
+    (("score", "good.jsonl", "--benchmark", "mini_mat"), "did you mean mini_math"),
+    (("power", "--on", "mini_math:9"), "unknown level of mini_math '9'"),
+    ((*SCORE, "--format", "mni"), "did you mean mini"),
+    *(((*SCORE, "--workers", n), f"{n} is not in the range x>=1") for n in ("0", "-1")),
+    *(((*SCORE, "--workers", n), f"'{n}' is not a valid integer") for n in ("1.5", "nan", "many")),
+    ((*SCORE, "--samples-out", "none/s.jsonl"), "none/s.jsonl cannot be written: No such file"),
+    ((*SCORE, "--samples-out", "first"), "first cannot be written: Is a directory"),
+    ((*SCORE, "--samples-out", "good.jsonl"), "is the file to be scored"),
+    ((*SCORE, "--samples-out", "/dev/full"), "No space left on device"),
+    ((*SCORE, "-o", "good.jsonl"), "good.jsonl cannot be written: File exists"),
+    ((*SCORE, "-o", "first"), "first holds another bench run (differs in kind)"),
+    (("domains", "mni_math"), "did you mean mini_math"),
+    (("domains", "mini_math", "--examples", "-1"), "-1 is not in the range"),
+    (("check", "mini_math", "--examples", "0"), "0 is not in the range"),
+    (("try", "mini_math", "--id", "mini_math/test/x", "3"), "did you mean mini_math/test/"),
+    (("power", "--on", ","), "no benchmark is named"),
+    (("power", "--on", "mini_math", "--samples", "0"), "0 is not in the range"),
+    (("power", "--on", "mini_math", "--accuracy", "nan"), "'nan' is not a finite number"),
+    (("power", "--on", "mini_math", "--detect", "nan"), "'nan' is not a finite number"),
+    (("power", "--on", "mini_math", "--detect", "1e-300"), "is not in the range"),
+    (("power", "--on", "mini_math", "--prior", "frst"), "there is no run frst (did you mean first?)"),
+    (("bench", "m", "--on", "mini_math", "--temperature", "nan"), "'nan' is not a finite number"),
+    (("bench", "m", "--on", "mini_math", "--until", "inf"), "'inf' is not a finite number"),
+    (("rlvr", "m", "--domain", "mini_math", "--lr", "nan", "-o", "o"), "'nan' is not a finite number"),
+    (("compare", "first", "frst"), "there is no run frst (did you mean first?)"),
+    (("compare", "first", "."), ". is no run folder (manifest.json is missing) (it holds runs, such as"),
+    (("compare", "first", "good.jsonl"), "good.jsonl is a file, not a run folder"),
+    (("compare", "first", "second", "--margin", "nan"), "'nan' is not a finite number"),
+    (("report", "first", "--json", "--markdown"), "each print: choose one"),
+    (("report", "first", "--png", "x.jpg"), "pictures are PNG"),
+    (("report", "first", "--svg", "/dev/full"), "/dev/full cannot be written: No space left on device"),
+    (("report", "first", "--html", "/dev/full"), "/dev/full cannot be written: No space left on device"),
+    (("verify", "thrid"), "there is no run thrid"),
+    (("rescore", "first", "--against", "secnd"), "there is no run secnd (did you mean second?)"),
+    (("rescore", "first", "--alone", "--against", "second"), "leave one of them out"),
+    (("rescore", "first", "-o", "second"), "second is not empty"),
+    (("rescore", "first", "-o", "good.jsonl"), "good.jsonl is a file"),
+    (("import", "lmeval", "first"), "Did you mean 'lm-eval'"),
+    (("import", "lm-eval", "none"), "none does not exist"),
+    (("import", "evalplus", "first"), "run evalplus.evaluate on the samples"),
+    (("new", "Bad name"), "use lower-case letters, digits and _"),
+    (("study", "minni"), "did you mean mini?"),
+    (("study", "mini", "--executor", "slurm"), "'slurm' is not one of"),
+]
+
+
+@pytest.mark.parametrize(("args", "said"), ARGUMENTS, ids=[" ".join(a)[:60] for a, _ in ARGUMENTS])
+def test_arguments(there: Path, capsys: pytest.CaptureFixture[str], args: tuple[str, ...], said: str) -> None:
+    assert said in refused(capsys, *args)
+
+
+# -- runs edited by hand ----------------------------------------------------------------------------------------------
+
+
+def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    def change(manifest: dict[str, Any]) -> None:
+        *tables, key = path.split(".")
+        for name in tables:
+            manifest = manifest[name]
+        manifest[key] = value
+
+    return change
+
+
+@pytest.mark.parametrize("command", ["verify", "rescore", "report", "compare second"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "cannot be read: Expecting value"),
+        (b'{"kind": "bench",', "cannot be read: Expecting property name"),
+        (b"\xff\xfe\x00", "cannot be read: 'utf-8' codec"),
+        (b"[]", "is no manifest of a run"),
+        (b'{"kind": ' + DEEP + b"}", "is nested too deeply"),
+        (_set("kind", "bensh"), "kind is 'bensh', not one of bench, score"),
+        (_set("kind", 5), "kind is 5, not one of"),
+        (_set("config", [1]), "config is no longer a table"),
+        (_set("config.formats", ["x"]), "config.formats is no longer a table"),
+        (_set("config.benchmarks", 7), "config.benchmarks is no longer a list"),
+        (_set("inputs", ["a"]), "inputs is no longer a table"),
+        (_set("results", 3), "results is no longer a table"),
+        (_set("results.benchmarks", [1]), "results.benchmarks is no longer a table"),
+        (_set("results.benchmarks.mini_math", "x"), "results.benchmarks.mini_math is no longer a table"),
+        (_set("verifiers", 4), "verifiers is no longer a table"),
+        (_set("state", 1), "state is no longer text"),
+        (_set("leaks", 3), "leaks is no longer a list"),
+    ],
+)
+def test_manifests_edited_by_hand(
+    there: Path,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    content: bytes | Callable[[dict[str, Any]], None],
+    said: str,
+) -> None:
+    path = there / "first" / "manifest.json"
+    if callable(content):
+        manifest = json.loads(path.read_text())
+        content(manifest)
+        path.write_text(json.dumps(manifest))
+    else:
+        path.write_bytes(content)
+    found = refused(capsys, *command.split(), "first")
+    assert "first/manifest.json" in found
+    assert said in found
+
+
+def test_figures_taken_out_of_a_manifest(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = there / "first" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["results"]
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", "first", "--json"])
+    assert ended.value.code == 1
+    rows = {f["what"]: f for f in json.loads(capsys.readouterr().out)["findings"]}
+    assert rows["figures: mini_math"]["says"] == "the run is done, and its manifest has none of it"
+
+
+# -- data -------------------------------------------------------------------------------------------------------------
+
+
+def test_data_of_another_shape(
+    there: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (there / "data" / "math").mkdir(parents=True)
+    for name in ("math500", "train_pool"):
+        (there / "data" / "math" / f"{name}.jsonl.gz").write_bytes(gzip.compress(b'{"problem": "1 + 1?"}\n'))
+    monkeypatch.setenv("KKWARM_DATA", str(there / "data"))
+    said = refused(capsys, "try", "math", "2")
+    assert "the data of math cannot be loaded: KeyError: 'subject'" in said
+    shutil.rmtree(there / "data" / "math")
+    assert "math500.jsonl.gz is missing (complete the folder" in refused(capsys, "try", "math", "2")
+    monkeypatch.setenv("KKWARM_DATA", str(there / "nowhere"))
+    assert "nowhere is not a folder (unset it" in refused(capsys, "try", "math", "2")
