@@ -1,6 +1,6 @@
 """How often claim (iv), sample efficiency, is wrong where there is nothing to find. Run from the repository root:
 
-    python benchmarks/efficiency_simulation.py --studies 500 -o benchmarks/results/efficiency_simulation.json
+    python benchmarks/efficiency_simulation.py --studies 200 -o benchmarks/results/efficiency_simulation.json
 
 Each simulated study trains by RLVR from two starts. Questions differ in difficulty (sd 1.5 on the logit scale) and are
 shared by both; accuracy rises with examples and steps. A training seed moves a start's logit by `spread`, half of the
@@ -135,8 +135,8 @@ def _count(kinds: dict[str, list[bool]], found: Paired | None, lead: float, shif
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", type=int, default=500)
-    parser.add_argument("--saved", type=int, default=60)
+    parser.add_argument("--studies", type=int, default=200)
+    parser.add_argument("--saved", type=int, default=25)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("-o", "--out", type=Path)
     chosen = parser.parse_args()

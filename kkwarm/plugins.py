@@ -6,7 +6,9 @@ recorded with its cause, and everybody else works.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -233,7 +235,15 @@ def _unplugged(group: str) -> list[Failure]:
 
 
 def load(extra: Iterable[tuple[str, object]] = ()) -> Registry:
-    """A fresh registry of every installed plugin, and of `extra` (name, module or object with hooks), for tests."""
+    """A fresh registry of every installed plugin, and of `extra` (name, module or object with hooks), for tests.
+
+    What a plugin prints meanwhile goes to stderr: standard output may be a document, or the shell's completion.
+    """
+    with contextlib.redirect_stdout(sys.stderr):
+        return _load(extra)
+
+
+def _load(extra: Iterable[tuple[str, object]]) -> Registry:
     manager = pluggy.PluginManager("kkwarm")
     manager.add_hookspecs(hookspecs)
     reg = Registry(manager, formats=dict(BUILT_IN))

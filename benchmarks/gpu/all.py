@@ -5,7 +5,7 @@
 Each part is a process of its own and writes its JSON file as soon as it is done; `gpu_all.json` says what was done, how
 long it took, and what failed or was left out. The same command again goes on with what is not there yet: a machine that
 allows ten minutes at a time takes `--budget 560`, three times. A part is begun where its estimate fits what is left,
-and ended where the budget is.
+and ended after three times its estimate, or where the budget is. What it said is in WORK/NAME.log.
 """
 
 from __future__ import annotations
@@ -43,11 +43,12 @@ def _part(script: str, shape: str, seconds: int, *more: str, name: str = "", vll
     return Part(named, (str(HERE / f"{script}.py"), "--shape", shape, *more), seconds, vllm)
 
 
-# A smaller bench than `bench.py` alone makes: vLLM starts twice, and each start takes more than a minute.
+# A smaller bench than `bench.py` alone makes: vLLM starts three times, and each start takes more than a minute.
 _BENCH = ("--questions", "128", "--max-tokens", "256", "--repeats", "1", "--peer-batch", "256")
+_PATIENCE = 3  # times its estimate: a part that hangs must not take the others' time
 PARTS = (
     _part("sft", "1.5B", 150),
-    _part("bench", "1.5B", 330, *_BENCH),
+    _part("bench", "1.5B", 400, *_BENCH),
     _part("grpo", "1.5B", 200, "--rollouts", "colocate", name="grpo_1.5B_colocate", vllm=True),
     _part("grpo", "1.5B", 240, "--steps", "5", name="grpo_1.5B_none"),
     Part("memory", (str(HERE / "memory.py"),), 120),
@@ -57,20 +58,24 @@ PARTS = (
 )
 
 
-def run(parts: Sequence[Part], out: Path, budget: float, *more: str) -> list[dict[str, Any]]:
-    """What became of each part: `state` is done, before, failed, too long, left out or no vLLM."""
+def run(parts: Sequence[Part], out: Path, budget: float, logs: Path, *more: str) -> list[dict[str, Any]]:
+    """What became of each part: `state` is done, before, failed or too long (and `why`), left out or no vLLM."""
     until = time.monotonic() + budget
     rows: list[dict[str, Any]] = []
+    logs.mkdir(parents=True, exist_ok=True)
     for part in parts:
         began = time.monotonic()
-        state = _one(part, out / f"gpu_{part.name}.json", until - began, more)
+        log = logs / f"{part.name}.log"
+        state = _one(part, out / f"gpu_{part.name}.json", until - began, log, more)
         rows.append({"part": part.name, "state": state, "seconds": round(time.monotonic() - began, 1)})
-        print(f"{part.name}: {state}, {rows[-1]['seconds']} s", file=sys.stderr, flush=True)  # noqa: T201
+        if state in ("failed", "too long"):
+            rows[-1]["why"] = _last_line(log)
+        print(f"{part.name}: {state}, {rows[-1]['seconds']} s {rows[-1].get('why', '')}", file=sys.stderr, flush=True)  # noqa: T201
         _kept(out, rows, budget)
     return rows
 
 
-def _one(part: Part, file: Path, left: float, more: Sequence[str]) -> str:
+def _one(part: Part, file: Path, left: float, log: Path, more: Sequence[str]) -> str:
     if file.exists():
         return "before"
     if part.vllm and importlib.util.find_spec("vllm") is None:
@@ -78,15 +83,21 @@ def _one(part: Part, file: Path, left: float, more: Sequence[str]) -> str:
     if part.seconds > left:
         return "left out"
     command = [sys.executable, *part.command, "-o", str(file), *more]
-    process = subprocess.Popen(command, start_new_session=True)
-    try:
-        return "failed" if process.wait(left) else "done"
-    except subprocess.TimeoutExpired:
-        return "too long"
-    finally:  # its own processes too, whichever way it ended
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    with log.open("wb") as said:
+        process = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
+        try:
+            return "failed" if process.wait(min(left, _PATIENCE * max(part.seconds, 60))) else "done"
+        except subprocess.TimeoutExpired:
+            return "too long"
+        finally:  # its own processes too, whichever way it ended
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _last_line(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
+    return lines[-1][:300] if lines else ""
 
 
 def _kept(out: Path, rows: Sequence[dict[str, Any]], budget: float) -> None:
@@ -114,7 +125,9 @@ def main() -> int:
         return 0
     args.out.mkdir(parents=True, exist_ok=True)
     more = ["--work", str(args.work), *(["--tiny"] if args.tiny else [])]
-    rows = run(parts, args.out, args.budget, *more)
+    rows = run(parts, args.out, args.budget, args.work, *more)
+    if lacking := [row["part"] for row in rows if row["state"] not in ("done", "before")]:
+        print(f"not there yet: {', '.join(lacking)}; the same command goes on with them", file=sys.stderr)  # noqa: T201
     return int(any(row["state"] in ("failed", "too long") for row in rows))
 
 

@@ -3,8 +3,10 @@
     python benchmarks/gpu/bench.py --shape 1.5B
 
 Targets: at least 3x lm-eval's own hf model at K = 4 (the fastest of its batch sizes), and within 5% of raw vLLM where
-vLLM is installed. Runs are in turn, each a process of its own. A random model writes up to the limit, so all sides make
-the same tokens; seconds are of generation, verdicts and, on our side, the store, after the model is loaded.
+vLLM is installed. Raw vLLM gives its requests seeds, as kkwarm does; without (`vllm:unseeded`) it draws for a batch at
+once, so that this difference is what reproducible samples cost. Runs are in turn, each a process of its own. A random
+model writes up to the limit, so all sides make the same tokens; seconds are of generation, verdicts and, on our side,
+the store, after the model is loaded.
 """
 
 from __future__ import annotations
@@ -71,7 +73,7 @@ def lm_eval(batch: int, args: argparse.Namespace, model: Path) -> float:
     return time.perf_counter() - began
 
 
-def raw_vllm(args: argparse.Namespace, model: Path) -> float:
+def raw_vllm(args: argparse.Namespace, model: Path, seeded: bool) -> float:
     from vllm import LLM, SamplingParams
 
     from kkwarm.backends.checkpoint import default_device, default_dtype
@@ -81,7 +83,8 @@ def raw_vllm(args: argparse.Namespace, model: Path) -> float:
     prompts = [item.prompt for item in asked(args, engine.get_tokenizer()).items]
     engine.generate(["knight"], SamplingParams(max_tokens=4), use_tqdm=False)
     began = time.perf_counter()
-    engine.generate(prompts, SamplingParams(n=args.samples, max_tokens=args.max_tokens, seed=0), use_tqdm=False)
+    seed = 0 if seeded else None
+    engine.generate(prompts, SamplingParams(n=args.samples, max_tokens=args.max_tokens, seed=seed), use_tqdm=False)
     return time.perf_counter() - began
 
 
@@ -110,16 +113,16 @@ def main() -> None:
     from paired import RESULTS, in_turn, keep, peak_mb
 
     if args.side:
-        engine, _, batch = args.side.partition(":")
+        engine, _, which = args.side.partition(":")
         if engine == "kkwarm":
-            seconds = ours(batch, args, model)
+            seconds = ours(which, args, model)
         else:
-            seconds = lm_eval(int(batch), args, model) if engine == "lm_eval" else raw_vllm(args, model)
+            seconds = lm_eval(int(which), args, model) if engine == "lm_eval" else raw_vllm(args, model, not which)
         print(json.dumps({"seconds": seconds, "peak_mb": peak_mb()}))  # noqa: T201
         return
     sides = ["kkwarm:hf", *(f"lm_eval:{n}" for n in args.peer_batch)]
     if importlib.util.find_spec("vllm") is not None:
-        sides += ["kkwarm:vllm", "vllm"]
+        sides += ["kkwarm:vllm", "vllm", "vllm:unseeded"]
     again = [__file__, *sys.argv[1:]]
     found = in_turn({side: [*again, "--side", side] for side in sides}, args.repeats)
     result = report(args, found)
@@ -147,6 +150,7 @@ def report(args: argparse.Namespace, found: dict[str, list[dict[str, Any]]]) -> 
     if "vllm" in seconds:
         result["time_against_raw_vllm"] = ratio(seconds["kkwarm:vllm"], seconds["vllm"])
         result["target_against_raw_vllm"] = 1.05
+        result["time_against_unseeded_vllm"] = ratio(seconds["kkwarm:vllm"], seconds["vllm:unseeded"])
     return result
 
 

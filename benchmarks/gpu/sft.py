@@ -64,6 +64,7 @@ def main() -> None:
         "what": f"kkwarm warmup, random Qwen2.5 {args.shape}, context {args.context}, packed",
         "settings": {k: getattr(args, k) for k in ("batch_size", "accumulation", "steps", "checkpointing")},
         "precision": run.manifest["precision"],
+        "memory": run.manifest.get("memory"),  # what the preflight changed of the settings, if anything
         "tokens_per_s": spread(found),
         "tokens_per_trace": round(sum(lengths) / len(lengths), 1),
         "flops_per_token": flops,

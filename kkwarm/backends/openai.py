@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -39,8 +40,8 @@ _OTHER = 7_919  # between the seeds of two attempts: more than a question has sa
 _LINGER = 60.0  # seconds for calls under way when another has failed for good
 _BROKEN_OFF = ("abort", "error")  # finish reasons of a choice that is no whole sample: vLLM's, when it is stopped
 
-
-_Answer = tuple[Request, list[Completion]] | Exception | None
+_Call = tuple[Request, tuple[int, ...]]  # some samples of a request
+_Answer = tuple[_Call, list[Completion]] | Exception | None
 
 
 @dataclass(slots=True)
@@ -108,11 +109,10 @@ class OpenAIBackend:
 
         :raises KkwarmError: a call failed for good; samples of the calls that were under way come first.
         """
-        calls: queue.SimpleQueue[Request] = queue.SimpleQueue()
+        calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
         for request in requests:
             for part in contiguous(request.samples):
-                calls.put(replace(request, samples=part))
-        whole = {request.key: request for request in requests}
+                calls.put((request, part))
         answers: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
         self.server.given_up.clear()
         count = min(self.concurrency, calls.qsize())
@@ -132,22 +132,25 @@ class OpenAIBackend:
                     failure = failure or answer
                     self.server.given_up.set()
                 else:
-                    request, drawn = answer
+                    (request, part), drawn = answer
                     self._watch(drawn, sampling)
-                    for index, completion in zip(request.samples, drawn, strict=True):
+                    for index, completion in zip(part, drawn, strict=True):
                         self.tokens += completion.n_tokens or 0
-                        yield whole[request.key], index, completion
+                        yield request, index, completion
         finally:
             self.server.given_up.set()
+            with contextlib.suppress(queue.Empty):  # whoever still waits for an answer finds nothing to go on with
+                while True:
+                    calls.get_nowait()
         if failure is not None:
             raise failure
 
-    def _work(self, calls: queue.SimpleQueue[Request], answers: queue.SimpleQueue[_Answer], sampling: Sampling) -> None:
+    def _work(self, calls: queue.SimpleQueue[_Call], answers: queue.SimpleQueue[_Answer], sampling: Sampling) -> None:
         """Makes one call after the other until none is left, or one has failed for good anywhere; None says so."""
         try:
             while not self.server.given_up.is_set():
-                request = calls.get_nowait()
-                answers.put((request, self._samples(request, sampling)))
+                request, part = call = calls.get_nowait()
+                answers.put((call, self._samples(replace(request, samples=part), sampling)))
         except queue.Empty:
             pass
         except Exception as err:  # raised where the answers are read

@@ -35,7 +35,7 @@ def command(ctx: click.Context, name: str, examples: int, as_json: bool) -> None
             {
                 "domain": name,
                 "ok": not bad,
-                "rules": [{"rule": f.rule, "ok": f.ok, "problem": f.problem, "note": f.note} for f in findings],
+                "rules": [_finding(f) for f in findings],
                 "prompt": next((f.shown for f in findings if f.shown), None),
                 "attacks": tried,
                 "wrongly_accepted": [_miss(m) for m in misses if not m.honest],
@@ -45,6 +45,10 @@ def command(ctx: click.Context, name: str, examples: int, as_json: bool) -> None
     else:
         _show(name, findings, misses, tried)
     ctx.exit(1 if bad else 0)
+
+
+def _finding(found: Any) -> dict[str, Any]:
+    return {"rule": found.rule, "ok": found.ok, "problem": found.problem, "see": found.where, "note": found.note}
 
 
 def _miss(miss: Any) -> dict[str, str]:
@@ -64,8 +68,10 @@ def _show(name: str, findings: Any, misses: Any, tried: dict[str, int]) -> None:
     console = out_console()
     table = Table(title=f"kkwarm check {name}", title_justify="left", box=None, show_header=False, pad_edge=False)
     for f in findings:
-        mark = "[green]ok[/]" if f.ok else "[bold red]FAIL[/]"
-        table.add_row(mark, f.rule, f"[dim]{escape(f.note)}[/]" if f.ok else f"[red]{escape(f.problem)}[/]")
+        mark, told = "[green]ok[/]", f"[dim]{escape(f.note)}[/]"
+        if not f.ok:
+            mark, told = "[bold red]FAIL[/]", f"[red]{escape(f.problem)}[/]; see {escape(f.where)}"
+        table.add_row(mark, f.rule, told)
     wrong = {m.attack for m in misses}
     for attack, count in tried.items():
         mark = "[bold red]FAIL[/]" if attack in wrong else "[green]ok[/]"

@@ -201,15 +201,18 @@ def _device() -> Iterator[Line]:
 
 
 def _sandbox() -> Iterator[Line]:
-    from kkwarm.verify.sandbox import ALLOW, Level, allowed, level, probe, seccomp_missing
+    from kkwarm.verify.sandbox import ALLOW, Level, allowed, landlock_missing, level, probe, seccomp_missing
 
     at = level()
+    lock = f"without Landlock ({landlock_missing()})" if landlock_missing() else "with Landlock"
     causes = "; ".join(f"{lv.value}: {cause}" for lv, cause in probe().items() if cause)
     if at is Level.PROCESS and allowed():
-        yield Line("sandbox", "note", f"level process only, and model-written code is allowed ({ALLOW}=1)", causes)
+        yield Line(
+            "sandbox", "note", f"level process only, {lock}, and model-written code is allowed ({ALLOW}=1)", causes
+        )
     elif at is Level.PROCESS:
         mend = f"{causes}. Install bubblewrap or allow user namespaces; or insist with {ALLOW}=1"
-        yield Line("sandbox", "note", "level process only: model-written code is refused", mend)
+        yield Line("sandbox", "note", f"level process only, {lock}: model-written code is refused", mend)
     else:
         yield Line("sandbox", "ok", f"level {at.value}", causes)
     if cause := seccomp_missing():

@@ -61,6 +61,7 @@ def _one(reg: Any, name: str, count: int, as_json: bool) -> None:
 
 
 def _described(reg: Any, name: str, count: int) -> dict[str, Any]:
+    from collections import Counter
     from dataclasses import asdict
 
     from kkwarm.data import content_hash, fingerprint
@@ -89,6 +90,9 @@ def _described(reg: Any, name: str, count: int) -> dict[str, Any]:
         "description": domain.description,
         "format": domain.format,
         "verifier": benchmark.verifier,
+        "facet": domain.facet,
+        "facets": Counter(str(e.meta.get(domain.facet)) for e in test) if domain.facet else {},
+        "teachers": [teacher for of, teacher in reg.teachers if of == name],
         "rewards": {str(s): domain.rewards.of(s) for s in Status},
         "sampling": asdict(domain.sampling),
         "splits": {
@@ -112,6 +116,11 @@ def _show(document: dict[str, Any]) -> None:
         f"{splits['train']:,} training examples, {splits['test']:,} test examples; "
         f"format {document['format']}, verifier {document['verifier']}"
     )
+    if document["facets"]:
+        values = ", ".join(f"{value} ({count:,})" for value, count in document["facets"].most_common(20))
+        console.print(f"facet {document['facet']}: {values}", markup=False)
+    if document["teachers"]:
+        console.print(f"teachers {', '.join(document['teachers'])}", markup=False)
     console.print("rewards: " + ", ".join(f"{status} {reward:+g}" for status, reward in document["rewards"].items()))
     for row in document["examples"]:
         mark = "green" if row["verdict"] == "correct" else "red"

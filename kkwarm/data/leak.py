@@ -1,15 +1,17 @@
 """The leak gate: compares what is trained on with what is evaluated on, before a run trains.
 
-Four ways to be the same question: the same id in one domain; the same text once normalised; the same problem by the
-domain's `identity` (isomorphic puzzles, say); and, for domains without an identity, near-duplicates by word 5-grams
-(MinHash finds candidates, the exact Jaccard similarity decides).
+Four ways to be the same question: the same id in one domain; the same text but for what does not make it another
+question (case, white space, look-alike signs, punctuation between sentences, a sentence that leads to it, the order
+of options); the same problem by the domain's `identity` (isomorphic puzzles, say); and, where an identity says no more
+than the text, near-duplicates by word 5-grams (MinHash finds candidates, the exact Jaccard similarity decides).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 from kkwarm.data.splits import normalise
@@ -20,7 +22,24 @@ __all__ = ["Item", "Leak", "find_leaks", "gate"]
 GRAM = 5  # words
 SIMILAR = 0.8  # Jaccard similarity of two questions' 5-grams from which on they are near-duplicates
 SHORT = 12  # words; shorter questions of one template are alike without being the same
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"\w+|[-+*/^=<>]")
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
+_SAME_SIGN = str.maketrans("–—−‐‑“”„‘’", '-----"""\'\'')
+# Of LaTeX and Markdown, what only changes the look; quotes; separators of thousands.
+_LOOKS = re.compile(
+    r"\\(?:left|right|displaystyle)(?![a-z])|\\[,!;: ()\[\]]|[$\"'`]|\*\*|(?<=\d)(?:,|\{,\})(?=\d{3}(?!\d))"
+)
+_FRACTION = re.compile(r"\\[dt]frac(?![a-z])")
+_STOP = re.compile(r"(?<![.,;:?])[.,;:?]++(?=\s|$)")
+_AROUND_SIGN = re.compile(r"\s*([^\w\s])\s*")
+_OPTION = re.compile(r"^\s*[(\[]?[A-J][)\].:]\s+", re.MULTILINE)
+_SENTENCE = re.compile(r"(?<=[.:?!])\s+|\n+")
+_CUT = 3  # sentences at most on either side
+_WORDS = r"\\?[^\W\d_]+(?:\{\})?"
+_ASIDE = re.compile(  # a sentence that says nothing of its own: no figure, no sign
+    rf"{_WORDS}(?:[ ,'’-]+{_WORDS}){{0,15}}[.:?!]?\s*|(?:question|problem|exercise|task|puzzle|q)\s*\d*\s*[:.)]",
+    re.IGNORECASE,
+)
 How = Literal["id", "text", "identity", "near"]
 
 
@@ -43,6 +62,9 @@ class Leak:
     similarity: float = 1.0
 
 
+Keys = Callable[[Item], Iterable[Hashable]]
+
+
 def find_leaks(
     trained: Iterable[Item],
     evaluated: Iterable[Item],
@@ -50,32 +72,40 @@ def find_leaks(
 ) -> list[Leak]:
     """Every evaluated item that is trained on, once, by the strongest likeness found.
 
-    :param identities: each domain's `identity`; its domain's items are then not compared by near-duplicates.
+    :param identities: each domain's `identity`. Two questions that have one are not compared by near-duplicates; one
+        whose identity is its normalised text has none.
     """
     identities = identities or {}
     train, evaluation = list(trained), list(evaluated)
     found: dict[tuple[str, str], Leak] = {}
 
-    def by_key(how: How, key: Callable[[Item], Any]) -> None:
-        keyed: dict[Any, Item] = {}
+    def by_keys(how: How, keys: Keys, theirs: Keys | None = None) -> None:
+        keyed: dict[Hashable, Item] = {}
         for item in train:
-            k = key(item)
-            if k is not None:
+            for k in keys(item):
                 keyed.setdefault(k, item)
         for item in evaluation:
-            k = key(item)
-            if k in keyed:
-                found.setdefault((item.domain, item.id), Leak(how, keyed[k], item))
+            for k in (theirs or keys)(item):
+                if k in keyed:
+                    found.setdefault((item.domain, item.id), Leak(how, keyed[k], item))
 
-    def identity(item: Item) -> tuple[str, str] | None:
-        return (item.domain, identities[item.domain](item.question)) if item.domain in identities else None
+    @cache
+    def identity(item: Item) -> str | None:
+        return identities[item.domain](item.question) if item.domain in identities else None
 
-    by_key("text", lambda item: normalise(item.question))
-    by_key("id", lambda item: (item.domain, item.id))
-    by_key("identity", identity)
-    fuzzy = [i for i in train if i.domain not in identities]
-    rest = [i for i in evaluation if i.domain not in identities and (i.domain, i.id) not in found]
-    for leak in _near(fuzzy, rest):
+    def named(item: Item) -> bool:
+        return identity(item) not in (None, normalise(item.question))
+
+    # What stands beside a question is cut off on one side at a time: the rest must be the whole of the other one.
+    by_keys("text", lambda item: _texts(item.question), lambda item: _cut(item.question))
+    by_keys("text", lambda item: _cut(item.question), lambda item: _texts(item.question))
+    by_keys("id", lambda item: [(item.domain, item.id)])
+    by_keys("identity", lambda item: [(item.domain, name)] if (name := identity(item)) is not None else [])
+    rest = [i for i in evaluation if (i.domain, i.id) not in found]
+    nameless = [i for i in train if not named(i)]
+    unread = [i for i in nameless if i.domain in identities]  # reworded puzzles, say: near to a named one or not
+    pairs = (nameless, [i for i in rest if not named(i)]), (unread, [i for i in rest if named(i)])
+    for leak in (leak for some, others in pairs for leak in _near(some, others)):
         found.setdefault((leak.evaluated.domain, leak.evaluated.id), leak)
     return list(found.values())
 
@@ -104,11 +134,50 @@ def gate(
     return leaks
 
 
+def _gist(text: str) -> str:
+    """The text without what does not make it another question; its normalised text where nothing else would be left."""
+    plain = normalise(text)
+    gist = _LOOKS.sub("", _INVISIBLE.sub("", plain).translate(_SAME_SIGN))
+    gist = _STOP.sub("", _FRACTION.sub(r"\\frac", gist))
+    return _AROUND_SIGN.sub(r"\1", " ".join(gist.split())).strip() or plain
+
+
+def _texts(question: str) -> Iterator[Hashable]:
+    """Keys of which two questions of the same text share one: its gist, and that with its options sorted."""
+    yield _gist(question)
+    stem, options = _options(question)
+    if options:
+        yield _gist(stem), tuple(sorted(map(_gist, options)))
+
+
+def _cut(question: str) -> Iterator[Hashable]:
+    """Its keys, and those without sentences before or after it that say nothing of their own."""
+    yield from _texts(question)
+    parts = _SENTENCE.split(question.strip())
+    first = next((i for i, part in enumerate(parts[:_CUT]) if not _ASIDE.fullmatch(part)), min(_CUT, len(parts)))
+    last = next((i for i, part in enumerate(parts[:-_CUT:-1]) if not _ASIDE.fullmatch(part)), min(_CUT, len(parts)))
+    for begin in range(first + 1):
+        for end in range(len(parts) - last, len(parts) + 1):
+            if 0 < end - begin < len(parts):
+                yield _gist(" ".join(parts[begin:end]))
+
+
+def _options(question: str) -> tuple[str, list[str]]:
+    """The question without its lettered options, and these without their letters; no options: all of it."""
+    lines = question.split("\n")
+    options = [_OPTION.sub("", line, count=1) for line in lines if _OPTION.match(line)]
+    if len(options) < 2:
+        return question, []
+    return "\n".join(line for line in lines if not _OPTION.match(line)), options
+
+
 def _grams(text: str) -> frozenset[str]:
-    words = _WORD.findall(normalise(text))
-    if len(words) < SHORT:
+    """Word n-grams, those of lettered options apart, so that their order does not count."""
+    stem, options = _options(text)
+    pieces = [_WORD.findall(_gist(piece)) for piece in (stem, *options)]
+    if sum(map(len, pieces)) < SHORT:
         return frozenset()
-    return frozenset(" ".join(words[i : i + GRAM]) for i in range(len(words) - GRAM + 1))
+    return frozenset(" ".join(p[i : i + GRAM]) for p in pieces for i in range(max(1, len(p) - GRAM + 1)))
 
 
 def _near(train: Sequence[Item], evaluation: Sequence[Item]) -> list[Leak]:

@@ -74,7 +74,9 @@ class Until:
         return np.array([sum(stored[entry.name, i.example.id, n].verdict.correct for n in range(k)) / k for i in part])
 
 
-def rule_of(config: BenchConfig, entries: Sequence[Entry], known: Sequence[str], manifest: Mapping[str, Any]) -> Any:
+def rule_of(
+    config: BenchConfig, entries: Sequence[Entry], known: Sequence[str], manifest: Mapping[str, Any]
+) -> Until | None:
     """The rule that the configuration names, or None. `manifest`: of the run that is to be stopped.
 
     :raises KkwarmError: the other run has other questions, prompts or settings, or a benchmark is lm-eval's own.

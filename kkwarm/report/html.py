@@ -239,7 +239,7 @@ def _saved(document: Document) -> str:
             + f'<td class="{_TONE[row["verdict"]]}">{row["verdict"]}</td></tr>'
             for row in entry["saved"]
         )
-        head = "<th>base trained on</th><th>reaches</th><th>base needs</th><th>warmed needs</th><th>saved</th>"
+        head = "<th>examples</th><th>base reaches</th><th>base needs</th><th>warmed needs</th><th>saved</th>"
         title = f"<h3>{escape(efficiency_title(document, entry))}</h3>"
         parts.append(
             f'{title}<div class="scroll"><table class="plain"><tr>{head}<th>95% interval</th><th></th></tr>{rows}'

@@ -263,12 +263,14 @@ def _saved(document: Document) -> list[Any]:
 
     parts = []
     for entry in document.get("efficiency", ()):
-        table = _table(["base trained on", "reaches", "base needs", "warmed needs", "saved", "95% interval", ""])
+        table = _table(["examples", "level", "base", "warmed", "saved", "95% interval", ""], 8)
         for row in entry["saved"]:
             style = {"saves": "green", "costs": "red"}.get(row["verdict"], "yellow")
             verdict = Text(row["verdict"], style=style)
             table.add_row(str(row["examples"]), f"{100 * row['level']:.1f}", *saved_text(row), verdict)
-        parts.append(Group(Text(efficiency_title(document, entry), style="bold"), table))
+        words = "what each start needs for the level that the base reaches with so many"
+        title = Text(efficiency_title(document, entry), style="bold")
+        parts.append(Group(title, table, Text(words, style="dim")))
     return parts
 
 

@@ -312,13 +312,14 @@ def environment() -> dict[str, Any]:
 
 def _sandbox() -> dict[str, Any]:
     """The level at which model-written code runs, and whether the user has allowed the weakest."""
-    from kkwarm.verify.sandbox import allowed, level, seccomp_missing
+    from kkwarm.verify.sandbox import Level, allowed, landlock_missing, level, seccomp_missing
 
     try:
         at = level().value
     except KkwarmError:
         at = "none"
-    return {"level": at, "seccomp": not seccomp_missing(), "unsandboxed_code_allowed": allowed()}
+    found = {"level": at, "seccomp": not seccomp_missing(), "unsandboxed_code_allowed": allowed()}
+    return found | ({"landlock": not landlock_missing()} if at == Level.PROCESS else {})
 
 
 def _processor() -> str:

@@ -52,7 +52,7 @@ def assert_conforms(domain: str, *, attacked: int = 12) -> None:
 
     with Judge() as court:
         problems = failed(check_domain(registry(), domain, court))
-        assert not problems, "\n".join(f"{p.rule}: {p.problem}" for p in problems)
+        assert not problems, "\n".join(f"{p.rule}: {p.problem}; see {p.where}" for p in problems)
         misses, _ = red_team(registry(), domain, attacked, court)
     wrongly = [
         f"wrongly {'rejected' if m.honest else 'accepted'} for {m.example} ({m.attack}): {m.completion[:200]!r}"

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
 
 from kkwarm.errors import KkwarmError, cause
 from kkwarm.plugins import Registry
-from kkwarm.testing.data_rules import DATA_RULES, unusable
+from kkwarm.testing.data_rules import DATA_PARTS, DATA_RULES, unusable
 from kkwarm.testing.subject import Finding, Rule, Subject
-from kkwarm.testing.verdict_rules import QUICK, VERDICT_RULES
+from kkwarm.testing.verdict_rules import QUICK, VERDICT_PARTS, VERDICT_RULES
 from kkwarm.types import Domain, Example
 from kkwarm.verify import Judge
 
 __all__ = ["RULES", "Finding", "check_domain", "failed"]
 
 RULES: dict[str, Rule] = DATA_RULES | VERDICT_RULES
+_PARTS = DATA_PARTS | VERDICT_PARTS
 
 
 def check_domain(reg: Registry, name: str, court: Judge) -> list[Finding]:
@@ -28,7 +33,7 @@ def check_domain(reg: Registry, name: str, court: Judge) -> list[Finding]:
     domain, benchmark = reg.domain(name), reg.benchmark(name)
     examples, problem = _loaded(domain)
     if problem:
-        return [Finding("loads", problem)]
+        return [Finding("loads", problem, where=_where(name, "load", domain.load))]
     subject = Subject(
         reg, domain, benchmark, reg.verifier(benchmark.verifier), reg.format(domain.format), examples, court
     )
@@ -64,7 +69,27 @@ def _finding(name: str, rule: Rule, subject: Subject) -> Finding:
     except Exception as err:
         problem = cause(err)
     note = subject.note or (f"{seconds:.1f} s" if (seconds := time.perf_counter() - started) > 0.1 else "")
-    return Finding(name, problem, note, subject.shown)
+    if not problem:
+        return Finding(name, "", note, subject.shown)
+    domain, part = subject.domain, _PARTS[name]
+    functions: dict[str, Any] = {
+        "load": domain.load,
+        "gold": domain.gold,
+        "verifier": subject.verifier.check,
+        "format": type(subject.format).split,
+    }
+    return Finding(name, problem, note, subject.shown, _where(domain.name, part, functions.get(part)))
+
+
+def _where(name: str, part: str, function: Callable[..., Any] | None) -> str:
+    """The part of a domain, and where its function begins: its author's, where it was not made on demand."""
+    if ":" in name or name.endswith(".toml"):
+        return part
+    while isinstance(function, functools.partial):
+        function = function.func
+    bare: Any = inspect.unwrap(function) if function is not None else None
+    code = getattr(bare, "__code__", None) or getattr(vars(type(bare)).get("__call__"), "__code__", None)
+    return part if code is None else f"{part} ({Path(code.co_filename).name}, line {code.co_firstlineno})"
 
 
 def failed(findings: Iterable[Finding]) -> list[Finding]:

@@ -12,7 +12,7 @@ from kkwarm.testing.elsewhere import loaded_elsewhere
 from kkwarm.testing.subject import Rule, Subject, shortened
 from kkwarm.types import Completion, Example, Status
 
-__all__ = ["DATA_RULES", "unusable"]
+__all__ = ["DATA_PARTS", "DATA_RULES", "unusable"]
 
 # `{name}` or `{{name}}`, as a template leaves it that was not filled in; not LaTeX's \text{name} or x_{name}.
 _FIELD = re.compile(r"(?<![\w\\^_}\]{])\{{1,2}[A-Za-z_]\w*\}{1,2}")
@@ -164,6 +164,15 @@ DATA_RULES: dict[str, Rule] = {
     "the format round-trips": _round_trip,
     "the reward table is complete": _complete,
     "correct is rewarded most": _rewards,
+}
+
+
+# The part of a domain that each rule is about.
+DATA_PARTS: dict[str, str] = dict.fromkeys(DATA_RULES, "load") | {
+    "facets are given": "facet",
+    "the format round-trips": "format",
+    "the reward table is complete": "rewards",
+    "correct is rewarded most": "rewards",
 }
 
 

@@ -18,12 +18,16 @@ SAMPLE = 40  # examples on which a rule is tried that would take long on all of 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A rule's outcome: `problem` is empty where it is kept; `note` is what was measured, `shown` what to look at."""
+    """A rule's outcome: `problem` is empty where it is kept; `note` is what was measured, `shown` what to look at.
+
+    `where` is the part of the domain to mend, with file and line where it is a function: ``load (units.py, line 9)``.
+    """
 
     rule: str
     problem: str = ""
     note: str = ""
     shown: str = ""
+    where: str = ""
 
     @property
     def ok(self) -> bool:

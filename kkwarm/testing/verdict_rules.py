@@ -11,7 +11,7 @@ from kkwarm.testing.scripted import ScriptedModel
 from kkwarm.testing.subject import SAMPLE, Rule, Subject, shortened
 from kkwarm.types import Example, Status
 
-__all__ = ["QUICK", "SLOW_S", "VERDICT_RULES"]
+__all__ = ["QUICK", "SLOW_S", "VERDICT_PARTS", "VERDICT_RULES"]
 
 QUICK = "verdicts are quick"  # comes first: where it is broken, the other rules would take for ever
 SLOW_S = 2.0  # seconds a verdict may take on average before RLVR would wait for it
@@ -36,7 +36,7 @@ def _speed(s: Subject) -> Iterator[str]:
 
 def _gold(s: Subject) -> Iterator[str]:
     if s.domain.gold is None:
-        yield "the domain has no gold: give it a function that writes an example's right answer"
+        yield "the domain has no gold(example): no right answer can be tried"
         return
     started = time.perf_counter()
     tried = 0
@@ -140,3 +140,4 @@ VERDICT_RULES: dict[str, Rule] = {
     "the verifier survives odd input": _odd,
     "the benchmark runs in lm-eval": _benchmark,
 }
+VERDICT_PARTS: dict[str, str] = dict.fromkeys(VERDICT_RULES, "verifier") | {"gold answers are accepted": "gold"}

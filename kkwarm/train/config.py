@@ -91,7 +91,7 @@ class TrainConfig:
     :param device: ``auto`` takes CUDA where there is one.
     :param nproc: processes that share each step, by data; the result is the same up to rounding.
     :param accelerate: how they share: ``fsdp2``, ``zero3`` (weights in shards) or a file of ``accelerate config``. On
-        GPUs; ``fsdp2`` with ``device="cpu"`` is a rehearsal.
+        GPUs; with ``device="cpu"`` a rehearsal.
     :param memory_check: predict the peak, and fit the rows of a pass, checkpointing and vLLM's share to the device.
     :param rows: sequences in a forward pass, at most; the step stays the same. None: what fits.
     :param attention: ``auto``: FlashAttention where it is installed and the GPU has bf16, SDPA otherwise.

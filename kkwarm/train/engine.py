@@ -305,7 +305,7 @@ def write_weights(trainer: Any, tokenizer: Any, folder: Path) -> None:
     All processes call it together; one writes.
     """
     accelerator = trainer.accelerator
-    shards = accelerator.get_state_dict(trainer.model) if sharded(accelerator) else None
+    shards = accelerator.get_state_dict(trainer.model_wrapped) if sharded(accelerator) else None
     if not ranks.main():
         return
     model = accelerator.unwrap_model(trainer.model)

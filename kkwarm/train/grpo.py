@@ -174,8 +174,7 @@ def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
         else:
             draws = of_network(lambda trainer: rollouts.refreshed(policy_of(trainer)), tokenizer)
         flight = Flight(run, config, domains, tokenizer, config.domain, draws)
-        more = {"every": config.save_every, "progress": progress, "stride": stride, "flight": flight}
-        log = run_steps(run, trainer, "rlvr", row, also=open_rollouts, **more)
+        log = run_steps(run, trainer, row, config, flight, progress=progress, stride=stride, also=open_rollouts)
     save(trainer, tokenizer, run.path)
     for file in kept:
         file.close()
@@ -203,11 +202,10 @@ def trainer_of(
     from datasets import Dataset
     from trl import GRPOConfig
 
-    from kkwarm.backends.text import end_tokens
     from kkwarm.train import vllm
     from kkwarm.train.engine import arguments, build, copied, lora, refusals
     from kkwarm.train.policy import Policy
-    from kkwarm.train.rollout import Reward, Rollouts
+    from kkwarm.train.rollout import Rollouts
 
     config = plan.config
     prompts = [plan.format.render(e.question, tokenizer) for e in plan.examples]
@@ -223,20 +221,7 @@ def trainer_of(
     rollouts = None
     if config.vllm == "none":
         rollouts = Rollouts(network, tokenizer, plan.sampling, plan.format.stop, config.generations, copied(config))
-    ends = end_tokens(tokenizer, network, max(len(tokenizer), network.get_output_embeddings().weight.shape[0]))
-    reward = Reward(
-        plan.examples,
-        plan.verifier,
-        plan.format,
-        plan.task.rewards,
-        court,
-        tokenizer,
-        config.generations,
-        plan.max_tokens,
-        rollouts,
-        frozenset(int(i) for i in ends.nonzero()[0]),
-        keep=config.keep_rollouts,
-    )
+    reward = _reward(network, tokenizer, plan, court, rollouts)
     order = plan.order()
     with refusals():
         trainer = Policy(
@@ -250,6 +235,27 @@ def trainer_of(
         )
     trainer.examples = plan.examples
     return trainer, reward
+
+
+def _reward(network: Any, tokenizer: Any, plan: RlvrPlan, court: Judge, rollouts: Any) -> Any:
+    from kkwarm.backends.text import end_tokens
+    from kkwarm.train.rollout import Reward
+
+    config = plan.config
+    ends = end_tokens(tokenizer, network, max(len(tokenizer), network.get_output_embeddings().weight.shape[0]))
+    return Reward(
+        plan.examples,
+        plan.verifier,
+        plan.format,
+        plan.task.rewards,
+        court,
+        tokenizer,
+        config.generations,
+        plan.max_tokens,
+        rollouts,
+        frozenset(int(i) for i in ends.nonzero()[0]),
+        keep=config.keep_rollouts,
+    )
 
 
 def _settings(plan: RlvrPlan, at_most: int) -> dict[str, Any]:

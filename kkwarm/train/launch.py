@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -109,11 +110,13 @@ def layout(config: TrainConfig) -> Layout | None:
         if here > torch.cuda.device_count():
             hint = f"{_fewer(found, torch.cuda.device_count())}, or --device cpu"
             raise KkwarmError(f"{here} processes, but {torch.cuda.device_count()} CUDA devices", hint=hint)
-    elif shards == "DEEPSPEED" or (shards == "FSDP" and config.device != "cpu"):
-        hint = "--accelerate-config fsdp2 --device cpu tries sharding out on a few CPU processes"
+    elif shards and config.device != "cpu":
+        hint = "--device cpu tries it out on a few CPU processes"
         raise KkwarmError(f"--accelerate-config {config.accelerate} shards over GPUs, and there is none", hint=hint)
     elif here > (cores := max(2, os.cpu_count() or 1)):  # each loads torch and the model: the machine would drown
         raise KkwarmError(f"{here} processes, but {cores} CPU cores", hint=_fewer(found, cores))
+    if shards == "DEEPSPEED" and find_spec("deepspeed") is None:
+        raise KkwarmError(f"--accelerate-config {config.accelerate} needs DeepSpeed", hint="pip install deepspeed")
     if (total := config.sequences) % found.nproc:
         raise KkwarmError(f"{found.nproc} processes cannot share the {total} sequences of a step", hint="change one")
     if config.lora and shards:

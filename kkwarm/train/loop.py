@@ -88,21 +88,19 @@ def quietly(cls: Any) -> Any:
 def run_steps(
     run: Run,
     trainer: Any,
-    title: str,
     row: Row,
+    config: TrainConfig,
+    flight: Flight,
     *,
-    every: int | None,
     progress: bool,
     stride: int = 1,
     also: Any = None,
-    diverged: float | None = None,
-    flight: Flight | None = None,
 ) -> list[dict[str, Any]]:
     """Trains to the end, from the last whole step checkpoint if there is one; returns the step log.
 
+    :param row: further fields of a step's line, from trl's log.
+    :param stride: only multiples of it may be saved (GRPO: between two generations).
     :param also: called with the step that the run goes on from, before anything else happens.
-    :param diverged: stops where the loss is so many times its lowest.
-    :param flight: evaluates between steps.
     :raises KeyboardInterrupt: it was interrupted, after saving.
     :raises KkwarmError: loss or gradient is not finite, the loss diverges, memory or disk ran out.
     """
@@ -119,11 +117,9 @@ def run_steps(
     if also is not None:
         also(at)
     log = StepFile(run.path / LOG, at) if ranks.main() else None
-    if flight is not None:
-        flight.open(at)
+    flight.open(at)
     watchdog = Watchdog(run.path)
-    more: dict[str, Any] = {"every": every, "stride": stride, "progress": progress, "diverged": diverged}
-    recorder = Recorder(title, steps, log, row, flight=flight, watchdog=watchdog, **more)
+    recorder = Recorder(run, log, row, config, flight=flight, watchdog=watchdog, stride=stride, progress=progress)
     recorder.trainer = trainer
     trainer.remove_callback(PrinterCallback)  # it prints on stdout
     for callback in trainer.callback_handler.callbacks:
@@ -142,7 +138,7 @@ def run_steps(
     if trainer.state.global_step < trainer.state.max_steps:
         raise KeyboardInterrupt
     rows = StepFile.rows(run.path / LOG)
-    if flight is not None and ranks.main():
+    if ranks.main():
         flight.alarm(rows)
     return rows
 

@@ -203,13 +203,7 @@ def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progre
         }
 
     flight = Flight(run, config, domains, tokenizer, None, of_network(policy_of, tokenizer))
-    more: dict[str, Any] = {
-        "every": config.save_every,
-        "progress": progress,
-        "diverged": config.diverged,
-        "flight": flight,
-    }
-    log = run_steps(run, trainer, "warmup", row, **more)
+    log = run_steps(run, trainer, row, config, flight, progress=progress)
     save(trainer, tokenizer, run.path)
     if not ranks.main():
         return

@@ -18,10 +18,13 @@ from transformers import TrainerCallback
 
 from kkwarm.errors import KkwarmError
 from kkwarm.train import ranks
+from kkwarm.train.config import TrainConfig, WarmupConfig
+from kkwarm.train.engine import STEPS
 from kkwarm.train.progress import Progress, say
 from kkwarm.train.stepfile import StepFile
 
 if TYPE_CHECKING:
+    from kkwarm.store import Run
     from kkwarm.train.flight import Flight
     from kkwarm.train.watchdog import Watchdog
 
@@ -117,26 +120,25 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
 
     :param log: None in processes that do not write.
     :param row: further fields of a step's line, from trl's log.
-    :param stride: only multiples of it may be saved (GRPO: between two generations).
+    :param stride: only multiples of it may be saved.
     """
 
     def __init__(
         self,
-        title: str,
-        out: Path,
+        run: Run,
         log: StepFile | None,
         row: Callable[[dict[str, float], int], dict[str, Any]],
+        config: TrainConfig,
         *,
-        every: int | None = None,
+        flight: Flight,
+        watchdog: Watchdog,
         stride: int = 1,
         progress: bool = True,
-        diverged: float | None = None,
-        flight: Flight | None = None,
-        watchdog: Watchdog | None = None,
     ) -> None:
-        self._title, self._out, self._log, self._row = title, out, log, row
-        self._every, self._stride, self._show = every, stride, progress
-        self._losses = Losses(diverged) if diverged else None
+        self._title, self._out, self._log, self._row = run.manifest["kind"], run.path / STEPS, log, row
+        self._every, self._stride, self._show = config.save_every, stride, progress
+        # RLVR's loss is no measure of how well it does.
+        self._losses = Losses(config.diverged) if isinstance(config, WarmupConfig) else None
         self._flight, self._watchdog = flight, watchdog
         self.trainer: Any = None
         self.interrupt = Interrupt()
@@ -152,13 +154,12 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self._at = self._saved_at = time.monotonic()
 
     def _fly(self, state: Any) -> None:
-        if self._flight is None or not self._flight.due(state.global_step, state.max_steps):
+        if not self._flight.due(state.global_step, state.max_steps):
             return
         began = time.monotonic()
         self._flight.fly(self.trainer, state.global_step)
         self._at += time.monotonic() - began  # no part of the step's time
-        if self._watchdog is not None:
-            self._watchdog.beat(counted=False)
+        self._watchdog.beat(counted=False)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         # Each process has its own clock and its own signals: all of them do what one wishes.
@@ -167,8 +168,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
             control.should_training_stop = True
         if state.global_step % self._stride == 0 and state.global_step < state.max_steps:
             control.should_save = bool(stop or save)
-        if self._watchdog is not None:
-            self._watchdog.beat()
+        self._watchdog.beat()
         self._fly(state)
 
     def _due(self, step: int) -> bool:
@@ -196,7 +196,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
             )
         if self._log is not None:
             self._log.write(row)
-            if self._flight is not None and state.global_step % ALARM_EVERY == 0:
+            if state.global_step % ALARM_EVERY == 0:
                 self._flight.alarm(StepFile.rows(self._log.path))
         if self._bar is not None:
             shown = ("reward", "accuracy", "loss")
@@ -213,21 +213,18 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         ranks.barrier()  # each process writes the state of its random numbers
         if ranks.main():
             _mark(self._out / f"checkpoint-{state.global_step}")
-            if self._flight is not None:
-                self._flight.covered(state.global_step)
+            self._flight.covered(state.global_step)
         now = time.monotonic()
         self._saving_took, self._saved_at = now - self._at, now
         self._at = now
-        if self._watchdog is not None:
-            self._watchdog.beat(counted=False)
+        self._watchdog.beat(counted=False)
 
     def close(self) -> None:
         if self._bar is not None:
             self._bar.__exit__(None, None, None)
         if self._log is not None:
             self._log.close()
-        if self._flight is not None:
-            self._flight.close()
+        self._flight.close()
 
 
 class Losses:

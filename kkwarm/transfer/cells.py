@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -239,8 +239,3 @@ def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
     keys = sorted(k for k in {*first, *second} if first.get(k) != second.get(k))
     named = {"version": "protocol version"}
     return ", ".join(f"{named.get(k, k)} ({first.get(k)} and {second.get(k)})" for k in keys)
-
-
-def domains_of(cells: Iterable[Cell]) -> list[str]:
-    """Benchmarks in the order of first appearance, forced ones left out."""
-    return list(dict.fromkeys(c.benchmark for c in cells if not c.benchmark.endswith(FORCED)))

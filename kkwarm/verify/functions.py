@@ -90,12 +90,15 @@ def _check_batch(seconds: float, pairs: Sequence[tuple[Example, Response]]) -> l
 def _asked(example: Example) -> tuple[str, list[tuple[list[Any], Any]]]:
     try:
         cases = [(list(args), wanted) for args, wanted in example.answer["cases"]]
-        return str(example.answer["entry"]), cases
+        entry = str(example.answer["entry"])
     except (KeyError, TypeError, ValueError):
+        cases = []
+    if not cases:  # without one, anything would be right
         raise KkwarmError(
             f"the answer of {example.id} holds no cases",
             hint='write {"entry": "f", "cases": [[[1, 2], 3], ...]}: arguments, then what f returns',
-        ) from None
+        )
+    return entry, cases
 
 
 class _Trial:
@@ -131,7 +134,9 @@ class _Trial:
             End.RAISED: f"raised {outcome.detail}",
             End.OPAQUE: f"gave no plain data ({outcome.detail})",
             End.LOAD: f"does not run: {outcome.detail}",
-            End.TIMEOUT: f"no end within {self.seconds:g} s of CPU time",
+            End.TIMEOUT: f"no end: {outcome.detail}"
+            if outcome.detail
+            else f"no end within {self.seconds:g} s of CPU time",
         }.get(outcome.end, outcome.detail)
         if outcome.index is not None and outcome.index < len(self.cases):
             args = ", ".join(short(a) for a in self.cases[outcome.index][0])

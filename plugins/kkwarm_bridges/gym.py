@@ -27,6 +27,7 @@ TRAIN, TEST = 100, 200  # fewer where the data set has fewer different questions
 SEED = 20250530
 _SIZE = TRAIN + TEST
 _TIMEOUT_S = 20.0
+_MAX_CHARS = 20_000  # to a scorer that reads numbers, a megabyte of zeros is one
 _ROUNDED = 6  # decimals from which on reasoning-gym's own number is taken to be a rounded one
 # What reading a text that is no answer raises (4 of 101 scorers let some of it out; the others give 0 for such texts).
 _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, SyntaxError)
@@ -92,6 +93,8 @@ def check(source: str, example: Example, response: Response) -> Verdict:
     if (verdict := quick(example, response)) is not None:
         return verdict
     answer = (response.answer or "").strip()
+    if len(answer) > max(_MAX_CHARS, 4 * len(example.answer["gold"] or "")):
+        return Verdict(Status.UNPARSED, None, f"{len(answer):,} characters are no answer", {"score": 0.0})
     scorer = dataset(source, SEED, _SIZE)
     if evaluates(type(scorer).score_answer) and not plain_formula(answer):
         return Verdict(Status.UNPARSED, None, "no plain formula, and the scorer would run it as Python", {"score": 0.0})

@@ -1,9 +1,10 @@
-"""Rows of a table: a local file, a folder of one file for each split, or a data set of the hub."""
+"""Rows of a table: a local file, a folder with files for each split, or a data set of the hub."""
 
 from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,14 @@ def read(data: str, split: str, config: str | None, beside: Path) -> list[Row]:
     """
     path = beside / Path(data).expanduser()
     if not path.exists():
-        if Path(data).suffix in _READERS or data.startswith(("/", "./", "../", "~")):
+        named = Path(data).suffix in _READERS or ("." in data and "/" not in data)
+        if named or data.startswith(("/", "./", "../", "~")):
             raise KkwarmError(f"{path} is missing")
         if bundle() is None:
             return list(hub(data, split, config))
         path = local(data) or path
-    if path.is_dir():
-        path = _file(path, split)
-    return _rows(path)
+    files = _files(path, split, config) if path.is_dir() else [path]
+    return [row for file in files for row in _rows(file)]
 
 
 def readable(name: str) -> bool:
@@ -40,17 +41,21 @@ def readable(name: str) -> bool:
     return any(name.endswith(suffix) for suffix in _READERS)
 
 
-def _file(folder: Path, split: str) -> Path:
-    """The one file of a split: its own name, or ``SPLIT.*``, or ``SPLIT-*`` as the hub names shards."""
-    named = folder / split
-    if named.is_file() and readable(split):
-        return named
-    found = sorted(p for p in folder.iterdir() if p.name.startswith((f"{split}.", f"{split}-")) and readable(p.name))
-    if len(found) != 1:
-        has = ", ".join(sorted(p.name for p in folder.iterdir() if readable(p.name))[:8]) or "no table"
-        what = f"several files of the split {split!r}" if found else f"no file of the split {split!r}"
-        raise KkwarmError(f"{folder} has {what}", hint=f"there are: {has}")
-    return found[0]
+def _files(folder: Path, split: str, config: str | None) -> list[Path]:
+    """The files of a split: its own name, ``SPLIT.*``, or ``SPLIT-*`` as the hub names shards, whose rows follow each
+    other. They lie in the folder, or below it in ``data`` or the configuration's folder, as on the hub."""
+    for place in (folder / (config or "data"), folder):
+        if (place / split).is_file() and readable(split):
+            return [place / split]
+        tables = sorted(p for p in place.iterdir() if readable(p.name)) if place.is_dir() else []
+        found = [p for p in tables if p.name.startswith((f"{split}.", f"{split}-"))]
+        if len(found) == 1 or (found and all(re.match(r"-\d+-of-\d+\.", p.name[len(split) :]) for p in found)):
+            return found
+        if found or place == folder:
+            has = ", ".join(p.name for p in tables[:8]) or "no table"
+            what = f"several files of the split {split!r}" if found else f"no file of the split {split!r}"
+            raise KkwarmError(f"{place} has {what}", hint=f"there are: {has}")
+    raise AssertionError("the folder itself comes last")
 
 
 def _rows(path: Path) -> list[Row]:

@@ -118,6 +118,8 @@ def _judged_together(data: Mapping[str, Any], problems: Problems) -> None:
     formats = registry().formats
     if isinstance(fmt, str) and fmt not in formats:
         problems.add(("format",), f"there is no format {fmt!r}; {', '.join(sorted(formats))}")
+    if isinstance(train, str) and train == data.get("test", "test"):
+        problems.add(("train",), "is the split that is evaluated on")
     if isinstance(train, int) and train < 0:
         problems.add(("train",), "cannot be negative")
     if ("choices" in data) != (kind == "choice"):
@@ -141,12 +143,25 @@ def load(where: str, table: Table) -> tuple[Example, ...]:
 
     :raises KkwarmError: the data cannot be had; columns or values are missing or unfit: all of them are named.
     """
+    test = _examples(where, table, table.test, _rows(where, table, table.test), "test")
+    if isinstance(table.train, str):
+        return (*test, *_examples(where, table, table.train, _rows(where, table, table.train), "train"))
+    if table.train >= len(test):
+        raise KkwarmError(f"{where}: train = {table.train} leaves none of {len(test)} rows to evaluate on")
+    return tuple(holdout(test, train=table.train))
+
+
+def _rows(where: str, table: Table, split: str) -> list[rows.Row]:
     beside = Path(where).parent
-    test = _examples(where, table, table.test, rows.read(table.data, table.test, table.config, beside), "test")
-    if isinstance(table.train, int):
-        return tuple(holdout(test, train=table.train))
-    found = rows.read(table.data, table.train, table.config, beside)
-    return (*test, *_examples(where, table, table.train, found, "train"))
+    if isinstance(table.train, str) and (beside / Path(table.data).expanduser()).is_file():
+        raise KkwarmError(
+            f"{where}: {table.data} is one file and has no split {table.train!r}",
+            hint="train is then a number of its rows",
+        )
+    try:
+        return rows.read(table.data, split, table.config, beside)
+    except KkwarmError as err:
+        raise KkwarmError(f"{where}: {err.message}", hint=err.hint) from err
 
 
 def _examples(where: str, table: Table, split: str, found: list[rows.Row], side: Split) -> list[Example]:

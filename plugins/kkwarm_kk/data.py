@@ -11,7 +11,7 @@ from typing import Any
 from kkwarm.data import bundle, hub, local, normalise
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Example, Split
-from kkwarm_kk.english import NAMES, ParseError, answer_text, parse, render, role
+from kkwarm_kk.english import BEGINS, ENDS, NAMES, ParseError, answer_text, parse, render, role
 from kkwarm_kk.isomorphism import canonical
 from kkwarm_kk.puzzle import Difficulty, generate, solution
 
@@ -33,9 +33,11 @@ def gold(example: Example) -> str:
 
 
 def identity(question: str) -> str:
-    """The canonical puzzle, or the normalised text where the question is not in the published English."""
+    """The canonical puzzle, or the normalised text where no puzzle in the published English is in the question."""
+    text = " ".join(question.split())
+    begin, end = text.find(BEGINS), text.rfind(ENDS)
     try:
-        puzzle, _ = parse(question)
+        puzzle, _ = parse(text[max(begin, 0) : end + len(ENDS) if end >= 0 else None])
     except ParseError:
         return normalise(question)
     return canonical(puzzle)

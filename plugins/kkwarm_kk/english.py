@@ -40,11 +40,12 @@ SAYINGS = (
     '{name} remarked, "{content}".',
     '"{content}," {name} mentioned.',
 )
+BEGINS = "A very special island"
 _HEAD = (
-    "A very special island is inhabited only by knights and knaves. Knights always tell the truth, and knaves always "
+    BEGINS + " is inhabited only by knights and knaves. Knights always tell the truth, and knaves always "
     "lie. You meet {people} inhabitants: {names}."
 )
-_TAIL = "So who is a knight and who is a knave?"
+ENDS = "So who is a knight and who is a knave?"
 
 
 class ParseError(ValueError):
@@ -93,7 +94,7 @@ def render(puzzle: Puzzle, names: Sequence[str], rng: random.Random) -> str:
         rng.choice(SAYINGS).format(name=name, content=say(statement, names, start=True))
         for name, statement in zip(names, puzzle.statements, strict=True)
     ]
-    return " ".join([_HEAD.format(people=len(names), names=people), *said, _TAIL])
+    return " ".join([_HEAD.format(people=len(names), names=people), *said, ENDS])
 
 
 def answer_text(answer: Mapping[str, str]) -> str:
@@ -207,7 +208,7 @@ def parse(text: str) -> tuple[Puzzle, tuple[str, ...]]:
     index = {name: i for i, name in enumerate(names)}
     said: dict[int, Statement] = {}
     at = head.end()
-    while text[at:].strip() != _TAIL:
+    while text[at:].strip() != ENDS:
         for pattern in _SAYING_PATTERNS:
             match = pattern.match(text, at)
             if match is not None:

@@ -20,13 +20,24 @@ _ANSWER = re.compile(r"[aA]nswer:(?=\s*([A-J]))")
 _LONE = re.compile(r"\b[A-J]\b")
 
 _ONE = re.compile(r"(?:option|choice|answer)?\s*[(\[（]?\s*([A-Ja-j])\s*[)\]）]?\s*[.:)]?", re.IGNORECASE)
-_WITH_TEXT = re.compile(r"[(\[（]?([A-J])(?:[)\]）][.:]?|[.:])\s*(?=\S)(.+)", re.DOTALL)
+_WITH_TEXT = re.compile(
+    r"(?:(?:[Oo]ption|[Cc]hoice)\s+)?[(\[（]?([A-J])(?:[)\]）][.:]?|[.:,]|\s+[-–—])?\s*(?<![A-J])(?=\S)(.+)", re.DOTALL
+)
+_PRAISE = re.compile(r"\s+is\s+(?:the\s+)?(?:correct|right|best)(?:\s+(?:answer|option|choice))?\.?\Z", re.IGNORECASE)
 _LEAD = re.compile(
-    r"(?:so,?\s+|thus,?\s+|therefore,?\s+)?(?:the\s+)?(?:final\s+|correct\s+|right\s+|best\s+)?(?:answer|option|choice)"
+    r"(?:(?:so|thus|hence|therefore),?\s+)?(?:the\s+)?(?:final\s+|correct\s+|right\s+|best\s+)?(?:answer|option|choice)"
     r"\s*(?:is|:)\s*:?\s*",
     re.IGNORECASE,
 )
-_BOX = re.compile(r"\\boxed\s*\{\s*(?:\\text\s*\{([^{}]*)\}|([^{}]*))\s*\}")
+_TEXT = r"\\(?:text|textbf|textrm|mathrm|mathbf|mbox)\s*\{([^{}]*)\}"
+_BOX = re.compile(rf"\\boxed\s*\{{\s*(?:{_TEXT}|([^{{}}]*))\s*\}}|{_TEXT}")
+_PAIRS = (
+    ("\\(", "\\)"),
+    ("\\[", "\\]"),
+    ("“", "”"),
+    ("‘", "’"),
+    *((m, m) for m in ("**", "__", "`", "$", "*", '"', "'")),
+)
 
 
 def first_stated(text: str) -> str | None:
@@ -121,15 +132,16 @@ def _plain(text: str) -> str:
 def _unwrapped(answer: str) -> str:
     """Without emphasis, dollars, a box and "the answer is" around it."""
     text = answer.strip()
-    for _ in range(3):
+    for _ in range(4):
         before = text
-        for mark in ("**", "__", "`", "$", "*", '"'):
-            if len(text) > 2 * len(mark) and text.startswith(mark) and text.rstrip(".").endswith(mark):
-                text = text.rstrip(".").removeprefix(mark).removesuffix(mark).strip()
+        for begin, end in _PAIRS:
+            if len(text) > len(begin + end) and text.startswith(begin) and text.rstrip(".").endswith(end):
+                text = text.rstrip(".").removeprefix(begin).removesuffix(end).strip()
         if (box := _BOX.fullmatch(text.rstrip("."))) is not None:
-            text = (box[1] if box[1] is not None else box[2]).strip()
+            text = next(inside for inside in box.groups() if inside is not None).strip()
         if (lead := _LEAD.match(text)) is not None:
             text = text[lead.end() :]
+        text = _PRAISE.sub("", text)
         if text == before:
             break
     return text

@@ -85,6 +85,11 @@ def test_a_formula_is_scored(stand_in: Registry) -> None:
     assert [v.status for v in (right, wrong, prose)] == [Status.CORRECT, Status.WRONG, Status.UNPARSED]
 
 
+def test_a_megabyte_is_no_answer(stand_in: Registry) -> None:
+    (long,) = verdicts(stand_in, "reasoning_gym:backwards", "0" * 1_000_000 + "1")
+    assert long.status is Status.UNPARSED and "1,000,001 characters" in long.reason
+
+
 def test_a_full_score_is_not_always_believed(stand_in: Registry) -> None:
     answers = ["{gold}", "({gold})", "not {gold}", "8, {gold}", "many"]
     found = verdicts(stand_in, "reasoning_gym:gullible", *answers)
@@ -98,7 +103,7 @@ def test_a_scorer_that_fails_is_an_error_and_named(stand_in: Registry) -> None:
     right, other, unable = verdicts(stand_in, "reasoning_gym:broken", "{gold}", "x", "unable")
     assert right.correct  # no scorer is asked
     assert (other.status, unable.status) == (Status.ERROR, Status.ERROR)
-    assert other.reason == "verifier reasoning_gym:broken failed: KeyError: 'words'"
+    assert other.reason.startswith("verifier reasoning_gym:broken failed: KeyError: 'words' (gym.py, line ")
     assert "RuntimeError: a library is missing" in unable.reason
 
 

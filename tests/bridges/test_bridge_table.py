@@ -82,6 +82,34 @@ def test_a_folder_with_a_file_for_each_split(reg: Registry, tmp_path: Path) -> N
     assert trained == ["Capital of Peru?", "Capital of Cuba?"]  # the row that both splits have is not trained on
 
 
+def test_a_folder_as_the_hub_lays_it(reg: Registry, tmp_path: Path) -> None:
+    text = 'data = "d"\nquestion = "q"\nanswer = "a"\ntrain = "train"'
+    for at, file in enumerate(["test-00000-of-00002.jsonl", "test-00001-of-00002.parquet", "train.jsonl"]):
+        name = written(tmp_path, ROWS[2 * at : 2 * at + 2], text, f"d/data/{file}")
+    assert [e.question for e in reg.benchmark(name).load()] == [str(row["q"]) for row in ROWS[:4]]
+    assert len(list(reg.task(name).load())) == 2
+    other = written(tmp_path / "b", ROWS[:2], text.replace('train = "train"', 'config = "x"'), "d/x/test.csv")
+    assert len(list(reg.benchmark(other).load())) == 2
+    for file in ("d/x/test.csv", "d/x/test-more.csv"):
+        other = written(tmp_path / "c", ROWS[:2], Path(other).read_text(), file)
+    assert "several files of the split 'test' (there are: test-more.csv, test.csv)" in problems(reg, other)
+
+
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [
+        ("train = 6", "domain.toml: train = 6 leaves none of 6 rows to evaluate on"),
+        ('train = "train"', "rows.csv is one file and has no split 'train' (train is then a number of its rows)"),
+        ('train = "test"', "train: is the split that is evaluated on"),
+        ('data = "rows.xlsx"', "domain.toml: {folder}/rows.xlsx is missing"),
+    ],
+)
+def test_what_is_left_to_evaluate_on(train: str, said: str, reg: Registry, tmp_path: Path) -> None:
+    data = "" if train.startswith("data") else 'data = "rows.csv"\n'
+    name = written(tmp_path, ROWS, f'{data}question = "q"\nanswer = "a"\n{train}', "rows.csv")
+    assert said.replace("{folder}", str(tmp_path)) in problems(reg, name)
+
+
 def test_choices(reg: Registry, tmp_path: Path) -> None:
     rows = [{"q": f"What is {i}+1?", "o": [str(i), str(i + 1), "0.5"], "a": 1} for i in range(1, 7)]
     text = 'data = "rows.jsonl"\nquestion = "q"\nanswer = "a"\nverifier = "choice"\nchoices = "o"'

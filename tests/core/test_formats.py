@@ -67,6 +67,12 @@ def test_whole(text: str, answer: str) -> None:
         ("so </think> <answer> </think> 4 </answer>", "</think> inside the answer"),
         ("so </ think> <answer> 4 </answer>", "no </think>"),
         ("so </THINK> <ANSWER> 4 </ANSWER>", "no </think>"),
+        ("so </think> <ANSWER> 4 </ANSWER>", "no <answer> after </think>"),
+        ("so </think> <answer id=1> 4 </answer>", "no <answer> after </think>"),
+        ("so </think> ```<answer> 4 </answer>```", "text between </think> and <answer>"),
+        ("so </think> <answer> 4 </answer> </answer>", "text after </answer>"),
+        ("<think> <think> so </think> <answer> 4 </answer>", "<think> inside the reasoning"),
+        ("so </think> </think> <answer> 4 </answer>", "text between </think> and <answer>"),
     ],
 )
 def test_broken(text: str, problem: str) -> None:
@@ -106,6 +112,18 @@ def test_auto_is_tagged_where_there_are_tags_and_plain_where_there_are_none() ->
     assert auto.split(Completion("<think>so</think> The answer is 4.")).answer == " The answer is 4."
     assert auto.split(Completion("so </think> <answer> 4 </answer>")).answer == "4"
     assert auto.split(Completion("so <answer> 4 </answer>")).problem
+
+
+@given(
+    st.lists(st.sampled_from([*TAGS, "<ANSWER>", "<answer id=1>", "4", "\n", "<|im_end|>"]), max_size=10).map("".join)
+)
+def test_one_completion_is_split_in_one_way(text: str) -> None:
+    """Chat, raw and saved outputs: where the tags of `auto` delimit an answer, it is the one of the paper's format."""
+    tagged, chat, auto = (BUILT_IN[n].split(Completion(text)) for n in ("think-answer", "think-answer-chat", "auto"))
+    assert tagged == chat
+    assert auto == tagged or not auto.tagged
+    if not auto.tagged:
+        assert tagged.answer is None
 
 
 def test_splitting_is_linear() -> None:

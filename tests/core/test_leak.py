@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kkwarm.data import normalise
 from kkwarm.data.leak import Item, find_leaks, gate
 from kkwarm.errors import LeakError
 
@@ -38,7 +40,7 @@ def test_the_same_problem_by_identity() -> None:
 
 
 def test_a_near_duplicate() -> None:
-    (leak,) = find_leaks([Item("d", "a", LONG)], [Item("d", "b", LONG + " Where is it?")])
+    (leak,) = find_leaks([Item("d", "a", LONG)], [Item("d", "b", LONG + " Where is train 9?")])
     assert leak.how == "near"
     assert 0.8 <= leak.similarity < 1
 
@@ -47,6 +49,88 @@ def test_another_question_of_the_same_template_is_none() -> None:
     other = LONG.replace("noon", "dawn").replace("sixty", "forty").replace("three", "two").replace("lunch", "tea")
     assert hows([Item("d", "a", LONG)], [Item("d", "b", other)]) == []
     assert hows([Item("d", "a", "What is 12 + 5 ?")], [Item("d", "b", "What is 12 + 6 ?")]) == []
+
+
+SUM = "Find the value of $\\frac{1}{2} + 1000x$ where x is 7, and explain it."
+OPTIONS = "Which of these is a noble gas?\nOptions:\nA. neon\nB. iron\nC. gold\nD. water vapour"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        SUM.replace("Find the value of", "FIND THE VALUE OF"),
+        SUM.replace(" ", "\u200b "),
+        SUM.replace(" ", "\u00a0 \n"),
+        SUM.replace("Find", "Ｆｉｎｄ"),
+        SUM.replace("$", ""),
+        SUM.replace("$", "`").removesuffix("."),
+        SUM.replace("\\frac", "\\dfrac").replace("1000", "1,000"),
+        SUM.replace("1000", "1{,}000").replace("7,", "7"),
+        "\\(".join(SUM.split("$", 1)).replace("$", "\\)"),
+        f"**{SUM}**",
+        f"Problem 17. {SUM}",
+        f"Please solve this step by step: {SUM}",
+        f"{SUM} Put your final answer in \\boxed{{}}.",
+    ],
+)
+def test_the_same_text_in_other_looks(other: str) -> None:
+    assert hows([Item("d", "a", other)], [Item("e", "b", SUM)]) == ["text"]
+    assert hows([Item("d", "a", SUM)], [Item("e", "b", other)]) == ["text"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        SUM.replace("1000", "1001"),
+        SUM.replace("+", "-"),
+        SUM.replace("7", "-7"),
+        SUM.replace("{1}{2}", "{2}{1}"),
+        "Find it.",
+        "where x is 7",
+    ],
+)
+def test_another_question_of_few_words_is_none(other: str) -> None:
+    assert hows([Item("d", "a", other)], [Item("e", "b", SUM)]) == []
+    assert hows([Item("d", "a", SUM)], [Item("e", "b", other)]) == []
+
+
+def test_what_is_cut_off_on_both_sides_does_not_make_two_questions_one() -> None:
+    area, perimeter = (
+        "A triangle has the sides 3, 4 and 5. " + ask for ask in ("Find its area.", "Find its perimeter.")
+    )
+    assert hows([Item("d", "a", area)], [Item("d", "b", perimeter)]) == []
+
+
+def test_options_in_another_order() -> None:
+    stem, _, listed = OPTIONS.partition("A. ")
+    turned = stem + "A. water vapour\nB. gold\nC. neon\nD. iron"
+    assert listed
+    assert hows([Item("d", "a", turned)], [Item("e", "b", OPTIONS)]) == ["text"]
+    assert hows([Item("d", "a", turned.replace("iron", "lead"))], [Item("e", "b", OPTIONS)]) == []
+    long = "In the laboratory of a school there are 4 samples, and the teacher asks the class a question about them. "
+    long += "There are 3 right answers in the book that lies on the desk, and one of them is smudged beyond repair. "
+    assert hows([Item("d", "a", long + turned)], [Item("e", "b", f"9 facts. {long}{OPTIONS}")]) == ["near"]
+
+
+def test_a_question_that_its_identity_has_not_read_is_compared_by_near_duplicates() -> None:
+    """Such an identity is the normalised text. Those that are read are not: one template has many problems."""
+
+    def identity(question: str) -> str:
+        return f"read {len(question)}" if question.startswith("A train") else normalise(question)
+
+    def trained(question: str) -> list[str]:
+        return hows([Item("d", "a", question)], [Item("d", "b", LONG)], identities={"d": identity})
+
+    assert trained("Dear 3 all: " + LONG) == ["near"]
+    assert trained(LONG + " Where is it?") == ["text"]
+    assert trained(LONG.replace("noon", "12")) == []
+
+
+def test_keys_are_made_in_linear_time() -> None:
+    started = time.process_time()
+    for piece in ("a", "a ", "a. ", "$", "1,", "A. b\n", "\\", " .", "a'"):
+        find_leaks([Item("d", "a", piece * (20_000 // len(piece)))], [Item("d", "b", LONG)])
+    assert time.process_time() - started < 20
 
 
 @given(st.lists(st.text(alphabet="abc ", min_size=1), min_size=1, max_size=20, unique=True), st.randoms())

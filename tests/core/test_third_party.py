@@ -40,7 +40,14 @@ def test_it_is_listed_with_its_distribution(environment: dict[str, str]) -> None
     shown = json.loads(kkwarm(environment, "plugins", "--json").stdout)
     (mine,) = [p for p in shown["plugins"] if p["distribution"] == "kkwarm-colours"]
     assert mine["version"] == "1.2.3"
-    assert mine["hooks"] == ["kkwarm_commands", "kkwarm_domains", "kkwarm_teachers"]
+    assert mine["hooks"] == [
+        "kkwarm_attacks",
+        "kkwarm_commands",
+        "kkwarm_domains",
+        "kkwarm_formats",
+        "kkwarm_resolve_domain",
+        "kkwarm_teachers",
+    ]
     domains = {d["name"]: d for d in json.loads(kkwarm(environment, "domains", "--json").stdout)["domains"]}
     assert domains["colours"]["teachers"] == ["painter"]
 
@@ -48,7 +55,28 @@ def test_it_is_listed_with_its_distribution(environment: dict[str, str]) -> None
 def test_it_passes_the_check(environment: dict[str, str]) -> None:
     done = kkwarm(environment, "check", "colours", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads(done.stdout)["ok"]
+    found = json.loads(done.stdout)
+    assert found["ok"] and "mixing" in done.stderr  # what it prints is no part of the document
+    assert found["attacks"]["colours: loud"] == found["attacks"]["colours: nearly"] == 12
+
+
+def test_it_makes_domains_on_demand_in_its_own_format(environment: dict[str, str]) -> None:
+    done = kkwarm(environment, "check", "tint:matt", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    assert found["prompt"].endswith("give? ->") and "colours: nearly" in found["attacks"]
+    tried = kkwarm(environment, "try", "tint:matt", "--id", "matt/red+yellow", "--json", "hm -> orange")
+    assert json.loads(tried.stdout)["status"] == "correct"
+
+
+def test_the_shell_completes_it(environment: dict[str, str]) -> None:
+    asked = {"_KKWARM_COMPLETE": "bash_complete", "COMP_WORDS": "kkwarm check colo", "COMP_CWORD": "2"}
+    assert kkwarm(environment | asked).stdout.split() == ["plain,colours"]
+
+
+def test_new_does_not_take_its_name(environment: dict[str, str]) -> None:
+    done = kkwarm(environment, "new", "colours")
+    assert done.returncode == 2 and "there already (kkwarm-colours)" in done.stderr
 
 
 def test_its_verifier_judges(environment: dict[str, str]) -> None:
@@ -62,6 +90,8 @@ def test_it_is_shown_with_its_splits(environment: dict[str, str]) -> None:
     assert shown["splits"]["train"] == 20
     assert shown["splits"]["test"] == 20
     assert all(e["verdict"] == "correct" for e in shown["examples"])
+    assert shown["teachers"] == ["painter"]
+    assert shown["facet"] == "tint" and sum(shown["facets"].values()) == 20
 
 
 def test_its_command_is_there(environment: dict[str, str]) -> None:

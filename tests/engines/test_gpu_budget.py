@@ -35,7 +35,7 @@ def test_each_part_is_kept_at_once_and_the_budget_holds(everything: ModuleType, 
 
     parts = [
         part("good", "out.write_text('{}')"),
-        part("bad", "sys.exit(3)"),
+        part("bad", "sys.exit('no such device')"),
         part("large", "out.write_text('{}')", 10_000),
         part("slow", "time.sleep(60)"),
         part("last", "out.write_text('{}')", 1),
@@ -43,13 +43,26 @@ def test_each_part_is_kept_at_once_and_the_budget_holds(everything: ModuleType, 
     out = tmp_path / "out"
     out.mkdir()
     began = time.monotonic()
-    states = {row["part"]: row["state"] for row in everything.run(parts, out, 4)}
+    states = {row["part"]: row["state"] for row in everything.run(parts, out, 4, tmp_path / "logs")}
     assert time.monotonic() - began < 30
     assert states == {"good": "done", "bad": "failed", "large": "left out", "slow": "too long", "last": "left out"}
     told = json.loads((out / everything.SUMMARY).read_text())
     assert {row["part"]: row["state"] for row in told["parts"]} == states and told["environment"]["versions"]
-    again = everything.run([parts[0], parts[4]], out, 60)
+    assert next(row["why"] for row in told["parts"] if row["part"] == "bad") == "no such device"
+    again = everything.run([parts[0], parts[4]], out, 60, tmp_path / "logs")
     assert [row["state"] for row in again] == ["before", "done"]
+
+
+def test_a_part_that_hangs_leaves_time_for_the_others(
+    everything: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(everything, "_PATIENCE", 1 / 60)
+    for name, code in (("hangs", "import time; time.sleep(60)"), ("good", "")):
+        (tmp_path / f"{name}.py").write_text(code)
+    parts = [everything.Part(name, (str(tmp_path / f"{name}.py"),), 0) for name in ("hangs", "good")]
+    began = time.monotonic()
+    rows = everything.run(parts, tmp_path, 600, tmp_path / "logs")
+    assert rows[0]["state"] == "too long" and time.monotonic() - began < 30
 
 
 def test_the_parts_fit_a_lent_half_hour(everything: ModuleType) -> None:

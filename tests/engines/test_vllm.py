@@ -86,6 +86,12 @@ def test_samples_vary_and_have_seeds_of_their_own(engine: Any, asked: list[Reque
     assert drawn(engine, rest, sampling) == {(asked[1].key, i): whole[asked[1].key, i] for i in (1, 3)}
 
 
+def test_more_prompts_than_a_step_takes(engine: Any, asked: list[Request]) -> None:
+    """Seeds and prompts in parts do not go together on a CPU: the engine died of it."""
+    many = [Request(f"{r.key}/{i}", r.prompt, (0, 1, 2, 3), r.stop) for r in asked for i in range(60)]
+    assert len(drawn(engine, many, Sampling(1.0, 1.0, 64))) == 4 * len(many)
+
+
 def test_ends_are_told_and_stop_strings_kept(engine: Any, asked: list[Request]) -> None:
     stopped = drawn(engine, asked, Sampling(0.0, 1.0, 64))
     assert all(c.finish_reason == "stop" and c.text.endswith("</answer>") for c in stopped.values())
@@ -112,6 +118,21 @@ def test_bench_and_its_resumption(base: str, tmp_path: Path) -> None:
     again = kkwarm(*command, "-o", str(tmp_path / "a"))
     assert sorted(samples.read_text().splitlines(keepends=True)) == sorted(lines)
     assert again["benchmarks"] == first["benchmarks"]
+
+
+@pytest.mark.parametrize("option", ["tensor_parallel_size=2", "replicas=2"])
+def test_several_processes_draw_what_one_does(
+    base: str, tmp_path: Path, option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One model over two processes, or two copies of it: here by gloo, on GPUs by NCCL."""
+    if option.startswith("tensor"):
+        monkeypatch.delenv("VLLM_ENABLE_V1_MULTIPROCESSING")
+    command = ["bench", base, "--on", "mini_math", "--samples", "2", "--limit", "20", "--backend", "vllm", "--json"]
+    command += ["--engine", "enforce_eager=true"]
+    kkwarm(*command, "-o", str(tmp_path / "one"))
+    kkwarm(*command, "--engine", option, "-o", str(tmp_path / "two"))
+    one, two = (sorted((tmp_path / name / "samples.jsonl").read_text().splitlines()) for name in ("one", "two"))
+    assert len(one) == 40 and one == two
 
 
 def test_distill(base: str, tmp_path: Path) -> None:

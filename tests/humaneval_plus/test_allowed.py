@@ -9,7 +9,7 @@ import pytest
 from kkwarm_humaneval_plus import mbpp
 
 from kkwarm.cli import COMMANDS, main
-from kkwarm.verify.sandbox import ALLOW, Level, Sandbox, levels, pool, seccomp_missing
+from kkwarm.verify.sandbox import ALLOW, Level, Sandbox, landlock_missing, levels, pool, seccomp_missing
 
 from .mbpp_rows import ROWS, write
 
@@ -51,7 +51,8 @@ def test_it_runs_where_the_user_insists_and_the_run_says_so(weak: Path, capsys: 
     assert kkwarm(*command) == 0
     assert json.loads(capsys.readouterr().out)["benchmarks"]["mbpp_plus"]["accuracy"] == 1.0
     recorded = json.loads((run / "manifest.json").read_text())["environment"]["sandbox"]
-    assert recorded == {"level": "process", "seccomp": not seccomp_missing(), "unsandboxed_code_allowed": True}
+    locks = {"seccomp": not seccomp_missing(), "landlock": not landlock_missing()}
+    assert recorded == {"level": "process", "unsandboxed_code_allowed": True, **locks}
     for sandbox in pool._shared.values():
         assert sandbox.level is Level.PROCESS
         sandbox.close()

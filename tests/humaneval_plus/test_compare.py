@@ -68,11 +68,6 @@ def test_as_sets() -> None:
     assert time.process_time() - began < 5, "numbers that share a hash"
 
 
-@given(st.lists(st.integers(-3, 3)), st.lists(st.integers(-3, 3)))
-def test_as_sets_as_python_does(a: list[int], b: list[int]) -> None:
-    assert same(a, b, oracle="set") is (set(a) == set(b))
-
-
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), max_size=6), st.floats(1e-9, 1e-3))
 def test_agrees_with_numpy_on_lists_of_floats(values: list[float], shift: float) -> None:
     numpy = pytest.importorskip("numpy")

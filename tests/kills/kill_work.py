@@ -163,8 +163,10 @@ def product(out: Path) -> dict[str, Any]:
     """What a run leaves, as data that two runs can be compared by: weights and texts by their hash; no times."""
     from kkwarm.store import Run
 
-    assert Run.read(out).done, f"{out} is not done"
-    left = [p for pattern in (".*.new", ".best-*", "steps") for p in out.rglob(pattern)]
+    run = Run.read(out)
+    assert run.done, f"{out} is not done"
+    own = [out / "steps"] if run.manifest["kind"] == "study" else []  # its steps' runs, not a training's weights
+    left = [p for pattern in (".*.new", ".best-*", "steps") for p in out.rglob(pattern) if p not in own]
     assert not left, f"left behind: {left}"
     found: dict[str, Any] = {}
     for path in sorted(out.rglob("*")):

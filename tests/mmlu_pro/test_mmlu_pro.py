@@ -63,6 +63,16 @@ def test_splits(shared_data: Path) -> None:
         ("i", "I"),
         ("I think", "I"),
         ("（C）", "C"),
+        (r"\boxed{\text{(C)}}", "C"),
+        (r"$\boxed{\textbf{(C)}}$", "C"),
+        (r"\boxed{\mathrm{C}}", "C"),
+        (r"\(\text{C}\)", "C"),
+        ("“C”", "C"),
+        ("C - 5 m", "C"),
+        ("Option C: 5 m", "C"),
+        ("C 5 m", "C"),
+        ("Hence, the answer is **C. 5 m**", "C"),
+        ("Option C is the correct answer.", "C"),
     ],
 )
 def test_one_letter_or_its_text(answer: str, letter: str) -> None:
@@ -105,6 +115,15 @@ def test_one_letter_or_its_text(answer: str, letter: str) -> None:
         "Option",
         "\\boxed{}",
         "\\boxed{A}\\boxed{C}",
+        "\\cancel{C}",
+        "\\boxed{\\text{A or C}}",
+        "C is not correct",
+        "A is correct, C is correct",
+        "Option C or A",
+        "C - London",
+        "C5 m",
+        "I choose C",
+        "C 5 m or A Paris",
     ],
 )
 def test_anything_else_is_no_answer(answer: str) -> None:

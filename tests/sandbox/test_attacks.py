@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import textwrap
 import time
 from pathlib import Path
@@ -235,7 +237,45 @@ def test_its_folder_is_removed_at_the_weakest_level() -> None:
     with Sandbox(1, level=Level.PROCESS, trusted=True) as sandbox:
         (outcome,) = sandbox.run_many([CallJob(source, "f", [encode([1])], [1.0], judge)])
     assert outcome.end is End.PASSED
-    assert len({Path(folder).resolve() for folder in seen[0]}) == 1 and not Path(seen[0][0]).exists()
+    assert len({Path(folder).resolve() for folder in seen[0]}) == 1 and not Path(seen[0][0]).parent.exists()
+
+
+def test_a_folder_that_is_closed_or_replaced_stops_nothing(tmp_path: Path) -> None:
+    if problem := probe()[Level.PROCESS]:
+        pytest.skip(problem)
+    tmp_path.chmod(0o755)
+    closed = (
+        "import os\ndef f(x):\n    os.makedirs('a/b')\n    os.chmod('a', 0)\n    os.chmod('.', 0)\n    return x + 1"
+    )
+    linked = f"import os\ndef f(x):\n    own = os.getcwd()\n    os.rmdir(own)\n    os.symlink({str(tmp_path)!r}, own)\n    os.chmod('..', 0)"
+    with Sandbox(1, level=Level.PROCESS, trusted=True) as sandbox:
+        outcomes = sandbox.run_many([job(source, [[1]], [2]) for source in (closed, linked, "def f(x): return x + 1")])
+        folder = sandbox._workers[0].folder
+    assert outcomes[0].end is outcomes[2].end is End.PASSED and outcomes[1].end is not End.LOST
+    assert folder is not None and not folder.exists()
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+
+
+def test_its_folder_is_removed_where_the_run_was_killed() -> None:
+    if problem := probe()[Level.PROCESS]:
+        pytest.skip(problem)
+    source = """
+        import os, sys
+        from kkwarm.verify.sandbox import CallJob, Level, Sandbox, decode, encode
+        def judge(index, data, exact, cpu_s):
+            print(decode(data), flush=True)
+            os.kill(os.getpid(), 9)
+        sandbox = Sandbox(1, level=Level.PROCESS, trusted=True)
+        sandbox.run_many([CallJob("import os\\ndef f(x): return os.getcwd()", "f", [encode([1])], [1.0], judge)])
+    """
+    done = subprocess.run([sys.executable, "-c", code(source)], capture_output=True, text=True)
+    folder = Path(done.stdout.strip())
+    assert done.returncode == -9 and "kkwarm-code-" in str(folder), done
+    for _ in range(100):
+        if not folder.parent.exists():
+            break
+        time.sleep(0.1)
+    assert not folder.parent.exists()
 
 
 def test_all_calls_together_may_sleep_four_times_as_long_as_one(run: Run) -> None:

@@ -46,8 +46,9 @@ def test_verdicts_and_their_reasons() -> None:
 
 
 def test_what_does_not_end() -> None:
-    (verdict,) = judged("def area(a, b):\n    while True: pass")
-    assert verdict.status is Status.TIMEOUT
+    spun, slept = judged("def area(a, b):\n    while True: pass", "import time\ndef area(a, b): time.sleep(60)")
+    assert spun.status is slept.status is Status.TIMEOUT
+    assert spun.reason == "area(3, 4): no end within 1 s of CPU time" and "slept" in slept.reason
 
 
 @pytest.mark.parametrize(
@@ -66,9 +67,12 @@ def test_forgeries(code: str) -> None:
     assert not judged(code)[0].correct
 
 
-def test_an_answer_of_another_shape_is_named() -> None:
+@pytest.mark.parametrize(
+    "answer", [{"entry": "area"}, {"entry": "area", "cases": []}, {"cases": [[[1], 1]]}, [1], None]
+)
+def test_an_answer_of_another_shape_is_named(answer: Any) -> None:
     with pytest.raises(KkwarmError, match="the answer of area holds no cases"):
-        judged("def area(): pass", example=Example("area", "?", {"entry": "area"}))
+        judged("def area(): pass", example=Example("area", "?", answer))
 
 
 def test_the_last_block_that_defines_it_counts() -> None:

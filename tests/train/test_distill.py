@@ -91,3 +91,11 @@ def test_a_broken_trace_is_named_by_its_line(tmp_path: Path, line: bytes, messag
     path.write_bytes(good + b"\n" + line + b"\n")
     with pytest.raises(KkwarmError, match=message):
         read_traces(path)
+
+
+def test_what_a_package_ships_is_a_teacher() -> None:
+    from kkwarm.train.distillation import plan_distill
+
+    assert plan_distill(DistillConfig("mini_math", "kkwarm_mini:BASE", 3)).backend == "hf"
+    with pytest.raises(KkwarmError, match="kkwarm_mini has no BASS"):
+        plan_distill(DistillConfig("mini_math", "kkwarm_mini:BASS", 3))

@@ -108,6 +108,73 @@ def test_the_prediction_is_what_a_step_allocates(
     assert TOLERANCE[0] < ratio < TOLERANCE[1]
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("bf16", [False, True])
+def test_the_prediction_holds_for_an_adapter(tmp_path: Path, bf16: bool, checkpointing: bool) -> None:
+    import torch
+
+    pytest.importorskip("peft")
+    from peft import LoraConfig, get_peft_model
+
+    config = WarmupConfig(checkpointing=checkpointing, lora=8)
+    model = model_of(config, **SMALL)
+    model.save_pretrained(tmp_path)
+    if checkpointing:
+        model.enable_input_require_grads()  # as trl does: the embedding is frozen
+    adapted = get_peft_model(model, LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM"))
+    ids = torch.randint(0, 1000, (4, 256))
+    mask = torch.ones_like(ids)
+    mask[0, -64:] = 0
+
+    def step() -> None:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            loss = adapted(input_ids=ids, attention_mask=mask, labels=ids, fused_lm_head=True).loss
+        loss.backward()
+
+    step()
+    trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+    told = need(shape_of(tmp_path), config, tokens=256, rows=4, bf16=bf16, cuda=False)
+    assert 1.0 <= told.gradients / (4 * trained) < 1.1, "key and value are counted as wide as query"
+    assert TOLERANCE[0] < (told.activations + told.working) / peak(step) < TOLERANCE[1]
+
+
+QWENS = {  # (hidden, layers, heads, keys and values, MLP, vocabulary): parameters, as published
+    "0.5B": ((896, 24, 14, 2, 4864, 151_936), 0.494e9),
+    "1.5B": ((1536, 28, 12, 2, 8960, 151_936), 1.544e9),
+    "3B": ((2048, 36, 16, 2, 11_008, 151_936), 3.086e9),
+    "7B": ((3584, 28, 28, 4, 18_944, 152_064), 7.616e9),
+}
+
+
+@pytest.mark.parametrize("name", QWENS)
+def test_published_models_fit_where_people_train_them(tmp_path: Path, name: str) -> None:
+    """From a configuration alone: 16 bytes a parameter, and what is known to fit on cards of 24, 80 and 141 GB."""
+    from transformers import Qwen2Config
+
+    (hidden, layers, heads, pairs, mlp, vocab), parameters = QWENS[name]
+    Qwen2Config(
+        vocab_size=vocab, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads,
+        num_key_value_heads=pairs, intermediate_size=mlp, tie_word_embeddings=name != "7B",
+        max_position_embeddings=32_768,
+    ).save_pretrained(tmp_path)  # fmt: skip
+    shape = shape_of(tmp_path)
+    assert shape.parameters == pytest.approx(parameters, rel=1e-3)
+
+    def fits(config: TrainConfig, device: float) -> bool:
+        try:
+            fitted(shape, config, tokens=4096, rows=8, step=8, bf16=True, cuda=True, device=device * GIB)
+        except KkwarmError:
+            return False
+        return True
+
+    least = need(shape, WarmupConfig(checkpointing=True), tokens=4096, rows=1, bf16=True, cuda=True)
+    assert least.weights + least.gradients + least.optimiser == 16 * shape.parameters
+    whole = {device: fits(WarmupConfig(), device) for device in (24, 80, 141)}
+    assert whole == {24: name == "0.5B", 80: name != "7B", 141: True}
+    assert fits(WarmupConfig(lora=True), 24) and fits(WarmupConfig(qlora=True), 24)
+    assert fits(WarmupConfig(qlora=True), 12), "QLoRA of 7B takes about 10 GiB"
+
+
 @pytest.mark.parametrize("bf16", [False, True])
 def test_what_the_forward_pass_keeps_is_counted(tmp_path: Path, bf16: bool) -> None:
     import torch

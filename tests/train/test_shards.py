@@ -1,4 +1,4 @@
-"""Weights in shards (FSDP2) over two CPU processes (gloo) against one process with all of them."""
+"""Weights in shards (FSDP2, ZeRO-3) over two CPU processes (gloo) against one process with all of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_resume import steps
@@ -18,7 +19,7 @@ from kkwarm.train import RlvrConfig, WarmupConfig, rlvr, warmup
 from kkwarm.train.steps import fits
 
 WARMUP = WarmupConfig(lr=1e-2, max_steps=3, batch_size=8, accumulation=2, precision="fp32", threads=1, device="cpu")
-SHARDED = {"nproc": 2, "accelerate": "fsdp2"}
+HELD = {"fsdp2": "pytorch_model_fsdp*", "zero3": "global_step*"}  # in a step checkpoint
 
 
 @pytest.fixture(autouse=True)
@@ -26,10 +27,17 @@ def toy_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kkwarm.train.launch, "WORKER", "toy_worker")
 
 
+@pytest.fixture(params=["fsdp2", "zero3"])
+def sharded(request: pytest.FixtureRequest) -> dict[str, Any]:
+    if request.param == "zero3":
+        pytest.importorskip("deepspeed", reason="DeepSpeed is not installed")
+    return {"nproc": 2, "accelerate": request.param}
+
+
 @pytest.mark.slow
-def test_sft_in_shards(tmp_path: Path, base: Path, traces: Path) -> None:
+def test_sft_in_shards(tmp_path: Path, base: Path, traces: Path, sharded: dict[str, Any]) -> None:
     one = warmup(base, traces, tmp_path / "one", WARMUP, progress=False)
-    two = warmup(base, traces, tmp_path / "two", replace(WARMUP, **SHARDED), progress=False)
+    two = warmup(base, traces, tmp_path / "two", replace(WARMUP, **sharded), progress=False)
     assert two.manifest["processes"] == 2
     for a, b in zip(steps(one.path), steps(two.path), strict=True):
         for name in ("step", "loss", "lr", "grad_norm", "tokens"):
@@ -38,7 +46,9 @@ def test_sft_in_shards(tmp_path: Path, base: Path, traces: Path) -> None:
 
 
 @pytest.mark.slow
-def test_grpo_in_shards_draws_the_same_rollouts(tmp_path: Path, base: Path, traces: Path) -> None:
+def test_grpo_in_shards_draws_the_same_rollouts(
+    tmp_path: Path, base: Path, traces: Path, sharded: dict[str, Any]
+) -> None:
     """A copy that holds all weights generates; it is refreshed from the shards at every step."""
     warmed = warmup(base, traces, tmp_path / "w", replace(WARMUP, max_steps=24, lr=1e-2), progress=False).path
     config = RlvrConfig(
@@ -46,7 +56,7 @@ def test_grpo_in_shards_draws_the_same_rollouts(tmp_path: Path, base: Path, trac
         keep_rollouts=True, watch=("easy",), watch_every=2, watch_questions=5,
     )  # fmt: skip
     one = rlvr(warmed, config, tmp_path / "one", progress=False).path
-    two = rlvr(warmed, replace(config, **SHARDED), tmp_path / "two", progress=False).path
+    two = rlvr(warmed, replace(config, **sharded), tmp_path / "two", progress=False).path
     drawn = [[json.loads(line) for line in (p / "rollouts.jsonl").read_text().splitlines()] for p in (one, two)]
     assert len(drawn[0]) == 36 and drawn[0] == drawn[1]
     assert any(row["no_signal"] < 1 for row in steps(one))
@@ -61,19 +71,21 @@ def test_grpo_in_shards_draws_the_same_rollouts(tmp_path: Path, base: Path, trac
 
 
 @pytest.mark.slow
-def test_a_killed_run_in_shards_goes_on(tmp_path: Path, base: Path, traces: Path) -> None:
+def test_a_killed_run_in_shards_goes_on(tmp_path: Path, base: Path, traces: Path, sharded: dict[str, Any]) -> None:
     config = replace(WARMUP, max_steps=12, save_every=3)
-    sharded, out = replace(config, **SHARDED), tmp_path / "two"
+    in_shards, out = replace(config, **sharded), tmp_path / "two"
     when_logged(out, 7, lambda: os.kill(workers(os.getpid())[-1], signal.SIGKILL))
     with pytest.raises(KkwarmError, match=r"process . was killed by SIGKILL .*the same command goes on"):
-        warmup(base, traces, out, sharded, progress=False)
+        warmup(base, traces, out, in_shards, progress=False)
     kept = max((out / "steps").iterdir(), key=lambda p: int(p.name.rpartition("-")[2]))
-    assert list(kept.glob("pytorch_model_fsdp*")), "weights are in shards while it trains"
-    with pytest.raises(KkwarmError, match=r"weights in shards \(fsdp2\).*go on with --accelerate-config fsdp2"):
+    name = sharded["accelerate"]
+    assert list(kept.glob(HELD[name])), "weights are in shards while it trains"
+    with pytest.raises(KkwarmError, match=rf"weights in shards \({name}\).*go on with --accelerate-config {name}"):
         warmup(base, traces, out, config, progress=False)
-    again = warmup(base, traces, out, sharded, progress=False)
+    again = warmup(base, traces, out, in_shards, progress=False)
     whole = warmup(base, traces, tmp_path / "one", config, progress=False)
-    assert again.manifest["resumed"] == 1 and [s["step"] for s in steps(out)] == list(range(1, 13))
+    assert again.manifest["resumed"] == 2, "the refused one counts"
+    assert [s["step"] for s in steps(out)] == list(range(1, 13))
     close(again.path, whole.path, 2e-3)
 
 

@@ -17,7 +17,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 def _importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     yield
-    for name in ("transfer_simulation", "sequential_simulation"):
+    for name in ("transfer_simulation", "sequential_simulation", "efficiency_simulation"):
         sys.modules.pop(name, None)
 
 
@@ -42,6 +42,16 @@ def test_stopping_in_small() -> None:
     assert row["asked"] < 0.8
 
 
+def test_sample_efficiency_in_small() -> None:
+    from efficiency_simulation import Setting, simulate
+
+    found = simulate(Setting(2, 60, 0.2), studies=12, saved=1, seed=0)
+    for way in ("examples", "flights", "rollouts"):
+        assert found[way]["false"] <= 0.25  # 3 of 12
+        assert found[way]["coverage"] >= 0.8
+    assert found["saved"]["false"] in (0, 1)
+
+
 @pytest.mark.skipif(not (RESULTS / "transfer_simulation.json").exists(), reason="the simulation was not kept")
 def test_the_kept_figures_are_what_the_docs_say() -> None:
     rows = json.loads((RESULTS / "transfer_simulation.json").read_text())["rows"]
@@ -50,6 +60,12 @@ def test_the_kept_figures_are_what_the_docs_say() -> None:
     assert max(r["false_gain_any"] for r in rows) <= 0.055
     power = {r["seeds"]: r["power"] for r in rows if (r["questions"], r["samples"], r["spread"]) == (164, 4, "0.2")}
     assert (round(power[2], 2), round(power[3], 2)) == (0.15, 0.52)  # docs/pages/studies.md
+    small = [r["false_gain_any"] for r in rows if r["spread"].endswith("only")]
+    assert len(small) == 4 and min(small) > 0.005 and max(small) <= 0.0385
+    claim = json.loads((RESULTS / "efficiency_simulation.json").read_text())["rows"]
+    for way in ("examples", "flights"):
+        assert sum(r[way]["false"] for r in claim) / len(claim) <= 0.0325
+        assert all(r[way]["power"] >= r["rollouts"]["power"] for r in claim)
     stops = json.loads((RESULTS / "sequential_simulation.json").read_text())
     assert all(r["missed"] <= 0.05 for r in stops["score"])
     null = [r["said"] for r in stops["decision"] if r["shift"] == 0]

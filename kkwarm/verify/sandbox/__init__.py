@@ -5,6 +5,7 @@ data and compares it with an expected output that never enters the sandbox.
 """
 
 from kkwarm.verify.sandbox.codec import Undecodable, decode, encode, short
+from kkwarm.verify.sandbox.inside.landlock import missing as landlock_missing
 from kkwarm.verify.sandbox.levels import ALLOW, allowed, calibrate, level, overloaded, probe
 from kkwarm.verify.sandbox.model import CallJob, End, Level, Limits, Outcome
 from kkwarm.verify.sandbox.pool import Sandbox, shared
@@ -23,6 +24,7 @@ __all__ = [
     "calibrate",
     "decode",
     "encode",
+    "landlock_missing",
     "level",
     "overloaded",
     "probe",

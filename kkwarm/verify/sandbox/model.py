@@ -16,7 +16,9 @@ class Level(StrEnum):
 
     BUBBLEWRAP = "bubblewrap"  # own user, process, network, mount, IPC namespaces; read-only minimal file system
     NAMESPACES = "namespaces"  # the same, set up by ourselves
-    PROCESS = "process"  # a limited process alone: it can read files, use the network, harm the user's processes
+    # A limited process alone. Where the kernel has Landlock, it reads Python's files only and writes to a folder of its
+    # own; elsewhere it can read files, use the network, harm the user's processes.
+    PROCESS = "process"
 
 
 @dataclass(frozen=True, slots=True)

@@ -300,7 +300,7 @@ class _Run:
                 self.end(End.REFUSED, i, "")
         elif kind == b"T":
             self.proven = cpu_s >= self.job.limits_s[i]
-            self.end(End.TIMEOUT, i, "")
+            self.end(End.TIMEOUT, i, "" if self.proven else "it slept")
         elif kind == b"L":
             self.end(End.LOAD, None, _printable(data))
         else:

@@ -6,9 +6,11 @@ import base64
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -49,10 +51,14 @@ class Worker:
         self.level = level
         self.started = False
         self.control, inside = socket.socketpair()
+        self.folder: Path | None = None  # where candidates may write, without a file system of their own
+        if level is Level.PROCESS:
+            self.folder = Path(tempfile.mkdtemp(prefix="kkwarm-code-")).resolve()
+            self.folder.chmod(0o711)  # candidates may be another user
         fd = inside.fileno()
         try:
             self.process = subprocess.Popen(
-                _command(level, fd, packages),
+                _command(level, fd, packages, self.folder),
                 pass_fds=[fd],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -68,6 +74,9 @@ class Worker:
                 cwd="/",
                 start_new_session=True,  # Ctrl-C reaches the trusted side only
             )
+        except OSError:
+            self._remove()
+            raise
         finally:
             inside.close()
         self.control.settimeout(_START_S)
@@ -128,11 +137,16 @@ class Worker:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+            self._remove()
         if self.process.stderr is not None:
             self.process.stderr.close()
 
+    def _remove(self) -> None:
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
-def _command(level: Level, fd: int, packages: Sequence[str]) -> list[str]:
+
+def _command(level: Level, fd: int, packages: Sequence[str], folder: Path | None) -> list[str]:
     found = _package_trees(packages)
     trees = [*_runtime(), *((folder, _SITE / folder.name) for folder in found)]
     hidden = _installed(trees)
@@ -141,6 +155,7 @@ def _command(level: Level, fd: int, packages: Sequence[str]) -> list[str]:
         "read_only": [[str(source), str(target)] for source, target in trees],
         "hidden": [str(folder) for folder in hidden],
         "path": sorted({str(f.parent) for f in found}) if level is Level.PROCESS else [str(_SITE)] * bool(found),
+        "folder": None if folder is None else str(folder),
         "drop": _drop_to() if level is Level.PROCESS else None,
         "filter": base64.b64encode(program()).decode(),
     }

@@ -72,7 +72,8 @@ class Candidate:
         """Ends a call that used its CPU time, or slept: gave up its core of its own accord and did nothing else.
 
         Who is merely kept from a core by a loaded machine gives nothing up, and a long gap between two alarms counts
-        little; 20 ms of CPU time, however slowly they come, are proof of being awake.
+        little; 20 ms of CPU time, however slowly they come, are proof of being awake. Naps between them add up over
+        all calls.
         """
         if not self.running:
             return

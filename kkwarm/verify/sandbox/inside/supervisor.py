@@ -27,9 +27,10 @@ import socket
 import struct
 import sys
 import time
+from pathlib import Path
 from typing import Any, NoReturn
 
-from . import kernel
+from . import kernel, landlock
 from .candidate import MESSAGE_CHARS, Candidate, preload
 from .kernel import call
 from .wire import REPORT, RUN, record
@@ -47,7 +48,12 @@ class Supervisor:
         self.filter = base64.b64decode(config["filter"])
         self.namespaces, self.hide_proc = level != "process", level == "bubblewrap"
         self.over = ctypes.c_double()
-        self.folder: str | None = None
+        self.folder = None if config["folder"] is None else Path(config["folder"])
+        self.own: Path | None = None  # the folder in it of the child that runs
+        self.rules: int | None = None
+        if self.folder is not None:
+            trees = [source for source, _ in config["read_only"]]
+            self.rules = landlock.ruleset(trees, config["hidden"], config["path"], config["folder"])
         self.wake, write_end = os.pipe()
         os.set_blocking(write_end, False)
         os.set_blocking(self.wake, False)
@@ -60,7 +66,7 @@ class Supervisor:
         while True:
             message, fds = receive(self.control)
             if message is None:
-                return
+                self.leave()
             if message[:1] == b"R":
                 if len(fds) != 1:
                     return
@@ -72,9 +78,9 @@ class Supervisor:
         # new, since the next child could read what this one wrote there.
         self.over = ctypes.c_double.from_buffer(mmap.mmap(-1, mmap.PAGESIZE))
         self.over.value = math.inf
-        self.folder = None if self.namespaces else own_folder(self.drop_to)
         if self.own_pid_ns is not None:
             call("unshare", kernel.NEWPID)
+        self.renew()
         pid = os.fork()
         if pid == 0:
             child(job, self, limits)
@@ -95,15 +101,16 @@ class Supervisor:
                 os.kill(pid, signal.SIGKILL)
                 if message is None:
                     self.sweep(pid)
-                    self.clear()
-                    os._exit(0)
+                    self.leave()
             elif watch.time_up():
                 os.kill(pid, signal.SIGKILL)
         self.sweep(pid)
-        self.clear()
         cpu = usage.ru_utime + usage.ru_stime
         peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        self.control.sendall(REPORT.pack(b"E", status, cpu, time.monotonic() - started, peak, watch.killed))
+        try:
+            self.control.sendall(REPORT.pack(b"E", status, cpu, time.monotonic() - started, peak, watch.killed))
+        except OSError:
+            self.leave()
 
     def sweep(self, pid: int) -> None:
         """Ends whatever the child left. With a process namespace the kernel has done it already."""
@@ -121,23 +128,40 @@ class Supervisor:
             except ChildProcessError:
                 return
 
-    def clear(self) -> None:
-        """Removes the child's folder with what it left there."""
+    def renew(self) -> None:
+        """A child without a file system of its own gets a new folder; the last one's is removed."""
+        if self.folder is None:
+            return
+        import tempfile
+
+        self.folder.chmod(0o711)
+        if self.own is not None:
+            remove(self.own)
+        self.own = Path(tempfile.mkdtemp(dir=self.folder))  # given `dir`, it does not settle the child's own choice
+        if self.drop_to is not None:
+            os.chown(self.own, self.drop_to, self.drop_to)
+
+    def leave(self) -> NoReturn:
+        """The trusted side is gone, perhaps killed: what it would have removed is removed here."""
         if self.folder is not None:
-            import shutil
-
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder = None
+            remove(self.folder)
+        os._exit(0)
 
 
-def own_folder(owner: int | None) -> str:
-    """A new folder for one child that has no file system of its own."""
-    import tempfile
+def remove(folder: Path) -> None:
+    """A folder with all in it; what is there was made by a candidate, which may have closed it or put a link there."""
+    import shutil
 
-    folder = tempfile.mkdtemp(prefix="kkwarm-code-", dir="/tmp")  # `dir`: else the child inherits where it looked
-    if owner is not None:
-        os.chown(folder, owner, owner)
-    return folder
+    with contextlib.suppress(OSError):
+        if folder.is_symlink():
+            folder.unlink()
+            return
+        folder.chmod(0o700)
+        for place, names, _ in os.walk(folder):
+            for name in names:
+                if not Path(place, name).is_symlink():
+                    Path(place, name).chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 class Watch:
@@ -180,7 +204,10 @@ def receive(control: socket.socket) -> tuple[bytes | None, list[int]]:
     """The next message and the descriptors that came with it; (None, []) at the end."""
     data, fds = b"", list[int]()
     while len(data) < RUN.size:
-        part, ancillary, _, _ = control.recvmsg(RUN.size - len(data), socket.CMSG_SPACE(4))
+        try:
+            part, ancillary, _, _ = control.recvmsg(RUN.size - len(data), socket.CMSG_SPACE(4))
+        except ConnectionError:  # it was killed before it read our last report
+            return None, []
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 fds += array.array("i", payload[: len(payload) - len(payload) % 4])
@@ -214,12 +241,16 @@ def restrict(job: int, supervisor: Supervisor, limits: tuple[Any, ...]) -> None:
         if supervisor.hide_proc:  # bubblewrap mounts one, and it shows the supervisor
             kernel.mount("tmpfs", "/proc", "tmpfs", flags, "size=4k,mode=555")
         os.chdir("/tmp")
-    elif supervisor.folder is not None:
-        os.environ["HOME"] = os.environ["TMPDIR"] = supervisor.folder
-        os.chdir(supervisor.folder)
+    elif supervisor.own is not None:
+        os.environ["HOME"] = os.environ["TMPDIR"] = str(supervisor.own)
+        os.chdir(supervisor.own)
     null = os.open(os.devnull, os.O_RDWR)  # opened anew: flags and owner would be shared with the next child
     for target in (0, 1, 2):
         os.dup2(null, target)
+    if linux:
+        call("prctl", kernel.PR_SET_NO_NEW_PRIVS, kernel.number(1), 0, 0, 0)
+    if supervisor.rules is not None:
+        landlock.restrict(supervisor.rules)
     if job != 3:
         os.dup2(job, 3)
     os.closerange(4, 1024)
@@ -228,7 +259,6 @@ def restrict(job: int, supervisor: Supervisor, limits: tuple[Any, ...]) -> None:
         os.setgid(supervisor.drop_to)
         os.setuid(supervisor.drop_to)
     if linux:
-        call("prctl", kernel.PR_SET_NO_NEW_PRIVS, kernel.number(1), 0, 0, 0)
         kernel.leave_session_keyring()
         call("capset", struct.pack("<Ii", 0x20080522, 0), bytes(24))
         call("prctl", kernel.PR_SET_PDEATHSIG, kernel.number(signal.SIGKILL), 0, 0, 0)
@@ -250,8 +280,8 @@ def lower(what: int, limit: int) -> None:
 
 
 def launch(fd: int, config: dict[str, Any]) -> int:
-    """`config`: level, read_only ([source, target] pairs), hidden (folders in them), path (of packages), drop (user id
-    at level process), filter (a compiled seccomp filter in base64, or "")."""
+    """`config`: level, read_only ([source, target] pairs), hidden (folders in them), path (of packages), filter (a
+    compiled seccomp filter in base64, or ""); at level process drop (user id) and folder (in which to write)."""
     control = socket.socket(fileno=fd)
     level = config["level"]
     own_pid_ns: int | None = None

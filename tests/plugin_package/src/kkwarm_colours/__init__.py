@@ -4,7 +4,7 @@ import click
 
 from kkwarm.data import holdout
 from kkwarm.plugins import hookimpl
-from kkwarm.types import Domain, Example, Response, Teacher, Trace
+from kkwarm.types import Attack, Completion, Domain, Example, Response, Target, Teacher, Trace
 
 MIXES = {
     ("red", "yellow"): "orange",
@@ -15,7 +15,11 @@ MIXES = {
 TINTS = ("matt", "glossy", "pale", "deep", "cold", "warm", "thin", "thick", "old", "new")
 
 
+print("a chatty plugin")  # noqa: T201 - no JSON document may suffer from it
+
+
 def load() -> list[Example]:
+    print("mixing")  # noqa: T201
     rows = [
         Example(f"{tint}/{a}+{b}", f"What does {tint} {a} mixed with {b} give?", mixed, meta={"tint": tint})
         for (a, b), mixed in MIXES.items()
@@ -42,6 +46,48 @@ def traces(n: int, seed: int) -> list[Trace]:
 @hookimpl
 def kkwarm_domains() -> list[Domain]:
     return [Domain("colours", load, check, gold, "Mixing two colours.", facet="tint")]
+
+
+@hookimpl
+def kkwarm_resolve_domain(name: str) -> Domain | None:
+    tint = name.removeprefix("tint:")
+    if tint == name or tint not in TINTS:
+        return None
+    return Domain(name, lambda: [e for e in load() if e.meta["tint"] == tint], check, gold, format="swatch")
+
+
+class Swatch:
+    """The answer behind an arrow."""
+
+    name = "swatch"
+    stop = ()
+
+    def render(self, question: str, tokenizer: object = None) -> str:
+        return f"{question} ->"
+
+    def compose(self, reasoning: str | None, answer: str) -> str:
+        return f"{reasoning or ''} -> {answer}"
+
+    def split(self, completion: Completion) -> Response:
+        reasoning, arrow, answer = completion.text.rpartition("->")
+        problem = "" if arrow else "no arrow"
+        return Response(completion.text, reasoning.strip(), answer.strip() if arrow else None, problem=problem)
+
+
+@hookimpl
+def kkwarm_formats() -> list[Swatch]:
+    return [Swatch()]
+
+
+@hookimpl
+def kkwarm_attacks() -> list[Attack]:
+    def loud(target: Target) -> list[str]:
+        return [target.answered(target.gold.upper())]
+
+    def dull(target: Target) -> list[str]:
+        return [target.answered(f"nearly {target.gold}")]
+
+    return [Attack("colours: loud", loud, honest=True, domain="colours"), Attack("colours: nearly", dull)]
 
 
 @hookimpl
