@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.report.html import write_html
-from kkwarm.report.load import load
 from kkwarm.transfer.analyse import analyse
+from kkwarm.transfer.load import load
 
 
 def take(browser: Any, file: Path, out: Path) -> None:

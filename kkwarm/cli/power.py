@@ -104,10 +104,10 @@ def plan(
 
 
 def _components(name: str, priors: Sequence[Path], accuracy: float) -> tuple[Any, list[str]]:
-    from kkwarm.report.load import load
     from kkwarm.store import find_run
     from kkwarm.transfer import power
     from kkwarm.transfer.cells import pair
+    from kkwarm.transfer.load import load
 
     if not priors:
         found = power.assumed(accuracy)

@@ -34,9 +34,9 @@ def command(
 
     RUN is a study folder, or bench runs (the first is what the others are compared with). Default: the newest study.
     """
-    from kkwarm.report.load import load, newest_study
     from kkwarm.store import find_run
     from kkwarm.transfer.analyse import analyse
+    from kkwarm.transfer.load import load, newest_study
 
     if as_json + markdown + latex > 1:
         raise click.UsageError("--json, --markdown and --latex each print: choose one")

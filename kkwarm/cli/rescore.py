@@ -14,8 +14,8 @@ from kkwarm.cli.console import Whole, complete_runs, echo_json, json_option, jud
 from kkwarm.errors import KkwarmError
 
 if TYPE_CHECKING:
+    from kkwarm.rejudge.rescore import Flip, Rescored
     from kkwarm.store import Run
-    from kkwarm.verify.rescore import Flip, Rescored
 
 SHOWN = 3  # flipped samples shown for each kind
 
@@ -60,8 +60,8 @@ def _run(
     run: Run, against: Sequence[Path] | None, target: Path | None, workers: int | None, advance: Callable[[int], None]
 ) -> dict[str, Any]:
     from kkwarm.plugins import registry
+    from kkwarm.rejudge.rescore import rescore, write_rescored
     from kkwarm.report.rescored import comparisons, partners
-    from kkwarm.verify.rescore import rescore, write_rescored
 
     results = rescore(run, registry(), workers=workers, progress=advance)
     others = partners(run) if against is None else list(against)

@@ -12,8 +12,8 @@ import click
 from kkwarm.cli.console import complete_runs, echo_json, json_option, judged_bar, out_console
 
 if TYPE_CHECKING:
+    from kkwarm.rejudge.finding import Finding
     from kkwarm.store import Run
-    from kkwarm.verify.finding import Finding
 
 STYLE = {"agrees": "green", "differs": "bold red", "unchecked": "yellow"}
 
@@ -48,7 +48,7 @@ def command(ctx: click.Context, run: Path, as_json: bool) -> None:
 
 def _findings(run: Run) -> list[Finding]:
     from kkwarm.plugins import registry
-    from kkwarm.verify.agreement import agreement
+    from kkwarm.rejudge.agreement import agreement
 
     with judged_bar(run.name) as advance:
         return list(agreement(run, registry(), lambda name, n: advance(n, name)))

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
-from kkwarm.report.load import load
 from kkwarm.store import Run
 from kkwarm.transfer.analyse import changed_cells
+from kkwarm.transfer.load import load
 from kkwarm.transfer.material import Material
 
 __all__ = ["compare"]

@@ -12,12 +12,12 @@ from typing import Any
 
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import Registry
+from kkwarm.rejudge.rescore import Rescored, rescore, write_rescored
 from kkwarm.report.compare import compare
-from kkwarm.report.load import WITH_SAMPLES, load
 from kkwarm.store import Run
 from kkwarm.transfer.analyse import analyse
+from kkwarm.transfer.load import WITH_SAMPLES, load
 from kkwarm.transfer.material import MARGIN
-from kkwarm.verify.rescore import Rescored, rescore, write_rescored
 
 __all__ = ["Comparison", "comparisons", "partners", "study_again"]
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
-from kkwarm.report.load import formats_of, steps_of
 from kkwarm.store import Run
 from kkwarm.transfer.cells import FORCED, FormatOf
+from kkwarm.transfer.load import formats_of, steps_of
 from kkwarm.types import Example, Format, Sample, Status
 
 __all__ = ["BLOCK", "COLUMNS", "Packed", "pack"]

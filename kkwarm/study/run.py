@@ -90,8 +90,8 @@ class _Log:
 
 
 def _report(out: Path, render: Callable[[dict[str, Any]], str]) -> dict[str, Any]:
-    from kkwarm.report.load import load
     from kkwarm.transfer.analyse import analyse
+    from kkwarm.transfer.load import load
 
     document = analyse(load([out]))
     for name, text in (("report.json", json.dumps(document, indent=1)), ("report.txt", render(document))):

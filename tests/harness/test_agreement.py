@@ -18,10 +18,10 @@ from kkwarm.backends.base import Request
 from kkwarm.backends.replay import ReplayBackend
 from kkwarm.cli import main
 from kkwarm.harness import BenchConfig, bench
+from kkwarm.rejudge.agreement import agreement
+from kkwarm.rejudge.finding import Finding, State
 from kkwarm.store import Run
 from kkwarm.types import Completion, Example, Response, Status, Verdict
-from kkwarm.verify.agreement import agreement
-from kkwarm.verify.finding import Finding, State
 from kkwarm.verify.source import judged_by
 
 GOLD = {f"toy/{e.id}": e.answer for e in toy_benchmark.examples()}

@@ -125,7 +125,7 @@ def test_what_cannot_be_decided_against_is_refused_before_anything_is_asked(tmp_
         run(tmp_path / "b", 0.7, asked, until_decided=str(part.path))
     with pytest.raises(KkwarmError, match="differs in temperature"):
         run(tmp_path / "b", 0.7, asked, until_decided=str(other.path))
-    with pytest.raises(KkwarmError, match="there is no run .*nowhere"):
+    with pytest.raises(KkwarmError, match=r"there is no run .*nowhere"):
         run(tmp_path / "b", 0.7, asked, until_decided=str(tmp_path / "nowhere"))
     with pytest.raises(KkwarmError, match="two rules"):
         run(tmp_path / "b", 0.7, asked, until=0.1, until_decided=str(part.path))

@@ -19,13 +19,13 @@ from pages import browser, chromium
 from kkwarm.cli import cli
 from kkwarm.report.html import write_html
 from kkwarm.report.latex import latex_text
-from kkwarm.report.load import load
 from kkwarm.report.markdown import markdown_text
 from kkwarm.report.png import write_png
 from kkwarm.report.shown import console, shown
 from kkwarm.report.terminal import render_text, write_svg
 from kkwarm.store import Run
 from kkwarm.transfer.analyse import analyse
+from kkwarm.transfer.load import load
 from kkwarm.transfer.material import Material
 from kkwarm.types import Completion, Sample, Status, Verdict
 

@@ -19,9 +19,9 @@ from pages import HOSTILE, REASONING, make_runs
 from kkwarm.formats import ThinkAnswer
 from kkwarm.report import samples
 from kkwarm.report.html import write_html
-from kkwarm.report.load import load
 from kkwarm.report.samples import _around
 from kkwarm.transfer.analyse import analyse
+from kkwarm.transfer.load import load
 from kkwarm.types import Example
 
 

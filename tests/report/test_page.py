@@ -10,8 +10,8 @@ import pytest
 from pages import HOSTILE, REASONING, browser, chromium, make_runs
 
 from kkwarm.report.html import write_html
-from kkwarm.report.load import load
 from kkwarm.transfer.analyse import analyse
+from kkwarm.transfer.load import load
 
 pytest.importorskip("playwright", reason="needs playwright (in the extra `dev`)")
 pytestmark = pytest.mark.skipif(chromium() is None, reason="needs an installed Chromium")

@@ -12,13 +12,13 @@ import pytest
 
 from kkwarm.report.html import _page
 from kkwarm.report.latex import latex_text
-from kkwarm.report.load import load
 from kkwarm.report.markdown import markdown_text
 from kkwarm.report.samples import Packed
 from kkwarm.report.terminal import render_text
 from kkwarm.report.training import alarm_lines, watched
 from kkwarm.store import Run
 from kkwarm.transfer.analyse import analyse
+from kkwarm.transfer.load import load
 from kkwarm.transfer.material import Material
 from kkwarm.transfer.training import Training
 from kkwarm.types import Completion, Sample, Status, Verdict

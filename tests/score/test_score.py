@@ -204,7 +204,7 @@ def test_a_stopped_score_goes_on(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was judged before an interrupt is not judged again, and the end is the same."""
-    from kkwarm.verify import score
+    from kkwarm.rejudge import score
     from kkwarm.verify.judge import Judge
 
     monkeypatch.setattr(score, "CHUNK", 3)

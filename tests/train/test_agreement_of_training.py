@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from kkwarm.plugins import registry
+from kkwarm.rejudge.agreement import agreement
+from kkwarm.rejudge.finding import State
 from kkwarm.store import Run
 from kkwarm.train import DistillConfig, RlvrConfig, WarmupConfig, distill, rlvr, warmup
-from kkwarm.verify.agreement import agreement
-from kkwarm.verify.finding import State
 
 
 def states(run: Run) -> dict[str, State]:

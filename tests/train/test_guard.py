@@ -43,10 +43,10 @@ def test_a_leak_that_is_allowed_is_kept_with_the_run(base: Path, leaking: Path, 
 def test_a_leak_is_inherited_and_marked_up_to_the_report(base: Path, leaking: Path, tmp_path: Path) -> None:
     """What a checkpoint was trained on follows it: through RLVR into its benchmark and the report."""
     from kkwarm.harness import BenchConfig, bench
-    from kkwarm.report.load import load
     from kkwarm.report.terminal import render_text
     from kkwarm.train import RlvrConfig, rlvr
     from kkwarm.transfer.analyse import analyse
+    from kkwarm.transfer.load import load
 
     config = RlvrConfig("toy", examples=2, steps=1, prompts_per_step=2, generations=2, max_tokens=4, threads=1)
     warmed = warmup(base, leaking, tmp_path / "warmed", replace(CONFIG, allow_leak=True), progress=False)

@@ -10,8 +10,8 @@ import pytest
 
 from kkwarm.errors import KkwarmError
 from kkwarm.report.compare import compare
-from kkwarm.report.load import load
 from kkwarm.store import Run
+from kkwarm.transfer.load import load
 from kkwarm.types import Completion, Sample, Status, Verdict
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import Registry
+from kkwarm.rejudge.score import CHUNK, facets_of
 from kkwarm.store import Run
 from kkwarm.transfer.aggregate import summarise
 from kkwarm.types import Benchmark, Example, Sample
 from kkwarm.verify.judge import Judge
-from kkwarm.verify.score import CHUNK, facets_of
 
 __all__ = ["Flip", "Rescored", "judged_again", "rescore", "write_rescored"]
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import Registry
+from kkwarm.rejudge.finding import SHOWN, Finding, State
 from kkwarm.store import Run, file_hash
 from kkwarm.types import Sample
-from kkwarm.verify.finding import SHOWN, Finding, State
 
 __all__ = ["findings"]
 

@@ -15,12 +15,12 @@ from typing import Any
 
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import Registry
+from kkwarm.rejudge import provenance
+from kkwarm.rejudge.finding import SHOWN, Finding, State
+from kkwarm.rejudge.rescore import Flip, Rescored, format_name, judged_again
 from kkwarm.store import Line, Run, config_hash, file_hash
 from kkwarm.types import Sample
-from kkwarm.verify import provenance
-from kkwarm.verify.finding import SHOWN, Finding, State
 from kkwarm.verify.judge import Judge
-from kkwarm.verify.rescore import Flip, Rescored, format_name, judged_again
 from kkwarm.verify.source import judged_by
 
 __all__ = ["agreement"]
@@ -237,8 +237,8 @@ def _report(study: Run) -> Finding:
     path: Path = study.path / "report.json"
     if not path.exists():
         return Finding("report.json", State.UNCHECKED, "the study is not done" if not study.done else "it is missing")
-    from kkwarm.report.load import load
     from kkwarm.transfer.analyse import analyse
+    from kkwarm.transfer.load import load
 
     try:
         stored = json.loads(path.read_text("utf-8"))
