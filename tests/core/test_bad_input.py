@@ -62,8 +62,8 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("x.jsonl", b"[1, 2]\n", "line 1: a list, not a JSON object"),
         ("x.jsonl", b"7\n", "line 1: a number or truth value, not a JSON object"),
         ("x.jsonl.gz", GOOD.encode(), "Not a gzipped file"),
-        ("x.jsonl.gz", gzip.compress(GOOD.encode() * 99)[:40], "ended before the end-of-stream marker"),
-        ("x.jsonl.gz", gzip.compress(GOOD.encode() * 99)[:14] + b"\xff" * 60, "fetch or compress it again"),
+        ("x.jsonl.gz", gzip.compress(GOOD.encode() * 99, mtime=0)[:40], "ended before the end-of-stream marker"),
+        ("x.jsonl.gz", gzip.compress(GOOD.encode() * 99, mtime=0)[:14] + b"\xff" * 60, "fetch or compress it again"),
         ("x.jsonl", b'\n\n{"task_id": "a", "completion": "b"}\n', 'line 3: no "id" (it has: completion, task_id)'),
         ("x.jsonl", b'{"id": null, "completion": "b"}\n', '"id" is null, not a string'),
         ("x.jsonl", b'{"id": "a", "completion": []}\n', '"completion" is an empty list'),
@@ -234,7 +234,7 @@ def test_data_of_another_shape(
 ) -> None:
     (there / "data" / "math").mkdir(parents=True)
     for name in ("math500", "train_pool"):
-        (there / "data" / "math" / f"{name}.jsonl.gz").write_bytes(gzip.compress(b'{"problem": "1 + 1?"}\n'))
+        (there / "data" / "math" / f"{name}.jsonl.gz").write_bytes(gzip.compress(b'{"problem": "1 + 1?"}\n', mtime=0))
     monkeypatch.setenv("KKWARM_DATA", str(there / "data"))
     said = refused(capsys, "try", "math", "2")
     assert "the data of math cannot be loaded: KeyError: 'subject'" in said
