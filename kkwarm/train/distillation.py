@@ -250,4 +250,6 @@ def _origin(reg: Registry, teacher: Teacher) -> dict[str, str]:
 
 
 def _is_checkpoint(name: str) -> bool:
-    return "/" in name or ":" in name or Path(name).expanduser().exists()  # ":" as in kkwarm_mini:BASE
+    from kkwarm.backends.checkpoint import shipped
+
+    return "/" in name or Path(shipped(name)).expanduser().exists()

@@ -89,7 +89,8 @@ def test_of_a_server_one_process_asks_for_all(monkeypatch: pytest.MonkeyPatch) -
 
     def connect(cls: Any, model: str, *, base_url: str) -> OpenAIBackend:
         connected.append((model, base_url))
-        return OpenAIBackend(model, base_url, "", SimpleNamespace(close=lambda: connected.append(("", ""))))  # type: ignore[arg-type]
+        client = SimpleNamespace(close=lambda: connected.append(("", "")))
+        return OpenAIBackend(model, base_url, SimpleNamespace(client=client))  # type: ignore[arg-type]
 
     monkeypatch.setattr(OpenAIBackend, "connect", classmethod(connect))
     engine = Engine()
