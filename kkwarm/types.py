@@ -121,9 +121,10 @@ class Verifier:
     layer. It returns a `Verdict`, or True/False. It must be pure: same arguments, same verdict.
 
     `isolation="inline"` runs it in this process (it must then be fast and unable to hang: only Python code on the main
-    thread can be ended after `timeout_s` seconds); ``"process"`` runs it in a worker that is killed then. Either gives
-    status ``timeout``. `quick`, where given, is asked first,
-    in this process, and returns None where it cannot decide. `check_batch`, where given, replaces `check` for many
+    thread can be ended after `timeout_s` seconds); ``"process"`` runs it in a worker that is killed then. `late` is the
+    status that either gives: ``error``, as of any verifier that fails, or ``timeout`` where the answer decides how long
+    the check takes (``9^{9^{9^9}}``), which then counts as wrong. `quick`, where given, is asked first, in this
+    process, and returns None where it cannot decide. `check_batch`, where given, replaces `check` for many
     pairs at once and answers for its own limits (the code verifier: it has a sandbox of its own).
     """
 
@@ -131,6 +132,7 @@ class Verifier:
     check: Check
     isolation: Literal["inline", "process"] = "inline"
     timeout_s: float = 10.0
+    late: Literal[Status.TIMEOUT, Status.ERROR] = Status.ERROR
     quick: Quick | None = None
     check_batch: CheckBatch | None = None
 

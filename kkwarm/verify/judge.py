@@ -14,7 +14,7 @@ from typing import Any, Self
 from kkwarm.errors import KkwarmError, cause
 from kkwarm.types import Completion, Example, Format, Response, Status, Verdict, Verifier
 from kkwarm.verify.hang import Hung, limited
-from kkwarm.verify.workers import WorkerPool
+from kkwarm.verify.workers import WorkerPool, late
 
 __all__ = ["Judge", "judge"]
 
@@ -118,9 +118,7 @@ def _in_time(
     try:
         return call(judged, verifier, example, response)
     except Hung:
-        return Verdict(
-            Status.TIMEOUT, reason=f"verifier {verifier.name} gave no verdict within {verifier.timeout_s:g} s"
-        )
+        return late(verifier)
 
 
 def checked(verifier: Verifier, example: Example, response: Response) -> Verdict:

@@ -22,7 +22,7 @@ from typing import IO
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Example, Response, Status, Verdict, Verifier
 
-__all__ = ["WorkerPool"]
+__all__ = ["WorkerPool", "late"]
 
 _START_S = 120.0  # importing a heavy verifier on a loaded machine must not count as its verdict's time
 _HEADER = 8
@@ -130,8 +130,7 @@ class WorkerPool:
         now = time.monotonic()
         for worker in busy:
             if worker.job is not None and worker in self._workers and now >= worker.deadline:
-                reason = f"verifier {verifier.name} gave no verdict within {verifier.timeout_s:g} s"
-                done.append((worker.job, Verdict(Status.TIMEOUT, reason=reason)))
+                done.append((worker.job, late(verifier)))
                 worker.kill()
                 self._workers.remove(worker)
         return done
@@ -158,6 +157,11 @@ class WorkerPool:
             done.append((job, pickle.loads(frame)))
             worker.job = None
         return done
+
+
+def late(verifier: Verifier) -> Verdict:
+    """The verdict of a check that gave none in its time."""
+    return Verdict(verifier.late, reason=f"verifier {verifier.name} gave no verdict within {verifier.timeout_s:g} s")
 
 
 def _start() -> _Worker:

@@ -44,7 +44,9 @@ def domain(name: str) -> Domain:
     return Domain(
         name,
         partial(_loaded, source),
-        Verifier(name, partial(check, source), isolation="process", timeout_s=_TIMEOUT_S, quick=quick),
+        Verifier(
+            name, partial(check, source), isolation="process", timeout_s=_TIMEOUT_S, late=Status.TIMEOUT, quick=quick
+        ),
         gold=_gold if answered else None,  # some puzzles have many right answers, and none is named
         description=f"reasoning-gym's {source}, generated from seed {SEED}; only its full score is correct",
     )

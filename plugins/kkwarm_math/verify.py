@@ -74,7 +74,7 @@ def _warm_check() -> _Check:
     return _Check()
 
 
-VERIFIER = Verifier("math", _Check(), isolation="process", timeout_s=10.0, quick=quick)
+VERIFIER = Verifier("math", _Check(), isolation="process", timeout_s=10.0, late=Status.TIMEOUT, quick=quick)
 
 
 def _gold(answer: Any) -> str:

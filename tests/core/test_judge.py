@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Literal
 
 import psutil
 import pytest
@@ -72,7 +73,7 @@ def test_equal_completions_are_judged_once() -> None:
 def test_a_worker_that_hangs_dies_or_prints_harms_no_other_verdict() -> None:
     verifier = Verifier("v", slow_or_equal, isolation="process", timeout_s=1.5)
     assert statuses(verifier, "hang", "4", "exit", "5", "print", "raise", "4") == [
-        "timeout",
+        "error",
         "correct",
         "error",
         "wrong",
@@ -110,10 +111,16 @@ def test_an_inline_verifier_that_hangs_is_ended_and_named() -> None:
 
     before = signal.getsignal(signal.SIGVTALRM)
     found = statuses(Verifier("v", check, timeout_s=0.4), "sleep", "4", "loop", "5", "regex", "4")
-    assert found == ["timeout", "correct", "timeout", "wrong", "timeout", "correct"]
+    assert found == ["error", "correct", "error", "wrong", "error", "correct"]
     (verdict,) = judge(Verifier("v", check, timeout_s=0.4), FORMAT, [(EXAMPLE, said("sleep"))])
     assert verdict.reason == "verifier v gave no verdict within 0.4 s"
     assert (signal.getsignal(signal.SIGVTALRM), signal.getitimer(signal.ITIMER_VIRTUAL)) == (before, (0.0, 0.0))
+
+
+@pytest.mark.parametrize("isolation", ["inline", "process"])
+def test_where_the_answer_decides_how_long_a_check_takes_it_is_late(isolation: Literal["inline", "process"]) -> None:
+    verifier = Verifier("v", slow_or_equal, isolation=isolation, timeout_s=0.5, late=Status.TIMEOUT)
+    assert statuses(verifier, "hang", "4") == ["timeout", "correct"]
 
 
 def test_a_verifier_that_forks_inline_does_not_double_the_run(tmp_path: Path) -> None:
