@@ -6,13 +6,17 @@ import hashlib
 import importlib
 import json
 import os
+import re
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kkwarm.backends.hub import ADAPTER, CONFIG, hub_file, line
 from kkwarm.errors import KkwarmError, unknown
+from kkwarm.paths import expanded
 
 if TYPE_CHECKING:
     import torch
@@ -25,11 +29,11 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "named_dtype",
+    "read_config",
     "resolve",
     "shipped",
 ]
 
-CONFIG, ADAPTER = "config.json", "adapter_config.json"
 _WEIGHTS = (".safetensors", ".bin", ".pt")
 _TOKENIZER = (
     "tokenizer.json",
@@ -47,7 +51,7 @@ def resolve(model: str | os.PathLike[str]) -> str:
     :param model: a checkpoint folder, a run folder that holds ``checkpoint/``, ``package:ATTRIBUTE`` or a hub id.
     :raises KkwarmError: it is none of these, or a hub id that can neither be reached nor is cached.
     """
-    path = Path(shipped(str(model))).expanduser()
+    path = expanded(shipped(str(model)))
     if path.is_dir():
         for folder in (path, path / "checkpoint"):
             if (folder / CONFIG).is_file() or (folder / ADAPTER).is_file():
@@ -60,7 +64,7 @@ def resolve(model: str | os.PathLike[str]) -> str:
     name = str(model)
     if _looks_like_path(name):
         raise KkwarmError(f"{name} does not exist", hint="give a checkpoint folder, a run folder or a hub id")
-    _hub_file(name)
+    hub_file(name)
     return name
 
 
@@ -109,11 +113,12 @@ def load_tokenizer(model: str | os.PathLike[str]) -> Any:
     ):
         source = resolve(base)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left")
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", trust_remote_code=False)
     except Exception as err:  # transformers raises many unrelated types for an unreadable tokenizer
         if Path(source).is_dir() and not any(Path(source, f).exists() for f in _TOKENIZER):
             raise KkwarmError(f"{source} has no tokenizer", hint="save its files beside the weights") from err
-        raise KkwarmError(f"{source}: its tokenizer cannot be loaded: {_line(err)}") from err
+        raise _refused(f"{source}: its tokenizer cannot be loaded", err) from err
     if tokenizer.pad_token_id is None:
         # Padding is masked everywhere, so which token it is changes no result.
         stand_in = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
@@ -139,8 +144,6 @@ def load_model(
     :raises KkwarmError: no checkpoint, an encoder, unreadable, missing or too large weights, or a device that is not
         there.
     """
-    from transformers import AutoModelForCausalLM
-
     source = resolve(model)
     place = _device(device)
     options: dict[str, Any] = {"dtype": dtype or default_dtype(place)}
@@ -154,31 +157,63 @@ def load_model(
             if adapter:
                 loaded = _load_adapter(source, options, merge_adapters)
             else:
-                loaded, told = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **options)
-                _check_whole(source, loaded, told)
+                loaded = _load_whole(source, options)
         loaded = loaded.to(place)
     except KkwarmError:
         raise
     except Exception as err:  # transformers, safetensors and torch raise many unrelated types for a bad checkpoint
-        hint = ""
-        if "out of memory" in str(err).lower():
-            hint = "the model is larger than the memory of the device: use a smaller one, or --backend vllm"
-        raise KkwarmError(f"{source} cannot be loaded: {_line(err)}", hint=hint) from err
+        raise _refused(f"{source} cannot be loaded", err) from err
     return loaded.eval()
 
 
-def _check_whole(source: str, model: Any, told: Mapping[str, Any]) -> None:
-    """transformers fills what a checkpoint lacks with random numbers, and reads encoders as if they could generate."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+def _load_whole(source: str, options: Mapping[str, Any]) -> Any:
+    """The model of a folder or hub id, whole and finite."""
+    from transformers import AutoModelForCausalLM
 
-    config = model.config
-    if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False):
-        hint = "give a causal language model"
-        raise KkwarmError(f"{source} is an encoder ({config.model_type}): it cannot generate", hint=hint)
-    missing = sorted(told["missing_keys"])
-    if missing:
-        hint = "the checkpoint is not whole, or of another architecture than its config says: fetch or save it again"
-        raise KkwarmError(f"{source} lacks {len(missing)} of its weights, such as {missing[0]}", hint=hint)
+    from kkwarm.backends.whole import check_whole
+
+    own = {"trust_remote_code": False, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    loaded, told = AutoModelForCausalLM.from_pretrained(source, **own, **options)
+    check_whole(source, loaded, told)
+    return loaded
+
+
+def read_config(model: str | os.PathLike[str]) -> Any:
+    """transformers' configuration of a checkpoint; of an adapter, its base's.
+
+    :raises KkwarmError: it cannot be read, names an architecture that transformers does not know, or needs code of its
+        own.
+    """
+    from transformers import AutoConfig
+
+    source = resolve(model)
+    try:
+        with _quiet():
+            config = AutoConfig.from_pretrained(resolve(_base_of(source) or source), trust_remote_code=False)
+    except KkwarmError:
+        raise
+    except Exception as err:  # transformers raises many unrelated types for an unreadable configuration
+        raise _refused(f"{source}: its configuration cannot be read", err) from err
+    layers = getattr(config.get_text_config(), "num_hidden_layers", 1)
+    if not isinstance(layers, int) or layers < 1:
+        raise KkwarmError(f"{source}: its configuration has {layers} layers (num_hidden_layers)")
+    return config
+
+
+def _refused(what: str, err: Exception) -> KkwarmError:
+    """What a library says of a checkpoint, with what helps."""
+    said = str(err)
+    hint = ""
+    if "out of memory" in said.lower():
+        hint = "the model is larger than the memory of the device: use a smaller one, or --backend vllm"
+    elif "trust_remote_code" in said:
+        return KkwarmError(f"{what}: it needs Python code of its own", hint="take a model that transformers knows")
+    elif kind := re.search(r"model type `(.+?)` but Transformers does not recognize", said):
+        known = "correct model_type in config.json, or update transformers"
+        return KkwarmError(f"{what}: transformers does not know the architecture {kind[1]!r}", hint=known)
+    elif type(err).__name__ == "SafetensorError":
+        hint = "the file is damaged or cut short: fetch or save it again"
+    return KkwarmError(f"{what}: {line(err)}", hint=hint)
 
 
 def default_device() -> str:
@@ -218,7 +253,7 @@ def fingerprint(model: str | os.PathLike[str]) -> str:
     source = resolve(model)
     digest = hashlib.sha256()
     if not Path(source).is_dir():
-        commit = Path(_hub_file(source)).parent.name  # the cache keeps a commit's files under snapshots/COMMIT/
+        commit = Path(hub_file(source)).parent.name  # the cache keeps a commit's files under snapshots/COMMIT/
         digest.update(f"hub:{source}:{commit}".encode())
         return digest.hexdigest()[:16]
     folder = Path(source)
@@ -264,23 +299,26 @@ def _base_of(source: str) -> str | None:
     if not path.is_file():
         return None
     try:
-        base = json.loads(path.read_text("utf-8")).get("base_model_name_or_path")
+        said = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as err:
-        raise KkwarmError(f"{path} cannot be read: {err}") from None
-    if not base:
+        raise KkwarmError(f"{path} cannot be read: {getattr(err, 'strerror', None) or err}") from None
+    base = said.get("base_model_name_or_path") if isinstance(said, dict) else None
+    if not base or not isinstance(base, str):
         raise KkwarmError(f"{path} names no base model", hint="add base_model_name_or_path")
-    return str(base)
+    if expanded(base).resolve() == Path(source).resolve():
+        raise KkwarmError(f"{path} names itself as its base model", hint="mend base_model_name_or_path")
+    return base
 
 
 def _check_room(source: str, place: torch.device, dtype: torch.dtype) -> None:
     """Refuses weights that cannot fit: on a CPU the system would kill the process without a word."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     from kkwarm.backends.memory import available
 
+    config = read_config(source)
     try:
-        config = AutoConfig.from_pretrained(resolve(_base_of(source) or source))
         if getattr(config, "quantization_config", None) is not None:
             return  # fewer bits than `dtype`
         with torch.device("meta"):
@@ -304,79 +342,29 @@ def _load_adapter(source: str, options: dict[str, Any], merge: bool) -> Any:
         raise KkwarmError(
             f"{source} is a LoRA adapter and peft is missing", hint="pip install 'kkwarm[lora]'"
         ) from None
-    from transformers import AutoModelForCausalLM
+    from kkwarm.backends.whole import check_weights
 
-    base = AutoModelForCausalLM.from_pretrained(resolve(_base_of(source) or ""), **options)
-    loaded = PeftModel.from_pretrained(base, source)
+    if Path(source).is_dir() and not any(Path(source, f"adapter_model{end}").exists() for end in _WEIGHTS):
+        raise KkwarmError(f"{source} is a LoRA adapter without its weights: adapter_model.safetensors is missing")
+    base = _load_whole(resolve(_base_of(source) or ""), options)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Found missing adapter keys")  # peft would go on without them
+        loaded = PeftModel.from_pretrained(base, source)
+    check_weights(source, loaded)
     return loaded.merge_and_unload() if merge else loaded
-
-
-def _hub_has_an_address() -> bool:
-    """False without a network: the hub's library would try for half a minute, also for a mistyped folder."""
-    import socket
-    from urllib.parse import urlsplit
-    from urllib.request import getproxies
-
-    from huggingface_hub.constants import ENDPOINT
-
-    if getproxies():
-        return True  # its address is the proxy's business
-    try:
-        return bool(socket.getaddrinfo(urlsplit(ENDPOINT).hostname, None))
-    except OSError:
-        return False
-
-
-@lru_cache(maxsize=64)
-def _hub_file(name: str) -> str:
-    """Path of the cached configuration of a hub id; fetches it where it is not cached."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
-
-    offline = not _hub_has_an_address()
-    for file in (CONFIG, ADAPTER):
-        try:
-            return hf_hub_download(name, file, local_files_only=offline)
-        except GatedRepoError:
-            raise KkwarmError(
-                f"{name} is gated on the hub", hint="ask for access there, then `hf auth login`"
-            ) from None
-        except (RepositoryNotFoundError, HFValidationError):
-            raise KkwarmError(f"{name} is neither a folder nor a model on the hub") from None
-        except LocalEntryNotFoundError:
-            offline = True  # perhaps only the other file is cached; the hub's retries took half a minute
-        except EntryNotFoundError:
-            continue
-        except Exception as err:  # many transport errors, from several libraries
-            cause = _line(err)
-            raise KkwarmError(
-                f"{name}: the hub cannot be reached: {cause}", hint="give a folder, or go online once to cache it"
-            ) from None
-    raise KkwarmError(
-        f"{name} is no folder, and the hub cannot be reached or has no {CONFIG} for it",
-        hint="give a checkpoint folder, or go online once so that it is cached",
-    )
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps transformers' own progress bars off stderr."""
+    """Keeps transformers' own bars, reports and advice off stderr: what is wrong is raised."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity(logging.CRITICAL)
     try:
         yield
     finally:
+        logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()
-
-
-def _line(err: BaseException) -> str:
-    return f"{type(err).__name__}: {' '.join(str(err).split())[:300]}"

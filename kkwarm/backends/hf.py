@@ -20,7 +20,7 @@ from kkwarm.backends.checkpoint import fingerprint, load_model, load_tokenizer, 
 from kkwarm.backends.memory import fitting_rows, free, out_of_memory
 from kkwarm.backends.network import Network
 from kkwarm.backends.sampling import pick, row_key, uniforms
-from kkwarm.backends.text import StopTables, cut_at_stop, decoded, end_tokens, finish_reason, token_ids
+from kkwarm.backends.text import StopTables, check_ids, cut_at_stop, decoded, end_tokens, finish_reason, token_ids
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Completion, Sampling
 
@@ -134,11 +134,7 @@ class HFBackend:
         context = self._network.context
         jobs, refused = [], []
         for request, ids in zip(requests, token_ids(self.tokenizer, [r.prompt for r in requests]), strict=True):
-            if max(ids) >= self._network.embedded:
-                raise KkwarmError(
-                    f"{request.key}: token {max(ids)} of the prompt is beyond the model's {self._network.embedded}",
-                    hint="does the tokenizer belong to this checkpoint?",
-                )
+            check_ids(request.key, ids, self._network.embedded)
             limit = min(sampling.max_tokens, context - len(ids))
             if limit < 1:
                 log.warning("%s: the prompt has %d tokens, the context %d: truncated", request.key, len(ids), context)

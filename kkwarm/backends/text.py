@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kkwarm.errors import KkwarmError
 from kkwarm.types import FinishReason
 
-__all__ = ["StopTables", "cut_at_stop", "decoded", "end_tokens", "finish_reason", "token_ids"]
+__all__ = ["StopTables", "check_ids", "cut_at_stop", "decoded", "encoded", "end_tokens", "finish_reason", "token_ids"]
 
 
 def token_ids(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
@@ -25,11 +26,34 @@ def token_ids(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
     for texts, special in ((plain, True), (whole, False)):
         distinct = list(dict.fromkeys(texts))
         if distinct:
-            rows = tokenizer(distinct, add_special_tokens=special)["input_ids"]
+            rows = encoded(tokenizer, distinct, special=special)
             behind = _behind(tokenizer) if special else 0
             known.update(zip(distinct, (row[: len(row) - behind] for row in rows), strict=True))
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     return [known[p] or [start if start is not None else 0] for p in prompts]
+
+
+def encoded(tokenizer: Any, texts: Sequence[str], *, special: bool) -> list[list[int]]:
+    """Ids of texts as they are.
+
+    :raises KkwarmError: the tokenizer has no token for some of it.
+    """
+    try:
+        rows: list[list[int]] = tokenizer(list(texts), add_special_tokens=special)["input_ids"]
+    except Exception as err:  # the tokenizers library raises bare exceptions
+        said = " ".join(str(err).split())[:200]
+        where = getattr(tokenizer, "name_or_path", "") or "the checkpoint"
+        raise KkwarmError(f"{where}: its tokenizer fails: {said}", hint="does it belong to this checkpoint?") from err
+    return rows
+
+
+def check_ids(where: str, ids: Sequence[int], vocabulary: int) -> None:
+    """:raises KkwarmError: a token of the text is beyond the model's embedding: on CUDA that would kill the process."""
+    if max(ids) >= vocabulary:
+        raise KkwarmError(
+            f"{where}: token {max(ids)} is beyond the model's {vocabulary}",
+            hint="does the tokenizer belong to this checkpoint?",
+        )
 
 
 def _behind(tokenizer: Any) -> int:

@@ -13,6 +13,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from kkwarm.limits import LARGEST
+
 __all__ = [
     "Number",
     "Whole",
@@ -44,9 +46,15 @@ json_option = click.option(
 
 
 class Whole(click.IntRange):
-    """A whole number within limits."""
+    """A whole number from a least one on; at most `LARGEST`, which help need not name."""
 
     name = "integer"  # click's "integer range" makes "not a valid integer range" of what is no number
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        found: int = super().convert(value, param, ctx)
+        if found > LARGEST:
+            self.fail(f"{found:.6g} is too large; at most {LARGEST}.", param, ctx)
+        return found
 
 
 class Number(click.FloatRange):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
+from kkwarm.paths import expanded
 
 __all__ = ["bundle", "hub", "local", "numbered_jsonl", "read_jsonl"]
 
@@ -28,7 +29,7 @@ def bundle() -> Path | None:
     named = os.environ.get("KKWARM_DATA", "").strip()
     if not named:
         return None
-    path = Path(named).expanduser()
+    path = expanded(named)
     if not path.is_dir():
         raise KkwarmError(f"KKWARM_DATA={named} is not a folder", hint="unset it to read from the hub")
     return path

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kkwarm.errors import KkwarmError
+from kkwarm.limits import check_sampling, positive
 
 __all__ = ["BenchConfig"]
 
@@ -43,13 +44,9 @@ class BenchConfig:
     margin: float = 0.05
 
     def __post_init__(self) -> None:
-        for name, least in (("samples", 1), ("limit", 1), ("max_tokens", 1), ("batch_size", 1), ("temperature", 0)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise KkwarmError(f"{name} must be at least {least}, not {value}")
+        positive(self, "samples", "limit", "max_tokens", "batch_size")
+        check_sampling(self.temperature, self.top_p)
         if self.until is not None and not 0 < self.until < 1:
             raise KkwarmError(f"until must be a half-width between 0 and 1, not {self.until}", hint="0.02 is 2 points")
         if self.until is not None and self.until_decided is not None:
             raise KkwarmError("--until and --until-decided are two rules", hint="name one")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise KkwarmError(f"top_p must be above 0 and at most 1, not {self.top_p}")

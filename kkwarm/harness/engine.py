@@ -21,6 +21,7 @@ from kkwarm.harness.plan import KNOWN, Entry, entry, named
 from kkwarm.harness.progress import Bars
 from kkwarm.harness.results import figures
 from kkwarm.harness.until import Until, rule_of
+from kkwarm.limits import affordable
 from kkwarm.plugins import Registry
 from kkwarm.store import Run, config_hash, leaks_of, runs_home
 from kkwarm.store.run import PROTOCOL
@@ -93,6 +94,7 @@ def prepare(
         checkpoint, tokenizer = engine.fingerprint, engine.tokenizer
     try:
         prepared.entries = [entry(n, registry, config, tokenizer) for n in own]
+        affordable(sum(len(e.items) for e in prepared.entries) * config.samples, "completions")
     except BaseException:
         prepared.close()
         raise

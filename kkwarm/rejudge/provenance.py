@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
+from kkwarm.paths import expanded
 from kkwarm.plugins import Registry
 from kkwarm.rejudge.finding import SHOWN, Finding, State
 from kkwarm.store import Run, file_hash
@@ -162,7 +163,7 @@ def _model(run: Run) -> Any:
 
 def _place(run: Run, named: str) -> str:
     """Where something stands now: as named, or, if a study was moved, beside the run under the same last name."""
-    path = Path(named).expanduser()
+    path = expanded(named)
     if path.exists():
         return named
     parts = path.parts

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
+from kkwarm.paths import expanded
 from kkwarm.store.run import Run
 
 __all__ = ["leaks_of", "maker_of"]
@@ -17,7 +17,7 @@ def maker_of(model: str | os.PathLike[str]) -> Run | None:
 
     :param model: a run folder, its ``checkpoint/`` or ``best/``, or anything else that names a model.
     """
-    path = Path(model).expanduser()
+    path = expanded(model)
     for folder in (path, path.parent) if path.name in ("checkpoint", "best") else (path,):
         try:
             return Run.read(folder)

@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from kkwarm import interrupt
 from kkwarm.errors import KkwarmError
+from kkwarm.paths import expanded
 from kkwarm.store.manifest import MANIFEST, Kind, read_manifest
 from kkwarm.types import Completion, Sample, Status, Verdict
 
@@ -32,12 +33,12 @@ PROTOCOL = 1  # raised when prompts, splits or verdict rules change so that resu
 
 def runs_home() -> Path:
     """Where runs are kept: `KKWARM_HOME`, by default ``./runs``."""
-    return Path(os.environ.get("KKWARM_HOME") or "runs").expanduser()
+    return expanded(os.environ.get("KKWARM_HOME") or "runs")
 
 
 def find_run(named: Path | str) -> Path:
     """The folder itself, or the one of that name under `runs_home`."""
-    path = Path(named).expanduser()
+    path = expanded(named)
     return path if path.exists() or not (runs_home() / path).exists() else runs_home() / path
 
 
@@ -71,6 +72,7 @@ class Run:
         self._lock = lock
         self._out: Any = None
         self.mended = 0  # torn bytes that opening for writing cut off
+        self._fresh = False  # made by this opening
 
     # -- opening -----------------------------------------------------------------------------------------------------
 
@@ -133,6 +135,7 @@ class Run:
             "environment": environment(),
         }
         run = cls(path, manifest, lock)
+        run._fresh = True
         run._write_manifest()
         return run
 
@@ -214,12 +217,20 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, tb: TracebackType | None) -> None:
+        """A new run that a mistake ended before its first sample, trace or step leaves no manifest, so that the mended
+        command can take the folder.
+        """
         try:
-            if kind is not None and not self.done:
+            if self._fresh and isinstance(err, KkwarmError) and not self._has_products():
+                (self.path / MANIFEST).unlink(missing_ok=True)
+            elif kind is not None and not self.done:
                 self.record(state="interrupted")
                 interrupt.KEPT.append(str(self.path))
         finally:
             self.close()
+
+    def _has_products(self) -> bool:
+        return any(f.is_file() and f.stat().st_size for f in (self.path / name for name in PRODUCTS))
 
     # -- reading -----------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kkwarm import paths
 from kkwarm.config import Document, Problems, build, read
 from kkwarm.errors import KkwarmError, unknown
 from kkwarm.study.grid import expanded
@@ -56,7 +57,7 @@ def find(recipe: str) -> Path:
     names = built_in()
     if recipe in names:
         return names[recipe]
-    path = Path(recipe).expanduser()
+    path = paths.expanded(recipe)
     if path.is_file():
         return path
     if path.suffix or "/" in recipe:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
 
 from kkwarm.errors import KkwarmError, unknown
+from kkwarm.limits import affordable, check_sampling, positive
 
 __all__ = [
     "PAPER_DISTILL",
@@ -30,18 +31,9 @@ Optim = Literal["adamw", "adamw_8bit"]
 Vllm = Literal["none", "colocate", "server"]
 
 
-def _positive(config: object, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        if value is not None and not value > 0:
-            raise KkwarmError(f"{name} must be positive, not {value}")
-
-
-def _sampling(config: DistillConfig | RlvrConfig) -> None:
-    if config.temperature < 0:
-        raise KkwarmError(f"temperature must not be negative, not {config.temperature}")
-    if not 0 < config.top_p <= 1:
-        raise KkwarmError(f"top_p must be in (0, 1], not {config.top_p}")
+def _seed(config: TrainConfig) -> None:
+    if not 0 <= config.seed < 2**32:  # numpy's limits
+        raise KkwarmError(f"seed must be from 0 to {2**32 - 1}, not {config.seed}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +64,9 @@ class DistillConfig:
     allow_leak: bool = False
 
     def __post_init__(self) -> None:
-        _positive(self, "n", "samples", "max_tokens")
-        _sampling(self)
+        positive(self, "n", "samples", "max_tokens")
+        check_sampling(self.temperature, self.top_p)
+        affordable(self.n * self.samples, "completions")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,12 +134,15 @@ class TrainConfig:
     trl: Mapping[str, Any] = field(default_factory=dict)
 
     def _check(self) -> None:
-        _positive(self, "lr", "clip", "save_every", "threads", "nproc", "rows")
-        _positive(self, "diverged", "watch_every", "watch_questions")
+        positive(self, "lr", "clip", "save_every", "threads", "nproc", "rows")
+        positive(self, "diverged", "watch_every", "watch_questions")
         if self.qlora and not self.lora:
             object.__setattr__(self, "lora", True)
+        _seed(self)
         if self.warmup_steps < 0 or self.weight_decay < 0:
             raise KkwarmError("warmup_steps and weight_decay must not be negative")
+        if self.threads is not None and self.threads > 1024:
+            raise KkwarmError(f"threads must be at most 1024, not {self.threads}")
 
     @property
     def sequences(self) -> int:
@@ -180,7 +176,8 @@ class WarmupConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         self._check()
-        _positive(self, "epochs", "batch_size", "accumulation", "max_length", "max_steps")
+        positive(self, "epochs", "batch_size", "accumulation", "max_length", "max_steps")
+        affordable(self.sequences * (self.max_steps or 1), "traces")
 
     @property
     def sequences(self) -> int:
@@ -222,8 +219,12 @@ class RlvrConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         self._check()
-        _positive(self, "examples", "steps", "epochs", "prompts_per_step", "batch_size", "max_tokens", "epsilon")
-        _sampling(self)
+        positive(self, "examples", "steps", "epochs", "prompts_per_step", "batch_size", "max_tokens", "epsilon")
+        positive(self, "generations")
+        check_sampling(self.temperature, self.top_p)
+        affordable(self.completions * (self.steps or 1), "completions")
+        if self.beta < 0:
+            raise KkwarmError(f"beta must not be negative, not {self.beta}", hint="it would reward leaving the model")
         if self.temperature == 0:
             raise KkwarmError(
                 "rlvr cannot sample at temperature 0", hint="every completion of a group would be the same"

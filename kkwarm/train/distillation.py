@@ -12,6 +12,7 @@ from typing import Any
 
 from kkwarm.data import content_hash, fingerprint
 from kkwarm.errors import KkwarmError
+from kkwarm.paths import expanded
 from kkwarm.plugins import Registry, registry
 from kkwarm.store import Run
 from kkwarm.train.config import DistillConfig, identity
@@ -252,4 +253,4 @@ def _origin(reg: Registry, teacher: Teacher) -> dict[str, str]:
 def _is_checkpoint(name: str) -> bool:
     from kkwarm.backends.checkpoint import shipped
 
-    return "/" in name or Path(shipped(name)).expanduser().exists()
+    return "/" in name or expanded(shipped(name)).exists()

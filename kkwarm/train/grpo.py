@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kkwarm.data import fingerprint as fingerprint_examples
 from kkwarm.errors import KkwarmError
+from kkwarm.limits import affordable
 from kkwarm.plugins import registry
 from kkwarm.store import Run
 from kkwarm.train import ranks
@@ -47,6 +48,7 @@ class RlvrPlan:
     def steps(self) -> int:
         if self.config.steps is not None:
             return self.config.steps
+        affordable(len(self.examples) * self.config.epochs, "prompts")
         return max(1, math.floor(len(self.examples) * self.config.epochs / self.config.prompts_per_step))
 
     @property
@@ -282,10 +284,14 @@ def _longest(plan: RlvrPlan, prompts: list[str], tokenizer: Any, model_config: A
 
     :raises KkwarmError: it leaves no room for a completion.
     """
-    from kkwarm.backends.text import token_ids
+    from kkwarm.backends.text import check_ids, token_ids
 
-    lengths = [len(ids) for ids in token_ids(tokenizer, prompts)]
-    context = getattr(model_config.get_text_config(), "max_position_embeddings", None) or 2**31
+    text = model_config.get_text_config()
+    listed = token_ids(tokenizer, prompts)
+    for e, ids in zip(plan.examples, listed, strict=True):
+        check_ids(e.id, ids, text.vocab_size)
+    lengths = [len(ids) for ids in listed]
+    context = getattr(text, "max_position_embeddings", None) or 2**31
     longest = max(lengths)
     if longest >= context:
         e = plan.examples[lengths.index(longest)]
@@ -297,15 +303,11 @@ def _longest(plan: RlvrPlan, prompts: list[str], tokenizer: Any, model_config: A
 
 def sizes_of(plan: RlvrPlan, model: str | Path) -> dict[str, int]:
     """What decides the memory of a step: tokens of its longest row, completions of a pass and of a step."""
-    from transformers import AutoConfig
-
-    from kkwarm.backends.checkpoint import _base_of, load_tokenizer, resolve
+    from kkwarm.backends.checkpoint import load_tokenizer, read_config
 
     tokenizer = load_tokenizer(model)
-    source = resolve(model)
     prompts = [plan.format.render(e.question, tokenizer) for e in plan.examples]
-    made = AutoConfig.from_pretrained(resolve(_base_of(source) or source))
-    tokens = _longest(plan, prompts, tokenizer, made) + plan.max_tokens
+    tokens = _longest(plan, prompts, tokenizer, read_config(model)) + plan.max_tokens
     rows = plan.config.rows or plan.config.batch_size or _fitting(plan.config, tokens)
     return {"tokens": tokens, "rows": rows, "step": plan.config.completions}
 

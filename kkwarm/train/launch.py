@@ -23,6 +23,7 @@ from typing import Any
 
 from kkwarm import interrupt
 from kkwarm.errors import KkwarmError
+from kkwarm.paths import expanded
 from kkwarm.train import ranks
 from kkwarm.train.config import TrainConfig
 from kkwarm.train.progress import say
@@ -134,7 +135,7 @@ def _configured(config: TrainConfig) -> Layout:
 
     name = config.accelerate or ""
     preset = PRESETS / f"{name}.yaml"
-    file = preset if preset.is_file() else Path(name).expanduser()
+    file = preset if preset.is_file() else expanded(name)
     if not file.is_file():
         known = ", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml")))
         raise KkwarmError(f"--accelerate-config {name}: no such file", hint=f"a file, or one of {known}")

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
 from kkwarm.store import Run, config_hash
 from kkwarm.store.run import Kind, environment
@@ -40,20 +39,12 @@ def done_before(
 
 @contextmanager
 def opened(out: Path, *, kind: Kind, config: Mapping[str, Any], inputs: Mapping[str, str]) -> Iterator[Run]:
-    """`Run.open`; a run that a mistake ended before its first step leaves no manifest, so that the mended command can
-    take the folder.
-    """
+    """`Run.open`; of several processes only the first writes."""
     if not ranks.main():
         yield _Silent(out, {"kind": kind, "config": dict(config), "warnings": []})
         return
-    fresh = not (out / "manifest.json").exists()
-    try:
-        with Run.open(out, kind=kind, config=config, inputs=inputs) as run:
-            yield run
-    except KkwarmError:
-        if fresh and not any(f.is_file() and f.stat().st_size for f in (out / LOG, out / "samples.jsonl")):
-            (out / "manifest.json").unlink(missing_ok=True)
-        raise
+    with Run.open(out, kind=kind, config=config, inputs=inputs) as run:
+        yield run
 
 
 class _Silent(Run):

@@ -59,17 +59,17 @@ def shape_of(model: str | Path) -> Shape:
     :raises KkwarmError: its configuration cannot be read.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    from kkwarm.backends.checkpoint import _base_of, resolve
+    from kkwarm.backends.checkpoint import read_config
 
-    source = resolve(model)
+    config = read_config(model)
     try:
-        config = AutoConfig.from_pretrained(resolve(_base_of(source) or source))
         with torch.device("meta"):
             network = AutoModelForCausalLM.from_config(config)
-    except (OSError, ValueError, KeyError) as err:
-        raise KkwarmError(f"{source}: its configuration cannot be read: {' '.join(str(err).split())[:200]}") from err
+    except Exception as err:  # a model's code raises any type for sizes that make no model
+        said = " ".join(str(err).split())[:200]
+        raise KkwarmError(f"{model}: its config.json describes no model: {type(err).__name__}: {said}") from err
     text = config.get_text_config(decoder=True)
     heads = int(text.num_attention_heads)
     embedding, head = network.get_input_embeddings().weight, network.get_output_embeddings().weight
@@ -296,6 +296,8 @@ def _too_large(of: Any, shape: Shape, config: TrainConfig, device: float, pass_:
     if not config.lora:
         lora = need(shape, replace(config, lora=True, checkpointing=True), rows=1, **pass_).total
         hints.append(f"--lora needs about {lora / GIB:.1f} GiB")
+    elif config.lora_rank > max(32, shape.hidden):
+        hints.append(f"--lora-rank {config.lora_rank} is more than the {shape.hidden} of the model: take 32")
     if pass_["cuda"] and not config.accelerate:
         hints.append("--accelerate-config fsdp2 spreads the weights over GPUs")
     limit = "--max-tokens" if isinstance(config, RlvrConfig) else "--max-length"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
+from kkwarm.limits import affordable
 from kkwarm.plugins import registry
 from kkwarm.store import Run, file_hash
 from kkwarm.train import ranks
@@ -61,6 +62,7 @@ class Rows:
         """Optimiser steps."""
         if self.config.max_steps is not None:
             return self.config.max_steps
+        affordable(rows * self.config.epochs, "traces")
         return max(1, math.ceil(rows * self.config.epochs / (self.config.batch_size * self.config.accumulation)))
 
     def sizes(self) -> dict[str, int]:
@@ -80,17 +82,20 @@ def plan_warmup(model: str | Path, traces: Path | str, config: WarmupConfig) -> 
 
     :raises KkwarmError: no checkpoint, a broken file of traces, a trace of an unknown domain, or no trace that fits.
     """
-    from kkwarm.backends.checkpoint import load_tokenizer, resolve
+    from kkwarm.backends.checkpoint import load_tokenizer, read_config
+    from kkwarm.backends.text import check_ids
 
     listed = read_traces(traces)
     tokenizer = load_tokenizer(model)
-    context = _context(resolve(model))
+    text = read_config(model).get_text_config()
+    context = int(getattr(text, "max_position_embeddings", None) or 2**31)
     limit = min(config.max_length or context, context)
     rows = _tokenised(_rendered(listed, config, tokenizer, traces_file(traces)), tokenizer, config, limit)
     if not rows.ids:
         raise KkwarmError(
             f"none of {len(listed)} traces fits into {limit} tokens", hint="raise --max-length, or use a longer context"
         )
+    check_ids(str(traces_file(traces)), [max(ids) for ids in rows.ids], text.vocab_size)
     return listed, rows
 
 
@@ -112,11 +117,11 @@ def _rendered(traces: Sequence[Trace], config: WarmupConfig, tokenizer: Any, fil
 
 def _tokenised(pairs: Sequence[tuple[str, str]], tokenizer: Any, config: WarmupConfig, limit: int) -> Rows:
     """Token ids: those of the prompt are exactly the ones that generation starts from, and eos ends the completion."""
-    from kkwarm.backends.text import token_ids
+    from kkwarm.backends.text import encoded, token_ids
 
     prompts = token_ids(tokenizer, [p for p, _ in pairs])
     whole = token_ids(tokenizer, [p + c for p, c in pairs])
-    alone = tokenizer([c for _, c in pairs], add_special_tokens=False)["input_ids"]
+    alone = encoded(tokenizer, [c for _, c in pairs], special=False)
     end = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
     rows = Rows(config, [], [], limit=limit)
     for prompt, both, completion in zip(prompts, whole, alone, strict=True):
@@ -263,16 +268,3 @@ def trainer_of(
         )
     lengths = [len(ids) for ids in data["input_ids"]]
     return trainer, lambda k: sum(lengths[i] for i in order[: k * step])
-
-
-def _context(source: str) -> int:
-    """Tokens that the checkpoint can read at once."""
-    from transformers import AutoConfig
-
-    from kkwarm.backends.checkpoint import _base_of, resolve
-
-    try:
-        config = AutoConfig.from_pretrained(resolve(_base_of(source) or source)).get_text_config()
-    except (OSError, ValueError, KeyError) as err:
-        raise KkwarmError(f"{source}: its configuration cannot be read: {' '.join(str(err).split())[:200]}") from err
-    return int(getattr(config, "max_position_embeddings", None) or 2**31)
