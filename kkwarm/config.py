@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 import re
+import sys
 import tomllib
 import types
 import typing
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
 from kkwarm.errors import KkwarmError
+from kkwarm.limits import shortened
 
 __all__ = ["ConfigError", "Document", "Problems", "build", "override", "read"]
 
@@ -85,8 +86,10 @@ def read(path: Path | str, overrides: Iterable[str] = ()) -> Document:
     else:
         try:
             data, lines = tomllib.loads(text), _toml_lines(text)
-        except tomllib.TOMLDecodeError as err:
+        except ValueError as err:  # a TOMLDecodeError, or a number of more digits than Python reads
             raise KkwarmError(f"{path}: not TOML: {err}") from None
+        except RecursionError:
+            raise KkwarmError(f"{path}: nested too deeply") from None
     for item in overrides:
         data = override(data, item)
     return Document(data, str(path), lines)
@@ -102,7 +105,7 @@ def override(data: Mapping[str, Any], item: str) -> dict[str, Any]:
         raise KkwarmError(f"{item!r} is no setting", hint="write --set key=value, such as --set evaluate.limit=20")
     try:
         value: Any = tomllib.loads(f"v = {raw}")["v"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = raw
     result = _copied(data)
     target: Any = result
@@ -181,8 +184,10 @@ def _yaml(path: Path, text: str) -> tuple[dict[str, Any], dict[Place, int]]:
     try:
         data = yaml.safe_load(text)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as err:
+    except (yaml.YAMLError, ValueError) as err:
         raise KkwarmError(f"{path}: not YAML: {' '.join(str(err).split())}") from None
+    except RecursionError:
+        raise KkwarmError(f"{path}: nested too deeply") from None
     if not isinstance(data, dict):
         raise KkwarmError(f"{path}: {_kind(data)}, not a table of settings")
     lines: dict[Place, int] = {}
@@ -197,7 +202,10 @@ def _yaml(path: Path, text: str) -> tuple[dict[str, Any], dict[Place, int]]:
                 lines[*place, i] = value.start_mark.line + 1
                 walk(value, (*place, i))
 
-    walk(root, ())
+    try:
+        walk(root, ())
+    except RecursionError:
+        raise KkwarmError(f"{path}: an alias holds itself") from None
     return data, lines
 
 
@@ -255,9 +263,9 @@ def _in_range(limits: Mapping[str, Any], value: Any, place: Place, problems: Pro
     if value is None or not isinstance(value, int | float):
         return
     if "min" in limits and value < limits["min"]:
-        problems.add(place, f"{value} is too small; at least {limits['min']}")
+        problems.add(place, f"{shortened(value)} is too small; at least {limits['min']}")
     if "max" in limits and value > limits["max"]:
-        problems.add(place, f"{value} is too large; at most {limits['max']}")
+        problems.add(place, f"{shortened(value)} is too large; at most {limits['max']}")
 
 
 def _convert(hint: Any, raw: Any, place: Place, problems: Problems) -> Any:
@@ -310,18 +318,22 @@ def _convert_union(hint: Any, raw: Any, place: Place, problems: Problems) -> Any
 def _convert_list(hint: Any, kind: Any, raw: Any, place: Place, problems: Problems) -> Any:
     if not isinstance(raw, list | tuple):
         return _wrong("a list", raw, place, problems)
-    inner = next((a for a in typing.get_args(hint) if a is not Ellipsis), Any)
+    wanted = typing.get_args(hint)
+    if kind is tuple and wanted and Ellipsis not in wanted and len(raw) != len(wanted):
+        return _wrong(f"a list of {len(wanted)}", raw, place, problems)
+    inner = next((a for a in wanted if a is not Ellipsis), Any)
     items = [_convert(inner, item, (*place, i), problems) for i, item in enumerate(raw)]
     return items if kind is list else tuple(items)
 
 
 def _convert_plain(hint: Any, raw: Any, place: Place, problems: Problems) -> Any:
     if hint is float and isinstance(raw, int | float) and not isinstance(raw, bool):
-        return float(raw) if math.isfinite(raw) else _wrong("a finite number", raw, place, problems)
+        finite = abs(raw) <= sys.float_info.max
+        return float(raw) if finite else _wrong("a finite number", raw, place, problems)
     if hint is float and isinstance(raw, str) and re.fullmatch(r"[+-]?\d+(\.\d+)?[eE][+-]?\d+", raw):
         return float(raw)  # YAML 1.1 reads 1e-6 as text
     if hint is int and isinstance(raw, int) and not isinstance(raw, bool):
-        return raw
+        return raw if abs(raw) < 2**63 else _wrong("a whole number of 64 bits", raw, place, problems)
     if hint is bool and isinstance(raw, bool):
         return raw
     if hint is str and isinstance(raw, str):
@@ -345,7 +357,7 @@ def _named(hint: Any) -> str:
 
 def _kind(raw: Any) -> str:
     if isinstance(raw, bool | int | float | str):
-        return repr(raw)
+        return shortened(raw)
     return {dict: "a table", list: "a list", type(None): "nothing"}.get(type(raw), type(raw).__name__)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kkwarm.errors import KkwarmError
 
-__all__ = ["LARGEST", "SEQUENCES", "affordable", "check_sampling", "positive"]
+__all__ = ["LARGEST", "SEQUENCES", "affordable", "check_sampling", "positive", "shortened"]
 
 LARGEST = 2**31 - 1  # libraries keep counts in C's int
 SEQUENCES = 10**8  # of a whole run: their order is a list in memory
@@ -17,13 +17,13 @@ def positive(config: object, *names: str) -> None:
         if value is not None and not value > 0:
             raise KkwarmError(f"{name} must be positive, not {value}")
         if value is not None and value > LARGEST:
-            raise KkwarmError(f"{name} must be at most {LARGEST}, not {value:.6g}")
+            raise KkwarmError(f"{name} must be at most {LARGEST}, not {shortened(value)}")
 
 
 def affordable(sequences: float, of: str) -> None:
     """:raises KkwarmError: a run of so many sequences is a typing error: their order alone would fill the memory."""
     if sequences > SEQUENCES:
-        raise KkwarmError(f"{sequences:.6g} {of} are too many", hint=f"at most {SEQUENCES:,} in a run")
+        raise KkwarmError(f"{shortened(sequences)} {of} are too many", hint=f"at most {SEQUENCES:,} in a run")
 
 
 def check_sampling(temperature: float | None, top_p: float | None) -> None:
@@ -34,3 +34,9 @@ def check_sampling(temperature: float | None, top_p: float | None) -> None:
         raise KkwarmError(f"temperature must be 0, or from 0.001 to 100, not {temperature}")
     if top_p is not None and not 0 < top_p <= 1:
         raise KkwarmError(f"top_p must be in (0, 1], not {top_p}")
+
+
+def shortened(value: float | str) -> str:
+    """The value as Python writes it, for a message: a number or text that would fill the line, by its beginning."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:40]}... ({len(text)} characters)"

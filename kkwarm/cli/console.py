@@ -13,7 +13,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from kkwarm.limits import LARGEST
+from kkwarm.limits import LARGEST, shortened
 
 __all__ = [
     "Number",
@@ -53,7 +53,7 @@ class Whole(click.IntRange):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         found: int = super().convert(value, param, ctx)
         if found > LARGEST:
-            self.fail(f"{found:.6g} is too large; at most {LARGEST}.", param, ctx)
+            self.fail(f"{shortened(found)} is too large; at most {LARGEST}.", param, ctx)
         return found
 
 

@@ -46,6 +46,8 @@ class BenchConfig:
     def __post_init__(self) -> None:
         positive(self, "samples", "limit", "max_tokens", "batch_size")
         check_sampling(self.temperature, self.top_p)
+        if not 0 <= self.margin <= 1:
+            raise KkwarmError(f"margin must be from 0 to 1, not {self.margin}")
         if self.until is not None and not 0 < self.until < 1:
             raise KkwarmError(f"until must be a half-width between 0 and 1, not {self.until}", hint="0.02 is 2 points")
         if self.until is not None and self.until_decided is not None:

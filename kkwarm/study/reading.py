@@ -60,6 +60,8 @@ def find(recipe: str) -> Path:
     path = paths.expanded(recipe)
     if path.is_file():
         return path
+    if path.is_dir():
+        raise KkwarmError(f"{recipe} is a folder, not a recipe", hint="give a TOML or YAML file")
     if path.suffix or "/" in recipe:
         raise KkwarmError(f"recipe {recipe} does not exist", hint=f"built in: {', '.join(names)}")
     raise unknown("recipe", recipe, names, hint="or give a TOML file")

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
 
 from kkwarm.errors import KkwarmError, unknown
-from kkwarm.limits import affordable, check_sampling, positive
+from kkwarm.limits import LARGEST, affordable, check_sampling, positive, shortened
 
 __all__ = [
     "PAPER_DISTILL",
@@ -139,8 +139,12 @@ class TrainConfig:
         if self.qlora and not self.lora:
             object.__setattr__(self, "lora", True)
         _seed(self)
-        if self.warmup_steps < 0 or self.weight_decay < 0:
-            raise KkwarmError("warmup_steps and weight_decay must not be negative")
+        if not 0 <= self.warmup_steps <= LARGEST:
+            raise KkwarmError(f"warmup_steps must be from 0 to {LARGEST}, not {shortened(self.warmup_steps)}")
+        if self.weight_decay < 0:
+            raise KkwarmError(f"weight_decay must not be negative, not {self.weight_decay}")
+        if not 0 <= self.lora <= LARGEST:
+            raise KkwarmError(f"lora must be a rank, true or false, not {shortened(self.lora)}")
         if self.threads is not None and self.threads > 1024:
             raise KkwarmError(f"threads must be at most 1024, not {self.threads}")
 

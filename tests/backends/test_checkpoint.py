@@ -144,3 +144,68 @@ def test_what_is_larger_than_memory_is_refused_before_it_is_read(tiny: Path, mon
     with pytest.raises(KkwarmError, match=r"is too large: 0\.\d GiB in float32, 0\.0 GiB of cpu are free .*smaller"):
         load_model(tiny, device="cpu")
     assert load_model(tiny, device="cpu", check=False).device.type == "cpu"
+
+
+def _changed_weights(tiny: Path, folder: Path, name: str, value: float) -> Path:
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(tiny, folder)
+    weights = load_file(folder / "model.safetensors")
+    key = next(n for n in weights if name in n)
+    weights[key].view(-1)[3] = value
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tiny: Path, tmp_path: Path, value: float) -> None:
+    with pytest.raises(KkwarmError, match=r"down_proj\.weight is not finite .*earlier checkpoint"):
+        load_model(_changed_weights(tiny, tmp_path / "bad", "down_proj", value), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"intermediate_size": 8}, r"weights do not fit its config: .* is of shape \(\d+, \d+\), by config.json of"),
+        ({"num_hidden_layers": 1}, "has layers that its config does not know"),
+        ({"num_hidden_layers": -1}, r"-1 layers \(num_hidden_layers\)"),
+        ({"model_type": "qwerty9"}, r"does not know the architecture 'qwerty9' \(correct model_type"),
+        ({"model_type": "own", "auto_map": {"AutoConfig": "x.C", "AutoModelForCausalLM": "x.M"}}, "Python code of its"),
+    ],
+)
+def test_a_config_of_another_model(
+    tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], changes: dict[str, object], says: str
+) -> None:
+    bad = tmp_path / "bad"
+    shutil.copytree(tiny, bad)
+    config = json.loads((bad / "config.json").read_text()) | changes
+    (bad / "config.json").write_text(json.dumps(config))
+    (bad / "x.py").write_text("class C: pass")
+    with pytest.raises(KkwarmError, match=says):
+        load_model(bad, device="cpu")
+    assert capfd.readouterr() == ("", "")  # no report of transformers', no question
+
+
+def test_an_unreadable_generation_config_is_not_passed_over(tiny: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad"
+    shutil.copytree(tiny, bad)
+    (bad / "generation_config.json").write_text("{bad")
+    with pytest.raises(KkwarmError, match=r"generation_config.json cannot be read: .*\(mend or remove it\)"):
+        load_model(bad, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ([1], "names no base model"),
+        ({"base_model_name_or_path": 5}, "names no base model"),
+        ({"base_model_name_or_path": "ITSELF"}, "names itself as its base model"),
+        ({"base_model_name_or_path": "BASE"}, "LoRA adapter without its weights"),
+    ],
+)
+def test_adapters_that_are_none(tiny: Path, tmp_path: Path, config: object, says: str) -> None:
+    (tmp_path / "adapter").mkdir()
+    text = json.dumps(config).replace("ITSELF", str(tmp_path / "adapter")).replace("BASE", str(tiny))
+    (tmp_path / "adapter" / "adapter_config.json").write_text(text)
+    with pytest.raises(KkwarmError, match=says):
+        load_model(tmp_path / "adapter", device="cpu")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from kkwarm.cli import main
+from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
 from kkwarm.store import Run
 from kkwarm.types import Completion, Sample, Status, Verdict
@@ -132,6 +133,18 @@ ARGUMENTS: list[tuple[tuple[str, ...], str]] = [
     (("bench", "m", "--on", "mini_math", "--temperature", "nan"), "'nan' is not a finite number"),
     (("bench", "m", "--on", "mini_math", "--until", "inf"), "'inf' is not a finite number"),
     (("rlvr", "m", "--domain", "mini_math", "--lr", "nan", "-o", "o"), "'nan' is not a finite number"),
+    (("warmup", "m", "--traces", "t", "--max-steps", str(10**30), "-o", "o"), "is too large; at most 2147483647"),
+    (("warmup", "m", "--traces", "t", "--max-steps", "2147483647", "-o", "o"), "traces are too many"),
+    (("warmup", "m", "--traces", "t", "--epochs", "1e30", "-o", "o"), "epochs must be at most 2147483647"),
+    (("warmup", "m", "--traces", "t", "--threads", "99999", "-o", "o"), "threads must be at most 1024"),
+    (("warmup", "m", "--traces", "t", "--seed", "-1", "-o", "o"), "seed must be from 0 to 4294967295, not -1"),
+    (("warmup", "~nosuchuser/m", "--traces", "t", "-o", "o"), "~nosuchuser/m: nobody of that name has a home"),
+    (("rlvr", "m", "--domain", "mini_math", "--beta", "-1", "-o", "o"), "beta must not be negative, not -1.0"),
+    (("rlvr", "m", "--domain", "mini_math", "--temperature", "1e-320", "-o", "o"), "temperature must be 0, or from"),
+    (("rlvr", "m", "--domain", "mini_math", "--generations", "2147483647", "-o", "o"), "completions are too many"),
+    (("distill", "--domain", "mini_math", "--teacher", "m", "-n", "2147483647", "-o", "o"), "completions are too many"),
+    (("bench", "kkwarm_mini:BASE", "--on", "mini_math", "--samples", "2147483647"), "completions are too many"),
+    (("study", "."), ". is a folder, not a recipe"),
     (("compare", "first", "frst"), "there is no run frst (did you mean first?)"),
     (("compare", "first", "."), ". is no run folder (manifest.json is missing) (it holds runs, such as"),
     (("compare", "first", "good.jsonl"), "good.jsonl is a file, not a run folder"),
@@ -157,6 +170,29 @@ ARGUMENTS: list[tuple[tuple[str, ...], str]] = [
 @pytest.mark.parametrize(("args", "said"), ARGUMENTS, ids=[" ".join(a)[:60] for a, _ in ARGUMENTS])
 def test_arguments(there: Path, capsys: pytest.CaptureFixture[str], args: tuple[str, ...], said: str) -> None:
     assert said in refused(capsys, *args)
+
+
+def test_settings_of_a_recipe(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for key, says in (
+        ("stages.warm.lora", "a rank, true or false, not -1"),
+        ("evaluate.margin", "from 0 to 1, not -1"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(["study", "mini", "--dry-run", "--set", f"{key}=-1"])
+        assert ended.value.code == 2
+        assert says in capsys.readouterr().err
+
+
+def test_a_mistake_leaves_the_folder_free(there: Path) -> None:
+    """The mended command, which differs in its settings, may take it; one with samples in it stays."""
+    with pytest.raises(KkwarmError), Run.open("new", kind="bench", config={"a": 1}):
+        raise KkwarmError("the checkpoint is damaged")
+    with Run.open("new", kind="bench", config={"a": 2}) as run:
+        run.append(Run.read("first").samples())
+    with pytest.raises(KkwarmError), Run.open("new", kind="bench", config={"a": 2}):
+        raise KkwarmError("the disk is full")
+    with pytest.raises(KkwarmError, match="another bench run"):
+        Run.open("new", kind="bench", config={"a": 3})
 
 
 # -- runs edited by hand ----------------------------------------------------------------------------------------------

@@ -91,3 +91,38 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
         read(bad)
     with pytest.raises(KkwarmError, match="cannot be read"):
         read(tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.toml", "x = " + "[" * 5000 + "]" * 5000, "nested too deeply"),
+        ("a.yaml", "x: " + "[" * 5000 + "]" * 5000, "nested too deeply"),
+        ("a.yaml", "x: &a [*a]", "an alias holds itself"),
+        ("a.toml", "x = " + "9" * 5000, "not TOML: Exceeds the limit"),
+    ],
+)
+def test_files_that_no_parser_survives(tmp_path: Path, name: str, text: str, says: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(KkwarmError, match=says):
+        read(tmp_path / name)
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    whole: int = 1
+    real: float = 1.0
+    two: tuple[float, float] = (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("whole", 10**400, "a whole number of 64 bits"),
+        ("real", 10**400, "a finite number, not 1000.*401 characters"),
+        ("two", [], "a list of 2"),
+    ],
+)
+def test_numbers_beyond_the_machine(key: str, value: object, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        build(_Numbers, {key: value}, "here")
