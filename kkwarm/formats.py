@@ -13,7 +13,7 @@ from typing import Any
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Completion, Format, Response
 
-__all__ = ["BUILT_IN", "AutoFormat", "PlainFormat", "ThinkAnswer", "split_tags"]
+__all__ = ["BUILT_IN", "AutoFormat", "PlainFormat", "ThinkAnswer", "shows_work", "split_tags"]
 
 SYSTEM = (
     "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. The assistant "
@@ -58,6 +58,18 @@ def split_tags(text: str, *, truncated: bool = False) -> Response:
     if not _END.match(tail):
         return broken("a second answer" if "<answer>" in tail else "text after </answer>", reasoning)
     return Response(text, reasoning, answer.strip(), True, "", truncated)
+
+
+def shows_work(fmt: Format, completion: Completion) -> bool | None:
+    """Whether there is reasoning before the answer; None where no tags tell them apart."""
+    text: object = completion.text  # of scored files, null or anything else too
+    if not isinstance(text, str):
+        return None
+    try:
+        response = fmt.split(completion)
+    except Exception:  # such a sample has the verdict `error`, which names the format and the cause
+        return None
+    return bool(response.reasoning.strip()) if response.tagged else None
 
 
 def _truncated(completion: Completion) -> bool:

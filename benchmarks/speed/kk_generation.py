@@ -109,7 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reasoning-gym", default="", help="the folder that reasoning-gym was installed into")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("-o", "--out", type=Path)
     parser.add_argument("--peak", choices=["kkwarm", "reasoning_gym"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.reasoning_gym:

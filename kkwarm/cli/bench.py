@@ -169,7 +169,7 @@ def show(results: dict[str, Any]) -> None:
         accuracy = f"{100 * f['accuracy']:.1f}{leaked}" + ("" if f["stderr"] is None else f" ± {100 * f['stderr']:.1f}")
         best = f"{100 * f[f'pass@{k}']:.1f}" if f.get(f"pass@{k}") is not None else ""
         tokens = "" if f["mean_tokens"] is None else f"{f['mean_tokens']:.0f}"
-        worked = f"{100 * f['worked']:.0f}%" if "worked" in f else ""
+        worked = f"{100 * f['worked']:.0f}%" if f.get("worked") is not None else ""
         table.add_row(name, f"{f['n']:,}", str(k), accuracy, best, worked, tokens)
         for metric, value in f["metrics"].items():
             table.add_row(f"  {metric}", "", "", f"{100 * value:.1f}", *[""] * 3)

@@ -19,7 +19,7 @@ from kkwarm.cli.training import dry_run_option, memory_of, out_option, results_o
     required=True,
     help="Domain to train on; NAME:VALUE narrows it by its facet.",
 )
-@click.option("--examples", type=Whole(1), help="Training examples, at most.  [default: 100]")
+@click.option("--examples", type=Whole(1), help="Training examples to take.  [default: 100]")
 @click.option("--steps", type=Whole(1), help="Steps instead of epochs.")
 @click.option("--epochs", type=Number(), help="Passes over the examples.  [default: 5]")
 @click.option("--prompts-per-step", type=Whole(1), help="[default: 8]")
@@ -47,7 +47,7 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """RLVR of MODEL: GRPO with a domain's verifier as the reward, on at most --examples of its training examples.
+    """RLVR of MODEL: GRPO with a domain's verifier as the reward, on --examples of its training examples.
 
     Dr. GRPO by default. The run folder gets checkpoint/ and log.jsonl. Stopped at any time, the same command goes on.
     Exits with 1 where no group of completions ever differed in reward: nothing was learnt then.

@@ -6,18 +6,21 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from kkwarm.formats import shows_work
 from kkwarm.harness.plan import Entry
 from kkwarm.transfer.aggregate import summarise
-from kkwarm.types import Format, Sample
+from kkwarm.types import Sample
 
 __all__ = ["figures"]
 
 
 def figures(entry: Entry, samples: Sequence[Sample]) -> dict[str, Any]:
-    """`summarise` of the samples, with ``worked`` (share with reasoning) and ``tokens`` (mean, median, max)."""
+    """`summarise` of the samples, with ``worked`` (share with reasoning, None where no format tells) and ``tokens``
+    (mean, median, max).
+    """
     found = summarise(samples, entry.facet_of)
-    worked = sum(_worked(entry.format, sample) for sample in samples)
-    found["worked"] = worked / len(samples)
+    worked = [w for s in samples if (w := shows_work(entry.format, s.completion)) is not None]
+    found["worked"] = statistics.fmean(worked) if worked else None
     lengths = [s.completion.n_tokens for s in samples if s.completion.n_tokens is not None]
     found["tokens"] = None
     if lengths:
@@ -25,10 +28,3 @@ def figures(entry: Entry, samples: Sequence[Sample]) -> dict[str, Any]:
     found["format"] = entry.format.name
     found["verifier"] = entry.verifier.name
     return found
-
-
-def _worked(fmt: Format, sample: Sample) -> bool:
-    try:
-        return bool(fmt.split(sample.completion).reasoning.strip())
-    except Exception:  # such a sample has the verdict `error`, which names the format and the cause
-        return False

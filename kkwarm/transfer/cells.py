@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kkwarm.errors import KkwarmError
+from kkwarm.formats import shows_work
 from kkwarm.store import Run
 from kkwarm.transfer.statistics import Scores
 from kkwarm.types import Format, Sample
@@ -74,10 +75,9 @@ class _Tally:
         tally[1] += 1
         self.prompts.setdefault(sample.id, sample.prompt_hash)
         self.status[sample.verdict.status.value] += 1
-        if fmt is not None:
-            self.judged += 1
-            text: object = sample.completion.text  # of scored files, null or anything else too
-            self.works += isinstance(text, str) and bool(fmt.split(sample.completion).reasoning.strip())
+        worked = None if fmt is None else shows_work(fmt, sample.completion)
+        self.judged += worked is not None
+        self.works += bool(worked)
         if sample.completion.n_tokens is not None:
             self.tokens.append(sample.completion.n_tokens)
 
@@ -93,7 +93,8 @@ def of_run(run: Run, format_of: FormatOf) -> dict[str, _Tally]:
         name = sample.benchmark
         if name not in found:
             found[name] = _Tally()
-            formats[name] = None if name.endswith(FORCED) else format_of(name)
+            outside = run.manifest["kind"] in _OUTSIDE  # its prompts asked for another format, if for any
+            formats[name] = None if outside or name.endswith(FORCED) else format_of(name)
         found[name].add(sample, formats[name])
     return found
 

@@ -173,6 +173,8 @@ class _Reader:
         while (word := self.word()) in _OPENING_WORDS or word in (":", ",", "\n") or word in _VERBS:
             if self.name() is not None or (word == "the" and self.word(1) in ROLES):
                 break
+            if word == "a" and self.word(1) in (")", "."):
+                break  # it numbers what follows
             if word in _VERBS and before not in OPENING_NOUNS:
                 break  # "Is Zoey a knight" claims nothing
             only = word == "only" or (only and word not in OPENING_NOUNS)
@@ -181,18 +183,24 @@ class _Reader:
         return only
 
     def numbering(self) -> None:
-        """ "(1)", "1.", "- " and other starts of a line."""
+        """ "(1)", "1.", "(a)", "- " and other starts of a line."""
         self.skip(_SEPARATORS)
         self.skip(BULLETS)
         start = self.place
-        if self.word() == "(" and self.word(1).isdigit() and self.word(2) == ")":
+        if self.word() == "(" and self.counts(1) and self.word(2) == ")":
             self.place += 3
-        elif self.word().isdigit() and self.word(1) in (".", ")", ":"):
+        elif self.counts() and (self.word(1) in (".", ")") or (self.word().isdigit() and self.word(1) == ":")):
             self.place += 2
         elif self.word().isdigit():
             raise self.unreadable()
         if self.place > start:
             self.skip(BULLETS)
+
+    def counts(self, ahead: int = 0) -> bool:
+        """Whether a number or a letter stands there that is nobody's name."""
+        word = self.word(ahead)
+        letter = len(word) == 1 and "a" <= word <= "z" and self.people.at(self.tokens, self.place + ahead) is None
+        return word.isdigit() or letter
 
     def clause(self, only: bool) -> None:
         """One claim about one or several people; `only`: and about nobody else."""
@@ -303,7 +311,7 @@ class _Reader:
             self.place = here[1]
 
     def numbering_of_names(self) -> None:
-        if self.word() in BULLETS or self.word() == "(" or self.word().isdigit():
+        if self.word() in BULLETS or self.word() == "(" or self.counts():
             self.numbering()
 
     def claims_next(self, place: int) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kkwarm.formats import BUILT_IN, split_tags
+from kkwarm.formats import BUILT_IN, shows_work, split_tags
 from kkwarm.types import Completion
 
 TAGGED = BUILT_IN["think-answer"]
@@ -143,3 +143,19 @@ def test_a_chat_template_ends_in_an_open_think() -> None:
     prompt = BUILT_IN["think-answer-chat"].render("2+2?", Tokenizer())
     assert prompt.endswith("[assistant]<think>")
     assert "2+2?" in prompt
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "works"),
+    [
+        ("think-answer", "so </think> <answer> 4 </answer>", True),
+        ("think-answer", " </think> <answer> 4 </answer>", False),
+        ("think-answer", "so it goes on", True),
+        ("plain", "so it is 4", None),
+        ("auto", "so it is 4", None),
+        ("auto", "<think> so </think> <answer> 4 </answer>", True),
+        ("plain", None, None),
+    ],
+)
+def test_work_is_shown_where_tags_tell_it_from_the_answer(name: str, text: str, works: bool | None) -> None:
+    assert shows_work(BUILT_IN[name], Completion(text)) is works

@@ -15,6 +15,7 @@ from kkwarm.importers import evalplus, lm_eval, store
 from kkwarm.plugins import Registry, load, registry
 from kkwarm.report.compare import compare
 from kkwarm.store import Run
+from kkwarm.transfer.cells import of_run
 from kkwarm.types import Benchmark, Completion, Example, Sample, Status, Verdict
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -198,6 +199,11 @@ def test_an_imported_run_compares_with_ours_and_says_where_they_differ(tmp_path:
     assert "temperature 0.8 and 0.7" in row["differs"]
     assert "scorer evalplus and kkwarm" in row["differs"]
     assert "max_tokens unknown and 4096" in row["differs"]
+
+
+def test_of_imported_code_no_format_tells_whether_it_shows_work(tmp_path: Path, reg: Registry) -> None:
+    theirs = store(evalplus.read(EVALPLUS), reg, names={}, out=tmp_path / "a")
+    assert of_run(theirs, lambda name: reg.format("think-answer"))["humaneval_plus"].judged == 0
 
 
 def test_the_command_keeps_stdout_to_one_json_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,6 +45,8 @@ HONEST = [
     "• Zoey → knight\n• Bob → knave\n• Kim → knight",
     "1. Zoey is a **knight**.\n2. Bob is a *knave*.\n3. Kim is a `knight`.",
     "1) Zoey = knight\n2) Bob = knave\n3) Kim = knight",
+    "(a) Zoey is a knight\n(b) Bob is a knave\n(c) Kim is a knight",
+    "a) Zoey is a knight. b) Bob is a knave. c) Kim is a knight.",
     "1: Zoey is a knight\n2: Bob is a knave\n3: Kim is a knight",
     "Zoey (knight), Bob (knave), Kim (knight)",
     "Zoey is a knight, Bob a knave, Kim a knight",
@@ -124,6 +126,10 @@ DISHONEST = [
     "Knights: Zoey, Kim, Bob: knave",
     "knight, knave, knight",
     "(1) knight\n(2) knave\n(3) knight",
+    "(a) knight\n(b) knave\n(c) knight",
+    "(a knight) Zoey, (a knave) Bob, (a knight) Kim",
+    "a Zoey is a knight\nb Bob is a knave\nc Kim is a knight",
+    "(zz) Zoey is a knight (zz) Bob is a knave (zz) Kim is a knight",
     "Zoey, Bob, Kim",
     "Zoey is a knight, Bob is a knave, Kim",
     "Zoey is a knight, Bob is a knave, Kim is a",
@@ -252,11 +258,19 @@ def test_inside_tags_only_the_answer_may_stand(text: str) -> None:
     assert judge(text).status is Status.UNPARSED
 
 
+@pytest.mark.parametrize(
+    "text", ["A. Zoey: knight\nB. Bob: knave\nC. Kim: knight", "Knights:\na) Zoey\nb) Kim\nKnaves:\na) Bob"]
+)
+def test_letters_number_as_numbers_do(text: str) -> None:
+    assert judge(text).correct
+
+
 def test_names_that_are_also_words_of_the_grammar() -> None:
     gold = {"A": "knight", "B": "knave", "Will": "knave"}
     assert judge("A is a knight, B is a knave, Will is a knave", gold=gold).correct
     assert judge("(1) A: knight\n(2) B: knave\n(3) Will: knave", gold=gold).correct
     assert not judge("A is a knave, B is a knave, Will is a knave", gold=gold).correct
+    assert not judge("(A) A is a knight\n(B) B is a knave\n(C) Will is a knave", gold=gold).correct
     gold = {"Zoë": "knight", "Mary Ann": "knave", "O'Neil": "knave"}
     assert judge("Zoë is a knight, Mary Ann is a knave, O'Neil is a knave", gold=gold).correct
     assert judge("Zoe\u0308 is a knight, mary ann is a knave, o'neil is a knave", gold=gold).correct
