@@ -18,8 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
-from kkwarm.errors import KkwarmError
-from kkwarm.limits import shortened
+from kkwarm.errors import KkwarmError, shortened
 
 __all__ = ["ConfigError", "Document", "Problems", "build", "override", "read"]
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["KkwarmError", "LeakError", "cause", "unknown"]
+__all__ = ["KkwarmError", "LeakError", "cause", "shortened", "unknown"]
 
 _OURS = str(Path(__file__).parent) + os.sep
 _PYTHONS = (str(Path(os.__file__).parent) + os.sep, "<frozen ")
@@ -45,7 +45,13 @@ def unknown(kind: str, name: str, known: Iterable[str], *, hint: str = "") -> Kk
     else:
         mend = f"no {kind} is registered: see `kkwarm plugins`"
     between = "" if not hint else " " if mend.endswith("?") else "; "
-    return KkwarmError(f"unknown {kind} {name!r}", hint=mend + between + hint)
+    return KkwarmError(f"unknown {kind} {shortened(name)}", hint=mend + between + hint)
+
+
+def shortened(value: float | str) -> str:
+    """The value as Python writes it, for a message: a number or text that would fill the line, by its beginning."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:40]}... ({len(text)} characters)"
 
 
 def cause(err: BaseException) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from kkwarm.errors import KkwarmError
+from kkwarm.errors import KkwarmError, shortened
 
-__all__ = ["LARGEST", "SEQUENCES", "affordable", "check_sampling", "positive", "shortened"]
+__all__ = ["LARGEST", "SEQUENCES", "affordable", "check_sampling", "check_seed", "positive"]
 
 LARGEST = 2**31 - 1  # libraries keep counts in C's int
 SEQUENCES = 10**8  # of a whole run: their order is a list in memory
@@ -36,7 +36,7 @@ def check_sampling(temperature: float | None, top_p: float | None) -> None:
         raise KkwarmError(f"top_p must be in (0, 1], not {top_p}")
 
 
-def shortened(value: float | str) -> str:
-    """The value as Python writes it, for a message: a number or text that would fill the line, by its beginning."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:40]}... ({len(text)} characters)"
+def check_seed(seed: int) -> None:
+    """:raises KkwarmError: the seed is beyond numpy's limits."""
+    if not 0 <= seed < 2**32:
+        raise KkwarmError(f"seed must be from 0 to {2**32 - 1}, not {shortened(seed)}")

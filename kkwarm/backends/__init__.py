@@ -19,6 +19,9 @@ BACKENDS: dict[str, frozenset[str]] = {
     "replay": frozenset({"file"}),
 }
 
+_COUNTS = frozenset({"batch_size", "tensor_parallel_size", "max_model_len", "replicas", "concurrency"})
+_NAMES = frozenset({"device", "dtype", "attention", "base_url", "api_key", "file"})
+
 
 def open_backend(name: str, model: str, **options: Any) -> Backend:
     """Opens a backend on a checkpoint; options that are None are left out.
@@ -35,9 +38,12 @@ def open_backend(name: str, model: str, **options: Any) -> Backend:
         raise KkwarmError(
             f"backend {name} has no option {option}", hint=f"{option} belongs to {', '.join(takers)}" if takers else ""
         )
+    for option, value in given.items():
+        if option in _COUNTS and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise KkwarmError(f"{option} must be a whole number from 1 on, not {value!r}")
+        if option in _NAMES and isinstance(value, bool | int | float | list | dict):
+            raise KkwarmError(f"{option} must be a name, not {value!r}")
     replicas = given.pop("replicas", 1)
-    if not isinstance(replicas, int) or replicas < 1:
-        raise KkwarmError(f"replicas must be a whole number from 1 on, not {replicas!r}")
     if replicas > 1:
         from kkwarm.backends.replicas import Replicas
 

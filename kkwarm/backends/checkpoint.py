@@ -197,6 +197,12 @@ def read_config(model: str | os.PathLike[str]) -> Any:
     layers = getattr(config.get_text_config(), "num_hidden_layers", 1)
     if not isinstance(layers, int) or layers < 1:
         raise KkwarmError(f"{source}: its configuration has {layers} layers (num_hidden_layers)")
+    context = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
+    if context is not None and context < 1:
+        raise KkwarmError(
+            f"{source}: its configuration leaves no room for text (max_position_embeddings is {context})",
+            hint="correct config.json",
+        )
     return config
 
 
@@ -211,6 +217,8 @@ def _refused(what: str, err: Exception) -> KkwarmError:
     elif kind := re.search(r"model type `(.+?)` but Transformers does not recognize", said):
         known = "correct model_type in config.json, or update transformers"
         return KkwarmError(f"{what}: transformers does not know the architecture {kind[1]!r}", hint=known)
+    elif "no file named" in said:
+        hint = "its weights are missing: fetch or save them again"
     elif type(err).__name__ == "SafetensorError":
         hint = "the file is damaged or cut short: fetch or save it again"
     return KkwarmError(f"{what}: {line(err)}", hint=hint)
@@ -337,7 +345,7 @@ def _check_room(source: str, place: torch.device, dtype: torch.dtype) -> None:
 
 def _load_adapter(source: str, options: dict[str, Any], merge: bool) -> Any:
     try:
-        from peft import PeftModel
+        from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftModel
     except ImportError:
         raise KkwarmError(
             f"{source} is a LoRA adapter and peft is missing", hint="pip install 'kkwarm[lora]'"
@@ -345,7 +353,15 @@ def _load_adapter(source: str, options: dict[str, Any], merge: bool) -> Any:
     from kkwarm.backends.whole import check_weights
 
     if Path(source).is_dir() and not any(Path(source, f"adapter_model{end}").exists() for end in _WEIGHTS):
-        raise KkwarmError(f"{source} is a LoRA adapter without its weights: adapter_model.safetensors is missing")
+        raise KkwarmError(
+            f"{source} is a LoRA adapter without its weights: adapter_model.safetensors is missing",
+            hint="fetch or save it again",
+        )
+    if Path(source).is_dir():
+        kind = json.loads(Path(source, ADAPTER).read_text("utf-8")).get("peft_type")
+        if kind not in PEFT_TYPE_TO_CONFIG_MAPPING:
+            where = Path(source, ADAPTER)
+            raise KkwarmError(f"{where}: peft_type {kind!r} is none that peft knows", hint="a LoRA adapter's is LORA")
     base = _load_whole(resolve(_base_of(source) or ""), options)
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="Found missing adapter keys")  # peft would go on without them

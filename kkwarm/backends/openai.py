@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import math
 import os
 import queue
 import threading
@@ -19,7 +20,7 @@ from kkwarm.backends.base import Request
 from kkwarm.backends.sampling import contiguous, engine_seed
 from kkwarm.backends.server import One, Refused, Server
 from kkwarm.backends.text import cut_at_stop, finish_reason, token_ids
-from kkwarm.errors import KkwarmError
+from kkwarm.errors import KkwarmError, shortened
 from kkwarm.types import Completion, Sampling
 
 __all__ = ["OpenAIBackend"]
@@ -84,10 +85,13 @@ class OpenAIBackend:
         """
         url = (base_url or os.environ.get("OPENAI_BASE_URL") or "").rstrip("/")
         if not url.startswith(("http://", "https://")):
-            raise KkwarmError("--backend openai needs the server's address", hint="--base-url http://HOST:PORT/v1")
+            instead = f", not {shortened(url)}" if url else ""
+            raise KkwarmError(
+                f"--backend openai needs the server's address{instead}", hint="--base-url http://HOST:PORT/v1"
+            )
         for name, value in (("concurrency", concurrency), ("tries", tries), ("timeout", timeout)):
             whole = isinstance(value, int) or (name == "timeout" and isinstance(value, float))
-            if not whole or value < 1:
+            if not whole or isinstance(value, bool) or not 1 <= value < math.inf:
                 raise KkwarmError(f"{name} must be a number from 1 on, not {value!r}")
         key = api_key or os.environ.get("OPENAI_API_KEY") or "none"
         client = httpx.Client(

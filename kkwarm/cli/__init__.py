@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -143,4 +144,5 @@ def _one_line(err: click.ClickException) -> str:
 def _say(message: str) -> None:
     from kkwarm.report.shown import shown
 
-    click.secho(f"kkwarm: {shown(message)}", err=True, fg=None if os.environ.get("NO_COLOR") else "red")
+    brief = re.sub(r"\S{1000,}", lambda m: f"{m[0][:100]}... ({len(m[0]):,} characters)", message)  # a name, mistyped
+    click.secho(f"kkwarm: {shown(brief)}", err=True, fg=None if os.environ.get("NO_COLOR") else "red")

@@ -13,7 +13,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from kkwarm.limits import LARGEST, shortened
+from kkwarm.errors import shortened
+from kkwarm.limits import LARGEST
 
 __all__ = [
     "Number",

@@ -61,8 +61,9 @@ def command(
     if "against" in given:
         given["against"] = tuple(name.strip() for name in given["against"].split(","))
     config = DistillConfig(domain, teacher, **given)
+    options = {"concurrency": concurrency, **passed(engine, "--engine")}
     if dry_run:
-        plan = plan_distill(config, base_url=base_url, backend=backend)
+        plan = plan_distill(config, base_url=base_url, backend=backend, options=options)
         document: dict[str, Any] = {"domain": domain, "teacher": teacher, "backend": plan.backend, "seed": config.seed}
         if plan.teacher is not None:
             document["traces"] = config.n
@@ -76,6 +77,6 @@ def command(
         out,
         base_url=base_url,
         backend=backend,
-        options={"concurrency": concurrency, **passed(engine, "--engine")},
+        options=options,
     )
     show({"run": str(run.path), **run.manifest["results"]}, as_json)

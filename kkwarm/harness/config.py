@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kkwarm.errors import KkwarmError
-from kkwarm.limits import check_sampling, positive
+from kkwarm.limits import check_sampling, check_seed, positive
 
 __all__ = ["BenchConfig"]
 
@@ -46,6 +46,7 @@ class BenchConfig:
     def __post_init__(self) -> None:
         positive(self, "samples", "limit", "max_tokens", "batch_size")
         check_sampling(self.temperature, self.top_p)
+        check_seed(self.seed)
         if not 0 <= self.margin <= 1:
             raise KkwarmError(f"margin must be from 0 to 1, not {self.margin}")
         if self.until is not None and not 0 < self.until < 1:

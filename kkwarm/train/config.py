@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
 
-from kkwarm.errors import KkwarmError, unknown
-from kkwarm.limits import LARGEST, affordable, check_sampling, positive, shortened
+from kkwarm.errors import KkwarmError, shortened, unknown
+from kkwarm.limits import LARGEST, affordable, check_sampling, check_seed, positive
 
 __all__ = [
     "PAPER_DISTILL",
@@ -29,11 +29,6 @@ Device = Literal["auto", "cpu", "cuda"]
 Attention = Literal["auto", "sdpa", "flash", "eager"]
 Optim = Literal["adamw", "adamw_8bit"]
 Vllm = Literal["none", "colocate", "server"]
-
-
-def _seed(config: TrainConfig) -> None:
-    if not 0 <= config.seed < 2**32:  # numpy's limits
-        raise KkwarmError(f"seed must be from 0 to {2**32 - 1}, not {config.seed}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +61,7 @@ class DistillConfig:
     def __post_init__(self) -> None:
         positive(self, "n", "samples", "max_tokens")
         check_sampling(self.temperature, self.top_p)
+        check_seed(self.seed)
         affordable(self.n * self.samples, "completions")
 
 
@@ -138,7 +134,7 @@ class TrainConfig:
         positive(self, "diverged", "watch_every", "watch_questions")
         if self.qlora and not self.lora:
             object.__setattr__(self, "lora", True)
-        _seed(self)
+        check_seed(self.seed)
         if not 0 <= self.warmup_steps <= LARGEST:
             raise KkwarmError(f"warmup_steps must be from 0 to {LARGEST}, not {shortened(self.warmup_steps)}")
         if self.weight_decay < 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,20 +33,34 @@ WAIT = 5.0  # seconds after which fewer are, so that little is lost by a kill
 class Plan:
     """What a configuration of distill amounts to, before anything is generated."""
 
-    def __init__(self, config: DistillConfig, *, base_url: str | None = None, backend: str | None = None) -> None:
+    def __init__(
+        self,
+        config: DistillConfig,
+        *,
+        base_url: str | None = None,
+        backend: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
         reg = registry()
         self.config, self.base_url = config, base_url
         self.teacher: Teacher | None = None
         self.examples: list[Example] = []
         self.backend = "teacher"
+        for name in config.against:  # before a model is loaded
+            if not name.startswith("lm_eval:"):
+                reg.benchmark(name)
         if base_url is None and backend is None and (config.domain, config.teacher) in reg.teachers:
             self.teacher = reg.teacher(config.domain, config.teacher)
-            if config.samples != 1:
-                raise KkwarmError("a registered teacher gives one trace for a question", hint="leave out --samples")
+            _no_model(config, options or {})
             return
         self.task = reg.task(config.domain)
-        self.backend = backend or ("openai" if base_url else "hf")
+        self.backend = backend or ("openai" if base_url is not None else "hf")
         if self.backend != "openai" and not _is_checkpoint(config.teacher):
+            if (config.domain, config.teacher) in reg.teachers:
+                raise KkwarmError(
+                    f"{config.teacher} is a registered teacher of {config.domain}: no backend runs it",
+                    hint="leave out --backend",
+                )
             reg.teacher(config.domain, config.teacher)  # raises, with near names
         self.examples = chosen(self.task, config.n, config.seed)
         self.format = reg.format(config.format or self.task.format)
@@ -63,12 +77,36 @@ class Plan:
         return Sampling(c.temperature, c.top_p, c.max_tokens or self.task.sampling.max_tokens, c.seed)
 
 
-def plan_distill(config: DistillConfig, *, base_url: str | None = None, backend: str | None = None) -> Plan:
+def plan_distill(
+    config: DistillConfig,
+    *,
+    base_url: str | None = None,
+    backend: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Plan:
     """What `distill` would do.
 
-    :raises KkwarmError: unknown domain or teacher, or more questions than there are.
+    :raises KkwarmError: unknown domain or teacher, more questions than there are, or a setting that only a model has
+        for a registered teacher.
     """
-    return Plan(config, base_url=base_url, backend=backend)
+    return Plan(config, base_url=base_url, backend=backend, options=options)
+
+
+def _no_model(config: DistillConfig, options: Mapping[str, Any]) -> None:
+    """:raises KkwarmError: a setting of models is given to a registered teacher, which would pass over it."""
+    if config.samples != 1:
+        raise KkwarmError(
+            "a registered teacher gives one trace for a question", hint="leave out --samples, or --preset paper"
+        )
+    usual = DistillConfig(config.domain, config.teacher, config.n)
+    models = ("temperature", "top_p", "max_tokens", "format")
+    given = [name for name in models if getattr(config, name) != getattr(usual, name)]
+    given += [name for name, value in options.items() if value is not None]
+    if given:
+        raise KkwarmError(
+            f"{config.teacher} is a registered teacher of {config.domain}: {', '.join(given)} are for models",
+            hint="leave them out",
+        )
 
 
 def chosen(task: Task, n: int, seed: int) -> list[Example]:
@@ -108,7 +146,7 @@ def distill(
     :param options: further arguments of the backend.
     :raises KkwarmError: unknown domain or teacher, too few questions, no trace left, unreadable checkpoint.
     """
-    plan = plan_distill(config, base_url=base_url, backend=backend)
+    plan = plan_distill(config, base_url=base_url, backend=backend, options=options)
     if plan.teacher is not None:
         return _from_teacher(plan, plan.teacher, Path(out), labels)
     return _from_model(plan, Path(out), options or {}, labels, progress)
@@ -237,7 +275,12 @@ def _verified(traces: Iterable[Trace], task: Task, status: Counter[str]) -> Iter
 def _finish(run: Run, traces: Sequence[Trace], asked: int, status: Counter[str]) -> None:
     if not traces:
         counts = ", ".join(f"{n} {name}" for name, n in status.most_common())
-        raise KkwarmError(f"none of {asked} completions became a trace ({counts})", hint="see samples.jsonl in the run")
+        stored = run.path / "samples.jsonl"
+        what = "completions" if stored.exists() else "traces of the teacher"
+        hint = f"see {stored}; other settings, such as a larger --max-tokens, need another folder (-o)"
+        if not stored.exists():
+            hint = "leave out --verified-only, or take another teacher"
+        raise KkwarmError(f"none of {asked} {what} became a trace ({counts})", hint=hint)
     n = write_traces(run.path / TRACES, traces)
     run.finish(results={"traces": n, "left_out": asked - n, "status": dict(status)})
 

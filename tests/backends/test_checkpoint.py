@@ -169,6 +169,7 @@ def test_weights_that_are_not_finite_are_refused(tiny: Path, tmp_path: Path, val
         ({"intermediate_size": 8}, r"weights do not fit its config: .* is of shape \(\d+, \d+\), by config.json of"),
         ({"num_hidden_layers": 1}, "has layers that its config does not know"),
         ({"num_hidden_layers": -1}, r"-1 layers \(num_hidden_layers\)"),
+        ({"max_position_embeddings": 0}, r"no room for text \(max_position_embeddings is 0\) \(correct config.json\)"),
         ({"model_type": "qwerty9"}, r"does not know the architecture 'qwerty9' \(correct model_type"),
         ({"model_type": "own", "auto_map": {"AutoConfig": "x.C", "AutoModelForCausalLM": "x.M"}}, "Python code of its"),
     ],
@@ -200,7 +201,7 @@ def test_an_unreadable_generation_config_is_not_passed_over(tiny: Path, tmp_path
         ([1], "names no base model"),
         ({"base_model_name_or_path": 5}, "names no base model"),
         ({"base_model_name_or_path": "ITSELF"}, "names itself as its base model"),
-        ({"base_model_name_or_path": "BASE"}, "LoRA adapter without its weights"),
+        ({"base_model_name_or_path": "BASE"}, r"LoRA adapter without its weights: .*\(fetch or save it again"),
     ],
 )
 def test_adapters_that_are_none(tiny: Path, tmp_path: Path, config: object, says: str) -> None:
@@ -209,3 +210,47 @@ def test_adapters_that_are_none(tiny: Path, tmp_path: Path, config: object, says
     (tmp_path / "adapter" / "adapter_config.json").write_text(text)
     with pytest.raises(KkwarmError, match=says):
         load_model(tmp_path / "adapter", device="cpu")
+
+
+def _adapter(folder: Path, base: Path, name: str, value: float, **settings: object) -> Path:
+    """A LoRA adapter of the base's query projections, of whose weights all have `value` and a `name` for a layer."""
+    import torch
+    from safetensors.torch import save_file
+
+    folder.mkdir()
+    config = json.loads((base / "config.json").read_text())
+    width, out = config["hidden_size"], config["num_attention_heads"] * config["head_dim"]
+    said = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"]}
+    (folder / "adapter_config.json").write_text(json.dumps({**said, "base_model_name_or_path": str(base), **settings}))
+    shapes = {"A": (2, width), "B": (out, 2)}
+    weights = {
+        f"base_model.model.model.{name}.{i}.self_attn.q_proj.lora_{k}.weight": torch.full(shape, value)
+        for i in range(config["num_hidden_layers"])
+        for k, shape in shapes.items()
+    }
+    save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "settings", "says"),
+    [
+        ("layers", float("nan"), {}, r"weight .*lora_A.* is not finite .*earlier checkpoint"),
+        ("blocks", 0.0, {}, "cannot be loaded: .*missing adapter keys"),
+        ("layers", 0.0, {"peft_type": "FOO"}, r"adapter_config.json: peft_type 'FOO' is none .*\(a LoRA adapter's is"),
+        ("layers", 0.0, {"peft_type": None}, r"adapter_config.json: peft_type None is none"),
+    ],
+)
+def test_adapters_with_weights_that_are_none(
+    tiny: Path, tmp_path: Path, name: str, value: float, settings: dict[str, object], says: str
+) -> None:
+    load_model(_adapter(tmp_path / "good", tiny, "layers", 0.0), device="cpu")
+    with pytest.raises(KkwarmError, match=says):
+        load_model(_adapter(tmp_path / "bad", tiny, name, value, **settings), device="cpu")
+
+
+def test_missing_weights_have_a_hint(tiny: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny, tmp_path / "bad")
+    (tmp_path / "bad" / "model.safetensors").unlink()
+    with pytest.raises(KkwarmError, match="its weights are missing: fetch or save them again"):
+        load_model(tmp_path / "bad", device="cpu")

@@ -103,6 +103,7 @@ def test_a_reference_that_no_answer_can_meet(
 # -- arguments --------------------------------------------------------------------------------------------------------
 
 SCORE = ("score", "good.jsonl", "--benchmark", "mini_math")
+TEACH = ("distill", "--domain", "mini_kk", "-n", "2", "-o", "o", "--teacher")
 ARGUMENTS: list[tuple[tuple[str, ...], str]] = [
     (("scor",), "did you mean score"),
     (("score", "good.jsonl"), "Missing option '--benchmark' (see `kkwarm score --help`)"),
@@ -144,6 +145,24 @@ ARGUMENTS: list[tuple[tuple[str, ...], str]] = [
     (("rlvr", "m", "--domain", "mini_math", "--generations", "2147483647", "-o", "o"), "completions are too many"),
     (("distill", "--domain", "mini_math", "--teacher", "m", "-n", "2147483647", "-o", "o"), "completions are too many"),
     (("bench", "kkwarm_mini:BASE", "--on", "mini_math", "--samples", "2147483647"), "completions are too many"),
+    (("bench", "m", "--on", "mini_math", "--seed", "-1"), "seed must be from 0 to 4294967295, not -1"),
+    ((*TEACH, "symbolic", "--seed", str(2**32)), "seed must be from 0 to 4294967295, not 4294967296"),
+    ((*TEACH, "symbolic", "--seed", "9" * 4000), "seed must be from 0 to 4294967295, not 9999"),
+    ((*TEACH, "symbolic", "--temperature", "0.3"), "symbolic is a registered teacher of mini_kk: temperature are for"),
+    ((*TEACH, "symbolic", "--concurrency", "3"), "concurrency are for models (leave them out)"),
+    ((*TEACH, "symbolic", "--engine", "dtype=float32", "--max-tokens", "5", "--dry-run"), "max_tokens, dtype are for"),
+    ((*TEACH, "symbolic", "--format", "zzz"), "format are for models"),
+    ((*TEACH, "symbolic", "--preset", "paper"), "leave out --samples, or --preset paper"),
+    ((*TEACH, "symbolic", "--backend", "hf"), "mini_kk: no backend runs it (leave out --backend)"),
+    ((*TEACH, "kkwarm_mini:BASE", "--against", "mini_kk,zzz", "--dry-run"), "unknown benchmark 'zzz'"),
+    ((*TEACH, "kkwarm_mini:BASE", "--base-url", "here"), "the server's address, not 'here' (--base-url http"),
+    ((*TEACH, "kkwarm_mini:BASE", "--base-url", ""), "--backend openai needs the server's address"),
+    ((*TEACH, "kkwarm_mini:BASE", "--engine", "batch_size=x"), "batch_size must be a whole number from 1 on, not 'x'"),
+    ((*TEACH, "kkwarm_mini:BASE", "--engine", "dtype=5"), "dtype must be a name, not 5"),
+    (
+        (*TEACH, "m", "--base-url", "http://127.0.0.1:9/v1", "--engine", "timeout=NaN"),
+        "timeout must be a number from 1",
+    ),
     (("study", "."), ". is a folder, not a recipe"),
     (("compare", "first", "frst"), "there is no run frst (did you mean first?)"),
     (("compare", "first", "."), ". is no run folder (manifest.json is missing) (it holds runs, such as"),
@@ -170,6 +189,19 @@ ARGUMENTS: list[tuple[tuple[str, ...], str]] = [
 @pytest.mark.parametrize(("args", "said"), ARGUMENTS, ids=[" ".join(a)[:60] for a, _ in ARGUMENTS])
 def test_arguments(there: Path, capsys: pytest.CaptureFixture[str], args: tuple[str, ...], said: str) -> None:
     assert said in refused(capsys, *args)
+
+
+@pytest.mark.parametrize("option", ["--teacher", "--domain", "--against", "-o", "--format", "--base-url", "--engine"])
+def test_names_that_would_fill_the_screen(there: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
+    teacher = "kkwarm_mini:BASE" if option in ("--format", "--base-url", "--engine") else "symbolic"
+    said = refused(capsys, *TEACH[:-1], "--teacher", teacher, option, "x" * 5000)
+    assert len(said) < 420 and "xxxxx" in said and "characters)" in said
+
+
+def test_no_trace_says_what_to_do(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys, *TEACH, "kkwarm_mini:BASE", "--max-tokens", "1", "--json")
+    assert "none of 2 completions became a trace (2 truncated) (see o/samples.jsonl; other settings" in said
+    assert "need another folder (-o)" in said
 
 
 def test_settings_of_a_recipe(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
