@@ -124,6 +124,11 @@ class Run:
             if not run.done:
                 run.record(state="running", resumed=int(run.manifest.get("resumed", 0)) + 1)
             return run
+        if there := cls._products(path):
+            raise KkwarmError(
+                f"{there[0]} is there already, and {path} is no run (manifest.json is missing)",
+                hint="choose another folder, or move the file away",
+            )
         manifest: dict[str, Any] = {
             "kind": kind,
             "protocol": PROTOCOL,
@@ -221,7 +226,7 @@ class Run:
         command can take the folder.
         """
         try:
-            if self._fresh and isinstance(err, KkwarmError) and not self._has_products():
+            if self._fresh and isinstance(err, KkwarmError) and not self._products(self.path):
                 (self.path / MANIFEST).unlink(missing_ok=True)
             elif kind is not None and not self.done:
                 self.record(state="interrupted")
@@ -229,8 +234,9 @@ class Run:
         finally:
             self.close()
 
-    def _has_products(self) -> bool:
-        return any(f.is_file() and f.stat().st_size for f in (self.path / name for name in PRODUCTS))
+    @staticmethod
+    def _products(path: Path) -> list[Path]:
+        return [f for f in (path / name for name in PRODUCTS) if f.is_file() and f.stat().st_size]
 
     # -- reading -----------------------------------------------------------------------------------------------------
 

@@ -198,6 +198,15 @@ def test_names_that_would_fill_the_screen(there: Path, capsys: pytest.CaptureFix
     assert len(said) < 420 and "xxxxx" in said and "characters)" in said
 
 
+@pytest.mark.parametrize("name", ["traces.jsonl", "samples.jsonl", "log.jsonl"])
+def test_files_of_no_run_are_not_written_over(there: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    (there / "o").mkdir()
+    (there / "o" / name).write_text("mine\n")
+    said = refused(capsys, *TEACH, "symbolic", "--json")
+    assert f"o/{name} is there already, and o is no run (manifest.json is missing) (choose another folder" in said
+    assert (there / "o" / name).read_text() == "mine\n"
+
+
 def test_no_trace_says_what_to_do(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(capsys, *TEACH, "kkwarm_mini:BASE", "--max-tokens", "1", "--json")
     assert "none of 2 completions became a trace (2 truncated) (see o/samples.jsonl; other settings" in said

@@ -54,6 +54,14 @@ def test_only_verified_completions_of_a_checkpoint(tmp_path: Path, base: Path) -
         distill(DistillConfig("toy", str(base), 4, verified_only=True), tmp_path / "d", progress=False)
 
 
+def test_no_true_trace_of_a_registered_teacher(tmp_path: Path) -> None:
+    """Nothing was stored: the folder is free for the mended command."""
+    says = r"none of 1 traces of the teacher became a trace \(1 wrong\) \(leave out --verified-only, or take another"
+    with pytest.raises(KkwarmError, match=says):
+        distill(DistillConfig("toy", "wrong", 1, verified_only=True), tmp_path / "d")
+    assert distill(DistillConfig("toy", "wrong", 1), tmp_path / "d").done
+
+
 def test_the_choice_is_nested_and_depends_on_the_seed() -> None:
     task = registry().task("toy")
     ids = [e.id for e in chosen(task, 12, 0)]

@@ -86,7 +86,11 @@ class Plugin:
 
     @hookimpl
     def kkwarm_teachers(self) -> list[Teacher]:
-        return [Teacher("symbolic", "toy", _teach), Teacher("liar", "toy", _lie)]
+        return [
+            Teacher("symbolic", "toy", _teach),
+            Teacher("liar", "toy", _lie),
+            Teacher("wrong", "toy", lambda n, s: _lie(2 * n, s)[1::2]),
+        ]
 
 
 def install() -> None:
