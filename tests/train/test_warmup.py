@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -146,3 +148,27 @@ def test_no_pad_token_no_checkpoint_unknown_domain(tmp_path: Path, traces: Path)
     write_traces(path, [toy.Trace("a", "toi", "q", None, "x", "t")])
     with pytest.raises(KkwarmError, match=r"trace 1: unknown task 'toi' \(did you mean toy"):
         warmup(model, path, tmp_path / "y", WarmupConfig())
+
+
+@pytest.mark.parametrize(
+    ("unk", "shift", "says"),
+    [
+        (None, 0, r"its tokenizer fails: .*does it belong to this checkpoint"),
+        ("<unk>", 1000, r"token \d+ is beyond the model's \d+ \(does the tokenizer belong"),
+    ],
+)
+def test_a_tokenizer_of_another_checkpoint_is_refused(
+    tmp_path: Path, base: Path, traces: Path, unk: str | None, shift: int, says: str
+) -> None:
+    """Before a step: it would train on nonsense, or on CUDA kill the process."""
+    bad = tmp_path / "bad"
+    shutil.copytree(base, bad)
+    said = json.loads((bad / "tokenizer.json").read_text())
+    known = {piece: i for piece, i in said["model"]["vocab"].items() if unk or i < 8}
+    said["model"]["vocab"] = {piece: i + shift for piece, i in known.items()}
+    said["model"]["unk_token"] = unk or "<gone>"
+    said["added_tokens"] = []
+    (bad / "tokenizer.json").write_text(json.dumps(said))
+    with pytest.raises(KkwarmError, match=says):
+        warmup(bad, traces, tmp_path / "w", WarmupConfig(max_steps=1, batch_size=2))
+    assert not (tmp_path / "w" / "manifest.json").exists()
