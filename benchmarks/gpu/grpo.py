@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from subject import arguments, device_peak_mb, folder, install
 
 _LEFT_OUT = 2
@@ -62,6 +63,8 @@ def main() -> None:
     else:
         from trl.generation.vllm_generation import VLLMGeneration
 
+        if not torch.cuda.is_available():
+            unpack()
         rollout = Clock(VLLMGeneration, "generate")
     reward = Clock(Reward, "__call__")
     config = RlvrConfig(
@@ -93,6 +96,16 @@ def main() -> None:
     }
     keep(args.out or RESULTS / f"gpu_grpo_{args.shape}_{args.rollouts}.json", result)
     print(json.dumps(result["share"]), file=sys.stderr)  # noqa: T201
+
+
+def unpack() -> None:
+    """Lets weights be synced on a CPU, whose vLLM packs them into a layout of its own when it loads them."""
+    import vllm.model_executor.layers.utils as layers
+
+    def plain(layer: Any, remove_weight: bool) -> None:
+        layer.cpu_linear = torch.nn.functional.linear
+
+    layers.dispatch_cpu_unquantized_gemm = plain
 
 
 def split(rows: list[dict[str, Any]], rollout: list[float], reward: list[float]) -> dict[str, list[float]]:

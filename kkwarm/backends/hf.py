@@ -318,4 +318,4 @@ class HFBackend:
 
     def _fitting(self, longest: Job) -> int:
         # Few samples run to the limit; the cache grows with those that do.
-        return fitting_rows(self._network, len(longest.ids) + min(longest.limit, 1024))
+        return fitting_rows(self.model, self._network.kept(), len(longest.ids) + min(longest.limit, 1024))

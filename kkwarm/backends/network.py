@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Network"]
 
+_SHORT = 4  # tokens: within any window
 _CACHES = ("past_key_values", "cache_params")  # the latter: Mamba's
 
 
@@ -87,6 +88,22 @@ class Network:
             logits: torch.Tensor = out.logits
             return logits
 
+    def kept(self) -> tuple[int, int]:
+        """Bytes that the model keeps of a row, and of each of its tokens. Measured: configurations name them in too
+        many ways, and some for each layer.
+        """
+        import torch
+        from transformers.cache_utils import DynamicCache
+
+        sizes = []
+        for length in (_SHORT, 2 * _SHORT):
+            cache = DynamicCache(config=self.model.config)
+            ids = torch.zeros(1, length, dtype=torch.long)
+            self(ids, torch.ones_like(ids, dtype=torch.bool), torch.arange(length)[None, :], cache, False, False)
+            sizes.append(sum(_bytes(layer) for layer in cache.layers))
+        column = (sizes[1] - sizes[0]) // _SHORT
+        return sizes[0] - _SHORT * column, column
+
     @property
     def vocabulary(self) -> int:
         """Columns of the logits."""
@@ -98,6 +115,14 @@ class Network:
         """The longest text in tokens."""
         config = self.model.config.get_text_config(decoder=True)
         return int(getattr(config, "max_position_embeddings", None) or 2**31)
+
+
+def _bytes(layer: Any) -> int:
+    """Of the tensors in a layer of a cache: keys and values, or states by number."""
+    import torch
+
+    held = [x for value in vars(layer).values() for x in (value.values() if isinstance(value, dict) else [value])]
+    return sum(x.numel() * x.element_size() for x in held if isinstance(x, torch.Tensor))
 
 
 _ELSE = "try --backend vllm, or a server (--backend openai)"
