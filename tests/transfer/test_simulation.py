@@ -56,8 +56,8 @@ def test_sample_efficiency_in_small() -> None:
 def test_the_kept_figures_are_what_the_docs_say() -> None:
     rows = json.loads((RESULTS / "transfer_simulation.json").read_text())["rows"]
     assert {r["questions"] for r in rows} == {50, 164, 500}
-    assert all(0.945 <= r["coverage_change"] <= 0.98 for r in rows)
-    assert max(r["false_gain_any"] for r in rows) <= 0.055
+    assert all(0.945 <= r["coverage_change"] <= 0.99 for r in rows)
+    assert max(r["false_gain_any"] for r in rows) <= 0.05
     power = {r["seeds"]: r["power"] for r in rows if (r["questions"], r["samples"], r["spread"]) == (164, 4, "0.2")}
     assert (round(power[2], 2), round(power[3], 2)) == (0.15, 0.52)  # docs/pages/studies.md
     small = [r["false_gain_any"] for r in rows if r["spread"].endswith("only")]
