@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import os
+import threading
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -136,13 +137,37 @@ def checked(verifier: Verifier, example: Example, response: Response) -> Verdict
 
 
 def _alone(function: Callable[..., Any], *args: Any) -> Any:
-    """What it returns, in this process only: a copy that it forked must not go on with the run."""
-    pid = os.getpid()
+    """What it returns, in this process only: a copy that it forked must not go on with the run.
+
+    :raises Forked: it forked, which is unsafe beside torch's threads and leaves processes behind.
+    """
+    pid, forks = os.getpid(), _made.forks
     try:
-        return function(*args)
+        result = function(*args)
     finally:
         if os.getpid() != pid:
             os._exit(1)
+    if _made.forks != forks:
+        raise Forked("start programs by subprocess instead")
+    return result
+
+
+class Forked(Exception):
+    """A verifier made a copy of its process."""
+
+
+class _Made(threading.local):
+    """By this thread, so far: others may fork while a verdict is made."""
+
+    forks = 0
+
+
+def _forked() -> None:
+    _made.forks += 1
+
+
+_made = _Made()
+os.register_at_fork(after_in_parent=_forked)
 
 
 def as_verdict(verifier: Verifier, result: object, response: Response) -> Verdict:

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Literal
@@ -91,7 +92,8 @@ def test_a_verifier_that_forks_gives_one_verdict_and_leaves_nothing() -> None:
         (worker,) = court._pool._workers
         family = psutil.Process(worker.process.pid).children(recursive=True)
         assert family, "the daemon is there as long as its worker"
-    assert [v.status.value for v in verdicts] == ["wrong", "correct", "wrong", "wrong", "error", "correct"]
+    assert [v.status.value for v in verdicts] == ["error", "correct", "error", "wrong", "error", "correct"]
+    assert verdicts[0].reason == "verifier v failed: Forked: start programs by subprocess instead"
     assert not psutil.wait_procs(family, timeout=10)[1]
 
 
@@ -117,6 +119,28 @@ def test_an_inline_verifier_that_hangs_is_ended_and_named() -> None:
     assert (signal.getsignal(signal.SIGVTALRM), signal.getitimer(signal.ITIMER_VIRTUAL)) == (before, (0.0, 0.0))
 
 
+def test_what_other_threads_fork_is_no_fault_of_the_verifier() -> None:
+    def fork() -> None:
+        if os.fork() == 0:
+            os._exit(0)
+        os.wait()
+
+    def check(example: Example, response: Response) -> bool:
+        thread = threading.Thread(target=fork)
+        thread.start()
+        thread.join()
+        return True
+
+    assert statuses(Verifier("v", check), "4") == ["correct"]
+
+
+def test_a_verifier_may_run_a_program() -> None:
+    def check(example: Example, response: Response) -> bool:
+        return subprocess.run(["true"]).returncode == 0
+
+    assert statuses(Verifier("v", check), "4") == ["correct"]
+
+
 @pytest.mark.parametrize("isolation", ["inline", "process"])
 def test_where_the_answer_decides_how_long_a_check_takes_it_is_late(isolation: Literal["inline", "process"]) -> None:
     verifier = Verifier("v", slow_or_equal, isolation=isolation, timeout_s=0.5, late=Status.TIMEOUT)
@@ -129,7 +153,7 @@ def test_a_verifier_that_forks_inline_does_not_double_the_run(tmp_path: Path) ->
     def check(example: Example, response: Response) -> bool:
         return os.fork() == 0
 
-    assert statuses(Verifier("v", check), "4") == ["wrong"]
+    assert statuses(Verifier("v", check), "4") == ["error"]
     with log.open("a") as out:
         out.write("once\n")
     while True:  # copies that went on would write too
