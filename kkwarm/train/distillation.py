@@ -51,7 +51,7 @@ class Plan:
                 reg.benchmark(name)
         if base_url is None and backend is None and (config.domain, config.teacher) in reg.teachers:
             self.teacher = reg.teacher(config.domain, config.teacher)
-            _no_model(config, options or {})
+            _no_model(config, options)
             return
         self.task = reg.task(config.domain)
         self.backend = backend or ("openai" if base_url is not None else "hf")
@@ -92,12 +92,17 @@ def plan_distill(
     return Plan(config, base_url=base_url, backend=backend, options=options)
 
 
-def _no_model(config: DistillConfig, options: Mapping[str, Any]) -> None:
-    """:raises KkwarmError: a setting of models is given to a registered teacher, which would pass over it."""
+def _no_model(config: DistillConfig, options: Mapping[str, Any] | None) -> None:
+    """:raises KkwarmError: a setting of models is given to a registered teacher, which would pass over it.
+
+    :param options: None for a recipe's traces: whoever puts another teacher there cannot take the rest back.
+    """
     if config.samples != 1:
         raise KkwarmError(
             "a registered teacher gives one trace for a question", hint="leave out --samples, or --preset paper"
         )
+    if options is None:
+        return
     usual = DistillConfig(config.domain, config.teacher, config.n)
     models = ("temperature", "top_p", "max_tokens", "format")
     given = [name for name in models if getattr(config, name) != getattr(usual, name)]
