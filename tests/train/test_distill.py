@@ -20,6 +20,13 @@ def test_a_registered_teacher_gives_its_traces(tmp_path: Path) -> None:
     assert run.manifest["provenance"]["distribution"] == "(in memory)"
 
 
+def test_a_recipe_may_put_a_registered_teacher_where_another_s_settings_stay(tmp_path: Path) -> None:
+    config = DistillConfig("mini_kk", "symbolic", 3, max_tokens=64, temperature=0.3)
+    assert len(read_traces(distill(config, tmp_path / "d").path / "traces.jsonl")) == 3
+    with pytest.raises(KkwarmError, match="temperature, max_tokens are for models"):
+        distill(config, tmp_path / "e", options={})
+
+
 def test_verified_only_drops_wrong_answers(tmp_path: Path) -> None:
     run = distill(DistillConfig("toy", "liar", 10, verified_only=True), tmp_path / "d")
     assert [t.id for t in read_traces(run.path)] == ["t0", "t2", "t4", "t6", "t8"]
