@@ -20,7 +20,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 
 from kkwarm.store import environment
-from kkwarm.transfer.moderation import by_condition, prior, seed_variance
+from kkwarm.transfer.spread import Spread, spreads
 from kkwarm.transfer.statistics import Paired, Word, holm, interval, paired, word
 
 BASE = (0.4, 0.5, 0.6, 0.7)
@@ -107,10 +107,19 @@ def simulate(setting: Setting, studies: int, null: int, seed: int) -> dict[str, 
     return {name: round(float(np.mean(values)), 4) for name, values in found.items()} | told
 
 
+def _spread(pairs: Pairs, domains: Collection[str] = ()) -> dict[str, Spread | None]:
+    """By the code of the report: of each condition's change."""
+    moved: dict[str, list[np.ndarray]] = {}
+    for (c, d), (first, second) in pairs.items():
+        if not domains or d in domains:
+            moved.setdefault(c, []).append(second - first)
+    return spreads(moved)
+
+
 def _changes(pairs: Pairs) -> dict[tuple[str, str], Paired]:
     """The matrix's changes, by the code of the report."""
-    moderated = by_condition(pairs)
-    return {key: paired([p], moderated[key]) for key, p in pairs.items()}
+    spread = _spread(pairs)
+    return {key: paired([p], spread[key[0]]) for key, p in pairs.items()}
 
 
 def _words(changes: dict[tuple[str, str], Paired]) -> list[Word]:
@@ -122,22 +131,22 @@ def _judge(pairs: Pairs, setting: Setting, shift: float, found: dict[str, list[f
     """One study, by the code of the report."""
     before = {str(d): truth(base, 0.0, 0.0) for d, base in enumerate(BASE)}
     after = {(c, d): truth(BASE[int(d)], shift, setting.spreads[int(c)]) for c, d in pairs}
-    cells = prior([seed_variance([(0.0, b)]) for _, b in pairs.values()])
+    conditions = [str(c) for c in range(len(setting.spreads))]
+    cells = spreads({c: [second for (own, _), (_, second) in pairs.items() if own == c] for c in conditions})
     changes = _changes(pairs)
     for (c, d), change in changes.items():
         found["coverage_change"].append(change.low <= after[c, d] - before[d] <= change.high)
-        mean = interval(pairs[c, d][1], cells)
+        mean = interval(pairs[c, d][1], cells[c])
         found["coverage_accuracy"].append(mean.low <= after[c, d] <= mean.high)
     words = _words(changes)
     if shift:
         found["power"] += [w == "gain" for w in words]
     else:
         found["false_gain_any"].append(any(w in ("gain", "loss") for w in words))
-    strata = {str(c): [pairs[str(c), d] for d in MEAN_OF] for c in range(len(setting.spreads))}
-    of_means = prior([seed_variance(s) for s in strata.values()])
-    for c, s in strata.items():
+    of_means = _spread(pairs, MEAN_OF)
+    for c in conditions:
         change = float(np.mean([after[c, d] - before[d] for d in MEAN_OF]))
-        difference = paired(s, of_means)
+        difference = paired([pairs[c, d] for d in MEAN_OF], of_means[c])
         found["coverage_mean_of_domains"].append(difference.low <= change <= difference.high)
 
 

@@ -13,8 +13,8 @@ from kkwarm.transfer.curves import Curve, smooth
 from kkwarm.transfer.examples import sample_efficiency
 from kkwarm.transfer.leaked import mark
 from kkwarm.transfer.material import Material
-from kkwarm.transfer.moderation import by_condition
-from kkwarm.transfer.statistics import Paired, Prior, Scores, holm, interval, paired, prior, seed_variance, word
+from kkwarm.transfer.spread import Spread, spreads
+from kkwarm.transfer.statistics import Paired, Scores, holm, interval, paired, word
 
 __all__ = ["analyse", "changed_cells"]
 
@@ -29,7 +29,7 @@ def analyse(material: Material) -> dict[str, Any]:
     """
     problems: list[str] = []
     changes = _changes(material, problems)
-    spread = prior([seed_variance([(0.0, c.scores)]) for c in material.cells.values() if c.ids])
+    spread = _spread(material)
     matrix: dict[str, dict[str, Any]] = {}
     for condition in material.conditions:
         row = {}
@@ -37,7 +37,7 @@ def analyse(material: Material) -> dict[str, Any]:
             found = material.cells.get((condition.name, domain))
             if found is None or not found.ids:
                 continue
-            row[domain] = _figures(found, spread) | {
+            row[domain] = _figures(found, spread.get(condition.name)) | {
                 "works": found.works,
                 "tokens": found.tokens,
                 "lengths": None if found.lengths is None else list(found.lengths),
@@ -82,7 +82,8 @@ def changed_cells(
     :raises KkwarmError: they cannot be paired on some domain.
     """
     pairs = {d: pair(material.cells[first, d], material.cells[second, d], common=d in common) for d in domains}
-    differences = {d: paired([p]) for d, p in pairs.items()}
+    spread = spreads({"": [b - a for a, b in pairs.values()]})[""]
+    differences = {d: paired([p], spread) for d, p in pairs.items()}
     adjusted = holm([d.p for d in differences.values()])
     rows = {}
     for (domain, difference), p in zip(differences.items(), adjusted, strict=True):
@@ -104,6 +105,17 @@ def changed_cells(
     return rows
 
 
+def _spread(material: Material) -> dict[str, Spread | None]:
+    """How much the seeds of each condition differ. What was never trained says nothing about what was."""
+    trained: dict[str, list[Scores]] = {}
+    others: dict[str, list[Scores]] = {}
+    made = {c.name for c in material.conditions if c.chain[1:]}
+    for (name, _), found in material.cells.items():
+        if found.ids:
+            (trained if name in made else others).setdefault(name, []).append(found.scores)
+    return {**spreads(trained), **spreads(others)}
+
+
 def _changes(material: Material, problems: list[str]) -> dict[tuple[str, str], dict[str, Any]]:
     """Every row's change on every domain, with p-values corrected over all of them."""
     pairs = {}
@@ -119,8 +131,11 @@ def _changes(material: Material, problems: list[str]) -> dict[tuple[str, str], d
                 refused.setdefault((first.condition, second.condition, err.reason, err.hint), []).append(domain)
     for (one, other, reason, hint), domains in refused.items():
         problems.append(f"{one!r} and {other!r} on {', '.join(domains)} cannot be paired: {reason} ({hint})")
-    moderated = by_condition(pairs)
-    differences = {key: paired([p], moderated[key]) for key, p in pairs.items()}
+    moved: dict[str, list[Scores]] = {}
+    for (name, _), (before, after) in pairs.items():
+        moved.setdefault(name, []).append(after - before)
+    spread = spreads(moved)
+    differences = {key: paired([p], spread[key[0]]) for key, p in pairs.items()}
     adjusted = holm([d.p for d in differences.values()])
     against = {row.name: row.against or "" for row in material.conditions}
     return {
@@ -173,7 +188,7 @@ def _flipped(scores: tuple[Scores, Scores]) -> dict[str, int]:
     return {"gained": int(gained.sum()), "lost": int(lost.sum())}
 
 
-def _figures(found: Cell, spread: Prior | None = None) -> dict[str, Any]:
+def _figures(found: Cell, spread: Spread | None = None) -> dict[str, Any]:
     e = interval(found.scores, spread)
     return {
         "accuracy": e.value,

@@ -14,8 +14,8 @@ from kkwarm.transfer.cells import pair
 from kkwarm.transfer.curves import efficiency
 from kkwarm.transfer.examples import at_equal_examples
 from kkwarm.transfer.material import Material, Roles
-from kkwarm.transfer.moderation import by_condition
-from kkwarm.transfer.statistics import Paired, Prior, Scores, holm, paired, prior, seed_variance, word
+from kkwarm.transfer.spread import Spread, spreads
+from kkwarm.transfer.statistics import Paired, Scores, holm, paired, word
 from kkwarm.transfer.training import flown
 
 __all__ = ["by_examples", "by_steps", "claims"]
@@ -123,8 +123,8 @@ def by_examples(material: Material, roles: Roles) -> list[Claim]:
 
 def _over_questions(scores: Mapping[str, tuple[Scores, Scores]], roles: Roles) -> Paired:
     """The difference on the domain of RLVR; how much seeds differ is told by all domains."""
-    spread = by_condition({(roles.warmed_rlvr, d): both for d, both in scores.items()})
-    return paired([scores[roles.on]], spread[roles.warmed_rlvr, roles.on])
+    spread = spreads({roles.on: [second - first for first, second in scores.values()]})
+    return paired([scores[roles.on]], spread[roles.on])
 
 
 def _listed(numbers: Sequence[int]) -> str:
@@ -153,7 +153,7 @@ def _compared(claim: Claim, material: Material, first: str, second: str) -> Clai
     except KkwarmError as err:
         claim.why = str(err)
         return claim
-    claim.difference = paired(strata, _spread(material, claim.domains))
+    claim.difference = paired(strata, _spread(material, claim.domains, first, second))
     return claim
 
 
@@ -167,20 +167,16 @@ def _strata(material: Material, domains: Sequence[str], first: str, second: str)
     return [pair(material.cells[first, d], material.cells[second, d]) for d in domains]
 
 
-def _spread(material: Material, domains: Sequence[str]) -> Prior | None:
-    """What the study's rows say of the spread between seeds of the mean over these domains.
-
-    Where there are too few rows, the spread on single domains stands in: that of a mean cannot be larger on average.
-    """
-    rows = []
-    for row in material.conditions:
-        if row.against is None:
-            continue
+def _spread(material: Material, domains: Sequence[str], first: str, second: str) -> Spread | None:
+    """How much seeds move the second against the first on these domains, by these two and by the study's rows."""
+    rows = {}
+    for against, name in {(first, second): None, **{(r.against or "", r.name): None for r in material.conditions}}:
         try:
-            rows.append(_strata(material, domains, row.against, row.name))
+            strata = _strata(material, domains, against, name)
         except KkwarmError:
             continue  # not evaluated yet, or not comparable: the matrix says so at that row
-    return prior([seed_variance(s) for s in rows]) or prior([seed_variance([p]) for s in rows for p in s])
+        rows[against, name] = [b - a for a, b in strata]
+    return spreads(rows)[first, second]
 
 
 def _entry(claim: Claim, p_holm: float | None, margin: float) -> dict[str, Any]:

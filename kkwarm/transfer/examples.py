@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,8 @@ import numpy.typing as npt
 from kkwarm.errors import KkwarmError
 from kkwarm.transfer.cells import Cell, pair
 from kkwarm.transfer.material import Material, Roles
-from kkwarm.transfer.statistics import Prior, Scores, interval
+from kkwarm.transfer.spread import Spread
+from kkwarm.transfer.statistics import Scores, interval
 
 __all__ = ["at_equal_examples", "needed", "sample_efficiency"]
 
@@ -27,7 +28,7 @@ class _Point:
     cell: Cell
 
 
-def sample_efficiency(material: Material, spread: Prior | None = None) -> list[dict[str, Any]]:
+def sample_efficiency(material: Material, spread: Mapping[str, Spread | None] | None = None) -> list[dict[str, Any]]:
     """One entry for each domain of RLVR that was trained with several numbers of examples from both starts.
 
     ``starts``: for base and warmed, ``points`` with ``examples``, ``accuracy``, ``ci`` (95%), ``by_seed``. ``saved``:
@@ -43,7 +44,7 @@ def sample_efficiency(material: Material, spread: Prior | None = None) -> list[d
             for start, trained in ((roles.base, roles.base_rlvr), (roles.warmed, roles.warmed_rlvr))
         ]
         if min(map(len, starts)) > 2:  # two points are a difference, and the matrix has it
-            found.append(_entry(roles, starts[0], starts[1], spread))
+            found.append(_entry(roles, starts[0], starts[1], spread or {}))
     return found
 
 
@@ -120,7 +121,9 @@ def _least(level: float, examples: Sequence[int], monotone: Values) -> float:
     return float(examples[k - 1] + min(1.0, share) * (examples[k] - examples[k - 1]))
 
 
-def _entry(roles: Roles, base: list[_Point], warmed: list[_Point], spread: Prior | None) -> dict[str, Any]:
+def _entry(
+    roles: Roles, base: list[_Point], warmed: list[_Point], spread: Mapping[str, Spread | None]
+) -> dict[str, Any]:
     return {
         "on": roles.on,
         "starts": {
@@ -131,8 +134,8 @@ def _entry(roles: Roles, base: list[_Point], warmed: list[_Point], spread: Prior
     }
 
 
-def _shown(point: _Point, spread: Prior | None) -> dict[str, Any]:
-    e = interval(point.cell.scores, spread)
+def _shown(point: _Point, spread: Mapping[str, Spread | None]) -> dict[str, Any]:
+    e = interval(point.cell.scores, spread.get(point.cell.condition))
     return {
         "examples": point.examples,
         "condition": point.cell.condition,

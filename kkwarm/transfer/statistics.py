@@ -5,11 +5,10 @@ are the sampling unit: samples of one question never count as independent. Seeds
 
     score[s, q] = mean + seed[s] + question[q] + rest[s, q],
 
-and the variance of the mean is (MS_seed + MS_question - MS_rest) / (seeds * questions), its degrees of freedom by
-Satterthwaite's approximation (F. E. Satterthwaite, Biometrics 2, 1946). Two seeds alone estimate a variance badly, so
-the seeds' mean squares of a study are moderated towards each other: see `moderation`. In a study too small for that,
-MS_seed counts at least as much as MS_rest, with its few degrees of freedom; left out where it is smaller, false gains
-were up to 14%. With one seed the interval covers questions and sampling only, and says so.
+and the variance of the mean is MS_question / (seeds * questions) + variance[seed] / seeds. Two or three seeds estimate
+the second badly, so `spread` gives its whole distribution, learnt from all of a study, and intervals and tests are
+averaged over it: Student's t of the questions' degrees of freedom, mixed over what the seeds' variance may be.
+With one seed the interval covers questions and sampling only, and says so.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kkwarm.transfer.flips import flip_test
-from kkwarm.transfer.moderation import Prior, moderate, prior, seed_variance
+from kkwarm.transfer.spread import Spread, spreads
 
-__all__ = ["Estimate", "Paired", "Prior", "Word", "holm", "interval", "paired", "prior", "seed_variance", "word"]
+__all__ = ["Estimate", "Paired", "Word", "holm", "interval", "paired", "word"]
 
 Scores = npt.NDArray[np.float64]
 Word = Literal["gain", "loss", "tie", "underpowered"]
@@ -62,30 +61,33 @@ class Paired:
     seeds: int
 
 
-def interval(scores: Scores, moderated: Prior | None = None) -> Estimate:
+def interval(scores: Scores, spread: Spread | None = None) -> Estimate:
     """The mean of `scores` (seeds, questions) with Wilson's interval at the effective number of questions.
 
+    :param spread: how much seeds differ, by the whole study; by these scores alone where it is not given.
     :raises ValueError: there is no question.
     """
     seeds, questions = _shape(scores)
     mean = float(scores.mean())
-    variance, df = _variance([scores], moderated)
+    error = _error([scores], [scores], spread)
     base = mean * (1 - mean)
     # All right or all wrong shows no spread: Wilson at the number of questions says how little that means.
-    effective = questions if variance <= 0 or base <= 0 else base / variance
-    z = _quantile(0.5 + LEVEL / 2, df)
+    effective, z = float(questions), _quantile(0.5 + LEVEL / 2, error.df)
+    if error.stderr > 0 and base > 0:
+        effective, z = base / error.stderr**2, error.half(LEVEL) / error.stderr
     centre = (mean + z * z / (2 * effective)) / (1 + z * z / effective)
     half = z / (1 + z * z / effective) * math.sqrt(base / effective + z * z / (4 * effective**2))
     low, high = max(0.0, centre - half), min(1.0, centre + half)
-    return Estimate(mean, math.sqrt(max(variance, 0.0)), min(low, mean), max(high, mean), questions, seeds)
+    return Estimate(mean, error.stderr, min(low, mean), max(high, mean), questions, seeds)
 
 
-def paired(strata: Sequence[tuple[Scores, Scores]], moderated: Prior | None = None) -> Paired:
+def paired(strata: Sequence[tuple[Scores, Scores]], spread: Spread | None = None) -> Paired:
     """Second minus first, each pair of shape (seeds, questions) on the same questions; several strata weigh the same.
 
     The test: with one seed, all sign flips of the questions' differences (their centre must be 0 under the null),
     which is McNemar's exact test where every score is 0 or 1; with several seeds, t from the crossed model.
 
+    :param spread: how much the differences differ between seeds, by the whole study; by these alone where not given.
     :raises ValueError: shapes differ, or there is no question.
     """
     differences = []
@@ -95,12 +97,14 @@ def paired(strata: Sequence[tuple[Scores, Scores]], moderated: Prior | None = No
         differences.append(np.asarray(second, float) - np.asarray(first, float))
     seeds = _shape(differences[0])[0]
     value = float(np.mean([d.mean() for d in differences]))
-    variance, df = _variance([_padded(d) for d in differences], moderated)
-    stderr = math.sqrt(max(variance, 0.0))
-    half, inner = (_quantile(q, df) * stderr for q in (0.5 + LEVEL / 2, LEVEL))
-    p, test = _test(differences, value, stderr, df)
+    error = _error(differences, [_padded(d) for d in differences], spread)
+    half, inner = error.half(LEVEL), error.half(2 * LEVEL - 1)
+    if seeds == 1:
+        p, test = flip_test([d[0] for d in differences])
+    else:  # never surer than the interval
+        p, test = max(error.p(value), error.p(value, wary=True)), "t over questions and seeds"
     return Paired(
-        value, stderr, max(-1.0, value - half), min(1.0, value + half), (value - inner, value + inner), p, test,
+        value, error.stderr, max(-1.0, value - half), min(1.0, value + half), (value - inner, value + inner), p, test,
         sum(d.shape[1] for d in differences), seeds,
     )  # fmt: skip
 
@@ -148,53 +152,66 @@ def _padded(differences: Scores) -> Scores:
     return np.hstack([differences, ends, -ends])
 
 
-def _variance(strata: Sequence[Scores], moderated: Prior | None) -> tuple[float, float]:
-    """Variance of the mean of the strata's means, and its degrees of freedom."""
-    weight = 1 / len(strata)
-    seeds = strata[0].shape[0]
-    terms: list[tuple[float, float]] = []  # (contribution to the variance, its degrees of freedom)
-    within = 0.0
-    for x in strata:
-        questions = x.shape[1]
-        if questions < 2:
-            continue
-        rows, columns = x.mean(axis=1, keepdims=True), x.mean(axis=0, keepdims=True)
-        of_questions = seeds * float(columns.var(ddof=1))
-        terms.append((weight**2 * of_questions / (seeds * questions), questions - 1))
-        if seeds > 1:
-            rest = float(((x - rows - columns + x.mean()) ** 2).sum()) / ((seeds - 1) * (questions - 1))
-            within += weight**2 * rest / (seeds * questions)
-            terms.append((-(weight**2) * rest / (seeds * questions), (seeds - 1) * (questions - 1)))
-    if seeds > 1 and terms:
-        of_means = float(np.mean([x.mean(axis=1) for x in strata], axis=0).var(ddof=1))
-        df = float(seeds - 1)
-        if moderated is not None:
-            of_means, df = moderate(of_means, df, moderated)
-        if moderated is None or not moderated.lent:
-            # Two or three seeds that happen to agree do not show that seeds do: the little they know stays in.
-            terms.append((max(of_means / seeds, within), df))
-        else:
-            # Where training adds nothing, the seeds' term and the rest's estimate the same; they then cancel.
-            more = of_means / seeds > within * (1 + 1e-9)
-            terms = [*terms, (of_means / seeds, df)] if more else [t for t in terms if t[0] > 0]
-    variance = sum(v for v, _ in terms)
-    weighted = sum(v * v / d for v, d in terms if d > 0 and math.isfinite(d))
-    return variance, (variance * variance / weighted if weighted > 0 else math.inf)
+@dataclass(frozen=True, slots=True)
+class _Error:
+    """The error of a mean: Student's t of `df` degrees of freedom, of each standard error that it may have.
+
+    `wary`: errors and weights for tests.
+    """
+
+    errors: Scores
+    weights: Scores
+    wary: tuple[Scores, Scores]
+    df: float
+
+    @property
+    def stderr(self) -> float:
+        return math.sqrt(float((self.weights * self.errors**2).sum()))
+
+    def p(self, value: float, *, wary: bool = False) -> float:
+        """The chance of an error at least as far from 0, on either side."""
+        from scipy.special import ndtr, stdtr
+
+        if value == 0:
+            return 1.0
+        errors, weights = self.wary if wary else (self.errors, self.weights)
+        score = -abs(value) / np.maximum(errors, 1e-300)
+        tails = ndtr(score) if math.isinf(self.df) else stdtr(max(self.df, 1.0), score)
+        return min(1.0, 2 * float((weights * tails).sum()))
+
+    def half(self, level: float) -> float:
+        """Half the width of the interval of this level."""
+        from scipy.optimize import brentq
+
+        z = _quantile(0.5 + level / 2, self.df)
+        low, high = (z * float(e) for e in (self.errors.min(), self.errors.max()))
+        if high - low < 1e-12:
+            return high
+        low, high = max(low * 0.9999, 1e-12), high * 1.0001  # a mixture of nearly one error ends at a bracket's end
+        return float(brentq(lambda half: self.p(half) - (1 - level), low, high, xtol=1e-9))
+
+
+def _error(scores: Sequence[Scores], padded: Sequence[Scores], spread: Spread | None) -> _Error:
+    """The error of the mean of the strata's means; `padded`: what the questions' part is taken from."""
+    seeds, count = len(scores[0]), len(scores)
+    terms = [
+        (float(x.mean(axis=0).var(ddof=1)) / (x.shape[1] * count**2), x.shape[1] - 1) for x in padded if x.shape[1] > 1
+    ]
+    of_questions = sum(v for v, _ in terms)
+    weighted = sum(v * v / df for v, df in terms)
+    df = of_questions**2 / weighted if weighted > 0 else math.inf  # F. E. Satterthwaite, Biometrics 2, 1946
+    known = None if seeds == 1 else spread or spreads({"": scores})[""]
+    (errors, weights), wary = (
+        (np.sqrt(of_questions + variances / seeds), chances)
+        for variances, chances in (
+            (np.zeros(1), np.ones(1)) if known is None else known.of_mean(count, wary=careful)
+            for careful in (False, True)
+        )
+    )
+    return _Error(errors, weights, wary, df)
 
 
 def _quantile(level: float, df: float) -> float:
     from scipy.special import ndtri, stdtrit
 
     return float(ndtri(level) if math.isinf(df) else stdtrit(max(df, 1.0), level))
-
-
-def _test(differences: Sequence[Scores], value: float, stderr: float, df: float) -> tuple[float, str]:
-    from scipy.special import ndtr, stdtr
-
-    if differences[0].shape[0] == 1:
-        return flip_test([d[0] for d in differences])
-    if stderr == 0:
-        return (1.0 if value == 0 else 0.0), "t over questions and seeds"
-    score = -abs(value) / stderr
-    p = 2 * float(ndtr(score) if math.isinf(df) else stdtr(max(df, 1.0), score))
-    return min(1.0, p), "t over questions and seeds"

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from kkwarm.transfer.flips import flip_test
-from kkwarm.transfer.moderation import by_condition, prior, seed_variance
 
 
 @given(st.lists(st.integers(-4, 4), min_size=1, max_size=9), st.integers(1, 4))
@@ -42,29 +41,3 @@ def test_strata_of_other_sizes_are_drawn_and_agree() -> None:
     off = small + np.pi / 1000  # on no lattice
     flips = np.array(list(product([-1, 1], repeat=6)))
     assert flip_test([off])[0] == pytest.approx((np.abs(flips @ off) >= abs(off.sum()) - 1e-9).mean(), abs=0.006)
-
-
-def test_a_condition_that_varies_more_keeps_its_own_spread() -> None:
-    rng = np.random.default_rng(0)
-    questions = 400
-
-    def arm(spread: float) -> tuple[np.ndarray, np.ndarray]:
-        base = (rng.random((2, questions)) < 0.5).astype(float)
-        return base, (rng.random((2, questions)) < 0.5 + spread * np.array([[-1.0], [1.0]])).astype(float)
-
-    pairs = {(c, d): arm(0.3 if c == "wild" else 0.0) for c in ("a", "b", "c", "wild") for d in ("x", "y", "z")}
-    found = by_condition(pairs)
-    wild, calm = found["wild", "x"], found["a", "x"]
-    of_all = prior([seed_variance([p]) for p in pairs.values()])
-    assert wild is not None and calm is not None and of_all is not None
-    assert wild.variance > 5 * calm.variance
-    assert wild.variance > of_all.variance
-
-
-def test_one_seed_has_no_prior_and_few_conditions_lend_nothing() -> None:
-    one = np.zeros((1, 5))
-    assert by_condition({("a", "x"): (one, one)}) == {("a", "x"): None}
-    two = np.array([[0.0, 1.0, 0.0], [1.0, 1.0, 0.0]])
-    alone = by_condition({("a", "x"): (np.zeros((2, 3)), two)})["a", "x"]
-    assert alone is not None
-    assert alone.variance == pytest.approx(seed_variance([(0.0, two)])[0])

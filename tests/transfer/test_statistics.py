@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from kkwarm.transfer.statistics import Paired, Prior, holm, interval, paired, prior, seed_variance, word
+from kkwarm.transfer.spread import spreads
+from kkwarm.transfer.statistics import Paired, holm, interval, paired, word
 
 
 @st.composite
@@ -94,19 +95,14 @@ def test_seeds_that_disagree_widen_the_interval() -> None:
     assert paired([(base, apart)]).stderr > 3 * paired([(base, same)]).stderr
 
 
-def test_a_prior_makes_two_seeds_usable() -> None:
+def test_a_whole_study_makes_two_seeds_usable() -> None:
     rng = np.random.default_rng(1)
     pairs = [((rng.random((2, 300)) < 0.4) * 1.0, (rng.random((2, 300)) < 0.7) * 1.0) for _ in range(12)]
-    moderated = prior([seed_variance([p]) for p in pairs])
-    assert moderated is not None
-    alone, widths = ([d.high - d.low for d in (paired([p], m) for p in pairs)] for m in (None, moderated))
-    assert max(alone) > 1  # a few of twelve pairs of seeds happen to lie far apart: Student's t of one degree
-    assert max(widths) < 0.4
-
-
-def test_prior_needs_three_usable_variances() -> None:
-    assert prior([(0.01, 1), (0.0, 1), (0.02, 1)]) is None
-    assert isinstance(prior([(0.01, 1), (0.03, 1), (0.02, 1)]), Prior)
+    known = spreads({n: [b - a] for n, (a, b) in enumerate(pairs)})
+    alone, widths = ([d.high - d.low for d in (paired([p], s) for p, s in zip(pairs, by, strict=True))]
+                     for by in ([None] * 12, list(known.values())))  # fmt: skip
+    assert max(widths) < 0.8 * max(alone)
+    assert max(widths) < 0.25
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
