@@ -56,15 +56,19 @@ def test_sample_efficiency_in_small() -> None:
 def test_the_kept_figures_are_what_the_docs_say() -> None:
     rows = json.loads((RESULTS / "transfer_simulation.json").read_text())["rows"]
     assert {r["questions"] for r in rows} == {50, 164, 500}
-    assert all(0.945 <= r["coverage_change"] <= 0.99 for r in rows)
-    assert max(r["false_gain_any"] for r in rows) <= 0.05
+    kinds = ("coverage_change", "coverage_accuracy", "coverage_mean_of_domains")
+    held = [r[name] for r in rows for name in kinds]
+    assert (len(held), sum(0.93 <= h <= 0.97 for h in held)) == (174, 160)  # docs/pages/studies.md, as all of these
+    assert (min(held), max(held)) == (0.9203, 0.982)
+    false = sorted(r["false_gain_any"] for r in rows)
+    assert false[-2] <= 0.046 and false[-1] == 0.058
     power = {r["seeds"]: r["power"] for r in rows if (r["questions"], r["samples"], r["spread"]) == (164, 4, "0.2")}
-    assert (round(power[2], 2), round(power[3], 2)) == (0.15, 0.52)  # docs/pages/studies.md
-    small = [r["false_gain_any"] for r in rows if r["spread"].endswith("only")]
-    assert len(small) == 4 and min(small) > 0.005 and max(small) <= 0.0385
+    assert (round(power[2], 2), round(power[3], 2)) == (0.12, 0.59)
+    assert max(r["false_gain_any"] for r in rows if r["spread"].endswith("only")) <= 0.015
     claim = json.loads((RESULTS / "efficiency_simulation.json").read_text())["rows"]
     for way in ("examples", "flights"):
-        assert sum(r[way]["false"] for r in claim) / len(claim) <= 0.0325
+        assert sum(r[way]["false"] for r in claim) / len(claim) <= 0.02
+        assert all(0.945 <= r[way]["coverage"] <= 0.99 for r in claim)
         assert all(r[way]["power"] >= r["rollouts"]["power"] for r in claim)
     stops = json.loads((RESULTS / "sequential_simulation.json").read_text())
     assert all(r["missed"] <= 0.05 for r in stops["score"])
