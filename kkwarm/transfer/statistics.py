@@ -72,9 +72,9 @@ def interval(scores: Scores, spread: Spread | None = None) -> Estimate:
     error = _error([scores], [scores], spread)
     base = mean * (1 - mean)
     # All right or all wrong shows no spread: Wilson at the number of questions says how little that means.
-    effective, z = float(questions), _quantile(0.5 + LEVEL / 2, error.df)
-    if error.stderr > 0 and base > 0:
-        effective, z = base / error.stderr**2, error.half(LEVEL) / error.stderr
+    effective, z, half = float(questions), _quantile(0.5 + LEVEL / 2, error.df), error.half(LEVEL)
+    if half > 0 and base > 0:
+        effective, z = base / error.stderr**2, half / error.stderr
     centre = (mean + z * z / (2 * effective)) / (1 + z * z / effective)
     half = z / (1 + z * z / effective) * math.sqrt(base / effective + z * z / (4 * effective**2))
     low, high = max(0.0, centre - half), min(1.0, centre + half)
@@ -180,15 +180,17 @@ class _Error:
         return min(1.0, 2 * float((weights * tails).sum()))
 
     def half(self, level: float) -> float:
-        """Half the width of the interval of this level."""
+        """Half the width of the interval of this level; 0 where there probably is no error at all."""
         from scipy.optimize import brentq
 
         z = _quantile(0.5 + level / 2, self.df)
         low, high = (z * float(e) for e in (self.errors.min(), self.errors.max()))
         if high - low < 1e-12:
             return high
-        low, high = max(low * 0.9999, 1e-12), high * 1.0001  # a mixture of nearly one error ends at a bracket's end
-        return float(brentq(lambda half: self.p(half) - (1 - level), low, high, xtol=1e-9))
+        low, high = low * 0.9999, high * 1.0001  # a mixture of nearly one error ends at a bracket's end
+        if self.p(max(low, 1e-12)) <= 1 - level:
+            return low
+        return float(brentq(lambda half: self.p(half) - (1 - level), max(low, 1e-12), high, xtol=1e-9))
 
 
 def _error(scores: Sequence[Scores], padded: Sequence[Scores], spread: Spread | None) -> _Error:

@@ -57,6 +57,17 @@ def test_mean_interval_holds_the_mean_and_stays_in_range(arms: tuple[np.ndarray,
     assert e.high > e.low  # never certainty
 
 
+@pytest.mark.parametrize("shape", [(2, 1), (2, 5), (3, 2), (3, 300)])
+@pytest.mark.parametrize("score", [0.0, 0.5, 1.0])
+def test_scores_that_are_all_equal_are_not_a_certainty(shape: tuple[int, int], score: float) -> None:
+    scores = np.full(shape, score)
+    e, d = interval(scores), paired([(scores, scores)])
+    assert 0 <= e.low <= score <= e.high <= 1
+    assert e.high - e.low > 0.01
+    assert (d.value, d.p) == (0.0, 1.0)
+    assert d.low < 0 < d.high
+
+
 def test_one_sample_one_seed_is_exact_mcnemar() -> None:
     a = np.array([[1, 1, 0, 0, 0, 0, 0, 0, 1, 0]], float)
     b = np.array([[1, 0, 1, 1, 1, 1, 1, 0, 1, 1]], float)
