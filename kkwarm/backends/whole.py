@@ -21,7 +21,7 @@ def check_whole(source: str, model: Any, told: Mapping[str, Any]) -> None:
 
     :param told: transformers' ``output_loading_info``.
     :raises KkwarmError: an encoder; weights that are missing, of another shape, of layers that the config does not
-        have, or not finite; an unreadable ``generation_config.json``.
+        have, whole numbers without a ``quantization_config``, or not finite; an unreadable ``generation_config.json``.
     """
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
@@ -41,6 +41,7 @@ def check_whole(source: str, model: Any, told: Mapping[str, Any]) -> None:
     if over := sorted(k for k in told["unexpected_keys"] if re.search(r"\.\d+\.", k) and _numberless(k) in kinds):
         raise KkwarmError(f"{source} has layers that its config does not know: {len(over)} weights, such as {over[0]}",
                           hint=_MEND)  # fmt: skip
+    _check_stored(source, model)
     check_weights(source, model)
     file = Path(source, GENERATION)
     if file.exists():  # transformers would go on without it, and so without its end tokens
@@ -49,6 +50,22 @@ def check_whole(source: str, model: Any, told: Mapping[str, Any]) -> None:
         except (OSError, ValueError) as err:
             told_why = getattr(err, "strerror", None) or err
             raise KkwarmError(f"{file} cannot be read: {told_why}", hint="mend or remove it") from None
+
+
+def _check_stored(source: str, model: Any) -> None:
+    from safetensors import safe_open
+
+    if getattr(model.config, "quantization_config", None) is not None:
+        return
+    known = {name for name, _ in model.named_parameters()}
+    for file in sorted(Path(source).glob("*.safetensors")):
+        with safe_open(file, framework="pt") as stored:
+            kinds = {name: stored.get_slice(name).get_dtype() for name in stored.keys() if name in known}  # noqa: SIM118
+        whole = sorted(name for name, kind in kinds.items() if kind[0] in "IU" or kind == "BOOL")
+        if whole:  # transformers takes them for the weights themselves
+            told = f"holds whole numbers ({kinds[whole[0]]}) for {len(whole)} of its weights, such as {whole[0]}"
+            hint = "config.json has no quantization_config to scale them by: save it again in floats"
+            raise KkwarmError(f"{file} {told}", hint=hint)
 
 
 def check_weights(source: str, model: Any) -> None:

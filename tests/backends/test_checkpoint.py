@@ -254,3 +254,18 @@ def test_missing_weights_have_a_hint(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "bad" / "model.safetensors").unlink()
     with pytest.raises(KkwarmError, match="its weights are missing: fetch or save them again"):
         load_model(tmp_path / "bad", device="cpu")
+
+
+def test_whole_numbers_are_no_weights(tiny: Path, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "eight bits"
+    shutil.copytree(tiny, folder)
+    (file,) = folder.glob("*.safetensors")
+    weights = load_file(file)
+    name = next(n for n in weights if n.endswith("weight") and weights[n].ndim == 2)
+    weights[name] = (weights[name] * 100).to(torch.int8)
+    save_file(weights, file, {"format": "pt"})
+    with pytest.raises(KkwarmError, match=r"holds whole numbers \(I8\) for 1 of its weights"):
+        load_model(str(folder))
