@@ -59,6 +59,9 @@ class DistillConfig:
     allow_leak: bool = False
 
     def __post_init__(self) -> None:
+        if not self.teacher.strip():
+            hint = "a registered teacher of the domain, a checkpoint folder or hub id, or a server's model name"
+            raise KkwarmError("the teacher's name is empty", hint=hint)
         positive(self, "n", "samples", "max_tokens")
         check_sampling(self.temperature, self.top_p)
         check_seed(self.seed)

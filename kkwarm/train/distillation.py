@@ -108,10 +108,9 @@ def _no_model(config: DistillConfig, options: Mapping[str, Any] | None) -> None:
     given = [name for name in models if getattr(config, name) != getattr(usual, name)]
     given += [name for name, value in options.items() if value is not None]
     if given:
-        raise KkwarmError(
-            f"{config.teacher} is a registered teacher of {config.domain}: {', '.join(given)} are for models",
-            hint="leave them out",
-        )
+        who, one = f"{config.teacher} is a registered teacher of {config.domain}", len(given) == 1
+        told = f"{', '.join(given)} {'is' if one else 'are'} for models"
+        raise KkwarmError(f"{who}: {told}", hint=f"leave {'it' if one else 'them'} out")
 
 
 def chosen(task: Task, n: int, seed: int) -> list[Example]:
