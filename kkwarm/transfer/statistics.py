@@ -203,14 +203,13 @@ def _error(scores: Sequence[Scores], padded: Sequence[Scores], spread: Spread | 
     weighted = sum(v * v / df for v, df in terms)
     df = of_questions**2 / weighted if weighted > 0 else math.inf  # F. E. Satterthwaite, Biometrics 2, 1946
     known = None if seeds == 1 else spread or spreads({"": scores})[""]
-    (errors, weights), wary = (
-        (np.sqrt(of_questions + variances / seeds), chances)
-        for variances, chances in (
-            (np.zeros(1), np.ones(1)) if known is None else known.of_mean(count, wary=careful)
-            for careful in (False, True)
-        )
-    )
-    return _Error(errors, weights, wary, df)
+
+    def mixed(*, wary: bool) -> tuple[Scores, Scores]:
+        variances, weights = (np.zeros(1), np.ones(1)) if known is None else known.of_mean(count, wary=wary)
+        return np.sqrt(of_questions + variances / seeds), weights
+
+    errors, weights = mixed(wary=False)
+    return _Error(errors, weights, mixed(wary=True), df)
 
 
 def _quantile(level: float, df: float) -> float:

@@ -60,8 +60,9 @@ def test_the_kept_figures_are_what_the_docs_say() -> None:
     held = [r[name] for r in rows for name in kinds]
     assert (len(held), sum(0.93 <= h <= 0.97 for h in held)) == (174, 160)  # docs/pages/studies.md, as all of these
     assert (min(held), max(held)) == (0.9203, 0.982)
+    assert all(0.93 <= r["coverage_change"] <= 0.9725 for r in rows)
     false = sorted(r["false_gain_any"] for r in rows)
-    assert false[-2] <= 0.046 and false[-1] == 0.058
+    assert (false[-2], false[-1]) == (0.046, 0.058)
     power = {r["seeds"]: r["power"] for r in rows if (r["questions"], r["samples"], r["spread"]) == (164, 4, "0.2")}
     assert (round(power[2], 2), round(power[3], 2)) == (0.12, 0.59)
     assert max(r["false_gain_any"] for r in rows if r["spread"].endswith("only")) <= 0.015
@@ -74,3 +75,16 @@ def test_the_kept_figures_are_what_the_docs_say() -> None:
     assert all(r["missed"] <= 0.05 for r in stops["score"])
     null = [r["said"] for r in stops["decision"] if r["shift"] == 0]
     assert all(said.get("gain", 0) + said.get("loss", 0) <= 0.06 for said in null)
+
+
+@pytest.mark.xfail(strict=True, reason="one of 58 kinds has 5.8%: docs/pages/studies.md")
+def test_no_kind_of_study_has_more_than_5_percent_of_false_gains() -> None:
+    rows = json.loads((RESULTS / "transfer_simulation.json").read_text())["rows"]
+    assert max(r["false_gain_any"] for r in rows) <= 0.05
+
+
+@pytest.mark.xfail(strict=True, reason="14 of 174 lie outside: docs/pages/studies.md")
+def test_all_coverages_lie_within_93_and_97_percent() -> None:
+    rows = json.loads((RESULTS / "transfer_simulation.json").read_text())["rows"]
+    kinds = ("coverage_change", "coverage_accuracy", "coverage_mean_of_domains")
+    assert all(0.93 <= r[name] <= 0.97 for r in rows for name in kinds)
