@@ -51,6 +51,7 @@ PARTS = (
     _part("bench", "1.5B", 400, *_BENCH),
     _part("grpo", "1.5B", 200, "--rollouts", "colocate", name="grpo_1.5B_colocate", vllm=True),
     _part("grpo", "1.5B", 240, "--steps", "5", name="grpo_1.5B_none"),
+    _part("decode", "1.5B", 40),
     Part("memory", (str(HERE / "memory.py"),), 120),
     _part("sft", "3B", 180),
     _part("sft", "0.5B", 90),

@@ -110,6 +110,7 @@ def main() -> None:
         args.questions, args.max_tokens, args.repeats, args.peer_batch = 4, 8, 1, [8]
     install()
     model = folder(args)
+    import torch  # noqa: F401 (the environment that is kept names the GPU where torch is loaded)
     from paired import RESULTS, in_turn, keep, peak_mb
 
     if args.side:

@@ -10,6 +10,7 @@ autocast, fused AdamW) with and without gradient checkpointing; the second is me
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import tempfile
 from pathlib import Path
@@ -94,8 +95,11 @@ def main() -> None:
             told = need(shape, config, tokens=asked.tokens, rows=asked.rows, bf16=True, cuda=True)
             row: dict[str, Any] = {"size": size, "parameters": shape.parameters, "checkpointing": checkpointing}
             row |= {"rows": asked.rows, "tokens": asked.tokens, "predicted_gib": told.fields()}
-            if not asked.dry_run:
+            if not asked.dry_run and told.total > torch.cuda.mem_get_info()[0]:
+                row["left_out"] = "predicted not to fit"
+            elif not asked.dry_run:
                 peak = measured(made, config, asked.rows, asked.tokens)
+                gc.collect()  # trl's fused head makes a cycle: the model would stay for the next measurement
                 torch.cuda.empty_cache()
                 row |= {"measured_gib": round(peak / GIB, 3), "ratio": round(told.total / peak, 3)}
             print(json.dumps(row), flush=True)  # noqa: T201

@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--accumulation", type=int, default=4)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--checkpointing", action="store_true")
+    parser.add_argument("--liger", action="store_true", help="Liger's fused kernels")
     args = parser.parse_args()
     if args.tiny:
         args.context, args.batch_size, args.accumulation, args.steps = 512, 2, 1, 5
@@ -47,6 +48,7 @@ def main() -> None:
         packing=True,
         max_steps=args.steps,
         checkpointing=args.checkpointing,
+        liger=args.liger,
         save_every=10**6,
     )
     words = args.context * 3 // 5  # one trace fills most of a row
@@ -62,7 +64,7 @@ def main() -> None:
     flops = SHAPES[args.shape].flops(attended, AutoConfig.from_pretrained(model).vocab_size)
     result = {
         "what": f"kkwarm warmup, random Qwen2.5 {args.shape}, context {args.context}, packed",
-        "settings": {k: getattr(args, k) for k in ("batch_size", "accumulation", "steps", "checkpointing")},
+        "settings": {k: getattr(args, k) for k in ("batch_size", "accumulation", "steps", "checkpointing", "liger")},
         "precision": run.manifest["precision"],
         "memory": run.manifest.get("memory"),  # what the preflight changed of the settings, if anything
         "tokens_per_s": spread(found),

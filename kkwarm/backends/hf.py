@@ -76,11 +76,16 @@ class HFBackend:
 
         :raises KkwarmError: one row alone does not fit into memory, or the model cannot be run in this way.
         """
+        from kkwarm.backends.decode import decoding
+
         self._network = Network.of(self.model)
         jobs, refused = self._jobs(requests, sampling)
         yield from refused
-        if not jobs:
-            return
+        if jobs:
+            with decoding(self.model):
+                yield from self._drawn(jobs, sampling)
+
+    def _drawn(self, jobs: list[Job], sampling: Sampling) -> Iterator[tuple[Request, int, Completion]]:
         vocabulary = max(len(self.tokenizer), self._network.vocabulary)
         stops = StopTables(self.tokenizer, {job.request.stop for job in jobs}, vocabulary)
         ends = end_tokens(self.tokenizer, self.model, vocabulary)

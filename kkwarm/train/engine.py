@@ -43,6 +43,7 @@ __all__ = [
 CHECKPOINT, ADAPTER, STEPS = "checkpoint", "adapter", "steps"
 _OPTIMISERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}
 _TRACKERS = ("tensorboard", "trackio", "wandb")
+_WIDTHS = 64  # on a GPU batches are padded to a multiple: cuDNN's attention plans anew for every width
 _SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
 
 
@@ -252,6 +253,7 @@ def arguments(config: TrainConfig, out: Path, *, steps: int) -> dict[str, Any]:
         "ddp_find_unused_parameters": False,
         "use_liger_kernel": config.liger,
         "optim": _OPTIMISERS[config.optim],
+        "pad_to_multiple_of": None if cpu else _WIDTHS,
     }
 
 

@@ -31,6 +31,7 @@ _SD = np.concatenate([[0.0], np.geomspace(0.002, 0.4, 27)])
 _TYPICAL = np.geomspace(0.002, 0.4, 18)
 _RHO = np.array([0.0, 0.15, 0.5, 0.95, 0.99])
 _ALIKE = np.array([1.0, 2.0, 4.0])  # degrees of freedom that the other conditions are worth
+_WARY = 2  # of these, for tests: a condition that differs from the others is where false gains come from
 # Before any data: seeds do not differ at all (odds 1 to 2), or typically by some points, hardly by more than 15.
 _NONE, _POWER, _SCALE = 0.5, 1.2, 0.08
 _LEAST = 1e-8  # variance of sampling where no answer differs between seeds
@@ -40,8 +41,9 @@ _LEAST = 1e-8  # variance of sampling where no answer differs between seeds
 class Spread:
     """What is known of how much seeds differ. `weights`: of each (sd, rho) of the grid; they sum to 1.
 
-    `wary`: the same where seeds are taken to differ, though it may be little. Tests use it: few noisy questions make no
-    difference likely where there is one, and with it up to 8% of studies without a change had a gain or loss, not 5%.
+    `wary`: the same where seeds are taken to differ, though it may be little, and conditions to be less alike. Tests
+    use it: few noisy questions make no difference likely where there is one, and with it up to 8% of studies without a
+    change had a gain or loss, not 5%.
     """
 
     weights: Scores
@@ -77,7 +79,7 @@ def spreads(rows: Mapping[Key, Sequence[Scores]]) -> dict[Key, Spread | None]:
         others = total - logs[key] if key in logs else before
         weights, wary = (
             np.einsum("tar,tas->sr", np.exp(part - part.max()), chances) * each
-            for part, chances in ((others, given), (others[:-1], given[:-1]))
+            for part, chances in ((others, given), (others[:-1, :_WARY], given[:-1, :_WARY]))
         )
         found[key] = Spread(weights / weights.sum(), wary / wary.sum())
     return found
