@@ -5,7 +5,8 @@
 Each simulated study has 6 conditions (the small ones 1 or 2) compared with a base on 4 domains. Questions differ in
 difficulty (sd 1.5 on the logit scale) and are shared by both sides; a training seed moves a condition's logit on a
 domain by `spread`. Unequal: the conditions' spreads are 0.05 to 0.4. Shared: a seed moves all domains alike. The truth
-is a numerical average over questions and seeds.
+is a numerical average over questions and seeds. `--fresh` simulates other kinds, by which nothing was chosen: harder
+and easier domains, 4 conditions, other numbers of questions, other spreads, seeds that move domains half alike.
 
 - coverage: 95% intervals that hold the truth: of a condition's change, of its accuracy, of its mean over 3 domains;
 - false gains: without any change, studies in which any of the comparisons (24; 4 or 8) is called a gain or loss after
@@ -35,6 +36,7 @@ from kkwarm.transfer.statistics import Paired, Word, holm, interval, paired, wor
 
 BASE = (0.4, 0.5, 0.6, 0.7)
 DIFFICULTY = 1.5
+FRESH_BASE = (0.15, 0.3, 0.55, 0.85)
 UNEQUAL = (0.05, 0.1, 0.1, 0.2, 0.3, 0.4)
 SHIFT = 0.5
 MARGIN = 0.05
@@ -44,14 +46,18 @@ FIGURES = ("coverage_change", "coverage_accuracy", "coverage_mean_of_domains", "
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """`spreads`: by condition, on the logit scale; `shared`: a seed moves all domains alike."""
+    """`spreads`: by condition, on the logit scale; `shared`: the part of the variance that domains share;
+    `base`: the accuracy of a typical question of each domain; `difficulty`: how much questions differ.
+    """
 
     seeds: int
     questions: int
     samples: int
     name: str
     spreads: tuple[float, ...]
-    shared: bool = False
+    shared: float = 0.0
+    base: tuple[float, ...] = BASE
+    difficulty: float = DIFFICULTY
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -63,12 +69,12 @@ def logit(p: float) -> float:
 
 
 @cache
-def truth(base: float, shift: float, spread: float) -> float:
+def truth(base: float, shift: float, spread: float, difficulty: float) -> float:
     """Mean accuracy over questions and seeds, by a grid of normal quantiles."""
     from scipy.stats import norm
 
     grid = norm.ppf((np.arange(800) + 0.5) / 800)
-    sd = float(np.hypot(DIFFICULTY, spread))  # both are normal on the logit scale
+    sd = float(np.hypot(difficulty, spread))  # both are normal on the logit scale
     return float(sigmoid(logit(base) + shift + sd * grid).mean())
 
 
@@ -80,11 +86,13 @@ def study(rng: np.random.Generator, setting: Setting, shift: float) -> Pairs:
     seeds, questions, samples = setting.seeds, setting.questions, setting.samples
     of_seed = rng.normal(0, 1, (len(setting.spreads), seeds, 1))
     pairs: Pairs = {}
-    for d, base in enumerate(BASE):
-        hard = rng.normal(0, DIFFICULTY, questions)
+    for d, base in enumerate(setting.base):
+        hard = rng.normal(0, setting.difficulty, questions)
         first = rng.binomial(samples, sigmoid(logit(base) + hard), (seeds, questions)) / samples
         for c, spread in enumerate(setting.spreads):
-            moved = of_seed[c] if setting.shared else rng.normal(0, 1, (seeds, 1))
+            moved = of_seed[c] if setting.shared == 1 else rng.normal(0, 1, (seeds, 1))
+            if 0 < setting.shared < 1:
+                moved = np.sqrt(setting.shared) * of_seed[c] + np.sqrt(1 - setting.shared) * moved
             second = rng.binomial(samples, sigmoid(logit(base) + shift + hard + spread * moved)) / samples
             pairs[str(c), str(d)] = (first, second)
     return pairs
@@ -129,8 +137,9 @@ def _words(changes: dict[tuple[str, str], Paired]) -> list[Word]:
 
 def _judge(pairs: Pairs, setting: Setting, shift: float, found: dict[str, list[float]]) -> None:
     """One study, by the code of the report."""
-    before = {str(d): truth(base, 0.0, 0.0) for d, base in enumerate(BASE)}
-    after = {(c, d): truth(BASE[int(d)], shift, setting.spreads[int(c)]) for c, d in pairs}
+    bases, hard = setting.base, setting.difficulty
+    before = {str(d): truth(base, 0.0, 0.0, hard) for d, base in enumerate(bases)}
+    after = {(c, d): truth(bases[int(d)], shift, setting.spreads[int(c)], hard) for c, d in pairs}
     conditions = [str(c) for c in range(len(setting.spreads))]
     cells = spreads({c: [second for (own, _), (_, second) in pairs.items() if own == c] for c in conditions})
     changes = _changes(pairs)
@@ -159,22 +168,35 @@ def settings() -> Iterator[Setting]:
         yield Setting(seeds, questions, samples, "0.2", (0.2,) * 6)
         yield Setting(seeds, questions, samples, "unequal", UNEQUAL)
         if samples == 4:
-            yield Setting(seeds, questions, samples, "0.2 shared", (0.2,) * 6, True)
-            yield Setting(seeds, questions, samples, "unequal shared", UNEQUAL, True)
+            yield Setting(seeds, questions, samples, "0.2 shared", (0.2,) * 6, 1.0)
+            yield Setting(seeds, questions, samples, "unequal shared", UNEQUAL, 1.0)
     for seeds, conditions in product((2, 3), (1, 2)):
         yield Setting(seeds, 164, 4, f"0.2, {conditions} only", (0.2,) * conditions)
+
+
+def fresh() -> Iterator[Setting]:
+    kinds = {
+        "0.1": ((0.1,) * 4, 0.0),
+        "0.35": ((0.35,) * 4, 0.0),
+        "0.3 half shared": ((0.3,) * 4, 0.5),
+        "one of four varies": ((0.05, 0.05, 0.05, 0.35), 0.0),
+    }
+    for seeds, questions, samples in product((2, 3), (80, 300, 1000), (2,)):
+        for name, (spreads_, shared) in kinds.items():
+            yield Setting(seeds, questions, samples, name, spreads_, shared, FRESH_BASE, 1.0)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=1000)
     parser.add_argument("--null", type=int, default=1000)
+    parser.add_argument("--fresh", action="store_true", help="other kinds of studies")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("-o", "--out", type=Path)
     chosen = parser.parse_args()
     began, rows = time.perf_counter(), []
-    sys.stdout.write(f"{'seeds':>5} {'n':>4} {'k':>2} {'spread':>14}  change accuracy  mean  any false  power\n")
-    todo = list(settings())
+    sys.stdout.write(f"{'seeds':>5} {'n':>4} {'k':>2} {'spread':>18}  change accuracy  mean  any false  power\n")
+    todo = list(fresh() if chosen.fresh else settings())
     counts = [chosen.studies] * len(todo), [chosen.null * (4 if s.name == "unequal" else 1) for s in todo]
     with ProcessPoolExecutor(chosen.jobs) as pool:
         results = pool.map(simulate, todo, *counts, range(len(todo)))
@@ -182,7 +204,7 @@ def main() -> None:
             named = {"seeds": setting.seeds, "questions": setting.questions, "samples": setting.samples}
             rows.append({**named, "spread": setting.name, **r})
             sys.stdout.write(
-                f"{setting.seeds:5} {setting.questions:4} {setting.samples:2} {setting.name:>14}  "
+                f"{setting.seeds:5} {setting.questions:4} {setting.samples:2} {setting.name:>18}  "
                 f"{r['coverage_change']:6.3f} {r['coverage_accuracy']:8.3f} {r['coverage_mean_of_domains']:5.3f} "
                 f"{r['false_gain_any']:10.3f} {r['power']:6.3f}\n"
             )

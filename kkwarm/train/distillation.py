@@ -152,18 +152,22 @@ def distill(
     """
     plan = plan_distill(config, base_url=base_url, backend=backend, options=options)
     if plan.teacher is not None:
-        return _from_teacher(plan, plan.teacher, Path(out), labels)
+        return _from_teacher(plan, plan.teacher, Path(out), labels, progress)
     return _from_model(plan, Path(out), options or {}, labels, progress)
 
 
-def _from_teacher(plan: Plan, teacher: Teacher, out: Path, labels: dict[str, Any] | None) -> Run:
+def _from_teacher(plan: Plan, teacher: Teacher, out: Path, labels: dict[str, Any] | None, progress: bool) -> Run:
     config = plan.config
     settings = identity(config)
     if (done := done_before(out, kind="distill", config=settings, inputs={}, product=TRACES)) is not None:
         return done
     with opened(out, kind="distill", config=settings, inputs={}) as run:
         run.record(labels=labels or {}, provenance=_origin(registry(), teacher))
-        traces = list(teacher.traces(config.n, config.seed))
+        traces = []
+        with Progress("distill", config.n, show=progress) as bar:
+            for trace in teacher.traces(config.n, config.seed):
+                traces.append(trace)
+                bar.advance()
         if len(traces) < config.n:
             raise KkwarmError(f"teacher {teacher.name} gave {len(traces)} traces, not {config.n}", hint="ask for fewer")
         guard(run, traces, [config.domain], config.against, allow=config.allow_leak)
