@@ -150,7 +150,7 @@ def load_model(
     if check:
         _check_room(source, place, options["dtype"])
     if attention:
-        options["attn_implementation"] = attention
+        options["attn_implementation"] = _known_attention(attention)
     adapter = Path(source, ADAPTER).is_file()
     try:
         with _quiet():
@@ -164,6 +164,16 @@ def load_model(
     except Exception as err:  # transformers, safetensors and torch raise many unrelated types for a bad checkpoint
         raise _refused(f"{source} cannot be loaded", err) from err
     return loaded.eval()
+
+
+def _known_attention(name: str) -> str:
+    """:raises KkwarmError: transformers has no such attention; a kernel of the hub has a slash in its name."""
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    known = {"eager", *(each for each in ALL_ATTENTION_FUNCTIONS.valid_keys() if "|" not in each)}
+    if name not in known and "/" not in name:
+        raise unknown("attention", name, known)
+    return name
 
 
 def _load_whole(source: str, options: Mapping[str, Any]) -> Any:

@@ -36,9 +36,10 @@ def attend(
 ) -> tuple[torch.Tensor, None]:
     """transformers' interface of attention. One new token for each row is done here, anything else by SDPA.
 
-    :param query: [rows, heads, new, size]. :param key, value: [rows, groups, columns, size].
+    :param query: [rows, heads, new, size].
+    :param key, value: [rows, groups, columns, size]; a value may have another size than a key.
     :param attention_mask: [rows, 1, new, columns]: booleans, or numbers to add; None: all columns are seen.
-    :returns: [rows, new, heads, size].
+    :returns: [rows, new, heads, a value's size].
     """
     rows, heads, new, size = query.shape
     of_heads = attention_mask is not None and attention_mask.shape[1] != 1
@@ -55,7 +56,7 @@ def attend(
         seen = attention_mask.dtype == torch.bool
         scores = scores.masked_fill(~attention_mask, -torch.inf) if seen else scores + attention_mask
     weights = torch.softmax(scores, -1, dtype=torch.float32).to(value.dtype)
-    return torch.matmul(weights, value).reshape(rows, 1, heads, size), None
+    return torch.matmul(weights, value).reshape(rows, 1, heads, value.shape[-1]), None
 
 
 AttentionInterface.register(NAME, attend)

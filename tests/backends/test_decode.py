@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from kkwarm.backends import Request, decode
+from kkwarm.backends import Request, decode, open_backend
 from kkwarm.backends.hf import HFBackend
+from kkwarm.errors import KkwarmError
 from kkwarm.types import Sampling
 
 
@@ -32,14 +33,18 @@ class Module:
     groups=st.integers(1, 4),
     new=st.sampled_from([1, 1, 3]),
     columns=st.integers(3, 40),
+    size=st.sampled_from([8, 8, 5]),
     mask=st.sampled_from(["none", "bool", "float"]),
     seed=st.integers(0, 2**31),
 )
-def test_equals_sdpa(rows: int, kept: int, groups: int, new: int, columns: int, mask: str, seed: int) -> None:
+def test_equals_sdpa(
+    rows: int, kept: int, groups: int, new: int, columns: int, size: int, mask: str, seed: int
+) -> None:
     random = torch.Generator().manual_seed(seed)
     query = torch.randn(rows, kept * groups, new, 8, generator=random)
     spare = torch.randn(2, rows, kept, columns + 5, 8, generator=random)
     key, value = spare[:, :, :, :columns]  # a view, as the cache gives it
+    value = value[..., :size]
     start = torch.randint(0, columns - new + 1, (rows, 1, 1, 1), generator=random)
     place = torch.arange(columns)[None, None, None, :]
     seen = (place >= start) & (place <= torch.arange(columns - new, columns)[None, None, :, None])
@@ -96,3 +101,9 @@ def test_training_is_left_to_sdpa() -> None:
     theirs, _ = sdpa_attention_forward(Module(2), query, key, key, None, scaling=1.0)
     assert torch.equal(ours, theirs)
     assert ours.requires_grad
+
+
+def test_an_unknown_attention_is_named(tiny: Path) -> None:
+    with pytest.raises(KkwarmError, match=r"unknown attention 'egar'.*eager"):
+        open_backend("hf", str(tiny), device="cpu", attention="egar")
+    assert open_backend("hf", str(tiny), device="cpu", attention="eager").name == "hf"
