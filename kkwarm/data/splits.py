@@ -10,7 +10,7 @@ import json
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from kkwarm.types import Example
@@ -30,11 +30,15 @@ def content_hash(example: Example) -> str:
     return hashlib.sha256(normalise(example.question).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def holdout(examples: Iterable[Example], *, train: int, by: str | None = None) -> list[Example]:
+def holdout(
+    examples: Iterable[Example], *, train: int, by: str | None = None, never: Collection[str] = ()
+) -> list[Example]:
     """The examples with `split` set: `train` of them (for each value of the facet `by`, if given) to train on.
 
     The choice depends on each example's content only: not on order, ids or a random generator. Examples of equal
     content go to the same side.
+
+    :param never: ids of examples that are never trained on: those that the leak gate finds too like another.
     """
     listed = list(examples)
     groups: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
@@ -42,9 +46,9 @@ def holdout(examples: Iterable[Example], *, train: int, by: str | None = None) -
         group = str(example.meta.get(by)) if by is not None else ""
         groups[group][content_hash(example)].append(i)
     chosen: set[int] = set()
-    seen_elsewhere = _shared_between(groups)
+    apart = _shared_between(groups) | {content_hash(e) for e in listed if e.id in never}
     for contents in groups.values():
-        ranked = sorted((h for h in contents if h not in seen_elsewhere), key=_rank)
+        ranked = sorted((h for h in contents if h not in apart), key=_rank)
         taken = 0
         for h in ranked:
             if taken + len(contents[h]) > train:

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from kkwarm.data.leak import Item, find_leaks
 from kkwarm.data.splits import content_hash, fingerprint, normalise
 from kkwarm.testing.elsewhere import loaded_elsewhere
 from kkwarm.testing.subject import Rule, Subject, shortened
@@ -93,6 +94,15 @@ def _splits(s: Subject) -> Iterator[str]:
     for e in s.examples:
         if e.split == "train" and content_hash(e) in side:
             yield f"train {e.id} asks the same as test {side[content_hash(e)].id}; kkwarm.data.holdout keeps them apart"
+            return
+    trained, asked = (
+        [Item(s.domain.name, e.id, e.question) for e in s.examples if e.split == w] for w in ("train", "test")
+    )
+    identities = {} if s.domain.identity is None else {s.domain.name: s.domain.identity}
+    for k in find_leaks(trained, asked, identities):
+        if k.how != "id":  # a rule of its own
+            yield f"train {k.trained.id} is too like test {k.evaluated.id} ({k.how}): the leak gate will stop on it"
+            return
 
 
 def _facets(s: Subject) -> Iterator[str]:

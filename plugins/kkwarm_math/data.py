@@ -16,6 +16,14 @@ from kkwarm_math.latex import last_boxed
 __all__ = ["load"]
 
 _LEVEL = re.compile(r"\d")
+# Left out of the pool: the leak gate finds them too like one of MATH-500 (cos A for tan A; nine other words' letters).
+_TWINS = frozenset(
+    f"train/{content}"
+    for content in (
+        "905c7cb069e40aca", "c3d7bd62bda066e9", "1adad1b63fac1d44", "2f9a59d3af179e12", "8971c81d8790bd53",
+        "9de2693f102441c4", "a132f4224b1ce301", "a8cebde0004e99b6", "f07feef7b4cc76a2", "ffb651dfb3fb0209",
+    )
+)  # fmt: skip
 
 
 def load() -> list[Example]:
@@ -44,7 +52,7 @@ def _test(row: Mapping[str, Any]) -> Example:
 
 
 def _pool(rows: Iterable[Mapping[str, Any]]) -> list[Example]:
-    """Problems with a boxed answer, one for each content, by id."""
+    """Problems with a boxed answer, one for each content, by id; without those too like one of MATH-500."""
     pool: dict[str, Example] = {}
     for number, row in enumerate(rows, 1):
         gold = last_boxed(row["solution"])
@@ -55,4 +63,4 @@ def _pool(rows: Iterable[Mapping[str, Any]]) -> list[Example]:
         example = Example("", row["problem"], gold.strip().removesuffix("."), "train", meta)
         id_ = f"train/{content_hash(example)}"
         pool.setdefault(id_, Example(id_, example.question, example.answer, "train", meta))
-    return [pool[id_] for id_ in sorted(pool)]
+    return [pool[id_] for id_ in sorted(pool.keys() - _TWINS)]

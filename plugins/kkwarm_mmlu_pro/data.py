@@ -14,6 +14,11 @@ from kkwarm_mmlu_pro.extract import LETTERS
 __all__ = ["TRAIN", "load", "render"]
 
 TRAIN = 100  # for each category, as the paper takes them from physics and history
+# Ids of questions never trained on: the leak gate finds them too like another one (of physics one is there twice,
+# with other options; of history two ask about one passage).
+_TWINS = frozenset(
+    map(str, (999, 1128, 1137, 1149, 1686, 4834, 5029, 6492, 6505, 6543, 6546, 6623, 6679, 6688, 6691, 9263, 11904))
+)
 
 
 def load() -> list[Example]:
@@ -35,7 +40,7 @@ def render(question: str, options: list[str]) -> str:
 def _load(_source: str) -> tuple[Example, ...]:
     path = local("mmlu_pro/test.jsonl.gz")
     rows = read_jsonl(path) if path else hub("TIGER-Lab/MMLU-Pro", "test")
-    return tuple(holdout([_example(row) for row in rows], train=TRAIN, by="category"))
+    return tuple(holdout([_example(row) for row in rows], train=TRAIN, by="category", never=_TWINS))
 
 
 def _example(row: Mapping[str, Any]) -> Example:

@@ -60,8 +60,8 @@ def test_each_large_library_has_one_importer(library: str, folder: str) -> None:
     assert all(u.startswith(f"kkwarm/{folder}/") for u in users), users
 
 
-# They subclass what a heavy library defines, and are imported only by functions that need them.
-SUBCLASSING = {"backends/rows.py", "harness/lm.py", "train/policy.py", "train/steps.py"}
+# They subclass what a heavy library defines, or register with it, and are imported only by functions that need them.
+SUBCLASSING = {"backends/decode.py", "backends/rows.py", "harness/lm.py", "train/policy.py", "train/steps.py"}
 
 
 @pytest.mark.parametrize("path", [*CORE, *PLUGINS], ids=named)

@@ -122,6 +122,11 @@ def asked(*examples: Any) -> Domain:
     return replace(GOOD, load=lambda: list(examples))
 
 
+_LONG = (
+    "Under the old tree behind the school somebody left a basket with fruit of which the children like one best. They "
+    "tried each of them in turn on the way home, threw away what was sour or too soft, kept the rest for their little "
+    "brothers, and told nobody where all of it had come from until the next day."
+)
 _used_up = iter(ROWS)
 _judged: set[str] = set()
 
@@ -150,6 +155,15 @@ MISTAKES: dict[str, tuple[Domain, str, str]] = {
     ),
     "an iterator": (replace(GOOD, load=lambda: _used_up), "loading is deterministic", "iterator that is used up"),
     "all for training": (replace(GOOD, load=rows(split=lambda i, e: "train")), "splits are disjoint", "no example has"),
+    "a training question with other options": (
+        asked(
+            *ROWS,
+            Example("x", f"{_LONG} Which of these is it? apple, pear, plum", 1, "train"),
+            Example("y", f"{_LONG} Which of these is it? cherry, pear, plum", 1),
+        ),
+        "splits are disjoint",
+        "train x is too like test y (near): the leak gate will stop on it",
+    ),
     "meta that is no JSON": (
         replace(GOOD, load=rows(meta=lambda i, e: {"tags": {"a"}})),
         "examples are JSON data",
@@ -243,7 +257,8 @@ def test_a_good_domain_keeps_every_rule() -> None:
 
 @pytest.mark.parametrize("rule", ["loads", *RULES])
 def test_each_rule_finds_the_domain_that_breaks_it(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kkwarm.testing.verdict_rules.SLOW_S", 0.05)
+    if rule == "verdicts are quick":
+        monkeypatch.setattr("kkwarm.testing.verdict_rules.SLOW_S", 0.05)
     assert problems(BREAKS[rule]).get(rule)
 
 

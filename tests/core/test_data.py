@@ -47,6 +47,15 @@ def test_a_split_is_as_large_as_asked() -> None:
     assert sum(e.split == "train" for e in done) == 50
 
 
+def test_some_are_never_trained_on() -> None:
+    listed = [Example(str(i), f"question {i // 2}", i) for i in range(40)]  # each question twice
+    usual = {e.id for e in holdout(listed, train=20) if e.split == "train"}
+    never = sorted(usual)[:3]
+    done = {e.id for e in holdout(listed, train=20, never=never) if e.split == "train"}
+    assert len(done) == 20
+    assert not done & {twin for i in never for twin in (i, str(int(i) ^ 1))}
+
+
 def test_a_fingerprint_sees_every_change() -> None:
     base = [Example("1", "q", {"a": 1})]
     others = [[Example("2", "q", {"a": 1})], [Example("1", "r", {"a": 1})], [Example("1", "q", {"a": 2})]]

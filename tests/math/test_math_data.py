@@ -11,6 +11,7 @@ from kkwarm_math.data import load
 from kkwarm_math.verify import VERIFIER, check, quick
 
 from kkwarm.data import content_hash
+from kkwarm.data.leak import Item, find_leaks
 from kkwarm.formats import BUILT_IN
 from kkwarm.types import Completion, Example, Response
 from kkwarm.verify import Judge
@@ -19,13 +20,19 @@ from kkwarm.verify import Judge
 def test_splits_are_whole_and_apart(shared_data: Path) -> None:
     examples = load()
     test, pool = ([e for e in examples if e.split == split] for split in ("test", "train"))
-    assert (len(test), len(pool)) == (500, 4500)
-    assert len({e.id for e in examples}) == 5000
+    assert (len(test), len(pool)) == (500, 4490)
+    assert len({e.id for e in examples}) == 4990
     assert not {content_hash(e) for e in test} & {content_hash(e) for e in pool}
     assert test[0].id == "test/precalculus/807.json"
     assert all(e.id == f"train/{content_hash(e)}" for e in pool)
     assert {e.meta["level"] for e in test} == {1, 2, 3, 4, 5}
     assert len({e.meta["subject"] for e in pool}) == 7
+
+
+def test_the_split_passes_the_leak_gate(shared_data: Path) -> None:
+    examples = load()
+    trained, asked = ([Item("math", e.id, e.question) for e in examples if e.split == s] for s in ("train", "test"))
+    assert not [(k.trained.id, k.evaluated.id) for k in find_leaks(trained, asked)]
 
 
 def test_every_gold_answer_is_right_however_it_is_wrapped(shared_data: Path) -> None:

@@ -16,6 +16,7 @@ from kkwarm_mmlu_pro import check, kkwarm_domains
 from kkwarm_mmlu_pro.data import load
 from kkwarm_mmlu_pro.extract import choice, first_stated, official_pick
 
+from kkwarm.data.leak import Item, find_leaks
 from kkwarm.formats import BUILT_IN
 from kkwarm.types import Completion, Example, Response, Status
 from kkwarm.verify import judge
@@ -32,6 +33,14 @@ def test_splits(shared_data: Path) -> None:
     assert first.id == "70" and first.answer == "I"
     assert "\nA. Safe practices, Fear, Jealousy, Trivial\n" in first.question
     assert first.meta["options"][8] in first.question and "\nJ. " not in first.question
+
+
+@pytest.mark.slow
+def test_the_split_passes_the_leak_gate(shared_data: Path) -> None:
+    """All categories at once: a question of history may stand among philosophy's too."""
+    examples = load()
+    trained, asked = ([Item("mmlu_pro", e.id, e.question) for e in examples if e.split == s] for s in ("train", "test"))
+    assert not [(k.trained.id, k.evaluated.id) for k in find_leaks(trained, asked)]
 
 
 @pytest.mark.parametrize(

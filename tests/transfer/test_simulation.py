@@ -62,10 +62,10 @@ def test_the_kept_figures_are_what_the_docs_say() -> None:
     assert (min(held), max(held)) == (0.9203, 0.982)
     assert all(0.93 <= r["coverage_change"] <= 0.9725 for r in rows)
     false = sorted(r["false_gain_any"] for r in rows)
-    assert (false[-2], false[-1]) == (0.046, 0.058)
+    assert (false[-2], false[-1]) == (0.045, 0.05)
     power = {r["seeds"]: r["power"] for r in rows if (r["questions"], r["samples"], r["spread"]) == (164, 4, "0.2")}
-    assert (round(power[2], 2), round(power[3], 2)) == (0.12, 0.59)
-    assert max(r["false_gain_any"] for r in rows if r["spread"].endswith("only")) <= 0.015
+    assert (round(power[2], 2), round(power[3], 2)) == (0.1, 0.54)
+    assert max(r["false_gain_any"] for r in rows if r["spread"].endswith("only")) == 0.013
     claim = json.loads((RESULTS / "efficiency_simulation.json").read_text())["rows"]
     for way in ("examples", "flights"):
         assert sum(r[way]["false"] for r in claim) / len(claim) <= 0.02
@@ -77,7 +77,7 @@ def test_the_kept_figures_are_what_the_docs_say() -> None:
     assert all(said.get("gain", 0) + said.get("loss", 0) <= 0.06 for said in null)
 
 
-@pytest.mark.xfail(strict=True, reason="one of 58 kinds has 5.8%: docs/pages/studies.md")
+@pytest.mark.skipif(not (RESULTS / "transfer_simulation.json").exists(), reason="the simulation was not kept")
 def test_no_kind_of_study_has_more_than_5_percent_of_false_gains() -> None:
     rows = json.loads((RESULTS / "transfer_simulation.json").read_text())["rows"]
     assert max(r["false_gain_any"] for r in rows) <= 0.05
