@@ -101,7 +101,10 @@ def _splits(s: Subject) -> Iterator[str]:
     identities = {} if s.domain.identity is None else {s.domain.name: s.domain.identity}
     for k in find_leaks(trained, asked, identities):
         if k.how != "id":  # a rule of its own
-            yield f"train {k.trained.id} is too like test {k.evaluated.id} ({k.how}): the leak gate will stop on it"
+            yield (
+                f"train {k.trained.id} is too like test {k.evaluated.id} ({k.how}): the leak gate will stop on it;"
+                " train on another (holdout's `never`), or give the domain an `identity`"
+            )
             return
 
 

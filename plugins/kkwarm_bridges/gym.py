@@ -49,7 +49,13 @@ def domain(name: str) -> Domain:
         ),
         gold=_gold if answered else None,  # some puzzles have many right answers, and none is named
         description=f"reasoning-gym's {source}, generated from seed {SEED}; only its full score is correct",
+        identity=_named,
     )
+
+
+def _named(question: str) -> str:
+    """The question itself: generated ones are of one template, and near each other where they ask something else."""
+    return f"generated: {normalise(question)}"
 
 
 def _loaded(source: str) -> list[Example]:
