@@ -71,6 +71,22 @@ def test_packed_rows_do_not_see_each_other(tmp_path: Path, base: Path, traces: P
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
+@pytest.mark.parametrize("packing", [False, True])
+def test_the_width_of_a_batch_is_no_matter(tmp_path: Path, base: Path, traces: Path, packing: bool) -> None:
+    """On a GPU batches are padded to a multiple of 64."""
+    from dataclasses import replace
+
+    logs = []
+    for name, more in (("as it is", {}), ("padded", {"pad_to_multiple_of": 64})):
+        config = replace(CONFIG, precision="fp32", max_steps=3, packing=packing, trl=more)
+        run = warmup(base, traces, tmp_path / name, config, progress=False)
+        logs.append([json.loads(line) for line in (run.path / "log.jsonl").read_text("utf-8").splitlines()])
+    for ours, theirs in zip(*logs, strict=True):
+        assert ours["tokens"] == theirs["tokens"]
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
+        assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-3)
+
+
 def test_long_traces_are_left_out_and_counted(tmp_path: Path, base: Path) -> None:
     listed = toy._teach(8, 0)
     long = [toy.Trace("long", "toy", "say : red", "the word is " * 30, "red", "symbolic")]
