@@ -77,9 +77,21 @@ class Commands(click.Group):
     def _add_plugins(self) -> None:
         if not self._from_plugins:
             self._from_plugins = True
-            from kkwarm.plugins import add_commands
+            if _others():
+                from kkwarm.plugins import add_commands
 
-            add_commands(self, reserved=COMMANDS)
+                add_commands(self, reserved=COMMANDS)
+
+
+def _others() -> bool:
+    """Whether anybody else's plugins are installed: kkwarm's own add no command, and are not loaded to find none."""
+    from importlib.metadata import PackageNotFoundError, distribution, entry_points
+
+    try:
+        own = set(distribution("kkwarm").entry_points)
+    except PackageNotFoundError:
+        return True
+    return any(point not in own for point in entry_points(group="kkwarm"))
 
 
 def _module(name: str) -> str:
