@@ -21,7 +21,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -115,12 +115,11 @@ def simulate(setting: Setting, studies: int, null: int, seed: int) -> dict[str, 
     return {name: round(float(np.mean(values)), 4) for name, values in found.items()} | told
 
 
-def _spread(pairs: Pairs, domains: Collection[str] = ()) -> dict[str, Spread | None]:
+def _spread(pairs: Pairs) -> dict[str, Spread | None]:
     """By the code of the report: of each condition's change."""
-    moved: dict[str, list[np.ndarray]] = {}
-    for (c, d), (first, second) in pairs.items():
-        if not domains or d in domains:
-            moved.setdefault(c, []).append(second - first)
+    moved: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for (c, _), both in pairs.items():
+        moved.setdefault(c, []).append(both)
     return spreads(moved)
 
 
@@ -152,10 +151,10 @@ def _judge(pairs: Pairs, setting: Setting, shift: float, found: dict[str, list[f
         found["power"] += [w == "gain" for w in words]
     else:
         found["false_gain_any"].append(any(w in ("gain", "loss") for w in words))
-    of_means = _spread(pairs, MEAN_OF)
+    spread = _spread(pairs)
     for c in conditions:
         change = float(np.mean([after[c, d] - before[d] for d in MEAN_OF]))
-        difference = paired([pairs[c, d] for d in MEAN_OF], of_means[c])
+        difference = paired([pairs[c, d] for d in MEAN_OF], spread[c])
         found["coverage_mean_of_domains"].append(difference.low <= change <= difference.high)
 
 

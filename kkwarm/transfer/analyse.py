@@ -82,7 +82,7 @@ def changed_cells(
     :raises KkwarmError: they cannot be paired on some domain.
     """
     pairs = {d: pair(material.cells[first, d], material.cells[second, d], common=d in common) for d in domains}
-    spread = spreads({"": [b - a for a, b in pairs.values()]})[""]
+    spread = spreads({"": list(pairs.values())})[""]
     differences = {d: paired([p], spread) for d, p in pairs.items()}
     adjusted = holm([d.p for d in differences.values()])
     rows = {}
@@ -131,9 +131,9 @@ def _changes(material: Material, problems: list[str]) -> dict[tuple[str, str], d
                 refused.setdefault((first.condition, second.condition, err.reason, err.hint), []).append(domain)
     for (one, other, reason, hint), domains in refused.items():
         problems.append(f"{one!r} and {other!r} on {', '.join(domains)} cannot be paired: {reason} ({hint})")
-    moved: dict[str, list[Scores]] = {}
-    for (name, _), (before, after) in pairs.items():
-        moved.setdefault(name, []).append(after - before)
+    moved: dict[str, list[tuple[Scores, Scores]]] = {}
+    for (name, _), both in pairs.items():
+        moved.setdefault(name, []).append(both)
     spread = spreads(moved)
     differences = {key: paired([p], spread[key[0]]) for key, p in pairs.items()}
     adjusted = holm([d.p for d in differences.values()])

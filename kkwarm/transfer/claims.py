@@ -123,7 +123,7 @@ def by_examples(material: Material, roles: Roles) -> list[Claim]:
 
 def _over_questions(scores: Mapping[str, tuple[Scores, Scores]], roles: Roles) -> Paired:
     """The difference on the domain of RLVR; how much seeds differ is told by all domains."""
-    spread = spreads({roles.on: [second - first for first, second in scores.values()]})
+    spread = spreads({roles.on: list(scores.values())})
     return paired([scores[roles.on]], spread[roles.on])
 
 
@@ -153,7 +153,7 @@ def _compared(claim: Claim, material: Material, first: str, second: str) -> Clai
     except KkwarmError as err:
         claim.why = str(err)
         return claim
-    claim.difference = paired(strata, _spread(material, claim.domains, first, second))
+    claim.difference = paired(strata, _spread(material, first, second))
     return claim
 
 
@@ -167,16 +167,18 @@ def _strata(material: Material, domains: Sequence[str], first: str, second: str)
     return [pair(material.cells[first, d], material.cells[second, d]) for d in domains]
 
 
-def _spread(material: Material, domains: Sequence[str], first: str, second: str) -> Spread | None:
-    """How much seeds move the second against the first on these domains, by these two and by the study's rows."""
-    rows = {}
+def _spread(material: Material, first: str, second: str) -> Spread | None:
+    """How much seeds move the second against the first, by these two and by the study's rows, on all domains: as the
+    matrix has it, so that a claim and its cell of the matrix do not contradict each other.
+    """
+    rows: dict[tuple[str, str], Strata] = {}
     for against, name in {(first, second): None, **{(r.against or "", r.name): None for r in material.conditions}}:
-        try:
-            strata = _strata(material, domains, against, name)
-        except KkwarmError:
-            continue  # not evaluated yet, or not comparable: the matrix says so at that row
-        rows[against, name] = [b - a for a, b in strata]
-    return spreads(rows)[first, second]
+        for domain in material.domains:
+            try:
+                rows.setdefault((against, name), []).extend(_strata(material, [domain], against, name))
+            except KkwarmError:
+                continue  # not evaluated yet, or not comparable: the matrix says so at that row
+    return spreads({key: cells for key, cells in rows.items() if cells}).get((first, second))
 
 
 def _entry(claim: Claim, p_holm: float | None, margin: float) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """How much training seeds differ, learnt from a whole study: two or three seeds alone estimate a variance badly.
 
 A condition's seed moves its domains by normal amounts of standard deviation `sd`, which correlate by `rho` between
-domains (a seed that is good on one is often good on the others too); sampling adds noise that the questions tell. How
+domains (a seed that is good on one is often good on the others too); sampling adds noise that the questions tell. A
+domain that is nearly solved, or not at all, moves less: by `sd` at an accuracy of 50%, elsewhere as what moves evenly
+on the logit scale. With one sd for all, a domain at 50% beside some at 15 and 85% had most of the false gains. How
 much seeds vary belongs to the condition (a recipe that sometimes collapses) more than to the domain, and conditions of
 one study are alike, though not equal: given the study's typical sd, a condition's variance follows a scaled inverse chi
 square, as in limma (G. K. Smyth, Stat. Appl. Genet. Mol. Biol. 3, 2004), of 1, 2 or 4 degrees of freedom. More are left
@@ -21,12 +23,13 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Spread", "spreads"]
+__all__ = ["Cell", "Spread", "room", "spreads"]
 
 Scores = npt.NDArray[np.float64]
+Cell = Scores | tuple[Scores, Scores]  # scores of (seeds, questions), or those before and after, for their difference
 Key = TypeVar("Key", bound=Hashable)
 
-# Shares of correct answers: a seed may move them by nothing, or by 0.2 to 40 points.
+# Shares of correct answers at 50%: a seed may move them by nothing, or by 0.2 to 40 points.
 _SD = np.concatenate([[0.0], np.geomspace(0.002, 0.4, 27)])
 _TYPICAL = np.geomspace(0.002, 0.4, 18)
 _RHO = np.array([0.0, 0.15, 0.5, 0.95, 0.99])
@@ -35,6 +38,7 @@ _WARY = 2  # of these, for tests: a condition that differs from the others is wh
 # Before any data: seeds do not differ at all (odds 1 to 2), or typically by some points, hardly by more than 15.
 _NONE, _POWER, _SCALE = 0.5, 1.2, 0.08
 _LEAST = 1e-8  # variance of sampling where no answer differs between seeds
+_ROOM = 0.1  # at the least: also where all is right, another seed may be wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +53,34 @@ class Spread:
     weights: Scores
     wary: Scores
 
-    def of_mean(self, domains: int, *, wary: bool = False) -> tuple[Scores, Scores]:
-        """Variances between seeds of the mean over so many domains that are possible, and how likely each is."""
-        chosen = self.wary if wary else self.weights
-        if domains == 1:
-            variances, weights = _SD**2, chosen.sum(axis=1)
+    def of_mean(self, rooms: Sequence[float], *, wary: bool = False) -> tuple[Scores, Scores]:
+        """Variances between seeds of the mean over domains that are possible, and how likely each is.
+
+        :param rooms: each domain's `room`.
+        """
+        chosen, each = self.wary if wary else self.weights, np.asarray(rooms, float) / len(rooms)
+        if len(each) == 1:
+            variances, weights = _SD**2 * each[0] ** 2, chosen.sum(axis=1)
         else:
-            shared = (1 + (domains - 1) * _RHO) / domains
+            shared = (1 - _RHO) * (each**2).sum() + _RHO * each.sum() ** 2
             variances, weights = (_SD[:, None] ** 2 * shared).ravel(), chosen.ravel()
         kept = weights > 1e-9
         return variances[kept], weights[kept] / weights[kept].sum()
 
 
-def spreads(rows: Mapping[Key, Sequence[Scores]]) -> dict[Key, Spread | None]:
+def room(cell: Cell) -> float:
+    """How far a seed moves a domain, of how far it does at an accuracy of 50%: 4p(1 - p), as on the logit scale."""
+    p = float(np.mean([c.mean() for c in cell])) if isinstance(cell, tuple) else float(cell.mean())
+    return max(4 * p * (1 - p), _ROOM)
+
+
+def spreads(rows: Mapping[Key, Sequence[Cell]]) -> dict[Key, Spread | None]:
     """The spread of each condition, given those of all: None with one seed.
 
-    :param rows: by condition, the scores (or differences) on each domain, every one of shape (seeds, questions).
+    :param rows: by condition, the scores on each domain, or those before and after, to learn of their difference.
     """
     found: dict[Key, Spread | None] = dict.fromkeys(rows)
-    known = {key: _likelihood(scores) for key, scores in rows.items() if any(len(s) > 1 for s in scores)}
+    known = {key: _likelihood(cells) for key, cells in rows.items() if any(len(_moved(c)) > 1 for c in cells)}
     given = _given_typical()
     marginals = {key: np.einsum("tas,sr->tar", given, each) for key, each in known.items()}
     before = _before()[:, None, None]
@@ -85,16 +98,22 @@ def spreads(rows: Mapping[Key, Sequence[Scores]]) -> dict[Key, Spread | None]:
     return found
 
 
-def _likelihood(scores: Sequence[Scores]) -> Scores:
+def _moved(cell: Cell) -> Scores:
+    return cell[1] - cell[0] if isinstance(cell, tuple) else cell
+
+
+def _likelihood(cells: Sequence[Cell]) -> Scores:
     """Of each (sd, rho), relative to the largest. Domains with other numbers of seeds count as independent."""
     total = np.zeros((len(_SD), len(_RHO)))
+    scores = [_moved(c) for c in cells]
     for seeds in {len(s) for s in scores} - {1}:
         group = [s for s in scores if len(s) == seeds]
+        rooms = np.array([room(c) for c, s in zip(cells, scores, strict=True) if len(s) == seeds])
         count = len(group)
         moved = np.array([s.mean(axis=1) - s.mean() for s in group])  # (domains, seeds)
         noise = np.diag([max(_noise(s), _LEAST) for s in group])
         shape = (1 - _RHO)[:, None, None] * np.eye(count) + _RHO[:, None, None] * np.ones((count, count))
-        covariance = _SD[:, None, None, None] ** 2 * shape + noise
+        covariance = _SD[:, None, None, None] ** 2 * (shape * np.outer(rooms, rooms)) + noise
         total -= 0.5 * (seeds - 1) * np.linalg.slogdet(covariance)[1]
         total -= 0.5 * np.einsum("srij,ji->sr", np.linalg.inv(covariance), moved @ moved.T)
     return np.asarray(np.exp(total - total.max()), float)
@@ -109,8 +128,8 @@ def _noise(scores: Scores) -> float:
     return float((rest**2).sum()) / ((seeds - 1) * (questions - 1)) / questions
 
 
-def _equal(scores: Sequence[Scores]) -> bool:
-    return all(bool((s == s[:1]).all()) for s in scores)
+def _equal(cells: Sequence[Cell]) -> bool:
+    return all(bool((s == s[:1]).all()) for s in map(_moved, cells))
 
 
 @cache

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kkwarm.transfer.flips import flip_test
-from kkwarm.transfer.spread import Spread, spreads
+from kkwarm.transfer.spread import Cell, Spread, room, spreads
 
 __all__ = ["Estimate", "Paired", "Word", "holm", "interval", "paired", "word"]
 
@@ -69,7 +69,7 @@ def interval(scores: Scores, spread: Spread | None = None) -> Estimate:
     """
     seeds, questions = _shape(scores)
     mean = float(scores.mean())
-    error = _error([scores], [scores], spread)
+    error = _error([scores], [scores], spread, [scores])
     base = mean * (1 - mean)
     # All right or all wrong shows no spread: Wilson at the number of questions says how little that means.
     effective, z, half = float(questions), _quantile(0.5 + LEVEL / 2, error.df), error.half(LEVEL)
@@ -97,7 +97,7 @@ def paired(strata: Sequence[tuple[Scores, Scores]], spread: Spread | None = None
         differences.append(np.asarray(second, float) - np.asarray(first, float))
     seeds = _shape(differences[0])[0]
     value = float(np.mean([d.mean() for d in differences]))
-    error = _error(differences, [_padded(d) for d in differences], spread)
+    error = _error(differences, [_padded(d) for d in differences], spread, strata)
     half, inner = error.half(LEVEL), error.half(2 * LEVEL - 1)
     if seeds == 1:
         p, test = flip_test([d[0] for d in differences])
@@ -193,8 +193,10 @@ class _Error:
         return float(brentq(lambda half: self.p(half) - (1 - level), max(low, 1e-12), high, xtol=1e-9))
 
 
-def _error(scores: Sequence[Scores], padded: Sequence[Scores], spread: Spread | None) -> _Error:
-    """The error of the mean of the strata's means; `padded`: what the questions' part is taken from."""
+def _error(scores: Sequence[Scores], padded: Sequence[Scores], spread: Spread | None, cells: Sequence[Cell]) -> _Error:
+    """The error of the mean of the strata's means; `padded`: what the questions' part is taken from; `cells`: what the
+    scores are, or are the differences of.
+    """
     seeds, count = len(scores[0]), len(scores)
     terms = [
         (float(x.mean(axis=0).var(ddof=1)) / (x.shape[1] * count**2), x.shape[1] - 1) for x in padded if x.shape[1] > 1
@@ -202,10 +204,12 @@ def _error(scores: Sequence[Scores], padded: Sequence[Scores], spread: Spread | 
     of_questions = sum(v for v, _ in terms)
     weighted = sum(v * v / df for v, df in terms)
     df = of_questions**2 / weighted if weighted > 0 else math.inf  # F. E. Satterthwaite, Biometrics 2, 1946
-    known = None if seeds == 1 else spread or spreads({"": scores})[""]
+    known = None if seeds == 1 else spread or spreads({"": cells})[""]
+
+    rooms = [room(c) for c in cells]
 
     def mixed(*, wary: bool) -> tuple[Scores, Scores]:
-        variances, weights = (np.zeros(1), np.ones(1)) if known is None else known.of_mean(count, wary=wary)
+        variances, weights = (np.zeros(1), np.ones(1)) if known is None else known.of_mean(rooms, wary=wary)
         return np.sqrt(of_questions + variances / seeds), weights
 
     errors, weights = mixed(wary=False)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kkwarm.transfer.spread import Spread, spreads
+from kkwarm.transfer.spread import Spread, room, spreads
 
 Scores = np.ndarray
 
@@ -24,7 +24,7 @@ def condition(
 
 def typical(known: Spread | None, domains: int = 1) -> float:
     assert known is not None
-    variances, weights = known.of_mean(domains)
+    variances, weights = known.of_mean([1.0] * domains)
     assert weights.sum() == pytest.approx(1, abs=1e-6)
     return float(np.sqrt((weights * variances).sum()))
 
@@ -68,6 +68,26 @@ def test_seeds_that_move_all_domains_alike_move_their_mean() -> None:
     share = [np.mean([typical(s, 4) / typical(s) for s in known.values()]) for known in (apart, alike)]
     assert share[0] < 0.62  # 0.5 where they are independent
     assert share[1] > 0.95
+
+
+def test_a_domain_that_is_nearly_solved_moves_less() -> None:
+    """Seeds that move evenly on the logit scale: by 8 points at 50%, by 2 at 93%."""
+    rng = np.random.default_rng(0)
+
+    def cells() -> list[Scores]:
+        logits = np.array([0.0, 0.0, 2.6, 2.6])[:, None, None] + rng.normal(0, 0.32, (4, 3, 1))
+        return [(rng.random((3, 1000)) < 1 / (1 + np.exp(-x))).astype(float) for x in logits]
+
+    rows = {n: cells() for n in range(6)}
+    known = spreads(rows)
+    for place, sd in ((0, 0.08), (3, 0.021)):
+        found = []
+        for n, row in rows.items():
+            variances, weights = known[n].of_mean([room(row[place])])  # type: ignore[union-attr]
+            found.append(float(np.sqrt((weights * variances).sum())))
+        assert np.mean(found) == pytest.approx(sd, rel=0.3)
+    assert room(np.ones((2, 5))) == room(np.zeros((2, 5))) == 0.1  # another seed may yet be wrong
+    assert room((np.zeros((2, 4)), np.ones((2, 4)))) == 1.0
 
 
 def test_runs_that_are_equal_say_nothing_about_the_others() -> None:
