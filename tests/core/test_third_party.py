@@ -125,3 +125,17 @@ def test_it_is_distilled_benchmarked_trained_on_and_reported(environment: dict[s
         done = kkwarm(environment, *step)
         assert done.returncode == 0, f"{step}: {done.stderr[-1500:]}"
     assert set(json.loads(done.stdout)["matrix"]["bench"]) == {"colours", "colours:matt"}
+
+
+def test_help_loads_no_plugin_where_there_are_only_our_own(environment: dict[str, str]) -> None:
+    from kkwarm.plugins import load
+
+    reg = load()
+    own = {p.key for p in reg.plugins if p.distribution == "kkwarm"}
+    adding = {impl.plugin_name for impl in reg.manager.hook.kkwarm_commands.get_hookimpls()}
+    assert own and not own & adding, "kkwarm.cli does not ask them"
+    loaded = "atexit.register(lambda: print([m for m in sys.modules if m.startswith('kkwarm_')]))"
+    code = f"import atexit, sys; {loaded}; from kkwarm.cli import main; main(['--help'])"
+    alone = {k: v for k, v in environment.items() if k != "PYTHONPATH"}
+    done = subprocess.run([sys.executable, "-c", code], env=alone, capture_output=True, text=True, timeout=120)
+    assert done.stdout.endswith("[]\n"), done.stdout + done.stderr
