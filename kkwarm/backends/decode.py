@@ -6,7 +6,6 @@ prefers, plans anew for every length that a cache reaches: most of a step's time
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -21,7 +20,6 @@ __all__ = ["NAME", "attend", "decoding", "suits"]
 
 NAME = "kkwarm_decode"
 _PREFILL = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]  # they need no plan
-log = logging.getLogger(__name__)
 
 
 def attend(
@@ -64,8 +62,9 @@ AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
 def suits(model: Any) -> bool:
-    """Whether a model gains by `attend`: on a GPU, with SDPA."""
-    return bool(model.device.type == "cuda" and model.config._attn_implementation == "sdpa")
+    """Whether a model gains by `attend`: on a GPU, with SDPA, through transformers' interface of attention."""
+    exchangeable = getattr(model, "_can_set_attn_implementation", bool)
+    return bool(model.device.type == "cuda" and model.config._attn_implementation == "sdpa" and exchangeable())
 
 
 @contextmanager
@@ -78,10 +77,6 @@ def decoding(model: Any) -> Iterator[None]:
     before = own.config._attn_implementation
     try:
         own.set_attn_implementation(NAME)
-    except ValueError as err:  # attention of its own
-        log.info("%s decodes by its own attention: %s", type(own).__name__, err)
-        own.set_attn_implementation(before)
-    try:
         yield
     finally:
         own.set_attn_implementation(before)

@@ -7,6 +7,7 @@ import json
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from kkwarm_math.data import load
 from kkwarm_math.verify import VERIFIER, check, quick
 
@@ -29,6 +30,7 @@ def test_splits_are_whole_and_apart(shared_data: Path) -> None:
     assert len({e.meta["subject"] for e in pool}) == 7
 
 
+@pytest.mark.slow
 def test_the_split_passes_the_leak_gate(shared_data: Path) -> None:
     examples = load()
     trained, asked = ([Item("math", e.id, e.question) for e in examples if e.split == s] for s in ("train", "test"))

@@ -78,7 +78,7 @@ def test_the_width_of_a_batch_is_no_matter(tmp_path: Path, base: Path, traces: P
 
     logs = []
     for name, more in (("as it is", {}), ("padded", {"pad_to_multiple_of": 64})):
-        config = replace(CONFIG, precision="fp32", max_steps=3, packing=packing, trl=more)
+        config = replace(CONFIG, precision="fp32", max_steps=2, packing=packing, trl=more)
         run = warmup(base, traces, tmp_path / name, config, progress=False)
         logs.append([json.loads(line) for line in (run.path / "log.jsonl").read_text("utf-8").splitlines()])
     for ours, theirs in zip(*logs, strict=True):
