@@ -58,14 +58,14 @@ def test_the_kept_figures_are_what_the_docs_say() -> None:
     assert {r["questions"] for r in rows} == {50, 164, 500}
     kinds = ("coverage_change", "coverage_accuracy", "coverage_mean_of_domains")
     held = [r[name] for r in rows for name in kinds]
-    assert (len(held), sum(0.93 <= h <= 0.97 for h in held)) == (174, 160)  # docs/pages/studies.md, as all of these
-    assert (min(held), max(held)) == (0.9203, 0.982)
+    assert (len(held), sum(0.93 <= h <= 0.97 for h in held)) == (174, 166)  # docs/pages/studies.md, as all of these
+    assert (min(held), max(held)) == (0.9297, 0.982)
     assert all(0.93 <= r["coverage_change"] <= 0.9725 for r in rows)
     false = sorted(r["false_gain_any"] for r in rows)
-    assert (false[-2], false[-1]) == (0.045, 0.05)
+    assert (false[-2], false[-1]) == (0.045, 0.0473)
     power = {r["seeds"]: r["power"] for r in rows if (r["questions"], r["samples"], r["spread"]) == (164, 4, "0.2")}
-    assert (round(power[2], 2), round(power[3], 2)) == (0.1, 0.54)
-    assert max(r["false_gain_any"] for r in rows if r["spread"].endswith("only")) == 0.013
+    assert (round(power[2], 2), round(power[3], 2)) == (0.08, 0.51)
+    assert max(r["false_gain_any"] for r in rows if r["spread"].endswith("only")) == 0.015
     claim = json.loads((RESULTS / "efficiency_simulation.json").read_text())["rows"]
     for way in ("examples", "flights"):
         assert sum(r[way]["false"] for r in claim) / len(claim) <= 0.02
@@ -83,7 +83,7 @@ def test_no_kind_of_study_has_more_than_5_percent_of_false_gains() -> None:
     assert max(r["false_gain_any"] for r in rows) <= 0.05
 
 
-@pytest.mark.xfail(strict=True, reason="14 of 174 lie outside: docs/pages/studies.md")
+@pytest.mark.xfail(strict=True, reason="8 of 174 lie outside: docs/pages/studies.md")
 def test_all_coverages_lie_within_93_and_97_percent() -> None:
     rows = json.loads((RESULTS / "transfer_simulation.json").read_text())["rows"]
     kinds = ("coverage_change", "coverage_accuracy", "coverage_mean_of_domains")
