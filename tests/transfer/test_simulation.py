@@ -63,6 +63,10 @@ def test_the_kept_figures_are_what_the_docs_say() -> None:
     assert all(0.93 <= r["coverage_change"] <= 0.9725 for r in rows)
     false = sorted(r["false_gain_any"] for r in rows)
     assert (false[-2], false[-1]) == (0.045, 0.0473)
+    other = json.loads((RESULTS / "transfer_simulation_fresh.json").read_text())["rows"]
+    assert (len(other), max(r["false_gain_any"] for r in other)) == (24, 0.0325)
+    for name, bounds in zip(kinds, ((0.9359, 0.9697), (0.9453, 0.9738), (0.9313, 0.99)), strict=True):
+        assert (min(r[name] for r in other), max(r[name] for r in other)) == bounds
     power = {r["seeds"]: r["power"] for r in rows if (r["questions"], r["samples"], r["spread"]) == (164, 4, "0.2")}
     assert (round(power[2], 2), round(power[3], 2)) == (0.08, 0.51)
     assert max(r["false_gain_any"] for r in rows if r["spread"].endswith("only")) == 0.015
