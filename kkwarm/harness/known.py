@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kkwarm.backends.checkpoint import default_device, default_dtype, resolve
@@ -64,7 +65,8 @@ def _evaluated(name: str, model: str, config: BenchConfig) -> tuple[dict[str, An
         raise KkwarmError(f"{task} runs model-written code without a sandbox", hint="use kkwarm's own humaneval_plus")
     chosen = {n: _chosen(len(t.eval_docs), config.limit) for n, t in tasks.items()} if config.limit else None
     torch.manual_seed(config.seed)
-    found = evaluate(_model(model, config), loaded, samples=chosen, bootstrap_iters=1000, log_samples=True)
+    with _in_one_process():
+        found = evaluate(_model(model, config), loaded, samples=chosen, bootstrap_iters=1000, log_samples=True)
     assert found is not None  # None on other ranks than the first; here there is one
     table = {
         n: {k: v for k, v in row.items() if isinstance(v, int | float | str)} for n, row in found["results"].items()
@@ -84,6 +86,21 @@ def _model(model: str, config: BenchConfig) -> Any:
     device = config.device or default_device()
     dtype = str(default_dtype(device)).removeprefix("torch.")
     return HFLM(pretrained=source, device=device, dtype=dtype, batch_size=config.batch_size or 8)
+
+
+@contextlib.contextmanager
+def _in_one_process() -> Iterator[None]:
+    """lm-eval's bootstrap forks a pool, though torch's and tqdm's threads are running: a child can then wait forever
+    for a lock that no thread of its own holds. One process draws the same resamples (lm_eval/api/metrics.py)."""
+    before = os.environ.get("DISABLE_MULTIPROC")
+    os.environ["DISABLE_MULTIPROC"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["DISABLE_MULTIPROC"]
+        else:
+            os.environ["DISABLE_MULTIPROC"] = before
 
 
 def _chosen(count: int, limit: int) -> list[int]:

@@ -88,11 +88,13 @@ def test_the_last_word_is_scored_and_standard_output_stays_clean(
         doc_to_target=" {{label}}",
         metric_list=[{"metric": "perplexity", "aggregation": "perplexity", "higher_is_better": False}, mean("acc")],
     )
+    monkeypatch.setattr("multiprocessing.Pool", None)  # forked beside torch's threads, it can hang
     run = bench(str(tiny), [name], tmp_path / "r", BenchConfig(device="cpu"), progress=False)
     figures = run.manifest["results"]["benchmarks"][name]
     # lm-eval calls a question's log-likelihood `perplexity`; its own table has the real one.
     assert set(figures["metrics"]) == {"acc", "loglikelihood"} and figures["metrics"]["loglikelihood"] < 0
     assert figures["lm_eval"]["own_last_word"]["perplexity,none"] > 1
+    assert figures["lm_eval"]["own_last_word"]["perplexity_stderr,none"] > 0
     assert capsys.readouterr().out == ""  # lm-eval prints "bootstrapping for stddev" there
 
 
