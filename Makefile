@@ -20,7 +20,7 @@ study: $(STAMP)  ## the main job: the miniature study (about 10 minutes on 2 cor
 	$(BIN)/kkwarm study mini
 
 test: $(STAMP)  ## the fast tests, on two cores
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 test-slow: $(STAMP)  ## the tests that train, and kill, for real
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow -o timeout=1800 --durations=12

@@ -63,16 +63,19 @@ def draw(rng: random.Random) -> Item:
     """One puzzle with exactly one solution. The answer gives everyone's kind in the order of the statements."""
     while True:
         n = 3 if rng.random() < 0.3 else 4
-        statements = [_statement(rng, i, n) for i in range(n)]
-        left = -1
-        for i, statement in enumerate(statements):
-            left &= _agrees(n, i, statement)
+        statements, left = [], -1
+        for table in _tables(n):
+            choices = table[rng.random() >= 0.4]
+            statement, agreeing = choices[int(rng.random() * len(choices))]
+            statements.append(statement)
+            left &= agreeing
         if left & (left - 1) or not left:  # not exactly one assignment
             continue
         events = _work(statements)
         if events is None:
             continue
-        kinds = solutions(statements)[0]
+        solution = left.bit_length() - 1
+        kinds = [bool(solution >> i & 1) for i in range(n)]
         names = rng.sample(NAMES, n)
         said = " ".join(f"{names[i]} says {_say(s, names)} ." for i, s in enumerate(statements))
         answer = " ".join(_literal((i, is_knight), names) for i, is_knight in enumerate(kinds))
@@ -92,10 +95,13 @@ def _all_statements(speaker: int, n: int) -> tuple[list[Statement], list[Stateme
     return one, two
 
 
-def _statement(rng: random.Random, speaker: int, n: int) -> Statement:
-    one, two = _all_statements(speaker, n)
-    choices = one if rng.random() < 0.4 else two
-    return choices[int(rng.random() * len(choices))]
+@cache
+def _tables(n: int) -> list[tuple[list[tuple[Statement, int]], ...]]:
+    """By speaker, `_all_statements`, each with the assignments that agree with it."""
+    return [
+        tuple([(s, _agrees(n, speaker, s)) for s in said] for said in _all_statements(speaker, n))
+        for speaker in range(n)
+    ]
 
 
 def _literal(literal: Literal, names: list[str]) -> str:

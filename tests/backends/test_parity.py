@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from kkwarm.backends import parity
 from kkwarm.backends.hf import HFBackend
-from kkwarm.backends.parity import probe
+from kkwarm.backends.parity import Way, probe
 from kkwarm.errors import KkwarmError
 
 
@@ -69,6 +69,7 @@ def test_command(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     document = json.loads(done.stdout)
     assert done.exit_code == 0 and document["ok"] and document["tolerance"] == 1e-3
     assert {way["name"] for way in document["ways"]} >= {"hf eager, batched", "hf sdpa, batched"}
-    monkeypatch.setattr(parity, "tolerance", lambda dtype: -1.0)
+    apart = [Way(**{**way, "agrees": False, "partings": []}) for way in document["ways"]]
+    monkeypatch.setattr(parity, "probe", lambda *_, **__: (apart, 1e-3))
     done = CliRunner().invoke(command, ["--parity", str(tiny)])
     assert done.exit_code == 1 and "differs" in done.stdout

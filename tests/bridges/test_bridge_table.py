@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,13 @@ ROWS: list[dict[str, Any]] = [
     {"q": f"Capital of {c}?", "a": a, "area": "europe" if c in ("France", "Italy", "Spain") else "world"}
     for c, a in CAPITALS.items()
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forgotten() -> Iterator[None]:
+    """What other tests list must not depend on the tables that were made here."""
+    yield
+    registry.cache_clear()
 
 
 @pytest.fixture

@@ -95,9 +95,9 @@ def test_interrupt_leaves_a_resumable_run(tiny: Path, tmp_path: Path) -> None:
         "--on",
         "toy",
         "--samples",
-        "400",
+        "4000",
         "--max-tokens",
-        "200",
+        "20",
     ]
     command += ["--batch-size", "8", "--device", "cpu", "-o", str(tmp_path / "r")]
     started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -113,4 +113,4 @@ def test_interrupt_leaves_a_resumable_run(tiny: Path, tmp_path: Path) -> None:
         started.kill()
     assert started.returncode == 130 and "the same command goes on" in err and "Traceback" not in err
     run = Run.read(tmp_path / "r")
-    assert run.manifest["state"] == "interrupted" and 0 < len(list(run.samples())) < 400 * N
+    assert run.manifest["state"] == "interrupted" and 0 < len(list(run.samples())) < 4000 * N

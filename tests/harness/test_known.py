@@ -114,9 +114,13 @@ def test_a_task_without_a_score_of_each_question(
         bench(str(tiny), [name], tmp_path / "r", BenchConfig(device="cpu"), progress=False)
 
 
-def test_unknown_task(toy: Toy, tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.slow  # lm-eval reads thousands of files for its list
+def test_a_misspelt_task(toy: Toy, tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(KkwarmError, match=r"unknown lm-eval task 'arc_eazy'.*arc_easy"):
         bench(str(tiny), ["lm_eval:arc_eazy"], tmp_path / "r", BenchConfig(device="cpu"))
+
+
+def test_unknown_task(toy: Toy, tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(KkwarmError, match=r"cannot load .*no_such"):
         bench(str(tiny), [f"lm_eval:{tmp_path}/no_such.yaml"], tmp_path / "r2", BenchConfig(device="cpu"))
     with pytest.raises(KkwarmError, match="runs with --backend hf or vllm only"):

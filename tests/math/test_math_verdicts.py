@@ -302,7 +302,7 @@ def test_a_hanging_check_is_killed(answer: str, gold: str, other: str) -> None:
     texts = [f"</think><answer>{a}</answer>" for a in (answer, other)]
     pairs = [(Example(str(i), "", gold), Completion(text)) for i, text in enumerate(texts)]
     with Judge(1) as court:
-        hung, right = court.judge(replace(VERIFIER, timeout_s=6.0), fmt, pairs)
+        hung, right = court.judge(replace(VERIFIER, timeout_s=3.0), fmt, pairs)
     assert hung.status is Status.TIMEOUT
     assert right.status is Status.CORRECT
 

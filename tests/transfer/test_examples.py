@@ -101,6 +101,7 @@ def test_an_ordinary_study_has_no_such_curve() -> None:
     assert sample_efficiency(made) == []
 
 
+@pytest.mark.slow
 def test_coverage_of_the_interval() -> None:
     """The truth (75) lies in the interval in most repetitions; a loose bound, for speed: 30 repetitions."""
     inside = 0
