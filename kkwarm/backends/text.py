@@ -8,10 +8,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kkwarm.errors import KkwarmError
+from kkwarm.errors import KkwarmError, shortened
 from kkwarm.types import FinishReason
 
-__all__ = ["StopTables", "check_ids", "cut_at_stop", "decoded", "encoded", "end_tokens", "finish_reason", "token_ids"]
+__all__ = [
+    "StopTables",
+    "check_ids",
+    "cut_at_stop",
+    "decoded",
+    "encoded",
+    "end_tokens",
+    "finish_reason",
+    "token_ids",
+    "unread",
+]
 
 
 def token_ids(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
@@ -45,6 +55,38 @@ def encoded(tokenizer: Any, texts: Sequence[str], *, special: bool) -> list[list
         where = getattr(tokenizer, "name_or_path", "") or "the checkpoint"
         raise KkwarmError(f"{where}: its tokenizer fails: {said}", hint="does it belong to this checkpoint?") from err
     return rows
+
+
+def unread(tokenizer: Any, texts: Sequence[str], of: str) -> str:
+    """What to tell where the tokenizer knows some of the texts only as its unknown token; empty where it reads all.
+
+    The model gets other questions then, though nothing fails. Byte-level vocabularies, which read everything, have no
+    such token, or take the one that ends a text for it. Of many texts, some 200 are looked at.
+
+    :param of: what the texts are, in the plural.
+    """
+    special = {tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id}
+    inner = getattr(tokenizer, "backend_tokenizer", None)
+    token = getattr(tokenizer, "unk_token", None) or getattr(getattr(inner, "model", None), "unk_token", None)
+    mark = None if token is None else tokenizer.convert_tokens_to_ids(token)
+    if mark is None or mark in special or not texts:
+        return ""
+    looked = list(texts)[:: max(1, len(texts) // 200)]
+    rows = encoded(tokenizer, looked, special=False)
+    holding = [(text, ids) for text, ids in zip(looked, rows, strict=True) if mark in ids]
+    if not holding:
+        return ""
+    text, ids = holding[0]
+    shown = ""
+    if getattr(tokenizer, "is_fast", False):
+        begin, end = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"][
+            ids.index(mark)
+        ]
+        shown = f", {shortened(text[begin:end])} for one"
+    return (
+        f"the tokenizer has no token for some text of {len(holding)} of {len(looked)} {of}{shown}: the model reads "
+        f"{token} there. Does it belong to this checkpoint?"
+    )
 
 
 def check_ids(where: str, ids: Sequence[int], vocabulary: int) -> None:

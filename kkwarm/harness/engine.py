@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +15,7 @@ from kkwarm import plugins
 from kkwarm.backends import open_backend
 from kkwarm.backends.base import Backend
 from kkwarm.backends.checkpoint import display_name, fingerprint, load_tokenizer, resolve
+from kkwarm.backends.text import unread
 from kkwarm.errors import KkwarmError
 from kkwarm.harness.config import BenchConfig
 from kkwarm.harness.draw import Drawer
@@ -47,6 +49,7 @@ class Prepared:
     out: Path
     given: Backend | None = None
     opened: Backend | None = None
+    tokenizer: Any = None  # of a checkpoint that is read here
 
     def backend(self) -> Backend:
         """The backend, opened at the first call."""
@@ -89,6 +92,7 @@ def prepare(
     if backend is None and name in _OWN_BACKENDS:
         resolve(model)
         checkpoint, tokenizer = fingerprint(model), load_tokenizer(model)
+        prepared.tokenizer = tokenizer
     else:
         engine = prepared.backend()
         checkpoint, tokenizer = engine.fingerprint, engine.tokenizer
@@ -142,6 +146,7 @@ def run_bench(
             if _whole(prepared, run):
                 run.record(state="done", results=run.manifest["results"] | {"labels": run.manifest["labels"]})
                 return run
+            _warn(prepared, run)
             run.record(state="running")  # it may be done as far as a rule let it come
             note_verifiers(run, {e.name: judged_by(e.verifier, e.format) for e in prepared.entries})
             _complete(prepared, run, progress, until)
@@ -149,6 +154,20 @@ def run_bench(
             return run
     finally:
         prepared.close()
+
+
+def _warn(prepared: Prepared, run: Run) -> None:
+    """Records and tells where the tokenizer cannot read a benchmark's prompts."""
+    if prepared.tokenizer is None:
+        return
+    warnings = [
+        f"{e.name}: {said}"
+        for e in prepared.entries
+        if (said := unread(prepared.tokenizer, [item.prompt for item in e.items], "prompts"))
+    ]
+    run.record(warnings=warnings)
+    for warning in warnings:
+        click.secho(f"kkwarm: {warning}", err=True, fg=None if os.environ.get("NO_COLOR") else "yellow")
 
 
 def _whole(prepared: Prepared, run: Run) -> bool:

@@ -130,6 +130,7 @@ def rlvr(
 
 
 def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
+    from kkwarm.backends.text import unread
     from kkwarm.train import vllm
     from kkwarm.train.engine import load, policy_of, prepare, save
     from kkwarm.train.flight import Flight, longest, of_network, watched
@@ -145,6 +146,9 @@ def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
     plan = replace(plan, config=config)
     network, tokenizer = load(model, config)
     note_environment(run, config)
+    prompts = [plan.format.render(e.question, tokenizer) for e in plan.examples]
+    if said := unread(tokenizer, prompts, "prompts"):
+        _warn(run, said)
     kept: list[StepFile] = []
 
     def open_rollouts(at: int) -> None:

@@ -38,6 +38,7 @@ class Rows:
     prompt: list[int]  # how many of the ids are the prompt's
     dropped: int = 0
     limit: int = 0
+    unread: str = ""  # what to tell where the tokenizer cannot read some trace
     lengths: list[list[int]] = field(default_factory=list)  # of the traces in each row, where packed
 
     @property
@@ -83,14 +84,16 @@ def plan_warmup(model: str | Path, traces: Path | str, config: WarmupConfig) -> 
     :raises KkwarmError: no checkpoint, a broken file of traces, a trace of an unknown domain, or no trace that fits.
     """
     from kkwarm.backends.checkpoint import load_tokenizer, read_config
-    from kkwarm.backends.text import check_ids
+    from kkwarm.backends.text import check_ids, unread
 
     listed = read_traces(traces)
     tokenizer = load_tokenizer(model)
     text = read_config(model).get_text_config()
     context = int(getattr(text, "max_position_embeddings", None) or 2**31)
     limit = min(config.max_length or context, context)
-    rows = _tokenised(_rendered(listed, config, tokenizer, traces_file(traces)), tokenizer, config, limit)
+    rendered = _rendered(listed, config, tokenizer, traces_file(traces))
+    rows = _tokenised(rendered, tokenizer, config, limit)
+    rows.unread = unread(tokenizer, [prompt + completion for prompt, completion in rendered], "traces")
     if not rows.ids:
         raise KkwarmError(
             f"none of {len(listed)} traces fits into {limit} tokens", hint="raise --max-length, or use a longer context"
@@ -170,12 +173,13 @@ def warmup(
         return Run.read(out)
     listed, rows = plan_warmup(model, traces, config)
     with opened(out, kind="warmup", config=settings, inputs=inputs) as run:
-        warnings = []
+        warnings = [rows.unread] if rows.unread else []
         if rows.dropped:
             warnings.append(
                 f"{rows.dropped} of {len(listed)} traces are longer than {rows.limit} tokens and are left out"
             )
-            say(warnings[-1])
+        for warning in warnings:
+            say(warning)
         run.record(labels=labels or {}, model=str(model), traces=str(traces_file(traces)), warnings=warnings)
         guard(run, listed, sorted({t.domain for t in listed}), config.against, allow=config.allow_leak)
         _train(run, model, rows, config, progress)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from kkwarm.backends.checkpoint import display_name, fingerprint, load_model, load_tokenizer, resolve, shipped
+from kkwarm.backends.text import unread
 from kkwarm.errors import KkwarmError
 from kkwarm.testing.checkpoint import tiny_checkpoint
 
@@ -22,6 +23,15 @@ def test_resolves_folder_and_run(tiny: Path, tmp_path: Path) -> None:
     assert resolve(run) == str(run / "checkpoint")
     assert display_name(resolve(run)) == "warm"
     assert fingerprint(run) == fingerprint(tiny)
+
+
+def test_text_that_a_tokenizer_cannot_read_is_told(tiny: Path, tmp_path: Path) -> None:
+    words = load_tokenizer(tiny_checkpoint(tmp_path / "words", vocab=["the", "cat"]))
+    said = unread(words, ["the cat", "the dog the bird", "the cat the fox"], "prompts")
+    assert said.startswith("the tokenizer has no token for some text of 2 of 3 prompts, 'dog' for one: the model reads")
+    assert unread(words, ["the cat"] * 1000, "prompts") == unread(words, [], "prompts") == ""
+    assert unread(load_tokenizer(tiny), ["Grüße 語", "any"], "prompts") == ""  # bytes: all is read
+    assert " of 250 of 250 traces" in unread(words, ["a dog"] * 500, "traces")
 
 
 def test_what_a_package_ships(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.harness import BenchConfig, bench
 from kkwarm.harness.plan import choose
 from kkwarm.store import Run
+from kkwarm.testing.checkpoint import tiny_checkpoint
 from kkwarm.types import Completion, Sample
 
 GOLD = {f"toy/{e.id}": e.answer for e in examples()}
@@ -197,6 +198,16 @@ def test_real_checkpoint_any_batch(toy: Toy, tiny: Path, tmp_path: Path) -> None
     assert all(s.completion.n_tokens for s in stored(runs[0]).values())
     figures = runs[0].manifest["results"]
     assert figures["benchmarks"]["toy"]["samples"] == 2 * N and figures["throughput"]["tokens_per_s"] > 0
+
+
+def test_prompts_that_the_tokenizer_cannot_read_are_told(
+    toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = tiny_checkpoint(tmp_path / "words", vocab=["What", "is"])
+    run = bench(str(words), ["toy_free"], tmp_path / "r", BenchConfig(device="cpu"), progress=False)
+    (said,) = run.manifest["warnings"]
+    assert said.startswith("toy_free: the tokenizer has no token for some text of 5 of 5 prompts")
+    assert said in capsys.readouterr().err
 
 
 def _kkwarm(*arguments: object) -> list[str]:

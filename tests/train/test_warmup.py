@@ -98,6 +98,17 @@ def test_long_traces_are_left_out_and_counted(tmp_path: Path, base: Path) -> Non
         warmup(base, path, tmp_path / "x", WarmupConfig(max_length=4), progress=False)
 
 
+def test_words_that_the_tokenizer_cannot_read_are_told(
+    tmp_path: Path, base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = [*toy._teach(8, 0), toy.Trace("odd", "toy", "say : mauve", "the word is mauve", "mauve", "symbolic")]
+    write_traces(tmp_path / "traces.jsonl", listed)
+    run = warmup(base, tmp_path / "traces.jsonl", tmp_path / "w", WarmupConfig(max_steps=1, threads=1), progress=False)
+    (said,) = run.manifest["warnings"]
+    assert "no token for some text of 1 of 9 traces, 'mauve' for one: the model reads <unk> there" in said
+    assert said in capsys.readouterr().err
+
+
 def test_epochs_are_shuffled_anew() -> None:
     rows = Rows(WarmupConfig(epochs=2.5, batch_size=2, seed=1), [[1]] * 10, [0] * 10)
     order = rows.order(10)
