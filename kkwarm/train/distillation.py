@@ -180,6 +180,7 @@ def _from_teacher(plan: Plan, teacher: Teacher, out: Path, labels: dict[str, Any
 
 def _from_model(plan: Plan, out: Path, options: dict[str, Any], labels: dict[str, Any] | None, progress: bool) -> Run:
     from kkwarm.backends import open_backend
+    from kkwarm.backends.text import unread
 
     config = plan.config
     if plan.base_url is not None:
@@ -196,6 +197,11 @@ def _from_model(plan: Plan, out: Path, options: dict[str, Any], labels: dict[str
             note_verifiers(run, {plan.task.name: judged_by(plan.verifier, plan.format)})
             if run.mended:
                 say(f"{run.path}: the last sample was cut short by a crash; it is generated again")
+            if engine.tokenizer is not None:
+                prompts = [plan.format.render(e.question, engine.tokenizer) for e in plan.examples]
+                if told := unread(engine.tokenizer, prompts, "prompts"):
+                    run.record(warnings=[told])
+                    say(told)
             _generate(plan, run, engine, progress)
             samples = {(s.id, s.index): s for s in run.samples()}
             ordered = [samples[e.id, k] for e in plan.examples for k in range(config.samples)]

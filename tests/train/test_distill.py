@@ -8,6 +8,7 @@ import toy_task as toy
 
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
+from kkwarm.testing.checkpoint import tiny_checkpoint
 from kkwarm.train import DistillConfig, distill, read_traces
 from kkwarm.train.distillation import chosen
 
@@ -54,6 +55,15 @@ def test_a_checkpoint_teaches_and_a_stopped_run_goes_on(tmp_path: Path, base: Pa
     again = distill(config, tmp_path / "part", progress=False)
     assert read_traces(again.path) == kept
     assert len(list(Run.read(again.path).samples())) == 18
+
+
+def test_words_that_the_teacher_cannot_read_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = tiny_checkpoint(tmp_path / "words", vocab=["say"])
+    with pytest.raises(KkwarmError, match="none of 4 completions became a trace"):
+        distill(DistillConfig("toy", str(words), 4, max_tokens=4), tmp_path / "d", progress=False)
+    (said,) = json.loads((tmp_path / "d" / "manifest.json").read_text())["warnings"]
+    assert said.startswith("the tokenizer has no token for some text of 4 of 4 prompts")
+    assert said in capsys.readouterr().err
 
 
 def test_only_verified_completions_of_a_checkpoint(tmp_path: Path, base: Path) -> None:

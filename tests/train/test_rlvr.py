@@ -9,6 +9,7 @@ import toy_task as toy
 
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
+from kkwarm.testing.checkpoint import tiny_checkpoint
 from kkwarm.train import RlvrConfig, WarmupConfig, rlvr, warmup
 from kkwarm.train.grpo import plan_rlvr
 from kkwarm.types import Completion
@@ -135,6 +136,12 @@ def test_lora_and_checkpointing(tmp_path: Path, warmed: Path) -> None:
     before, after = (load_file(f / "checkpoint" / "model.safetensors") for f in (warmed, run.path))
     assert before.keys() == after.keys()
     assert {k.split(".")[-2] for k in before if not before[k].equal(after[k])} >= {"q_proj", "down_proj"}
+
+
+def test_prompts_that_the_tokenizer_cannot_read_are_told(tmp_path: Path) -> None:
+    words = tiny_checkpoint(tmp_path / "words", vocab=["say"])
+    run = rlvr(words, RlvrConfig("toy", 20, steps=1, **SMALL), tmp_path / "r", progress=False)
+    assert any("no token for some text of 20 of 20 prompts" in said for said in run.manifest["warnings"])
 
 
 def test_the_order_takes_every_example_and_repeats_none_in_a_step() -> None:
