@@ -86,6 +86,7 @@ _OPTIONS = (
     click.option("--no-memory-check", "memory_check", **_NO, help="Try what may be too large."),
     click.option("--threads", type=Whole(1), help="CPU threads."),
     click.option("--against", metavar="NAME,...", help="Benchmarks to be evaluated: training on them is refused."),
+    click.option("--leave-out-leaks", is_flag=True, default=None, help="Train on the others instead."),
     click.option(
         "--allow-leak", is_flag=True, default=None, help="Train on them nevertheless; reports mark what it touches."
     ),

@@ -41,7 +41,7 @@ def command(
         document = {
             "model": model,
             "traces": n,
-            "left_out": rows.dropped,
+            "left_out": rows.dropped + rows.asked,
             "domains": sorted({t.domain for t in listed}),
         }
         if not config.packing:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from kkwarm.data.splits import normalise
 from kkwarm.errors import LeakError
 
-__all__ = ["Item", "Leak", "find_leaks", "gate"]
+__all__ = ["Item", "Leak", "find_leaks", "gate", "leaking"]
 
 GRAM = 5  # words
 SIMILAR = 0.8  # Jaccard similarity of two questions' 5-grams from which on they are near-duplicates
@@ -129,9 +129,23 @@ def gate(
         more = f" and {len(leaks) - 5} more" if len(leaks) > 5 else ""
         raise LeakError(
             f"{len(leaks)} evaluation items are also trained on: {shown}{more}",
-            hint="train on the domain's training split, or go on with --allow-leak, which marks every figure",
+            hint="--leave-out-leaks trains on the others; --allow-leak goes on and marks every figure",
         )
     return leaks
+
+
+def leaking(
+    trained: Iterable[Item],
+    evaluated: Iterable[Item],
+    identities: Mapping[str, Callable[[str], str]] | None = None,
+) -> set[Item]:
+    """The items of `trained` without which `find_leaks` finds nothing."""
+    train, evaluation = list(trained), list(evaluated)
+    # Each item of the second side is named once, so the other way around finds nearly all at once.
+    found = {leak.evaluated for leak in find_leaks(evaluation, train, identities)}
+    while leaks := find_leaks([i for i in train if i not in found], evaluation, identities):
+        found.update(leak.trained for leak in leaks)
+    return found
 
 
 def _gist(text: str) -> str:

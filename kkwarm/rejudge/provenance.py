@@ -104,7 +104,8 @@ def _examples(registry: Registry, config: Mapping[str, Any], then: str, n: int) 
     from kkwarm.train.distillation import chosen
 
     try:
-        found = chosen(registry.task(config["domain"]), n, int(config["seed"]))
+        task, apart_from = registry.task(config["domain"]), config.get("leave_out_leaks")
+        found = chosen(task, n, int(config["seed"]), apart_from=apart_from)
     except KkwarmError as err:
         return Finding("examples", State.UNCHECKED, str(err))
     return _compared("examples", then, fingerprint(found))

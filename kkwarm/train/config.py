@@ -31,6 +31,11 @@ Optim = Literal["adamw", "adamw_8bit"]
 Vllm = Literal["none", "colocate", "server"]
 
 
+def _either(config: DistillConfig | TrainConfig) -> None:
+    if config.leave_out_leaks and config.allow_leak:
+        raise KkwarmError("leave_out_leaks and allow_leak exclude each other", hint="give one of them")
+
+
 @dataclass(frozen=True, slots=True)
 class DistillConfig:
     """Warm-up traces of one domain.
@@ -42,6 +47,7 @@ class DistillConfig:
     :param verified_only: keep only traces whose answer the domain's verifier accepts.
     :param format: the teacher's prompt format; None: the domain's.
     :param against: benchmarks that will be evaluated: no trace may ask their questions. Empty: the domain's own.
+    :param leave_out_leaks: pass over such questions and ask the next ones (a model only).
     :param allow_leak: make such traces nevertheless; the manifest says so.
     """
 
@@ -56,12 +62,14 @@ class DistillConfig:
     verified_only: bool = False
     format: str | None = None
     against: tuple[str, ...] = ()
+    leave_out_leaks: bool = False
     allow_leak: bool = False
 
     def __post_init__(self) -> None:
         if not self.teacher.strip():
             hint = "a registered teacher of the domain, a checkpoint folder or hub id, or a server's model name"
             raise KkwarmError("the teacher's name is empty", hint=hint)
+        _either(self)
         positive(self, "n", "samples", "max_tokens")
         check_sampling(self.temperature, self.top_p)
         check_seed(self.seed)
@@ -97,6 +105,7 @@ class TrainConfig:
     :param track: trl's `report_to`: ``tensorboard``, ``trackio``, ``wandb``.
     :param against: benchmarks that will be evaluated: none of their questions may be trained on. Empty: the ones of the
         domains that are trained on.
+    :param leave_out_leaks: leave out traces that ask them; RLVR takes the next examples instead.
     :param allow_leak: train on them nevertheless; the manifest and every report say so.
     :param trl: further arguments of trl's config, taken as they are.
     """
@@ -129,10 +138,12 @@ class TrainConfig:
     keep_best: bool = True
     track: tuple[str, ...] = ()
     against: tuple[str, ...] = ()
+    leave_out_leaks: bool = False
     allow_leak: bool = False
     trl: Mapping[str, Any] = field(default_factory=dict)
 
     def _check(self) -> None:
+        _either(self)
         positive(self, "lr", "clip", "save_every", "threads", "nproc", "rows")
         positive(self, "diverged", "watch_every", "watch_questions")
         if self.qlora and not self.lora:
@@ -300,6 +311,7 @@ _INCIDENTAL = (
     "track",
     "keep_rollouts",
     "against",
+    "leave_out_leaks",
     "allow_leak",
 )  # they do not decide the result
 C = TypeVar("C", DistillConfig, WarmupConfig, RlvrConfig)
@@ -308,7 +320,9 @@ C = TypeVar("C", DistillConfig, WarmupConfig, RlvrConfig)
 def identity(config: DistillConfig | TrainConfig) -> dict[str, Any]:
     """The settings that decide the result, as JSON data."""
     passes = ("batch_size",) if isinstance(config, RlvrConfig) else ()  # SFT: with `accumulation` it makes the step
-    return {k: v for k, v in asdict(config).items() if k not in (*_INCIDENTAL, *passes)}
+    told = {k: v for k, v in asdict(config).items() if k not in (*_INCIDENTAL, *passes)}
+    # Only there do the benchmarks decide what is trained on; elsewhere runs of before this setting stay the same runs.
+    return told | ({"leave_out_leaks": list(config.against)} if config.leave_out_leaks else {})
 
 
 def changed(config: C, settings: Mapping[str, Any]) -> C:

@@ -16,7 +16,7 @@ from kkwarm.paths import expanded
 from kkwarm.plugins import Registry, registry
 from kkwarm.store import Run
 from kkwarm.train.config import DistillConfig, identity
-from kkwarm.train.guard import guard
+from kkwarm.train.guard import guard, spared
 from kkwarm.train.loop import done_before, opened
 from kkwarm.train.progress import Progress, say
 from kkwarm.train.traces import TRACES, write_traces
@@ -62,7 +62,8 @@ class Plan:
                     hint="leave out --backend",
                 )
             reg.teacher(config.domain, config.teacher)  # raises, with near names
-        self.examples = chosen(self.task, config.n, config.seed)
+        apart_from = config.against if config.leave_out_leaks else None
+        self.examples = chosen(self.task, config.n, config.seed, apart_from=apart_from)
         self.format = reg.format(config.format or self.task.format)
         self.verifier = reg.verifier(self.task.verifier)
 
@@ -104,7 +105,7 @@ def _no_model(config: DistillConfig, options: Mapping[str, Any] | None) -> None:
     if options is None:
         return
     usual = DistillConfig(config.domain, config.teacher, config.n)
-    models = ("temperature", "top_p", "max_tokens", "format")
+    models = ("temperature", "top_p", "max_tokens", "format", "leave_out_leaks")
     given = [name for name in models if getattr(config, name) != getattr(usual, name)]
     given += [name for name, value in options.items() if value is not None]
     if given:
@@ -113,9 +114,10 @@ def _no_model(config: DistillConfig, options: Mapping[str, Any] | None) -> None:
         raise KkwarmError(f"{who}: {told}", hint=f"leave {'it' if one else 'them'} out")
 
 
-def chosen(task: Task, n: int, seed: int) -> list[Example]:
+def chosen(task: Task, n: int, seed: int, *, apart_from: Sequence[str] | None = None) -> list[Example]:
     """`n` training examples, chosen by their content and the seed only: the first 50 of 100 are the 50.
 
+    :param apart_from: benchmarks whose questions are passed over (none: the task's own); None: whatever comes is taken.
     :raises KkwarmError: there are fewer; says how many.
     """
     examples = list(task.load())
@@ -127,7 +129,17 @@ def chosen(task: Task, n: int, seed: int) -> list[Example]:
     def rank(e: Example) -> tuple[str, str]:
         return hashlib.sha256(f"{seed}:{content_hash(e)}".encode()).hexdigest(), e.id
 
-    return sorted(examples, key=rank)[:n]
+    ranked = sorted(examples, key=rank)
+    if apart_from is None:
+        return ranked[:n]
+    taken: list[Example] = []
+    for at in range(0, len(ranked), n):
+        taken += spared(ranked[at : at + n], [task.name], apart_from)
+        if len(taken) >= n:
+            return taken[:n]
+    raise KkwarmError(
+        f"{task.name} has {len(taken)} training examples that are not evaluated, not {n}", hint=f"ask for {len(taken)}"
+    )
 
 
 def distill(

@@ -79,7 +79,8 @@ def plan_rlvr(config: RlvrConfig) -> RlvrPlan:
     """
     reg = registry()
     task = reg.task(config.domain)
-    examples = chosen(task, config.examples, config.seed)
+    apart_from = config.against if config.leave_out_leaks else None
+    examples = chosen(task, config.examples, config.seed, apart_from=apart_from)
     if len(examples) < config.prompts_per_step:
         raise KkwarmError(
             f"{config.prompts_per_step} prompts in a step, but only {len(examples)} examples",

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
-from kkwarm.data.leak import Item, gate
+from kkwarm.data.leak import Item, gate, leaking
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
 from kkwarm.store import Run, leaks_of
 from kkwarm.train import ranks
 from kkwarm.types import Example, Trace
 
-__all__ = ["ALLOW_LEAK", "guard"]
+__all__ = ["ALLOW_LEAK", "guard", "spared"]
+
+Question = TypeVar("Question", Example, Trace)
 
 ALLOW_LEAK = "KKWARM_ALLOW_LEAK"  # set by `kkwarm study --allow-leak`, for its workers
 
@@ -31,9 +34,30 @@ def guard(
     """
     if not ranks.main():
         return
+    names, asked, unread = _asked(domains, against)
+    shown = [_item(t, domains) for t in trained]
+    leaks = gate(shown, asked, _identities(), allow=allow or os.environ.get(ALLOW_LEAK) == "1")
+    found = [{"domain": k.evaluated.domain, "id": k.evaluated.id, "trained": k.trained.id, "how": k.how} for k in leaks]
+    if isinstance(start := run.manifest.get("model"), str):
+        found += [k for k in leaks_of(start) if k not in found]
+    run.record(compared_with=[n for n in names if n not in unread], not_compared=unread, leaks=found)
+
+
+def spared(trained: Sequence[Question], domains: Sequence[str], against: Sequence[str]) -> list[Question]:
+    """Those of `trained` that ask nothing that is evaluated, in their order; parameters as in `guard`.
+
+    :raises KkwarmError: a benchmark of `against` does not exist, or cannot be loaded.
+    """
+    _, asked, _ = _asked(domains, against)
+    items = [_item(t, domains) for t in trained]
+    gone = leaking(items, asked, _identities())
+    return [t for t, item in zip(trained, items, strict=True) if item not in gone]
+
+
+def _asked(domains: Sequence[str], against: Sequence[str]) -> tuple[list[str], list[Item], dict[str, str]]:
+    """The benchmarks' names, what they ask, and, by name, why some could not be read."""
     reg = registry()
     names = [n for n in against or domains if not n.startswith("lm_eval:")]
-    identities = {base: i for base, d in reg.domains.items() if (i := d.identity) is not None}
     asked: list[Item] = []
     unread: dict[str, str] = {}
     for name in dict.fromkeys(names):
@@ -45,12 +69,16 @@ def guard(
             if against:
                 raise
             unread[name] = str(err)
-    shown = [Item(t.domain if isinstance(t, Trace) else _base(domains[0]), t.id, t.question) for t in trained]
-    leaks = gate(shown, asked, identities, allow=allow or os.environ.get(ALLOW_LEAK) == "1")
-    found = [{"domain": k.evaluated.domain, "id": k.evaluated.id, "trained": k.trained.id, "how": k.how} for k in leaks]
-    if isinstance(start := run.manifest.get("model"), str):
-        found += [k for k in leaks_of(start) if k not in found]
-    run.record(compared_with=[n for n in names if n not in unread], not_compared=unread, leaks=found)
+    return names, asked, unread
+
+
+def _item(trained: Example | Trace, domains: Sequence[str]) -> Item:
+    domain = trained.domain if isinstance(trained, Trace) else _base(domains[0])
+    return Item(domain, trained.id, trained.question)
+
+
+def _identities() -> dict[str, Callable[[str], str]]:
+    return {base: i for base, d in registry().domains.items() if (i := d.identity) is not None}
 
 
 def _base(name: str) -> str:

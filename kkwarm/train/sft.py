@@ -17,7 +17,7 @@ from kkwarm.store import Run, file_hash
 from kkwarm.train import ranks
 from kkwarm.train.config import WarmupConfig, identity
 from kkwarm.train.engine import CHECKPOINT
-from kkwarm.train.guard import guard
+from kkwarm.train.guard import guard, spared
 from kkwarm.train.launch import launch, layout
 from kkwarm.train.loop import done_before, opened
 from kkwarm.train.progress import say
@@ -38,6 +38,7 @@ class Rows:
     prompt: list[int]  # how many of the ids are the prompt's
     dropped: int = 0
     limit: int = 0
+    asked: int = 0  # left out: they ask what is evaluated
     unread: str = ""  # what to tell where the tokenizer cannot read some trace
     lengths: list[list[int]] = field(default_factory=list)  # of the traces in each row, where packed
 
@@ -81,18 +82,25 @@ class Rows:
 def plan_warmup(model: str | Path, traces: Path | str, config: WarmupConfig) -> tuple[list[Trace], Rows]:
     """What `warmup` would train on; loads the tokenizer only.
 
-    :raises KkwarmError: no checkpoint, a broken file of traces, a trace of an unknown domain, or no trace that fits.
+    :raises KkwarmError: no checkpoint, a broken file of traces, a trace of an unknown domain, or no trace that is left
+        or fits.
     """
     from kkwarm.backends.checkpoint import load_tokenizer, read_config
     from kkwarm.backends.text import check_ids, unread
 
-    listed = read_traces(traces)
+    listed, asked = read_traces(traces), 0
+    if config.leave_out_leaks:
+        kept = spared(listed, sorted({t.domain for t in listed}), config.against)
+        listed, asked = kept, len(listed) - len(kept)
+        if not listed:
+            raise KkwarmError(f"all {asked} traces ask what is evaluated", hint="see --against")
     tokenizer = load_tokenizer(model)
     text = read_config(model).get_text_config()
     context = int(getattr(text, "max_position_embeddings", None) or 2**31)
     limit = min(config.max_length or context, context)
     rendered = _rendered(listed, config, tokenizer, traces_file(traces))
     rows = _tokenised(rendered, tokenizer, config, limit)
+    rows.asked = asked
     rows.unread = unread(tokenizer, [prompt + completion for prompt, completion in rendered], "traces")
     if not rows.ids:
         raise KkwarmError(
@@ -174,6 +182,8 @@ def warmup(
     listed, rows = plan_warmup(model, traces, config)
     with opened(out, kind="warmup", config=settings, inputs=inputs) as run:
         warnings = [rows.unread] if rows.unread else []
+        if rows.asked:
+            warnings.append(f"{rows.asked} of {rows.asked + len(listed)} traces ask what is evaluated and are left out")
         if rows.dropped:
             warnings.append(
                 f"{rows.dropped} of {len(listed)} traces are longer than {rows.limit} tokens and are left out"
@@ -225,7 +235,7 @@ def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progre
             "first_loss": log[0]["loss"],
             "tokens": log[-1]["tokens"],
             "traces": len(rows.ids),
-            "left_out": rows.dropped,
+            "left_out": rows.dropped + rows.asked,
             **flight.results(),
         },
     )

@@ -6,11 +6,11 @@ import random
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kkwarm.data import normalise
-from kkwarm.data.leak import Item, find_leaks, gate
+from kkwarm.data.leak import Item, find_leaks, gate, leaking
 from kkwarm.errors import LeakError
 
 LONG = (
@@ -140,6 +140,30 @@ def test_every_shared_text_is_found_once(texts: list[str], rng: random.Random) -
     leaks = find_leaks([Item("d", f"t{i.id}", i.question) for i in chosen], evaluated)
     assert {i.id for i in chosen} <= {leak.evaluated.id for leak in leaks}
     assert len(leaks) == len({leak.evaluated.id for leak in leaks})
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.text(alphabet="abc ", min_size=1), min_size=1, max_size=12, unique=True),
+    st.lists(st.integers(0, 11), max_size=12),
+    st.randoms(),
+)
+def test_what_leaks_is_left_out_and_nothing_else(texts: list[str], asked: list[int], rng: random.Random) -> None:
+    evaluated = [Item("e", str(i), t) for i, t in enumerate(texts) if i % 2]
+    trained = [Item("d", f"t{n}", rng.choice([str.upper, str])(texts[i % len(texts)])) for n, i in enumerate(asked)]
+    gone = leaking(trained, evaluated)
+    assert find_leaks([i for i in trained if i not in gone], evaluated) == []
+    assert all(find_leaks([item], evaluated) for item in gone)
+
+
+def test_a_reworded_puzzle_is_left_out_in_either_direction() -> None:
+    """Where `find_leaks` does not do the same with its sides exchanged: one side has a name, the other only words."""
+    words = " ".join(f"w{i}" for i in range(40))
+    named, nameless = Item("p", "1", f"{words} end"), Item("p", "2", f"{words} end.  Or")
+    identities = {"p": lambda q: "a puzzle" if q.endswith("end") else normalise(q)}
+    for trained, evaluated in ((named, nameless), (nameless, named)):
+        found = find_leaks([trained], [evaluated], identities)
+        assert leaking([trained], [evaluated], identities) == {k.trained for k in found}
 
 
 def test_the_gate_stops_and_names_the_items() -> None:

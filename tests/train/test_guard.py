@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import pytest
 
 from kkwarm.errors import KkwarmError, LeakError
 from kkwarm.plugins import registry
-from kkwarm.train import WarmupConfig, warmup
+from kkwarm.train import WarmupConfig, read_traces, warmup
+from kkwarm.train.distillation import chosen
 from kkwarm.train.traces import write_traces
-from kkwarm.types import Trace
+from kkwarm.types import Example, Trace
 
 CONFIG = WarmupConfig(max_steps=1, batch_size=2, threads=1)
 
@@ -64,6 +66,52 @@ def test_a_leak_is_inherited_and_marked_up_to_the_report(base: Path, leaking: Pa
     text = render_text(document, 100)
     assert "† LEAK: leaky was trained on 2 questions of toy" in text
     assert text.count("†") == 3  # the cell, its change, the note
+
+
+def _benchmark(name: str, asks: Sequence[Example]) -> None:
+    """Registers a benchmark that asks what the toy trains on."""
+    reg = registry()
+    reg.benchmarks[name] = replace(reg.benchmark("toy"), name=name, load=lambda: list(asks))
+
+
+def test_traces_that_leak_are_left_out(base: Path, leaking: Path, tmp_path: Path) -> None:
+    clean = Trace("clean", "toy", "word now : blue", "the word is blue", "blue", "x")
+    write_traces(leaking, [*read_traces(leaking), clean, *read_traces(leaking)])
+    config = replace(CONFIG, leave_out_leaks=True)
+    run = warmup(base, leaking, tmp_path / "r", config, progress=False)
+    assert run.manifest["warnings"] == ["4 of 5 traces ask what is evaluated and are left out"]
+    assert run.manifest["leaks"] == [] and run.manifest["results"]["traces"] == 1 and run.manifest["results"]["left_out"] == 4
+    assert warmup(base, leaking, tmp_path / "r", config, progress=False).manifest["results"] == run.manifest["results"]
+    with pytest.raises(KkwarmError, match="holds another warmup run"):  # other benchmarks leave out other traces
+        warmup(base, leaking, tmp_path / "r", replace(config, against=("mini_math",)), progress=False)
+    write_traces(leaking, read_traces(leaking)[:2])
+    with pytest.raises(KkwarmError, match="all 2 traces ask what is evaluated"):
+        warmup(base, leaking, tmp_path / "s", config, progress=False)
+    with pytest.raises(KkwarmError, match="exclude each other"):
+        replace(config, allow_leak=True)
+
+
+def test_examples_that_leak_are_passed_over(base: Path, tmp_path: Path) -> None:
+    from kkwarm.rejudge.agreement import agreement
+    from kkwarm.train import RlvrConfig, rlvr
+
+    task = registry().task("toy")
+    ranked = [e.id for e in chosen(task, 36, 0)]
+    train = {e.id: e for e in task.load()}
+    _benchmark("held", [replace(train[i], id=f"held/{i}") for i in ranked[1:4]])
+    assert [e.id for e in chosen(task, 5, 0, apart_from=["held"])] == [ranked[0], *ranked[4:8]]
+    assert [e.id for e in chosen(task, 2, 0, apart_from=["held"])] == [ranked[0], ranked[4]]
+    assert [e.id for e in chosen(task, 2, 0, apart_from=[])] == ranked[:2]  # the toy's own: its sides are apart
+    with pytest.raises(KkwarmError, match="toy has 33 training examples that are not evaluated, not 34"):
+        chosen(task, 34, 0, apart_from=["held"])
+    config = RlvrConfig("toy", examples=2, steps=1, prompts_per_step=2, generations=2, max_tokens=4, threads=1)
+    config = replace(config, against=("held",))
+    with pytest.raises(LeakError, match="--leave-out-leaks trains on the others"):
+        rlvr(base, config, tmp_path / "r", progress=False)
+    run = rlvr(base, replace(config, leave_out_leaks=True), tmp_path / "s", progress=False)
+    assert run.manifest["example_ids"] == [ranked[0], ranked[4]] and run.manifest["leaks"] == []
+    found = {f.what: f.state.value for f in agreement(run, registry())}
+    assert found["examples"] == "agrees"
 
 
 def test_distill_is_guarded_too(tmp_path: Path) -> None:
