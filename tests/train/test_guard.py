@@ -80,8 +80,9 @@ def test_traces_that_leak_are_left_out(base: Path, leaking: Path, tmp_path: Path
     config = replace(CONFIG, leave_out_leaks=True)
     run = warmup(base, leaking, tmp_path / "r", config, progress=False)
     assert run.manifest["warnings"] == ["4 of 5 traces ask what is evaluated and are left out"]
-    assert run.manifest["leaks"] == [] and run.manifest["results"]["traces"] == 1 and run.manifest["results"]["left_out"] == 4
-    assert warmup(base, leaking, tmp_path / "r", config, progress=False).manifest["results"] == run.manifest["results"]
+    results = run.manifest["results"]
+    assert (run.manifest["leaks"], results["traces"], results["left_out"]) == ([], 1, 4)
+    assert warmup(base, leaking, tmp_path / "r", config, progress=False).manifest["results"] == results
     with pytest.raises(KkwarmError, match="holds another warmup run"):  # other benchmarks leave out other traces
         warmup(base, leaking, tmp_path / "r", replace(config, against=("mini_math",)), progress=False)
     write_traces(leaking, read_traces(leaking)[:2])
