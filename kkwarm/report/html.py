@@ -305,4 +305,5 @@ def _foot(document: Document) -> str:
     facts += [f"{name} {version}" for name, version in environment.get("versions", {}).items()]
     facts += [f"protocol {p['protocol']}"] if "protocol" in p else []
     facts += [f"settings {p['config_hash']}"] if "config_hash" in p else []
-    return f"<p>{escape(document['method'])}.</p><p>{escape(' · '.join(str(f) for f in facts if f))}</p>"
+    advice = f"<p>{escape(document['advice'])}.</p>" if document["advice"] else ""
+    return f"{advice}<p>{escape(document['method'])}.</p><p>{escape(' · '.join(str(f) for f in facts if f))}</p>"

@@ -46,7 +46,8 @@ def markdown_text(document: Mapping[str, Any]) -> str:
         lines += ["", f"{LEAKED} {_escaped(leak)}"]
     if document["note"]:
         lines += ["", _escaped(document["note"])]
-    return "\n".join([*lines, "", document["method"] + "."])
+    advice = [document["advice"] + ".", ""] if document["advice"] else []
+    return "\n".join([*lines, "", *advice, document["method"] + "."])
 
 
 def _training(document: Mapping[str, Any]) -> list[str]:

@@ -338,6 +338,8 @@ def _foot(document: Document, console: Any) -> None:
         console.print(Text("* some samples are still missing or left out", style="yellow"))
     counts = sorted({cell["n"] for cell in cells})
     questions = f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"
+    if document["advice"]:
+        console.print(Text(f"{document['advice']}.", style="yellow"))
     console.print(Text(f"{questions} questions a cell. {document['method']}.", style="dim"))
     p = document["provenance"]
     facts = [p.get("created", "")]

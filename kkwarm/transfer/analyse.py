@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
+from statistics import median
 from typing import Any
 
 from kkwarm.transfer.cells import Cell, Unpaired, differing, pair
@@ -24,6 +25,7 @@ def analyse(material: Material) -> dict[str, Any]:
     ``samples``, ``status``, ``works``, ``tokens`` (mean), ``lengths`` (median and 95th percentile of tokens),
     ``change`` (against another row, Holm over the whole matrix, with the questions that were ``gained`` and ``lost``:
     most samples right in one of both only), ``forced``. ``efficiency``: accuracy against the number of examples.
+    ``advice``: what would decide the underpowered changes.
     ``problems``: what could not be paired, and why; ``differs``: what was paired though another tool drew the samples
     of one, and in what they were measured otherwise; ``training``: alarms and flights of training runs.
     """
@@ -59,6 +61,7 @@ def analyse(material: Material) -> dict[str, Any]:
         "margin": material.margin,
         "family": len(changes),
         "method": _method(material, len(changes)),
+        "advice": _advice(list(changes.values())),
         "note": material.note,
         "problems": problems,
         "differs": _differs(material, changes),
@@ -174,6 +177,7 @@ def _change(against: str, d: Paired, p_holm: float, margin: float) -> dict[str, 
         "test": d.test,
         "questions": d.questions,
         "verdict": word(d, margin, p_holm),
+        "of_seeds": d.of_seeds if d.seeds > 1 else None,
     }
 
 
@@ -218,6 +222,20 @@ def _curve(curve: Curve) -> dict[str, Any]:
         "accuracy": list(curve.accuracy) if known else None,
         "smoothed_accuracy": [float(v) for v in smooth(curve.accuracy)] if known else None,
     }
+
+
+def _advice(changes: Sequence[dict[str, Any]]) -> str:
+    """What would decide the changes that are not decided: more seeds, or more questions. Empty where all are."""
+    left = [c for c in changes if c["verdict"] == "underpowered"]
+    if not left:
+        return ""
+    said = f"{len(left)} of {len(changes)} changes are underpowered"
+    shares = [c["of_seeds"] for c in left if c["of_seeds"] is not None]
+    if not shares:
+        return f"{said}: more questions or samples narrow their intervals"
+    share = median(shares)
+    what = "seeds decide, questions hardly" if share > 0.5 else "questions or samples decide"
+    return f"{said}; {share:.0%} of their squared error (the median) is between seeds: more {what}"
 
 
 def _method(material: Material, family: int) -> str:

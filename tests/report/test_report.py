@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kkwarm.errors import KkwarmError
@@ -67,6 +68,42 @@ def test_no_difference_is_no_gain(make: Make) -> None:
     document = analyse(make(warmed=(0.4, 0.4, 0.4)))
     assert claim(document, "i")["holds"] is not True
     assert claim(document, "i")["verdict"] in ("tie", "underpowered")
+
+
+def of_size(material: Material, n: int, seeds: int = 3, apart: float = 0.0) -> Material:
+    """The same with fewer questions and seeds, and trained seeds that many points apart in accuracy."""
+    rng = np.random.default_rng(0)
+    cells = {}
+    for key, c in material.cells.items():
+        moved = 0.0 if key[0] == "base" else apart * np.array([[-1.0], [0.0], [1.0]])
+        drawn = (rng.random((3, n)) < 0.5 + moved).astype(float)
+        cells[key] = dataclasses.replace(
+            c, ids=c.ids[:n], prompts=c.prompts[:n], seeds=c.seeds[:seeds], scores=drawn[:seeds]
+        )
+    return dataclasses.replace(material, cells=cells, curves=())
+
+
+@pytest.mark.parametrize(
+    ("n", "seeds", "apart", "said"),
+    [
+        (40, 3, 0.0, "more questions or samples decide"),
+        (1200, 3, 0.2, "more seeds decide, questions hardly"),
+        (40, 1, 0.0, "more questions or samples narrow their intervals"),
+    ],
+)
+def test_what_would_decide_is_said(make: Make, n: int, seeds: int, apart: float, said: str) -> None:
+    document = analyse(of_size(make(), n, seeds, apart))
+    advice = document["advice"]
+    assert advice.endswith(said) and " of 9 changes are underpowered" in advice
+    assert advice in " ".join(render_text(document, 200).split())
+    assert advice in markdown_text(document)
+    left = [c["change"] for row in document["matrix"].values() for c in row.values() if c["change"]]
+    assert sum(c["verdict"] == "underpowered" for c in left) == int(advice.split()[0])
+
+
+def test_where_all_is_decided_nothing_is_advised(make: Make) -> None:
+    document = analyse(make(base=(0.1, 0.1, 0.1), base_plus_RLVR=(0.5, 0.5, 0.5), warmed_plus_RLVR=(0.9, 0.9, 0.9)))
+    assert document["advice"] == "" and "underpowered;" not in render_text(document, 100)
 
 
 def test_missing_conditions_leave_claims_open(make: Make) -> None:

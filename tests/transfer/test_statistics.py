@@ -154,3 +154,14 @@ def test_shapes_are_checked() -> None:
         paired([(np.zeros((1, 3)), np.zeros((1, 4)))])
     with pytest.raises(ValueError, match="shape"):
         interval(np.zeros((1, 0)))
+
+
+@pytest.mark.parametrize(("moves", "questions", "low", "high"), [(0.15, 800, 0.8, 1.0), (0.0, 60, 0.0, 0.5)])
+def test_the_share_that_more_seeds_would_lower(moves: float, questions: int, low: float, high: float) -> None:
+    rng = np.random.default_rng(4)
+    first = (rng.random((3, questions)) < 0.5).astype(float)
+    second = (rng.random((3, questions)) < 0.5 + moves * np.array([[-1.0], [0.0], [1.0]])).astype(float)
+    found = paired([(first, second)])
+    assert low < found.of_seeds < high
+    assert paired([(first[:1], second[:1])]).of_seeds == 0
+    assert paired([(first, first)]).of_seeds <= 1
