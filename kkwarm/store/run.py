@@ -12,7 +12,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +27,8 @@ from kkwarm.types import Completion, Sample, Status, Verdict
 __all__ = ["Kind", "Line", "Run", "config_hash", "file_hash", "find_run", "runs_home"]
 
 SAMPLES = "samples.jsonl"
+Settings = Mapping[str, Any]
+Extends = Callable[[Settings], bool]
 PRODUCTS = (SAMPLES, "traces.jsonl", "log.jsonl")  # files whose hashes a finished run keeps
 PROTOCOL = 1  # raised when prompts, splits or verdict rules change so that results cannot be compared any more
 
@@ -78,12 +80,19 @@ class Run:
 
     @classmethod
     def open(
-        cls, path: Path | str, *, kind: Kind, config: Mapping[str, Any], inputs: Mapping[str, str] | None = None
+        cls,
+        path: Path | str,
+        *,
+        kind: Kind,
+        config: Settings,
+        inputs: Mapping[str, str] | None = None,
+        extends: Extends | None = None,
     ) -> Run:
         """Creates the run, or goes on with it where the folder holds one of the same kind and configuration.
 
         :param config: settings that decide the result; JSON data.
         :param inputs: fingerprints of what it reads (data, prompts, checkpoint), by name.
+        :param extends: whether these settings only add to other ones, which are then replaced.
         :raises KkwarmError: another process writes it; it is a run of another configuration; it cannot be written.
         """
         import filelock
@@ -102,18 +111,22 @@ class Run:
                 f"{path} cannot be written: {err.strerror or err}", hint="choose another folder with -o"
             ) from None
         try:
-            run = cls._opened(path, kind, config, inputs or {}, lock)
+            run = cls._opened(path, kind, config, inputs or {}, lock, extends)
         except BaseException:
             lock.release()
             raise
         return run
 
     @classmethod
-    def _opened(cls, path: Path, kind: Kind, config: Mapping[str, Any], inputs: Mapping[str, str], lock: Any) -> Run:
+    def _opened(
+        cls, path: Path, kind: Kind, config: Settings, inputs: Mapping[str, str], lock: Any, extends: Extends | None
+    ) -> Run:
         ours = config_hash({"kind": kind, "config": config, "inputs": inputs})
         if (path / MANIFEST).exists():
             run = cls.read(path)
-            if run.manifest.get("config_hash") != ours:
+            same = run.manifest.get("config_hash") == ours
+            alike = run.manifest.get("kind") == kind and run.manifest.get("inputs", {}) == dict(inputs)
+            if not same and not (extends is not None and alike and extends(run.manifest.get("config", {}))):
                 differs = ", ".join(_differences(run.manifest, kind, config, inputs)) or "its settings"
                 raise KkwarmError(
                     f"{path} holds another {run.manifest.get('kind', 'run')} run (differs in {differs})",
@@ -121,6 +134,8 @@ class Run:
                 )
             run._lock = lock
             run._mend()
+            if not same:
+                run.record(config=json.loads(json.dumps(config, default=str)), config_hash=ours, state="running")
             if not run.done:
                 run.record(state="running", resumed=int(run.manifest.get("resumed", 0)) + 1)
             return run

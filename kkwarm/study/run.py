@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,11 @@ def do_study(
     `render` makes of it, as report.json and report.txt.
 
     :param jobs, executor, address: as in `open_executor`.
-    :raises KkwarmError: steps failed (everything that does not need them is done), or `out` holds something else.
+    :raises KkwarmError: steps failed (everything that does not need them is done), or `out` holds something else than
+        this study, maybe with fewer seeds.
     """
     plan = make_plan(recipe)
-    with Run.open(out, kind="study", config=dict(recipe.data)) as run:
+    with Run.open(out, kind="study", config=dict(recipe.data), extends=partial(_more_seeds, recipe)) as run:
         run.record(plan=_recorded(recipe, plan))
         done = {key for key, step in plan.steps.items() if is_done(out, step)}
         if len(done) < len(plan.steps):
@@ -57,6 +59,16 @@ def do_study(
             log.close()
         run.finish()
     return _report(out, render)
+
+
+def _more_seeds(recipe: Recipe, before: Mapping[str, Any]) -> bool:
+    """Whether the recipe is the study's of before, with further seeds: what it did stays as it is."""
+
+    def rest(settings: Mapping[str, Any]) -> dict[str, Any]:
+        return {k: v for k, v in settings.items() if k != "seeds"}
+
+    now: dict[str, Any] = json.loads(json.dumps(dict(recipe.data), default=str))
+    return rest(now) == rest(before) and set(before.get("seeds", [0])) <= set(recipe.seeds)
 
 
 class _Log:

@@ -10,12 +10,15 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kkwarm.errors import KkwarmError
+from kkwarm.plugins import registry
+from kkwarm.rejudge.agreement import agreement
 from kkwarm.report.terminal import render_text
 from kkwarm.store import Run
 from kkwarm.study.local import default_jobs
@@ -57,6 +60,29 @@ def test_whole_study_then_nothing_left(recipe: Recipe, without_models: Without, 
     again = do_study(recipe, out, 2, quiet, render_text)
     assert did(out) == Counter(dict.fromkeys(steps, 1))
     assert again["matrix"] == document["matrix"]
+
+
+def test_more_seeds_join_a_study(recipe: Recipe, without_models: Without, tmp_path: Path, quiet: Any) -> None:
+    """Only what they need is done, and the report counts them; fewer seeds or other settings are another study."""
+
+    def of(seeds: list[int], **more: Any) -> Recipe:
+        return replace(recipe, seeds=tuple(seeds), data={**recipe.data, "seeds": seeds, **more})
+
+    out = tmp_path / "study"
+    first = do_study(recipe, out, 2, quiet, render_text)
+    assert first["matrix"]["warmed"]["mini_math"]["seeds"] == [0, 1] == recipe.data["seeds"]
+    before = did(out)
+    second = do_study(of([0, 1, 2]), out, 2, quiet, render_text)
+    assert second["matrix"]["warmed"]["mini_math"]["seeds"] == [0, 1, 2]
+    steps = without_models(of([0, 1, 2])).steps
+    assert did(out) == Counter(dict.fromkeys(steps, 1)) and set(before) < set(steps)
+    manifest = Run.read(out).manifest
+    assert manifest["config"]["seeds"] == [0, 1, 2] and manifest["state"] == "done"
+    assert {f.state.value for f in agreement(Run.read(out), registry()) if f.what == "settings"} == {"agrees"}
+    for other in (recipe, of([0, 2, 3]), of([0, 1, 2, 3], title="Another")):
+        with pytest.raises(KkwarmError, match="holds another study run"):
+            do_study(other, out, 2, quiet, render_text)
+    assert Run.read(out).manifest["config"]["seeds"] == [0, 1, 2]
 
 
 def test_needs_come_first(recipe: Recipe, without_models: Without, tmp_path: Path, quiet: Any) -> None:

@@ -69,6 +69,12 @@ def test_the_kept_figures_are_what_the_docs_say() -> None:
         assert (min(r[name] for r in other), max(r[name] for r in other)) == bounds
     power = {r["seeds"]: r["power"] for r in rows if (r["questions"], r["samples"], r["spread"]) == (164, 4, "0.2")}
     assert (round(power[2], 2), round(power[3], 2)) == (0.08, 0.51)
+    more = json.loads((RESULTS / "transfer_simulation_seeds.json").read_text())["rows"]
+    found = {(r["seeds"], r["spread"]): round(100 * r["power"]) for r in more}
+    assert [found[s, "0.2"] for s in (4, 5, 8)] == [86, 98, 100]
+    assert [found[s, "unequal"] for s in (4, 5, 8)] == [79, 87, 96]
+    assert len(more) == 9 and max(r["false_gain_any"] for r in more) <= 0.0433
+    assert all(0.93 <= r[name] <= 0.97 for r in more for name in kinds)
     assert max(r["false_gain_any"] for r in rows if r["spread"].endswith("only")) == 0.015
     claim = json.loads((RESULTS / "efficiency_simulation.json").read_text())["rows"]
     for way in ("examples", "flights"):
