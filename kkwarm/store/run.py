@@ -92,7 +92,7 @@ class Run:
 
         :param config: settings that decide the result; JSON data.
         :param inputs: fingerprints of what it reads (data, prompts, checkpoint), by name.
-        :param extends: whether these settings only add to other ones, which are then replaced.
+        :param extends: whether this run only adds to the one of a manifest, whose settings are then replaced.
         :raises KkwarmError: another process writes it; it is a run of another configuration; it cannot be written.
         """
         import filelock
@@ -125,8 +125,7 @@ class Run:
         if (path / MANIFEST).exists():
             run = cls.read(path)
             same = run.manifest.get("config_hash") == ours
-            alike = run.manifest.get("kind") == kind and run.manifest.get("inputs", {}) == dict(inputs)
-            if not same and not (extends is not None and alike and extends(run.manifest.get("config", {}))):
+            if not (same or (extends is not None and extends(run.manifest))):
                 differs = ", ".join(_differences(run.manifest, kind, config, inputs)) or "its settings"
                 raise KkwarmError(
                     f"{path} holds another {run.manifest.get('kind', 'run')} run (differs in {differs})",

@@ -61,13 +61,14 @@ def do_study(
     return _report(out, render)
 
 
-def _more_seeds(recipe: Recipe, before: Mapping[str, Any]) -> bool:
-    """Whether the recipe is the study's of before, with further seeds: what it did stays as it is."""
+def _more_seeds(recipe: Recipe, manifest: Mapping[str, Any]) -> bool:
+    """Whether the recipe is the study's, with further seeds: what was done stays as it is."""
 
     def rest(settings: Mapping[str, Any]) -> dict[str, Any]:
         return {k: v for k, v in settings.items() if k != "seeds"}
 
     now: dict[str, Any] = json.loads(json.dumps(dict(recipe.data), default=str))
+    before = manifest["config"] if manifest.get("kind") == "study" else {}
     return rest(now) == rest(before) and set(before.get("seeds", [0])) <= set(recipe.seeds)
 
 
