@@ -28,7 +28,7 @@ from kkwarm.cli.training import dry_run_option, engine_option, out_option, passe
 @click.option("--backend", type=click.Choice(["hf", "vllm", "openai"]), help="For a model.  [default: hf]")
 @click.option("--base-url", help="Of an OpenAI-compatible server, such as http://localhost:8000/v1.")
 @click.option("--against", metavar="NAME,...", help="Benchmarks to be evaluated: asking their questions is refused.")
-@click.option("--leave-out-leaks", is_flag=True, default=None, help="Ask the next questions instead (models).")
+@click.option("--leave-out-leaks", is_flag=True, default=None, help="Leave them out (models: ask the next ones).")
 @click.option("--allow-leak", is_flag=True, default=None, help="Ask them nevertheless; reports mark what it touches.")
 @click.option("--concurrency", type=Whole(1), help="Requests to a server at a time.")
 @engine_option

@@ -47,7 +47,7 @@ class DistillConfig:
     :param verified_only: keep only traces whose answer the domain's verifier accepts.
     :param format: the teacher's prompt format; None: the domain's.
     :param against: benchmarks that will be evaluated: no trace may ask their questions. Empty: the domain's own.
-    :param leave_out_leaks: pass over such questions and ask the next ones (a model only).
+    :param leave_out_leaks: leave such traces out; of a model, ask the next questions instead.
     :param allow_leak: make such traces nevertheless; the manifest says so.
     """
 

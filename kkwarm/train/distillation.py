@@ -105,7 +105,7 @@ def _no_model(config: DistillConfig, options: Mapping[str, Any] | None) -> None:
     if options is None:
         return
     usual = DistillConfig(config.domain, config.teacher, config.n)
-    models = ("temperature", "top_p", "max_tokens", "format", "leave_out_leaks")
+    models = ("temperature", "top_p", "max_tokens", "format")
     given = [name for name in models if getattr(config, name) != getattr(usual, name)]
     given += [name for name, value in options.items() if value is not None]
     if given:
@@ -182,11 +182,14 @@ def _from_teacher(plan: Plan, teacher: Teacher, out: Path, labels: dict[str, Any
                 bar.advance()
         if len(traces) < config.n:
             raise KkwarmError(f"teacher {teacher.name} gave {len(traces)} traces, not {config.n}", hint="ask for fewer")
+        asked = len(traces)
+        if config.leave_out_leaks:
+            traces = spared(traces, [config.domain], config.against)
         guard(run, traces, [config.domain], config.against, allow=config.allow_leak)
         status: Counter[str] = Counter()
         if config.verified_only:
             traces = list(_verified(traces, registry().task(config.domain), status))
-        _finish(run, traces, len(traces) if not status else status.total(), status)
+        _finish(run, traces, asked, status)
         return run
 
 

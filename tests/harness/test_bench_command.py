@@ -86,6 +86,7 @@ def test_bad_input_is_one_line(
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.slow
 def test_interrupt_leaves_a_resumable_run(tiny: Path, tmp_path: Path) -> None:
     command = [
         sys.executable,

@@ -173,7 +173,14 @@ def alive(text: str) -> list[int]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks for orphans in /proc")
-@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=["ctrl-c", "SIGTERM", "kill -9"])
+@pytest.mark.parametrize(
+    "by",
+    [
+        pytest.param(signal.SIGINT, id="ctrl-c"),
+        pytest.param(signal.SIGTERM, id="SIGTERM", marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, id="kill -9"),
+    ],
+)
 def test_an_ended_study_leaves_no_orphan_and_goes_on(recipe_file: Path, tmp_path: Path, by: signal.Signals) -> None:
     out = tmp_path / "s"
     out.mkdir()

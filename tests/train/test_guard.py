@@ -10,6 +10,7 @@ import pytest
 
 from kkwarm.errors import KkwarmError, LeakError
 from kkwarm.plugins import registry
+from kkwarm.rejudge.agreement import agreement
 from kkwarm.train import WarmupConfig, read_traces, warmup
 from kkwarm.train.distillation import chosen
 from kkwarm.train.traces import write_traces
@@ -93,7 +94,6 @@ def test_traces_that_leak_are_left_out(base: Path, leaking: Path, tmp_path: Path
 
 
 def test_examples_that_leak_are_passed_over(base: Path, tmp_path: Path) -> None:
-    from kkwarm.rejudge.agreement import agreement
     from kkwarm.train import RlvrConfig, rlvr
 
     task = registry().task("toy")
@@ -124,6 +124,23 @@ def test_distill_is_guarded_too(tmp_path: Path) -> None:
     run = distill(replace(config, against=()), tmp_path / "d", progress=False)
     assert run.manifest["compared_with"] == ["toy"]
     assert run.manifest["leaks"] == []
+
+
+def test_traces_of_a_registered_teacher_that_leak_are_left_out(tmp_path: Path) -> None:
+    from kkwarm.train import DistillConfig, distill
+
+    made = distill(DistillConfig("toy", "symbolic", 12), tmp_path / "all", progress=False)
+    questions = sorted({t.question for t in read_traces(made.path)})
+    _benchmark("held", [Example(f"held/{i}", q, q.split()[-1]) for i, q in enumerate(questions[:4])])
+    config = DistillConfig("toy", "symbolic", 12, against=("held",))
+    with pytest.raises(LeakError, match="4 evaluation items"):
+        distill(config, tmp_path / "d", progress=False)
+    run = distill(replace(config, leave_out_leaks=True, verified_only=True), tmp_path / "e", progress=False)
+    kept = read_traces(run.path)
+    assert kept == [t for t in read_traces(made.path) if t.question not in questions[:4]]
+    results = run.manifest["results"]
+    assert (run.manifest["leaks"], results["traces"], results["left_out"]) == ([], len(kept), 12 - len(kept))
+    assert {f.what: f.state.value for f in agreement(run, registry())}["traces"] == "agrees"
 
 
 def test_another_benchmark_can_be_named(base: Path, leaking: Path, tmp_path: Path) -> None:
