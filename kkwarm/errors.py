@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["KkwarmError", "LeakError", "cause", "shortened", "unknown"]
+__all__ = ["KkwarmError", "LeakError", "cause", "shortened", "tell", "unknown"]
 
 _OURS = str(Path(__file__).parent) + os.sep
 _PYTHONS = (str(Path(os.__file__).parent) + os.sep, "<frozen ")
@@ -46,6 +46,13 @@ def unknown(kind: str, name: str, known: Iterable[str], *, hint: str = "") -> Kk
         mend = f"no {kind} is registered: see `kkwarm plugins`"
     between = "" if not hint else " " if mend.endswith("?") else "; "
     return KkwarmError(f"unknown {kind} {shortened(name)}", hint=mend + between + hint)
+
+
+def tell(message: str, colour: str = "yellow") -> None:
+    """One line on stderr: what a user should know, or (red) what ended the command."""
+    import click
+
+    click.secho(f"kkwarm: {message}", err=True, fg=None if os.environ.get("NO_COLOR") else colour)
 
 
 def shortened(value: float | str) -> str:

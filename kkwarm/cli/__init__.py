@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from kkwarm.errors import KkwarmError, unknown
+from kkwarm.errors import KkwarmError, tell, unknown
 from kkwarm.interrupt import KEPT, terminable
 
 __all__ = ["cli", "main"]
@@ -157,4 +157,4 @@ def _say(message: str) -> None:
     from kkwarm.report.shown import shown
 
     brief = re.sub(r"\S{1000,}", lambda m: f"{m[0][:100]}... ({len(m[0]):,} characters)", message)  # a name, mistyped
-    click.secho(f"kkwarm: {shown(brief)}", err=True, fg=None if os.environ.get("NO_COLOR") else "red")
+    tell(shown(brief), "red")

@@ -41,7 +41,7 @@ def command(
         document = {
             "model": model,
             "traces": n,
-            "left_out": rows.dropped + rows.asked,
+            "left_out": rows.dropped + len(rows.leaking),
             "domains": sorted({t.domain for t in listed}),
         }
         if not config.packing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ from kkwarm.backends import open_backend
 from kkwarm.backends.base import Backend
 from kkwarm.backends.checkpoint import display_name, fingerprint, load_tokenizer, resolve
 from kkwarm.backends.text import unread
-from kkwarm.errors import KkwarmError
+from kkwarm.errors import KkwarmError, tell
 from kkwarm.harness.config import BenchConfig
 from kkwarm.harness.draw import Drawer
 from kkwarm.harness.plan import KNOWN, Entry, entry, named
@@ -167,7 +166,7 @@ def _warn(prepared: Prepared, run: Run) -> None:
     ]
     run.record(warnings=warnings)
     for warning in warnings:
-        click.secho(f"kkwarm: {warning}", err=True, fg=None if os.environ.get("NO_COLOR") else "yellow")
+        tell(warning)
 
 
 def _whole(prepared: Prepared, run: Run) -> bool:

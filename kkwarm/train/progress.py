@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from types import TracebackType
 from typing import Any, Self
 
+from kkwarm.errors import tell
 from kkwarm.train import ranks
 
 __all__ = ["Progress", "say"]
@@ -64,7 +64,5 @@ class Progress:
 
 def say(message: str, *, everywhere: bool = False) -> None:
     """One line on stderr, of rank 0 only where there are several processes."""
-    import click
-
     if everywhere or ranks.main():
-        click.secho(f"kkwarm: {message}", err=True, fg=None if os.environ.get("NO_COLOR") else "yellow")
+        tell(message)

@@ -38,7 +38,7 @@ class Rows:
     prompt: list[int]  # how many of the ids are the prompt's
     dropped: int = 0
     limit: int = 0
-    asked: int = 0  # left out: they ask what is evaluated
+    leaking: list[str] = field(default_factory=list)  # ids of traces left out: they ask what is evaluated
     unread: str = ""  # what to tell where the tokenizer cannot read some trace
     lengths: list[list[int]] = field(default_factory=list)  # of the traces in each row, where packed
 
@@ -88,19 +88,20 @@ def plan_warmup(model: str | Path, traces: Path | str, config: WarmupConfig) -> 
     from kkwarm.backends.checkpoint import load_tokenizer, read_config
     from kkwarm.backends.text import check_ids, unread
 
-    listed, asked = read_traces(traces), 0
+    listed, leaking = read_traces(traces), []
     if config.leave_out_leaks:
         kept = spared(listed, sorted({t.domain for t in listed}), config.against)
-        listed, asked = kept, len(listed) - len(kept)
+        stay = {id(t) for t in kept}
+        leaking, listed = [t.id for t in listed if id(t) not in stay], kept
         if not listed:
-            raise KkwarmError(f"all {asked} traces ask what is evaluated", hint="see --against")
+            raise KkwarmError(f"all {len(leaking)} traces ask what is evaluated", hint="see --against")
     tokenizer = load_tokenizer(model)
     text = read_config(model).get_text_config()
     context = int(getattr(text, "max_position_embeddings", None) or 2**31)
     limit = min(config.max_length or context, context)
     rendered = _rendered(listed, config, tokenizer, traces_file(traces))
     rows = _tokenised(rendered, tokenizer, config, limit)
-    rows.asked = asked
+    rows.leaking = leaking
     rows.unread = unread(tokenizer, [prompt + completion for prompt, completion in rendered], "traces")
     if not rows.ids:
         raise KkwarmError(
@@ -182,8 +183,13 @@ def warmup(
     listed, rows = plan_warmup(model, traces, config)
     with opened(out, kind="warmup", config=settings, inputs=inputs) as run:
         warnings = [rows.unread] if rows.unread else []
-        if rows.asked:
-            warnings.append(f"{rows.asked} of {rows.asked + len(listed)} traces ask what is evaluated and are left out")
+        if (gone := rows.leaking) != run.manifest.get("leaking", gone):
+            raise KkwarmError(
+                f"{out} left out other traces when it began: what is evaluated has changed",
+                hint="choose another folder, or remove this one",
+            )
+        if gone:
+            warnings.append(f"{len(gone)} of {len(gone) + len(listed)} traces ask what is evaluated and are left out")
         if rows.dropped:
             warnings.append(
                 f"{rows.dropped} of {len(listed)} traces are longer than {rows.limit} tokens and are left out"
@@ -191,6 +197,7 @@ def warmup(
         for warning in warnings:
             say(warning)
         run.record(labels=labels or {}, model=str(model), traces=str(traces_file(traces)), warnings=warnings)
+        run.record(leaking=gone)
         guard(run, listed, sorted({t.domain for t in listed}), config.against, allow=config.allow_leak)
         _train(run, model, rows, config, progress)
         return run
@@ -235,7 +242,7 @@ def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progre
             "first_loss": log[0]["loss"],
             "tokens": log[-1]["tokens"],
             "traces": len(rows.ids),
-            "left_out": rows.dropped + rows.asked,
+            "left_out": rows.dropped + len(rows.leaking),
             **flight.results(),
         },
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -84,6 +86,13 @@ def test_traces_that_leak_are_left_out(base: Path, leaking: Path, tmp_path: Path
     results = run.manifest["results"]
     assert (run.manifest["leaks"], results["traces"], results["left_out"]) == ([], 1, 4)
     assert warmup(base, leaking, tmp_path / "r", config, progress=False).manifest["results"] == results
+    assert run.manifest["leaking"] == ["t0", "t1", "t0", "t1"]
+    stopped = json.loads((run.path / "manifest.json").read_text()) | {"state": "running", "leaking": ["t0"]}
+    shutil.copytree(run.path, tmp_path / "stopped")
+    shutil.rmtree(tmp_path / "stopped" / "checkpoint")
+    (tmp_path / "stopped" / "manifest.json").write_text(json.dumps(stopped))
+    with pytest.raises(KkwarmError, match="left out other traces when it began"):
+        warmup(base, leaking, tmp_path / "stopped", config, progress=False)
     with pytest.raises(KkwarmError, match="holds another warmup run"):  # other benchmarks leave out other traces
         warmup(base, leaking, tmp_path / "r", replace(config, against=("mini_math",)), progress=False)
     write_traces(leaking, read_traces(leaking)[:2])
