@@ -156,14 +156,20 @@ def test_what_leaks_is_left_out_and_nothing_else(texts: list[str], asked: list[i
     assert all(find_leaks([item], evaluated) for item in gone)
 
 
-def test_a_reworded_puzzle_is_left_out_in_either_direction() -> None:
-    """Where `find_leaks` does not do the same with its sides exchanged: one side has a name, the other only words."""
+def test_only_what_the_gate_finds_is_left_out() -> None:
+    """The gate's two sides are not alike: a reworded puzzle is near to an evaluated one, not the other way around."""
     words = " ".join(f"w{i}" for i in range(40))
-    named, nameless = Item("p", "1", f"{words} end"), Item("p", "2", f"{words} end.  Or")
+    puzzle, reworded = Item("p", "1", f"{words} end"), Item("p", "2", f"{words} finish")
     identities = {"p": lambda q: "a puzzle" if q.endswith("end") else normalise(q)}
-    for trained, evaluated in ((named, nameless), (nameless, named)):
-        found = find_leaks([trained], [evaluated], identities)
-        assert leaking([trained], [evaluated], identities) == {k.trained for k in found}
+    assert [k.how for k in find_leaks([reworded], [puzzle], identities)] == ["near"]
+    assert leaking([reworded], [puzzle], identities) == {reworded}
+    assert leaking([puzzle], [reworded], identities) == set() == set(find_leaks([puzzle], [reworded], identities))
+
+
+def test_a_shared_id_leaves_out_no_other_item_of_that_question() -> None:
+    trained = [Item("d", "1", "one thing"), Item("d", "2", "one thing"), Item("d", "3", "another")]
+    assert leaking(trained, [Item("d", "1", "something else")]) == {trained[0]}
+    assert leaking(trained, [Item("e", "1", "One thing")]) == set(trained[:2])
 
 
 def test_the_gate_stops_and_names_the_items() -> None:

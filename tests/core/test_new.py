@@ -20,6 +20,8 @@ for kind in sys.argv[1:]:
         main(["check", f"fresh_{kind}"])
     except SystemExit as ended:
         assert ended.code == 0, kind
+    else:
+        raise AssertionError("it ends with its exit code")
 """
 
 
