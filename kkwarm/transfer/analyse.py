@@ -14,8 +14,9 @@ from kkwarm.transfer.curves import Curve, smooth
 from kkwarm.transfer.examples import sample_efficiency
 from kkwarm.transfer.leaked import mark
 from kkwarm.transfer.material import Material
-from kkwarm.transfer.spread import Spread, spreads
-from kkwarm.transfer.statistics import Paired, Scores, holm, interval, paired, word
+from kkwarm.transfer.seeds import moved, of_changes, of_rows
+from kkwarm.transfer.spread import Moved, Scores, Spread, spreads
+from kkwarm.transfer.statistics import Paired, holm, interval, paired, word
 
 __all__ = ["analyse", "changed_cells"]
 
@@ -31,7 +32,7 @@ def analyse(material: Material) -> dict[str, Any]:
     """
     problems: list[str] = []
     changes = _changes(material, problems)
-    spread = _spread(material)
+    spread = of_rows(material)
     matrix: dict[str, dict[str, Any]] = {}
     for condition in material.conditions:
         row = {}
@@ -85,7 +86,7 @@ def changed_cells(
     :raises KkwarmError: they cannot be paired on some domain.
     """
     pairs = {d: pair(material.cells[first, d], material.cells[second, d], common=d in common) for d in domains}
-    spread = spreads({"": list(pairs.values())})[""]
+    spread = spreads({"": [Moved.between(*p) for p in pairs.values()]})[""]
     differences = {d: paired([p], spread) for d, p in pairs.items()}
     adjusted = holm([d.p for d in differences.values()])
     rows = {}
@@ -108,17 +109,6 @@ def changed_cells(
     return rows
 
 
-def _spread(material: Material) -> dict[str, Spread | None]:
-    """How much the seeds of each condition differ. What was never trained says nothing about what was."""
-    trained: dict[str, list[Scores]] = {}
-    others: dict[str, list[Scores]] = {}
-    made = {c.name for c in material.conditions if c.chain[1:]}
-    for (name, _), found in material.cells.items():
-        if found.ids:
-            (trained if name in made else others).setdefault(name, []).append(found.scores)
-    return {**spreads(trained), **spreads(others)}
-
-
 def _changes(material: Material, problems: list[str]) -> dict[tuple[str, str], dict[str, Any]]:
     """Every row's change on every domain, with p-values corrected over all of them."""
     pairs = {}
@@ -134,13 +124,16 @@ def _changes(material: Material, problems: list[str]) -> dict[tuple[str, str], d
                 refused.setdefault((first.condition, second.condition, err.reason, err.hint), []).append(domain)
     for (one, other, reason, hint), domains in refused.items():
         problems.append(f"{one!r} and {other!r} on {', '.join(domains)} cannot be paired: {reason} ({hint})")
-    moved: dict[str, list[tuple[Scores, Scores]]] = {}
-    for (name, _), both in pairs.items():
-        moved.setdefault(name, []).append(both)
-    spread = spreads(moved)
-    differences = {key: paired([p], spread[key[0]]) for key, p in pairs.items()}
-    adjusted = holm([d.p for d in differences.values()])
     against = {row.name: row.against or "" for row in material.conditions}
+    rows: dict[tuple[str, str], list[tuple[Scores, Scores]]] = {}
+    for (name, _), both in pairs.items():
+        rows.setdefault((against[name], name), []).append(both)
+    spread = of_changes(material, rows)
+    differences = {
+        (name, domain): paired([p], spread[against[name], name], moved(material, against[name], [p]))
+        for (name, domain), p in pairs.items()
+    }
+    adjusted = holm([d.p for d in differences.values()])
     return {
         key: _change(against[key[0]], d, p, material.margin) | _flipped(pairs[key])
         for (key, d), p in zip(differences.items(), adjusted, strict=True)

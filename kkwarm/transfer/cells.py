@@ -12,7 +12,7 @@ import numpy as np
 from kkwarm.errors import KkwarmError
 from kkwarm.formats import shows_work
 from kkwarm.store import Run
-from kkwarm.transfer.statistics import Scores
+from kkwarm.transfer.spread import Scores
 from kkwarm.types import Format, Sample
 
 __all__ = ["FORCED", "Cell", "Unpaired", "cell", "differing", "of_run", "pair", "protocol"]

@@ -14,13 +14,12 @@ from kkwarm.transfer.cells import pair
 from kkwarm.transfer.curves import efficiency
 from kkwarm.transfer.examples import at_equal_examples
 from kkwarm.transfer.material import Material, Roles
-from kkwarm.transfer.spread import Spread, spreads
-from kkwarm.transfer.statistics import Paired, Scores, holm, paired, word
+from kkwarm.transfer.seeds import Strata, moved, of_changes
+from kkwarm.transfer.spread import Moved, Scores, Spread, spreads
+from kkwarm.transfer.statistics import Paired, holm, paired, word
 from kkwarm.transfer.training import flown
 
 __all__ = ["by_examples", "by_steps", "claims"]
-
-Strata = list[tuple[Scores, Scores]]
 
 
 @dataclass(slots=True)
@@ -123,7 +122,7 @@ def by_examples(material: Material, roles: Roles) -> list[Claim]:
 
 def _over_questions(scores: Mapping[str, tuple[Scores, Scores]], roles: Roles) -> Paired:
     """The difference on the domain of RLVR; how much seeds differ is told by all domains."""
-    spread = spreads({roles.on: list(scores.values())})
+    spread = spreads({roles.on: [Moved.between(*s) for s in scores.values()]})
     return paired([scores[roles.on]], spread[roles.on])
 
 
@@ -153,7 +152,7 @@ def _compared(claim: Claim, material: Material, first: str, second: str) -> Clai
     except KkwarmError as err:
         claim.why = str(err)
         return claim
-    claim.difference = paired(strata, _spread(material, first, second))
+    claim.difference = paired(strata, _spread(material, first, second), moved(material, first, strata))
     return claim
 
 
@@ -171,14 +170,14 @@ def _spread(material: Material, first: str, second: str) -> Spread | None:
     """How much seeds move the second against the first, by these two and by the study's rows, on all domains: as the
     matrix has it, so that a claim and its cell of the matrix do not contradict each other.
     """
-    rows: dict[tuple[str, str], Strata] = {}
+    rows: dict[tuple[str, str], list[tuple[Scores, Scores]]] = {}
     for against, name in {(first, second): None, **{(r.against or "", r.name): None for r in material.conditions}}:
         for domain in material.domains:
             try:
                 rows.setdefault((against, name), []).extend(_strata(material, [domain], against, name))
             except KkwarmError:
                 continue  # not evaluated yet, or not comparable: the matrix says so at that row
-    return spreads({key: cells for key, cells in rows.items() if cells}).get((first, second))
+    return of_changes(material, {key: strata for key, strata in rows.items() if strata}).get((first, second))
 
 
 def _entry(claim: Claim, p_holm: float | None, margin: float) -> dict[str, Any]:

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from kkwarm.errors import KkwarmError
 from kkwarm.transfer.cells import Cell, pair
 from kkwarm.transfer.material import Material, Roles
-from kkwarm.transfer.spread import Spread
-from kkwarm.transfer.statistics import Scores, interval
+from kkwarm.transfer.spread import Scores, Spread
+from kkwarm.transfer.statistics import interval
 
 __all__ = ["at_equal_examples", "needed", "sample_efficiency"]
 

@@ -19,14 +19,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from kkwarm.transfer.flips import flip_test
-from kkwarm.transfer.spread import Cell, Spread, room, spreads
+from kkwarm.transfer.spread import Moved, Scores, Spread, spreads
 
 __all__ = ["Estimate", "Paired", "Word", "holm", "interval", "paired", "word"]
 
-Scores = npt.NDArray[np.float64]
 Word = Literal["gain", "loss", "tie", "underpowered"]
 LEVEL = 0.95
 
@@ -71,7 +69,7 @@ def interval(scores: Scores, spread: Spread | None = None) -> Estimate:
     """
     seeds, questions = _shape(scores)
     mean = float(scores.mean())
-    error = _error([scores], [scores], spread, [scores])
+    error = _error([scores], [scores], spread, [Moved.alone(scores)])
     base = mean * (1 - mean)
     # All right or all wrong shows no spread: Wilson at the number of questions says how little that means.
     effective, z, half = float(questions), _quantile(0.5 + LEVEL / 2, error.df), error.half(LEVEL)
@@ -83,13 +81,16 @@ def interval(scores: Scores, spread: Spread | None = None) -> Estimate:
     return Estimate(mean, error.stderr, min(low, mean), max(high, mean), questions, seeds)
 
 
-def paired(strata: Sequence[tuple[Scores, Scores]], spread: Spread | None = None) -> Paired:
+def paired(
+    strata: Sequence[tuple[Scores, Scores]], spread: Spread | None = None, moved: Sequence[Moved] | None = None
+) -> Paired:
     """Second minus first, each pair of shape (seeds, questions) on the same questions; several strata weigh the same.
 
     The test: with one seed, all sign flips of the questions' differences (their centre must be 0 under the null),
     which is McNemar's exact test where every score is 0 or 1; with several seeds, t from the crossed model.
 
     :param spread: how much the differences differ between seeds, by the whole study; by these alone where not given.
+    :param moved: what seeds move of each stratum; where it is not given, both sides.
     :raises ValueError: shapes differ, or there is no question.
     """
     differences = []
@@ -99,7 +100,7 @@ def paired(strata: Sequence[tuple[Scores, Scores]], spread: Spread | None = None
         differences.append(np.asarray(second, float) - np.asarray(first, float))
     seeds = _shape(differences[0])[0]
     value = float(np.mean([d.mean() for d in differences]))
-    error = _error(differences, [_padded(d) for d in differences], spread, strata)
+    error = _error(differences, [_padded(d) for d in differences], spread, moved or [Moved.between(*s) for s in strata])
     half, inner = error.half(LEVEL), error.half(2 * LEVEL - 1)
     if seeds == 1:
         p, test = flip_test([d[0] for d in differences])
@@ -193,13 +194,11 @@ class _Error:
         low, high = low * 0.9999, high * 1.0001  # a mixture of nearly one error ends at a bracket's end
         if self.p(max(low, 1e-12)) <= 1 - level:
             return low
-        return float(brentq(lambda half: self.p(half) - (1 - level), max(low, 1e-12), high, xtol=1e-9))
+        return float(brentq(lambda half: self.p(half) - (1 - level), max(low, 1e-12), high, xtol=1e-6))
 
 
-def _error(scores: Sequence[Scores], padded: Sequence[Scores], spread: Spread | None, cells: Sequence[Cell]) -> _Error:
-    """The error of the mean of the strata's means; `padded`: what the questions' part is taken from; `cells`: what the
-    scores are, or are the differences of.
-    """
+def _error(scores: Sequence[Scores], padded: Sequence[Scores], spread: Spread | None, moved: Sequence[Moved]) -> _Error:
+    """The error of the mean of the strata's means; `padded`: what the questions' part is taken from."""
     seeds, count = len(scores[0]), len(scores)
     terms = [
         (float(x.mean(axis=0).var(ddof=1)) / (x.shape[1] * count**2), x.shape[1] - 1) for x in padded if x.shape[1] > 1
@@ -207,9 +206,8 @@ def _error(scores: Sequence[Scores], padded: Sequence[Scores], spread: Spread | 
     of_questions = sum(v for v, _ in terms)
     weighted = sum(v * v / df for v, df in terms)
     df = of_questions**2 / weighted if weighted > 0 else math.inf  # F. E. Satterthwaite, Biometrics 2, 1946
-    known = None if seeds == 1 else spread or spreads({"": cells})[""]
-
-    rooms = [room(c) for c in cells]
+    known = None if seeds == 1 else spread or spreads({"": moved})[""]
+    rooms = [m.room for m in moved]
 
     def mixed(*, wary: bool) -> tuple[Scores, Scores]:
         variances, weights = (np.zeros(1), np.ones(1)) if known is None else known.of_mean(rooms, wary=wary)

@@ -10,7 +10,7 @@ import numpy as np
 
 from kkwarm.store import Run
 from kkwarm.transfer.curves import logged_steps
-from kkwarm.transfer.statistics import Scores
+from kkwarm.transfer.spread import Scores
 
 __all__ = ["Training", "flown", "trained"]
 

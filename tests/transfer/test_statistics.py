@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from kkwarm.transfer.spread import spreads
+from kkwarm.transfer.spread import Moved, spreads
 from kkwarm.transfer.statistics import Paired, holm, interval, paired, word
 
 
@@ -109,7 +109,7 @@ def test_seeds_that_disagree_widen_the_interval() -> None:
 def test_a_whole_study_makes_two_seeds_usable() -> None:
     rng = np.random.default_rng(1)
     pairs = [((rng.random((2, 300)) < 0.4) * 1.0, (rng.random((2, 300)) < 0.7) * 1.0) for _ in range(12)]
-    known = spreads({n: [(a, b)] for n, (a, b) in enumerate(pairs)})
+    known = spreads({n: [Moved.between(a, b)] for n, (a, b) in enumerate(pairs)})
     alone, widths = ([d.high - d.low for d in (paired([p], s) for p, s in zip(pairs, by, strict=True))]
                      for by in ([None] * 12, list(known.values())))  # fmt: skip
     assert max(widths) < 0.8 * max(alone)
