@@ -123,8 +123,8 @@ def simulate(setting: Setting, studies: int, null: int, seed: int) -> dict[str, 
             _judge(study(rng, setting, shift), setting, shift, found)
     for _ in range(null - studies):
         pairs = study(rng, setting, 0.0)
-        words = _words(_changes(pairs, setting, _spread(pairs, setting)))
-        found["false_gain_any"].append(any(w in ("gain", "loss") for w in words))
+        called = words(changes(pairs, setting, spread_of(pairs, setting)))
+        found["false_gain_any"].append(any(w in ("gain", "loss") for w in called))
     rate = float(np.mean(found["false_gain_any"]))
     told = {"false_gain_error": round(float(np.sqrt(rate * (1 - rate) / max(null, studies))), 4)}
     counts = {"studies": studies, "null": max(null, studies)}
@@ -151,7 +151,7 @@ def _moved(setting: Setting, pair: tuple[np.ndarray, np.ndarray]) -> Moved:
     return Moved.between(*pair) if setting.against else Moved.above(*pair)
 
 
-def _spread(pairs: Pairs, setting: Setting) -> dict[str, Spread | None]:
+def spread_of(pairs: Pairs, setting: Setting) -> dict[str, Spread | None]:
     """By the code of the report: of each condition's change."""
     moved: dict[str, list[Moved]] = {}
     for (c, _), both in pairs.items():
@@ -159,12 +159,12 @@ def _spread(pairs: Pairs, setting: Setting) -> dict[str, Spread | None]:
     return spreads(moved)
 
 
-def _changes(pairs: Pairs, setting: Setting, spread: Mapping[str, Spread | None]) -> dict[tuple[str, str], Paired]:
+def changes(pairs: Pairs, setting: Setting, spread: Mapping[str, Spread | None]) -> dict[tuple[str, str], Paired]:
     """The matrix's changes, by the code of the report."""
     return {key: paired([p], spread[key[0]], [_moved(setting, p)]) for key, p in pairs.items()}
 
 
-def _words(changes: dict[tuple[str, str], Paired]) -> list[Word]:
+def words(changes: dict[tuple[str, str], Paired]) -> list[Word]:
     adjusted = holm([d.p for d in changes.values()])
     return [word(d, MARGIN, p) for d, p in zip(changes.values(), adjusted, strict=True)]
 
@@ -176,17 +176,17 @@ def _judge(pairs: Pairs, setting: Setting, shift: float, found: dict[str, list[f
     after = {(c, d): truth(bases[int(d)], shift, setting.spreads[int(c)], hard) for c, d in pairs}
     conditions = [str(c) for c in range(len(setting.spreads))]
     cells = spreads({c: [Moved.alone(s) for (own, _), (_, s) in pairs.items() if own == c] for c in conditions})
-    spread = _spread(pairs, setting)
-    changes = _changes(pairs, setting, spread)
-    for (c, d), change in changes.items():
+    spread = spread_of(pairs, setting)
+    differences = changes(pairs, setting, spread)
+    for (c, d), change in differences.items():
         found["coverage_change"].append(change.low <= after[c, d] - before[d] <= change.high)
         mean = interval(pairs[c, d][1], cells[c])
         found["coverage_accuracy"].append(mean.low <= after[c, d] <= mean.high)
-    words = _words(changes)
+    called = words(differences)
     if shift:
-        found["power"] += [w == "gain" for w in words]
+        found["power"] += [w == "gain" for w in called]
     else:
-        found["false_gain_any"].append(any(w in ("gain", "loss") for w in words))
+        found["false_gain_any"].append(any(w in ("gain", "loss") for w in called))
     others = [str(d) for d in range(1, len(bases))]  # all domains but one, as in claims (i) and (iii)
     for c in conditions:
         change = float(np.mean([after[c, d] - before[d] for d in others]))

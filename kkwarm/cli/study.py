@@ -51,7 +51,7 @@ def command(
     from kkwarm.study.local import default_jobs
     from kkwarm.study.progress import workers
     from kkwarm.study.reading import load
-    from kkwarm.study.run import default_folder, do_study
+    from kkwarm.study.run import default_folder, do_study, joinable
 
     if ray_address is not None and executor != "ray":
         raise KkwarmError("--ray-address is for --executor ray", hint="add --executor ray")
@@ -65,6 +65,10 @@ def command(
     console = err_console()
     who = "on Ray" if executor == "ray" else workers(jobs or default_jobs())
     console.print(f"study {made.name}: {made.title}\nin {folder}, {who}", markup=False, soft_wrap=True)
+    if out is None and not folder.exists():
+        for other, seeds in joinable(made).items():
+            has = f"{other} is this study with seeds {', '.join(map(str, seeds))}"
+            console.print(f"{has}: with -o {other} only what others need is done", markup=False, soft_wrap=True)
     document = do_study(made, folder, jobs, console, render_text, executor=executor, address=ray_address)
     if as_json:
         echo_json(document)

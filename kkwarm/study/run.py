@@ -12,18 +12,32 @@ from typing import Any
 
 from kkwarm.errors import KkwarmError
 from kkwarm.store import Run, config_hash, runs_home
+from kkwarm.store.manifest import read_manifest
 from kkwarm.study.execute import Outcome, Turn, execute, is_done
 from kkwarm.study.executors import Name, open_executor
 from kkwarm.study.plan import Plan, make_plan
 from kkwarm.study.progress import Display
 from kkwarm.study.recipe import Recipe
 
-__all__ = ["default_folder", "do_study"]
+__all__ = ["default_folder", "do_study", "joinable"]
 
 
 def default_folder(recipe: Recipe) -> Path:
     """Under `KKWARM_HOME`, named by recipe and settings: the same command finds its study again."""
     return runs_home() / f"{recipe.name}-{config_hash(recipe.data)[:8]}"
+
+
+def joinable(recipe: Recipe) -> dict[Path, list[int]]:
+    """Studies under `KKWARM_HOME` that this one would only add seeds to, and the seeds that they have."""
+    found = {}
+    for folder in sorted(runs_home().glob(f"{recipe.name}-*")):
+        try:
+            manifest = read_manifest(folder)
+        except KkwarmError:
+            continue  # no run, or a damaged one: nothing to join
+        if _more_seeds(recipe, manifest):
+            found[folder] = list(manifest["config"].get("seeds", [0]))
+    return found
 
 
 def do_study(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
-from statistics import median
 from typing import Any
 
+from kkwarm.transfer.advice import advice
 from kkwarm.transfer.cells import Cell, Unpaired, differing, pair
 from kkwarm.transfer.claims import claims
 from kkwarm.transfer.curves import Curve, smooth
@@ -62,7 +62,7 @@ def analyse(material: Material) -> dict[str, Any]:
         "margin": material.margin,
         "family": len(changes),
         "method": _method(material, len(changes)),
-        "advice": _advice(list(changes.values())),
+        "advice": advice(list(changes.values()), material.margin),
         "note": material.note,
         "problems": problems,
         "differs": _differs(material, changes),
@@ -170,6 +170,7 @@ def _change(against: str, d: Paired, p_holm: float, margin: float) -> dict[str, 
         "test": d.test,
         "questions": d.questions,
         "verdict": word(d, margin, p_holm),
+        "seeds": d.seeds,
         "of_seeds": d.of_seeds if d.seeds > 1 else None,
     }
 
@@ -215,20 +216,6 @@ def _curve(curve: Curve) -> dict[str, Any]:
         "accuracy": list(curve.accuracy) if known else None,
         "smoothed_accuracy": [float(v) for v in smooth(curve.accuracy)] if known else None,
     }
-
-
-def _advice(changes: Sequence[dict[str, Any]]) -> str:
-    """What would decide the changes that are not decided: more seeds, or more questions. Empty where all are."""
-    left = [c for c in changes if c["verdict"] == "underpowered"]
-    if not left:
-        return ""
-    said = f"{len(left)} of {len(changes)} changes are underpowered"
-    shares = [c["of_seeds"] for c in left if c["of_seeds"] is not None]
-    if not shares:
-        return f"{said}: more questions or samples narrow their intervals"
-    share = median(shares)
-    what = "seeds decide, questions hardly" if share > 0.5 else "questions or samples decide"
-    return f"{said}; {share:.0%} of their squared error (the median) is between seeds: more {what}"
 
 
 def _method(material: Material, family: int) -> str:

@@ -86,9 +86,9 @@ def of_size(material: Material, n: int, seeds: int = 3, apart: float = 0.0) -> M
 @pytest.mark.parametrize(
     ("n", "seeds", "apart", "said"),
     [
-        (40, 3, 0.0, "more questions or samples decide"),
-        (1200, 3, 0.2, "more seeds decide, questions hardly"),
-        (40, 1, 0.0, "more questions or samples narrow their intervals"),
+        (40, 3, 0.0, "questions would decide most, or more samples"),
+        (1200, 3, 0.2, "seeds would decide most, questions hardly"),
+        (40, 1, 0.0, "questions would decide most, or more samples"),
     ],
 )
 def test_what_would_decide_is_said(make: Make, n: int, seeds: int, apart: float, said: str) -> None:

@@ -26,7 +26,7 @@ from kkwarm.study.plan import Plan
 from kkwarm.study.progress import Estimate, duration
 from kkwarm.study.reading import load
 from kkwarm.study.recipe import Recipe
-from kkwarm.study.run import do_study
+from kkwarm.study.run import default_folder, do_study, joinable
 
 HERE = Path(__file__).parent
 Without = Callable[[Recipe], Plan]
@@ -83,6 +83,24 @@ def test_more_seeds_join_a_study(recipe: Recipe, without_models: Without, tmp_pa
         with pytest.raises(KkwarmError, match="holds another study run"):
             do_study(other, out, 2, quiet, render_text)
     assert Run.read(out).manifest["config"]["seeds"] == [0, 1, 2]
+
+
+def test_a_study_that_seeds_can_join_is_found(
+    recipe: Recipe, without_models: Without, tmp_path: Path, quiet: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KKWARM_HOME", str(tmp_path))
+    recipe = replace(recipe, name="mine")
+    assert joinable(recipe) == {}
+    do_study(recipe, default_folder(recipe), 2, quiet, render_text)
+    (tmp_path / "mine-damaged").mkdir()
+    (tmp_path / "mine-damaged" / "manifest.json").write_text("{")
+    more, other = (
+        replace(recipe, seeds=(0, 1, 2), data={**recipe.data, "seeds": [0, 1, 2], **changed})
+        for changed in ({}, {"title": "Another"})
+    )
+    assert joinable(more) == {default_folder(recipe): [0, 1]}
+    assert default_folder(more) != default_folder(recipe)
+    assert joinable(other) == {}
 
 
 def test_needs_come_first(recipe: Recipe, without_models: Without, tmp_path: Path, quiet: Any) -> None:

@@ -17,7 +17,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 def _importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     yield
-    for name in ("transfer_simulation", "sequential_simulation", "efficiency_simulation"):
+    for name in ("transfer_simulation", "sequential_simulation", "efficiency_simulation", "advice_simulation"):
         sys.modules.pop(name, None)
 
 
@@ -29,6 +29,14 @@ def test_studies_in_small() -> None:
     assert found["coverage_accuracy"] > 0.9
     assert found["false_gain_any"] <= 0.25  # 3 of 12
     assert 0 < found["power"] < 0.6
+
+
+def test_advice_in_small() -> None:
+    from advice_simulation import simulate
+
+    found = simulate(3, "none", 0.3, studies=3, seed=0)
+    assert found["by_seeds"] == found["beyond"] == 0  # seeds do not differ: questions decide
+    assert found["advised"] > 164 and found["decided"] > 0.5
 
 
 def test_stopping_in_small() -> None:
