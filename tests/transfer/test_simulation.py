@@ -66,31 +66,32 @@ def test_the_kept_figures_are_what_the_docs_say() -> None:
     assert {r["questions"] for r in rows} == {50, 164, 500}
     kinds = ("coverage_change", "coverage_accuracy", "coverage_mean_of_domains")
     held = [r[name] for r in rows for name in kinds]
-    assert (len(held), sum(0.93 <= h <= 0.97 for h in held)) == (174, 166)  # docs/pages/studies.md, as all of these
-    assert (min(held), max(held)) == (0.9297, 0.982)
-    assert all(0.93 <= r["coverage_change"] <= 0.9725 for r in rows)
+    assert (len(rows), len(held)) == (76, 228)  # docs/pages/studies.md, as all of these
+    assert (min(held), max(held)) == (0.9303, 0.9686)
     false = sorted(r["false_gain_any"] for r in rows)
-    assert (false[-2], false[-1]) == (0.045, 0.0473)
+    assert (false[-2], false[-1]) == (0.0445, 0.045)
     other = json.loads((RESULTS / "transfer_simulation_fresh.json").read_text())["rows"]
     assert (len(other), max(r["false_gain_any"] for r in other)) == (24, 0.0325)
     for name, bounds in zip(kinds, ((0.9359, 0.9697), (0.9453, 0.9738), (0.9313, 0.99)), strict=True):
         assert (min(r[name] for r in other), max(r[name] for r in other)) == bounds
     power = {r["seeds"]: r["power"] for r in rows if (r["questions"], r["samples"], r["spread"]) == (164, 4, "0.2")}
-    assert (round(power[2], 2), round(power[3], 2)) == (0.08, 0.51)
+    assert (round(power[2], 2), round(power[3], 2)) == (0.14, 0.53)
     more = json.loads((RESULTS / "transfer_simulation_seeds.json").read_text())["rows"]
     found = {(r["seeds"], r["spread"]): round(100 * r["power"]) for r in more}
-    assert [found[s, "0.2"] for s in (4, 5, 8)] == [86, 98, 100]
+    assert [found[s, "0.2"] for s in (4, 5, 8)] == [88, 99, 100]
     assert [found[s, "unequal"] for s in (4, 5, 8)] == [79, 87, 96]
     assert len(more) == 9 and max(r["false_gain_any"] for r in more) <= 0.0433
-    assert all(0.93 <= r[name] <= 0.97 for r in more for name in kinds)
-    assert max(r["false_gain_any"] for r in rows if r["spread"].endswith("only")) == 0.015
+    assert all(0.94 <= r[name] <= 0.97 for r in more for name in kinds)
+    assert max(r["false_gain_any"] for r in rows if r["spread"].endswith("only")) == 0.0286
     claim = json.loads((RESULTS / "efficiency_simulation.json").read_text())["rows"]
-    for way in ("examples", "flights"):
-        assert sum(r[way]["false"] for r in claim) / len(claim) <= 0.02
-        assert all(0.945 <= r[way]["coverage"] <= 0.99 for r in claim)
-        assert all(r[way]["power"] >= r["rollouts"]["power"] for r in claim if (way, r["seeds"]) != ("flights", 2))
-    (least,) = (r for r in claim if r["flights"]["power"] < r["rollouts"]["power"])
-    assert (least["seeds"], least["flights"]["power"], least["rollouts"]["power"]) == (2, 0.06, 0.09)
+    told = {"examples": (0.032, 0.07, 0.905, 0.98, 0.948), "flights": (0.028, 0.055, 0.9125, 0.985, 0.953)}
+    for way, (false, most, low, high, mean) in told.items():
+        assert sum(r[way]["false"] for r in claim) / len(claim) == pytest.approx(false, abs=5e-4)
+        assert max(r[way]["false"] for r in claim) == most
+        covered = [r[way]["coverage"] for r in claim]
+        assert (min(covered), max(covered)) == (low, high)
+        assert sum(covered) / len(claim) == pytest.approx(mean, abs=5e-4)
+        assert all(r[way]["power"] >= r["rollouts"]["power"] for r in claim)
     stops = json.loads((RESULTS / "sequential_simulation.json").read_text())
     assert all(r["missed"] <= 0.05 for r in stops["score"])
     null = [r["said"] for r in stops["decision"] if r["shift"] == 0]
@@ -104,19 +105,10 @@ def test_no_kind_of_study_has_more_than_5_percent_of_false_gains() -> None:
 
 
 @pytest.mark.skipif(not (RESULTS / "transfer_simulation.json").exists(), reason="the simulation was not kept")
-def test_at_each_number_of_questions_and_seeds_95_percent_intervals_hold_the_truth_in_93_to_97() -> None:
-    """On average over kinds of studies (spreads of seeds, numbers of conditions and samples)."""
+def test_for_each_kind_of_study_95_percent_intervals_hold_the_truth_in_93_to_97() -> None:
     rows = json.loads((RESULTS / "transfer_simulation.json").read_text())["rows"]
     sizes = {(r["seeds"], r["questions"]) for r in rows}
     assert sizes == {(s, n) for s in (1, 2, 3) for n in (50, 164, 500)}
-    for size in sizes:
+    for r in rows:
         for name in ("coverage_change", "coverage_accuracy", "coverage_mean_of_domains"):
-            held = [r[name] for r in rows if (r["seeds"], r["questions"]) == size]
-            assert 0.93 <= sum(held) / len(held) <= 0.97, (size, name)
-
-
-@pytest.mark.xfail(strict=True, reason="8 of 174 lie outside: docs/pages/studies.md")
-def test_all_coverages_lie_within_93_and_97_percent() -> None:
-    rows = json.loads((RESULTS / "transfer_simulation.json").read_text())["rows"]
-    kinds = ("coverage_change", "coverage_accuracy", "coverage_mean_of_domains")
-    assert all(0.93 <= r[name] <= 0.97 for r in rows for name in kinds)
+            assert 0.93 <= r[name] <= 0.97, (r, name)
