@@ -43,7 +43,7 @@ def simulate(seeds: int, name: str, shift: float, studies: int, seed: int) -> di
         by = "seeds" if median(first[key].of_seeds for key in left) > 0.5 else "questions"
         has = {"seeds": seeds, "questions": QUESTIONS}
         known = [
-            {"estimate": d.value, "stderr": d.stderr, "of_seeds": d.of_seeds, **has}
+            {"estimate": d.value, "stderr": d.stderr, "p": d.p, "of_seeds": d.of_seeds, **has}
             for d in map(first.__getitem__, left)
         ]
         needed = int(np.ceil(min(1e9, median(enough(c, MARGIN, len(first), by) for c in known))))

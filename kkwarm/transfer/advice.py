@@ -45,8 +45,9 @@ def enough(change: Mapping[str, Any], margin: float, family: int, by: str) -> fl
     from scipy.special import ndtri
 
     size, squared = abs(float(change["estimate"])), float(change["stderr"]) ** 2
-    called, tied = float(ndtri(1 - 0.025 / family)), float(ndtri(0.95))
-    wanted = max(size / called, (margin - size) / tied) ** 2
+    # By p, not by the standard error: with few seeds the test is warier than that.
+    called = float(ndtri(1 - change["p"] / 2) / ndtri(1 - 0.025 / family)) * float(change["stderr"])
+    wanted = max(called, (margin - size) / float(ndtri(0.95))) ** 2
     seeds_part = squared * (change["of_seeds"] or 0.0)
     shrinks, stays = (seeds_part, squared - seeds_part) if by == "seeds" else (squared - seeds_part, seeds_part)
     if wanted <= stays:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import ndtr
 
 from kkwarm.transfer.advice import advice, enough
 
@@ -15,9 +16,9 @@ BY = st.sampled_from(["seeds", "questions"])
 
 
 def change(estimate: float, stderr: float, of_seeds: float | None, verdict: str = "underpowered") -> dict[str, Any]:
-    return {
-        "estimate": estimate, "stderr": stderr, "of_seeds": of_seeds, "verdict": verdict, "seeds": 3, "questions": 100,
-    }  # fmt: skip
+    p = 2 * float(ndtr(-abs(estimate) / stderr))
+    told = {"estimate": estimate, "stderr": stderr, "p": p, "of_seeds": of_seeds, "verdict": verdict}
+    return {**told, "seeds": 3, "questions": 100}
 
 
 def test_by_hand() -> None:
@@ -28,6 +29,12 @@ def test_by_hand() -> None:
     assert enough(change(0.0, 0.1 / 1.644854, 0.0), 0.05, 1, "questions") == pytest.approx(400, rel=1e-5)  # a tie
     assert enough(change(0.1, error, 0.0), 0.05, 1, "seeds") == math.inf
     assert enough(change(0.1, error, 1.0), 0.05, 1, "questions") == math.inf
+
+
+def test_a_test_that_is_warier_than_the_standard_error_needs_more() -> None:
+    c = change(0.1, 0.2 / 1.959964, 0.0)
+    wary = {**c, "p": 2 * c["p"]}
+    assert enough(wary, 0.05, 1, "questions") > 1.5 * enough(c, 0.05, 1, "questions")
 
 
 @given(
