@@ -73,7 +73,7 @@ def judged(pool: Pairs, seeds: int, questions: int) -> tuple[dict, dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", type=int, default=60)
+    parser.add_argument("--studies", type=int, default=40)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("-o", "--out", type=Path)
     chosen = parser.parse_args()
