@@ -7,7 +7,7 @@ difficulty (sd 1.5 on the logit scale) and are shared by both sides; a training 
 domain by `spread`. Unequal: the conditions' spreads are 0.05 to 0.4. Shared: a seed moves all domains alike, or half of
 what it moves. Against 0.2: each condition is compared with a trained row of its own, not with a checkpoint that is one
 for all. Common: equal seeds draw equal random numbers on both sides. The truth is a numerical average over questions
-and seeds. `--fresh` simulates other kinds, by which nothing was chosen: harder and easier domains, 8 of them, 4
+and seeds. `--fresh` simulates other kinds, by which no number was chosen: harder and easier domains, 8 of them, 4
 conditions, other numbers of questions, other spreads, other shares. `--more-seeds`: what 4, 5 and 8 seeds buy.
 
 - coverage: 95% intervals that hold the truth: of a condition's change, of its accuracy, of its mean over all domains

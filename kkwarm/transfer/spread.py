@@ -1,16 +1,16 @@
 """How much training seeds differ, learnt from a whole study: two or three seeds alone estimate a variance badly.
 
 A condition's seed moves its domains by normal amounts of standard deviation `sd`, which correlate by `rho` between
-domains (a seed that is good on one is often good on the others too); sampling adds noise that the questions tell. A
-domain that is nearly solved, or not at all, moves less: by `sd` at an accuracy of 50%, elsewhere as what moves evenly
-on the logit scale. With one sd for all, a domain at 50% beside some at 15 and 85% had most of the false gains. How
-much seeds vary belongs to the condition (a recipe that sometimes collapses) more than to the domain, and conditions of
-one study are alike, though not equal: given the study's typical sd, a condition's variance follows a scaled inverse chi
-square, as in limma (G. K. Smyth, Stat. Appl. Genet. Mol. Biol. 3, 2004), of 1, 2 or 4 degrees of freedom. More are left
-out: half a dozen conditions cannot show that they are alike, and where they are not, false gains come from the one that
-varies most. Everything is summed over grids, so that what few seeds leave open stays open: with point estimates, 95%
-intervals held the truth in up to 99%, or false gains were twice as many. What these do: `transfer_simulation` among the
-benchmarks.
+domains (a seed that is good on one is often good on the others too; what it gains on one it may lose on another, so rho
+may be below 0); sampling adds noise that the questions tell. A domain that is nearly solved, or not at all, moves less:
+by `sd` at an accuracy of 50%, elsewhere as what moves evenly on the logit scale. With one sd for all, a domain at 50%
+beside some at 15 and 85% had most of the false gains. How much seeds vary belongs to the condition (a recipe that
+sometimes collapses) more than to the domain, and conditions of one study are alike, though not equal: given the
+study's typical sd, a condition's variance follows a scaled inverse chi square, as in limma (G. K. Smyth, Stat. Appl.
+Genet. Mol. Biol. 3, 2004), of half a degree of freedom to 4. More are left out: half a dozen conditions cannot show
+that they are alike, and where they are not, false gains come from the one that varies most. Everything is summed over
+grids, so that what few seeds leave open stays open: with point estimates, 95% intervals held the truth in up to 99%, or
+false gains were twice as many. What these do: `transfer_simulation` among the benchmarks.
 """
 
 from __future__ import annotations
