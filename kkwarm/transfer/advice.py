@@ -24,9 +24,8 @@ def advice(changes: Sequence[Mapping[str, Any]], margin: float) -> str:
     shares = [c["of_seeds"] for c in left if c["of_seeds"] is not None]
     share = median(shares) if shares else 0.0
     by = "seeds" if share > 0.5 else "questions"
-    needed, most = (
-        median(c) for c in ([enough(c, margin, len(changes), by) for c in left], [MANY * c[by] for c in left])
-    )
+    needed = median(enough(c, margin, len(changes), by) for c in left)
+    most = MANY * median(c[by] for c in left)
     number = f"more than {most:,.0f}" if needed > most else f"about {math.ceil(needed):,}"
     said = f"{len(left)} of {len(changes)} changes are underpowered"
     if shares:
