@@ -11,7 +11,7 @@ and seeds. `--fresh` simulates other kinds, by which no number was chosen: harde
 conditions, other numbers of questions, other spreads, other shares. `--more-seeds`: what 4, 5 and 8 seeds buy.
 
 - coverage: 95% intervals that hold the truth: of a condition's change, of its accuracy, of its mean over all domains
-  but one. Kinds where one is less than a point inside 93 to 97%, or outside, are simulated `--closer` times more;
+  but one. Kinds where one is less than a point inside 93 to 97%, or outside, get `--closer` more studies of each sort;
 - false gains: without any change, studies in which any of the comparisons (24; 4 or 8) is called a gain or loss after
   Holm; of `--null` studies, four times as many where they are most frequent (conditions that vary unequally);
   `false_gain_error` is its Monte Carlo error;
