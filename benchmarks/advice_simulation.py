@@ -20,8 +20,8 @@ from statistics import median
 import numpy as np
 from transfer_simulation import MARGIN, UNEQUAL, Pairs, Setting, changes, spread_of, study, words
 
+from kkwarm.analysis.advice import MANY, enough
 from kkwarm.store import environment
-from kkwarm.transfer.advice import MANY, enough
 
 QUESTIONS, SAMPLES = 164, 4
 KINDS = {"none": (0.0,) * 6, "0.2": (0.2,) * 6, "unequal": UNEQUAL}

@@ -9,7 +9,7 @@ one, the warmed start's lies 0.5 higher on the logit scale (8 to 11 points).
 
 - examples: the claim over numbers of examples (10, 25, 50, 100), paired over questions, one sample each; as many of
   three other domains tell how much seeds differ;
-- flights: the claim over steps where the flight recorder watched the same questions, after 4, 8 and 12 steps;
+- in-training evaluations: the claim over steps where the in-training evaluation watched the same questions, after 4, 8 and 12 steps;
 - rollouts: the claim over steps from the training's own rollouts (12 steps of 96), seed by seed;
 - saved: of the table of examples saved, whether any of its four rows says "saves" or "costs".
 
@@ -33,14 +33,14 @@ from typing import Any
 import numpy as np
 from transfer_simulation import DIFFICULTY, SHIFT, sigmoid
 
+from kkwarm.analysis.cells import Cell
+from kkwarm.analysis.claims import by_examples, by_steps
+from kkwarm.analysis.curves import Curve
+from kkwarm.analysis.examples import sample_efficiency
+from kkwarm.analysis.material import Condition, Material, Roles
+from kkwarm.analysis.statistics import Paired
+from kkwarm.analysis.training import Training
 from kkwarm.store import environment
-from kkwarm.transfer.cells import Cell
-from kkwarm.transfer.claims import by_examples, by_steps
-from kkwarm.transfer.curves import Curve
-from kkwarm.transfer.examples import sample_efficiency
-from kkwarm.transfer.material import Condition, Material, Roles
-from kkwarm.transfer.statistics import Paired
-from kkwarm.transfer.training import Training
 
 COUNTS = (0, 10, 25, 50, 100)
 LOGITS = dict(zip(COUNTS, (-0.4, 0.0, 0.2, 0.4, 0.6), strict=True))
@@ -59,7 +59,7 @@ class Setting:
 
 
 def study(rng: np.random.Generator, setting: Setting, shift: float) -> Material:
-    """A study's material, with flights."""
+    """A study's material, with in-training evaluations."""
     hard = rng.normal(0, DIFFICULTY, setting.questions)
     ids = tuple(f"{i:05}" for i in range(setting.questions))
     seeds = tuple(range(setting.seeds))
@@ -81,7 +81,7 @@ def study(rng: np.random.Generator, setting: Setting, shift: float) -> Material:
             hardness = rng.normal(0, DIFFICULTY, (STEPS, ROLLOUTS // 8)).repeat(8, axis=1)
             rollouts = tuple(rng.binomial(1, sigmoid(rise["code"][:, None] + hardness)).mean(axis=1))
             curves.append(Curve(f"{start} 100", seed, tuple(range(1, STEPS + 1)), rollouts, rollouts))
-            seen = {s: flight(rng, rise, s, hard) for s in WATCHED}
+            seen = {s: in_training_eval(rng, rise, s, hard) for s in WATCHED}
             training.append(Training("rlvr", "rlvr", seed, (f"{start} 100",), (), {}, seen))
     grids = {start: {n: f"{start} {n}" for n in COUNTS if n} for start in STARTS}
     conditions = tuple(Condition(name) for name in dict.fromkeys(name for name, _ in cells))
@@ -91,7 +91,7 @@ def study(rng: np.random.Generator, setting: Setting, shift: float) -> Material:
     )  # fmt: skip
 
 
-def flight(rng: np.random.Generator, logits: dict[str, np.ndarray], step: int, hard: np.ndarray) -> Any:
+def in_training_eval(rng: np.random.Generator, logits: dict[str, np.ndarray], step: int, hard: np.ndarray) -> Any:
     """Whether each watched question of each domain is answered."""
     return {d: rng.binomial(1, sigmoid(rise[step - 1] + hard)) for d, rise in logits.items()}
 
@@ -108,7 +108,7 @@ def simulate(setting: Setting, studies: int, saved: int, seed: int) -> dict[str,
     rng = np.random.default_rng(seed)
     of = {
         "examples": [LOGITS[n] for n in COUNTS[1:]],
-        "flights": [float(RISE[s - 1]) for s in WATCHED],
+        "evals": [float(RISE[s - 1]) for s in WATCHED],
         "rollouts": list(map(float, RISE)),
     }
     found: dict[str, dict[str, list[bool]]] = {name: defaultdict(list) for name in (*of, "saved")}
@@ -116,7 +116,7 @@ def simulate(setting: Setting, studies: int, saved: int, seed: int) -> dict[str,
         lead = {name: truth(logits, setting, shift, rng) for name, logits in of.items()}
         for number in range(studies):
             material = study(rng, setting, shift)
-            judged = {"flights": by_steps(material, ROLES), "examples": by_examples(material, ROLES)[0]}
+            judged = {"evals": by_steps(material, ROLES), "examples": by_examples(material, ROLES)[0]}
             judged["rollouts"] = by_steps(replace(material, training=()), ROLES)
             for name, claim in judged.items():
                 _count(found[name], claim.difference, lead[name], shift)

@@ -1,4 +1,4 @@
-"""The leak gate on the split that the paper's code makes of MMLU-Pro history and physics.
+"""The contamination check on the split that the paper's code makes of MMLU-Pro history and physics.
 
     KKWARM_DATA=... python benchmarks/paper_leak.py [-o benchmarks/results/paper_leak.json]
 
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from kkwarm_mmlu_pro.data import load
 
-from kkwarm.data.leak import Item, find_leaks
+from kkwarm.data.contamination import Item, find_overlaps
 from kkwarm.data.splits import fingerprint
 from kkwarm.store import environment
 from kkwarm.types import Example
@@ -36,14 +36,14 @@ CATEGORIES = ("history", "physics")
 TRAIN, EVALUATED, SEEDS = 100, 100, 100
 
 
-def gate(train: Sequence[Example], evaluated: Sequence[Example]) -> dict[str, int]:
+def check_overlaps(train: Sequence[Example], evaluated: Sequence[Example]) -> dict[str, int]:
     """How many of the evaluated questions the gate finds among the trained ones, by likeness.
 
     Ids are made unlike, as those of two files would be: the texts have to tell.
     """
     trained = [Item("train", f"train/{e.id}", e.question) for e in train]
     asked = [Item("test", e.id, e.question) for e in evaluated]
-    return dict(Counter(leak.how for leak in find_leaks(trained, asked)))
+    return dict(Counter(overlap.how for overlap in find_overlaps(trained, asked)))
 
 
 def category(name: str, examples: Sequence[Example], seeds: int) -> dict[str, Any]:
@@ -54,13 +54,13 @@ def category(name: str, examples: Sequence[Example], seeds: int) -> dict[str, An
     shares, near, missed = [], [], 0
     for seed in range(seeds):
         places = random.Random(seed).sample(range(len(pool)), EVALUATED)
-        found = gate(train, [pool[i] for i in places])
+        found = check_overlaps(train, [pool[i] for i in places])
         shared = len({*places} & {*chosen})
         shares.append(found.get("text", 0) / EVALUATED)
         near.append(found.get("near", 0))
         missed += max(0, shared - found.get("text", 0))
     ours = [e for e in examples if e.meta["category"] == name]
-    own = gate([e for e in ours if e.split == "train"], [e for e in ours if e.split == "test"])
+    own = check_overlaps([e for e in ours if e.split == "train"], [e for e in ours if e.split == "test"])
     return {
         "questions": len(pool),
         "data": fingerprint(pool),
@@ -104,7 +104,7 @@ def main() -> None:
     args = parser.parse_args()
     examples = load()
     document = {
-        "what": "the share of the paper's MMLU-Pro evaluation questions that the leak gate finds trained on",
+        "what": "the share of the paper's MMLU-Pro evaluation questions that the contamination check finds trained on",
         "assumed": " ".join(__doc__.partition("Assumed,")[2].partition("The gate is")[0].split()).lstrip(", "),
         "seeds": args.seeds,
         "categories": {name: category(name, examples, args.seeds) for name in CATEGORIES},

@@ -1,4 +1,4 @@
-"""The scorers that `red_team.py` attacks beside kkwarm's own, each used as its own documentation says.
+"""The scorers that `run_probes.py` attacks beside kkwarm's own, each used as its own documentation says.
 
 A peer judges in a process of its own, one completion after the other, because some of them can be killed or frozen by
 what they judge. Jobs and results are files: a candidate that writes to every open descriptor must not reach results.

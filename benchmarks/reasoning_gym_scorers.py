@@ -1,4 +1,4 @@
-"""The red team on every data set of reasoning-gym: whose scorer gives the full score to what is no answer?
+"""The adversarial probes on every data set of reasoning-gym: whose scorer gives the full score to what is no answer?
 
     pip install 'kkwarm[bridges]'
     python benchmarks/reasoning_gym_scorers.py -o benchmarks/results/reasoning_gym_scorers.json
@@ -27,7 +27,7 @@ from kkwarm.plugins import Registry, registry
 from kkwarm.store import environment
 from kkwarm.types import Completion, Target
 from kkwarm.verify import Judge
-from kkwarm.verify.audit import ATTACKS
+from kkwarm.verify.probes import PROBES
 
 # Generating their 300 items takes many minutes.
 SLOW = ("futoshiki", "knight_swap", "puzzle24", "sokoban", "zebra_puzzles")
@@ -42,7 +42,7 @@ def names(code: CodeType) -> Iterator[str]:
             yield from names(constant)
 
 
-def attacked(reg: Registry, source: str, examples: int, court: Judge) -> dict[str, Any]:
+def probed(reg: Registry, source: str, examples: int, judge: Judge) -> dict[str, Any]:
     """What the attacks found on one data set."""
     from reasoning_gym.factory import DATASETS
 
@@ -58,21 +58,21 @@ def attacked(reg: Registry, source: str, examples: int, court: Judge) -> dict[st
     golds = [domain.gold(e) for e in chosen]
     targets = [Target(e, g, [o for o in golds if o != g], fmt) for e, g in zip(chosen, golds, strict=True)]
     row["fooled"], row["accepted"] = {}, {}
-    for attack in ATTACKS:
+    for attack in PROBES:
         texts = [(t, text) for t in targets for text in attack.completions(t) if attack.name not in LARGE]
         pairs = [
             (t.example, Completion(text, finish_reason="stop"))
             for t, text in texts
             if text.split() != t.answered(t.gold).split()
         ]
-        for (_, completion), verdict in zip(pairs, court.judge(verifier, fmt, pairs), strict=True):
+        for (_, completion), verdict in zip(pairs, judge.verify(verifier, fmt, pairs), strict=True):
             answer = (fmt.split(completion).answer or "")[:200]
             if verdict.metrics.get("score") == 1.0:
                 row["fooled"].setdefault(attack.name, answer)
             if verdict.correct:
                 row["accepted"].setdefault(attack.name, answer)
     padded = [(t.example, Completion(t.answered(f"It is {t.gold} or so."), finish_reason="stop")) for t in targets]
-    row["partial"] = max(v.metrics.get("score", 0.0) for v in court.judge(verifier, fmt, padded))
+    row["partial"] = max(v.metrics.get("score", 0.0) for v in judge.verify(verifier, fmt, padded))
     return row
 
 
@@ -88,10 +88,10 @@ def main() -> None:
     rows: dict[str, Any] = {}
     if args.only and args.out.exists():  # the other rows stay as they are
         rows = json.loads(args.out.read_text("utf-8"))["rows"]
-    with Judge(workers=1) as court:
+    with Judge(workers=1) as judge:
         for source in args.only or sorted(set(DATASETS) - set(SLOW)):
             try:
-                rows[source] = attacked(reg, source, args.examples, court)
+                rows[source] = probed(reg, source, args.examples, judge)
             except KkwarmError as err:
                 rows[source] = {"refused": str(err)}
             sys.stderr.write(f"{source}: {json.dumps(rows[source])[:200]}\n")

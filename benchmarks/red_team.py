@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import peers
-from kkwarm_math.attacks import LISTED, case_targets
+from kkwarm_math.probes import LISTED, case_targets
 
 from kkwarm.plugins import Registry, registry
 from kkwarm.store import environment
-from kkwarm.types import Attack, Completion, Example, Format, Status, Target, Verdict
+from kkwarm.types import Completion, Example, Format, Probe, Status, Target, Verdict
 from kkwarm.verify import Judge
-from kkwarm.verify.audit import ATTACKS, HONEST, Miss, attacked, targets_of
+from kkwarm.verify.probes import ACCEPT_PROBES, PROBES, ProbeFailure, probed, targets_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, BEGIN, END = ROOT / "docs/pages/verdicts.md", "<!-- red team: begin -->\n", "<!-- red team: end -->\n"
@@ -78,13 +78,13 @@ class Outcome:
     """What became of one contender's completions."""
 
     tried: dict[str, int] = field(default_factory=dict)
-    misses: list[Miss] = field(default_factory=list)
+    misses: list[ProbeFailure] = field(default_factory=list)
     broke: Counter[str] = field(default_factory=Counter)
     honest: set[str] = field(default_factory=set)
     seconds: float = 0.0
 
 
-def attack(contender: Contender, reg: Registry, court: Judge, examples: int, folder: str) -> Outcome:
+def attack(contender: Contender, reg: Registry, judge: Judge, examples: int, folder: str) -> Outcome:
     """All attacks of the domain on one contender."""
     outcome = Outcome()
     began = time.perf_counter()
@@ -93,7 +93,7 @@ def attack(contender: Contender, reg: Registry, court: Judge, examples: int, fol
         if contender.peer is None:
             benchmark = reg.benchmark(contender.domain)
             fmt = reg.format(reg.domain(contender.domain).format)
-            return court.judge(reg.verifier(benchmark.verifier), fmt, pairs)
+            return judge.verify(reg.verifier(benchmark.verifier), fmt, pairs)
         verdicts = peers.scored(contender.peer, pairs, folder=folder, limit_s=contender.limit_s)
         outcome.broke.update(v.reason for v in verdicts if v.status in (Status.ERROR, Status.TIMEOUT))
         return verdicts
@@ -101,16 +101,16 @@ def attack(contender: Contender, reg: Registry, court: Judge, examples: int, fol
     targets = targets_of(reg, contender.domain, examples, contender.format)
     if contender.peer == "reasoning_gym_kk":
         targets = [replace(t, gold=peers.own_words(t.example.answer)) for t in targets]
-    attacks: list[Attack] = [*ATTACKS, *HONEST, *reg.attacks(contender.domain)]
-    listed: list[tuple[Sequence[Target], Sequence[Attack]]] = [(targets, attacks)]
+    attacks: list[Probe] = [*PROBES, *ACCEPT_PROBES, *reg.probes(contender.domain)]
+    listed: list[tuple[Sequence[Target], Sequence[Probe]]] = [(targets, attacks)]
     if contender.domain == "math":
         listed.append((case_targets(targets[0]), LISTED))
     for those, them in listed:
         them = [a for a in them if (contender.reads_tags or not a.tags) and a.name not in contender.spared]
-        misses, tried = attacked(scorer, those, them)
+        misses, tried = probed(scorer, those, them)
         outcome.misses += misses
         outcome.tried |= tried
-        outcome.honest |= {a.name for a in them if a.honest}
+        outcome.honest |= {a.name for a in them if a.expect == "accept"}
     outcome.seconds = time.perf_counter() - began
     return outcome
 
@@ -122,8 +122,8 @@ def row(contender: Contender, outcome: Outcome) -> dict[str, Any]:
         version = next((d.version for d in metadata.distributions(name=contender.distribution, path=sys.path)), "")
     broke = dict(outcome.broke)
     # A completion without a verdict is no wrong verdict.
-    rejected = [m for m in outcome.misses if m.honest and not m.verdict.startswith(("error", "timeout"))]
-    accepted = [m for m in outcome.misses if not m.honest]
+    rejected = [m for m in outcome.misses if m.expect == "accept" and not m.verdict.startswith(("error", "timeout"))]
+    accepted = [m for m in outcome.misses if m.expect == "reject"]
     return {
         "scorer": contender.name,
         "version": version,
@@ -136,7 +136,7 @@ def row(contender: Contender, outcome: Outcome) -> dict[str, Any]:
         "no_verdict": sum(broke.values()),
         "no_verdict_because": broke,
         "by_attack": {
-            name: {"completions": n, "wrong": sum(m.attack == name for m in (*accepted, *rejected))}
+            name: {"completions": n, "wrong": sum(m.probe == name for m in (*accepted, *rejected))}
             for name, n in outcome.tried.items()
         },
         "shortest": [*_shortest(accepted, "wrongly accepted"), *_shortest(rejected, "wrongly rejected")],
@@ -144,11 +144,11 @@ def row(contender: Contender, outcome: Outcome) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _shortest(misses: Sequence[Miss], what: str) -> list[dict[str, str]]:
+def _shortest(misses: Sequence[ProbeFailure], what: str) -> list[dict[str, str]]:
     """The shortest completion of each attack."""
-    found: dict[str, Miss] = {}
+    found: dict[str, ProbeFailure] = {}
     for miss in sorted(misses, key=lambda m: len(m.completion)):
-        found.setdefault(miss.attack, miss)
+        found.setdefault(miss.probe, miss)
     rows = []
     for attack_name, miss in found.items():
         text = miss.completion
@@ -205,12 +205,12 @@ def main() -> None:
         sys.path.append(args.reasoning_gym)
     reg = registry()
     rows = []
-    with Judge() as court:
+    with Judge() as judge:
         for contender in CONTENDERS:
             if args.only and args.only not in f"{contender.name} {contender.domain}":
                 continue
             examples = args.code_examples if contender.domain == "humaneval_plus" else args.examples
-            rows.append(row(contender, attack(contender, reg, court, examples, args.reasoning_gym)))
+            rows.append(row(contender, attack(contender, reg, judge, examples, args.reasoning_gym)))
             shown = {k: v for k, v in rows[-1].items() if k not in ("by_attack", "shortest")}
             sys.stderr.write(json.dumps(shown) + "\n")
     document = {

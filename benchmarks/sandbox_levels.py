@@ -1,4 +1,4 @@
-"""The red team and the sandbox's tests at each level of sandbox, with and without the filter of system calls.
+"""The adversarial probes and the sandbox's tests at each level of sandbox, with and without the filter of system calls.
 
     KKWARM_DATA=... python benchmarks/sandbox_levels.py   # as an ordinary user, from the root of the repository
     KKWARM_DATA=... sudo -E python benchmarks/sandbox_levels.py
@@ -93,7 +93,7 @@ def measured(machine: Machine, work: str) -> dict[str, Any]:
         found = json.loads(shown.stdout)
         row[f"check {domain}"] = {
             "exit_code": shown.returncode,
-            "attacks": sum(found["attacks"].values()),
+            "probes": sum(found["probes"].values()),
             "wrongly_accepted": len(found["wrongly_accepted"]),
             "wrongly_rejected": len(found["wrongly_rejected"]),
             "seconds": round(time.perf_counter() - began, 1),

@@ -13,9 +13,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from kkwarm.report.html import write_html
-from kkwarm.transfer.analyse import analyse
-from kkwarm.transfer.load import load
+from kkwarm.analysis.analyse import analyse
+from kkwarm.analysis.load import load
+from kkwarm.reporting.html import write_html
 
 
 def take(browser: Any, file: Path, out: Path) -> None:

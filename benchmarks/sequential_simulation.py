@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from kkwarm.harness.until import PART
+from kkwarm.analysis.sequential import Decision, ScoreSequence
+from kkwarm.analysis.statistics import paired, word
+from kkwarm.evaluation.early_stopping import PART
 from kkwarm.store import environment
-from kkwarm.transfer.sequential import Decision, ScoreSequence
-from kkwarm.transfer.statistics import paired, word
 
 SAMPLES, DIFFICULTY, OWN, MARGIN = 4, 1.5, 0.5, 0.05
 SCORES = [

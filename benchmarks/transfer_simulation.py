@@ -33,9 +33,9 @@ from pathlib import Path
 
 import numpy as np
 
+from kkwarm.analysis.spread import Moved, Spread, spreads
+from kkwarm.analysis.statistics import Paired, Word, holm, interval, paired, word
 from kkwarm.store import environment
-from kkwarm.transfer.spread import Moved, Spread, spreads
-from kkwarm.transfer.statistics import Paired, Word, holm, interval, paired, word
 
 BASE = (0.4, 0.5, 0.6, 0.7)
 DIFFICULTY = 1.5

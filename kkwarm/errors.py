@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["KkwarmError", "LeakError", "cause", "shortened", "tell", "unknown"]
+__all__ = ["ContaminationError", "KkwarmError", "cause", "shortened", "tell", "unknown"]
 
 _OURS = str(Path(__file__).parent) + os.sep
 _PYTHONS = (str(Path(os.__file__).parent) + os.sep, "<frozen ")
@@ -28,7 +28,7 @@ class KkwarmError(Exception):
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
 
-class LeakError(KkwarmError):
+class ContaminationError(KkwarmError):
     """Training and evaluation share items. The CLI exits with 1: the check failed, the input was readable."""
 
     exit_code = 1

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from kkwarm.types import Attack, Benchmark, Domain, Format, Sample, Task, Teacher, Verifier
+from kkwarm.types import Benchmark, Domain, Format, Probe, Sample, Task, Teacher, Verifier
 
 if TYPE_CHECKING:
     import click
@@ -59,10 +59,10 @@ def kkwarm_teachers() -> Iterable[Teacher]:  # type: ignore[empty-body]
 
 
 @hookspec
-def kkwarm_attacks() -> Iterable[Attack]:  # type: ignore[empty-body]
+def kkwarm_probes() -> Iterable[Probe]:  # type: ignore[empty-body]
     """Attacks for ``kkwarm check``, beside the built-in ones.
 
-    Each makes completions that a verifier must not accept or, where it is ``honest``, must accept.
+    Each makes completions that a verifier must not accept or, where it expects ``"accept"``, must accept.
     """
 
 

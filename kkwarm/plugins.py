@@ -24,7 +24,7 @@ from kkwarm.errors import KkwarmError, cause, unknown
 from kkwarm.expand import benchmark_of, narrow_benchmark, narrow_task, task_of, verifier_of
 from kkwarm.formats import BUILT_IN
 from kkwarm.registration import REGISTRATIONS, check_item, dangling, hook_faults, items_of
-from kkwarm.types import Attack, Benchmark, Domain, Format, Rewards, Task, Teacher, Verifier
+from kkwarm.types import Benchmark, Domain, Format, Probe, Rewards, Task, Teacher, Verifier
 
 __all__ = ["Failure", "Plugin", "Registry", "add_commands", "hookimpl", "load", "registry"]
 
@@ -170,15 +170,15 @@ class Registry:
             failed = [f"{len(failed)} plugins failed, `kkwarm plugins` says why"]
         return unknown(kind, name, table, hint="".join(failed))
 
-    def attacks(self, domain: str) -> list[Attack]:
+    def probes(self, domain: str) -> list[Probe]:
         """The attacks that plugins add for that domain. One that fails to list its attacks is recorded as a failure."""
-        found: list[Attack] = []
-        for impl in self.manager.hook.kkwarm_attacks.get_hookimpls():
+        found: list[Probe] = []
+        for impl in self.manager.hook.kkwarm_probes.get_hookimpls():
             try:
-                listed: list[Attack] = items_of("kkwarm_attacks", "attack", Attack, impl.function())
+                listed: list[Probe] = items_of("kkwarm_probes", "probe", Probe, impl.function())
                 found += [a for a in listed if a.domain in ("", domain)]
             except Exception as err:
-                self._failed(impl.plugin_name, "kkwarm_attacks", err)
+                self._failed(impl.plugin_name, "kkwarm_probes", err)
         return found
 
     def tell(self, hook: str, **arguments: Any) -> None:

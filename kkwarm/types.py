@@ -16,12 +16,12 @@ from enum import StrEnum
 from typing import Any, Literal, Protocol, runtime_checkable
 
 __all__ = [
-    "Attack",
     "Benchmark",
     "Completion",
     "Domain",
     "Example",
     "Format",
+    "Probe",
     "Response",
     "Rewards",
     "Sample",
@@ -244,7 +244,7 @@ class Domain:
     example's are dropped, so that the two cannot overlap. `verifier` is a `Verifier`, or just its `check`.
     `gold(example)` is the text of a right answer (the inside of the answer tags). `identity(question)` is a key that
     two questions share when they are one problem in other words (K&K puzzles up to renaming and reordering, say);
-    splits and the leak gate go by it. Without one they go by the normalised text, the gate by near-duplicates too.
+    splits and the contamination check go by it. Without one they go by the normalised text, the gate by near-duplicates too.
     """
 
     name: str
@@ -305,7 +305,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Attack:
+class Probe:
     """Completions for a target. `honest` ones must be judged correct, all others must not.
 
     `domain`: the only one it is meant for; empty: all. `tags`: it plays with <think> and <answer>, and means nothing
@@ -314,7 +314,7 @@ class Attack:
 
     name: str
     completions: Callable[[Target], Iterable[str]]
-    honest: bool = False
+    expect: Literal["accept", "reject"] = "reject"
     domain: str = ""
     tags: bool = False
 

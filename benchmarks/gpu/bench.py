@@ -26,8 +26,8 @@ from subject import arguments, folder, install
 
 def ours(backend: str, args: argparse.Namespace, model: Path) -> float:
     from kkwarm.backends import Request, open_backend
-    from kkwarm.harness import BenchConfig, bench
-    from kkwarm.harness.lm import evaluated  # noqa: F401 (lm-eval's import is start-up, on both sides)
+    from kkwarm.evaluation import BenchConfig, bench
+    from kkwarm.evaluation.lm import evaluated  # noqa: F401 (lm-eval's import is start-up, on both sides)
     from kkwarm.types import Sampling
 
     opened = open_backend(backend, str(model))
@@ -46,7 +46,7 @@ def lm_eval(batch: int, args: argparse.Namespace, model: Path) -> float:
     from lm_eval.evaluator import evaluate
     from lm_eval.models.huggingface import HFLM
 
-    from kkwarm.harness.lm import EntryTask
+    from kkwarm.evaluation.lm import EntryTask
 
     class Task(EntryTask):
         """The same documents, scored by length alone: a coin's verdict costs nothing."""
@@ -90,8 +90,8 @@ def raw_vllm(args: argparse.Namespace, model: Path, seeded: bool) -> float:
 
 def asked(args: argparse.Namespace, tokenizer: Any) -> Any:
     from kkwarm import plugins
-    from kkwarm.harness import BenchConfig
-    from kkwarm.harness.plan import entry
+    from kkwarm.evaluation import BenchConfig
+    from kkwarm.evaluation.plan import entry
 
     config = BenchConfig(samples=args.samples, limit=args.questions, max_tokens=args.max_tokens)
     return entry("speed", plugins.registry(), config, tokenizer)

@@ -21,7 +21,7 @@ from subject import SHAPES, arguments, device_peak_mb
 
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=512)
+    parser.add_argument("--micro-batch-size", type=int, default=512)
     parser.add_argument("--columns", type=int, default=384)
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=3)
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def step_ms(network: Any, args: Any, columns: int) -> float:
-    from kkwarm.backends.rows import growing_cache, select
+    from kkwarm.backends.kv_cache import growing_cache, select
 
     prompts = max(1, args.rows // 4)
     start = torch.from_numpy(np.random.default_rng(0).integers(0, 9, prompts))

@@ -73,7 +73,7 @@ def main() -> None:
         steps=args.steps,
         prompts_per_step=args.prompts,
         generations=args.generations,
-        batch_size=args.batch_size,
+        micro_batch_size=args.batch_size,
         max_tokens=args.max_tokens,
         vllm=args.rollouts,
         save_every=10**6,

@@ -51,10 +51,10 @@ def measured(made: Any, config: WarmupConfig, rows: int, tokens: int) -> float:
 
     with torch.device("cuda"):
         model = AutoModelForCausalLM.from_config(made, dtype=torch.float32).train()
-    if config.checkpointing:
+    if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     add_fused_lm_head(model)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
+    optimiser = torch.optim.AdamW(model.parameters(), learning_rate=1e-6, fused=True)
     ids = torch.randint(0, made.vocab_size, (rows, tokens), device="cuda")
     mask = torch.ones_like(ids)
     mask[0, -tokens // 8 :] = 0
@@ -72,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="0.5b,1.5b,3b")
     parser.add_argument("--tokens", type=int, default=4096)
-    parser.add_argument("--rows", type=int, default=2)
+    parser.add_argument("--micro-batch-size", type=int, default=2)
     parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("-o", "--out", type=Path)
     parser.add_argument("--tiny", action="store_true", help="the smallest model; without a GPU its predictions alone")
@@ -90,10 +90,14 @@ def main() -> None:
             made.architectures = ["Qwen2ForCausalLM"]
             made.save_pretrained(folder)
             shape = shape_of(folder)
-        for checkpointing in (False, True):
-            config = WarmupConfig(checkpointing=checkpointing)
+        for gradient_checkpointing in (False, True):
+            config = WarmupConfig(gradient_checkpointing=gradient_checkpointing)
             told = need(shape, config, tokens=asked.tokens, rows=asked.rows, bf16=True, cuda=True)
-            row: dict[str, Any] = {"size": size, "parameters": shape.parameters, "checkpointing": checkpointing}
+            row: dict[str, Any] = {
+                "size": size,
+                "parameters": shape.parameters,
+                "gradient_checkpointing": gradient_checkpointing,
+            }
             row |= {"rows": asked.rows, "tokens": asked.tokens, "predicted_gib": told.fields()}
             if not asked.dry_run and told.total > torch.cuda.mem_get_info()[0]:
                 row["left_out"] = "predicted not to fit"

@@ -19,7 +19,18 @@ from kkwarm.store import environment
 
 
 def run(out: Path, model: str, traces: Path, steps: int, *more: str) -> dict[str, Any]:
-    common = ["--traces", str(traces), "--max-steps", str(steps), "--batch-size", "4", "--lr", "1e-5", "-o", str(out)]
+    common = [
+        "--traces",
+        str(traces),
+        "--max-steps",
+        str(steps),
+        "--batch-size",
+        "4",
+        "--learning-rate",
+        "1e-5",
+        "-o",
+        str(out),
+    ]
     subprocess.run([sys.executable, "-m", "kkwarm", "warmup", model, *common, *more], check=True, stdout=sys.stderr)
     rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     seconds = sorted(row["seconds"] for row in rows)

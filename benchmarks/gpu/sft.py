@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=4, help="rows in a forward pass")
     parser.add_argument("--accumulation", type=int, default=4)
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--checkpointing", action="store_true")
+    parser.add_argument("--gradient-checkpointing", action="store_true")
     parser.add_argument("--liger", action="store_true", help="Liger's fused kernels")
     args = parser.parse_args()
     if args.tiny:
@@ -41,13 +41,13 @@ def main() -> None:
     from kkwarm.train.sft import plan_warmup
 
     config = WarmupConfig(
-        lr=1e-6,
-        batch_size=args.batch_size,
-        accumulation=args.accumulation,
+        learning_rate=1e-6,
+        batch_size=args.batch_size * args.accumulation,
+        micro_batch_size=args.batch_size,
         max_length=args.context,
         packing=True,
         max_steps=args.steps,
-        checkpointing=args.checkpointing,
+        gradient_checkpointing=args.gradient_checkpointing,
         liger=args.liger,
         save_every=10**6,
     )
@@ -64,7 +64,9 @@ def main() -> None:
     flops = SHAPES[args.shape].flops(attended, AutoConfig.from_pretrained(model).vocab_size)
     result = {
         "what": f"kkwarm warmup, random Qwen2.5 {args.shape}, context {args.context}, packed",
-        "settings": {k: getattr(args, k) for k in ("batch_size", "accumulation", "steps", "checkpointing", "liger")},
+        "settings": {
+            k: getattr(args, k) for k in ("batch_size", "accumulation", "steps", "gradient_checkpointing", "liger")
+        },
         "precision": run.manifest["precision"],
         "memory": run.manifest.get("memory"),  # what the preflight changed of the settings, if anything
         "tokens_per_s": spread(found),

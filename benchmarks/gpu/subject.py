@@ -129,7 +129,7 @@ def traces(path: Path, count: int, words: int) -> Path:
     from kkwarm.train import write_traces
 
     rng = random.Random(0)
-    asked = (e for e in _examples(count) if e.split == "train")  # the leak gate refuses the others
+    asked = (e for e in _examples(count) if e.split == "train")  # the contamination check refuses the others
     rows = [
         Trace(f"t{i}", "speed", e.question, " ".join(rng.choices(WORDS, k=words)), "knight", "random")
         for i, e in zip(range(count), asked, strict=False)

@@ -31,8 +31,8 @@ def checkpoint() -> str:
 
 def ours(samples: int, limit: int) -> dict[str, Any]:
     from kkwarm.backends import open_backend
-    from kkwarm.harness import BenchConfig, bench
-    from kkwarm.harness.lm import evaluated  # noqa: F401 (lm-eval's import is start-up, on both sides)
+    from kkwarm.evaluation import BenchConfig, bench
+    from kkwarm.evaluation.lm import evaluated  # noqa: F401 (lm-eval's import is start-up, on both sides)
 
     backend = open_backend("hf", checkpoint())
     config = BenchConfig(samples=samples, limit=limit)
@@ -51,17 +51,17 @@ def theirs(samples: int, limit: int, batch: int) -> dict[str, Any]:
     from lm_eval.models.huggingface import HFLM
 
     from kkwarm import plugins
-    from kkwarm.harness import BenchConfig
-    from kkwarm.harness.lm import EntryTask
-    from kkwarm.harness.plan import Entry, entry
+    from kkwarm.evaluation import BenchConfig
+    from kkwarm.evaluation.lm import EntryTask
+    from kkwarm.evaluation.plan import Entry, entry
     from kkwarm.types import Completion
     from kkwarm.verify import Judge
 
     class Task(EntryTask):
         """The same documents and requests, with the sampling in the request and verdicts from plain texts."""
 
-        def __init__(self, row: Entry, court: Judge) -> None:
-            self.court = court
+        def __init__(self, row: Entry, judge: Judge) -> None:
+            self.judge = judge
             super().__init__(row, samples)
             self.config.generation_kwargs |= {
                 "temperature": row.sampling.temperature,
@@ -73,16 +73,16 @@ def theirs(samples: int, limit: int, batch: int) -> dict[str, Any]:
         def _scores(self, doc: Any, results: list[list[str]]) -> dict[str, float]:  # type: ignore[override]
             example = self.entry.items[doc["row"]].example
             made = [Completion(text + self.entry.format.stop[0] * ("<answer>" in text)) for text in results[0]]
-            verdicts = self.court.judge(self.entry.verifier, self.entry.format, [(example, c) for c in made])
+            verdicts = self.judge.verify(self.entry.verifier, self.entry.format, [(example, c) for c in made])
             return {"accuracy": sum(v.correct for v in verdicts) / len(verdicts)}
 
     torch.manual_seed(0)
     lm = HFLM(pretrained=checkpoint(), device="cpu", dtype="float32", batch_size=batch)
     began = time.perf_counter()
-    with Judge() as court:
+    with Judge() as judge:
         config = BenchConfig(samples=samples, limit=limit)
         rows = [entry(name, plugins.registry(), config, lm.tokenizer) for name in BENCHMARKS]
-        found = evaluate(lm, {row.name: Task(row, court) for row in rows}, bootstrap_iters=2, log_samples=False)
+        found = evaluate(lm, {row.name: Task(row, judge) for row in rows}, bootstrap_iters=2, log_samples=False)
     assert found is not None
     seconds = time.perf_counter() - began
     return {"seconds": seconds, "accuracy": {n: f["accuracy,all"] for n, f in found["results"].items()}}

@@ -33,7 +33,7 @@ def settings(args: argparse.Namespace) -> Any:
     return RlvrConfig(
         DOMAIN,
         100,
-        lr=RATE,
+        learning_rate=RATE,
         steps=args.steps,
         prompts_per_step=args.prompts,
         generations=args.generations,
@@ -106,9 +106,9 @@ def theirs(args: argparse.Namespace) -> dict[str, Any]:
 
     def reward(prompts: list[str], completions: list[str], example: list[int], **_: Any) -> list[float]:
         pairs = [(plan.examples[i], Completion(text)) for i, text in zip(example, completions, strict=True)]
-        return [plan.task.rewards.of(v.status) for v in court.judge(plan.verifier, plan.format, pairs)]
+        return [plan.task.rewards.of(v.status) for v in judge.verify(plan.verifier, plan.format, pairs)]
 
-    with tempfile.TemporaryDirectory() as folder, Judge() as court:
+    with tempfile.TemporaryDirectory() as folder, Judge() as judge:
         began = time.perf_counter()
         tokenizer = AutoTokenizer.from_pretrained(checkpoint(), padding_side="left")
         model = AutoModelForCausalLM.from_pretrained(checkpoint())

@@ -55,9 +55,9 @@ def peer(pairs: Pairs) -> tuple[float, list[bool]]:
     return time.perf_counter() - began, verdicts
 
 
-def ours(court: Judge, pairs: Pairs) -> tuple[float, list[bool]]:
+def ours(judge: Judge, pairs: Pairs) -> tuple[float, list[bool]]:
     began = time.perf_counter()
-    verdicts = [v.correct for v in court.judge(VERIFIER, BUILT_IN["auto"], pairs)]
+    verdicts = [v.correct for v in judge.verify(VERIFIER, BUILT_IN["auto"], pairs)]
     return time.perf_counter() - began, verdicts
 
 
@@ -81,11 +81,11 @@ def main() -> None:
     pairs, published = load()
     peer(pairs[:20])  # its import and compiled patterns do not count
     cold, warm, alone = [], [], []
-    with Judge(args.workers) as court:
-        seconds, ours_verdicts = ours(court, pairs)
+    with Judge(args.workers) as judge:
+        seconds, ours_verdicts = ours(judge, pairs)
         cold.append(seconds)
         for _ in range(args.repeats):
-            warm.append(ours(court, pairs)[0])
+            warm.append(ours(judge, pairs)[0])
             seconds, peer_verdicts = peer(pairs)
             alone.append(seconds)
     worker_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024

@@ -24,11 +24,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kkwarm.report.html import write_html
+from kkwarm.analysis.analyse import analyse
+from kkwarm.analysis.load import load
+from kkwarm.reporting.html import write_html
 from kkwarm.store import Run
 from kkwarm.store.run import environment
-from kkwarm.transfer.analyse import analyse
-from kkwarm.transfer.load import load
 from kkwarm.types import Completion, Sample, Status, Verdict
 
 DOMAINS = ("math", "code", "puzzles", "choice")

@@ -217,7 +217,7 @@ def work(rank: int, plan: Plan, out: Path, device: str, buffers: torch.Tensor, b
     matrices = [p for n, p in named.items() if p.ndim == 2 and "embed" not in n]
     rest = [p for n, p in named.items() if p.ndim != 2 or "embed" in n]
     muon = Muon(matrices, peers)
-    adam = torch.optim.AdamW(rest, lr=plan.adam_lr, betas=(0.9, 0.95), weight_decay=0.0)
+    adam = torch.optim.AdamW(rest, learning_rate=plan.adam_lr, betas=(0.9, 0.95), weight_decay=0.0)
     state_file = out / "state.pt"
     start, seconds, history = resumed(state_file, plan, model, adam, muon, device)
     compiled = torch.compile(model, dynamic=False)
@@ -235,7 +235,7 @@ def work(rank: int, plan: Plan, out: Path, device: str, buffers: torch.Tensor, b
         factor = learning_rate(plan, step)
         torch.nn.utils.clip_grad_norm_(rest, 1.0)
         for group in adam.param_groups:
-            group["lr"] = plan.adam_lr * factor
+            group["learning_rate"] = plan.adam_lr * factor
         muon.step(plan.muon_lr * factor)
         adam.step()
         for p in named.values():

@@ -1,4 +1,4 @@
-"""Rows in flight: samples that are being generated together."""
+"""Rows in in-training evaluation: samples that are being generated together."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Job:
 
 @dataclass(slots=True)
 class Batch:
-    """Rows in flight. Arrays have one entry for each row; `length` counts its columns in the cache."""
+    """Rows in in-training evaluation. Arrays have one entry for each row; `length` counts its columns in the cache."""
 
     cache: Any
     jobs: list[Job]

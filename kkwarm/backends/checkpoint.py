@@ -180,7 +180,7 @@ def _load_whole(source: str, options: Mapping[str, Any]) -> Any:
     """The model of a folder or hub id, whole and finite."""
     from transformers import AutoModelForCausalLM
 
-    from kkwarm.backends.whole import check_whole
+    from kkwarm.backends.integrity import check_whole
 
     own = {"trust_remote_code": False, "output_loading_info": True, "ignore_mismatched_sizes": True}
     loaded, told = AutoModelForCausalLM.from_pretrained(source, **own, **options)
@@ -360,7 +360,7 @@ def _load_adapter(source: str, options: dict[str, Any], merge: bool) -> Any:
         raise KkwarmError(
             f"{source} is a LoRA adapter and peft is missing", hint="pip install 'kkwarm[lora]'"
         ) from None
-    from kkwarm.backends.whole import check_weights
+    from kkwarm.backends.integrity import check_weights
 
     if Path(source).is_dir() and not any(Path(source, f"adapter_model{end}").exists() for end in _WEIGHTS):
         raise KkwarmError(

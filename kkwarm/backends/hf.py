@@ -172,7 +172,7 @@ class HFBackend:
         return batch
 
     def _enter(self, batch: Batch | None, queue: deque[Job], stops: StopTables, sampling: Sampling) -> Batch:
-        from kkwarm.backends.rows import join, select
+        from kkwarm.backends.kv_cache import join, select
 
         room = self._capacity - (0 if batch is None else int(batch.alive.sum()))
         taken: list[Job] = []
@@ -204,7 +204,7 @@ class HFBackend:
         """Runs each prompt once; returns its samples as rows with their first token, and each row's prompt."""
         import torch
 
-        from kkwarm.backends.rows import growing_cache
+        from kkwarm.backends.kv_cache import growing_cache
 
         ids, start = self._padded([job.ids for job in jobs])
         width = ids.shape[1]
@@ -292,7 +292,7 @@ class HFBackend:
         return decoded(self.tokenizer, tokens)
 
     def _compact(self, batch: Batch) -> None:
-        from kkwarm.backends.rows import select
+        from kkwarm.backends.kv_cache import select
 
         kept = np.flatnonzero(batch.alive)
         width = int(batch.length[kept].max()) if self._network.plain else batch.width
@@ -301,7 +301,7 @@ class HFBackend:
         batch.width = width
 
     def _retreat(self, batch: Batch | None, queue: deque[Job], cause: str) -> None:
-        """After running out of memory: rows in flight go back to the queue, and the batch is halved."""
+        """After running out of memory: rows in in-training evaluation go back to the queue, and the batch is halved."""
         rows = self._capacity if batch is None else min(self._capacity, max(1, len(batch.alive)))
         if batch is not None:
             for i in np.flatnonzero(batch.alive)[::-1]:

@@ -40,7 +40,7 @@ class Network:
 
         :raises KkwarmError: it keeps its past in a way that rows cannot share.
         """
-        from kkwarm.backends.rows import is_plain
+        from kkwarm.backends.kv_cache import is_plain
 
         own = (
             model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -15,7 +15,7 @@ from kkwarm.backends.base import Backend, Request, Scores
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Completion, Sampling
 
-__all__ = ["PROMPTS", "Parting", "Way", "probe", "tolerance"]
+__all__ = ["PROMPTS", "Divergence", "Variant", "probe", "tolerance"]
 
 PROMPTS = (
     "Anna says that Bob is a knave. Bob says that both are knights. Who is what?",
@@ -27,7 +27,7 @@ PROMPTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Parting:
+class Divergence:
     """Where a greedy text leaves the reference's: after `tokens` equal ones. `margin`: the reference's log-probability
     of its token there, less that of the other's."""
 
@@ -39,7 +39,7 @@ class Parting:
 
 
 @dataclass(slots=True)
-class Way:
+class Variant:
     """One way of running the checkpoint, beside the reference. `max_error`, `mean_error`: of log-probabilities."""
 
     name: str
@@ -47,7 +47,7 @@ class Way:
     mean_error: float | None = None
     same_texts: int = 0
     texts: int = 0
-    partings: list[Parting] = field(default_factory=list)
+    divergences: list[Divergence] = field(default_factory=list)
     note: str = ""
     agrees: bool | None = None  # None: it could not be run
 
@@ -68,8 +68,8 @@ def probe(
     server: tuple[str, str] | None = None,
     allowed: float | None = None,
     say: Callable[[str], None] = lambda _: None,
-) -> tuple[list[Way], float]:
-    """Compares every way with the reference; also returns the tolerance that `Way.agrees` goes by.
+) -> tuple[list[Variant], float]:
+    """Compares every way with the reference; also returns the tolerance that `Variant.agrees` goes by.
 
     :param server: base URL of an OpenAI-compatible server, and the model's name there.
     :param allowed: tolerance of log-probabilities; None: by dtype.
@@ -133,11 +133,11 @@ class _Asked:
     def written(self, backend: Backend) -> dict[str, Completion]:
         return {r.key: c for r, _, c in backend.generate(self.requests, self.sampling)}
 
-    def parting(self, key: str, prompt_ids: Sequence[int], other: Completion) -> Parting:
+    def divergence(self, key: str, prompt_ids: Sequence[int], other: Completion) -> Divergence:
         mine = self.greedy[key]
         if mine.token_ids is None or other.token_ids is None:  # the server keeps its tokens: compare letters
             at = _common(mine.text, other.text)
-            return Parting(key, at, mine.text[at : at + 20], other.text[at : at + 20], None)
+            return Divergence(key, at, mine.text[at : at + 20], other.text[at : at + 20], None)
         at = _common(mine.token_ids, other.token_ids)
         shown = self.backend.tokenizer.decode
         margin = None
@@ -146,11 +146,11 @@ class _Asked:
             pair = [(before, [mine.token_ids[at]]), (before, [other.token_ids[at]])]
             (best,), (second,) = self.backend.logprobs(pair)
             margin = best - second
-        return Parting(key, at, shown(mine.token_ids[at : at + 8]), shown(other.token_ids[at : at + 8]), margin)
+        return Divergence(key, at, shown(mine.token_ids[at : at + 8]), shown(other.token_ids[at : at + 8]), margin)
 
 
-def _compared(name: str, opening: Callable[[], Backend], asked: _Asked, limit: float) -> Way:
-    way = Way(name, texts=len(asked.requests))
+def _compared(name: str, opening: Callable[[], Backend], asked: _Asked, limit: float) -> Variant:
+    way = Variant(name, texts=len(asked.requests))
     try:
         backend = opening()
     except KkwarmError as err:
@@ -159,7 +159,7 @@ def _compared(name: str, opening: Callable[[], Backend], asked: _Asked, limit: f
     try:
         _write(way, backend, asked)
         # Two tokens whose log-probabilities are each off by the limit can swap where they are twice as far apart.
-        way.agrees = all(p.margin is not None and p.margin <= 2 * limit for p in way.partings)
+        way.agrees = all(p.margin is not None and p.margin <= 2 * limit for p in way.divergences)
         if isinstance(backend, Scores):
             _score(way, backend, asked)
             way.agrees = way.agrees and way.max_error is not None and way.max_error <= limit
@@ -170,13 +170,13 @@ def _compared(name: str, opening: Callable[[], Backend], asked: _Asked, limit: f
     return way
 
 
-def _write(way: Way, backend: Backend, asked: _Asked) -> None:
+def _write(way: Variant, backend: Backend, asked: _Asked) -> None:
     written = asked.written(backend)
     for request, (ids, _) in zip(asked.requests, asked.texts, strict=True):
         if _same(written[request.key], asked.greedy[request.key]):
             way.same_texts += 1
         else:
-            way.partings.append(asked.parting(request.key, ids, written[request.key]))
+            way.divergences.append(asked.divergence(request.key, ids, written[request.key]))
 
 
 def _same(a: Completion, b: Completion) -> bool:
@@ -186,7 +186,7 @@ def _same(a: Completion, b: Completion) -> bool:
     return a.text.strip() == b.text.strip()
 
 
-def _score(way: Way, backend: Scores, asked: _Asked) -> None:
+def _score(way: Variant, backend: Scores, asked: _Asked) -> None:
     errors = [
         abs(a - b)
         for mine, theirs in zip(asked.logprobs, backend.logprobs(asked.texts), strict=True)

@@ -79,7 +79,7 @@ def command(
 
     The same command goes on where it was interrupted.
     """
-    from kkwarm.harness import BenchConfig, bench
+    from kkwarm.evaluation import BenchConfig, bench
 
     if power_only:
         planned = power.plan(names, settings["samples"], settings["limit"], priors, detect)
@@ -112,7 +112,7 @@ def _labels(given: tuple[str, ...]) -> dict[str, str]:
 
 
 def _plan(model: str, names: tuple[str, ...], out: Path | None, config: Any) -> dict[str, Any]:
-    from kkwarm.harness.engine import prepare
+    from kkwarm.evaluation.engine import prepare
     from kkwarm.store import Run
 
     prepared = prepare(model, names, out, config)
@@ -157,7 +157,7 @@ def show(results: dict[str, Any]) -> None:
     """Prints the figures of a run as a table."""
     from rich.table import Table
 
-    from kkwarm.report.terminal import LEAKED
+    from kkwarm.reporting.terminal import LEAKED
 
     console = out_console()
     table = Table(title=f"{results['model']}", title_justify="left")

@@ -1,4 +1,4 @@
-"""kkwarm check: conformance without a model, and the verifier's red team."""
+"""kkwarm check: conformance without a model, and the verifier's adversarial probes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from kkwarm.cli.console import Whole, complete_domains, echo_json, json_option, 
 
 @click.command()
 @click.argument("name", shell_complete=complete_domains)
-@click.option("--examples", type=Whole(1), default=12, show_default=True, help="Examples that the red team attacks.")
+@click.option(
+    "--examples", type=Whole(1), default=12, show_default=True, help="Examples that the adversarial probes attacks."
+)
 @unsandboxed_option
 @json_option
 @click.pass_context
@@ -20,16 +22,16 @@ def command(ctx: click.Context, name: str, examples: int, as_json: bool) -> None
     from kkwarm.plugins import registry
     from kkwarm.testing.conformance import check_domain
     from kkwarm.verify import Judge
-    from kkwarm.verify.audit import Miss, red_team
+    from kkwarm.verify.probes import ProbeFailure, run_probes
 
     reg = registry()
-    misses: list[Miss] = []
+    failures: list[ProbeFailure] = []
     tried: dict[str, int] = {}
-    with Judge() as court:
-        findings = check_domain(reg, name, court)
+    with Judge() as judge:
+        findings = check_domain(reg, name, judge)
         if all(f.ok for f in findings):
-            misses, tried = red_team(reg, name, examples, court)
-    bad = any(not f.ok for f in findings) or bool(misses)
+            failures, tried = run_probes(reg, name, examples, judge)
+    bad = any(not f.ok for f in findings) or bool(failures)
     if as_json:
         echo_json(
             {
@@ -37,13 +39,13 @@ def command(ctx: click.Context, name: str, examples: int, as_json: bool) -> None
                 "ok": not bad,
                 "rules": [_finding(f) for f in findings],
                 "prompt": next((f.shown for f in findings if f.shown), None),
-                "attacks": tried,
-                "wrongly_accepted": [_miss(m) for m in misses if not m.honest],
-                "wrongly_rejected": [_miss(m) for m in misses if m.honest],
+                "probes": tried,
+                "wrongly_accepted": [_miss(m) for m in failures if m.expect == "reject"],
+                "wrongly_rejected": [_miss(m) for m in failures if m.expect == "accept"],
             }
         )
     else:
-        _show(name, findings, misses, tried)
+        _show(name, findings, failures, tried)
     ctx.exit(1 if bad else 0)
 
 
@@ -53,14 +55,14 @@ def _finding(found: Any) -> dict[str, Any]:
 
 def _miss(miss: Any) -> dict[str, str]:
     return {
-        "attack": miss.attack,
+        "probe": miss.probe,
         "example": miss.example,
         "completion": miss.completion[:2_000],
         "verdict": miss.verdict,
     }
 
 
-def _show(name: str, findings: Any, misses: Any, tried: dict[str, int]) -> None:
+def _show(name: str, findings: Any, failures: Any, tried: dict[str, int]) -> None:
     from rich.markup import escape
     from rich.panel import Panel
     from rich.table import Table
@@ -72,23 +74,23 @@ def _show(name: str, findings: Any, misses: Any, tried: dict[str, int]) -> None:
         if not f.ok:
             mark, told = "[bold red]FAIL[/]", f"[red]{escape(f.problem)}[/]; see {escape(f.where)}"
         table.add_row(mark, f.rule, told)
-    wrong = {m.attack for m in misses}
+    wrong = {m.probe for m in failures}
     for attack, count in tried.items():
         mark = "[bold red]FAIL[/]" if attack in wrong else "[green]ok[/]"
-        table.add_row(mark, f"red team: {attack}", f"[dim]{count} completions[/]")
+        table.add_row(mark, f"adversarial probes: {attack}", f"[dim]{count} completions[/]")
     console.print(table)
     for f in findings:
         if f.shown:
             console.print(Panel(escape(f.shown), title=f"[dim]{f.rule}: the first one[/]", title_align="left"))
     shown: set[tuple[str, bool]] = set()
-    for m in misses:
-        if (m.attack, m.honest) in shown:
+    for m in failures:
+        if (m.probe, m.expect) in shown:
             continue
-        shown.add((m.attack, m.honest))
-        what = "wrongly rejected" if m.honest else "wrongly accepted"
+        shown.add((m.probe, m.expect))
+        what = "wrongly rejected" if m.expect == "accept" else "wrongly accepted"
         text = repr(m.completion if len(m.completion) <= 300 else m.completion[:300] + "…")
         console.print(
-            f"\n[bold red]{what}[/] by {escape(m.attack)}, {escape(m.example)} ({escape(m.verdict)})\n  {escape(text)}"
+            f"\n[bold red]{what}[/] by {escape(m.probe)}, {escape(m.example)} ({escape(m.verdict)})\n  {escape(text)}"
         )
     if not tried:
-        console.print("\nThe red team attacks once the rules above are kept.")
+        console.print("\nThe adversarial probes attacks once the rules above are kept.")

@@ -23,7 +23,7 @@ def command(run_a: Path, run_b: Path, common: bool, margin: float, flips: int, a
     Runs of different questions, prompts or protocols are refused. One that another tool drew (`kkwarm import`) is
     compared, with a warning that says in what it was measured otherwise.
     """
-    from kkwarm.report.compare import compare
+    from kkwarm.reporting.compare import compare
     from kkwarm.store import find_run
 
     document = compare(find_run(run_a), find_run(run_b), margin=margin, common=common)
@@ -37,7 +37,7 @@ def _show(document: dict[str, Any], flips: int, console: Any) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from kkwarm.report.terminal import LEAKED, STYLE, change_text
+    from kkwarm.reporting.terminal import LEAKED, STYLE, change_text
 
     for side in "ab":
         open_ = "" if document["states"][side] == "done" else "   IN PROGRESS: figures will change"

@@ -116,7 +116,7 @@ def complete_models(ctx: click.Context, option: click.Parameter, incomplete: str
 
 def echo_json(document: Any) -> None:
     """Prints one JSON document; what commands a terminal, or has no encoding, is escaped."""
-    from kkwarm.report.shown import escaped_json
+    from kkwarm.reporting.sanitize import escaped_json
 
     context = click.get_current_context(silent=True)
     stdout = context.meta.get(_STDOUT, sys.stdout) if context else sys.stdout
@@ -142,13 +142,13 @@ def judged_bar(name: str) -> Iterator[Callable[..., None]]:
 
 def out_console() -> Any:
     """A rich console on stdout, safe for text that a model wrote."""
-    from kkwarm.report.shown import console
+    from kkwarm.reporting.sanitize import console
 
     return console()
 
 
 def err_console() -> Any:
     """A rich console on stderr, for progress and warnings."""
-    from kkwarm.report.shown import console
+    from kkwarm.reporting.sanitize import console
 
     return console(stderr=True)

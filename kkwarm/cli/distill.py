@@ -27,9 +27,13 @@ from kkwarm.cli.training import dry_run_option, engine_option, out_option, passe
 @click.option("--seed", type=int, help="[default: 0]")
 @click.option("--backend", type=click.Choice(["hf", "vllm", "openai"]), help="For a model.  [default: hf]")
 @click.option("--base-url", help="Of an OpenAI-compatible server, such as http://localhost:8000/v1.")
-@click.option("--against", metavar="NAME,...", help="Benchmarks to be evaluated: asking their questions is refused.")
-@click.option("--leave-out-leaks", is_flag=True, default=None, help="Leave them out (models: ask the next ones).")
-@click.option("--allow-leak", is_flag=True, default=None, help="Ask them nevertheless; reports mark what it touches.")
+@click.option(
+    "--decontaminate-against", metavar="NAME,...", help="Benchmarks to be evaluated: asking their questions is refused."
+)
+@click.option("--drop-contaminated", is_flag=True, default=None, help="Leave them out (models: ask the next ones).")
+@click.option(
+    "--allow-contamination", is_flag=True, default=None, help="Ask them nevertheless; reports mark what it touches."
+)
 @click.option("--concurrency", type=Whole(1), help="Requests to a server at a time.")
 @engine_option
 @out_option
@@ -59,8 +63,8 @@ def command(
         given = {**PAPER_DISTILL, **given}
     if "n" not in given:
         raise KkwarmError("how many traces?", hint="-n 1000")
-    if "against" in given:
-        given["against"] = tuple(name.strip() for name in given["against"].split(","))
+    if "decontaminate_against" in given:
+        given["decontaminate_against"] = tuple(name.strip() for name in given["decontaminate_against"].split(","))
     config = DistillConfig(domain, teacher, **given)
     options = {"concurrency": concurrency, **passed(engine, "--engine")}
     if dry_run:

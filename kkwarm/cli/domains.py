@@ -66,7 +66,7 @@ def _described(reg: Any, name: str, count: int) -> dict[str, Any]:
 
     from kkwarm.data import content_hash, fingerprint
     from kkwarm.types import Completion, Status
-    from kkwarm.verify import judge
+    from kkwarm.verify import verify
 
     domain, benchmark, task = reg.domain(name), reg.benchmark(name), reg.task(name)
     fmt = reg.format(domain.format)
@@ -74,7 +74,7 @@ def _described(reg: Any, name: str, count: int) -> dict[str, Any]:
     chosen = sorted(test, key=content_hash)[:count]
     golds = [fmt.compose(None, domain.gold(e)) if domain.gold else "" for e in chosen]
     pairs = [(e, Completion(g, finish_reason="stop")) for e, g in zip(chosen, golds, strict=True)]
-    verdicts = judge(reg.verifier(benchmark.verifier), fmt, pairs)
+    verdicts = verify(reg.verifier(benchmark.verifier), fmt, pairs)
     shown = [
         {
             "id": e.id,

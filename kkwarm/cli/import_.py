@@ -17,14 +17,14 @@ out_option = click.option(
 as_option = click.option(
     "--as", "named", multiple=True, metavar="TASK=BENCHMARK", help="Whose questions a task asked; TASK may have *."
 )
-judge_option = click.option("--judge", is_flag=True, help="Let kkwarm's verifiers judge every completion anew.")
+reverify_option = click.option("--reverify", is_flag=True, help="Let kkwarm's verifiers judge every completion anew.")
 
 
 @click.group()
 def command() -> None:
     """Turn other tools' result folders into runs that compare with ours.
 
-    The tool's verdicts are kept (--judge makes new ones). Where the tool asked or judged otherwise than `kkwarm bench`,
+    The tool's verdicts are kept (--reverify makes new ones). Where the tool asked or judged otherwise than `kkwarm bench`,
     that is said, here and by `kkwarm compare`.
     """
 
@@ -32,7 +32,7 @@ def command() -> None:
 @command.command("lm-eval")
 @path_argument
 @as_option
-@judge_option
+@reverify_option
 @click.option("--filter", "filter_name", help="Whose answers count.  [default: the task's first filter]")
 @click.option("--metric", help="Which metric decides.  [default: exact_match, acc, accuracy or pass@1]")
 @out_option
@@ -40,7 +40,7 @@ def command() -> None:
 def lm_eval(
     path: Path,
     named: tuple[str, ...],
-    judge: bool,
+    reverify: bool,
     filter_name: str | None,
     metric: str | None,
     out: Path | None,
@@ -53,23 +53,23 @@ def lm_eval(
     """
     from kkwarm.importers.lm_eval import read
 
-    _stored(read(path, filter_name=filter_name, metric=metric), named, judge, out, as_json)
+    _stored(read(path, filter_name=filter_name, metric=metric), named, reverify, out, as_json)
 
 
 @command.command("evalplus")
 @path_argument
 @as_option
-@judge_option
+@reverify_option
 @out_option
 @json_option
-def evalplus(path: Path, named: tuple[str, ...], judge: bool, out: Path | None, as_json: bool) -> None:
+def evalplus(path: Path, named: tuple[str, ...], reverify: bool, out: Path | None, as_json: bool) -> None:
     """Import what `evalplus.evaluate --samples FILE` wrote: *_eval_results.json, or a folder that holds one."""
     from kkwarm.importers.evalplus import read
 
-    _stored(read(path), named, judge, out, as_json)
+    _stored(read(path), named, reverify, out, as_json)
 
 
-def _stored(results: Any, named: tuple[str, ...], judge: bool, out: Path | None, as_json: bool) -> None:
+def _stored(results: Any, named: tuple[str, ...], reverify: bool, out: Path | None, as_json: bool) -> None:
     from kkwarm.importers import store
     from kkwarm.plugins import registry
 
@@ -79,7 +79,7 @@ def _stored(results: Any, named: tuple[str, ...], judge: bool, out: Path | None,
         if not (task and equals and benchmark):
             raise KkwarmError(f"--as {pair!r} is not of the form TASK=BENCHMARK")
         names[task] = benchmark
-    run = store(results, registry(), names=names, judge=judge, out=out)
+    run = store(results, registry(), names=names, reverify=reverify, out=out)
     manifest = run.manifest
     if as_json:
         echo_json(manifest["results"] | {k: manifest[k] for k in ("differs", "notes")})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kkwarm.cli.console import echo_json, err_console, out_console
 
 if TYPE_CHECKING:
-    from kkwarm.backends.parity import Way
+    from kkwarm.backends.parity import Variant
 
 __all__ = ["compare"]
 
@@ -39,7 +39,7 @@ def compare(
     return ok
 
 
-def _show(ways: Sequence[Way], limit: float) -> None:
+def _show(ways: Sequence[Variant], limit: float) -> None:
     from rich.markup import escape
     from rich.table import Table
 
@@ -55,7 +55,7 @@ def _show(ways: Sequence[Way], limit: float) -> None:
     for way in ways:
         if way.note:
             console.print(f"{way.name}: {way.note}", markup=False, soft_wrap=True)
-        for p in way.partings:
+        for p in way.divergences:
             tied = "" if p.margin is None else f" (the reference prefers its own by {p.margin:.2g})"
             console.print(
                 f"{way.name}: {p.prompt[:40]!r} after {p.tokens} tokens: {p.expected!r}, here {p.got!r}{tied}",

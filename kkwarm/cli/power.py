@@ -69,9 +69,9 @@ def plan(
 
     :raises KkwarmError: an unknown benchmark, or a prior run that has no samples of it.
     """
-    from kkwarm.harness.plan import KNOWN, choose, named
+    from kkwarm.analysis import power
+    from kkwarm.evaluation.plan import KNOWN, choose, named
     from kkwarm.plugins import registry
-    from kkwarm.transfer import power
 
     listed = named(names)
     alpha = ALPHA / len(listed)  # the first step of Holm's correction
@@ -104,10 +104,10 @@ def plan(
 
 
 def _components(name: str, priors: Sequence[Path], accuracy: float) -> tuple[Any, list[str]]:
+    from kkwarm.analysis import power
+    from kkwarm.analysis.cells import pair
+    from kkwarm.analysis.load import load
     from kkwarm.store import find_run
-    from kkwarm.transfer import power
-    from kkwarm.transfer.cells import pair
-    from kkwarm.transfer.load import load
 
     if not priors:
         found = power.assumed(accuracy)

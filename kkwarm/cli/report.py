@@ -34,9 +34,9 @@ def command(
 
     RUN is a study folder, or bench runs (the first is what the others are compared with). Default: the newest study.
     """
+    from kkwarm.analysis.analyse import analyse
+    from kkwarm.analysis.load import load, newest_study
     from kkwarm.store import find_run
-    from kkwarm.transfer.analyse import analyse
-    from kkwarm.transfer.load import load, newest_study
 
     if as_json + markdown + latex > 1:
         raise click.UsageError("--json, --markdown and --latex each print: choose one")
@@ -49,15 +49,15 @@ def command(
     if as_json:
         echo_json(document)
     elif markdown:
-        from kkwarm.report.markdown import markdown_text
+        from kkwarm.reporting.markdown import markdown_text
 
         click.echo(markdown_text(document))
     elif latex:
-        from kkwarm.report.latex import latex_text
+        from kkwarm.reporting.latex import latex_text
 
         click.echo(latex_text(document))
     elif html is None and png is None and svg is None:
-        from kkwarm.report.terminal import show
+        from kkwarm.reporting.terminal import show
 
         show(document, out_console())
 
@@ -68,16 +68,16 @@ def _files(
     """Writes what was asked for; returns the files."""
     written: list[Path] = []
     if html is not None:
-        from kkwarm.report.html import write_html
+        from kkwarm.reporting.html import write_html
 
         write_html(document, paths, html)
         written.append(html)
     if png is not None:
-        from kkwarm.report.png import write_png
+        from kkwarm.reporting.png import write_png
 
         written += write_png(document, png)
     if svg is not None:
-        from kkwarm.report.terminal import write_svg
+        from kkwarm.reporting.terminal import write_svg
 
         write_svg(document, svg)
         written.append(svg)

@@ -14,7 +14,7 @@ from kkwarm.cli.console import Whole, complete_runs, echo_json, json_option, jud
 from kkwarm.errors import KkwarmError
 
 if TYPE_CHECKING:
-    from kkwarm.rejudge.rescore import Flip, Rescored
+    from kkwarm.scoring.rescore import Flip, Rescored
     from kkwarm.store import Run
 
 SHOWN = 3  # flipped samples shown for each kind
@@ -22,7 +22,9 @@ SHOWN = 3  # flipped samples shown for each kind
 
 @click.command()
 @click.argument("run", shell_complete=complete_runs, type=click.Path(path_type=Path))
-@click.option("--against", multiple=True, type=click.Path(path_type=Path), help="Runs to compare with, then and today.")
+@click.option(
+    "--compare-to", multiple=True, type=click.Path(path_type=Path), help="Runs to compare with, then and today."
+)
 @click.option("--alone", is_flag=True, help="Compare with no other run.")
 @click.option("--write", is_flag=True, help="Keep the new verdicts as a run beside RUN (RUN is never changed).")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Keep them in this folder instead.")
@@ -30,19 +32,25 @@ SHOWN = 3  # flipped samples shown for each kind
 @unsandboxed_option
 @json_option
 def command(
-    run: Path, against: tuple[Path, ...], alone: bool, write: bool, out: Path | None, workers: int | None, as_json: bool
+    run: Path,
+    compare_to: tuple[Path, ...],
+    alone: bool,
+    write: bool,
+    out: Path | None,
+    workers: int | None,
+    as_json: bool,
 ) -> None:
     """Judge the stored completions of RUN by today's verifiers: what flipped, and which comparisons change.
 
-    RUN is a run with samples, or a study. It is compared with --against, else with the runs that its study compares it
+    RUN is a run with samples, or a study. It is compared with --compare-to, else with the runs that its study compares it
     with, else with those beside it that asked the same; both sides by today's verdicts. No model is needed.
     """
     from kkwarm.store import Run, find_run
 
-    if alone and against:
-        raise KkwarmError("--alone compares with no other run, --against with some", hint="leave one of them out")
+    if alone and compare_to:
+        raise KkwarmError("--alone compares with no other run, --compare-to with some", hint="leave one of them out")
     stored = Run.read(find_run(run))
-    others = [Run.read(find_run(path)).path for path in against]
+    others = [Run.read(find_run(path)).path for path in compare_to]
     target = out or (_beside(stored.path) if write else None)
     _free(target)
     with judged_bar(stored.name) as advance:
@@ -60,8 +68,8 @@ def _run(
     run: Run, against: Sequence[Path] | None, target: Path | None, workers: int | None, advance: Callable[[int], None]
 ) -> dict[str, Any]:
     from kkwarm.plugins import registry
-    from kkwarm.rejudge.rescore import rescore, write_rescored
-    from kkwarm.report.rescored import comparisons, partners
+    from kkwarm.reporting.rescored import comparisons, partners
+    from kkwarm.scoring.rescore import rescore, write_rescored
 
     results = rescore(run, registry(), workers=workers, progress=advance)
     others = partners(run) if against is None else list(against)
@@ -81,7 +89,7 @@ def _run(
 
 def _study(run: Run, target: Path | None, workers: int | None, advance: Callable[[int], None]) -> dict[str, Any]:
     from kkwarm.plugins import registry
-    from kkwarm.report.rescored import study_again
+    from kkwarm.reporting.rescored import study_again
 
     with tempfile.TemporaryDirectory() as folder:
         steps, found, claims = study_again(
@@ -207,14 +215,14 @@ def _show_comparisons(document: dict[str, Any], console: Any) -> None:
     """How many comparisons say something else today, and which."""
     from rich.text import Text
 
-    from kkwarm.report.terminal import STYLE
+    from kkwarm.reporting.terminal import STYLE
 
     found = document["comparisons"]
     changed = [c for c in found if c["changed"]]
     if found:
         console.print(f"{len(changed):,} of {len(found):,} comparisons say something else today", style="bold")
     for c in changed:
-        text = Text(f"  {c['what']} against {c['against']} on {c['benchmark']}: ")
+        text = Text(f"  {c['what']} against {c['baseline']} on {c['benchmark']}: ")
         for when, word in (("before", " -> "), ("after", "")):
             figures = c[when]
             text.append(f"{figures['verdict']} {100 * figures['estimate']:+.1f}", style=STYLE[figures["verdict"]])

@@ -52,7 +52,7 @@ def command(
     Dr. GRPO by default. The run folder gets checkpoint/ and log.jsonl. Stopped at any time, the same command goes on.
     Exits with 1 where no group of completions ever differed in reward: nothing was learnt then.
     """
-    from kkwarm.train import ranks
+    from kkwarm.train import distributed
     from kkwarm.train.config import PAPER_RLVR, RlvrConfig, changed
     from kkwarm.train.grpo import plan_rlvr, rlvr, sizes_of
 
@@ -77,7 +77,7 @@ def command(
         )
         return
     run = rlvr(model, config, out)
-    if not ranks.main():
+    if not distributed.is_main():
         return
     results = results_of(run)
     alarms = [a["text"] for a in run.manifest.get("alarms", [])]

@@ -25,7 +25,7 @@ from kkwarm.errors import KkwarmError
 
 if TYPE_CHECKING:
     from kkwarm.plugins import Registry
-    from kkwarm.rejudge.score import Row, Scored
+    from kkwarm.scoring.score import Row, Scored
     from kkwarm.store import Run
     from kkwarm.types import Benchmark, Example, Format, Rewards
 
@@ -66,7 +66,7 @@ def command(
     the id need not be the benchmark's). Nothing is ever guessed: an answer that cannot be read counts as unparsed.
     """
     from kkwarm.plugins import registry
-    from kkwarm.rejudge.score import examples_of, read_rows
+    from kkwarm.scoring.score import examples_of, read_rows
 
     reg = registry()
     benchmark = reg.benchmark(name)
@@ -102,7 +102,7 @@ def command(
 def _check_references(
     reg: Registry, rows: Sequence[Row], examples: Sequence[Example], benchmark: Benchmark, file: Path
 ) -> None:
-    from kkwarm.rejudge.score import check_references
+    from kkwarm.scoring.score import check_references
 
     base = benchmark.name if benchmark.name in reg.tasks else benchmark.name.rpartition(":")[0]
     if base in reg.tasks:
@@ -143,7 +143,7 @@ def _judged(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from kkwarm.plugins import registry
-    from kkwarm.rejudge.score import score_rows
+    from kkwarm.scoring.score import score_rows
 
     verifier = registry().verifier(benchmark.verifier)
     console = err_console()

@@ -27,7 +27,9 @@ from kkwarm.errors import KkwarmError
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting: --set evaluate.limit=20."
 )
-@click.option("--allow-leak", is_flag=True, help="Train on evaluated questions too; the report marks what it touches.")
+@click.option(
+    "--allow-contamination", is_flag=True, help="Train on evaluated questions too; the report marks what it touches."
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan with its estimated cost; do nothing.")
 @unsandboxed_option
 @json_option
@@ -38,7 +40,7 @@ def command(
     executor: Literal["local", "ray"],
     ray_address: str | None,
     settings: tuple[str, ...],
-    allow_leak: bool,
+    allow_contamination: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -47,16 +49,16 @@ def command(
     RECIPE is built in (`mini`, `mini-examples`, `paper-qwen2.5-3b`) or a TOML file. Stopped at any time, the same
     command goes on.
     """
-    from kkwarm.report.terminal import render_text
+    from kkwarm.reporting.terminal import render_text
     from kkwarm.study.local import default_jobs
     from kkwarm.study.progress import workers
-    from kkwarm.study.reading import load
+    from kkwarm.study.recipe_loader import load
     from kkwarm.study.run import default_folder, do_study, joinable
 
     if ray_address is not None and executor != "ray":
         raise KkwarmError("--ray-address is for --executor ray", hint="add --executor ray")
-    if allow_leak:
-        os.environ["KKWARM_ALLOW_LEAK"] = "1"  # its workers train
+    if allow_contamination:
+        os.environ["KKWARM_ALLOW_CONTAMINATION"] = "1"  # its workers train
     made = load(recipe, settings)
     folder = out or default_folder(made)
     if dry_run:
@@ -73,15 +75,15 @@ def command(
     if as_json:
         echo_json(document)
     else:
-        from kkwarm.report.terminal import show
+        from kkwarm.reporting.terminal import show
 
         show(document, out_console())
         console.print(f"report kept in {folder}", markup=False, soft_wrap=True)
 
 
 def _dry_run(recipe: Any, folder: Path, jobs: int, as_json: bool) -> None:
-    from kkwarm.study.dry import describe, show_plan
     from kkwarm.study.plan import make_plan
+    from kkwarm.study.plan_view import describe, show_plan
 
     document = describe(recipe, make_plan(recipe), folder, jobs)
     if as_json:

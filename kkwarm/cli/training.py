@@ -44,19 +44,19 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would 
 _NO: Mapping[str, Any] = {"is_flag": True, "flag_value": False, "default": None}  # without a default, click's is False
 _OPTIONS = (
     click.option("--preset", type=click.Choice(["paper"]), help="Start from the settings of arXiv 2505.13718."),
-    click.option("--lr", type=Number(), help="Learning rate."),
+    click.option("--learning-rate", type=Number(), help="Learning rate."),
     click.option("--schedule", type=click.Choice(["constant", "linear", "cosine"])),
     click.option("--warmup-steps", type=Whole(0), help="Steps of linear rise before the schedule."),
     click.option("--weight-decay", type=Number()),
-    click.option("--clip", type=Number(), help="Largest gradient norm."),
+    click.option("--max-grad-norm", type=Number(), help="Largest gradient norm."),
     click.option("--batch-size", type=Whole(1), help="Sequences in a forward pass."),
     click.option("--lora", is_flag=True, default=None, help="Train a LoRA adapter; the checkpoint has it merged."),
     click.option("--lora-rank", type=Whole(1), help="Rank of the adapter (implies --lora).  [default: 32]"),
     click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), help="Of activations.  [default: auto]"),
     click.option(
-        "--checkpointing",
         "--gradient-checkpointing",
-        "checkpointing",
+        "--gradient-checkpointing",
+        "gradient_checkpointing",
         is_flag=True,
         default=None,
         help="Recompute activations: less memory, slower.",
@@ -71,24 +71,31 @@ _OPTIONS = (
     click.option(
         "--accelerate-config", "accelerate", metavar="NAME|FILE", help="Weights in shards: fsdp2, zero3, or a file."
     ),
-    click.option("--rows", type=Whole(1), help="Sequences in a forward pass, at most.  [default: what fits]"),
+    click.option(
+        "--micro-batch-size", type=Whole(1), help="Sequences in a forward pass, at most.  [default: what fits]"
+    ),
     click.option("--attention", type=click.Choice(["auto", "sdpa", "flash", "eager"]), help="[default: auto]"),
     click.option("--liger", is_flag=True, default=None, help="Liger's fused kernels (CUDA)."),
     click.option("--optim", type=click.Choice(["adamw", "adamw_8bit"]), help="8 bits: bitsandbytes."),
     click.option("--qlora", is_flag=True, default=None, help="LoRA on weights of 4 bits (bitsandbytes)."),
-    click.option("--watch", metavar="NAME,...", help="Benchmarks to evaluate a little between the steps."),
-    click.option("--watch-every", type=Whole(1), help="Steps between two such flights.  [default: 10]"),
-    click.option("--watch-questions", type=Whole(1), help="Questions of each.  [default: 50]"),
+    click.option("--eval-on", metavar="NAME,...", help="Benchmarks to evaluate a little between the steps."),
+    click.option("--eval-every", type=Whole(1), help="Steps between two such in-training evaluations.  [default: 10]"),
+    click.option("--eval-questions", type=Whole(1), help="Questions of each.  [default: 50]"),
     click.option("--no-keep-best", "keep_best", **_NO, help="Do not keep the best watched step's weights."),
     click.option(
-        "--diverged", type=Number(), help="SFT stops where the loss is so many times its lowest.  [default: 3]"
+        "--divergence-factor", type=Number(), help="SFT stops where the loss is so many times its lowest.  [default: 3]"
     ),
     click.option("--no-memory-check", "memory_check", **_NO, help="Try what may be too large."),
     click.option("--threads", type=Whole(1), help="CPU threads."),
-    click.option("--against", metavar="NAME,...", help="Benchmarks to be evaluated: training on them is refused."),
-    click.option("--leave-out-leaks", is_flag=True, default=None, help="Train on the others instead."),
     click.option(
-        "--allow-leak", is_flag=True, default=None, help="Train on them nevertheless; reports mark what it touches."
+        "--decontaminate-against", metavar="NAME,...", help="Benchmarks to be evaluated: training on them is refused."
+    ),
+    click.option("--drop-contaminated", is_flag=True, default=None, help="Train on the others instead."),
+    click.option(
+        "--allow-contamination",
+        is_flag=True,
+        default=None,
+        help="Train on them nevertheless; reports mark what it touches.",
     ),
     click.option("--track", multiple=True, help="A tracker of trl's: tensorboard, trackio, wandb."),
     click.option("--trl", multiple=True, metavar="KEY=VALUE", help="A further argument of trl's config."),
@@ -124,11 +131,11 @@ def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:
     found = {
         k: v
         for k, v in options.items()
-        if k not in ("preset", "lora_rank", "trl", "track", "against", "watch") and v is not None
+        if k not in ("preset", "lora_rank", "trl", "track", "decontaminate_against", "eval_on") and v is not None
     }
     if options.get("lora_rank"):
         found["lora"] = options["lora_rank"]
-    for listed in ("against", "watch"):
+    for listed in ("decontaminate_against", "eval_on"):
         if options.get(listed):
             found[listed] = tuple(name.strip() for name in options[listed].split(","))
     if options.get("trl"):

@@ -22,7 +22,7 @@ def command(name: str, example_id: str | None, format_name: str | None, completi
     """Judge COMPLETION (or standard input) as an answer to an example of the domain NAME."""
     from kkwarm.plugins import registry
     from kkwarm.types import Completion
-    from kkwarm.verify import judge
+    from kkwarm.verify import verify
 
     reg = registry()
     benchmark = reg.benchmark(name)
@@ -40,7 +40,7 @@ def command(name: str, example_id: str | None, format_name: str | None, completi
         raise _nothing()
     fmt = reg.format(format_name or benchmark.format)
     pair = (example, Completion(completion, finish_reason="stop"))
-    verdict = judge(reg.verifier(benchmark.verifier), fmt, [pair])[0]
+    verdict = verify(reg.verifier(benchmark.verifier), fmt, [pair])[0]
     response = fmt.split(pair[1])
     reward = reg.rewards(benchmark.name).of(verdict.status)
     if as_json:

@@ -12,7 +12,7 @@ import click
 from kkwarm.cli.console import complete_runs, echo_json, json_option, judged_bar, out_console
 
 if TYPE_CHECKING:
-    from kkwarm.rejudge.finding import Finding
+    from kkwarm.scoring.findings import Finding
     from kkwarm.store import Run
 
 STYLE = {"agrees": "green", "differs": "bold red", "unchecked": "yellow"}
@@ -48,7 +48,7 @@ def command(ctx: click.Context, run: Path, as_json: bool) -> None:
 
 def _findings(run: Run) -> list[Finding]:
     from kkwarm.plugins import registry
-    from kkwarm.rejudge.agreement import agreement
+    from kkwarm.scoring.verify_run import agreement
 
     with judged_bar(run.name) as advance:
         return list(agreement(run, registry(), lambda name, n: advance(n, name)))

@@ -16,7 +16,6 @@ from kkwarm.cli.training import dry_run_option, memory_of, out_option, results_o
 @click.option("--traces", required=True, type=click.Path(path_type=Path), help="A distill run, or a file of traces.")
 @click.option("--epochs", type=Number(), help="[default: 3]")
 @click.option("--max-steps", type=Whole(1), help="Steps instead of epochs.")
-@click.option("--accumulation", type=Whole(1), help="Forward passes in a step.  [default: 1]")
 @click.option("--max-length", type=Whole(2), help="Longer traces are left out.  [default: the model's context]")
 @click.option("--packing", is_flag=True, default=None, help="Several traces in a row, each attending to itself only.")
 @training_options
@@ -30,7 +29,7 @@ def command(
 
     The run folder gets checkpoint/ and log.jsonl. Stopped at any time, the same command goes on, with the same result.
     """
-    from kkwarm.train import ranks
+    from kkwarm.train import distributed
     from kkwarm.train.config import PAPER_WARMUP, WarmupConfig, changed
     from kkwarm.train.sft import plan_warmup, warmup
 
@@ -41,7 +40,7 @@ def command(
         document = {
             "model": model,
             "traces": n,
-            "left_out": rows.dropped + len(rows.leaking),
+            "left_out": rows.dropped + len(rows.contaminated_items),
             "domains": sorted({t.domain for t in listed}),
         }
         if not config.packing:
@@ -52,6 +51,6 @@ def command(
         show(document, as_json)
         return
     run = warmup(model, traces, out, config)
-    if not ranks.main():
+    if not distributed.is_main():
         return
     show({**results_of(run), "alarms": [a["text"] for a in run.manifest.get("alarms", [])]}, as_json)

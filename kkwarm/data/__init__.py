@@ -1,4 +1,4 @@
-"""Data for domains: sources, splits, the leak gate."""
+"""Data for domains: sources, splits, the contamination check."""
 
 from kkwarm.data.sources import bundle, hub, local, numbered_jsonl, read_jsonl
 from kkwarm.data.splits import content_hash, fingerprint, holdout, normalise

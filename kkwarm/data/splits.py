@@ -38,7 +38,7 @@ def holdout(
     The choice depends on each example's content only: not on order, ids or a random generator. Examples of equal
     content go to the same side.
 
-    :param never: ids of examples that are never trained on: those that the leak gate finds too like another.
+    :param never: ids of examples that are never trained on: those that the contamination check finds too like another.
     """
     listed = list(examples)
     groups: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
-from kkwarm.importers.outside import Answer, Results, TaskResults, read_json
+from kkwarm.importers.records import Answer, Results, TaskResults, read_json
 from kkwarm.types import Completion, Status, Verdict
 
 __all__ = ["read"]

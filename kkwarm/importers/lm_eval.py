@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError, unknown
-from kkwarm.harness.logged import Row, main_metric, said, scores, verdict
-from kkwarm.importers.outside import Answer, Results, TaskResults, read_json, read_lines
+from kkwarm.evaluation.lm_eval_logs import Row, main_metric, said, scores, verdict
+from kkwarm.importers.records import Answer, Results, TaskResults, read_json, read_lines
 from kkwarm.types import Completion
 
 __all__ = ["read"]
@@ -24,7 +24,7 @@ def read(path: Path, *, filter_name: str | None = None, metric: str | None = Non
     """The newest results of each task under `path` (a folder, or one ``results_*.json``).
 
     :param filter_name: whose answers count, where a task has several filters; None: the task's first.
-    :param metric: the one that decides; None: the first of `kkwarm.harness.logged.PREFERRED`, else the task's first.
+    :param metric: the one that decides; None: the first of `kkwarm.evaluation.lm_eval_logs.PREFERRED`, else the task's first.
     :raises KkwarmError: no results, no samples, results of several models, or a damaged file.
     """
     documents = _documents(path)

@@ -9,12 +9,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from kkwarm.analysis.aggregate import summarise
 from kkwarm.data.splits import normalise
 from kkwarm.errors import KkwarmError, unknown
-from kkwarm.importers.outside import Answer, Results, TaskResults
+from kkwarm.importers.records import Answer, Results, TaskResults
 from kkwarm.plugins import Registry
 from kkwarm.store import Run, config_hash, runs_home
-from kkwarm.transfer.aggregate import summarise
 from kkwarm.types import Benchmark, Completion, Example, Format, Sample
 from kkwarm.verify import Judge
 
@@ -33,27 +33,27 @@ class _Part:
 
 
 def store(
-    results: Results, registry: Registry, *, names: Mapping[str, str], judge: bool = False, out: Path | None = None
+    results: Results, registry: Registry, *, names: Mapping[str, str], reverify: bool = False, out: Path | None = None
 ) -> Run:
     """The run, done; its manifest has ``differs`` (where its protocol is not ours) and ``notes``.
 
     :param names: task (or a pattern of tasks) -> benchmark; a task without one becomes the benchmark of its own name.
-    :param judge: kkwarm's verifiers judge every completion; else the tool's verdicts are kept.
+    :param reverify: verify every completion with kkwarm's verifiers; otherwise the tool's verdicts are kept.
     :param out: the run folder; None: ``runs/import/TOOL-MODEL-HASH``.
     :raises KkwarmError: a name that fits nothing, questions that the benchmark does not have, a folder in use.
     """
     named = _named(results, names)
     parts: dict[str, _Part] = {}
-    with Judge() as court:
+    with Judge() as judge:
         for task in results.tasks:
-            part = _part(task, named.get(task.task), registry, judge, court)
+            part = _part(task, named.get(task.task), registry, reverify, judge)
             _merge(parts, part)
     config = {
         "tool": results.tool,
         "version": results.version,
         "model": results.model,
         "benchmarks": sorted(parts),
-        "judge": judge,
+        "reverify": reverify,
         "protocol": {name: part.protocol for name, part in parts.items()},
     }
     inputs = {file.name: hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in results.files}
@@ -85,17 +85,17 @@ def _named(results: Results, names: Mapping[str, str]) -> dict[str, str]:
     return {t: n for p, n in reversed(list(names.items())) for t in known if fnmatchcase(t, p)}
 
 
-def _part(task: TaskResults, named: str | None, registry: Registry, judge: bool, court: Judge) -> _Part:
+def _part(task: TaskResults, named: str | None, registry: Registry, reverify: bool, judge: Judge) -> _Part:
     benchmark = registry.benchmark(named) if named is not None else registry.benchmarks.get(task.name)
     if benchmark is None:  # nothing can be matched or judged
-        if judge:
+        if reverify:
             raise KkwarmError(f"no benchmark {task.name} to judge by", hint=f"name one: --as {task.task}=BENCHMARK")
         return _Part(task.name, _kept(task.name, task.answers, None), dict(task.protocol), notes=list(task.notes))
     examples = {e.id: e for e in benchmark.load_all()}
     ids = _matched(task, benchmark.name, examples)
     samples, protocol = _kept(benchmark.name, task.answers, ids), dict(task.protocol)
-    if judge:
-        samples = _judged(task, benchmark, examples, ids, registry, court)
+    if reverify:
+        samples = _judged(task, benchmark, examples, ids, registry, judge)
         protocol |= {"scorer": "kkwarm", "samples": max(len(a.completions) for a in task.answers)}
     part = _Part(benchmark.name, samples, protocol, notes=list(task.notes))
     trained = sum(examples[i].split == "train" for i in ids.values())
@@ -166,11 +166,11 @@ def _judged(
     examples: Mapping[str, Example],
     ids: Mapping[str, str],
     registry: Registry,
-    court: Judge,
+    judge: Judge,
 ) -> list[Sample]:
     fmt, verifier = registry.format(benchmark.saved_format), registry.verifier(benchmark.verifier)
     rows = [(a, i, _whole(c, fmt, task.cut)) for a in task.answers for i, c in enumerate(a.completions)]
-    verdicts = court.judge(verifier, fmt, [(examples[ids[a.id]], c) for a, _, c in rows])
+    verdicts = judge.verify(verifier, fmt, [(examples[ids[a.id]], c) for a, _, c in rows])
     return [
         Sample(benchmark.name, ids[a.id], index, completion, verdict, a.prompt_hash)
         for (a, index, completion), verdict in zip(rows, verdicts, strict=True)

@@ -118,7 +118,7 @@ dependencies = ["kkwarm"]
 {name} = "{package}"
 """
 
-_TEST = '''"""The domain keeps every rule of `kkwarm check`, and its verifier stands the red team."""
+_TEST = '''"""The domain keeps every rule of `kkwarm check`, and its verifier stands the adversarial probes."""
 
 from kkwarm.testing import assert_accepts, assert_conforms, assert_rejects
 

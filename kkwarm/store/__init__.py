@@ -1,6 +1,6 @@
 """Runs on disk: append-only samples, a manifest, resume."""
 
-from kkwarm.store.lineage import leaks_of, maker_of
+from kkwarm.store.lineage import contamination_of, maker_of
 from kkwarm.store.run import Kind, Line, Run, config_hash, environment, file_hash, find_run, runs_home
 
 __all__ = [
@@ -8,10 +8,10 @@ __all__ = [
     "Line",
     "Run",
     "config_hash",
+    "contamination_of",
     "environment",
     "file_hash",
     "find_run",
-    "leaks_of",
     "maker_of",
     "runs_home",
 ]

@@ -9,7 +9,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.paths import expanded
 from kkwarm.store.run import Run
 
-__all__ = ["leaks_of", "maker_of"]
+__all__ = ["contamination_of", "maker_of"]
 
 
 def maker_of(model: str | os.PathLike[str]) -> Run | None:
@@ -26,7 +26,7 @@ def maker_of(model: str | os.PathLike[str]) -> Run | None:
     return None
 
 
-def leaks_of(model: str | os.PathLike[str]) -> list[dict[str, Any]]:
+def contamination_of(model: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Evaluation items that a checkpoint was trained on (``domain``, ``id``, ``trained``, ``how``).
 
     The manifest of the run that made it tells, and holds those of the runs before it too. Empty where no run made it.
@@ -34,4 +34,4 @@ def leaks_of(model: str | os.PathLike[str]) -> list[dict[str, Any]]:
     :param model: as of `maker_of`.
     """
     run = maker_of(model)
-    return [] if run is None else list(run.manifest.get("leaks", ()))
+    return [] if run is None else list(run.manifest.get("contamination", ()))

@@ -18,7 +18,7 @@ _TABLES = (
     *("config", "inputs", "environment", "labels", "products", "provenance", "results", "verifiers", "plan", "stopped"),
     *("config.formats", "results.benchmarks", "plan.rows"),
 )
-_LISTS = ("leaks", "warnings", "notes", "alarms", "config.benchmarks", "plan.steps", "plan.conditions")
+_LISTS = ("contamination", "warnings", "notes", "alarms", "config.benchmarks", "plan.steps", "plan.conditions")
 _TEXTS = ("state", "created", "config_hash")
 _SHAPE: dict[str, tuple[type, str]] = {
     **dict.fromkeys(_TABLES, (dict, "a table")),

@@ -42,7 +42,7 @@ def warmup_cost(config: Mapping[str, Any], traces: Mapping[str, Any], assume: As
 
     made = distill_cost(traces, assume).completions
     settings = build(WarmupConfig, config, "recipe")
-    batch = settings.batch_size * settings.accumulation
+    batch = settings.batch_size
     steps = math.ceil(made / batch) * settings.epochs
     if settings.max_steps is not None:
         steps = min(steps, settings.max_steps)

@@ -3,7 +3,7 @@
     [stages.rlvr]
     examples = [10, 25, 50, 100]
 
-The condition ``base + RLVR`` becomes ``base + RLVR 10`` to ``base + RLVR 100``; what names it elsewhere (`against`,
+The condition ``base + RLVR`` becomes ``base + RLVR 10`` to ``base + RLVR 100``; what names it elsewhere (`baseline`,
 claims) means the one with as many examples, or else with the most. The examples of a smaller number are among those of
 a larger one. With `steps` in the stage every number gets the same training; with `epochs` it grows with them.
 """
@@ -74,8 +74,8 @@ def _conditions(
     for n, name in grid.items():
         chain = tuple(f"{link}-{n if n in counts[link] else max(counts[link])}" if link in counts else link
                       for link in condition.chain)  # fmt: skip
-        against = None if condition.against is None else _named(condition.against, grids, n)
-        made.append(replace(condition, name=name, chain=chain, against=against))
+        baseline = None if condition.baseline is None else _named(condition.baseline, grids, n)
+        made.append(replace(condition, name=name, chain=chain, baseline=baseline))
     return made
 
 

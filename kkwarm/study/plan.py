@@ -99,7 +99,7 @@ class _Builder:
 
     def _stage(self, name: str, seed: int, model: str, last: str | None) -> str:
         stage = self.recipe.stages[name]
-        config = {"seed": seed, "against": list(self.recipe.evaluate.domains), **stage.config}
+        config = {"seed": seed, "decontaminate_against": list(self.recipe.evaluate.domains), **stage.config}
         inputs = {"model": f"@{last}" if last else self.models[model]}
         needs = [last] if last else []
         if stage.traces is not None:

@@ -29,7 +29,7 @@ class Condition:
 
     name: str
     chain: tuple[str, ...]
-    against: str | None = None
+    baseline: str | None = None
     forced: bool = False
 
 

@@ -117,8 +117,8 @@ class _Log:
 
 
 def _report(out: Path, render: Callable[[dict[str, Any]], str]) -> dict[str, Any]:
-    from kkwarm.transfer.analyse import analyse
-    from kkwarm.transfer.load import load
+    from kkwarm.analysis.analyse import analyse
+    from kkwarm.analysis.load import load
 
     document = analyse(load([out]))
     for name, text in (("report.json", json.dumps(document, indent=1)), ("report.txt", render(document))):
@@ -134,7 +134,7 @@ def _recorded(recipe: Recipe, plan: Plan) -> dict[str, Any]:
         "note": recipe.note,
         "margin": recipe.margin,
         "domains": list(recipe.evaluate.domains),
-        "conditions": [{"name": c.name, "against": c.against, "chain": list(c.chain)} for c in recipe.conditions],
+        "conditions": [{"name": c.name, "baseline": c.baseline, "chain": list(c.chain)} for c in recipe.conditions],
         "claims": [{f: getattr(c, f) for f in c.__dataclass_fields__} for c in recipe.claims],
         "grids": {name: {str(n): c for n, c in grid.items()} for name, grid in recipe.grids.items()},
         "rows": {name: {str(seed): dict(parts) for seed, parts in seeds.items()} for name, seeds in plan.rows.items()},

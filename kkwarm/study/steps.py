@@ -34,7 +34,7 @@ def run(spec: Mapping[str, Any]) -> None:
 
         rlvr(inputs["model"], build(RlvrConfig, config, where), out, labels=labels, progress=False)
     elif kind == "bench":
-        from kkwarm.harness import BenchConfig, bench
+        from kkwarm.evaluation import BenchConfig, bench
 
         domains = config.pop("domains")
         settings = build(BenchConfig, config, where)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from kkwarm.plugins import registry
 from kkwarm.types import Completion, Example, Verdict
-from kkwarm.verify import Judge, judge
+from kkwarm.verify import Judge, verify
 
 __all__ = ["assert_accepts", "assert_conforms", "assert_rejects", "verdict_on"]
 
@@ -27,7 +27,7 @@ def verdict_on(domain: str, answer: str | None = None, *, example: str | None = 
         assert gold is not None, f"{domain} has no gold(example)"
         answer = gold(chosen)
     completion = Completion(fmt.compose("some reasoning", answer), finish_reason="stop")
-    return judge(reg.verifier(benchmark.verifier), fmt, [(chosen, completion)])[0]
+    return verify(reg.verifier(benchmark.verifier), fmt, [(chosen, completion)])[0]
 
 
 def assert_accepts(domain: str, answer: str | None = None, *, example: str | None = None) -> None:
@@ -42,21 +42,21 @@ def assert_rejects(domain: str, answer: str, *, example: str | None = None) -> N
     assert not verdict.correct, f"{domain} accepted {answer!r}"
 
 
-def assert_conforms(domain: str, *, attacked: int = 12) -> None:
-    """What `kkwarm check` checks: every rule is kept, and the red team gets no wrong verdict.
+def assert_conforms(domain: str, *, probed: int = 12) -> None:
+    """What `kkwarm check` checks: every rule is kept, and the adversarial probes gets no wrong verdict.
 
-    :param attacked: examples that the red team attacks.
+    :param attacked: examples that the adversarial probes attacks.
     """
     from kkwarm.testing.conformance import check_domain, failed
-    from kkwarm.verify.audit import red_team
+    from kkwarm.verify.probes import run_probes
 
-    with Judge() as court:
-        problems = failed(check_domain(registry(), domain, court))
+    with Judge() as judge:
+        problems = failed(check_domain(registry(), domain, judge))
         assert not problems, "\n".join(f"{p.rule}: {p.problem}; see {p.where}" for p in problems)
-        misses, _ = red_team(registry(), domain, attacked, court)
+        failures, _ = run_probes(registry(), domain, probed, judge)
     wrongly = [
-        f"wrongly {'rejected' if m.honest else 'accepted'} for {m.example} ({m.attack}): {m.completion[:200]!r}"
-        for m in misses
+        f"wrongly {'rejected' if m.expect == 'accept' else 'accepted'} for {m.example} ({m.probe}): {m.completion[:200]!r}"
+        for m in failures
     ]
     assert not wrongly, "\n".join(wrongly)
 

@@ -23,7 +23,7 @@ RULES: dict[str, Rule] = DATA_RULES | VERDICT_RULES
 _PARTS = DATA_PARTS | VERDICT_PARTS
 
 
-def check_domain(reg: Registry, name: str, court: Judge) -> list[Finding]:
+def check_domain(reg: Registry, name: str, judge: Judge) -> list[Finding]:
     """Every rule's finding for the domain of that name.
 
     Loading comes first; where it fails, nothing else is tried. Where verdicts are slow, no further ones are.
@@ -35,7 +35,7 @@ def check_domain(reg: Registry, name: str, court: Judge) -> list[Finding]:
     if problem:
         return [Finding("loads", problem, where=_where(name, "load", domain.load))]
     subject = Subject(
-        reg, domain, benchmark, reg.verifier(benchmark.verifier), reg.format(domain.format), examples, court
+        reg, domain, benchmark, reg.verifier(benchmark.verifier), reg.format(domain.format), examples, judge
     )
     counts = {s: sum(e.split == s for e in examples) for s in ("train", "test")}
     findings = [Finding("loads", note=f"{counts['train']:,} train, {counts['test']:,} test")]

@@ -7,10 +7,10 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from kkwarm.data.leak import Item, find_leaks
+from kkwarm.data.contamination import Item, find_overlaps
 from kkwarm.data.splits import content_hash, fingerprint, normalise
-from kkwarm.testing.elsewhere import loaded_elsewhere
 from kkwarm.testing.subject import Rule, Subject, shortened
+from kkwarm.testing.subprocess_load import load_in_subprocess
 from kkwarm.types import Completion, Example, Status
 
 __all__ = ["DATA_PARTS", "DATA_RULES", "unusable"]
@@ -63,7 +63,7 @@ def _deterministic(s: Subject) -> Iterator[str]:
     elif fingerprint(s.examples) != fingerprint(again):
         same = sorted(map(content_hash, s.examples)) == sorted(map(content_hash, again))
         yield f"load() gives {'another order or other ids' if same else 'other examples'} the second time"
-    elsewhere = loaded_elsewhere(s.domain, s.registry)
+    elsewhere = load_in_subprocess(s.domain, s.registry)
     if elsewhere is None:
         s.note = "in this process; its load cannot be sent to another one"
     elif elsewhere != fingerprint(s.examples):
@@ -99,10 +99,10 @@ def _splits(s: Subject) -> Iterator[str]:
         [Item(s.domain.name, e.id, e.question) for e in s.examples if e.split == w] for w in ("train", "test")
     )
     identities = {} if s.domain.identity is None else {s.domain.name: s.domain.identity}
-    for k in find_leaks(trained, asked, identities):
+    for k in find_overlaps(trained, asked, identities):
         if k.how != "id":  # a rule of its own
             yield (
-                f"train {k.trained.id} is too like test {k.evaluated.id} ({k.how}): the leak gate will stop on it;"
+                f"train {k.trained.id} is too like test {k.evaluated.id} ({k.how}): the contamination check will stop on it;"
                 " train on another (holdout's `never`), or give the domain an `identity`"
             )
             return

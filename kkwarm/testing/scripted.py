@@ -26,7 +26,7 @@ class _Template:
 class ScriptedModel:
     """A backend that answers by ``reply(prompt, sample index)``, with a text or a whole `Completion`.
 
-    It goes wherever a backend goes: ``kkwarm.harness.bench("scripted", ["units"], backend=ScriptedModel(reply))``.
+    It goes wherever a backend goes: ``kkwarm.evaluation.bench("scripted", ["units"], backend=ScriptedModel(reply))``.
     A text counts as ended by itself; its tokens are its words. `asked` keeps every prompt, in order.
     """
 

@@ -49,7 +49,7 @@ class Subject:
     verifier: Verifier
     format: Format
     examples: list[Example]
-    court: Judge
+    judge: Judge
     ranked: list[Example] = field(init=False)
     sample: list[Example] = field(init=False)
     untouched: list[Example] = field(init=False)
@@ -97,7 +97,7 @@ class Subject:
     def verdicts(self, pairs: Sequence[tuple[Example, str]]) -> list[Verdict]:
         """Verdicts on completions composed by the domain's format from answer texts."""
         composed = [(e, Completion(self.format.compose("some reasoning", a), finish_reason="stop")) for e, a in pairs]
-        found = self.court.judge(self.verifier, self.format, composed)
+        found = self.judge.verify(self.verifier, self.format, composed)
         for (e, answer), verdict in zip(pairs, found, strict=True):
             self.first.setdefault((e.id, answer), verdict)
         return found

@@ -110,7 +110,7 @@ def _odd(s: Subject) -> Iterator[str]:
 
 def _benchmark(s: Subject) -> Iterator[str]:
     """On a scripted model that answers every question once rightly and once not at all."""
-    from kkwarm.harness.rehearse import rehearse
+    from kkwarm.evaluation.smoke_run import smoke_run
 
     def model(examples: dict[str, Example]) -> ScriptedModel:
         def reply(prompt: str, index: int) -> str:
@@ -120,7 +120,7 @@ def _benchmark(s: Subject) -> Iterator[str]:
         return ScriptedModel(reply)
 
     try:
-        ours, theirs = rehearse(s.registry, s.domain.name, model, s.court)
+        ours, theirs = smoke_run(s.registry, s.domain.name, model, s.judge)
     except KkwarmError as err:  # the data and the sandbox are there: the rules before this one used them
         yield str(err)
         return

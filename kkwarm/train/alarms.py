@@ -1,4 +1,4 @@
-"""What can go wrong in RLVR while the reward rises: pure functions of the step log and the flight recorder's rows."""
+"""What can go wrong in RLVR while the reward rises: pure functions of the step log and the in-training evaluation's rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-__all__ = ["Alarm", "Best", "best_step", "leader", "of_flights", "of_log", "paired"]
+__all__ = ["Alarm", "Best", "alarms_of_evals", "alarms_of_log", "best_step", "leader", "paired"]
 
 WINDOW = 10  # steps that are averaged
 SILENT, CUT, LONGER, APART, LOST = 0.8, 0.3, 2.0, 0.2, 0.05
@@ -28,7 +28,7 @@ def _ends(log: Sequence[Mapping[str, Any]], field: str) -> tuple[float, float]:
     return fmean(r[field] for r in log[:WINDOW]), fmean(r[field] for r in log[-WINDOW:])
 
 
-def of_log(log: Sequence[Mapping[str, Any]]) -> list[Alarm]:
+def alarms_of_log(log: Sequence[Mapping[str, Any]]) -> list[Alarm]:
     """Alarms of the last `WINDOW` steps of RLVR's log; none before there are so many."""
     if len(log) < WINDOW:
         return []
@@ -54,18 +54,18 @@ def paired(before: Sequence[int], now: Sequence[int]) -> tuple[float, float]:
     return mean, (variance / n) ** 0.5
 
 
-def of_flights(
-    flights: Sequence[Mapping[str, Any]], log: Sequence[Mapping[str, Any]], trained: str | None
+def alarms_of_evals(
+    evals: Sequence[Mapping[str, Any]], log: Sequence[Mapping[str, Any]], trained: str | None
 ) -> list[Alarm]:
-    """Forgetting: a domain lost more than two standard errors, and 5 points, since the first flight. Drift: the reward
+    """Forgetting: a domain lost more than two standard errors, and 5 points, since the first in-training evaluation. Drift: the reward
     rose in training while the trained domain's accuracy did not follow on questions that are not trained on.
 
-    :param flights: rows of the flight recorder, ``{"step", "correct": {domain: [0 or 1 for each question]}}``.
+    :param in-training evaluations: rows of the in-training evaluation, ``{"step", "correct": {domain: [0 or 1 for each question]}}``.
     :param trained: the domain that is trained on, where it is watched.
     """
-    if len(flights) < 2:
+    if len(evals) < 2:
         return []
-    first, last = flights[0], flights[-1]
+    first, last = evals[0], evals[-1]
     found = []
     for domain, now in last["correct"].items():
         change, error = paired(first["correct"][domain], now)
@@ -90,37 +90,37 @@ class Best:
     step: int
     accuracy: float
     corrected: float
-    flights: int
+    evals: int
 
 
-def _mean(flight: Mapping[str, Any]) -> float:
-    return fmean(fmean(marks) for marks in flight["correct"].values())
+def _mean(in_training_eval: Mapping[str, Any]) -> float:
+    return fmean(fmean(marks) for marks in in_training_eval["correct"].values())
 
 
-def leader(flights: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The flight with the highest mean accuracy over domains; the first of equals: the least trained."""
-    return max(flights, key=_mean)
+def leader(evals: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The in-training evaluation with the highest mean accuracy over domains; the first of equals: the least trained."""
+    return max(evals, key=_mean)
 
 
-def best_step(flights: Sequence[Mapping[str, Any]], seed: int = 0) -> Best | None:
-    """The best flight, with the correction for having picked it: the questions of each domain are halved at random 200
+def best_step(evals: Sequence[Mapping[str, Any]], seed: int = 0) -> Best | None:
+    """The best in-training evaluation, with the correction for having picked it: the questions of each domain are halved at random 200
     times; a step picked by one half is scored on the other. Nothing more is evaluated for it, and no assumption is made
     about how the steps' scores depend on each other (a correction by the maximum of K normals assumes that they do not,
     and corrects too much).
     """
-    if not flights:
+    if not evals:
         return None
     draws = random.Random(seed)
-    sizes = {d: len(marks) for d, marks in flights[0]["correct"].items()}
+    sizes = {d: len(marks) for d, marks in evals[0]["correct"].items()}
 
-    def score(flight: Mapping[str, Any], chosen: Mapping[str, Sequence[int]]) -> float:
-        return fmean(fmean(flight["correct"][d][i] for i in places) for d, places in chosen.items())
+    def score(in_training_eval: Mapping[str, Any], chosen: Mapping[str, Sequence[int]]) -> float:
+        return fmean(fmean(in_training_eval["correct"][d][i] for i in places) for d, places in chosen.items())
 
-    best = leader(flights)
+    best = leader(evals)
     held = []
     for _ in range(SPLITS):
         order = {d: draws.sample(range(n), n) for d, n in sizes.items()}
         one = {d: places[: max(1, len(places) // 2)] for d, places in order.items()}
         other = {d: places[len(places) // 2 :] for d, places in order.items()}
-        held.append(score(max(flights, key=lambda f: score(f, one)), other))
-    return Best(int(best["step"]), _mean(best), fmean(held), len(flights))
+        held.append(score(max(evals, key=lambda f: score(f, one)), other))
+    return Best(int(best["step"]), _mean(best), fmean(held), len(evals))

@@ -32,8 +32,8 @@ Vllm = Literal["none", "colocate", "server"]
 
 
 def _either(config: DistillConfig | TrainConfig) -> None:
-    if config.leave_out_leaks and config.allow_leak:
-        raise KkwarmError("leave_out_leaks and allow_leak exclude each other", hint="give one of them")
+    if config.drop_contaminated and config.allow_contamination:
+        raise KkwarmError("drop_contaminated and allow_contamination exclude each other", hint="give one of them")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,9 @@ class DistillConfig:
     :param max_tokens: None: as the domain's sampling says.
     :param verified_only: keep only traces whose answer the domain's verifier accepts.
     :param format: the teacher's prompt format; None: the domain's.
-    :param against: benchmarks that will be evaluated: no trace may ask their questions. Empty: the domain's own.
-    :param leave_out_leaks: leave such traces out; of a model, ask the next questions instead.
-    :param allow_leak: make such traces nevertheless; the manifest says so.
+    :param decontaminate_against: benchmarks that will be evaluated: no trace may ask their questions. Empty: the domain's own.
+    :param drop_contaminated: leave such traces out; of a model, ask the next questions instead.
+    :param allow_contamination: make such traces nevertheless; the manifest says so.
     """
 
     domain: str
@@ -61,9 +61,9 @@ class DistillConfig:
     max_tokens: int | None = None
     verified_only: bool = False
     format: str | None = None
-    against: tuple[str, ...] = ()
-    leave_out_leaks: bool = False
-    allow_leak: bool = False
+    decontaminate_against: tuple[str, ...] = ()
+    drop_contaminated: bool = False
+    allow_contamination: bool = False
 
     def __post_init__(self) -> None:
         if not self.teacher.strip():
@@ -81,11 +81,11 @@ class TrainConfig:
     """What warm-up and RLVR have in common.
 
     :param schedule: ``constant``, ``linear`` or ``cosine``, after `warmup_steps` of linear rise.
-    :param clip: the largest gradient norm.
+    :param max_grad_norm: the largest gradient norm.
     :param lora: rank of a LoRA adapter, or True for 32; False trains every weight.
     :param precision: of the activations; weights are kept in fp32, because steps of 1e-6 vanish in bf16. ``auto``: bf16
         on a GPU, or on a CPU with bf16 instructions.
-    :param checkpointing: recompute activations in the backward pass: less memory, a fifth slower.
+    :param gradient_checkpointing: recompute activations in the backward pass: less memory, a fifth slower.
     :param save_every: steps between step checkpoints; None: by time, at most a twentieth of it.
     :param threads: CPU threads; None leaves torch's number.
     :param device: ``auto`` takes CUDA where there is one.
@@ -93,32 +93,32 @@ class TrainConfig:
     :param accelerate: how they share: ``fsdp2``, ``zero3`` (weights in shards) or a file of ``accelerate config``. On
         GPUs; with ``device="cpu"`` a rehearsal.
     :param memory_check: predict the peak, and fit the rows of a pass, checkpointing and vLLM's share to the device.
-    :param rows: sequences in a forward pass, at most; the step stays the same. None: what fits.
+    :param micro_batch_size: sequences in a forward pass, at most; the step stays the same. None: what fits.
     :param attention: ``auto``: FlashAttention where it is installed and the GPU has bf16, SDPA otherwise.
     :param liger: Liger's fused kernels (CUDA).
     :param optim: ``adamw_8bit`` keeps the optimiser's states in 8 bits (bitsandbytes).
     :param qlora: LoRA on weights of 4 bits (bitsandbytes).
-    :param diverged: the run stops where the loss of SFT, over 8 steps, is so many times its lowest.
-    :param watch: benchmarks that the flight recorder evaluates at step 0, every `watch_every` steps and at the end, on
-        `watch_questions` questions each.
-    :param keep_best: keep the weights of the step that was best so far, by the flight recorder, in ``best/``.
+    :param divergence_factor: the run stops where the loss of SFT, over 8 steps, is so many times its lowest.
+    :param eval_on: benchmarks that the in-training evaluation evaluates at step 0, every `eval_every` steps and at the end, on
+        `eval_questions` questions each.
+    :param keep_best: keep the weights of the step that was best so far, by the in-training evaluation, in ``best/``.
     :param track: trl's `report_to`: ``tensorboard``, ``trackio``, ``wandb``.
-    :param against: benchmarks that will be evaluated: none of their questions may be trained on. Empty: the ones of the
+    :param decontaminate_against: benchmarks that will be evaluated: none of their questions may be trained on. Empty: the ones of the
         domains that are trained on.
-    :param leave_out_leaks: leave out traces that ask them; RLVR takes the next examples instead.
-    :param allow_leak: train on them nevertheless; the manifest and every report say so.
+    :param drop_contaminated: leave out traces that ask them; RLVR takes the next examples instead.
+    :param allow_contamination: train on them nevertheless; the manifest and every report say so.
     :param trl: further arguments of trl's config, taken as they are.
     """
 
-    lr: float = 1e-5
+    learning_rate: float = 1e-5
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     warmup_steps: int = 0
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
-    clip: float = 1.0
+    max_grad_norm: float = 1.0
     lora: bool | int = False
     precision: Precision = "auto"
-    checkpointing: bool = False
+    gradient_checkpointing: bool = False
     seed: int = 0
     save_every: int | None = None
     threads: int | None = None
@@ -126,26 +126,26 @@ class TrainConfig:
     nproc: int = 1
     accelerate: str | None = None
     memory_check: bool = True
-    rows: int | None = None
+    micro_batch_size: int | None = None
     attention: Attention = "auto"
     liger: bool = False
     optim: Optim = "adamw"
     qlora: bool = False
-    diverged: float = 3.0
-    watch: tuple[str, ...] = ()
-    watch_every: int = 10
-    watch_questions: int = 50
+    divergence_factor: float = 3.0
+    eval_on: tuple[str, ...] = ()
+    eval_every: int = 10
+    eval_questions: int = 50
     keep_best: bool = True
     track: tuple[str, ...] = ()
-    against: tuple[str, ...] = ()
-    leave_out_leaks: bool = False
-    allow_leak: bool = False
+    decontaminate_against: tuple[str, ...] = ()
+    drop_contaminated: bool = False
+    allow_contamination: bool = False
     trl: Mapping[str, Any] = field(default_factory=dict)
 
     def _check(self) -> None:
         _either(self)
-        positive(self, "lr", "clip", "save_every", "threads", "nproc", "rows")
-        positive(self, "diverged", "watch_every", "watch_questions")
+        positive(self, "learning_rate", "max_grad_norm", "save_every", "threads", "nproc", "micro_batch_size")
+        positive(self, "divergence_factor", "eval_every", "eval_questions")
         if self.qlora and not self.lora:
             object.__setattr__(self, "lora", True)
         check_seed(self.seed)
@@ -173,7 +173,7 @@ class TrainConfig:
 class WarmupConfig(TrainConfig):
     """SFT on traces.
 
-    :param batch_size: traces in a forward pass; `accumulation` of them make a step.
+    :param batch_size: traces in an optimizer step.
     :param max_length: tokens of prompt and completion; longer traces are left out (a cut one teaches not to end).
         None: the model's own limit.
     :param packing: several traces in one row of `max_length` tokens, each attending to itself only.
@@ -182,7 +182,6 @@ class WarmupConfig(TrainConfig):
 
     epochs: float = 3.0
     batch_size: int = 8
-    accumulation: int = 1
     max_length: int | None = None
     packing: bool = False
     max_steps: int | None = None
@@ -190,13 +189,13 @@ class WarmupConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         self._check()
-        positive(self, "epochs", "batch_size", "accumulation", "max_length", "max_steps")
+        positive(self, "epochs", "batch_size", "max_length", "max_steps")
         affordable(self.sequences * (self.max_steps or 1), "traces")
 
     @property
     def sequences(self) -> int:
         """Traces in a step (rows of several traces, where they are packed)."""
-        return self.batch_size * self.accumulation
+        return self.batch_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +204,6 @@ class RlvrConfig(TrainConfig):
 
     :param steps: optimiser steps; None: as many as `epochs` over the examples take.
     :param prompts_per_step: prompts in a step, each with `generations` completions.
-    :param batch_size: completions in a forward pass; None: chosen by the size of the model.
     :param max_tokens: None: as the domain's sampling says.
     :param epsilon: the clip range of the importance ratio.
     :param keep_rollouts: write every completion with its verdict to ``rollouts.jsonl``.
@@ -213,13 +211,12 @@ class RlvrConfig(TrainConfig):
 
     domain: str
     examples: int = 100
-    lr: float = field(default=1e-6, kw_only=True)
+    learning_rate: float = field(default=1e-6, kw_only=True)
     schedule: Literal["constant", "linear", "cosine"] = field(default="constant", kw_only=True)
     steps: int | None = None
     epochs: float = 5.0
     prompts_per_step: int = 8
     generations: int = 8
-    batch_size: int | None = None
     temperature: float = 1.0
     top_p: float = 1.0
     max_tokens: int | None = None
@@ -233,7 +230,7 @@ class RlvrConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         self._check()
-        positive(self, "examples", "steps", "epochs", "prompts_per_step", "batch_size", "max_tokens", "epsilon")
+        positive(self, "examples", "steps", "epochs", "prompts_per_step", "max_tokens", "epsilon")
         positive(self, "generations")
         check_sampling(self.temperature, self.top_p)
         affordable(self.completions * (self.steps or 1), "completions")
@@ -245,11 +242,6 @@ class RlvrConfig(TrainConfig):
             )
         if self.generations < 2:
             raise KkwarmError("rlvr needs at least 2 generations", hint="the reward is compared within a group")
-        if self.batch_size is not None and self.completions % self.batch_size:
-            raise KkwarmError(
-                f"batch_size {self.batch_size} does not divide the {self.completions} completions of a step",
-                hint=f"{self.prompts_per_step} prompts x {self.generations} generations",
-            )
 
     @property
     def completions(self) -> int:
@@ -265,33 +257,33 @@ class RlvrConfig(TrainConfig):
 # arXiv 2505.13718 (the authors' code). 4 samples of each of 5,000 puzzles; SFT for 3-5 epochs, of which we take 3.
 PAPER_DISTILL = {"n": 5000, "samples": 4, "temperature": 0.6, "top_p": 0.95, "verified_only": False}
 PAPER_WARMUP = WarmupConfig(
-    lr=1e-6,
+    learning_rate=1e-6,
     betas=(0.9, 0.95),
     weight_decay=1e-4,
-    batch_size=1,
-    accumulation=2,
-    clip=0.1,
+    batch_size=2,
+    micro_batch_size=1,
+    max_grad_norm=0.1,
     warmup_steps=25,
     schedule="constant",
     epochs=3.0,
-    checkpointing=True,
+    gradient_checkpointing=True,
 )
 # Batches of 4 completions, accumulated 5 times: 2 prompts of 10 completions in a step. `domain` is to be replaced.
 PAPER_RLVR = RlvrConfig(
     domain="math",
     examples=100,
-    lr=1e-6,
+    learning_rate=1e-6,
     beta=0.0,
     prompts_per_step=2,
     generations=10,
-    batch_size=4,
+    micro_batch_size=4,
     epochs=25.0,
     temperature=0.7,
     top_p=0.95,
-    clip=0.1,
+    max_grad_norm=0.1,
     scale_rewards="none",
     loss_type="dr_grpo",
-    checkpointing=True,
+    gradient_checkpointing=True,
 )
 
 _INCIDENTAL = (
@@ -301,28 +293,27 @@ _INCIDENTAL = (
     "nproc",
     "accelerate",
     "memory_check",
-    "rows",
-    "checkpointing",
-    "diverged",
-    "watch",
-    "watch_every",
-    "watch_questions",
+    "micro_batch_size",
+    "gradient_checkpointing",
+    "divergence_factor",
+    "eval_on",
+    "eval_every",
+    "eval_questions",
     "keep_best",
     "track",
     "keep_rollouts",
-    "against",
-    "leave_out_leaks",
-    "allow_leak",
+    "decontaminate_against",
+    "drop_contaminated",
+    "allow_contamination",
 )  # they do not decide the result
 C = TypeVar("C", DistillConfig, WarmupConfig, RlvrConfig)
 
 
 def identity(config: DistillConfig | TrainConfig) -> dict[str, Any]:
     """The settings that decide the result, as JSON data."""
-    passes = ("batch_size",) if isinstance(config, RlvrConfig) else ()  # SFT: with `accumulation` it makes the step
-    told = {k: v for k, v in asdict(config).items() if k not in (*_INCIDENTAL, *passes)}
+    told = {k: v for k, v in asdict(config).items() if k not in _INCIDENTAL}
     # Only there do the benchmarks decide what is trained on; elsewhere runs of before this setting stay the same runs.
-    return told | ({"leave_out_leaks": list(config.against)} if config.leave_out_leaks else {})
+    return told | ({"drop_contaminated": list(config.decontaminate_against)} if config.drop_contaminated else {})
 
 
 def changed(config: C, settings: Mapping[str, Any]) -> C:

@@ -16,7 +16,7 @@ from kkwarm.paths import expanded
 from kkwarm.plugins import Registry, registry
 from kkwarm.store import Run
 from kkwarm.train.config import DistillConfig, identity
-from kkwarm.train.guard import guard, spared
+from kkwarm.train.contamination_check import contamination_check, decontaminate
 from kkwarm.train.loop import done_before, opened
 from kkwarm.train.progress import Progress, say
 from kkwarm.train.traces import TRACES, write_traces
@@ -46,7 +46,7 @@ class Plan:
         self.teacher: Teacher | None = None
         self.examples: list[Example] = []
         self.backend = "teacher"
-        for name in config.against:  # before a model is loaded
+        for name in config.decontaminate_against:  # before a model is loaded
             if not name.startswith("lm_eval:"):
                 reg.benchmark(name)
         if base_url is None and backend is None and (config.domain, config.teacher) in reg.teachers:
@@ -62,7 +62,7 @@ class Plan:
                     hint="leave out --backend",
                 )
             reg.teacher(config.domain, config.teacher)  # raises, with near names
-        apart_from = config.against if config.leave_out_leaks else None
+        apart_from = config.decontaminate_against if config.drop_contaminated else None
         self.examples = chosen(self.task, config.n, config.seed, apart_from=apart_from)
         self.format = reg.format(config.format or self.task.format)
         self.verifier = reg.verifier(self.task.verifier)
@@ -134,7 +134,7 @@ def chosen(task: Task, n: int, seed: int, *, apart_from: Sequence[str] | None = 
         return ranked[:n]
     taken: list[Example] = []
     for at in range(0, len(ranked), n):
-        taken += spared(ranked[at : at + n], [task.name], apart_from)
+        taken += decontaminate(ranked[at : at + n], [task.name], apart_from)
         if len(taken) >= n:
             return taken[:n]
     raise KkwarmError(
@@ -183,9 +183,11 @@ def _from_teacher(plan: Plan, teacher: Teacher, out: Path, labels: dict[str, Any
         if len(traces) < config.n:
             raise KkwarmError(f"teacher {teacher.name} gave {len(traces)} traces, not {config.n}", hint="ask for fewer")
         asked = len(traces)
-        if config.leave_out_leaks:
-            traces = spared(traces, [config.domain], config.against)
-        guard(run, traces, [config.domain], config.against, allow=config.allow_leak)
+        if config.drop_contaminated:
+            traces = decontaminate(traces, [config.domain], config.decontaminate_against)
+        contamination_check(
+            run, traces, [config.domain], config.decontaminate_against, allow=config.allow_contamination
+        )
         status: Counter[str] = Counter()
         if config.verified_only:
             traces = list(_verified(traces, registry().task(config.domain), status))
@@ -208,7 +210,9 @@ def _from_model(plan: Plan, out: Path, options: dict[str, Any], labels: dict[str
             return done
         with opened(out, kind="distill", config=settings, inputs=inputs) as run:
             run.record(labels=labels or {}, provenance={"backend": engine.name, "checkpoint": engine.checkpoint})
-            guard(run, plan.examples, [config.domain], config.against, allow=config.allow_leak)
+            contamination_check(
+                run, plan.examples, [config.domain], config.decontaminate_against, allow=config.allow_contamination
+            )
             note_verifiers(run, {plan.task.name: judged_by(plan.verifier, plan.format)})
             if run.mended:
                 say(f"{run.path}: the last sample was cut short by a crash; it is generated again")
@@ -240,10 +244,10 @@ def _generate(plan: Plan, run: Run, engine: Any, progress: bool) -> None:
     by_id = {e.id: e for e in plan.examples}
     wave: list[tuple[Example, int, Completion]] = []
     since = time.monotonic()
-    with Progress("distill", plan.completions, done=len(have), show=progress) as bar, Judge() as court:
+    with Progress("distill", plan.completions, done=len(have), show=progress) as bar, Judge() as judge:
 
         def store() -> None:
-            verdicts = court.judge(plan.verifier, plan.format, [(e, c) for e, _, c in wave])
+            verdicts = judge.verify(plan.verifier, plan.format, [(e, c) for e, _, c in wave])
             pairs = zip(wave, verdicts, strict=True)
             run.append(Sample(plan.task.name, e.id, k, c, v) for (e, k, c), v in pairs)
             wave.clear()
@@ -294,8 +298,8 @@ def _verified(traces: Iterable[Trace], task: Task, status: Counter[str]) -> Iter
                 )
             example = replace(known[content_hash(example)], id=t.id)
         pairs.append((example, Completion(fmt.compose(t.reasoning, t.answer), finish_reason="stop")))
-    with Judge() as court:
-        for t, verdict in zip(listed, court.judge(verifier, fmt, pairs), strict=True):
+    with Judge() as judge:
+        for t, verdict in zip(listed, judge.verify(verifier, fmt, pairs), strict=True):
             status[verdict.status.value] += 1
             if verdict.correct:
                 yield t

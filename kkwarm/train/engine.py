@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
-from kkwarm.train import ranks
+from kkwarm.train import distributed
 from kkwarm.train.config import RlvrConfig, TrainConfig
-from kkwarm.train.rehearsal import shard_on_cpu
+from kkwarm.train.cpu_sharding import shard_on_cpu
 
 __all__ = [
     "CHECKPOINT",
@@ -56,7 +56,7 @@ def prepare(config: TrainConfig) -> None:
     import torch
     import transformers
 
-    if ranks.world() > 1:  # accelerate calls its CPU device cpu:0, which torch.load does not know
+    if distributed.world_size() > 1:  # accelerate calls its CPU device cpu:0, which torch.load does not know
         torch.serialization.register_package(
             0, lambda _: None, lambda held, at: held if at.startswith("cpu:") else None
         )
@@ -110,9 +110,9 @@ def load(model: str | Path, config: TrainConfig) -> tuple[Any, Any]:
     cuda = on_cuda(config)
     attention = _attention(config, cuda=cuda)
     frozen = bool(config.lora) and cuda and uses_bf16(config)
-    device = f"cuda:{ranks.local()}" if cuda and not will_shard() else "cpu"
+    device = f"cuda:{distributed.local_rank()}" if cuda and not will_shard() else "cpu"
     if config.qlora:
-        return _load_in_4_bits(model, attention, f"cuda:{ranks.local()}" if cuda else "cpu"), tokenizer
+        return _load_in_4_bits(model, attention, f"cuda:{distributed.local_rank()}" if cuda else "cpu"), tokenizer
     dtype = torch.bfloat16 if frozen else torch.float32
     return load_model(model, device=device, dtype=dtype, attention=attention, check=config.memory_check), tokenizer
 
@@ -194,10 +194,10 @@ def copied(config: TrainConfig) -> Any:
     import torch
 
     if will_shard():
-        device = f"cuda:{ranks.local()}" if on_cuda(config) else "cpu"
+        device = f"cuda:{distributed.local_rank()}" if on_cuda(config) else "cpu"
         return (torch.bfloat16 if uses_bf16(config) else torch.float32), device
     if on_cuda(config) and uses_bf16(config) and not config.lora:
-        return torch.bfloat16, f"cuda:{ranks.local()}"
+        return torch.bfloat16, f"cuda:{distributed.local_rank()}"
     return None
 
 
@@ -230,18 +230,18 @@ def arguments(config: TrainConfig, out: Path, *, steps: int) -> dict[str, Any]:
         "output_dir": str(out / STEPS),
         "run_name": out.name,
         "max_steps": steps,
-        "learning_rate": config.lr,
+        "learning_rate": config.learning_rate,
         "lr_scheduler_type": _SCHEDULES[config.schedule],
         "warmup_steps": config.warmup_steps,
         "adam_beta1": config.betas[0],
         "adam_beta2": config.betas[1],
         "weight_decay": config.weight_decay,
-        "max_grad_norm": config.clip,
+        "max_grad_norm": config.max_grad_norm,
         "seed": config.seed,
         "data_seed": config.seed,
         "use_cpu": cpu,
         "bf16": uses_bf16(config),
-        "gradient_checkpointing": config.checkpointing,
+        "gradient_checkpointing": config.gradient_checkpointing,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,  # else a NaN is logged as the mean of what went before
         "save_strategy": "no",  # `steps.Recorder` decides when
@@ -293,7 +293,7 @@ def save(trainer: Any, tokenizer: Any, out: Path) -> None:
         return
     with replaced(out / ADAPTER) as folder:
         write_weights(trainer, tokenizer, folder)
-    if ranks.main():
+    if distributed.is_main():
         merged = _merged(model, out / ADAPTER)
         merged.config.use_cache = True
         with replaced(out / CHECKPOINT) as folder:
@@ -308,7 +308,7 @@ def write_weights(trainer: Any, tokenizer: Any, folder: Path) -> None:
     """
     accelerator = trainer.accelerator
     shards = accelerator.get_state_dict(trainer.model_wrapped) if sharded(accelerator) else None
-    if not ranks.main():
+    if not distributed.is_main():
         return
     model = accelerator.unwrap_model(trainer.model)
     if hasattr(model, "merge_and_unload"):
@@ -348,7 +348,7 @@ def policy_of(trainer: Any) -> Any:
 def replaced(folder: Path, aside: Callable[[], None] | None = None) -> Iterator[Path]:
     """A folder to write into, which then takes the place of `folder`; what was there goes, or `aside` moves it."""
     temporary = folder.with_name(f".{folder.name}.new")
-    if ranks.main():
+    if distributed.is_main():
         shutil.rmtree(temporary, ignore_errors=True)
     try:
         yield temporary
@@ -356,7 +356,7 @@ def replaced(folder: Path, aside: Callable[[], None] | None = None) -> Iterator[
         raise KkwarmError(
             f"{folder} cannot be written: {err.strerror or err}", hint="free space; the run resumes"
         ) from err
-    if not ranks.main():
+    if not distributed.is_main():
         return
     if aside is not None:
         aside()
@@ -373,7 +373,7 @@ def explained(err: Exception, path: Path, *, rows: int = 1) -> KkwarmError | Non
     told = " ".join(str(err).split())
     low = told.lower()
     if isinstance(err, MemoryError) or "out of memory" in low or "can't allocate" in low:
-        fewer = f"--rows {rows // 2}" if rows > 1 else "--checkpointing"
+        fewer = f"--micro-batch-size {rows // 2}" if rows > 1 else "--gradient-checkpointing"
         hint = f"add {fewer}: the same command then goes on; or --lora, with another -o"
         return KkwarmError(f"out of memory with {rows} rows in a forward pass: {told[:200]}", hint=hint)
     full = isinstance(err, OSError) and err.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)

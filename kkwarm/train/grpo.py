@@ -13,11 +13,11 @@ from kkwarm.errors import KkwarmError
 from kkwarm.limits import affordable
 from kkwarm.plugins import registry
 from kkwarm.store import Run
-from kkwarm.train import ranks
+from kkwarm.train import distributed
 from kkwarm.train.config import RlvrConfig, identity
+from kkwarm.train.contamination_check import contamination_check
 from kkwarm.train.distillation import chosen
 from kkwarm.train.engine import CHECKPOINT
-from kkwarm.train.guard import guard
 from kkwarm.train.launch import launch, layout
 from kkwarm.train.loop import done_before, opened
 from kkwarm.train.progress import say
@@ -26,7 +26,7 @@ from kkwarm.verify import Judge
 from kkwarm.verify.source import judged_by, note_verifiers
 
 if TYPE_CHECKING:
-    from kkwarm.train.flight import Flight
+    from kkwarm.train.in_training_eval import InTrainingEval
 
 __all__ = ["RlvrPlan", "plan_rlvr", "rlvr"]
 
@@ -79,7 +79,7 @@ def plan_rlvr(config: RlvrConfig) -> RlvrPlan:
     """
     reg = registry()
     task = reg.task(config.domain)
-    apart_from = config.against if config.leave_out_leaks else None
+    apart_from = config.decontaminate_against if config.drop_contaminated else None
     examples = chosen(task, config.examples, config.seed, apart_from=apart_from)
     if len(examples) < config.prompts_per_step:
         raise KkwarmError(
@@ -123,7 +123,9 @@ def rlvr(
     with opened(out, kind="rlvr", config=settings, inputs=inputs) as run:
         run.record(labels=labels or {}, model=str(model), example_ids=[e.id for e in plan.examples], warnings=[])
         note_verifiers(run, {config.domain: judged_by(plan.verifier, plan.format)})
-        guard(run, plan.examples, [config.domain], config.against, allow=config.allow_leak)
+        contamination_check(
+            run, plan.examples, [config.domain], config.decontaminate_against, allow=config.allow_contamination
+        )
         if config.top_p < 1:
             _warn(run, f"top_p {config.top_p} biases the importance ratio: it is computed without it (1.0 does not)")
         _train(run, model, plan, progress)
@@ -134,10 +136,10 @@ def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
     from kkwarm.backends.text import unread
     from kkwarm.train import vllm
     from kkwarm.train.engine import load, policy_of, prepare, save
-    from kkwarm.train.flight import Flight, longest, of_network, watched
+    from kkwarm.train.in_training_eval import InTrainingEval, longest, of_network, watched
     from kkwarm.train.loop import finished, note_environment, run_steps
     from kkwarm.train.memory import applied
-    from kkwarm.train.stepfile import StepFile
+    from kkwarm.train.step_log import StepLog
 
     config = plan.config
     prepare(config)
@@ -150,15 +152,15 @@ def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
     prompts = [plan.format.render(e.question, tokenizer) for e in plan.examples]
     if said := unread(tokenizer, prompts, "prompts"):
         _warn(run, said)
-    kept: list[StepFile] = []
+    kept: list[StepLog] = []
 
     def open_rollouts(at: int) -> None:
-        if config.keep_rollouts and ranks.main():
-            kept.append(StepFile(run.path / ROLLOUTS, at))
+        if config.keep_rollouts and distributed.is_main():
+            kept.append(StepLog(run.path / ROLLOUTS, at))
 
-    with Judge() as court:
+    with Judge() as judge:
         more: dict[str, Any] = {"at_most": batch, "watched": longest(domains, tokenizer)}
-        trainer, reward = trainer_of(network, tokenizer, plan, run.path, court, **more)
+        trainer, reward = trainer_of(network, tokenizer, plan, run.path, judge, **more)
 
         def row(logs: dict[str, float], step: int) -> dict[str, Any]:
             assert reward.last is not None
@@ -169,7 +171,11 @@ def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
             for file in kept:
                 file.write(*({"step": step, **r} for r in reward.kept))
             reward.kept.clear()
-            more = {"loss": logs["loss"], "lr": logs.get("learning_rate"), "grad_norm": logs.get("grad_norm")}
+            more = {
+                "loss": logs["loss"],
+                "learning_rate": logs.get("learning_rate"),
+                "grad_norm": logs.get("grad_norm"),
+            }
             return {**reward.last.fields(), **more}
 
         args = trainer.args
@@ -180,15 +186,17 @@ def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
             draws = vllm.live(tokenizer)
         else:
             draws = of_network(lambda trainer: rollouts.refreshed(policy_of(trainer)), tokenizer)
-        flight = Flight(run, config, domains, tokenizer, config.domain, draws)
-        log = run_steps(run, trainer, row, config, flight, progress=progress, stride=stride, also=open_rollouts)
+        in_training_eval = InTrainingEval(run, config, domains, tokenizer, config.domain, draws)
+        log = run_steps(
+            run, trainer, row, config, in_training_eval, progress=progress, stride=stride, also=open_rollouts
+        )
     save(trainer, tokenizer, run.path)
     for file in kept:
         file.close()
-    if not ranks.main():
+    if not distributed.is_main():
         return
-    _finish(run, plan, log, flight)
-    finished(run, flight, log[-1]["step"])
+    _finish(run, plan, log, in_training_eval)
+    finished(run, in_training_eval, log[-1]["step"])
 
 
 def trainer_of(
@@ -196,7 +204,7 @@ def trainer_of(
     tokenizer: Any,
     plan: RlvrPlan,
     out: Path,
-    court: Judge,
+    judge: Judge,
     *,
     at_most: int | None = None,
     watched: int = 0,
@@ -204,7 +212,7 @@ def trainer_of(
     """The GRPO trainer and its reward function.
 
     :param at_most: completions in a forward pass; None: the configuration's, or as many as are usual.
-    :param watched: tokens of the longest row that the flight recorder asks a colocated engine for.
+    :param watched: tokens of the longest row that the in-training evaluation asks a colocated engine for.
     """
     from datasets import Dataset
     from trl import GRPOConfig
@@ -217,7 +225,7 @@ def trainer_of(
     config = plan.config
     prompts = [plan.format.render(e.question, tokenizer) for e in plan.examples]
     longest = _longest(plan, prompts, tokenizer, network.config)
-    at_most = at_most or config.rows or config.batch_size or _fitting(config, longest + plan.max_tokens)
+    at_most = at_most or config.micro_batch_size or _fitting(config, longest + plan.max_tokens)
     context = getattr(network.config.get_text_config(), "max_position_embeddings", None) or 2**31
     rollouts_by = vllm.settings(config, plan.format.stop, min(context, max(longest + plan.max_tokens, watched)))
     settings = arguments(config, out, steps=plan.steps) | _settings(plan, at_most) | rollouts_by
@@ -228,7 +236,7 @@ def trainer_of(
     rollouts = None
     if config.vllm == "none":
         rollouts = Rollouts(network, tokenizer, plan.sampling, plan.format.stop, config.generations, copied(config))
-    reward = _reward(network, tokenizer, plan, court, rollouts)
+    reward = _reward(network, tokenizer, plan, judge, rollouts)
     order = plan.order()
     with refusals():
         trainer = Policy(
@@ -244,7 +252,7 @@ def trainer_of(
     return trainer, reward
 
 
-def _reward(network: Any, tokenizer: Any, plan: RlvrPlan, court: Judge, rollouts: Any) -> Any:
+def _reward(network: Any, tokenizer: Any, plan: RlvrPlan, judge: Judge, rollouts: Any) -> Any:
     from kkwarm.backends.text import end_tokens
     from kkwarm.train.rollout import Reward
 
@@ -255,7 +263,7 @@ def _reward(network: Any, tokenizer: Any, plan: RlvrPlan, court: Judge, rollouts
         plan.verifier,
         plan.format,
         plan.task.rewards,
-        court,
+        judge,
         tokenizer,
         config.generations,
         plan.max_tokens,
@@ -267,7 +275,7 @@ def _reward(network: Any, tokenizer: Any, plan: RlvrPlan, court: Judge, rollouts
 
 def _settings(plan: RlvrPlan, at_most: int) -> dict[str, Any]:
     config = plan.config
-    batch, passes = ranks.share(config.completions, at_most)
+    batch, passes = distributed.share(config.completions, at_most)
     return {
         "per_device_train_batch_size": batch,
         "gradient_accumulation_steps": passes,
@@ -313,7 +321,7 @@ def sizes_of(plan: RlvrPlan, model: str | Path) -> dict[str, int]:
     tokenizer = load_tokenizer(model)
     prompts = [plan.format.render(e.question, tokenizer) for e in plan.examples]
     tokens = _longest(plan, prompts, tokenizer, read_config(model)) + plan.max_tokens
-    rows = plan.config.rows or plan.config.batch_size or _fitting(plan.config, tokens)
+    rows = plan.config.micro_batch_size or _fitting(plan.config, tokens)
     return {"tokens": tokens, "rows": rows, "step": plan.config.completions}
 
 
@@ -332,7 +340,7 @@ def _warn(run: Run, message: str) -> None:
     say(message)
 
 
-def _finish(run: Run, plan: RlvrPlan, log: list[dict[str, Any]], flight: Flight) -> None:
+def _finish(run: Run, plan: RlvrPlan, log: list[dict[str, Any]], in_training_eval: InTrainingEval) -> None:
     from kkwarm.backends.checkpoint import fingerprint
     from kkwarm.train.loop import summary
 
@@ -342,7 +350,7 @@ def _finish(run: Run, plan: RlvrPlan, log: list[dict[str, Any]], flight: Flight)
         what = max(log[-1]["status"].items(), key=lambda kv: kv[1])[0]
         _warn(run, f"the reward never varied within a group (mostly {what}): nothing was learnt; {_remedy(what)}")
     run.finish(
-        products={CHECKPOINT: fingerprint(run.path / CHECKPOINT), **flight.products()},
+        products={CHECKPOINT: fingerprint(run.path / CHECKPOINT), **in_training_eval.products()},
         results={
             **summary(log),
             "examples": len(plan.examples),
@@ -350,7 +358,7 @@ def _finish(run: Run, plan: RlvrPlan, log: list[dict[str, Any]], flight: Flight)
             "signal": signal,
             "no_signal": sum(r["no_signal"] for r in log) / len(log),
             "first": {k: log[0][k] for k in ("reward", "accuracy", "length", "truncated")},
-            **flight.results(),
+            **in_training_eval.results(),
             "last": {k: sum(r[k] for r in tail) / len(tail) for k in ("reward", "accuracy", "length", "truncated")},
         },
     )

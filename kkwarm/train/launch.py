@@ -24,7 +24,7 @@ from typing import Any
 from kkwarm import interrupt
 from kkwarm.errors import KkwarmError
 from kkwarm.paths import expanded
-from kkwarm.train import ranks
+from kkwarm.train import distributed
 from kkwarm.train.config import TrainConfig
 from kkwarm.train.progress import say
 
@@ -93,9 +93,9 @@ def layout(config: TrainConfig) -> Layout | None:
     :raises KkwarmError: more processes than GPUs (without any: than CPU cores), or than divide a step; a config for
         another number of them, or one that needs CUDA.
     """
-    if ranks.world() > 1:
-        if config.nproc not in (1, ranks.world()):
-            raise KkwarmError(f"started as {ranks.world()} processes, but --nproc is {config.nproc}")
+    if distributed.world_size() > 1:
+        if config.nproc not in (1, distributed.world_size()):
+            raise KkwarmError(f"started as {distributed.world_size()} processes, but --nproc is {config.nproc}")
         return None
     if config.nproc == 1 and config.accelerate is None:
         return None

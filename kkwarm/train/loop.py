@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from kkwarm.plugins import registry
 from kkwarm.store import Run, config_hash
 from kkwarm.store.run import Kind, environment
-from kkwarm.train import ranks
+from kkwarm.train import distributed
 from kkwarm.train.config import TrainConfig
 from kkwarm.train.engine import STEPS, explained, kind_of, on_cuda, uses_bf16
-from kkwarm.train.stepfile import StepFile
+from kkwarm.train.step_log import StepLog
 from kkwarm.train.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from kkwarm.train.flight import Flight
+    from kkwarm.train.in_training_eval import InTrainingEval
 
 __all__ = ["LOG", "done_before", "finished", "note_environment", "opened", "quietly", "run_steps", "summary"]
 
@@ -40,7 +40,7 @@ def done_before(
 @contextmanager
 def opened(out: Path, *, kind: Kind, config: Mapping[str, Any], inputs: Mapping[str, str]) -> Iterator[Run]:
     """`Run.open`; of several processes only the first writes."""
-    if not ranks.main():
+    if not distributed.is_main():
         yield _Silent(out, {"kind": kind, "config": dict(config), "warnings": []})
         return
     with Run.open(out, kind=kind, config=config, inputs=inputs) as run:
@@ -62,7 +62,7 @@ def note_environment(run: Run, config: TrainConfig) -> None:
         environment=environment(),
         device="cuda" if on_cuda(config) else "cpu",
         precision="bf16" if uses_bf16(config) else "fp32",
-        processes=ranks.world(),
+        processes=distributed.world_size(),
         threads=torch.get_num_threads(),
     )
 
@@ -81,7 +81,7 @@ def run_steps(
     trainer: Any,
     row: Row,
     config: TrainConfig,
-    flight: Flight,
+    in_training_eval: InTrainingEval,
     *,
     progress: bool,
     stride: int = 1,
@@ -101,16 +101,18 @@ def run_steps(
     from kkwarm.train.steps import Recorder, fits, last_whole
 
     steps = run.path / STEPS
-    start = ranks.first(last_whole(steps) if ranks.main() else None)
+    start = distributed.broadcast(last_whole(steps) if distributed.is_main() else None)
     at = int(start.name.rpartition("-")[2]) if start else 0
     if start:
         fits(start, kind_of(trainer.accelerator))
     if also is not None:
         also(at)
-    log = StepFile(run.path / LOG, at) if ranks.main() else None
-    flight.open(at)
+    log = StepLog(run.path / LOG, at) if distributed.is_main() else None
+    in_training_eval.open(at)
     watchdog = Watchdog(run.path)
-    recorder = Recorder(run, log, row, config, flight=flight, watchdog=watchdog, stride=stride, progress=progress)
+    recorder = Recorder(
+        run, log, row, config, in_training_eval=in_training_eval, watchdog=watchdog, stride=stride, progress=progress
+    )
     recorder.trainer = trainer
     trainer.remove_callback(PrinterCallback)  # it prints on stdout
     for callback in trainer.callback_handler.callbacks:
@@ -128,9 +130,9 @@ def run_steps(
         recorder.close()
     if trainer.state.global_step < trainer.state.max_steps:
         raise KeyboardInterrupt
-    rows = StepFile.rows(run.path / LOG)
-    if ranks.main():
-        flight.alarm(rows)
+    rows = StepLog.rows(run.path / LOG)
+    if distributed.is_main():
+        in_training_eval.alarm(rows)
     return rows
 
 
@@ -140,12 +142,12 @@ def summary(log: list[dict[str, Any]]) -> dict[str, Any]:
     return {"steps": len(log), "seconds": round(seconds, 2), "seconds_per_step": round(seconds / max(1, len(log)), 4)}
 
 
-def finished(run: Run, flight: Flight, last: int) -> None:
+def finished(run: Run, in_training_eval: InTrainingEval, last: int) -> None:
     """Frees what only a run that goes on needs (step checkpoints, the best weights before the best), and tells the
     plugins. `last`: its last step.
     """
-    if not ranks.main():
+    if not distributed.is_main():
         return
-    flight.covered(last)
+    in_training_eval.covered(last)
     shutil.rmtree(run.path / STEPS, ignore_errors=True)
     registry().tell("kkwarm_run_finished", run=run)

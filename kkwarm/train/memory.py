@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kkwarm.errors import KkwarmError
-from kkwarm.train import ranks
+from kkwarm.train import distributed
 from kkwarm.train.config import RlvrConfig, TrainConfig
 from kkwarm.train.progress import say
 
@@ -119,25 +119,25 @@ def need(
     """
     from kkwarm.train.engine import will_shard
 
-    parts = max(ranks.world(), config.nproc) if config.accelerate or will_shard() else 1
+    parts = max(distributed.world_size(), config.nproc) if config.accelerate or will_shard() else 1
     trained = _adapter(shape, config.lora_rank) if config.lora else shape.parameters
     frozen = 0 if not config.lora else shape.parameters
     weights = 4.0 * trained + (2.0 if bf16 and cuda else 4.0) * frozen
     if config.qlora:  # 4 bits, and scales of about half a bit, for matrices; embedding and norms in bf16
         weights = 4.0 * trained + 0.56 * shape.linear + 2.0 * (shape.parameters - shape.linear)
     cast = 2.0 * shape.linear if bf16 and not (config.lora and cuda) else 0.0
-    if config.checkpointing:
+    if config.gradient_checkpointing:
         cast /= shape.layers
     n = rows * tokens
     layer = n * _layer(shape, config, tokens, bf16)
-    kept = n * 4.0 * shape.hidden * shape.layers if config.checkpointing else layer * shape.layers
+    kept = n * 4.0 * shape.hidden * shape.layers if config.gradient_checkpointing else layer * shape.layers
     head = _head(shape, n, bf16=bf16, cuda=cuda, trained=not config.lora)
     return Need(
         weights=weights / parts,
         gradients=4.0 * trained / parts,
         optimiser=(2.0 if config.optim == "adamw_8bit" else 8.0) * trained / parts,
         activations=kept + cast,
-        working=max(head, layer) if config.checkpointing else head,
+        working=max(head, layer) if config.gradient_checkpointing else head,
         copies=_copies(shape, config, bf16=bf16, cuda=cuda),
         vllm=_vllm(config, device),
     )
@@ -192,7 +192,7 @@ def of_device(*, cuda: bool, processes: int) -> float:
     if cuda:
         import torch
 
-        return float(torch.cuda.get_device_properties(ranks.local()).total_memory)
+        return float(torch.cuda.get_device_properties(distributed.local_rank()).total_memory)
     import psutil
 
     return float(psutil.virtual_memory().available) / processes
@@ -203,14 +203,14 @@ class Fit:
     """What fits: rows of a forward pass, gradient checkpointing, vLLM's share of the device."""
 
     rows: int
-    checkpointing: bool
+    gradient_checkpointing: bool
     vllm_share: float | None
     need: Need
     device: float
     changed: str = ""  # what was changed and why, for people
 
     def fields(self) -> dict[str, Any]:
-        return {"rows": self.rows, "checkpointing": self.checkpointing, "gib": self.need.fields()} | {
+        return {"rows": self.rows, "gradient_checkpointing": self.gradient_checkpointing, "gib": self.need.fields()} | {
             "device_gib": round(self.device / GIB, 2)
         }
 
@@ -224,7 +224,7 @@ def applied(run: Any, model: str | Path, config: C, *, tokens: int, rows: int, s
     if fit.changed:
         run.record(warnings=[*run.manifest.get("warnings", []), fit.changed])
         say(fit.changed)
-    made: C = replace(config, checkpointing=fit.checkpointing)
+    made: C = replace(config, gradient_checkpointing=fit.gradient_checkpointing)
     if fit.vllm_share is not None and "vllm_gpu_memory_utilization" not in config.trl:
         made = replace(made, trl={**config.trl, "vllm_gpu_memory_utilization": round(fit.vllm_share, 3)})
     return made, fit.rows
@@ -241,7 +241,7 @@ def preflight(model: str | Path, config: TrainConfig, *, tokens: int, rows: int,
     from kkwarm.train.engine import on_cuda, uses_bf16
 
     cuda, bf16 = on_cuda(config), uses_bf16(config)
-    processes = max(ranks.world(), config.nproc)
+    processes = max(distributed.world_size(), config.nproc)
     device = of_device(cuda=cuda, processes=processes)
     return fitted(
         *(shape_of(model), config),
@@ -261,28 +261,28 @@ def fitted(
     room = device * (1 - SPARE)
     share = _vllm(config, device) / device if device else 0.0
 
-    def of(batch: int, checkpointing: bool, share: float) -> Need:
-        made = replace(config, checkpointing=checkpointing)
+    def of(batch: int, gradient_checkpointing: bool, share: float) -> Need:
+        made = replace(config, gradient_checkpointing=gradient_checkpointing)
         found = need(shape, made, tokens=tokens, rows=batch, bf16=bf16, cuda=cuda)
         return replace(found, vllm=share * device)
 
-    first = of(min(rows, step), config.checkpointing, share)
+    first = of(min(rows, step), config.gradient_checkpointing, share)
     least = (2.0 * shape.parameters + VLLM_CACHE) / device if share else 0.0
     for vllm in sorted({share, min(share, least)}, reverse=True):
-        for checkpointing in sorted({config.checkpointing, True}):
+        for gradient_checkpointing in sorted({config.gradient_checkpointing, True}):
             for batch in (d for d in range(min(rows, step), 0, -1) if step % d == 0):
-                found = of(batch, checkpointing, vllm)
+                found = of(batch, gradient_checkpointing, vllm)
                 if found.total <= room:
                     if vllm < share:  # all that is left over is vLLM's
                         vllm = (room - found.total) / device + vllm
-                    fit = Fit(batch, checkpointing, vllm or None, replace(found, vllm=vllm * device), device)
+                    fit = Fit(batch, gradient_checkpointing, vllm or None, replace(found, vllm=vllm * device), device)
                     return replace(fit, changed=_changed(fit, first, rows, config, share))
     raise _too_large(of, shape, config, device, {"tokens": tokens, "bf16": bf16, "cuda": cuda})
 
 
 def _changed(fit: Fit, first: Need, rows: int, config: TrainConfig, share: float) -> str:
     what = [f"{fit.rows} rows in a forward pass, not {rows}"] * (first.total > fit.need.total and fit.rows < rows)
-    what += ["gradient checkpointing"] * (fit.checkpointing and not config.checkpointing)
+    what += ["gradient checkpointing"] * (fit.gradient_checkpointing and not config.gradient_checkpointing)
     what += [f"{fit.vllm_share or 0.0:.2f} of the GPU for vLLM"] * (share > (fit.vllm_share or 0.0))
     if not what:
         return ""
@@ -294,7 +294,7 @@ def _too_large(of: Any, shape: Shape, config: TrainConfig, device: float, pass_:
     parts = ", ".join(f"{k} {v:.1f}" for k, v in least.fields().items() if k != "total" and v >= 0.05)
     hints = []
     if not config.lora:
-        lora = need(shape, replace(config, lora=True, checkpointing=True), rows=1, **pass_).total
+        lora = need(shape, replace(config, lora=True, gradient_checkpointing=True), rows=1, **pass_).total
         hints.append(f"--lora needs about {lora / GIB:.1f} GiB")
     elif config.lora_rank > max(32, shape.hidden):
         hints.append(f"--lora-rank {config.lora_rank} is more than the {shape.hidden} of the model: take 32")

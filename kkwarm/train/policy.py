@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from trl import GRPOTrainer
 
-from kkwarm.train import ranks
+from kkwarm.train import distributed
 from kkwarm.train.rollout import Rollouts
 from kkwarm.types import Example
 
@@ -57,7 +57,9 @@ def with_signal(batch: dict[str, Any], parts: int) -> dict[str, Any]:
     advantages = batch["advantages"]
     total = advantages.shape[0]
     useful = advantages != 0
-    count = ranks.largest(max(parts, -(-int(useful.sum()) // parts) * parts))  # trl gathers a number for each row
+    count = distributed.all_reduce_max(
+        max(parts, -(-int(useful.sum()) // parts) * parts)
+    )  # trl gathers a number for each row
     if count >= total:
         return batch
     # Stable, so the order of the rows stays: those with a signal first, then as many others as are needed.

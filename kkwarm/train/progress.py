@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from kkwarm.errors import tell
-from kkwarm.train import ranks
+from kkwarm.train import distributed
 
 __all__ = ["Progress", "say"]
 
@@ -21,7 +21,7 @@ class Progress:
         from rich.progress import Progress as Bar
 
         self._console = Console(stderr=True)
-        show = show and ranks.main()
+        show = show and distributed.is_main()
         self._title, self._total, self._done = title, total, done
         self._plain = show and not self._console.is_terminal
         self._started, self._said, self._first = time.monotonic(), time.monotonic(), done
@@ -64,5 +64,5 @@ class Progress:
 
 def say(message: str, *, everywhere: bool = False) -> None:
     """One line on stderr, of rank 0 only where there are several processes."""
-    if everywhere or ranks.main():
+    if everywhere or distributed.is_main():
         tell(message)

@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kkwarm.train import ranks
+from kkwarm.train import distributed
 from kkwarm.types import Completion, Example, Format, Rewards, Sampling, Status, Verdict, Verifier
 from kkwarm.verify import Judge
 
-__all__ = ["Docket", "Reward", "Rollouts", "Round", "same", "whole"]
+__all__ = ["BackgroundVerifier", "Reward", "Rollouts", "StepMetrics", "same", "whole"]
 
 
 @dataclass
-class Round:
+class StepMetrics:
     """What one generation gave. Shares are of its completions; `no_signal` of its groups."""
 
     reward: float
@@ -40,7 +40,7 @@ def same(rewards: Sequence[float]) -> bool:
     return all(r == rewards[0] for r in rewards)
 
 
-class Docket:
+class BackgroundVerifier:
     """Judges completions in a thread of its own, while others are still being generated."""
 
     def __init__(self, judge: Callable[[Sequence[tuple[Example, Completion]]], list[Verdict]]) -> None:
@@ -109,7 +109,7 @@ class Rollouts:
         self._copy = copy.deepcopy(network).to(dtype=copied[0], device=copied[1]).eval() if copied else None
         self.last: list[Completion] = []
         self.examples: list[Example] = []  # those of the next prompts, where known
-        self.docket: Docket | None = None
+        self.background: BackgroundVerifier | None = None
 
     def __call__(self, prompts: list[str], trainer: Any) -> dict[str, Any]:
         from kkwarm.backends.text import token_ids
@@ -121,8 +121,8 @@ class Rollouts:
         done: list[Completion | None] = [None] * len(prompts)
         for place, completion in self._drawn(prompts, self.refreshed(policy), trainer.state.global_step):
             done[place] = completion
-            if self.docket is not None and len(self.examples) == len(prompts):
-                self.docket.add(place, self.examples[place], completion)
+            if self.background is not None and len(self.examples) == len(prompts):
+                self.background.add(place, self.examples[place], completion)
         policy.train(training)
         self.last = [c for c in done if c is not None]
         assert len(self.last) == len(prompts)
@@ -138,7 +138,7 @@ class Rollouts:
         from kkwarm.backends.hf import HFBackend
 
         backend = HFBackend("policy", "", self._tokenizer, policy)
-        before = ranks.rank() * len(prompts)  # places of the processes before this one
+        before = distributed.rank() * len(prompts)  # places of the processes before this one
         wanted: dict[str, list[int]] = {}
         for place in range(len(prompts)):
             at = before + place
@@ -186,13 +186,13 @@ class Reward:
     verifier: Verifier
     format: Format
     table: Rewards
-    court: Judge
+    judge: Judge
     tokenizer: Any
     group: int
     limit: int
     rollouts: Rollouts | None = None
     ends: frozenset[int] = frozenset()
-    last: Round | None = None
+    last: StepMetrics | None = None
     kept: list[dict[str, Any]] = field(default_factory=list)
     keep: bool = False
     errors: str = ""
@@ -200,7 +200,9 @@ class Reward:
 
     def __post_init__(self) -> None:
         if self.rollouts is not None:
-            self.rollouts.docket = Docket(lambda pairs: self.court.judge(self.verifier, self.format, pairs))
+            self.rollouts.background = BackgroundVerifier(
+                lambda pairs: self.judge.verify(self.verifier, self.format, pairs)
+            )
 
     def __call__(
         self, prompts: list[str], completions: list[str], completion_ids: list[list[int]], **columns: Any
@@ -216,7 +218,7 @@ class Reward:
                 log_metric(f"status/{name}", share)
             log_metric("accuracy", self.last.accuracy)
         if self.keep:
-            self.kept += ranks.from_all(
+            self.kept += distributed.all_gather(
                 [
                     {"id": e.id, "completion": c.text, "finish": c.finish_reason, "status": v.status.value, "reward": r}
                     for e, c, v, r in zip(examples, made, verdicts, rewards, strict=True)
@@ -225,25 +227,25 @@ class Reward:
         return rewards
 
     def _judged(self, examples: Sequence[Example], made: Sequence[Completion]) -> list[Verdict]:
-        docket = self.rollouts.docket if self.rollouts is not None else None
-        early = docket.verdicts() if docket is not None else {}
+        background = self.rollouts.background if self.rollouts is not None else None
+        early = background.verdicts() if background is not None else {}
         if len(early) == len(made):
             return [early[i] for i in range(len(made))]
-        return self.court.judge(self.verifier, self.format, list(zip(examples, made, strict=True)))
+        return self.judge.verify(self.verifier, self.format, list(zip(examples, made, strict=True)))
 
-    def _round(self, made: Sequence[Completion], verdicts: Sequence[Verdict], rewards: Sequence[float]) -> Round:
+    def _round(self, made: Sequence[Completion], verdicts: Sequence[Verdict], rewards: Sequence[float]) -> StepMetrics:
         """What the completions of all processes gave."""
         told = [
             (v.status.value, v.reason if v.status is Status.ERROR else "", r, c.n_tokens or 0, c.finish_reason)
             for c, v, r in zip(made, verdicts, rewards, strict=True)
         ]
-        told = ranks.from_all(told)
+        told = distributed.all_gather(told)
         n = len(told)
         everything = [reward for _, _, reward, _, _ in told]
         groups = [everything[i : i + self.group] for i in range(0, n, self.group)]
         counts = Counter(status for status, *_ in told)
         self.errors = self.errors or next((reason for _, reason, *_ in told if reason), "")
-        return Round(
+        return StepMetrics(
             reward=math.fsum(everything) / n,
             accuracy=counts[Status.CORRECT.value] / n,
             status={name: round(k / n, 6) for name, k in sorted(counts.items())},

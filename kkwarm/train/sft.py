@@ -14,10 +14,10 @@ from kkwarm.errors import KkwarmError
 from kkwarm.limits import affordable
 from kkwarm.plugins import registry
 from kkwarm.store import Run, file_hash
-from kkwarm.train import ranks
+from kkwarm.train import distributed
 from kkwarm.train.config import WarmupConfig, identity
+from kkwarm.train.contamination_check import contamination_check, decontaminate
 from kkwarm.train.engine import CHECKPOINT
-from kkwarm.train.guard import guard, spared
 from kkwarm.train.launch import launch, layout
 from kkwarm.train.loop import done_before, opened
 from kkwarm.train.progress import say
@@ -38,7 +38,7 @@ class Rows:
     prompt: list[int]  # how many of the ids are the prompt's
     dropped: int = 0
     limit: int = 0
-    leaking: list[str] = field(default_factory=list)  # ids of traces left out: they ask what is evaluated
+    contaminated_items: list[str] = field(default_factory=list)  # ids of traces left out: they ask what is evaluated
     unread: str = ""  # what to tell where the tokenizer cannot read some trace
     lengths: list[list[int]] = field(default_factory=list)  # of the traces in each row, where packed
 
@@ -50,7 +50,7 @@ class Rows:
     def order(self, rows: int) -> list[int]:
         """Rows of all epochs in the order of training: each epoch shuffled anew, by the seed."""
         out: list[int] = []
-        need = self.steps(rows) * self.config.batch_size * self.config.accumulation
+        need = self.steps(rows) * self.config.batch_size
         total = min(need, math.ceil(rows * self.config.epochs)) if self.config.max_steps is None else need
         epoch = 0
         while len(out) < total:
@@ -65,13 +65,13 @@ class Rows:
         if self.config.max_steps is not None:
             return self.config.max_steps
         affordable(rows * self.config.epochs, "traces")
-        return max(1, math.ceil(rows * self.config.epochs / (self.config.batch_size * self.config.accumulation)))
+        return max(1, math.ceil(rows * self.config.epochs / self.config.batch_size))
 
     def sizes(self) -> dict[str, int]:
         """What decides the memory of a step: tokens of its longest row, rows of a pass, sequences of a step."""
         longest = self.limit if self.config.packing else max(map(len, self.ids))
-        step = self.config.batch_size * self.config.accumulation
-        return {"tokens": longest, "rows": self.config.rows or self.config.batch_size, "step": step}
+        step = self.config.batch_size
+        return {"tokens": longest, "rows": self.config.micro_batch_size or self.config.batch_size, "step": step}
 
     @cached_property
     def tokens(self) -> int:
@@ -88,20 +88,22 @@ def plan_warmup(model: str | Path, traces: Path | str, config: WarmupConfig) -> 
     from kkwarm.backends.checkpoint import load_tokenizer, read_config
     from kkwarm.backends.text import check_ids, unread
 
-    listed, leaking = read_traces(traces), []
-    if config.leave_out_leaks:
-        kept = spared(listed, sorted({t.domain for t in listed}), config.against)
+    listed, contaminated_items = read_traces(traces), []
+    if config.drop_contaminated:
+        kept = decontaminate(listed, sorted({t.domain for t in listed}), config.decontaminate_against)
         stay = {id(t) for t in kept}
-        leaking, listed = [t.id for t in listed if id(t) not in stay], kept
+        contaminated_items, listed = [t.id for t in listed if id(t) not in stay], kept
         if not listed:
-            raise KkwarmError(f"all {len(leaking)} traces ask what is evaluated", hint="see --against")
+            raise KkwarmError(
+                f"all {len(contaminated_items)} traces ask what is evaluated", hint="see --decontaminate-against"
+            )
     tokenizer = load_tokenizer(model)
     text = read_config(model).get_text_config()
     context = int(getattr(text, "max_position_embeddings", None) or 2**31)
     limit = min(config.max_length or context, context)
     rendered = _rendered(listed, config, tokenizer, traces_file(traces))
     rows = _tokenised(rendered, tokenizer, config, limit)
-    rows.leaking = leaking
+    rows.contaminated_items = contaminated_items
     rows.unread = unread(tokenizer, [prompt + completion for prompt, completion in rendered], "traces")
     if not rows.ids:
         raise KkwarmError(
@@ -165,7 +167,7 @@ def warmup(
     :param traces: a distill run, or a file of traces.
     :param labels: kept in the manifest; they say what the run is to a study.
     :raises KkwarmError: as `plan_warmup`; another run in `out`; the loss is not finite.
-    :raises LeakError: traces ask what `config.against` evaluates.
+    :raises ContaminationError: traces ask what `config.decontaminate_against` evaluates.
     """
     from kkwarm.backends.checkpoint import fingerprint
     from kkwarm.train.engine import needs
@@ -183,7 +185,7 @@ def warmup(
     listed, rows = plan_warmup(model, traces, config)
     with opened(out, kind="warmup", config=settings, inputs=inputs) as run:
         warnings = [rows.unread] if rows.unread else []
-        if (gone := rows.leaking) != run.manifest.get("leaking", gone):
+        if (gone := rows.contaminated_items) != run.manifest.get("contaminated", gone):
             raise KkwarmError(
                 f"{out} left out other traces when it began: what is evaluated has changed",
                 hint="choose another folder, or remove this one",
@@ -197,8 +199,14 @@ def warmup(
         for warning in warnings:
             say(warning)
         run.record(labels=labels or {}, model=str(model), traces=str(traces_file(traces)), warnings=warnings)
-        run.record(leaking=gone)
-        guard(run, listed, sorted({t.domain for t in listed}), config.against, allow=config.allow_leak)
+        run.record(contaminated=gone)
+        contamination_check(
+            run,
+            listed,
+            sorted({t.domain for t in listed}),
+            config.decontaminate_against,
+            allow=config.allow_contamination,
+        )
         _train(run, model, rows, config, progress)
         return run
 
@@ -206,7 +214,7 @@ def warmup(
 def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progress: bool) -> None:
     from kkwarm.backends.checkpoint import fingerprint
     from kkwarm.train.engine import load, policy_of, prepare, save, will_shard
-    from kkwarm.train.flight import Flight, of_network, watched
+    from kkwarm.train.in_training_eval import InTrainingEval, of_network, watched
     from kkwarm.train.loop import finished, note_environment, run_steps, summary
     from kkwarm.train.memory import applied
 
@@ -214,7 +222,7 @@ def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progre
     config, batch = applied(run, model, config, **rows.sizes())
     domains = watched(config)
     if domains and will_shard():
-        raise KkwarmError("--watch cannot generate from weights in shards", hint="leave out --watch")
+        raise KkwarmError("--eval-on cannot generate from weights in shards", hint="leave out --eval-on")
     network, tokenizer = load(model, config)
     note_environment(run, config)
     trainer, tokens_at = trainer_of(network, tokenizer, rows, config, run.path, at_most=batch)
@@ -222,31 +230,31 @@ def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progre
     def row(logs: dict[str, float], step: int) -> dict[str, Any]:
         return {
             "loss": logs["loss"],
-            "lr": logs.get("learning_rate"),
+            "learning_rate": logs.get("learning_rate"),
             "grad_norm": logs.get("grad_norm"),
             "accuracy": logs.get("mean_token_accuracy"),
             "tokens": tokens_at(step),
         }
 
-    flight = Flight(run, config, domains, tokenizer, None, of_network(policy_of, tokenizer))
-    log = run_steps(run, trainer, row, config, flight, progress=progress)
+    in_training_eval = InTrainingEval(run, config, domains, tokenizer, None, of_network(policy_of, tokenizer))
+    log = run_steps(run, trainer, row, config, in_training_eval, progress=progress)
     save(trainer, tokenizer, run.path)
-    if not ranks.main():
+    if not distributed.is_main():
         return
     last = log[-max(1, len(log) // 10) :]
     run.finish(
-        products={CHECKPOINT: fingerprint(run.path / CHECKPOINT), **flight.products()},
+        products={CHECKPOINT: fingerprint(run.path / CHECKPOINT), **in_training_eval.products()},
         results={
             **summary(log),
             "loss": sum(r["loss"] for r in last) / len(last),
             "first_loss": log[0]["loss"],
             "tokens": log[-1]["tokens"],
             "traces": len(rows.ids),
-            "left_out": rows.dropped + len(rows.leaking),
-            **flight.results(),
+            "left_out": rows.dropped + len(rows.contaminated_items),
+            **in_training_eval.results(),
         },
     )
-    finished(run, flight, log[-1]["step"])
+    finished(run, in_training_eval, log[-1]["step"])
 
 
 def trainer_of(
@@ -267,8 +275,8 @@ def trainer_of(
     if config.packing:
         data = pack_dataset(data, rows.limit, "bfd")
     order = rows.order(len(data))
-    step = config.batch_size * config.accumulation
-    batch, accumulation = ranks.share(step, at_most or config.batch_size)
+    step = config.batch_size
+    batch, accumulation = distributed.share(step, at_most or config.batch_size)
     settings = arguments(config, out, steps=rows.steps(len(data))) | {
         "per_device_train_batch_size": batch,
         "gradient_accumulation_steps": accumulation,

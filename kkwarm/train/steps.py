@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Any, Self
 from transformers import TrainerCallback
 
 from kkwarm.errors import KkwarmError
-from kkwarm.train import ranks
+from kkwarm.train import distributed
 from kkwarm.train.config import TrainConfig, WarmupConfig
 from kkwarm.train.engine import STEPS
 from kkwarm.train.progress import Progress, say
-from kkwarm.train.stepfile import StepFile
+from kkwarm.train.step_log import StepLog
 
 if TYPE_CHECKING:
     from kkwarm.store import Run
-    from kkwarm.train.flight import Flight
+    from kkwarm.train.in_training_eval import InTrainingEval
     from kkwarm.train.watchdog import Watchdog
 
-__all__ = ["Interrupt", "Losses", "Recorder", "fits", "last_whole"]
+__all__ = ["DivergenceMonitor", "Interrupt", "Recorder", "fits", "last_whole"]
 
 MARK = "whole.json"  # written last: sizes of the checkpoint's files
 EVERY_SECONDS = 30.0  # between step checkpoints where no number of steps is given
@@ -126,11 +126,11 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
     def __init__(
         self,
         run: Run,
-        log: StepFile | None,
+        log: StepLog | None,
         row: Callable[[dict[str, float], int], dict[str, Any]],
         config: TrainConfig,
         *,
-        flight: Flight,
+        in_training_eval: InTrainingEval,
         watchdog: Watchdog,
         stride: int = 1,
         progress: bool = True,
@@ -138,8 +138,8 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self._title, self._out, self._log, self._row = run.manifest["kind"], run.path / STEPS, log, row
         self._every, self._stride, self._show = config.save_every, stride, progress
         # RLVR's loss is no measure of how well it does.
-        self._losses = Losses(config.diverged) if isinstance(config, WarmupConfig) else None
-        self._flight, self._watchdog = flight, watchdog
+        self._divergence = DivergenceMonitor(config.divergence_factor) if isinstance(config, WarmupConfig) else None
+        self._in_training_eval, self._watchdog = in_training_eval, watchdog
         self.trainer: Any = None
         self.interrupt = Interrupt()
         self._bar: Progress | None = None
@@ -150,29 +150,31 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self._bar = Progress(self._title, state.max_steps, done=state.global_step, show=self._show)
         self._bar.__enter__()
         if state.global_step == 0:
-            self._fly(state)
+            self._run_eval(state)
         self._at = self._saved_at = time.monotonic()
 
-    def _fly(self, state: Any) -> None:
-        if not self._flight.due(state.global_step, state.max_steps):
+    def _run_eval(self, state: Any) -> None:
+        if not self._in_training_eval.due(state.global_step, state.max_steps):
             return
         began = time.monotonic()
-        self._flight.fly(self.trainer, state.global_step)
+        self._in_training_eval.run(self.trainer, state.global_step)
         self._at += time.monotonic() - began  # no part of the step's time
         self._watchdog.beat(counted=False)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         # Each process has its own clock and its own signals: all of them do what one wishes.
-        stop, save = ranks.largest(int(self.interrupt.wished), int(ranks.main() and self._due(state.global_step)))
+        stop, save = distributed.all_reduce_max(
+            int(self.interrupt.wished), int(distributed.is_main() and self._due(state.global_step))
+        )
         if stop:
             control.should_training_stop = True
         if state.global_step % self._stride == 0 and state.global_step < state.max_steps:
             control.should_save = bool(stop or save)
         self._watchdog.beat()
-        self._fly(state)
+        self._run_eval(state)
 
     def _due(self, step: int) -> bool:
-        if self._losses is not None and not self._losses.healthy:
+        if self._divergence is not None and not self._divergence.healthy:
             return False  # the last step checkpoint stays a good one
         if self._every is not None:
             return step % self._every == 0
@@ -187,17 +189,18 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         for name in ("loss", "grad_norm"):
             if not math.isfinite(logs.get(name, 0.0)):
                 raise KkwarmError(
-                    self._diverged(name, logs[name], state.global_step), hint="try a lower --lr or --clip"
+                    self._diverged(name, logs[name], state.global_step),
+                    hint="try a lower --learning-rate or --max-grad-norm",
                 )
-        if self._losses is not None and (told := self._losses.add(logs["loss"])):
+        if self._divergence is not None and (told := self._divergence.add(logs["loss"])):
             raise KkwarmError(
                 f"{told} at step {state.global_step}; {self._good()}",
-                hint="try a lower --lr or --clip, with another -o; --diverged is the limit",
+                hint="try a lower --learning-rate or --max-grad-norm, with another -o; --divergence-factor is the limit",
             )
         if self._log is not None:
             self._log.write(row)
             if state.global_step % ALARM_EVERY == 0:
-                self._flight.alarm(StepFile.rows(self._log.path))
+                self._in_training_eval.alarm(StepLog.rows(self._log.path))
         if self._bar is not None:
             shown = ("reward", "accuracy", "loss")
             self._bar.update(state.global_step, "  ".join(f"{k} {row[k]:.3f}" for k in shown if row.get(k) is not None))
@@ -210,10 +213,10 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         return f"the last good checkpoint is {good}" if good else "no step checkpoint was saved before"
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        ranks.barrier()  # each process writes the state of its random numbers
-        if ranks.main():
+        distributed.barrier()  # each process writes the state of its random numbers
+        if distributed.is_main():
             _mark(self._out / f"checkpoint-{state.global_step}")
-            self._flight.covered(state.global_step)
+            self._in_training_eval.covered(state.global_step)
         now = time.monotonic()
         self._saving_took, self._saved_at = now - self._at, now
         self._at = now
@@ -224,10 +227,10 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
             self._bar.__exit__(None, None, None)
         if self._log is not None:
             self._log.close()
-        self._flight.close()
+        self._in_training_eval.close()
 
 
-class Losses:
+class DivergenceMonitor:
     """Whether a loss diverges: its mean over 8 steps is `limit` times the lowest such mean, and above the first.
 
     A step checkpoint is worth keeping while the mean is below half of that.

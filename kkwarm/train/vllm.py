@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from kkwarm.errors import KkwarmError
-from kkwarm.train import ranks
+from kkwarm.train import distributed
 from kkwarm.train.config import RlvrConfig
-from kkwarm.train.flight import Draws, Engine
+from kkwarm.train.in_training_eval import Engine, EngineFactory
 
 __all__ = ["check", "live", "settings"]
 
@@ -56,7 +56,7 @@ def check(args: Any) -> None:
         raise KkwarmError(f"the vLLM server at {url} answers {reply.status_code}", hint=start)
 
 
-def live(tokenizer: Any) -> Draws:
+def live(tokenizer: Any) -> EngineFactory:
     """Drawing by the engine that draws a trainer's rollouts, with the weights of its step.
 
     Every request has a seed of its own, and the state of this process's random numbers is put back, so that the
@@ -68,7 +68,7 @@ def live(tokenizer: Any) -> Draws:
         generation = trainer.vllm_generation
         _sync(trainer, generation)
         if generation.mode == "server":
-            backend = _server(generation.vllm_client, tokenizer) if ranks.main() else None
+            backend = _server(generation.vllm_client, tokenizer) if distributed.is_main() else None
             yield Engine(backend, 0, 1)
             if backend is not None:
                 backend.close()
@@ -76,7 +76,10 @@ def live(tokenizer: Any) -> Draws:
         size = generation.tensor_parallel_size  # so many processes share an engine, and draw the same
         with _awake(generation) as llm:
             yield Engine(
-                _colocated(llm, tokenizer), ranks.rank() // size, ranks.world() // size, ranks.rank() % size == 0
+                _colocated(llm, tokenizer),
+                distributed.rank() // size,
+                distributed.world_size() // size,
+                distributed.rank() % size == 0,
             )
 
     return engine

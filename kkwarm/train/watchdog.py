@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from kkwarm.train import ranks
+from kkwarm.train import distributed
 from kkwarm.train.progress import say
 
 __all__ = ["Watchdog"]
@@ -34,7 +34,7 @@ class Watchdog:
 
     @property
     def file(self) -> Path:
-        return self.folder / f"stacks-{ranks.rank()}.txt"
+        return self.folder / f"stacks-{distributed.rank()}.txt"
 
     @property
     def limit(self) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
-from kkwarm.train import ranks
+from kkwarm.train import distributed
 from kkwarm.train.config import RlvrConfig, WarmupConfig
 from kkwarm.train.launch import FAILED, STOP
 from kkwarm.train.progress import say
@@ -40,7 +40,7 @@ def main(job_file: Path) -> int:
         if any(folder.glob(FAILED)):
             return 1
         if "gloo" in str(err) or "NCCL" in str(err):
-            say(f"process {ranks.rank()} lost the others", everywhere=True)
+            say(f"process {distributed.rank()} lost the others", everywhere=True)
             return 1
         raise
     finally:
@@ -61,9 +61,9 @@ def _train(job: dict[str, Any]) -> None:
 
 
 def _report(folder: Path, what: dict[str, Any]) -> None:
-    temporary = folder / f".failed-{ranks.rank()}"
+    temporary = folder / f".failed-{distributed.rank()}"
     temporary.write_text(json.dumps(what), "utf-8")
-    temporary.replace(folder / FAILED.replace("*", str(ranks.rank())))
+    temporary.replace(folder / FAILED.replace("*", str(distributed.rank())))
 
 
 def _leave() -> None:

@@ -14,10 +14,10 @@ from typing import Any, Self
 
 from kkwarm.errors import KkwarmError, cause
 from kkwarm.types import Completion, Example, Format, Response, Status, Verdict, Verifier
-from kkwarm.verify.hang import Hung, limited
+from kkwarm.verify.time_limit import TimeLimitExceeded, time_limited
 from kkwarm.verify.workers import WorkerPool, late
 
-__all__ = ["Judge", "judge"]
+__all__ = ["Judge", "verify"]
 
 MAX_CHARS = 2_000_000  # longer completions are no answer of any domain; splitting them would only cost memory
 
@@ -41,7 +41,7 @@ class Judge:
         """Ends the worker processes."""
         self._pool.close()
 
-    def judge(self, verifier: Verifier, fmt: Format, pairs: Sequence[tuple[Example, Completion]]) -> list[Verdict]:
+    def verify(self, verifier: Verifier, fmt: Format, pairs: Sequence[tuple[Example, Completion]]) -> list[Verdict]:
         """A verdict for each pair, in order. Equal completions of one example are judged once.
 
         A verifier that raises, or returns something that is no verdict, gives status ``error`` with its name and the
@@ -60,7 +60,9 @@ class Judge:
                 pending[key] = []
                 todo.append((example, response))
             pending[key].append(i)
-        for places, verdict, (_, response) in zip(pending.values(), self._verify(verifier, todo), todo, strict=True):
+        for places, verdict, (_, response) in zip(
+            pending.values(), self._run_verifier(verifier, todo), todo, strict=True
+        ):
             if verdict.status is Status.UNPARSED and response.truncated:
                 verdict = Verdict(Status.TRUNCATED, verdict.answer, "stopped at the token limit", verdict.metrics)
             for i in places:
@@ -84,11 +86,11 @@ class Judge:
             return Verdict(Status.MALFORMED, reason=problem)
         return response
 
-    def _verify(self, verifier: Verifier, todo: Sequence[tuple[Example, Response]]) -> list[Verdict]:
+    def _run_verifier(self, verifier: Verifier, todo: Sequence[tuple[Example, Response]]) -> list[Verdict]:
         if verifier.check_batch is not None:
             return _check_batch(verifier, todo)
         verdicts: list[Verdict | None] = [None] * len(todo)
-        with limited(verifier.timeout_s) as call:
+        with time_limited(verifier.timeout_s) as call:
             if verifier.quick is not None:
                 for i, (example, response) in enumerate(todo):
                     verdicts[i] = _in_time(call, _quick, verifier, example, response)
@@ -103,10 +105,10 @@ class Judge:
         return [v for v in verdicts if v is not None]
 
 
-def judge(verifier: Verifier, fmt: Format, pairs: Sequence[tuple[Example, Completion]]) -> list[Verdict]:
-    """`Judge.judge` once, with workers that end afterwards."""
-    with Judge() as court:
-        return court.judge(verifier, fmt, pairs)
+def verify(verifier: Verifier, fmt: Format, pairs: Sequence[tuple[Example, Completion]]) -> list[Verdict]:
+    """`Judge.verify` once, with workers that end afterwards."""
+    with Judge() as judge:
+        return judge.verify(verifier, fmt, pairs)
 
 
 def _in_time(
@@ -118,7 +120,7 @@ def _in_time(
 ) -> Verdict | None:
     try:
         return call(judged, verifier, example, response)
-    except Hung:
+    except TimeLimitExceeded:
         return late(verifier)
 
 

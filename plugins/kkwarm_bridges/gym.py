@@ -18,7 +18,7 @@ from kkwarm.data import holdout, normalise
 from kkwarm.types import Domain, Example, Response, Status, Verdict, Verifier
 from kkwarm_bridges.answers import read_number
 from kkwarm_bridges.entries import dataset, entries, silent
-from kkwarm_bridges.guard import evaluates, more_than, plain_formula, variables, without_eval
+from kkwarm_bridges.eval_guard import evaluates, more_than, plain_formula, variables, without_eval
 
 __all__ = ["PREFIX", "SEED", "TEST", "TRAIN", "check", "domain", "examples", "quick"]
 

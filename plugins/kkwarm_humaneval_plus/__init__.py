@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from kkwarm.plugins import hookimpl
-from kkwarm.types import Attack, Domain, Example, Rewards, Verifier
+from kkwarm.types import Domain, Example, Probe, Rewards, Verifier
 
 from .mbpp import MBPP
 from .tasks import HUMANEVAL, examples
@@ -51,8 +51,8 @@ def kkwarm_domains() -> list[Domain]:
 
 
 @hookimpl
-def kkwarm_attacks() -> list[Attack]:
-    """Cheating code and honest forms of code, for the red team."""
-    from .attacks import ATTACKS
+def kkwarm_probes() -> list[Probe]:
+    """Cheating code and honest forms of code, for the adversarial probes."""
+    from .probes import PROBES
 
-    return list(ATTACKS)
+    return list(PROBES)

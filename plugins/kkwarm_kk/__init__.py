@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kkwarm.plugins import hookimpl
-from kkwarm.types import Attack, Domain, Teacher, Verifier
+from kkwarm.types import Domain, Probe, Teacher, Verifier
 from kkwarm_kk.answer import check
 from kkwarm_kk.data import gold, identity, load
 from kkwarm_kk.teacher import direct, symbolic
@@ -33,7 +33,7 @@ def kkwarm_teachers() -> list[Teacher]:
 
 
 @hookimpl
-def kkwarm_attacks() -> list[Attack]:
-    from kkwarm_kk.attacks import ATTACKS
+def kkwarm_probes() -> list[Probe]:
+    from kkwarm_kk.probes import PROBES
 
-    return list(ATTACKS)
+    return list(PROBES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kkwarm.plugins import hookimpl
-from kkwarm.types import Attack, Domain, Example
+from kkwarm.types import Domain, Example, Probe
 from kkwarm_math.data import load
 from kkwarm_math.verify import VERIFIER
 
@@ -28,8 +28,8 @@ def kkwarm_domains() -> list[Domain]:
 
 
 @hookimpl
-def kkwarm_attacks() -> list[Attack]:
+def kkwarm_probes() -> list[Probe]:
     """Honest and dishonest ways to write a final expression."""
-    from kkwarm_math.attacks import ATTACKS
+    from kkwarm_math.probes import PROBES
 
-    return list(ATTACKS)
+    return list(PROBES)

@@ -16,7 +16,7 @@ from kkwarm_math.latex import last_boxed
 __all__ = ["load"]
 
 _LEVEL = re.compile(r"\d")
-# Left out of the pool: the leak gate finds them too like one of MATH-500 (cos A for tan A; nine other words' letters).
+# Left out of the pool: the contamination check finds them too like one of MATH-500 (cos A for tan A; nine other words' letters).
 _TWINS = frozenset(
     f"train/{content}"
     for content in (

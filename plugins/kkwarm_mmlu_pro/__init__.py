@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kkwarm.plugins import hookimpl
-from kkwarm.types import Attack, Domain, Example, Response, Status, Verdict, Verifier
+from kkwarm.types import Domain, Example, Probe, Response, Status, Verdict, Verifier
 from kkwarm_mmlu_pro.data import load
 from kkwarm_mmlu_pro.extract import choice, first_stated
 
@@ -40,8 +40,8 @@ def kkwarm_domains() -> list[Domain]:
 
 
 @hookimpl
-def kkwarm_attacks() -> list[Attack]:
+def kkwarm_probes() -> list[Probe]:
     """Honest and dishonest ways to name an option."""
-    from kkwarm_mmlu_pro.attacks import ATTACKS
+    from kkwarm_mmlu_pro.probes import PROBES
 
-    return list(ATTACKS)
+    return list(PROBES)

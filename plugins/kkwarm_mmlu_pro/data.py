@@ -14,7 +14,7 @@ from kkwarm_mmlu_pro.extract import LETTERS
 __all__ = ["TRAIN", "load", "render"]
 
 TRAIN = 100  # for each category, as the paper takes them from physics and history
-# Ids of questions never trained on: the leak gate finds them too like another one (of physics one is there twice,
+# Ids of questions never trained on: the contamination check finds them too like another one (of physics one is there twice,
 # with other options; of history two ask about one passage).
 _TWINS = frozenset(
     map(str, (999, 1128, 1137, 1149, 1686, 4834, 5029, 6492, 6505, 6543, 6546, 6623, 6679, 6688, 6691, 9263, 11904))

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from kkwarm.backends import parity
 from kkwarm.backends.hf import HFBackend
-from kkwarm.backends.parity import Way, probe
+from kkwarm.backends.parity import Variant, probe
 from kkwarm.errors import KkwarmError
 
 
@@ -21,7 +21,7 @@ def test_ways_of_transformers_agree(tiny: Path) -> None:
     assert [w.name for w in ways] == said[1:] and len(ways) == 3 and limit == 1e-3
     for way in ways:
         assert way.agrees and way.max_error is not None and way.max_error < 1e-4, way
-        assert way.same_texts + len(way.partings) == way.texts == 5
+        assert way.same_texts + len(way.divergences) == way.texts == 5
 
 
 def test_logprobs_are_the_models(tiny: Path) -> None:
@@ -51,8 +51,8 @@ def test_a_way_that_differs_is_named(tiny: Path, monkeypatch: pytest.MonkeyPatch
     assert [w.agrees for w in ways] == [True, False, False]
     wrong = ways[1]
     assert wrong.max_error is not None and wrong.max_error > limit and wrong.same_texts < wrong.texts
-    parting = wrong.partings[0]
-    assert parting.expected != parting.got and parting.margin is not None and parting.margin >= 0
+    divergence = wrong.divergences[0]
+    assert divergence.expected != divergence.got and divergence.margin is not None and divergence.margin >= 0
 
 
 def test_what_cannot_run_is_noted(tiny: Path) -> None:
@@ -69,7 +69,7 @@ def test_command(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     document = json.loads(done.stdout)
     assert done.exit_code == 0 and document["ok"] and document["tolerance"] == 1e-3
     assert {way["name"] for way in document["ways"]} >= {"hf eager, batched", "hf sdpa, batched"}
-    apart = [Way(**{**way, "agrees": False, "partings": []}) for way in document["ways"]]
+    apart = [Variant(**{**way, "agrees": False, "divergences": []}) for way in document["ways"]]
     monkeypatch.setattr(parity, "probe", lambda *_, **__: (apart, 1e-3))
     done = CliRunner().invoke(command, ["--parity", str(tiny)])
     assert done.exit_code == 1 and "differs" in done.stdout

@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kkwarm_bridges.guard import evaluates, more_than, plain_formula, variables, without_eval
+from kkwarm_bridges.eval_guard import evaluates, more_than, plain_formula, variables, without_eval
 
 
 @pytest.mark.parametrize(

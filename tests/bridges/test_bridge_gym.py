@@ -14,7 +14,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.plugins import Registry, load
 from kkwarm.testing import check_domain
 from kkwarm.types import Completion, Example, Status, Verdict
-from kkwarm.verify import Judge, judge
+from kkwarm.verify import Judge, verify
 
 STAND_IN = Path(__file__).parent / "stand_in"
 REAL = importlib.util.find_spec("reasoning_gym") is not None
@@ -45,7 +45,7 @@ def verdicts(reg: Registry, name: str, *answers: str) -> list[Verdict]:
     fmt = reg.format(benchmark.format)
     texts = [a.replace("{gold}", str(example.answer["gold"])) for a in answers]
     pairs = [(example, Completion(fmt.compose("so", t), finish_reason="stop")) for t in texts]
-    return judge(reg.verifier(benchmark.verifier), fmt, pairs)
+    return verify(reg.verifier(benchmark.verifier), fmt, pairs)
 
 
 def test_partial_credit_is_no_correct_answer(stand_in: Registry) -> None:
@@ -62,8 +62,8 @@ def test_it_is_a_whole_domain(stand_in: Registry, capsys: pytest.CaptureFixture[
     trained = {e.question for e in stand_in.task(domain.name).load()}
     assert not trained & {e.question for e in stand_in.benchmark(domain.name).load()}
     assert stand_in.origin["domain", domain.name].name == "bridges"
-    with Judge() as court:
-        assert [f for f in check_domain(stand_in, domain.name, court) if not f.ok] == []
+    with Judge() as judge:
+        assert [f for f in check_domain(stand_in, domain.name, judge) if not f.ok] == []
     assert capsys.readouterr().out == ""  # what the library prints stays out of a JSON document
 
 
@@ -150,13 +150,13 @@ def test_mistakes_are_named(stand_in: Registry, monkeypatch: pytest.MonkeyPatch)
 def test_the_real_one(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     forget()
-    with Judge(workers=1) as court:
-        assert [f for f in check_domain(load(), f"reasoning_gym:{name}", court) if not f.ok] == []
+    with Judge(workers=1) as judge:
+        assert [f for f in check_domain(load(), f"reasoning_gym:{name}", judge) if not f.ok] == []
 
 
 @pytest.mark.skipif(not REAL, reason="needs reasoning-gym: pip install 'kkwarm[bridges]'")
 def test_every_scorer_that_evaluates_text_is_guarded() -> None:
-    from kkwarm_bridges.guard import evaluates
+    from kkwarm_bridges.eval_guard import evaluates
 
     forget()
     from reasoning_gym.factory import DATASETS

@@ -17,7 +17,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.plugins import Registry, registry
 from kkwarm.testing import ScriptedModel, check_domain
 from kkwarm.types import Completion, Status, Verdict
-from kkwarm.verify import Judge, judge
+from kkwarm.verify import Judge, verify
 
 CAPITALS = {"France": "Paris", "Italy": "Rome", "Spain": "Madrid", "Japan": "Tokyo", "Peru": "Lima", "Cuba": "Havana"}
 ROWS: list[dict[str, Any]] = [
@@ -68,14 +68,14 @@ def judged(reg: Registry, name: str, question: str, *answers: str) -> list[Verdi
     example = next(e for e in benchmark.load_all() if question in e.question)
     fmt = reg.format(benchmark.format)
     pairs = [(example, Completion(fmt.compose("so", a), finish_reason="stop")) for a in answers]
-    return judge(reg.verifier(benchmark.verifier), fmt, pairs)
+    return verify(reg.verifier(benchmark.verifier), fmt, pairs)
 
 
 @pytest.mark.parametrize("file", ["rows.jsonl", "rows.json", "rows.csv", "rows.parquet"])
 def test_a_file_of_each_kind(file: str, reg: Registry, tmp_path: Path) -> None:
     name = written(tmp_path, ROWS, f'data = "{file}"\nquestion = "q"\nanswer = "a"\ntrain = 2\nfacet = "area"', file)
-    with Judge() as court:
-        assert [f for f in check_domain(reg, name, court) if not f.ok] == []
+    with Judge() as judge:
+        assert [f for f in check_domain(reg, name, judge) if not f.ok] == []
     assert len(list(reg.task(name).load())) == 2
     assert {e.meta["area"] for e in reg.benchmark(f"{name}:world").load()} == {"world"}
     right, same, other = judged(reg, name, "France", "Paris", " “paris”. ", "Lyon")
@@ -189,7 +189,7 @@ max_tokens = 9
 
 
 def test_it_is_benchmarked(reg: Registry, tmp_path: Path) -> None:
-    from kkwarm.harness import BenchConfig, bench
+    from kkwarm.evaluation import BenchConfig, bench
 
     name = written(tmp_path, ROWS, 'data = "rows.jsonl"\nquestion = "q"\nanswer = "a"\nfacet = "area"')
     model = ScriptedModel.of({c: f"so </think> <answer> {a} </answer>" for c, a in list(CAPITALS.items())[:3]})

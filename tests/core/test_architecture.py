@@ -54,14 +54,14 @@ def test_plugins_import_public_names_only(path: Path) -> None:
     assert not [".".join(m) for m in ours if m[1] not in PUBLIC or any(p.startswith("_") for p in m)]
 
 
-@pytest.mark.parametrize(("library", "folder"), [("trl", "train"), ("lm_eval", "harness"), ("ray", "study")])
+@pytest.mark.parametrize(("library", "folder"), [("trl", "train"), ("lm_eval", "evaluation"), ("ray", "study")])
 def test_each_large_library_has_one_importer(library: str, folder: str) -> None:
     users = {named(p) for p in CORE if any(m.split(".")[0] == library for m in imports(p))}
     assert all(u.startswith(f"kkwarm/{folder}/") for u in users), users
 
 
 # They subclass what a heavy library defines, or register with it, and are imported only by functions that need them.
-SUBCLASSING = {"backends/decode.py", "backends/rows.py", "harness/lm.py", "train/policy.py", "train/steps.py"}
+SUBCLASSING = {"backends/decode.py", "backends/kv_cache.py", "evaluation/lm.py", "train/policy.py", "train/steps.py"}
 
 
 @pytest.mark.parametrize("path", [*CORE, *PLUGINS], ids=named)

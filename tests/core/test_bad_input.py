@@ -133,7 +133,7 @@ ARGUMENTS: list[tuple[tuple[str, ...], str]] = [
     (("power", "--on", "mini_math", "--prior", "frst"), "there is no run frst (did you mean first?)"),
     (("bench", "m", "--on", "mini_math", "--temperature", "nan"), "'nan' is not a finite number"),
     (("bench", "m", "--on", "mini_math", "--until", "inf"), "'inf' is not a finite number"),
-    (("rlvr", "m", "--domain", "mini_math", "--lr", "nan", "-o", "o"), "'nan' is not a finite number"),
+    (("rlvr", "m", "--domain", "mini_math", "--learning-rate", "nan", "-o", "o"), "'nan' is not a finite number"),
     (("warmup", "m", "--traces", "t", "--max-steps", str(10**30), "-o", "o"), "is too large; at most 2147483647"),
     (("warmup", "m", "--traces", "t", "--max-steps", "2147483647", "-o", "o"), "traces are too many"),
     (("warmup", "m", "--traces", "t", "--epochs", "1e30", "-o", "o"), "epochs must be at most 2147483647"),
@@ -155,7 +155,7 @@ ARGUMENTS: list[tuple[tuple[str, ...], str]] = [
     ((*TEACH, "symbolic", "--format", "zzz"), "format is for models"),
     ((*TEACH, "symbolic", "--preset", "paper"), "leave out --samples, or --preset paper"),
     ((*TEACH, "symbolic", "--backend", "hf"), "mini_kk: no backend runs it (leave out --backend)"),
-    ((*TEACH, "kkwarm_mini:BASE", "--against", "mini_kk,zzz", "--dry-run"), "unknown benchmark 'zzz'"),
+    ((*TEACH, "kkwarm_mini:BASE", "--decontaminate-against", "mini_kk,zzz", "--dry-run"), "unknown benchmark 'zzz'"),
     ((*TEACH, "kkwarm_mini:BASE", "--base-url", "here"), "the server's address, not 'here' (--base-url http"),
     ((*TEACH, "kkwarm_mini:BASE", "--base-url", ""), "--backend openai needs the server's address"),
     ((*TEACH, "kkwarm_mini:BASE", "--engine", "batch_size=x"), "batch_size must be a whole number from 1 on, not 'x'"),
@@ -174,8 +174,8 @@ ARGUMENTS: list[tuple[tuple[str, ...], str]] = [
     (("report", "first", "--svg", "/dev/full"), "/dev/full cannot be written: No space left on device"),
     (("report", "first", "--html", "/dev/full"), "/dev/full cannot be written: No space left on device"),
     (("verify", "thrid"), "there is no run thrid"),
-    (("rescore", "first", "--against", "secnd"), "there is no run secnd (did you mean second?)"),
-    (("rescore", "first", "--alone", "--against", "second"), "leave one of them out"),
+    (("rescore", "first", "--compare-to", "secnd"), "there is no run secnd (did you mean second?)"),
+    (("rescore", "first", "--alone", "--compare-to", "second"), "leave one of them out"),
     (("rescore", "first", "-o", "second"), "second is not empty"),
     (("rescore", "first", "-o", "good.jsonl"), "good.jsonl is a file"),
     (("import", "lmeval", "first"), "Did you mean 'lm-eval'"),
@@ -192,7 +192,9 @@ def test_arguments(there: Path, capsys: pytest.CaptureFixture[str], args: tuple[
     assert said in refused(capsys, *args)
 
 
-@pytest.mark.parametrize("option", ["--teacher", "--domain", "--against", "-o", "--format", "--base-url", "--engine"])
+@pytest.mark.parametrize(
+    "option", ["--teacher", "--domain", "--decontaminate-against", "-o", "--format", "--base-url", "--engine"]
+)
 def test_names_that_would_fill_the_screen(there: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
     teacher = "kkwarm_mini:BASE" if option in ("--format", "--base-url", "--engine") else "symbolic"
     said = refused(capsys, *TEACH[:-1], "--teacher", teacher, option, "x" * 5000)
@@ -270,7 +272,7 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (_set("results.benchmarks.mini_math", "x"), "results.benchmarks.mini_math is no longer a table"),
         (_set("verifiers", 4), "verifiers is no longer a table"),
         (_set("state", 1), "state is no longer text"),
-        (_set("leaks", 3), "leaks is no longer a list"),
+        (_set("contamination", 3), "contamination is no longer a list"),
     ],
 )
 def test_manifests_edited_by_hand(

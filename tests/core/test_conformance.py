@@ -18,7 +18,7 @@ from kkwarm.testing import assert_conforms, check_domain
 from kkwarm.testing.conformance import RULES
 from kkwarm.types import Domain, Example, Response, Rewards, Status, Target, Verdict, Verifier
 from kkwarm.verify import Judge
-from kkwarm.verify.audit import ATTACKS, HONEST, audit
+from kkwarm.verify.probes import ACCEPT_PROBES, PROBES, audit
 
 ROWS = [Example(f"d/{i}", f"What is {i} + 1?", i + 1, "train" if i < 4 else "test", {"kind": "sum"}) for i in range(12)]
 
@@ -162,7 +162,7 @@ MISTAKES: dict[str, tuple[Domain, str, str]] = {
             Example("y", f"{_LONG} Which of these is it? cherry, pear, plum", 1),
         ),
         "splits are disjoint",
-        "train x is too like test y (near): the leak gate will stop on it",
+        "train x is too like test y (near): the contamination check will stop on it",
     ),
     "meta that is no JSON": (
         replace(GOOD, load=rows(meta=lambda i, e: {"tags": {"a"}})),
@@ -239,8 +239,8 @@ class Digit(Deaf):
 def problems(domain: Domain) -> dict[str, str]:
     formats = hookimpl(lambda: [Mute(), Deaf(), Digit()])
     plugin = SimpleNamespace(kkwarm_domains=hookimpl(lambda: [domain]), kkwarm_formats=formats)
-    with Judge() as court:
-        return {f.rule: f.problem for f in check_domain(load([("p", plugin)]), "d", court) if not f.ok}
+    with Judge() as judge:
+        return {f.rule: f.problem for f in check_domain(load([("p", plugin)]), "d", judge) if not f.ok}
 
 
 def test_every_rule_has_a_domain_that_breaks_it() -> None:
@@ -304,31 +304,31 @@ def test_a_verifier_that_changes_its_example_is_refused_by_name(verifier: Any) -
 
 def test_what_a_check_measured_and_shows() -> None:
     plugin = SimpleNamespace(kkwarm_domains=hookimpl(lambda: [GOOD]))
-    with Judge() as court:
-        findings = {f.rule: f for f in check_domain(load([("p", plugin)]), "d", court)}
+    with Judge() as judge:
+        findings = {f.rule: f for f in check_domain(load([("p", plugin)]), "d", judge)}
     assert "What is" in findings["prompts render"].shown
     assert "ms a verdict" in findings["verdicts are quick"].note
     assert "malformed -2" in findings["the reward table is complete"].note
 
 
-def attacked(check: Callable[[Example, Response], Any]) -> set[str]:
+def probed(check: Callable[[Example, Response], Any]) -> set[str]:
     fmt = BUILT_IN["think-answer"]
     golds = [str(e.answer) for e in ROWS]
     targets = [Target(e, g, [o for o in golds if o != g], fmt) for e, g in zip(ROWS, golds, strict=True)]
-    with Judge() as court:
-        misses, _ = audit(Verifier("v", check), fmt, targets, court, (*ATTACKS, *HONEST))
-    return {m.attack for m in misses}
+    with Judge() as judge:
+        failures, _ = audit(Verifier("v", check), fmt, targets, judge, (*PROBES, *ACCEPT_PROBES))
+    return {m.probe for m in failures}
 
 
 def test_the_red_team_finds_gullible_verifiers() -> None:
-    assert attacked(exact) == set()
-    assert "every answer at once" in attacked(lambda e, r: str(e.answer) in (r.answer or ""))
-    assert "negated" in attacked(lambda e, r: (r.answer or "").endswith(f" {e.answer}") or exact(e, r))
-    assert "gold only in the reasoning" in attacked(lambda e, r: f"is {e.answer}." in r.reasoning or exact(e, r))
-    assert "empty" in attacked(lambda e, r: exact(e, r) or not r.answer)
-    assert "placeholder" in attacked(lambda e, r: exact(e, r) or not (r.answer or "0").isdigit())
-    assert "gold" in attacked(lambda e, r: False)
+    assert probed(exact) == set()
+    assert "every answer at once" in probed(lambda e, r: str(e.answer) in (r.answer or ""))
+    assert "negated" in probed(lambda e, r: (r.answer or "").endswith(f" {e.answer}") or exact(e, r))
+    assert "gold only in the reasoning" in probed(lambda e, r: f"is {e.answer}." in r.reasoning or exact(e, r))
+    assert "empty" in probed(lambda e, r: exact(e, r) or not r.answer)
+    assert "placeholder" in probed(lambda e, r: exact(e, r) or not (r.answer or "0").isdigit())
+    assert "gold" in probed(lambda e, r: False)
 
 
 def test_a_verdict_counts_only_with_its_status() -> None:
-    assert "gold" in attacked(lambda e, r: Verdict(Status.ERROR, r.answer))
+    assert "gold" in probed(lambda e, r: Verdict(Status.ERROR, r.answer))

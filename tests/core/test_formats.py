@@ -88,22 +88,22 @@ def test_broken(text: str, problem: str) -> None:
 def test_a_truncated_completion_is_told_from_a_broken_one(text: str, name: str) -> None:
     """By the finish reason alone: the same text that ended by itself is malformed."""
     from kkwarm.types import Example, Status, Verifier
-    from kkwarm.verify import judge
+    from kkwarm.verify import verify
 
     verifier = Verifier("yes", lambda example, response: True)
     ends = ("length", "stop", "unknown")
     pairs = [(Example("1", "?", "4"), Completion(text, finish_reason=end)) for end in ends]  # type: ignore[arg-type]
-    statuses = [v.status for v in judge(verifier, BUILT_IN[name], pairs)]
+    statuses = [v.status for v in verify(verifier, BUILT_IN[name], pairs)]
     assert statuses == [Status.TRUNCATED, Status.MALFORMED, Status.MALFORMED]
 
 
 def test_a_whole_answer_at_the_token_limit_counts() -> None:
     """The limit may fall behind the answer: what is whole is judged."""
     from kkwarm.types import Example, Verifier
-    from kkwarm.verify import judge
+    from kkwarm.verify import verify
 
     whole = Completion("so </think> <answer> 4 </answer>", finish_reason="length")
-    assert judge(Verifier("yes", lambda e, r: True), TAGGED, [(Example("1", "?", "4"), whole)])[0].correct
+    assert verify(Verifier("yes", lambda e, r: True), TAGGED, [(Example("1", "?", "4"), whole)])[0].correct
 
 
 def test_auto_is_tagged_where_there_are_tags_and_plain_where_there_are_none() -> None:

@@ -19,7 +19,7 @@ import pytest
 from kkwarm.errors import KkwarmError
 from kkwarm.formats import BUILT_IN
 from kkwarm.types import Completion, Example, Response, Status, Verdict, Verifier
-from kkwarm.verify import Judge, judge
+from kkwarm.verify import Judge, verify
 
 FORMAT = BUILT_IN["think-answer"]
 EXAMPLE = Example("1", "2+2?", "4", meta={"level": 1})
@@ -53,7 +53,7 @@ def slow_or_equal(example: Example, response: Response) -> bool:
 
 
 def statuses(verifier: Verifier, *answers: str) -> list[str]:
-    return [v.status.value for v in judge(verifier, FORMAT, [(EXAMPLE, said(a)) for a in answers])]
+    return [v.status.value for v in verify(verifier, FORMAT, [(EXAMPLE, said(a)) for a in answers])]
 
 
 def test_order_is_kept() -> None:
@@ -86,10 +86,10 @@ def test_a_worker_that_hangs_dies_or_prints_harms_no_other_verdict() -> None:
 
 def test_a_verifier_that_forks_gives_one_verdict_and_leaves_nothing() -> None:
     verifier = Verifier("v", slow_or_equal, isolation="process", timeout_s=20)
-    with Judge(workers=1) as court:
+    with Judge(workers=1) as judge:
         said_ = [said(a) for a in ("fork", "4", "daemon", "5", "quit", "4")]
-        verdicts = court.judge(verifier, FORMAT, [(EXAMPLE, c) for c in said_])
-        (worker,) = court._pool._workers
+        verdicts = judge.verify(verifier, FORMAT, [(EXAMPLE, c) for c in said_])
+        (worker,) = judge._pool._workers
         family = psutil.Process(worker.process.pid).children(recursive=True)
         assert family, "the daemon is there as long as its worker"
     assert [v.status.value for v in verdicts] == ["error", "correct", "error", "wrong", "error", "correct"]
@@ -114,7 +114,7 @@ def test_an_inline_verifier_that_hangs_is_ended_and_named() -> None:
     before = signal.getsignal(signal.SIGVTALRM)
     found = statuses(Verifier("v", check, timeout_s=0.4), "sleep", "4", "loop", "5", "regex", "4")
     assert found == ["error", "correct", "error", "wrong", "error", "correct"]
-    (verdict,) = judge(Verifier("v", check, timeout_s=0.4), FORMAT, [(EXAMPLE, said("sleep"))])
+    (verdict,) = verify(Verifier("v", check, timeout_s=0.4), FORMAT, [(EXAMPLE, said("sleep"))])
     assert verdict.reason == "verifier v gave no verdict within 0.4 s"
     assert (signal.getsignal(signal.SIGVTALRM), signal.getitimer(signal.ITIMER_VIRTUAL)) == (before, (0.0, 0.0))
 
@@ -165,9 +165,9 @@ def test_a_verifier_that_forks_inline_does_not_double_the_run(tmp_path: Path) ->
 
 
 def test_workers_end_with_the_judge() -> None:
-    with Judge(workers=1) as court:
-        court.judge(Verifier("v", slow_or_equal, isolation="process"), FORMAT, [(EXAMPLE, said("4"))])
-        (worker,) = court._pool._workers
+    with Judge(workers=1) as judge:
+        judge.verify(Verifier("v", slow_or_equal, isolation="process"), FORMAT, [(EXAMPLE, said("4"))])
+        (worker,) = judge._pool._workers
         assert worker.process.poll() is None
     assert worker.process.poll() is not None
 
@@ -199,7 +199,7 @@ def test_a_closure_cannot_be_sent_to_a_worker() -> None:
 )
 def test_a_verifier_that_misbehaves_is_an_error_with_its_name(check: object) -> None:
     example = Example("1", "2+2?", "4", meta={"level": 1})
-    (verdict,) = judge(Verifier("odd", check), FORMAT, [(example, said("4"))])  # type: ignore[arg-type]
+    (verdict,) = verify(Verifier("odd", check), FORMAT, [(example, said("4"))])  # type: ignore[arg-type]
     assert verdict.status is Status.ERROR
     assert "odd" in verdict.reason
 
@@ -209,7 +209,7 @@ def test_broken_format_and_truncation_are_told_apart() -> None:
     cut = Completion("so </think> <answer> 4", finish_reason="length")
     ended = Completion("so </think> <answer> 4", finish_reason="stop")
     whole = Completion("so </think> <answer> 4 </answer>", finish_reason="length")
-    got = [v.status for v in judge(verifier, FORMAT, [(EXAMPLE, c) for c in (cut, ended, whole)])]
+    got = [v.status for v in verify(verifier, FORMAT, [(EXAMPLE, c) for c in (cut, ended, whole)])]
     assert got == [Status.TRUNCATED, Status.MALFORMED, Status.CORRECT]
 
 
@@ -217,19 +217,19 @@ def test_an_unparsed_answer_at_the_limit_is_truncated() -> None:
     verifier = Verifier("v", lambda e, r: Verdict(Status.UNPARSED))
     plain = BUILT_IN["plain"]
     pairs = [(EXAMPLE, Completion("hm", finish_reason="length")), (EXAMPLE, Completion("hm", finish_reason="stop"))]
-    assert [v.status for v in judge(verifier, plain, pairs)] == [Status.TRUNCATED, Status.UNPARSED]
+    assert [v.status for v in verify(verifier, plain, pairs)] == [Status.TRUNCATED, Status.UNPARSED]
 
 
 @pytest.mark.parametrize("text", [None, 4, ["4"], b"4"])
 def test_completions_that_are_no_text(text: object) -> None:
-    (verdict,) = judge(Verifier("v", equal), FORMAT, [(EXAMPLE, Completion(text))])  # type: ignore[arg-type]
+    (verdict,) = verify(Verifier("v", equal), FORMAT, [(EXAMPLE, Completion(text))])  # type: ignore[arg-type]
     assert verdict.status is Status.UNPARSED
 
 
 @pytest.mark.parametrize("text", ["\0", "\ud800 </think> <answer> \udfff </answer>", "x" * 50_000_000])
 def test_odd_text_gets_a_verdict_in_bounded_time(text: str) -> None:
     started = time.perf_counter()
-    (verdict,) = judge(Verifier("v", equal), FORMAT, [(EXAMPLE, Completion(text))])
+    (verdict,) = verify(Verifier("v", equal), FORMAT, [(EXAMPLE, Completion(text))])
     assert not verdict.correct
     assert time.perf_counter() - started < 5
 
@@ -247,19 +247,19 @@ def test_odd_text_gets_a_verdict_in_bounded_time(text: str) -> None:
 )
 def test_a_batch_that_misbehaves_is_an_error_with_its_name(check_batch: object) -> None:
     verifier = Verifier("odd", equal, check_batch=check_batch)  # type: ignore[arg-type]
-    verdicts = judge(verifier, FORMAT, [(EXAMPLE, said("4")), (EXAMPLE, said("5"))])
+    verdicts = verify(verifier, FORMAT, [(EXAMPLE, said("4")), (EXAMPLE, said("5"))])
     assert [v.status for v in verdicts] == [Status.ERROR] * 2
     assert all("odd" in v.reason for v in verdicts)
 
 
 def test_a_quick_check_that_misbehaves_is_an_error_with_its_name() -> None:
     for quick in (lambda e, r: 1 / 0, lambda e, r: "correct", lambda e, r: sys.exit(0)):
-        (verdict,) = judge(Verifier("odd", equal, quick=quick), FORMAT, [(EXAMPLE, said("4"))])  # type: ignore[arg-type]
+        (verdict,) = verify(Verifier("odd", equal, quick=quick), FORMAT, [(EXAMPLE, said("4"))])  # type: ignore[arg-type]
         assert verdict.status is Status.ERROR and "odd" in verdict.reason
 
 
 def test_errors_are_counted_and_the_run_goes_on() -> None:
-    from kkwarm.transfer.aggregate import summarise
+    from kkwarm.analysis.aggregate import summarise
     from kkwarm.types import Sample
 
     def check(example: Example, response: Response) -> bool:
@@ -268,7 +268,7 @@ def test_errors_are_counted_and_the_run_goes_on() -> None:
         return response.answer == "4"
 
     completions = [said(a) for a in ("4", "5", "6")]
-    verdicts = judge(Verifier("odd", check), FORMAT, [(EXAMPLE, c) for c in completions])
+    verdicts = verify(Verifier("odd", check), FORMAT, [(EXAMPLE, c) for c in completions])
     samples = [Sample("b", "1", i, c, v) for i, (c, v) in enumerate(zip(completions, verdicts, strict=True))]
     counts = summarise(samples)["status"]
     assert {name: count for name, count in counts.items() if count} == {"correct": 1, "wrong": 1, "error": 1}
@@ -290,10 +290,10 @@ class Endless:
 PARENT = """
 import subprocess
 import sys
-from kkwarm.verify import judge
+from kkwarm.verify import verify
 from kkwarm.types import Verifier
 from test_judge import EXAMPLE, FORMAT, Endless, said
-judge(Verifier("v", Endless(), isolation="process", timeout_s=1.0), FORMAT, [(EXAMPLE, said(sys.argv[1]))])
+verify(Verifier("v", Endless(), isolation="process", timeout_s=1.0), FORMAT, [(EXAMPLE, said(sys.argv[1]))])
 """
 
 

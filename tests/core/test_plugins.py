@@ -11,7 +11,7 @@ import pytest
 
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import hookimpl, load
-from kkwarm.types import Attack, Benchmark, Domain, Example, Response, Rewards, Verifier
+from kkwarm.types import Benchmark, Domain, Example, Probe, Response, Rewards, Verifier
 
 
 def domain(name: str, **more: object) -> Domain:
@@ -284,10 +284,10 @@ def test_a_verifier_shared_by_name() -> None:
 
 def test_attacks_of_one_domain() -> None:
 
-    mine = Attack("mine", lambda t: [], domain="good")
-    reg = load([("good", SimpleNamespace(kkwarm_attacks=hookimpl(lambda: [mine])))])
-    assert reg.attacks("good") == [mine]
-    assert reg.attacks("other") == []
+    mine = Probe("mine", lambda t: [], domain="good")
+    reg = load([("good", SimpleNamespace(kkwarm_probes=hookimpl(lambda: [mine])))])
+    assert reg.probes("good") == [mine]
+    assert reg.probes("other") == []
 
 
 def test_the_built_in_plugins_load_without_failure() -> None:

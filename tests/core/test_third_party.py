@@ -41,10 +41,10 @@ def test_it_is_listed_with_its_distribution(environment: dict[str, str]) -> None
     (mine,) = [p for p in shown["plugins"] if p["distribution"] == "kkwarm-colours"]
     assert mine["version"] == "1.2.3"
     assert mine["hooks"] == [
-        "kkwarm_attacks",
         "kkwarm_commands",
         "kkwarm_domains",
         "kkwarm_formats",
+        "kkwarm_probes",
         "kkwarm_resolve_domain",
         "kkwarm_teachers",
     ]
@@ -57,14 +57,14 @@ def test_it_passes_the_check(environment: dict[str, str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout)
     assert found["ok"] and "mixing" in done.stderr  # what it prints is no part of the document
-    assert found["attacks"]["colours: loud"] == found["attacks"]["colours: nearly"] == 12
+    assert found["probes"]["colours: loud"] == found["probes"]["colours: nearly"] == 12
 
 
 def test_it_makes_domains_on_demand_in_its_own_format(environment: dict[str, str]) -> None:
     done = kkwarm(environment, "check", "tint:matt", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout)
-    assert found["prompt"].endswith("give? ->") and "colours: nearly" in found["attacks"]
+    assert found["prompt"].endswith("give? ->") and "colours: nearly" in found["probes"]
     tried = kkwarm(environment, "try", "tint:matt", "--id", "matt/red+yellow", "--json", "hm -> orange")
     assert json.loads(tried.stdout)["status"] == "correct"
 

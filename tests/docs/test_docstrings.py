@@ -29,12 +29,12 @@ PUBLIC = (
     "kkwarm.errors",
     "kkwarm.config",
     "kkwarm.testing",
-    "kkwarm.harness",
+    "kkwarm.evaluation",
     "kkwarm.train",
     "kkwarm.store",
     "kkwarm.backends",
 )
-SCRIPTS = ("kkwarm.testing.elsewhere", "kkwarm.verify.worker")  # run as processes, imported by nobody
+SCRIPTS = ("kkwarm.testing.subprocess_load", "kkwarm.verify.worker")  # run as processes, imported by nobody
 PACKAGES = ("kkwarm.data", "kkwarm.verify", "kkwarm.testing")
 
 

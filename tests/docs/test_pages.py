@@ -18,7 +18,7 @@ from kkwarm.plugins import Registry, load, registry
 from kkwarm.testing import check_domain
 from kkwarm.testing.conformance import RULES
 from kkwarm.types import Completion
-from kkwarm.verify import Judge, judge
+from kkwarm.verify import Judge, verify
 
 PAGES = Path(__file__).parents[2] / "docs" / "pages"
 BLOCKS = dict(re.findall(r'```\w+ title="([^"]+)"\n(.*?)```', (PAGES / "tutorial.md").read_text("utf-8"), re.S))
@@ -49,13 +49,13 @@ def test_each_step_registers_a_benchmark(step: int, plugged: Plugged) -> None:
     examples = list(reg.benchmark("units").load())
     assert examples
     text = Completion(f"so </think> <answer> {examples[0].answer} </answer>", finish_reason="stop")
-    assert judge(reg.verifier("units"), reg.format("think-answer"), [(examples[0], text)])[0].correct
+    assert verify(reg.verifier("units"), reg.format("think-answer"), [(examples[0], text)])[0].correct
 
 
 @pytest.mark.parametrize("step", range(1, len(STEPS)))
 def test_each_step_with_a_gold_answer_keeps_every_rule(step: int, plugged: Plugged) -> None:
-    with Judge() as court:
-        assert [f for f in check_domain(plugged(step), "units", court) if not f.ok] == []
+    with Judge() as judge:
+        assert [f for f in check_domain(plugged(step), "units", judge) if not f.ok] == []
 
 
 def test_the_last_step_has_what_it_says(plugged: Plugged) -> None:
@@ -70,8 +70,8 @@ def test_the_table_of_the_tutorial_keeps_every_rule(tmp_path: Path) -> None:
     reg, name = registry(), str(tmp_path / "capitals.toml")
     assert len(list(reg.task(name).load())) == 3
     assert {e.meta["continent"] for e in reg.benchmark(f"{name}:Asia").load()} == {"Asia"}
-    with Judge() as court:
-        assert [f for f in check_domain(reg, name, court) if not f.ok] == []
+    with Judge() as judge:
+        assert [f for f in check_domain(reg, name, judge) if not f.ok] == []
 
 
 def test_every_hook_is_documented() -> None:

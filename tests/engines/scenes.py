@@ -58,7 +58,7 @@ def trained(folder: Path, **more: Any) -> tuple[Any, Any]:
         steps=2,
         prompts_per_step=4,
         generations=4,
-        lr=1e-3,
+        learning_rate=1e-3,
         precision="fp32",
         vllm="colocate",
         keep_rollouts=True,
@@ -90,7 +90,7 @@ def colocate(folder: Path) -> dict[str, Any]:
 
 
 def watched(folder: Path) -> dict[str, Any]:
-    """The same run under the flight recorder: who drew its flights, and what was drawn in the first and the last."""
+    """The same run under the in-training evaluation: who drew its in-training evaluations, and what was drawn in the first and the last."""
     from kkwarm.backends.vllm import VllmBackend
 
     drawn: list[dict[str, list[Any]]] = []
@@ -103,9 +103,9 @@ def watched(folder: Path) -> dict[str, Any]:
             yield request, index, completion
 
     VllmBackend.generate = told  # type: ignore[method-assign]
-    run, _ = trained(folder, watch=("mini_math", "mini_kk"), watch_every=1, watch_questions=6)
-    rows = [json.loads(line) for line in (run.path / "flights.jsonl").read_text("utf-8").splitlines()]
-    return {"flights": rows, "results": run.manifest["results"], "first": drawn[:2], "last": drawn[-2:]}
+    run, _ = trained(folder, eval_on=("mini_math", "mini_kk"), eval_every=1, eval_questions=6)
+    rows = [json.loads(line) for line in (run.path / "evals.jsonl").read_text("utf-8").splitlines()]
+    return {"evals": rows, "results": run.manifest["results"], "first": drawn[:2], "last": drawn[-2:]}
 
 
 def lora(folder: Path) -> dict[str, Any]:

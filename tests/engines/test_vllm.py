@@ -167,14 +167,14 @@ def test_flights_are_drawn_by_the_colocated_engine(
     """Of the weights of their step, as the benchmark draws, and without a trace in the rollouts that follow."""
     from kkwarm.plugins import registry
     from kkwarm.train import RlvrConfig
-    from kkwarm.train.flight import watched
+    from kkwarm.train.in_training_eval import watched
 
     found = scene("watched", tmp_path)
-    assert [row["step"] for row in found["flights"]] == [0, 1, 2]
+    assert [row["step"] for row in found["evals"]] == [0, 1, 2]
     _, plain = colocated
     for name in ("checkpoint/model.safetensors", "rollouts.jsonl"):
         assert (tmp_path / "run" / name).read_bytes() == (plain / name).read_bytes(), "watching changes nothing"
-    config = RlvrConfig("mini_code", watch=("mini_math", "mini_kk"), watch_questions=6)
+    config = RlvrConfig("mini_code", eval_on=("mini_math", "mini_kk"), eval_questions=6)
     for model, drew in ((base, found["first"]), (str(tmp_path / "run"), found["last"])):
         alone = open_backend("vllm", model, enforce_eager=True)
         for w, before in zip(watched(config), drew, strict=True):

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kkwarm_humaneval_plus import MBPP_DOMAIN as DOMAIN
 from kkwarm_humaneval_plus import mbpp
-from kkwarm_humaneval_plus.attacks import ATTACKS as CODE_ATTACKS
 from kkwarm_humaneval_plus.compare import equal
 from kkwarm_humaneval_plus.mbpp import MBPP, ORACLES
+from kkwarm_humaneval_plus.probes import PROBES as CODE_ATTACKS
 from kkwarm_humaneval_plus.tasks import tasks
 from kkwarm_humaneval_plus.verifier import check_mbpp, check_mbpp_batch
 
@@ -22,7 +22,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.formats import BUILT_IN
 from kkwarm.types import Example, Response, Status, Target, Verdict
 from kkwarm.verify import Judge
-from kkwarm.verify.audit import ATTACKS, HONEST, audit
+from kkwarm.verify.probes import ACCEPT_PROBES, PROBES, audit
 from kkwarm.verify.sandbox import decode
 
 from .mbpp_rows import ROWS, write
@@ -90,10 +90,10 @@ def test_the_red_team_is_refused_and_honest_forms_are_not(examples: dict[str, Ex
     fmt = BUILT_IN["think-answer"]
     golds = {name: DOMAIN.gold(e) for name, e in examples.items()}  # type: ignore[misc]
     targets = [Target(e, golds[n], [g for o, g in golds.items() if o != n], fmt) for n, e in examples.items()]
-    with Judge() as court:
-        attacks = (*ATTACKS, *HONEST, *(a for a in CODE_ATTACKS if a.domain == "mbpp_plus"))
-        misses, tried = audit(DOMAIN.verifier, fmt, targets, court, attacks)  # type: ignore[arg-type]
-    assert misses == []
+    with Judge() as judge:
+        probes = (*PROBES, *ACCEPT_PROBES, *(a for a in CODE_ATTACKS if a.domain == "mbpp_plus"))
+        failures, tried = audit(DOMAIN.verifier, fmt, targets, judge, probes)  # type: ignore[arg-type]
+    assert failures == []
     assert tried["code that cheats"] >= 100 and tried["forms of honest code"] >= 40
 
 

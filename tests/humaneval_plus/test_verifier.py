@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from kkwarm_humaneval_plus import DOMAIN
-from kkwarm_humaneval_plus.attacks import ATTACKS
+from kkwarm_humaneval_plus.probes import PROBES
 from kkwarm_humaneval_plus.tasks import HUMANEVAL, tasks
 from kkwarm_humaneval_plus.verifier import check, check_batch
 
@@ -17,8 +17,8 @@ from kkwarm.data import read_jsonl
 from kkwarm.errors import KkwarmError
 from kkwarm.formats import BUILT_IN
 from kkwarm.types import Completion, Example, Response, Status, Target, Verdict
-from kkwarm.verify import Judge, judge
-from kkwarm.verify.audit import audit
+from kkwarm.verify import Judge, verify
+from kkwarm.verify.probes import audit
 
 QUICK = [f"HumanEval/{i}" for i in (0, 2, 4, 32, 38, 53, 55, 111)]
 
@@ -59,7 +59,7 @@ def test_through_the_paper_s_format(examples: dict[str, Example]) -> None:
         fmt.compose(f"```python\n{example.answer['solution']}```", "I would add them"): Status.UNPARSED,
         str(example.answer["solution"]): Status.MALFORMED,
     }
-    judged = judge(DOMAIN.verifier, fmt, [(example, Completion(t)) for t in texts])  # type: ignore[arg-type]
+    judged = verify(DOMAIN.verifier, fmt, [(example, Completion(t)) for t in texts])  # type: ignore[arg-type]
     assert [v.status for v in judged] == list(texts.values())
 
 
@@ -103,7 +103,7 @@ FORGERIES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("attack", FORGERIES, ids=str)
+@pytest.mark.parametrize("probe", FORGERIES, ids=str)
 def test_forgeries_are_refused(examples: dict[str, Example], attack: str) -> None:
     judged = verdict(examples["HumanEval/53"], FORGERIES[attack])
     assert judged.status is Status.WRONG and judged.metrics["base"] == 0.0, judged
@@ -173,9 +173,9 @@ def test_damaged_data_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 def test_the_red_team_is_refused_and_honest_forms_are_not(examples: dict[str, Example]) -> None:
     fmt = BUILT_IN["think-answer"]
     targets = [Target(examples[i], DOMAIN.gold(examples[i]), [], fmt) for i in ("HumanEval/53", "HumanEval/32")]  # type: ignore[misc]
-    with Judge() as court:
-        misses, tried = audit(DOMAIN.verifier, fmt, targets, court, ATTACKS)  # type: ignore[arg-type]
-    assert misses == []
+    with Judge() as judge:
+        failures, tried = audit(DOMAIN.verifier, fmt, targets, judge, PROBES)  # type: ignore[arg-type]
+    assert failures == []
     assert min(tried.values()) >= 8
 
 

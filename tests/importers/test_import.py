@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from kkwarm.analysis.cells import of_run
 from kkwarm.cli import main
 from kkwarm.errors import KkwarmError
 from kkwarm.importers import evalplus, lm_eval, store
 from kkwarm.plugins import Registry, load, registry
-from kkwarm.report.compare import compare
+from kkwarm.reporting.compare import compare
 from kkwarm.store import Run
-from kkwarm.transfer.cells import of_run
 from kkwarm.types import Benchmark, Completion, Example, Sample, Status, Verdict
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -86,13 +86,13 @@ def test_differences_from_our_protocol_are_named(tmp_path: Path) -> None:
 def test_judging_anew_gives_the_verdicts_of_our_verifier_on_every_sample(tmp_path: Path) -> None:
     results = lm_eval.read(LM_EVAL)
     with pytest.raises(KkwarmError, match="no benchmark lm_eval:sums_mc to judge by"):
-        store(results, registry(), names={"sums_gen": "mini_math"}, judge=True, out=tmp_path / "x")
+        store(results, registry(), names={"sums_gen": "mini_math"}, reverify=True, out=tmp_path / "x")
     both = {"sums_gen": "mini_math", "sums_mc": "mini_math"}
     with pytest.raises(KkwarmError, match="two tasks become mini_math"):
-        store(results, registry(), names=both, judge=True, out=tmp_path / "x")
+        store(results, registry(), names=both, reverify=True, out=tmp_path / "x")
     only = shutil.copytree(LM_EVAL, tmp_path / "copy")
     _without(only, "sums_mc")
-    run = store(lm_eval.read(only), registry(), names={"sums_gen": "mini_math"}, judge=True, out=tmp_path / "r")
+    run = store(lm_eval.read(only), registry(), names={"sums_gen": "mini_math"}, reverify=True, out=tmp_path / "r")
     samples = list(run.samples("mini_math"))
     assert len(samples) == 16
     gold = {e.id: str(e.answer) for e in registry().benchmark("mini_math").load_all()}

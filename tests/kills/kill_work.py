@@ -14,8 +14,8 @@ from typing import Any
 
 __all__ = ["WORKS", "preload", "prepare", "product", "progress"]
 
-# Flights fall on other steps than step checkpoints do, so that kills between the two are met.
-WATCHED: dict[str, Any] = {"watch": ("mini_kk", "mini_code"), "watch_every": 3, "watch_questions": 6}
+# In-training evaluations fall on other steps than step checkpoints do, so that kills between the two are met.
+WATCHED: dict[str, Any] = {"eval_on": ("mini_kk", "mini_code"), "eval_every": 3, "eval_questions": 6}
 
 RECIPE = """
 title = "A study to be killed"
@@ -34,7 +34,7 @@ kind = "warmup"
 traces = "worked"
 epochs = 1
 batch_size = 8
-lr = 1e-3
+learning_rate = 1e-3
 save_every = 2
 threads = 1
 
@@ -45,7 +45,7 @@ examples = 6
 steps = 3
 prompts_per_step = 2
 generations = 4
-lr = 3e-4
+learning_rate = 3e-4
 save_every = 1
 threads = 1
 max_tokens = 48
@@ -71,19 +71,19 @@ def preload() -> None:
     """Imports what the works need; nothing is computed, so that no thread is there when the process forks."""
     import datasets  # noqa: F401
 
-    import kkwarm.harness.engine
-    import kkwarm.harness.lm
+    import kkwarm.evaluation.engine
+    import kkwarm.evaluation.lm
     import kkwarm.study.run
     import kkwarm.train.policy
     import kkwarm.train.rollout
     import kkwarm.train.steps  # noqa: F401
-    from kkwarm.harness import draw
+    from kkwarm.evaluation import collect
     from kkwarm.plugins import registry
     from kkwarm.train import distillation
 
     registry()
     # Little is stored at a time, so that many kills fall between two stores.
-    draw._BATCH = distillation.WAVE = 3
+    collect._BATCH = distillation.WAVE = 3
 
 
 def prepare(folder: Path) -> None:
@@ -108,7 +108,7 @@ def _warmup(given: Path, out: Path) -> None:
 
     from kkwarm.train import WarmupConfig, warmup
 
-    config = WarmupConfig(lr=1e-3, epochs=2, batch_size=8, save_every=2, threads=1, **WATCHED)
+    config = WarmupConfig(learning_rate=1e-3, epochs=2, batch_size=8, save_every=2, threads=1, **WATCHED)
     warmup(str(BASE), given / "traces", out, config, progress=False)
 
 
@@ -118,7 +118,7 @@ def _rlvr(given: Path, out: Path) -> None:
     from kkwarm.train import RlvrConfig, rlvr
 
     config = RlvrConfig(
-        "mini_code", 8, lr=3e-4, steps=6, prompts_per_step=2, generations=4, save_every=2, threads=1, max_tokens=48,
+        "mini_code", 8, learning_rate=3e-4, steps=6, prompts_per_step=2, generations=4, save_every=2, threads=1, max_tokens=48,
         keep_rollouts=True, **WATCHED,
     )  # fmt: skip
     rlvr(str(BASE), config, out, progress=False)
@@ -127,7 +127,7 @@ def _rlvr(given: Path, out: Path) -> None:
 def _bench(given: Path, out: Path) -> None:
     from kkwarm_mini import BASE
 
-    from kkwarm.harness import BenchConfig, bench
+    from kkwarm.evaluation import BenchConfig, bench
 
     bench(
         str(BASE),
@@ -143,8 +143,8 @@ def _study(given: Path, out: Path) -> None:
 
     from rich.console import Console
 
-    from kkwarm.report.terminal import render_text
-    from kkwarm.study.reading import load
+    from kkwarm.reporting.terminal import render_text
+    from kkwarm.study.recipe_loader import load
     from kkwarm.study.run import do_study
 
     do_study(load(str(given / "killed.toml")), out, 2, Console(file=io.StringIO()), render_text)
@@ -171,7 +171,7 @@ def product(out: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted(out.rglob("*")):
         name = str(path.relative_to(out))
-        if path.name == "model.safetensors" or path.name in ("traces.jsonl", "rollouts.jsonl", "flights.jsonl"):
+        if path.name == "model.safetensors" or path.name in ("traces.jsonl", "rollouts.jsonl", "evals.jsonl"):
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
         elif path.name == "samples.jsonl":
             lines = sorted(path.read_bytes().splitlines())

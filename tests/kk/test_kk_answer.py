@@ -9,9 +9,9 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kkwarm_kk import kkwarm_attacks, kkwarm_domains
+from kkwarm_kk import kkwarm_domains, kkwarm_probes
 from kkwarm_kk.answer import LONGEST, check
-from kkwarm_kk.attacks import ATTACKS
+from kkwarm_kk.probes import PROBES
 
 from kkwarm.types import Example, Response, Status, Verdict
 
@@ -24,7 +24,7 @@ def judge(text: str, tagged: bool = True, gold: dict[str, str] = GOLD) -> Verdic
     return check(Example("x", "who?", gold), Response(text, "", text, tagged))
 
 
-HONEST = [
+ACCEPT_PROBES = [
     PAPER,
     PAPER + ".",
     PAPER.replace("\n", " "),
@@ -175,7 +175,7 @@ DISHONEST = [
 
 
 @pytest.mark.parametrize("tagged", [True, False])
-@pytest.mark.parametrize("text", HONEST)
+@pytest.mark.parametrize("text", ACCEPT_PROBES)
 def test_honest_wordings_are_accepted(text: str, tagged: bool) -> None:
     verdict = judge(text, tagged)
     assert verdict.correct, verdict
@@ -371,8 +371,8 @@ def test_huge_answers_are_judged_at_once() -> None:
 
 
 def test_the_red_team_gets_attacks_of_this_domain() -> None:
-    assert kkwarm_attacks() == list(ATTACKS)
-    assert {a.honest for a in ATTACKS} == {True, False}
+    assert kkwarm_probes() == list(PROBES)
+    assert {a.expect for a in PROBES} == {"accept", "reject"}
     (domain,) = kkwarm_domains()
     assert domain.gold is not None
     assert domain.gold(Example("x", "", GOLD)) == PAPER

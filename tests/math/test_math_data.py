@@ -12,7 +12,7 @@ from kkwarm_math.data import load
 from kkwarm_math.verify import VERIFIER, check, quick
 
 from kkwarm.data import content_hash
-from kkwarm.data.leak import Item, find_leaks
+from kkwarm.data.contamination import Item, find_overlaps
 from kkwarm.formats import BUILT_IN
 from kkwarm.types import Completion, Example, Response
 from kkwarm.verify import Judge
@@ -34,7 +34,7 @@ def test_splits_are_whole_and_apart(shared_data: Path) -> None:
 def test_the_split_passes_the_leak_gate(shared_data: Path) -> None:
     examples = load()
     trained, asked = ([Item("math", e.id, e.question) for e in examples if e.split == s] for s in ("train", "test"))
-    assert not [(k.trained.id, k.evaluated.id) for k in find_leaks(trained, asked)]
+    assert not [(k.trained.id, k.evaluated.id) for k in find_overlaps(trained, asked)]
 
 
 def test_every_gold_answer_is_right_however_it_is_wrapped(shared_data: Path) -> None:
@@ -64,7 +64,7 @@ def test_real_outputs_score_as_published(shared_data: Path) -> None:
     fmt = BUILT_IN["auto"]
     decided = [quick(example, fmt.split(completion)) for example, completion in pairs]
     assert sum(v is not None for v in decided) >= 0.97 * len(pairs)
-    with Judge(1) as court:
-        verdicts = court.judge(VERIFIER, fmt, pairs)
+    with Judge(1) as judge:
+        verdicts = judge.verify(VERIFIER, fmt, pairs)
     assert len(verdicts) == 400
     assert [v.correct for v in verdicts] == published

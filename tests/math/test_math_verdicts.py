@@ -17,7 +17,7 @@ def judged(gold: object, answer: str, question: str = "", *, tagged: bool = True
     return check(Example("1", question, gold), Response(answer, "", answer, tagged))
 
 
-HONEST = [
+ACCEPT_PROBES = [
     (r"\text{C, F, H}", "H, C and F"),
     (r"\text{ACF}", "A, C, F"),
     (r"\text{1:03 PM}", r"1:03\text{ p.m.}"),
@@ -91,7 +91,7 @@ HONEST = [
 ]
 
 
-@pytest.mark.parametrize(("gold", "answer"), HONEST)
+@pytest.mark.parametrize(("gold", "answer"), ACCEPT_PROBES)
 def test_honest_answers_pass(gold: object, answer: str) -> None:
     assert judged(gold, answer).correct
 
@@ -301,8 +301,8 @@ def test_a_hanging_check_is_killed(answer: str, gold: str, other: str) -> None:
     fmt = BUILT_IN["think-answer"]
     texts = [f"</think><answer>{a}</answer>" for a in (answer, other)]
     pairs = [(Example(str(i), "", gold), Completion(text)) for i, text in enumerate(texts)]
-    with Judge(1) as court:
-        hung, right = court.judge(replace(VERIFIER, timeout_s=3.0), fmt, pairs)
+    with Judge(1) as judge:
+        hung, right = judge.verify(replace(VERIFIER, timeout_s=3.0), fmt, pairs)
     assert hung.status is Status.TIMEOUT
     assert right.status is Status.CORRECT
 
@@ -334,8 +334,8 @@ def test_every_bomb_gets_a_verdict_in_bounded_time() -> None:
 
     pairs = [(Example(name, "", "x^2+5"), Completion(f"</think><answer>{b}</answer>")) for name, b in BOMBS.items()]
     pairs.append((Example("honest", "", "x^2+5"), Completion("</think><answer>5 + x^2</answer>")))
-    with Judge(2) as court:
-        verdicts = court.judge(replace(VERIFIER, timeout_s=3.0), BUILT_IN["think-answer"], pairs)
+    with Judge(2) as judge:
+        verdicts = judge.verify(replace(VERIFIER, timeout_s=3.0), BUILT_IN["think-answer"], pairs)
     statuses = dict(zip([*BOMBS, "honest"], (v.status for v in verdicts), strict=True))
     assert statuses.pop("honest") is Status.CORRECT
     assert set(statuses.values()) <= {Status.WRONG, Status.UNPARSED, Status.TIMEOUT}, statuses

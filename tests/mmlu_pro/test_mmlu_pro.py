@@ -16,10 +16,10 @@ from kkwarm_mmlu_pro import check, kkwarm_domains
 from kkwarm_mmlu_pro.data import load
 from kkwarm_mmlu_pro.extract import choice, first_stated, official_pick
 
-from kkwarm.data.leak import Item, find_leaks
+from kkwarm.data.contamination import Item, find_overlaps
 from kkwarm.formats import BUILT_IN
 from kkwarm.types import Completion, Example, Response, Status
-from kkwarm.verify import judge
+from kkwarm.verify import verify
 
 OPTIONS = ["Paris", "London", "5 m", "-5 m", "None of the above", "paris", "Rome.", "Berlin", "I think"]
 
@@ -40,7 +40,7 @@ def test_the_split_passes_the_leak_gate(shared_data: Path) -> None:
     """All categories at once: a question of history may stand among philosophy's too."""
     examples = load()
     trained, asked = ([Item("mmlu_pro", e.id, e.question) for e in examples if e.split == s] for s in ("train", "test"))
-    assert not [(k.trained.id, k.evaluated.id) for k in find_leaks(trained, asked)]
+    assert not [(k.trained.id, k.evaluated.id) for k in find_overlaps(trained, asked)]
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_published_outputs(shared_data: Path, name: str, correct: int, unparsed:
     with gzip.open(shared_data / f"model_outputs/mmlu_pro/{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
     pairs = [(Example(str(r["question_id"]), "", r["answer"]), Completion(r["output"])) for r in rows]
-    verdicts = judge(verifier, BUILT_IN["auto"], pairs)  # type: ignore[arg-type]
+    verdicts = verify(verifier, BUILT_IN["auto"], pairs)  # type: ignore[arg-type]
     assert sum(v.correct for v in verdicts) == correct
     assert sum(v.status is Status.UNPARSED for v in verdicts) == unparsed
     assert sum(v.answer == r["published_pred"] for v, r in zip(verdicts, rows, strict=True)) == same

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kkwarm.errors import KkwarmError
 from kkwarm.formats import BUILT_IN
 from kkwarm.types import Completion, Example, Status, Verdict
-from kkwarm.verify import function_verifier, judge
+from kkwarm.verify import function_verifier, verify
 from kkwarm.verify.functions import code_of, same
 from kkwarm.verify.sandbox import ALLOW
 
@@ -27,7 +27,7 @@ def _any_level(monkeypatch: pytest.MonkeyPatch) -> None:
 def judged(*answers: str, example: Example = AREA) -> list[Verdict]:
     fmt = BUILT_IN["think-answer"]
     pairs = [(example, Completion(fmt.compose("so", a), finish_reason="stop")) for a in answers]
-    return judge(function_verifier("area", seconds=1.0), fmt, pairs)
+    return verify(function_verifier("area", seconds=1.0), fmt, pairs)
 
 
 def test_verdicts_and_their_reasons() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kkwarm.transfer.aggregate import clustered, pass_at_k, summarise
+from kkwarm.analysis.aggregate import clustered, pass_at_k, summarise
 from kkwarm.types import Completion, Sample, Status, Verdict
 
 

@@ -41,13 +41,13 @@ def test_a_gain_of_an_older_verifier_is_none_today(capsys: pytest.CaptureFixture
     document = rescored(capsys, lenient)
     assert document["flipped"] == N
     (found,) = document["comparisons"]
-    assert (found["what"], found["against"], found["benchmark"]) == ("lenient", "base", "math")
+    assert (found["what"], found["baseline"], found["benchmark"]) == ("lenient", "base", "math")
     assert found["before"]["verdict"] == "gain"
     assert found["before"]["estimate"] == 1.0
     assert found["after"]["verdict"] == "tie"
     assert found["changed"] is True
     assert rescored(capsys, lenient, "--alone")["comparisons"] == []
-    assert rescored(capsys, lenient, "--against", base)["comparisons"] == document["comparisons"]
+    assert rescored(capsys, lenient, "--compare-to", base)["comparisons"] == document["comparisons"]
     with pytest.raises(SystemExit):
         main(["rescore", str(lenient)])
     out = " ".join(capsys.readouterr().out.split())
@@ -69,7 +69,7 @@ def test_what_cannot_be_compared_is_said(capsys: pytest.CaptureFixture[str], tmp
     other = tmp_path / "elsewhere" / "other"
     with Run.open(other, kind="score", config={"benchmark": "kk"}) as run:
         run.finish()
-    document = rescored(capsys, one, "--against", other)
+    document = rescored(capsys, one, "--compare-to", other)
     assert document["comparisons"] == []
     assert "holds no samples" in document["not_compared"][0]
 
@@ -83,8 +83,8 @@ def test_a_study_is_judged_again_as_a_whole(capsys: pytest.CaptureFixture[str], 
         "domains": ["math"],
         "claims": [],
         "conditions": [
-            {"name": "base", "against": None, "chain": ["base"]},
-            {"name": "warmed", "against": "base", "chain": ["base", "w"]},
+            {"name": "base", "baseline": None, "chain": ["base"]},
+            {"name": "warmed", "baseline": "base", "chain": ["base", "w"]},
         ],
         "rows": {"base": {"0": {"bench": "a"}}, "warmed": {"0": {"bench": "b"}}},
         "steps": ["a", "b"],
@@ -105,6 +105,6 @@ def test_a_study_is_judged_again_as_a_whole(capsys: pytest.CaptureFixture[str], 
     assert (found["before"]["verdict"], found["after"]["verdict"]) == ("gain", "tie")
     # A step is compared with what its study compares it with.
     (alone,) = rescored(capsys, study / "steps" / "a")["comparisons"]
-    assert (alone["what"], alone["against"]) == ("a", "b")
+    assert (alone["what"], alone["baseline"]) == ("a", "b")
     kept = rescored(capsys, study, "-o", tmp_path / "today")["written"]
     assert rescored(capsys, kept)["flipped"] == 0

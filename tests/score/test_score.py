@@ -204,7 +204,7 @@ def test_a_stopped_score_goes_on(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was judged before an interrupt is not judged again, and the end is the same."""
-    from kkwarm.rejudge import score
+    from kkwarm.scoring import score
     from kkwarm.verify.judge import Judge
 
     monkeypatch.setattr(score, "CHUNK", 3)
@@ -212,7 +212,7 @@ def test_a_stopped_score_goes_on(
     file, out = write(tmp_path / "o.jsonl", rows), tmp_path / "run"
     whole = scored(capsys, file, "--benchmark", "mini_math")["benchmarks"]
     judged: list[int] = []
-    real = Judge.judge
+    real = Judge.verify
 
     def counted(self: Judge, verifier: Any, fmt: Any, pairs: Any) -> Any:
         if sum(judged) >= 6 and not stopped:
@@ -223,7 +223,7 @@ def test_a_stopped_score_goes_on(
         return found
 
     stopped: list[bool] = []
-    monkeypatch.setattr(Judge, "judge", counted)
+    monkeypatch.setattr(Judge, "verify", counted)
     monkeypatch.setattr(score, "check_references", lambda *args: None)
     code, out_text, err = run(capsys, "score", file, "--benchmark", "mini_math", "-o", out)
     assert (code, out_text) == (130, "")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fake_steps import planned
 
-from kkwarm.study import reading
+from kkwarm.study import recipe_loader
 from kkwarm.study import run as runs
 from kkwarm.study.plan import Plan
 from kkwarm.study.recipe import Recipe
@@ -45,17 +45,17 @@ forced = true
 [[conditions]]
 name = "warmed"
 chain = ["base", "warm"]
-against = "base"
+baseline = "base"
 
 [[conditions]]
 name = "base + RLVR"
 chain = ["base", "rlvr"]
-against = "base"
+baseline = "base"
 
 [[conditions]]
 name = "warmed + RLVR"
 chain = ["base", "warm", "rlvr"]
-against = "base + RLVR"
+baseline = "base + RLVR"
 
 [evaluate]
 domains = ["mini_kk", "mini_math", "mini_code"]
@@ -82,7 +82,7 @@ def recipe_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def recipe(recipe_file: Path) -> Recipe:
-    return reading.load(str(recipe_file))
+    return recipe_loader.load(str(recipe_file))
 
 
 @pytest.fixture

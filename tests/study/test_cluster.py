@@ -22,13 +22,13 @@ import pytest
 
 from kkwarm.cli import main
 from kkwarm.errors import KkwarmError
-from kkwarm.report.terminal import render_text
+from kkwarm.reporting.terminal import render_text
 from kkwarm.store import Run
 from kkwarm.study.executors import open_executor
 from kkwarm.study.local import cores
 from kkwarm.study.plan import Plan, make_plan
-from kkwarm.study.reading import load
 from kkwarm.study.recipe import Recipe
+from kkwarm.study.recipe_loader import load
 from kkwarm.study.run import do_study
 
 Without = Callable[[Recipe], Plan]

@@ -14,7 +14,7 @@ from kkwarm.errors import KkwarmError
 
 @dataclass(frozen=True)
 class Inner:
-    lr: float = field(default=1e-3, metadata={"min": 0})
+    learning_rate: float = field(default=1e-3, metadata={"min": 0})
     n: int | None = None
     kind: Literal["sft", "grpo"] = "sft"
     betas: tuple[float, float] = (0.9, 0.999)
@@ -32,14 +32,14 @@ class Outer:
 
 
 def test_types_are_kept() -> None:
-    made = build(Outer, {"name": "x", "inner": {"lr": 1, "betas": [0.5, 1]}, "many": [{"n": 3}]}, "here")
-    assert made == Outer("x", Inner(lr=1.0, betas=(0.5, 1.0)), (Inner(n=3),))
-    assert isinstance(made.inner.lr, float)
+    made = build(Outer, {"name": "x", "inner": {"learning_rate": 1, "betas": [0.5, 1]}, "many": [{"n": 3}]}, "here")
+    assert made == Outer("x", Inner(learning_rate=1.0, betas=(0.5, 1.0)), (Inner(n=3),))
+    assert isinstance(made.inner.learning_rate, float)
 
 
 def test_all_problems_with_their_lines(tmp_path: Path) -> None:
     file = tmp_path / "r.toml"
-    file.write_text('nam = "x"\n[inner]\nlr = -1\nn = true\n\n[[many]]\nkind = "grop"\n[[many]]\nn = 13\n')
+    file.write_text('nam = "x"\n[inner]\nlearning_rate = -1\nn = true\n\n[[many]]\nkind = "grop"\n[[many]]\nn = 13\n')
     document = read(file)
     problems = Problems(document.where, document.lines)
     build(Outer, document.data, document.where, problems=problems)
@@ -47,7 +47,7 @@ def test_all_problems_with_their_lines(tmp_path: Path) -> None:
         problems.end()
     assert wrong.value.problems == (
         "line 1, nam: unknown key; did you mean name?",
-        "line 3, inner.lr: -1.0 is too small; at least 0",
+        "line 3, inner.learning_rate: -1.0 is too small; at least 0",
         "line 4, inner.n: must be a whole number, not True",
         "line 7, many[0].kind: 'grop' is not one of sft, grpo; did you mean grpo?",
         "line 8, many[1]: n must not be 13",
@@ -58,12 +58,12 @@ def test_all_problems_with_their_lines(tmp_path: Path) -> None:
 
 def test_yaml_has_lines_too(tmp_path: Path) -> None:
     file = tmp_path / "r.yaml"
-    file.write_text("name: x\ninner:\n  lr: 1e-6\n  m: 3\n")
+    file.write_text("name: x\ninner:\n  learning_rate: 1e-6\n  m: 3\n")
     document = read(file)
     problems = Problems(document.where, document.lines)
     build(Outer, document.data, document.where, problems=problems)
     assert problems.found == ["line 4, inner.m: unknown key; did you mean n?"] or "line 4, inner.m" in problems.found[0]
-    assert build(Inner, {"lr": "1e-6"}, "x").lr == 1e-6
+    assert build(Inner, {"learning_rate": "1e-6"}, "x").learning_rate == 1e-6
 
 
 def test_overrides_change_a_copy() -> None:

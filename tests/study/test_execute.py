@@ -18,14 +18,14 @@ import pytest
 
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
-from kkwarm.rejudge.agreement import agreement
-from kkwarm.report.terminal import render_text
+from kkwarm.reporting.terminal import render_text
+from kkwarm.scoring.verify_run import agreement
 from kkwarm.store import Run
 from kkwarm.study.local import default_jobs
 from kkwarm.study.plan import Plan
 from kkwarm.study.progress import Estimate, duration
-from kkwarm.study.reading import load
 from kkwarm.study.recipe import Recipe
+from kkwarm.study.recipe_loader import load
 from kkwarm.study.run import default_folder, do_study, joinable
 
 HERE = Path(__file__).parent
@@ -45,7 +45,7 @@ def test_whole_study_then_nothing_left(recipe: Recipe, without_models: Without, 
     assert set(document["matrix"]) == {"base", "warmed", "base + RLVR", "warmed + RLVR"}
     cell = document["matrix"]["warmed"]["mini_math"]
     assert cell["n"] == 60
-    assert cell["change"]["against"] == "base"
+    assert cell["change"]["baseline"] == "base"
     assert [c["id"] for c in document["claims"]] == ["i", "ii", "iii", "iv"]
     assert json.loads((out / "report.json").read_text()) == json.loads(json.dumps(document))
     assert "warmed + RLVR" in (out / "report.txt").read_text()

@@ -9,7 +9,7 @@ import pytest
 from kkwarm.config import ConfigError
 from kkwarm.errors import KkwarmError
 from kkwarm.study.plan import make_plan
-from kkwarm.study.reading import load
+from kkwarm.study.recipe_loader import load
 
 GRID = "stages.rlvr.examples=[10, 25, 50]"
 SMALL = "stages.rlvr.prompts_per_step=5"
@@ -23,8 +23,8 @@ def test_a_condition_for_each_number(recipe_file: Path) -> None:
         "warmed + RLVR 10", "warmed + RLVR 25", "warmed + RLVR 50",
     ]  # fmt: skip
     assert by_name["warmed + RLVR 25"].chain == ("base", "warm", "rlvr-25")
-    assert by_name["warmed + RLVR 25"].against == "base + RLVR 25"  # with as many examples
-    assert by_name["base + RLVR 25"].against == "base"
+    assert by_name["warmed + RLVR 25"].baseline == "base + RLVR 25"  # with as many examples
+    assert by_name["base + RLVR 25"].baseline == "base"
     assert made.stages["rlvr-25"].config["examples"] == 25
     assert "rlvr" not in made.stages
     assert (made.claims[0].base_rlvr, made.claims[0].warmed_rlvr) == ("base + RLVR 50", "warmed + RLVR 50")

@@ -11,7 +11,7 @@ import pytest
 
 from kkwarm.study.cost import Cost
 from kkwarm.study.plan import make_plan
-from kkwarm.study.reading import load
+from kkwarm.study.recipe_loader import load
 
 
 def study(*args: str) -> subprocess.CompletedProcess[str]:

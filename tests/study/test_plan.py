@@ -10,10 +10,10 @@ from rich.console import Console
 
 from kkwarm.config import ConfigError
 from kkwarm.errors import KkwarmError
-from kkwarm.study.dry import describe, show_plan
 from kkwarm.study.plan import make_plan
-from kkwarm.study.reading import built_in, load
+from kkwarm.study.plan_view import describe, show_plan
 from kkwarm.study.recipe import Recipe
+from kkwarm.study.recipe_loader import built_in, load
 
 
 def kinds(recipe: Recipe) -> dict[str, int]:
@@ -82,7 +82,7 @@ def test_a_dry_run_shows_the_graph(recipe: Recipe, tmp_path: Path) -> None:
 
 def test_everything_wrong_at_once(recipe_file: Path) -> None:
     text = recipe_file.read_text()
-    text = text.replace('against = "base + RLVR"', 'against = "bse + RLVR"').replace(
+    text = text.replace('baseline = "base + RLVR"', 'baseline = "bse + RLVR"').replace(
         '["base", "warm"]', '["base", "worm"]'
     )
     text = text.replace("steps = 10", "stepps = 10").replace('traces = "long"', 'traces = "lng"')

@@ -43,7 +43,7 @@ if __name__ == "__main__":
     liger = sys.argv[4] == "liger"
     if liger:
         mend()
-    config = WarmupConfig(lr=1e-2, max_steps=2, batch_size=2, precision="fp32", threads=1, liger=liger)
+    config = WarmupConfig(learning_rate=1e-2, max_steps=2, batch_size=2, precision="fp32", threads=1, liger=liger)
     run = warmup(*map(Path, sys.argv[1:4]), config, progress=False)
     rows = [json.loads(line) for line in (run.path / "log.jsonl").read_text().splitlines()]
     kernels = sorted(m for m in sys.modules if m.startswith("liger_kernel.ops."))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from kkwarm.plugins import registry
-from kkwarm.rejudge.agreement import agreement
-from kkwarm.rejudge.finding import State
+from kkwarm.scoring.findings import State
+from kkwarm.scoring.verify_run import agreement
 from kkwarm.store import Run
 from kkwarm.train import DistillConfig, RlvrConfig, WarmupConfig, distill, rlvr, warmup
 

@@ -12,13 +12,13 @@ import trainee
 from test_resume import equal, kill_at
 from toy_task import ToyFormat
 
-import kkwarm.train.best
+import kkwarm.train.best_weights
 from kkwarm.backends import Request, open_backend
 from kkwarm.backends.checkpoint import display_name, load_model
 from kkwarm.errors import KkwarmError
 from kkwarm.store import Run
 from kkwarm.train import WarmupConfig, warmup
-from kkwarm.train.best import BestWeights
+from kkwarm.train.best_weights import BestWeights
 from kkwarm.types import Sampling
 
 
@@ -42,8 +42,8 @@ def best_of(run: Path) -> dict[str, Any]:
 
 def test_best_holds_the_weights_of_the_best_step(tmp_path: Path, base: Path, traces: Path) -> None:
     """The learning rate is constant, so a run of so many steps ends with the weights of that step."""
-    config: dict[str, Any] = {"lr": 1e-2, "schedule": "constant", "batch_size": 8, "threads": 1}
-    watch: dict[str, Any] = {"watch": ("toy", "easy"), "watch_every": 3, "watch_questions": 12}
+    config: dict[str, Any] = {"learning_rate": 1e-2, "schedule": "constant", "batch_size": 8, "threads": 1}
+    watch: dict[str, Any] = {"eval_on": ("toy", "easy"), "eval_every": 3, "eval_questions": 12}
     run = warmup(base, traces, tmp_path / "w", WarmupConfig(**config, **watch, max_steps=18), progress=False)
     best = best_of(run.path)
     assert best["step"] > 0 and best["weights"] == "best" and "best" in run.manifest["products"]
@@ -61,19 +61,26 @@ def test_best_holds_the_weights_of_the_best_step(tmp_path: Path, base: Path, tra
 
 
 def test_where_no_step_is_better_the_model_itself_is_named(tmp_path: Path, base: Path, traces: Path) -> None:
-    config = WarmupConfig(lr=1e-9, max_steps=2, batch_size=4, threads=1, watch=("toy",), watch_questions=4)
+    config = WarmupConfig(learning_rate=1e-9, max_steps=2, batch_size=4, threads=1, eval_on=("toy",), eval_questions=4)
     run = warmup(base, traces, tmp_path / "w", config, progress=False)
     assert best_of(run.path)["step"] == 0 and best_of(run.path)["weights"] == str(base)
     assert folders(run.path) == {"checkpoint"}
 
 
 def test_a_run_that_is_done_keeps_no_weights_but_the_best(tmp_path: Path, base: Path, traces: Path) -> None:
-    """Its last flight is its best: what that replaced was kept for a run that goes on."""
+    """Its last in-training evaluation is its best: what that replaced was kept for a run that goes on."""
     config = WarmupConfig(
-        lr=3e-2, epochs=3, batch_size=8, save_every=2, threads=1, watch=("easy",), watch_every=9, watch_questions=12
+        learning_rate=3e-2,
+        epochs=3,
+        batch_size=8,
+        save_every=2,
+        threads=1,
+        eval_on=("easy",),
+        eval_every=9,
+        eval_questions=12,
     )
     run = warmup(base, traces, tmp_path / "w", config, progress=False)
-    rows = [json.loads(line) for line in (run.path / "flights.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (run.path / "evals.jsonl").read_text().splitlines()]
     scores = [row["accuracy"]["easy"] for row in rows]
     assert scores[-1] > max(scores[1:-1]) > scores[0], "the best is replaced at the end"
     assert folders(run.path) == {"checkpoint", "best"}
@@ -85,7 +92,14 @@ def test_of_lora_the_adapter_is_kept(tmp_path: Path, base: Path, traces: Path, m
 
     monkeypatch.chdir(base.parent)
     config = WarmupConfig(
-        lr=3e-2, epochs=6, batch_size=8, lora=8, threads=1, watch=("easy",), watch_every=36, watch_questions=12
+        learning_rate=3e-2,
+        epochs=6,
+        batch_size=8,
+        lora=8,
+        threads=1,
+        eval_on=("easy",),
+        eval_every=36,
+        eval_questions=12,
     )
     run = warmup(base.name, traces, tmp_path / "w", config, progress=False)
     assert best_of(run.path)["step"] == 36 and (run.path / "best" / "adapter_config.json").is_file()
@@ -104,7 +118,7 @@ def test_a_killed_run_ends_with_the_same_best(step: int, tmp_path: Path, base: P
     assert best_of(again) == best_of(whole) and best_of(whole)["step"] > 0
     assert alike(again / "best", whole / "best") and equal(again, whole)
     assert folders(again) == {"checkpoint", "best"}
-    assert (again / "flights.jsonl").read_text() == (whole / "flights.jsonl").read_text()
+    assert (again / "evals.jsonl").read_text() == (whole / "evals.jsonl").read_text()
 
 
 # -- every place where a crash can fall ------------------------------------------------------------------------------
@@ -134,7 +148,7 @@ def test_no_crash_loses_the_best_weights(tmp_path: Path, monkeypatch: pytest.Mon
         folder.mkdir()
         (folder / "weights").write_text(str(trainer))
 
-    monkeypatch.setattr(kkwarm.train.best, "write_weights", write)
+    monkeypatch.setattr(kkwarm.train.best_weights, "write_weights", write)
     crashes = 0
     for crash in range(1, 200):
         at[0] = crash
@@ -169,9 +183,9 @@ def test_a_full_disk_says_so(tmp_path: Path, base: Path, traces: Path, monkeypat
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    config = WarmupConfig(lr=1e-2, epochs=6, batch_size=8, threads=1, watch=("easy",), watch_every=36)
+    config = WarmupConfig(learning_rate=1e-2, epochs=6, batch_size=8, threads=1, eval_on=("easy",), eval_every=36)
     with monkeypatch.context() as patch:
-        patch.setattr(kkwarm.train.best, "write_weights", full)
+        patch.setattr(kkwarm.train.best_weights, "write_weights", full)
         with pytest.raises(KkwarmError, match=r"cannot be written.*No space left.*free space"):
             warmup(base, traces, tmp_path / "w", config, progress=False)
     assert not (tmp_path / "w" / "best").exists()

@@ -22,14 +22,14 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return toy.checkpoint(tmp_path_factory.mktemp("wide") / "model", hidden=64)
 
 
-WARMUP = WarmupConfig(lr=1e-2, epochs=4, batch_size=8, precision="fp32", threads=1, device="cpu")
+WARMUP = WarmupConfig(learning_rate=1e-2, epochs=4, batch_size=8, precision="fp32", threads=1, device="cpu")
 
 
 def test_qlora_learns_on_4_bits_and_is_merged_into_whole_weights(tmp_path: Path, wide: Path, traces: Path) -> None:
     import bitsandbytes
     import torch
 
-    config = replace(WARMUP, qlora=True, lora=8, lr=3e-2, watch=("easy",), watch_every=24, watch_questions=8)
+    config = replace(WARMUP, qlora=True, lora=8, learning_rate=3e-2, eval_on=("easy",), eval_every=24, eval_questions=8)
     run = warmup(wide, traces, tmp_path / "w", config, progress=False)
     results = run.manifest["results"]
     assert results["loss"] < 0.5 * results["first_loss"]

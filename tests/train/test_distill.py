@@ -38,7 +38,7 @@ def test_a_checkpoint_teaches_and_a_stopped_run_goes_on(tmp_path: Path, base: Pa
     from kkwarm.store import Run
     from kkwarm.train import WarmupConfig, warmup
 
-    teacher = warmup(base, traces, tmp_path / "w", WarmupConfig(lr=1e-2, epochs=6, batch_size=8)).path
+    teacher = warmup(base, traces, tmp_path / "w", WarmupConfig(learning_rate=1e-2, epochs=6, batch_size=8)).path
     config = DistillConfig("toy", str(teacher), 6, samples=3, temperature=1.0, top_p=1.0)
     whole = distill(config, tmp_path / "whole", progress=False)
     kept = read_traces(whole.path)

@@ -18,7 +18,7 @@ from kkwarm.train.rollout import Reward
 GROUP, LIMIT, RATE, CLIP = 4, 12, 2.0, 0.1
 RLVR = RlvrConfig(
     *("toy", 20), steps=2, prompts_per_step=4, generations=GROUP, max_tokens=LIMIT, temperature=0.7, epsilon=0.1,
-    lr=RATE, clip=CLIP, batch_size=8, precision="fp32", threads=1, trl={"num_iterations": 2, "optim": "sgd"},
+    learning_rate=RATE, max_grad_norm=CLIP, micro_batch_size=8, precision="fp32", threads=1, trl={"num_iterations": 2, "optim": "sgd"},
 )  # fmt: skip
 
 
@@ -40,7 +40,7 @@ def warmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("warmed")
     toy.checkpoint(folder / "base")
     toy.write_traces(folder / "traces.jsonl", toy._teach(48, 0))
-    config = WarmupConfig(lr=1e-2, epochs=4, batch_size=8, threads=1)
+    config = WarmupConfig(learning_rate=1e-2, epochs=4, batch_size=8, threads=1)
     run = warmup(folder / "base", folder / "traces.jsonl", folder / "run", config, progress=False)
     toy.kkwarm.plugins.load = load
     return run.path / "checkpoint"
@@ -156,10 +156,10 @@ def test_the_sampler_draws_from_what_the_trainer_trains(
             sampled.setdefault(key, []).append(float(table[i, batch.last[i]]))
 
     monkeypatch.setattr(HFBackend, "_draw", noted)
-    config = replace(RLVR, temperature=temperature, top_p=top_p, trl={}, batch_size=16)
+    config = replace(RLVR, temperature=temperature, top_p=top_p, trl={}, micro_batch_size=16)
     plan = plan_rlvr(config)
-    with Judge() as court:
-        trainer, _ = trainer_of(*engine.load(warmed, config), plan, tmp_path, court)
+    with Judge() as judge:
+        trainer, _ = trainer_of(*engine.load(warmed, config), plan, tmp_path, judge)
         trainer._skips = lambda: False
         trainer.create_optimizer()
         trainer.model.train()
@@ -187,9 +187,9 @@ def test_warmup_is_cross_entropy_of_the_completions(tmp_path: Path, base: Path, 
     import torch
 
     tokenizer, model = load_tokenizer(base), load_model(base)
-    passes = {"batch_size": 2, "accumulation": 6} if packing else {"batch_size": 8, "accumulation": 6}
+    passes = {"batch_size": 12, "micro_batch_size": 2} if packing else {"batch_size": 48, "micro_batch_size": 8}
     config = WarmupConfig(
-        lr=RATE, schedule="constant", epochs=2, clip=CLIP, precision="fp32", threads=1, packing=packing,
+        learning_rate=RATE, schedule="constant", epochs=2, max_grad_norm=CLIP, precision="fp32", threads=1, packing=packing,
         trl={"optim": "sgd"}, **passes,
     )  # fmt: skip
     run = warmup(base, traces, tmp_path / "w", config, progress=False)

@@ -13,12 +13,12 @@ import toy_task as toy
 from kkwarm.errors import KkwarmError
 from kkwarm.store import Run
 from kkwarm.train import RlvrConfig, WarmupConfig, warmup
-from kkwarm.train.rollout import Docket
-from kkwarm.train.steps import Losses
+from kkwarm.train.rollout import BackgroundVerifier
+from kkwarm.train.steps import DivergenceMonitor
 from kkwarm.train.watchdog import Watchdog
 from kkwarm.types import Completion, Example, Status, Verdict
 
-CONFIG = WarmupConfig(lr=1e-2, epochs=2, batch_size=8, save_every=1, threads=1)
+CONFIG = WarmupConfig(learning_rate=1e-2, epochs=2, batch_size=8, save_every=1, threads=1)
 
 
 def test_out_of_memory_names_the_flag_and_the_same_command_goes_on_with_it(
@@ -35,13 +35,15 @@ def test_out_of_memory_names_the_flag_and_the_same_command_goes_on_with_it(
         return compute_loss(self, model, inputs, *args, **kwargs)
 
     monkeypatch.setattr(SFTTrainer, "compute_loss", full)
-    with pytest.raises(KkwarmError, match=r"out of memory with 8 rows in a forward pass.*add --rows 4: the same comm"):
+    with pytest.raises(
+        KkwarmError, match=r"out of memory with 8 rows in a forward pass.*add --micro-batch-size 4: the same comm"
+    ):
         warmup(base, traces, tmp_path / "w", CONFIG, progress=False)
     run = warmup(
         base,
         traces,
         tmp_path / "w",
-        WarmupConfig(**{**_fields(CONFIG), "rows": 4, "checkpointing": True}),
+        WarmupConfig(**{**_fields(CONFIG), "micro_batch_size": 4, "gradient_checkpointing": True}),
         progress=False,
     )
     assert run.done and run.manifest["resumed"] == 1 and run.manifest["results"]["steps"] == 12
@@ -64,7 +66,7 @@ def test_a_diverging_loss_stops_and_only_good_checkpoints_are_kept(
         return compute_loss(self, *args, **kwargs) * 1.6 ** max(0, self.state.global_step - 10)
 
     monkeypatch.setattr(SFTTrainer, "compute_loss", rising)
-    config = WarmupConfig(**{**_fields(CONFIG), "epochs": 8.0, "lr": 1e-4})
+    config = WarmupConfig(**{**_fields(CONFIG), "epochs": 8.0, "learning_rate": 1e-4})
     with pytest.raises(KkwarmError, match=r"the loss diverges: .* at step \d+; the last good checkpoint is .*-1[0-9] "):
         warmup(base, traces, tmp_path / "w", config, progress=False)
     assert Run.read(tmp_path / "w").manifest["state"] == "interrupted"
@@ -72,7 +74,7 @@ def test_a_diverging_loss_stops_and_only_good_checkpoints_are_kept(
 
 def test_losses_that_fall_rise_a_little_or_start_low_are_no_divergence() -> None:
     def told(*values: float) -> list[str]:
-        losses = Losses(3.0)
+        losses = DivergenceMonitor(3.0)
         return [t for v in values if (t := losses.add(v))]
 
     assert told(*[2.0] * 8, *[1.0] * 8, *[0.1] * 8, *[0.5] * 20) == [], "below where it began"
@@ -126,25 +128,25 @@ def test_verdicts_are_given_while_others_are_generated() -> None:
         first.set()
         return [Verdict(Status.CORRECT if i % 2 else Status.WRONG) for i in texts]
 
-    docket = Docket(judge)
-    docket.add(*case(3))
+    background = BackgroundVerifier(judge)
+    background.add(*case(3))
     assert first.wait(10), "before the last completion came"
     for i in (1, 0, 2):
-        docket.add(*case(i))
-    verdicts = docket.verdicts()
+        background.add(*case(i))
+    verdicts = background.verdicts()
     assert [verdicts[i].correct for i in range(4)] == [False, True, False, True] and sorted(judged) == [0, 1, 2, 3]
-    assert docket.verdicts() == {}, "empty again"
+    assert background.verdicts() == {}, "empty again"
 
 
 def test_what_judging_raises_reaches_the_trainer_and_a_hanging_verdict_does_not_hold_the_process() -> None:
     def broken(pairs: object) -> list[Verdict]:
         raise KkwarmError("no sandbox")
 
-    docket = Docket(broken)
-    docket.add(*case(0))
+    background = BackgroundVerifier(broken)
+    background.add(*case(0))
     with pytest.raises(KkwarmError, match="no sandbox"):
-        docket.verdicts()
-    held = Docket(lambda pairs: [time.sleep(60) or Verdict(Status.WRONG)])  # type: ignore[func-returns-value]
+        background.verdicts()
+    held = BackgroundVerifier(lambda pairs: [time.sleep(60) or Verdict(Status.WRONG)])  # type: ignore[func-returns-value]
     held.add(*case(0))
     assert held._thread is not None and held._thread.daemon
 

@@ -1,4 +1,4 @@
-"""The flight recorder's hold on trl's vLLM engine, where there is no vLLM: `tests/engines` has a real one."""
+"""The in-training evaluation's hold on trl's vLLM engine, where there is no vLLM: `tests/engines` has a real one."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from toy_task import ToyFormat
 from kkwarm.backends.checkpoint import load_tokenizer
 from kkwarm.backends.openai import OpenAIBackend
 from kkwarm.plugins import registry
-from kkwarm.train import RlvrConfig, ranks, vllm
-from kkwarm.train.flight import longest, watched
+from kkwarm.train import RlvrConfig, distributed, vllm
+from kkwarm.train.in_training_eval import longest, watched
 
 
 class Engine:
@@ -99,14 +99,14 @@ def test_of_a_server_one_process_asks_for_all(monkeypatch: pytest.MonkeyPatch) -
         assert (found.share, found.shares) == (0, 1) and found.backend is not None
         assert found.backend.tokenizer == "tokens", "prompts go as tokens, as rollouts' do"
     assert engine.asked == ["sync"] and connected == [("m", "http://somewhere:8000/v1"), ("", "")]
-    monkeypatch.setattr(ranks, "main", lambda: False)
+    monkeypatch.setattr(distributed, "is_main", lambda: False)
     with vllm.live("tokens")(trainer(engine, 2, 1)) as found:
         assert found.backend is None
     assert engine.asked == ["sync", "sync"], "giving the weights takes all processes"
 
 
 def test_an_engine_has_room_for_what_is_watched(base: Path) -> None:
-    config = RlvrConfig("toy", watch=("toy", "easy"), watch_questions=5, vllm="colocate")
+    config = RlvrConfig("toy", eval_on=("toy", "easy"), eval_questions=5, vllm="colocate")
     domains = watched(config)
     tokenizer = load_tokenizer(base)
     prompts = [ToyFormat().render(e.question) for w in domains for e in w.examples]

@@ -58,7 +58,7 @@ def model_of(config: TrainConfig, **sizes: int) -> Any:
     made = Qwen2Config(max_position_embeddings=2048, tie_word_embeddings=True, **sizes)
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(made).train()
-    if config.checkpointing:
+    if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     add_fused_lm_head(model)
     return model
@@ -74,15 +74,15 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("gradient_checkpointing", [False, True])
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize(("rows", "tokens"), [(4, 256), (8, 64)])
 def test_the_prediction_is_what_a_step_allocates(
-    tmp_path: Path, rows: int, tokens: int, bf16: bool, checkpointing: bool
+    tmp_path: Path, rows: int, tokens: int, bf16: bool, gradient_checkpointing: bool
 ) -> None:
     import torch
 
-    config = WarmupConfig(checkpointing=checkpointing)
+    config = WarmupConfig(gradient_checkpointing=gradient_checkpointing)
     model = model_of(config, **SMALL)
     model.save_pretrained(tmp_path)
     shape = shape_of(tmp_path)
@@ -103,23 +103,23 @@ def test_the_prediction_is_what_a_step_allocates(
     assert told.weights == told.gradients == gradients and told.optimiser == 2 * gradients
     ratio = (told.activations + told.working) / measured
     sys.stderr.write(
-        f"predicted/measured {ratio:.3f} (rows {rows}, tokens {tokens}, bf16 {bf16}, checkpointing {checkpointing})"
+        f"predicted/measured {ratio:.3f} (rows {rows}, tokens {tokens}, bf16 {bf16}, checkpointing {gradient_checkpointing})"
     )
     assert TOLERANCE[0] < ratio < TOLERANCE[1]
 
 
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("gradient_checkpointing", [False, True])
 @pytest.mark.parametrize("bf16", [False, True])
-def test_the_prediction_holds_for_an_adapter(tmp_path: Path, bf16: bool, checkpointing: bool) -> None:
+def test_the_prediction_holds_for_an_adapter(tmp_path: Path, bf16: bool, gradient_checkpointing: bool) -> None:
     import torch
 
     pytest.importorskip("peft")
     from peft import LoraConfig, get_peft_model
 
-    config = WarmupConfig(checkpointing=checkpointing, lora=8)
+    config = WarmupConfig(gradient_checkpointing=gradient_checkpointing, lora=8)
     model = model_of(config, **SMALL)
     model.save_pretrained(tmp_path)
-    if checkpointing:
+    if gradient_checkpointing:
         model.enable_input_require_grads()  # as trl does: the embedding is frozen
     adapted = get_peft_model(model, LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM"))
     ids = torch.randint(0, 1000, (4, 256))
@@ -167,7 +167,7 @@ def test_published_models_fit_where_people_train_them(tmp_path: Path, name: str)
             return False
         return True
 
-    least = need(shape, WarmupConfig(checkpointing=True), tokens=4096, rows=1, bf16=True, cuda=True)
+    least = need(shape, WarmupConfig(gradient_checkpointing=True), tokens=4096, rows=1, bf16=True, cuda=True)
     assert least.weights + least.gradients + least.optimiser == 16 * shape.parameters
     whole = {device: fits(WarmupConfig(), device) for device in (24, 80, 141)}
     assert whole == {24: name == "0.5B", 80: name != "7B", 141: True}
@@ -210,12 +210,12 @@ def told(config: TrainConfig, device: float, *, step: int = 8, rows: int = 8, to
 
 def test_it_fits_by_rows_then_by_checkpointing_and_refuses_what_cannot_be() -> None:
     roomy = told(WarmupConfig(), 600)
-    assert (roomy.rows, roomy.checkpointing, roomy.changed) == (8, False, "")
+    assert (roomy.rows, roomy.gradient_checkpointing, roomy.changed) == (8, False, "")
     fewer = told(WarmupConfig(), 141)
-    assert fewer.rows < 8 and not fewer.checkpointing and fewer.need.total < 141 * GIB * 0.94
+    assert fewer.rows < 8 and not fewer.gradient_checkpointing and fewer.need.total < 141 * GIB * 0.94
     assert f"so {fewer.rows} rows in a forward pass, not 8" in fewer.changed
     small = told(WarmupConfig(), 40)
-    assert small.checkpointing and "gradient checkpointing" in small.changed
+    assert small.gradient_checkpointing and "gradient checkpointing" in small.changed
     assert small.need.weights == small.need.gradients == 4 * QWEN.parameters == small.need.optimiser / 2
     with pytest.raises(KkwarmError, match=r"too large: about .* GiB .*but 24.0 GiB are there .*--lora needs about"):
         told(WarmupConfig(), 24)

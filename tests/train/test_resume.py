@@ -55,7 +55,7 @@ def kill_at(kind: str, step: int, model: Path, traces: Path, out: Path) -> None:
 def test_a_killed_run_goes_on_to_the_same_weights(kind: str, tmp_path: Path, base: Path, traces: Path) -> None:
     model = base
     if kind == "rlvr":  # a random checkpoint gets no reward
-        config = WarmupConfig(lr=1e-2, epochs=2, batch_size=8, threads=1)
+        config = WarmupConfig(learning_rate=1e-2, epochs=2, batch_size=8, threads=1)
         model = warmup(base, traces, tmp_path / "warmed", config, progress=False).path
     whole = trainee.train(kind, model, traces, tmp_path / "whole")
     kill_at(kind, 5, model, traces, tmp_path / "killed")
@@ -95,7 +95,7 @@ def test_an_interrupt_saves_and_goes_on(
         if state.global_step == 2:  # type: ignore[attr-defined]
             os.kill(os.getpid(), signal.SIGINT)
 
-    config = WarmupConfig(lr=1e-2, epochs=1, batch_size=8, threads=1)
+    config = WarmupConfig(learning_rate=1e-2, epochs=1, batch_size=8, threads=1)
     with monkeypatch.context() as patch:
         patch.setattr(Recorder, "on_log", lambda self, a, s, c, logs, **_: interrupting(self, a, s, c, logs))
         with pytest.raises(KeyboardInterrupt):
@@ -117,7 +117,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on(
     def full(self: object, *args: object, **kwargs: object) -> None:
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
-    config = WarmupConfig(lr=1e-2, max_steps=3, batch_size=8, save_every=1, threads=1)
+    config = WarmupConfig(learning_rate=1e-2, max_steps=3, batch_size=8, save_every=1, threads=1)
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "save_model", full)
         with pytest.raises(KkwarmError, match=r"cannot be written.*free space"):
@@ -126,12 +126,14 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on(
 
 
 def test_another_recipe_in_the_folder_is_refused(tmp_path: Path, base: Path, traces: Path) -> None:
-    config = WarmupConfig(lr=1e-2, max_steps=1, batch_size=4, threads=1)
+    config = WarmupConfig(learning_rate=1e-2, max_steps=1, batch_size=4, threads=1)
     run = warmup(base, traces, tmp_path / "w", config, progress=False)
     before = run.manifest["finished"]
     assert warmup(base, traces, tmp_path / "w", config, progress=False).manifest["finished"] == before
-    with pytest.raises(KkwarmError, match=r"another warmup run \(differs in lr\)"):
-        warmup(base, traces, tmp_path / "w", WarmupConfig(lr=1e-3, max_steps=1, batch_size=4), progress=False)
+    with pytest.raises(KkwarmError, match=r"another warmup run \(differs in learning_rate\)"):
+        warmup(
+            base, traces, tmp_path / "w", WarmupConfig(learning_rate=1e-3, max_steps=1, batch_size=4), progress=False
+        )
     with pytest.raises(KkwarmError, match="another warmup run"):
         rlvr(base, trainee.RLVR, tmp_path / "w", progress=False)
     shutil.rmtree(tmp_path / "w")

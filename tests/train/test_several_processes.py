@@ -21,7 +21,7 @@ from kkwarm.store import Run
 from kkwarm.train import RlvrConfig, WarmupConfig, rlvr, warmup
 from kkwarm.train.launch import layout
 
-WARMUP = WarmupConfig(lr=1e-2, epochs=2, batch_size=8, accumulation=2, precision="fp32", threads=1)
+WARMUP = WarmupConfig(learning_rate=1e-2, epochs=2, batch_size=16, micro_batch_size=8, precision="fp32", threads=1)
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ def test_sft_has_the_same_losses_and_weights(tmp_path: Path, base: Path, traces:
     assert one.manifest["config_hash"] == two.manifest["config_hash"], "the number of processes is no part of a recipe"
     assert len(steps(one.path)) == len(steps(two.path)) == 6
     for a, b in zip(steps(one.path), steps(two.path), strict=True):
-        for name in ("step", "loss", "lr", "grad_norm", "tokens"):
+        for name in ("step", "loss", "learning_rate", "grad_norm", "tokens"):
             assert a[name] == pytest.approx(b[name], rel=2e-3), name
     close(one.path, two.path, 2e-3)
     assert sorted(p.name for p in two.path.iterdir() if not p.name.startswith(".")) == [
@@ -56,11 +56,11 @@ def test_sft_has_the_same_losses_and_weights(tmp_path: Path, base: Path, traces:
 
 @pytest.mark.slow
 def test_two_processes_fly_together_and_one_keeps_the_best(tmp_path: Path, base: Path, traces: Path) -> None:
-    config = replace(WARMUP, epochs=4, watch=("easy",), watch_every=4, watch_questions=11)
+    config = replace(WARMUP, epochs=4, eval_on=("easy",), eval_every=4, eval_questions=11)
     one = warmup(base, traces, tmp_path / "one", config, progress=False)
     two = warmup(base, traces, tmp_path / "two", replace(config, nproc=2), progress=False)
     for run in (one, two):
-        rows = [json.loads(line) for line in (run.path / "flights.jsonl").read_text().splitlines()]
+        rows = [json.loads(line) for line in (run.path / "evals.jsonl").read_text().splitlines()]
         assert [(row["step"], len(row["correct"]["easy"])) for row in rows] == [(0, 11), (4, 11), (8, 11), (12, 11)]
         best = run.manifest["results"]["best"]
         kept = json.loads((run.path / "best" / "kkwarm.json").read_text()) if best["step"] else {"step": 0}
@@ -72,7 +72,7 @@ def test_two_processes_fly_together_and_one_keeps_the_best(tmp_path: Path, base:
 def test_grpo_has_the_same_rollouts_losses_and_weights(tmp_path: Path, base: Path, traces: Path) -> None:
     warmed = warmup(base, traces, tmp_path / "w", replace(WARMUP, epochs=8), progress=False).path
     shape = {"steps": 3, "prompts_per_step": 3, "generations": 4}
-    config = RlvrConfig("easy", 20, lr=1e-3, precision="fp32", threads=1, keep_rollouts=True, **shape)
+    config = RlvrConfig("easy", 20, learning_rate=1e-3, precision="fp32", threads=1, keep_rollouts=True, **shape)
     one = rlvr(warmed, config, tmp_path / "one", progress=False).path
     two = rlvr(warmed, replace(config, nproc=2), tmp_path / "two", progress=False).path
     drawn = [[json.loads(line) for line in (p / "rollouts.jsonl").read_text().splitlines()] for p in (one, two)]
@@ -208,7 +208,7 @@ def test_presets_become_the_environment_of_accelerates_launcher(tmp_path: Path) 
 
 
 def test_a_step_is_shared_equally(monkeypatch: pytest.MonkeyPatch) -> None:
-    from kkwarm.train.ranks import share
+    from kkwarm.train.distributed import share
 
     assert share(20, 4) == (4, 5) and share(64, 1000) == (64, 1) and share(20, 7) == (5, 4)
     monkeypatch.setenv("WORLD_SIZE", "2")

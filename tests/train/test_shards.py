@@ -18,7 +18,9 @@ from kkwarm.errors import KkwarmError
 from kkwarm.train import RlvrConfig, WarmupConfig, rlvr, warmup
 from kkwarm.train.steps import fits
 
-WARMUP = WarmupConfig(lr=1e-2, max_steps=3, batch_size=8, accumulation=2, precision="fp32", threads=1, device="cpu")
+WARMUP = WarmupConfig(
+    learning_rate=1e-2, max_steps=3, batch_size=16, micro_batch_size=8, precision="fp32", threads=1, device="cpu"
+)
 HELD = {"fsdp2": "pytorch_model_fsdp*", "zero3": "global_step*"}  # in a step checkpoint
 
 
@@ -40,7 +42,7 @@ def test_sft_in_shards(tmp_path: Path, base: Path, traces: Path, sharded: dict[s
     two = warmup(base, traces, tmp_path / "two", replace(WARMUP, **sharded), progress=False)
     assert two.manifest["processes"] == 2
     for a, b in zip(steps(one.path), steps(two.path), strict=True):
-        for name in ("step", "loss", "lr", "grad_norm", "tokens"):
+        for name in ("step", "loss", "learning_rate", "grad_norm", "tokens"):
             assert a[name] == pytest.approx(b[name], rel=2e-3), name
     close(one.path, two.path, 2e-3)
 
@@ -50,17 +52,19 @@ def test_grpo_in_shards_draws_the_same_rollouts(
     tmp_path: Path, base: Path, traces: Path, sharded: dict[str, Any]
 ) -> None:
     """A copy that holds all weights generates; it is refreshed from the shards at every step."""
-    warmed = warmup(base, traces, tmp_path / "w", replace(WARMUP, max_steps=24, lr=1e-2), progress=False).path
+    warmed = warmup(
+        base, traces, tmp_path / "w", replace(WARMUP, max_steps=24, learning_rate=1e-2), progress=False
+    ).path
     config = RlvrConfig(
-        *("easy", 20), lr=1e-3, steps=3, prompts_per_step=3, generations=4, precision="fp32", threads=1, device="cpu",
-        keep_rollouts=True, watch=("easy",), watch_every=2, watch_questions=5,
+        *("easy", 20), learning_rate=1e-3, steps=3, prompts_per_step=3, generations=4, precision="fp32", threads=1, device="cpu",
+        keep_rollouts=True, eval_on=("easy",), eval_every=2, eval_questions=5,
     )  # fmt: skip
     one = rlvr(warmed, config, tmp_path / "one", progress=False).path
     two = rlvr(warmed, replace(config, **sharded), tmp_path / "two", progress=False).path
     drawn = [[json.loads(line) for line in (p / "rollouts.jsonl").read_text().splitlines()] for p in (one, two)]
     assert len(drawn[0]) == 36 and drawn[0] == drawn[1]
     assert any(row["no_signal"] < 1 for row in steps(one))
-    assert (one / "flights.jsonl").read_text() == (two / "flights.jsonl").read_text()
+    assert (one / "evals.jsonl").read_text() == (two / "evals.jsonl").read_text()
     for a, b in zip(steps(one), steps(two), strict=True):
         assert {k: a[k] for k in ("reward", "accuracy", "status", "length")} == {
             k: b[k] for k in ("reward", "accuracy", "status", "length")

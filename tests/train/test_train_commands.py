@@ -23,8 +23,19 @@ def test_the_commands_import_nothing_heavy() -> None:
 
 def test_the_best_steps_weights_are_told_as_a_path(tmp_path: Path, base: Path, traces: Path) -> None:
     command = ["warmup", str(base), "--traces", str(traces), "-o", str(tmp_path / "w"), "--json", "--threads", "1"]
-    watch = ["--watch", "easy", "--watch-every", "36", "--watch-questions", "12", "--epochs", "6", "--lr", "1e-2"]
-    done = CliRunner().invoke(cli, [*command, *watch])
+    eval_on = [
+        "--eval-on",
+        "easy",
+        "--eval-every",
+        "36",
+        "--eval-questions",
+        "12",
+        "--epochs",
+        "6",
+        "--learning-rate",
+        "1e-2",
+    ]
+    done = CliRunner().invoke(cli, [*command, *eval_on])
     best = json.loads(done.stdout)["best"]
     assert best["step"] == 36 and best["weights"] == str(tmp_path / "w" / "best")
     assert "the best so far: kept" in done.stderr and (tmp_path / "w" / "best" / "config.json").is_file()

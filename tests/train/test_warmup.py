@@ -11,7 +11,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.train import WarmupConfig, warmup, write_traces
 from kkwarm.train.sft import IGNORED, Rows, plan_warmup, trainer_of
 
-CONFIG = WarmupConfig(lr=1e-2, epochs=4, batch_size=8, threads=1)
+CONFIG = WarmupConfig(learning_rate=1e-2, epochs=4, batch_size=8, threads=1)
 
 
 def test_the_loss_falls_and_the_checkpoint_is_whole(
@@ -122,7 +122,7 @@ def test_lora_is_merged_into_the_checkpoint(tmp_path: Path, base: Path, traces: 
     pytest.importorskip("peft")
     from safetensors.torch import load_file
 
-    config = WarmupConfig(lr=1e-2, max_steps=3, batch_size=8, lora=4, threads=1)
+    config = WarmupConfig(learning_rate=1e-2, max_steps=3, batch_size=8, lora=4, threads=1)
     run = warmup(base, traces, tmp_path / "w", config, progress=False)
     before, after = (load_file(folder / "model.safetensors") for folder in (base, run.path / "checkpoint"))
     changed = {k for k in before if not before[k].equal(after[k])}
@@ -142,7 +142,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_good_checkpoint(
         return loss * float("nan") if self.state.global_step == 4 else loss  # type: ignore[attr-defined]
 
     monkeypatch.setattr(SFTTrainer, "compute_loss", poisoned)
-    config = WarmupConfig(lr=1e-2, epochs=2, batch_size=8, save_every=2, threads=1)
+    config = WarmupConfig(learning_rate=1e-2, epochs=2, batch_size=8, save_every=2, threads=1)
     with pytest.raises(KkwarmError, match=r"loss is nan at step 5; the last good checkpoint is .*checkpoint-4"):
         warmup(base, traces, tmp_path / "w", config, progress=False)
 

@@ -10,10 +10,18 @@ import toy_task as toy
 
 from kkwarm.train import RlvrConfig, WarmupConfig, rlvr, warmup
 
-WARMUP = WarmupConfig(lr=1e-2, epochs=5, batch_size=8, save_every=4, threads=1)
-WATCHED = replace(WARMUP, watch=("toy", "easy"), watch_every=1, watch_questions=12)
+WARMUP = WarmupConfig(learning_rate=1e-2, epochs=5, batch_size=8, save_every=4, threads=1)
+WATCHED = replace(WARMUP, eval_on=("toy", "easy"), eval_every=1, eval_questions=12)
 RLVR = RlvrConfig(
-    "easy", 20, lr=5e-3, steps=10, prompts_per_step=4, generations=4, save_every=3, threads=1, keep_rollouts=True
+    "easy",
+    20,
+    learning_rate=5e-3,
+    steps=10,
+    prompts_per_step=4,
+    generations=4,
+    save_every=3,
+    threads=1,
+    keep_rollouts=True,
 )
 
 

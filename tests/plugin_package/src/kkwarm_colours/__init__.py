@@ -4,7 +4,7 @@ import click
 
 from kkwarm.data import holdout
 from kkwarm.plugins import hookimpl
-from kkwarm.types import Attack, Completion, Domain, Example, Response, Target, Teacher, Trace
+from kkwarm.types import Completion, Domain, Example, Probe, Response, Target, Teacher, Trace
 
 MIXES = {
     ("red", "yellow"): "orange",
@@ -80,14 +80,14 @@ def kkwarm_formats() -> list[Swatch]:
 
 
 @hookimpl
-def kkwarm_attacks() -> list[Attack]:
+def kkwarm_probes() -> list[Probe]:
     def loud(target: Target) -> list[str]:
         return [target.answered(target.gold.upper())]
 
     def dull(target: Target) -> list[str]:
         return [target.answered(f"nearly {target.gold}")]
 
-    return [Attack("colours: loud", loud, honest=True, domain="colours"), Attack("colours: nearly", dull)]
+    return [Probe("colours: loud", loud, expect="accept", domain="colours"), Probe("colours: nearly", dull)]
 
 
 @hookimpl

@@ -1,0 +1,229 @@
+"""The samples of a report, packed for its page: columns that filters need at once, and texts in compressed blocks that
+are opened when they are shown or searched. Everything is base64 or escaped JSON, so nothing in it can be markup.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import zlib
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kkwarm.analysis.cells import FORCED, FormatOf
+from kkwarm.analysis.load import formats_of, steps_of
+from kkwarm.errors import KkwarmError
+from kkwarm.store import Run
+from kkwarm.types import Example, Format, Sample, Status
+
+__all__ = ["BLOCK", "COLUMNS", "Packed", "pack"]
+
+BLOCK = 256  # samples, or questions, that are opened together
+MAX_SAMPLES = 200_000  # more would make a file of some 100 MB
+UNKNOWN = 2**32 - 1
+# Name and array type code; in this order, each aligned to 4 bytes.
+COLUMNS = (
+    ("question", "I"), ("tokens", "I"), ("index", "H"), ("seed", "H"), ("condition", "H"), ("domain", "H"),
+    ("status", "B"),
+)  # fmt: skip
+STATUSES = tuple(s.value for s in Status)
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """`header`: JSON data; `columns`: one compressed block of all columns; `samples` and `questions`: blocks of texts.
+
+    Blocks are base64 of zlib. A block of samples is a JSON list of ``[text, answer, reason, start, end]``: the
+    reasoning is ``text[start:end]`` in UTF-16 units; one of questions, of ``[id, question, reference]``.
+    """
+
+    header: dict[str, Any]
+    columns: str
+    samples: list[str]
+    questions: list[str]
+
+
+@dataclass(slots=True)
+class _Writer:
+    """Compresses rows as they come, so that a large run never lies in memory twice."""
+
+    blocks: list[str] = field(default_factory=list)
+    rows: list[Any] = field(default_factory=list)
+
+    def add(self, row: Any) -> None:
+        self.rows.append(row)
+        if len(self.rows) == BLOCK:
+            self.end()
+
+    def end(self) -> None:
+        if self.rows:
+            self.blocks.append(_squeezed(json.dumps(self.rows, separators=(",", ":")).encode()))
+            self.rows = []
+
+
+def pack(document: Mapping[str, Any], paths: Sequence[Path]) -> Packed:
+    """The samples behind a report's document, from its runs; those of forced prompts are left out.
+
+    :raises KkwarmError: a run's samples are damaged.
+    """
+    conditions = {c["name"]: i for i, c in enumerate(document["conditions"])}
+    domains = {name: i for i, name in enumerate(document["domains"])}
+    columns = {name: array(code) for name, code in COLUMNS}
+    seeds: dict[int, int] = {}
+    questions: dict[tuple[int, str], int] = {}
+    hashes: list[str] = []
+    formats: dict[str, Format | None] = {}
+    texts = _Writer()
+    left_out = 0
+    for condition, seed, sample, format_of in _stored(list(conditions), paths):
+        if sample.benchmark.endswith(FORCED) or sample.benchmark not in domains:
+            continue
+        if len(columns["status"]) >= MAX_SAMPLES:
+            left_out += 1
+            continue
+        if sample.benchmark not in formats:
+            formats[sample.benchmark] = format_of(sample.benchmark)
+        domain = domains[sample.benchmark]
+        question = questions.setdefault((domain, sample.id), len(questions))
+        if question == len(hashes):
+            hashes.append(sample.prompt_hash)
+        tokens = sample.completion.n_tokens
+        row = (
+            question, UNKNOWN if tokens is None else tokens, sample.index, seeds.setdefault(seed, len(seeds)),
+            conditions[condition], domain, STATUSES.index(sample.verdict.status.value),
+        )  # fmt: skip
+        for (name, _), value in zip(COLUMNS, row, strict=True):
+            columns[name].append(value)
+        texts.add(_text(sample, formats[sample.benchmark]))
+    texts.end()
+    asked, prompts = _questions(list(domains), formats, questions, hashes)
+    header = {
+        "conditions": list(conditions),
+        "baseline": [conditions.get(c["baseline"]) for c in document["conditions"]],
+        "domains": list(domains),
+        "statuses": list(STATUSES),
+        "seeds": list(seeds),
+        "prompts": prompts,
+        "questions": len(questions),
+        "samples": len(columns["status"]),
+        "block": BLOCK,
+        "columns": [[name, columns[name].itemsize] for name, _ in COLUMNS],
+        "left_out": left_out,
+    }
+    return Packed(header, _squeezed(b"".join(_aligned(columns[name]) for name, _ in COLUMNS)), texts.blocks, asked)
+
+
+def _squeezed(data: bytes) -> str:
+    return base64.b64encode(zlib.compress(data, 6)).decode("ascii")
+
+
+def _aligned(column: array[int]) -> bytes:
+    import sys
+
+    if sys.byteorder == "big":
+        column = array(column.typecode, column)
+        column.byteswap()
+    data = column.tobytes()
+    return data + b"\0" * (-len(data) % 4)
+
+
+def _text(sample: Sample, fmt: Format | None) -> list[Any]:
+    text: Any = sample.completion.text
+    if not isinstance(text, str):  # of scored files, null or anything else too
+        return [json.dumps(text), sample.verdict.answer, sample.verdict.reason, 0, 0]
+    start = end = 0
+    reasoning = fmt.split(sample.completion).reasoning if fmt is not None else ""
+    if reasoning and (found := text.find(reasoning)) >= 0:
+        start = _units(text[:found])
+        end = start + _units(reasoning)
+    return [text, sample.verdict.answer, sample.verdict.reason, start, end]
+
+
+def _units(text: str) -> int:
+    """Length in UTF-16 code units, by which a browser counts."""
+    return len(text) + sum(1 for c in text if c > "\uffff") if not text.isascii() else len(text)
+
+
+def _stored(conditions: Sequence[str], paths: Sequence[Path]) -> Iterator[tuple[str, int, Sample, FormatOf]]:
+    first = Run.read(paths[0])
+    if first.manifest["kind"] != "study":
+        for condition, path in zip(conditions, paths, strict=True):
+            run = Run.read(path)
+            format_of = formats_of(run)
+            for sample in run.samples():
+                yield condition, 0, sample, format_of
+        return
+    for condition, seeds in steps_of(first)["rows"].items():
+        for seed, parts in seeds.items():
+            folder = first.path / "steps" / parts["bench"]
+            if (folder / "manifest.json").exists():
+                run = Run.read(folder)
+                format_of = formats_of(run)
+                for sample in run.samples():
+                    yield condition, int(seed), sample, format_of
+
+
+# -- questions ---------------------------------------------------------------------------------------------------------
+
+
+def _questions(
+    domains: Sequence[str],
+    formats: Mapping[str, Format | None],
+    questions: Mapping[tuple[int, str], int],
+    hashes: Sequence[str],
+) -> tuple[list[str], list[list[str] | None]]:
+    """Blocks of questions, and what each domain's prompts have before and after the question (None: not known).
+
+    Texts come from the benchmarks that are installed and whose data is here; the others show their ids only.
+    """
+    examples = [_examples(domain) for domain in domains]
+    writer = _Writer()
+    for place, id_ in questions:
+        example = examples[place].get(id_)
+        shown = [example.question, _reference(example)] if example is not None else [None, None]
+        writer.add([id_, *shown])
+    writer.end()
+    prompts: list[list[str] | None] = []
+    for number, domain in enumerate(domains):
+        asked = [(examples[number].get(i), hashes[place]) for (d, i), place in questions.items() if d == number]
+        prompts.append(_around(formats.get(domain), asked))
+    return writer.blocks, prompts
+
+
+def _examples(domain: str) -> dict[str, Example]:
+    from kkwarm.plugins import registry
+
+    try:
+        return {e.id: e for e in registry().benchmark(domain).load()}
+    except KkwarmError:
+        return {}
+
+
+def _reference(example: Example) -> str | None:
+    """The gold answer where it is short enough to be read: not the tests of a program."""
+    answer = example.answer
+    text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
+    return text if len(text) <= 500 else None
+
+
+def _around(fmt: Format | None, asked: Sequence[tuple[Example | None, str]]) -> list[str] | None:
+    """What the prompts have around their questions, only where the stored hash of every prompt agrees."""
+    around: tuple[str, str] | None = None
+    for example, expected in asked:
+        if fmt is None or example is None or not expected:
+            return None
+        try:
+            prompt = fmt.render(example.question)
+        except KkwarmError:  # a chat template needs the checkpoint's tokenizer, which is not here
+            return None
+        if hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16] != expected:
+            return None
+        before, _, after = prompt.partition(example.question)
+        if around not in (None, (before, after)):
+            return None
+        around = before, after
+    return None if around is None else list(around)

@@ -1,0 +1,144 @@
+"""What a study would do: its steps with tokens, completions and estimated time, and what the estimate rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kkwarm.study.execute import is_done
+from kkwarm.study.plan import Plan
+from kkwarm.study.progress import Estimate, duration, workers
+from kkwarm.study.recipe import Recipe
+
+__all__ = ["describe", "show_plan"]
+
+
+def describe(recipe: Recipe, plan: Plan, folder: Path, jobs: int) -> dict[str, Any]:
+    """The plan as one JSON document: ``steps`` (id, kind, needs, cpus, gpus, tokens, completions, seconds, done),
+    ``total``, and ``assumptions`` in words. `needs` are the edges of the graph; `gpus` is null for "one if any".
+    """
+    steps = [
+        {
+            "id": s.id,
+            "kind": s.kind,
+            "needs": list(s.needs),
+            "cpus": s.resources.cpus,
+            "gpus": s.resources.gpus,
+            "generated_tokens": s.cost.generated,
+            "trained_tokens": s.cost.trained,
+            "completions": s.cost.completions,
+            "updates": s.cost.units if s.kind in ("warmup", "rlvr") else 0,
+            "seconds": round(s.cost.seconds, 1),
+            "done": is_done(folder, s),
+            "settings": dict(s.config),
+        }
+        for s in plan.steps.values()
+    ]
+    done = {str(s["id"]) for s in steps if s["done"]}
+    total: dict[str, Any] = {
+        key: sum(s[key] for s in steps) for key in ("generated_tokens", "trained_tokens", "completions", "seconds")
+    }
+    total["hours"] = round(total["seconds"] / 3600, 2)
+    total["wall_seconds_left"] = round(Estimate(plan, done, jobs).left({}), 1)
+    return {
+        "recipe": recipe.name,
+        "title": recipe.title,
+        "folder": str(folder),
+        "jobs": jobs,
+        "seeds": list(recipe.seeds),
+        "conditions": [{"name": c.name, "chain": list(c.chain), "baseline": c.baseline} for c in recipe.conditions],
+        "domains": list(recipe.evaluate.domains),
+        "steps": steps,
+        "total": total,
+        "assumptions": _assumptions(recipe),
+    }
+
+
+def show_plan(document: Mapping[str, Any], console: Any) -> None:
+    """Prints the plan: conditions, steps, totals, assumptions."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    console.print(f"[bold]{escape(document['title'])}[/]")
+    conditions = Table(box=None, pad_edge=False)
+    for column in ("condition", "made by", "compared with"):
+        conditions.add_column(column)
+    for c in document["conditions"]:
+        conditions.add_row(escape(c["name"]), escape(" > ".join(c["chain"])), escape(c["baseline"] or ""))
+    console.print(conditions)
+    console.print(f"seeds {', '.join(map(str, document['seeds']))}; evaluated on {', '.join(document['domains'])}\n")
+    console.print(_steps(document["steps"]))
+    t = document["total"]
+    unit = document["assumptions"]["unit"]
+    console.print(
+        f"\n[bold]{len(document['steps'])} steps[/]: {t['completions']:,} completions, "
+        f"{_tokens(t['generated_tokens'])} tokens generated, {_tokens(t['trained_tokens'])} trained on; "
+        f"about [bold]{t['hours']:g} {escape(unit)}[/]; "
+        f"{duration(t['wall_seconds_left'])} left with {workers(document['jobs'])}."
+    )
+    console.print("Assumed: " + escape("; ".join(document["assumptions"]["text"])), style="dim")
+
+
+def _steps(steps: Sequence[Mapping[str, Any]]) -> Any:
+    """The graph as a table: each step with its number, and the numbers of those it comes after."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    plain = all(s["cpus"] == 1 and not s["gpus"] for s in steps)  # then every step takes what one does by default
+    table = Table(box=None, pad_edge=False, collapse_padding=True)
+    table.add_column("#", justify="right", style="dim")
+    table.add_column("step", overflow="fold")
+    table.add_column("after", style="dim")
+    for column in () if plain else ("cores", "GPUs"):
+        table.add_column(column, justify="right")
+    for column in ("updates", "samples", "generated", "trained", "time"):
+        table.add_column(column, justify="right", no_wrap=True)
+    number = {s["id"]: i for i, s in enumerate(steps, 1)}
+    for s in steps:
+        gpus = "if any" if s["gpus"] is None else f"{s['gpus']:g}" if s["gpus"] else ""
+        table.add_row(
+            str(number[s["id"]]),
+            escape(s["id"].rpartition("-")[0]) + (" [dim](done)[/]" if s["done"] else ""),
+            " ".join(str(number[need]) for need in s["needs"]),
+            *(() if plain else (f"{s['cpus']:g}", gpus)),
+            f"{s['updates']:,}" if s["updates"] else "",
+            f"{s['completions']:,}" if s["completions"] else "",
+            _tokens(s["generated_tokens"]),
+            _tokens(s["trained_tokens"]),
+            duration(s["seconds"]),
+        )
+    return table
+
+
+def _tokens(count: int) -> str:
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return str(count) if count else ""
+
+
+def _assumptions(recipe: Recipe) -> dict[str, Any]:
+    a = recipe.assume
+    generate, train, teacher = a.rates
+    how = "given" if a.generate_rate else f"2 FLOPs a parameter at {a.generate_use:.0%} of {a.flops / 1e12:g} TFLOP/s"
+    trained = "given" if a.train_rate else f"6 FLOPs a parameter at {a.train_use:.0%}"
+    speed = f"{generate:,.0f} tokens/s generated ({how}), {train:,.0f} trained ({trained})"
+    text = [
+        a.device,
+        f"{a.parameters / 1e9:.4g} G parameters: {speed}",
+        f"tokens: prompt {a.prompt}, answer {a.answer}, trace {a.trace}",
+        f"{a.start_s:g} s to start a step",
+    ]
+    if any(t.get("samples") for t in recipe.traces.values()):
+        text.insert(2, f"the teacher ({a.teacher_parameters / 1e9:.4g} G) generates {teacher:,.0f} tokens/s")
+    if a.questions:
+        text.append("questions: " + ", ".join(f"{k} {v:,}" for k, v in a.questions.items()))
+    return {
+        "device": a.device,
+        "unit": a.unit,
+        "generate_rate": generate,
+        "train_rate": train,
+        "teacher_rate": teacher,
+        "text": text,
+    }

@@ -1,0 +1,58 @@
+"""What `kkwarm check mmlu_pro` tries beside the general attacks: ways to name an option, and ways to name none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kkwarm.types import Probe, Target
+
+__all__ = ["PROBES"]
+
+LETTERS = "ABCDEFGHIJ"
+
+
+def _options(t: Target) -> list[str]:
+    return [str(o) for o in t.example.meta.get("options", ())]
+
+
+def _honest(t: Target) -> Iterator[str]:
+    options = _options(t)
+    text = options[LETTERS.index(t.gold)] if options else ""
+    for answer in (f"({t.gold})", f"{t.gold}.", f"**{t.gold}**", f"Option {t.gold}", f"The answer is ({t.gold})."):
+        yield t.answered(answer)
+    if text:
+        yield t.answered(f"{t.gold}. {text}")
+
+
+def _dishonest(t: Target) -> Iterator[str]:
+    options = _options(t)
+    letters = LETTERS[: len(options) or 10]
+    other = next(x for x in letters if x != t.gold)
+    for answer in (
+        " ".join(letters),
+        ", ".join(f"({x})" for x in letters),
+        f"{other}, or maybe {t.gold}",
+        f"{t.gold} or {other}",
+        f"({other})({t.gold})",
+        f"either {t.gold} or {other}",
+        f"not {t.gold}",
+        f"anything but ({t.gold})",
+        f"{t.gold}?",
+        f"{other}{t.gold}",
+        f"{t.gold}\n{other}",
+        "None of them",
+        "I am not sure",
+        "I think it is hard to say",
+    ):
+        if answer != t.gold:
+            yield t.answered(answer)
+    if options:
+        wrong = options[LETTERS.index(other)]
+        yield t.answered(f"{t.gold}. {wrong}")  # the letter of one option with the text of another
+        yield t.answered(wrong)
+
+
+PROBES = (
+    Probe("mmlu_pro: honest wordings", _honest, expect="accept", domain="mmlu_pro"),
+    Probe("mmlu_pro: dishonest wordings", _dishonest, domain="mmlu_pro"),
+)

@@ -1,0 +1,41 @@
+"""What training seeds move in a study: which rows were trained tells."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kkwarm.analysis.material import Condition, Material
+from kkwarm.analysis.seeds import moved, of_changes
+from kkwarm.analysis.spread import Moved, spreads
+
+CONDITIONS = (
+    Condition("base", None, ("m",)),
+    Condition("other", "base", ("n",)),
+    Condition("warmed", "base", ("m", "warmup")),
+    Condition("warmed + RLVR", "warmed", ("m", "warmup", "rlvr")),
+    Condition("theirs", "base"),  # imported, or a bench run alone: nothing tells how it was made
+)
+MATERIAL = Material("a study", CONDITIONS, ("d",), {})
+
+
+def strata(seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    rng = np.random.default_rng(seed)
+    return [((rng.random((2, 40)) < 0.4).astype(float), (rng.random((2, 40)) < 0.6).astype(float))]
+
+
+@pytest.mark.parametrize("first", ["base", "other", "warmed", "theirs", "unknown"])
+def test_only_a_model_without_stages_is_one_for_all_seeds(first: str) -> None:
+    (found,) = moved(MATERIAL, first, strata(0))
+    expected = (Moved.above if first in {"base", "other"} else Moved.between)(*strata(0)[0])
+    assert np.array_equal(found.scores, expected.scores)
+    assert found.room == expected.room
+
+
+def test_what_was_never_trained_says_nothing_about_what_was() -> None:
+    rows = {("base", "warmed"): strata(1), ("warmed", "warmed + RLVR"): strata(2), ("base", "other"): strata(3)}
+    found = of_changes(MATERIAL, rows)
+    for keys in (list(rows)[:2], list(rows)[2:]):
+        alone = spreads({k: moved(MATERIAL, k[0], rows[k]) for k in keys})
+        for k in keys:
+            assert np.array_equal(found[k].weights, alone[k].weights)  # type: ignore[union-attr]

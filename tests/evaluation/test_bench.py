@@ -1,0 +1,248 @@
+"""`bench`: figures, resuming, limits, forcing, hooks, and lm-eval's agreement."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from toy_benchmark import N, Toy, examples
+
+from kkwarm.backends.base import Request
+from kkwarm.backends.replay import ReplayBackend
+from kkwarm.errors import KkwarmError
+from kkwarm.evaluation import BenchConfig, bench
+from kkwarm.evaluation.plan import choose
+from kkwarm.store import Run
+from kkwarm.testing.checkpoint import tiny_checkpoint
+from kkwarm.types import Completion, Sample
+
+GOLD = {f"toy/{e.id}": e.answer for e in examples()}
+SCRIPT = Path(__file__).parent / "toy_benchmark.py"
+
+
+def scripted(request: Request, index: int) -> Completion:
+    """Right for sample 0; wrong, unparsed, broken and cut off for the next ones."""
+    gold = GOLD[request.key.replace("+forced", "")]
+    texts = [
+        f" easy </think> <answer> {gold} </answer>",
+        f" </think> <answer> {gold + 1} </answer>",
+        " hm </think> <answer> many </answer>",
+        " no tags",
+    ]
+    if index == 4:
+        return Completion(" I go on and", 4, "length")
+    return Completion(texts[index % 4], 5 + index, "stop")
+
+
+def stored(run: Run) -> dict[tuple[str, str, int], Sample]:
+    found = [((s.benchmark, s.id, s.index), s) for s in Run.read(run.path).samples()]
+    assert len(dict(found)) == len(found), "a sample is stored twice"
+    return dict(found)
+
+
+def test_figures(toy: Toy, tmp_path: Path) -> None:
+    run = bench(
+        "m",
+        ["toy"],
+        tmp_path / "r",
+        BenchConfig(samples=5),
+        labels={"condition": "base"},
+        backend=ReplayBackend(scripted),
+    )
+    assert run.done
+    results = json.loads((tmp_path / "r" / "manifest.json").read_text())["results"]
+    figures = results["benchmarks"]["toy"]
+    assert (figures["n"], figures["samples"]) == (N, 5 * N)
+    assert figures["accuracy"] == pytest.approx(0.2) == figures["pass@1"]
+    assert figures["stderr"] == pytest.approx(0)
+    assert figures["pass@5"] == 1
+    statuses = ("correct", "wrong", "unparsed", "malformed", "truncated")
+    assert figures["status"] == dict.fromkeys(statuses, N)
+    assert figures["metrics"]["near"] == pytest.approx(0.4)
+    assert set(figures["by"]) == {"even", "odd"} and figures["by"]["odd"]["n"] == N // 2
+    assert figures["worked"] == pytest.approx(0.8)  # " </think>" alone is no reasoning
+    assert figures["tokens"]["max"] == 8 and figures["mean_tokens"] == pytest.approx((5 + 6 + 7 + 8 + 4) / 5)
+    assert results["labels"] == {"condition": "base"} == run.manifest["labels"]
+    assert results["throughput"]["tokens"] == N * 30
+    sample = stored(run)["toy", "sum/3", 0]
+    assert sample.meta == {"parity": "odd"} and len(sample.prompt_hash) == 16 and sample.completion.token_ids is None
+
+
+def test_hooks_are_told_and_may_fail(toy: Toy, tmp_path: Path) -> None:
+    from kkwarm import plugins
+
+    run = bench("m", ["toy"], tmp_path / "r", BenchConfig(samples=2), backend=ReplayBackend(scripted))
+    assert [(s.id, s.index) for s in toy.scored] == [(s.id, s.index) for s in Run.read(run.path).samples()]
+    assert toy.finished == [run] and run.done
+    assert any("this plugin is broken" in f.cause for f in plugins.registry().failures)
+
+
+def test_lm_eval_agrees_on_uneven_answers(toy: Toy, tmp_path: Path) -> None:
+    """Accuracy and its error by lm-eval's own aggregation equal ours, over questions that differ."""
+    from kkwarm.evaluation import lm
+
+    def uneven(request: Request, index: int) -> str:
+        i = int(request.key.rpartition("/")[2])
+        right = (i + i // 2 + index) % 4 == 0
+        return f" x </think> <answer> {GOLD[request.key] + (0 if right else 2)} </answer>"
+
+    kept: dict = {}
+    real = lm.evaluated
+
+    def spied(*args: object) -> dict:
+        kept.update(real(*args))  # type: ignore[arg-type]
+        return kept
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lm, "evaluated", spied)
+        run = bench(
+            "m",
+            ["toy", "toy:even"],
+            tmp_path / "r",
+            BenchConfig(samples=3),
+            backend=ReplayBackend(
+                lambda r, i: uneven(Request(r.key.replace("toy:even", "toy"), r.prompt, r.samples), i)
+            ),
+        )
+    for name in ("toy", "toy:even"):
+        ours = run.manifest["results"]["benchmarks"][name]
+        assert 0 < ours["accuracy"] < 1 and ours["stderr"] > 0
+        assert kept[name]["accuracy"] == pytest.approx(ours["accuracy"], abs=1e-12)
+        assert kept[name]["accuracy_stderr"] == pytest.approx(ours["stderr"], abs=1e-12)
+        assert kept[name]["metric:near"] == pytest.approx(ours["metrics"]["near"], abs=1e-12)
+
+
+def test_goes_on_with_what_is_missing(toy: Toy, tmp_path: Path) -> None:
+    asked: Counter[str] = Counter()
+
+    def stops(request: Request, index: int) -> Completion:
+        asked[request.key] += 1
+        if sum(asked.values()) == 80:
+            raise KeyboardInterrupt
+        return scripted(request, index)
+
+    config = BenchConfig(samples=8)
+    with pytest.raises(KeyboardInterrupt):
+        bench("m", ["toy"], tmp_path / "r", config, backend=ReplayBackend(stops))
+    broken = Run.read(tmp_path / "r")
+    assert broken.manifest["state"] == "interrupted" and len(stored(broken)) == 64
+    run = bench("m", ["toy"], tmp_path / "r", config, backend=ReplayBackend(stops))
+    assert sum(asked.values()) == 80 + (8 * N - 64)
+    whole = bench("m", ["toy"], tmp_path / "whole", config, backend=ReplayBackend(scripted))
+    assert stored(run) == stored(whole)
+    assert run.manifest["results"]["benchmarks"] == whole.manifest["results"]["benchmarks"]
+    asked.clear()
+    again = bench("m", ["toy"], tmp_path / "r", config, labels={"late": "yes"}, backend=ReplayBackend(stops))
+    assert again.done and not asked and again.manifest["results"]["labels"] == {"late": "yes"}
+
+
+def test_other_recipe_is_refused(toy: Toy, tmp_path: Path) -> None:
+    bench("m", ["toy"], tmp_path / "r", BenchConfig(limit=2), backend=ReplayBackend(scripted))
+    with pytest.raises(KkwarmError, match=r"another bench run \(differs in .*samples"):
+        bench("m", ["toy"], tmp_path / "r", BenchConfig(limit=2, samples=2), backend=ReplayBackend(scripted))
+    with pytest.raises(KkwarmError, match="checkpoint"):
+        bench("m", ["toy"], tmp_path / "r", BenchConfig(limit=2), backend=ReplayBackend(scripted, fingerprint="new"))
+
+
+def test_limit_is_by_content_not_order() -> None:
+    some = choose(examples(), 5)
+    assert len(some) == 5 and some != examples()[:5]
+    assert {e.id for e in choose(examples()[::-1], 5)} == {e.id for e in some}
+    assert {e.id for e in some} < {e.id for e in choose(examples(), 7)}
+    assert choose(examples(), 100) == examples()
+
+
+def test_forced(toy: Toy, tmp_path: Path) -> None:
+    prompts = set()
+
+    def spied(request: Request, index: int) -> Completion:
+        prompts.add(request.prompt[-len(" Let me think.") :])
+        return Completion(" </think> <answer> 0 </answer>", 3, "stop")
+
+    config = BenchConfig(force=True, format="toy-forcing", limit=3)
+    run = bench("m", ["toy"], tmp_path / "r", config, backend=ReplayBackend(spied))
+    figures = run.manifest["results"]["benchmarks"]["toy+forced"]
+    assert prompts == {" Let me think."} and figures["worked"] == 1
+    assert all(s.completion.text.startswith(" Let me think. </think>") for s in stored(run).values())
+    with pytest.raises(KkwarmError, match="plain has no text that forces"):
+        bench("m", ["toy_free"], tmp_path / "r2", BenchConfig(force=True), backend=ReplayBackend(spied))
+
+
+def test_bad_input(toy: Toy, tmp_path: Path) -> None:
+    with pytest.raises(KkwarmError, match=r"unknown benchmark 'toi'.*did you mean toy"):
+        bench(str(tmp_path), ["toi"], tmp_path / "r")
+    with pytest.raises(KkwarmError, match=r"neither config.json"):
+        bench(str(tmp_path), ["toy"], tmp_path / "r")
+    with pytest.raises(KkwarmError, match="no benchmark is named"):
+        bench(str(tmp_path), [" , "], tmp_path / "r")
+    with pytest.raises(KkwarmError, match="unknown format"):
+        bench("m", ["toy"], tmp_path / "r", BenchConfig(format="thinkanswer"), backend=ReplayBackend(scripted))
+    with pytest.raises(KkwarmError, match="top_p"):
+        BenchConfig(top_p=1.5)
+    assert not (tmp_path / "r").exists()
+
+
+def test_real_checkpoint_any_batch(toy: Toy, tiny: Path, tmp_path: Path) -> None:
+    runs = [
+        bench(str(tiny), ["toy,toy_free"], tmp_path / f"r{rows}", BenchConfig(samples=2, batch_size=rows, device="cpu"))
+        for rows in (3, None)
+    ]
+    assert stored(runs[0]) == stored(runs[1])
+    assert all(s.completion.n_tokens for s in stored(runs[0]).values())
+    figures = runs[0].manifest["results"]
+    assert figures["benchmarks"]["toy"]["samples"] == 2 * N and figures["throughput"]["tokens_per_s"] > 0
+
+
+def test_prompts_that_the_tokenizer_cannot_read_are_told(
+    toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = tiny_checkpoint(tmp_path / "words", vocab=["What", "is"])
+    run = bench(str(words), ["toy_free"], tmp_path / "r", BenchConfig(device="cpu"), progress=False)
+    (said,) = run.manifest["warnings"]
+    assert said.startswith("toy_free: the tokenizer has no token for some text of 5 of 5 prompts")
+    assert said in capsys.readouterr().err
+
+
+def _kkwarm(*arguments: object) -> list[str]:
+    return [sys.executable, str(SCRIPT), *map(str, arguments)]
+
+
+@pytest.mark.slow
+def test_killed_run_ends_the_same(toy: Toy, tiny: Path, tmp_path: Path) -> None:
+    """kill -9 in the middle; the same command finishes, and equals an uninterrupted run.
+
+    Row by row, where equality is exact: in another batch, rounding can tip a token between nearly equal ones.
+    """
+    command = _kkwarm(
+        "bench", tiny, "--on", "toy", "--samples", 16, "--max-tokens", 60, "--batch-size", 1, "--device", "cpu"
+    )
+    command += ["-o", str(tmp_path / "killed"), "--json"]
+    lines = tmp_path / "killed" / "samples.jsonl"
+    started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        deadline = time.monotonic() + 200
+        while not (lines.exists() and lines.read_bytes().count(b"\n") >= 64):
+            assert started.poll() is None, started.communicate()[1].decode()[-2000:]
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.kill(started.pid, signal.SIGKILL)
+    finally:
+        started.kill()
+        started.communicate()
+    before = lines.read_bytes().count(b"\n")
+    assert 64 <= before < 16 * N
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr[-2000:]
+    document = json.loads(done.stdout)
+    config = BenchConfig(samples=16, max_tokens=60, batch_size=1, device="cpu")
+    whole = bench(str(tiny), ["toy"], tmp_path / "whole", config)
+    assert stored(Run.read(tmp_path / "killed")) == stored(whole)
+    assert document["benchmarks"] == whole.manifest["results"]["benchmarks"]
+    assert Run.read(tmp_path / "killed").manifest["resumed"] == 1

@@ -1,0 +1,104 @@
+"""What training told of itself, and what another tool measured otherwise, in every view of the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kkwarm.analysis.analyse import analyse
+from kkwarm.analysis.load import load
+from kkwarm.analysis.material import Material
+from kkwarm.analysis.training import Training
+from kkwarm.reporting.html import _page
+from kkwarm.reporting.latex import latex_text
+from kkwarm.reporting.markdown import markdown_text
+from kkwarm.reporting.samples import Packed
+from kkwarm.reporting.terminal import render_text
+from kkwarm.reporting.training import alarm_lines, watched
+from kkwarm.store import Run
+from kkwarm.types import Completion, Sample, Status, Verdict
+
+FORGOT = {"kind": "forgetting", "step": 8, "text": "sums fell by 20% (standard error 4%) since step 0"}
+SILENT = {"kind": "no signal", "step": 12, "text": "90% of the groups gave no signal in the last 10 steps"}
+EVALS = {0: {"sums": 0.5, "programs": 0.2}, 8: {"sums": 0.3, "programs": 0.4}}
+
+
+def page(document: dict[str, Any]) -> str:
+    header = {"samples": 0, "left_out": 0}
+    return "".join(_page(document, Packed(header, "", [], [])))
+
+
+@pytest.fixture
+def told(make: Callable[..., Material]) -> dict[str, Any]:
+    rows = ("warmed + RLVR",)
+    training = (
+        Training("rlvr", "rlvr", 0, rows, (FORGOT, SILENT), EVALS),
+        Training("rlvr", "rlvr", 1, rows, (SILENT,), {0: {"sums": 0.7, "programs": 0.2}, 8: EVALS[8]}),
+        Training("warm<b>", "warmup", 0, ("warmed", *rows), (FORGOT,), {}),
+    )
+    return analyse(replace(make(), training=training))
+
+
+def test_alarms_are_said_once_for_all_seeds(told: dict[str, Any]) -> None:
+    assert alarm_lines(told) == [
+        f"warmed + RLVR (rlvr), seed 0, step 8: forgetting: {FORGOT['text']}",
+        f"warmed + RLVR (rlvr), seed 0, step 12: no signal: {SILENT['text']}; seed 1 too",
+        f"warmed (warm<b>), seed 0, step 8: forgetting: {FORGOT['text']}",
+    ]
+
+
+def test_flights_are_means_over_seeds(told: dict[str, Any]) -> None:
+    domains, rows = watched(told)
+    assert domains == ["sums", "programs"]
+    (row,) = rows
+    assert row.name == "warmed + RLVR (rlvr), step 0 to 8" and row.seeds == 2
+    assert row.ends["sums"] == pytest.approx((0.6, 0.3)) and row.ends["programs"] == pytest.approx((0.2, 0.4))
+
+
+def test_every_view_shows_them(told: dict[str, Any]) -> None:
+    for view in (render_text(told, 160), markdown_text(told), page(told)):
+        assert "no signal in the last 10 steps; seed 1 too" in view
+        assert "60 → 30" in view and "20 → 40" in view
+    assert "warm<b>" not in page(told) and "warm&lt;b&gt;" in page(told)
+
+
+def test_nothing_is_said_where_nothing_was_told(make: Callable[..., Material]) -> None:
+    document = analyse(make())
+    assert document["training"] == [] and document["differs"] == []
+    for view in (render_text(document, 160), markdown_text(document), page(document), latex_text(document)):
+        assert "Alarms" not in view and "Watched" not in view and "Not measured alike" not in view
+
+
+def test_the_runs_that_made_benched_checkpoints_are_asked(tmp_path: Path) -> None:
+    maker = tmp_path / "trained"
+    with Run.open(maker, kind="rlvr", config={"seed": 3}) as run:
+        run.record(alarms=[SILENT])
+        run.finish()
+    rows = [{"step": s, "accuracy": a} for s, a in EVALS.items()]
+    (maker / "evals.jsonl").write_text("\n".join(map(json.dumps, rows)) + '\n{"step": 9, "acc')
+    with Run.open(tmp_path / "bench", kind="bench", config={}) as run:
+        run.record(model={"name": "trained", "checkpoint": str(maker / "checkpoint")})
+        run.append([Sample("sums", "q", 0, Completion("x"), Verdict(Status.WRONG))])
+        run.finish()
+    (one,) = load([tmp_path / "bench"]).training
+    assert (one.stage, one.kind, one.seed, one.conditions) == ("trained", "rlvr", 3, ("bench",))
+    assert one.evals == EVALS and [dict(a) for a in one.alarms] == [SILENT]
+
+
+def test_another_tools_protocol_is_said_once(make: Callable[..., Material]) -> None:
+    material = make()
+    cells = {
+        key: replace(c, outside=True, protocol={"version": 1, "temperature": 0.2}) if key[0] == "warmed" else c
+        for key, c in material.cells.items()
+    }
+    document = analyse(replace(material, cells=cells))
+    assert document["problems"] == []
+    assert [(d["condition"], d["baseline"]) for d in document["differs"]] == [("warmed", "base")]
+    said = "warmed and base on puzzles, sums, programs: temperature unknown and 0.2"
+    for view in (render_text(document, 160), markdown_text(document), page(document), latex_text(document)):
+        assert view.count(said) == 1

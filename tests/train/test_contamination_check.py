@@ -1,0 +1,176 @@
+"""The contamination check stands in front of training."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kkwarm.errors import ContaminationError, KkwarmError
+from kkwarm.plugins import registry
+from kkwarm.scoring.verify_run import agreement
+from kkwarm.train import WarmupConfig, read_traces, warmup
+from kkwarm.train.distillation import chosen
+from kkwarm.train.traces import write_traces
+from kkwarm.types import Example, Trace
+
+CONFIG = WarmupConfig(max_steps=1, batch_size=2, threads=1)
+
+
+@pytest.fixture
+def contaminated_items(tmp_path: Path) -> Path:
+    """Traces that ask two of the benchmark's questions, once in capitals."""
+    asked = list(registry().benchmark("toy").load())[:2]
+    questions = [asked[0].question.upper(), asked[1].question]
+    path = tmp_path / "traces.jsonl"
+    write_traces(path, [Trace(f"t{i}", "toy", q, "the word is red", "red", "x") for i, q in enumerate(questions)])
+    return path
+
+
+def test_traces_that_ask_the_benchmarks_questions_are_refused(
+    base: Path, contaminated_items: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        ContaminationError, match=r"2 evaluation items are also trained on: .*toy/0 = trained t0 \(text\)"
+    ):
+        warmup(base, contaminated_items, tmp_path / "r", CONFIG, progress=False)
+    assert not (tmp_path / "r" / "checkpoint").exists()
+
+
+def test_a_leak_that_is_allowed_is_kept_with_the_run(base: Path, contaminated_items: Path, tmp_path: Path) -> None:
+    run = warmup(base, contaminated_items, tmp_path / "r", replace(CONFIG, allow_contamination=True), progress=False)
+    assert [(k["domain"], k["trained"], k["how"]) for k in run.manifest["contamination"]] == [
+        ("toy", "t0", "text"),
+        ("toy", "t1", "text"),
+    ]
+
+
+def test_a_leak_is_inherited_and_marked_up_to_the_report(base: Path, contaminated_items: Path, tmp_path: Path) -> None:
+    """What a checkpoint was trained on follows it: through RLVR into its benchmark and the report."""
+    from kkwarm.analysis.analyse import analyse
+    from kkwarm.analysis.load import load
+    from kkwarm.evaluation import BenchConfig, bench
+    from kkwarm.reporting.terminal import render_text
+    from kkwarm.train import RlvrConfig, rlvr
+
+    config = RlvrConfig("toy", examples=2, steps=1, prompts_per_step=2, generations=2, max_tokens=4, threads=1)
+    warmed = warmup(
+        base, contaminated_items, tmp_path / "warmed", replace(CONFIG, allow_contamination=True), progress=False
+    )
+    trained = rlvr(warmed.path, config, tmp_path / "trained", progress=False)
+    assert [(k["id"], k["trained"]) for k in trained.manifest["contamination"]] == [("toy/0", "t0"), ("toy/4", "t1")]
+    short = BenchConfig(max_tokens=4)
+    clean = bench(str(base), ["toy"], tmp_path / "clean", short, progress=False)
+    leaky = bench(str(trained.path / "checkpoint"), ["toy"], tmp_path / "leaky", short, progress=False)
+    assert leaky.manifest["results"]["benchmarks"]["toy"]["leaked"] == 2
+    assert "leaked" not in clean.manifest["results"]["benchmarks"]["toy"]
+    document = analyse(load([clean.path, leaky.path]))
+    assert document["matrix"]["clean"]["toy"]["leaked"] == 0
+    assert document["matrix"]["leaky"]["toy"]["leaked"] == 2
+    assert document["matrix"]["leaky"]["toy"]["change"]["leaked"] is True
+    text = render_text(document, 100)
+    assert "† LEAK: leaky was trained on 2 questions of toy" in text
+    assert text.count("†") == 3  # the cell, its change, the note
+
+
+def _benchmark(name: str, asks: Sequence[Example]) -> None:
+    """Registers a benchmark that asks what the toy trains on."""
+    reg = registry()
+    reg.benchmarks[name] = replace(reg.benchmark("toy"), name=name, load=lambda: list(asks))
+
+
+def test_traces_that_leak_are_left_out(base: Path, contaminated_items: Path, tmp_path: Path) -> None:
+    clean = Trace("clean", "toy", "word now : blue", "the word is blue", "blue", "x")
+    write_traces(contaminated_items, [*read_traces(contaminated_items), clean, *read_traces(contaminated_items)])
+    config = replace(CONFIG, drop_contaminated=True)
+    run = warmup(base, contaminated_items, tmp_path / "r", config, progress=False)
+    assert run.manifest["warnings"] == ["4 of 5 traces ask what is evaluated and are left out"]
+    results = run.manifest["results"]
+    assert (run.manifest["contamination"], results["traces"], results["left_out"]) == ([], 1, 4)
+    assert warmup(base, contaminated_items, tmp_path / "r", config, progress=False).manifest["results"] == results
+    assert run.manifest["contaminated"] == ["t0", "t1", "t0", "t1"]
+    stopped = json.loads((run.path / "manifest.json").read_text()) | {"state": "running", "contaminated": ["t0"]}
+    shutil.copytree(run.path, tmp_path / "stopped")
+    shutil.rmtree(tmp_path / "stopped" / "checkpoint")
+    (tmp_path / "stopped" / "manifest.json").write_text(json.dumps(stopped))
+    with pytest.raises(KkwarmError, match="left out other traces when it began"):
+        warmup(base, contaminated_items, tmp_path / "stopped", config, progress=False)
+    with pytest.raises(KkwarmError, match="holds another warmup run"):  # other benchmarks leave out other traces
+        warmup(
+            base,
+            contaminated_items,
+            tmp_path / "r",
+            replace(config, decontaminate_against=("mini_math",)),
+            progress=False,
+        )
+    write_traces(contaminated_items, read_traces(contaminated_items)[:2])
+    with pytest.raises(KkwarmError, match="all 2 traces ask what is evaluated"):
+        warmup(base, contaminated_items, tmp_path / "s", config, progress=False)
+    with pytest.raises(KkwarmError, match="exclude each other"):
+        replace(config, allow_contamination=True)
+
+
+def test_examples_that_leak_are_passed_over(base: Path, tmp_path: Path) -> None:
+    from kkwarm.train import RlvrConfig, rlvr
+
+    task = registry().task("toy")
+    ranked = [e.id for e in chosen(task, 36, 0)]
+    train = {e.id: e for e in task.load()}
+    _benchmark("held", [replace(train[i], id=f"held/{i}") for i in ranked[1:4]])
+    assert [e.id for e in chosen(task, 5, 0, apart_from=["held"])] == [ranked[0], *ranked[4:8]]
+    assert [e.id for e in chosen(task, 2, 0, apart_from=["held"])] == [ranked[0], ranked[4]]
+    assert [e.id for e in chosen(task, 2, 0, apart_from=[])] == ranked[:2]  # the toy's own: its sides are apart
+    with pytest.raises(KkwarmError, match="toy has 33 training examples that are not evaluated, not 34"):
+        chosen(task, 34, 0, apart_from=["held"])
+    config = RlvrConfig("toy", examples=2, steps=1, prompts_per_step=2, generations=2, max_tokens=4, threads=1)
+    config = replace(config, decontaminate_against=("held",))
+    with pytest.raises(ContaminationError, match="--drop-contaminated trains on the others"):
+        rlvr(base, config, tmp_path / "r", progress=False)
+    run = rlvr(base, replace(config, drop_contaminated=True), tmp_path / "s", progress=False)
+    assert run.manifest["example_ids"] == [ranked[0], ranked[4]] and run.manifest["contamination"] == []
+    found = {f.what: f.state.value for f in agreement(run, registry())}
+    assert found["examples"] == "agrees"
+
+
+def test_distill_is_guarded_too(tmp_path: Path) -> None:
+    from kkwarm.train import DistillConfig, distill
+
+    config = DistillConfig("toy", "symbolic", 20, decontaminate_against=("toy_train",))
+    with pytest.raises(KkwarmError, match="unknown benchmark"):
+        distill(config, tmp_path / "d", progress=False)
+    run = distill(replace(config, decontaminate_against=()), tmp_path / "d", progress=False)
+    assert run.manifest["compared_with"] == ["toy"]
+    assert run.manifest["contamination"] == []
+
+
+def test_traces_of_a_registered_teacher_that_leak_are_left_out(tmp_path: Path) -> None:
+    from kkwarm.train import DistillConfig, distill
+
+    made = distill(DistillConfig("toy", "symbolic", 12), tmp_path / "all", progress=False)
+    questions = sorted({t.question for t in read_traces(made.path)})
+    _benchmark("held", [Example(f"held/{i}", q, q.split()[-1]) for i, q in enumerate(questions[:4])])
+    config = DistillConfig("toy", "symbolic", 12, decontaminate_against=("held",))
+    with pytest.raises(ContaminationError, match="4 evaluation items"):
+        distill(config, tmp_path / "d", progress=False)
+    run = distill(replace(config, drop_contaminated=True, verified_only=True), tmp_path / "e", progress=False)
+    kept = read_traces(run.path)
+    assert kept == [t for t in read_traces(made.path) if t.question not in questions[:4]]
+    results = run.manifest["results"]
+    assert (run.manifest["contamination"], results["traces"], results["left_out"]) == ([], len(kept), 12 - len(kept))
+    assert {f.what: f.state.value for f in agreement(run, registry())}["traces"] == "agrees"
+
+
+def test_another_benchmark_can_be_named(base: Path, contaminated_items: Path, tmp_path: Path) -> None:
+    run = warmup(
+        base, contaminated_items, tmp_path / "r", replace(CONFIG, decontaminate_against=("mini_math",)), progress=False
+    )
+    assert run.manifest["compared_with"] == ["mini_math"]
+    assert run.manifest["contamination"] == []
+    with pytest.raises(KkwarmError, match="unknown benchmark"):
+        warmup(
+            base, contaminated_items, tmp_path / "s", replace(CONFIG, decontaminate_against=("tory",)), progress=False
+        )

@@ -1,0 +1,153 @@
+"""The in-training evaluation and its alarms."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+from test_resume import equal
+
+from kkwarm.errors import KkwarmError
+from kkwarm.train import RlvrConfig, WarmupConfig, rlvr, warmup
+from kkwarm.train.alarms import alarms_of_evals, alarms_of_log, best_step, paired
+
+
+def row(step: int, **fields: float) -> dict[str, float]:
+    return {"step": step, "no_signal": 0.1, "truncated": 0.0, "length": 50.0, "accuracy": 0.5, **fields}
+
+
+def in_training_eval(step: int, **correct: list[int]) -> dict[str, object]:
+    return {"step": step, "correct": correct}
+
+
+def test_a_quiet_run_raises_no_alarm() -> None:
+    assert alarms_of_log([row(i) for i in range(30)]) == []
+    evals = [in_training_eval(0, math=[1, 0] * 25), in_training_eval(10, math=[1, 0] * 24 + [0, 0])]
+    assert alarms_of_evals(evals, [row(i) for i in range(30)], "math") == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "text"),
+    [
+        ("no signal", {"no_signal": 0.95}, "95% of the groups gave no signal"),
+        ("truncation", {"truncated": 0.5}, "50% of the completions were cut"),
+        ("length", {"length": 140.0}, "completions grew from 50 to 140 tokens"),
+    ],
+)
+def test_alarms_of_the_log(kind: str, changes: dict[str, float], text: str) -> None:
+    log = [row(i) for i in range(10)] + [row(i, **changes) for i in range(10, 30)]
+    (alarm,) = alarms_of_log(log)
+    assert alarm.kind == kind and alarm.step == 29 and text in alarm.text
+    assert alarms_of_log(log[:9]) == []
+
+
+def test_forgetting_and_drift() -> None:
+    log = [row(i, accuracy=0.3) for i in range(10)] + [row(i, accuracy=0.9) for i in range(10, 30)]
+    evals = [
+        in_training_eval(0, code=[0, 1] * 25, math=[1] * 40 + [0] * 10),
+        in_training_eval(30, code=[0, 1] * 25, math=[1] * 25 + [0] * 25),
+    ]
+    kinds = {a.kind: a.text for a in alarms_of_evals(evals, log, "code")}
+    assert kinds["forgetting"].startswith("math fell by 30% (standard error 7%) since step 0")
+    assert kinds["drift"] == "accuracy rose by 60% in training, by 0% on held-out code"
+    assert paired([1, 1, 0, 0], [1, 0, 0, 0]) == (-0.25, 0.25)
+
+
+def test_the_best_step_is_corrected_for_having_been_picked() -> None:
+    """Steps that do not differ: the picked one looks better than it is, the corrected figure does not, on average."""
+    picked, corrected = [], []
+    for seed in range(40):
+        draws = random.Random(seed)
+        evals = [in_training_eval(s, d=[int(draws.random() < 0.5) for _ in range(40)]) for s in range(12)]
+        best = best_step(evals, seed)
+        assert best is not None and best.accuracy == max(fmean(f["correct"]["d"]) for f in evals)  # type: ignore[index]
+        picked.append(best.accuracy)
+        corrected.append(best.corrected)
+    assert fmean(picked) > 0.58
+    assert abs(fmean(corrected) - 0.5) < 0.03
+    clear = [in_training_eval(0, d=[0] * 20), in_training_eval(5, d=[1] * 20), in_training_eval(9, d=[0] * 20)]
+    best = best_step(clear)
+    assert best is not None and (best.step, best.accuracy, best.corrected) == (5, 1.0, 1.0)
+    assert best_step([]) is None
+
+
+def test_a_watched_run_ends_with_the_weights_of_an_unwatched_one(
+    tmp_path: Path, base: Path, traces: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = {"learning_rate": 1e-2, "epochs": 6.0, "batch_size": 8, "threads": 1}
+    plain = warmup(base, traces, tmp_path / "plain", WarmupConfig(**config), progress=False)  # type: ignore[arg-type]
+    more = {"eval_on": ("toy", "easy"), "eval_every": 15, "eval_questions": 6}
+    run = warmup(base, traces, tmp_path / "w", WarmupConfig(**config, **more), progress=False)  # type: ignore[arg-type]
+    assert equal(plain.path, run.path)
+    assert plain.manifest["config_hash"] == run.manifest["config_hash"], "watching is no part of a recipe"
+    rows = [json.loads(line) for line in (run.path / "evals.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in rows] == [0, 15, 30, 36]
+    assert set(rows[0]["correct"]) == {"toy", "easy"} and len(rows[0]["correct"]["toy"]) == 6
+    results = run.manifest["results"]
+    assert results["watched"]["easy"]["last"] > results["watched"]["easy"]["first"]
+    assert results["best"]["step"] > 0 and results["best"]["evals"] == 4
+    assert "step 36: toy" in capsys.readouterr().err
+    with pytest.raises(KkwarmError, match="unknown benchmark 'tory'"):
+        warmup(base, traces, tmp_path / "x", WarmupConfig(eval_on=("tory",)), progress=False)
+
+
+def test_rlvr_is_watched_and_its_alarms_are_kept(tmp_path: Path, base: Path) -> None:
+    config = RlvrConfig(
+        "toy",
+        9,
+        steps=11,
+        prompts_per_step=2,
+        generations=2,
+        threads=1,
+        eval_on=("toy",),
+        eval_every=6,
+        eval_questions=4,
+    )
+    run = rlvr(base, config, tmp_path / "r", progress=False)
+    steps = [json.loads(line)["step"] for line in (run.path / "evals.jsonl").read_text().splitlines()]
+    assert steps == [0, 6, 11]
+    kinds = {a["kind"] for a in run.manifest["alarms"]}
+    assert kinds >= {"no signal", "truncation"}, "a random checkpoint knows neither format nor end"
+    assert run.manifest["results"]["watched"]["toy"]["last"] == 0.0
+
+
+def test_other_questions_begin_anew(
+    tmp_path: Path, base: Path, traces: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kkwarm.train.steps import Recorder
+
+    on_step_end = Recorder.on_step_end
+
+    def interrupting(self: Recorder, args: object, state: object, control: object, **more: object) -> None:
+        if state.global_step == 4:  # type: ignore[attr-defined]
+            self.interrupt.wished = True
+        on_step_end(self, args, state, control, **more)
+
+    config = {
+        "learning_rate": 1e-2,
+        "max_steps": 8,
+        "batch_size": 8,
+        "threads": 1,
+        "eval_every": 2,
+        "eval_questions": 6,
+    }
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "on_step_end", interrupting)
+        with pytest.raises(KeyboardInterrupt):
+            warmup(base, traces, tmp_path / "w", WarmupConfig(eval_on=("toy",), **config), progress=False)  # type: ignore[arg-type]
+    run = warmup(base, traces, tmp_path / "w", WarmupConfig(eval_on=("easy",), **config), progress=False)  # type: ignore[arg-type]
+    rows = [json.loads(line) for line in (run.path / "evals.jsonl").read_text().splitlines()]
+    assert [(r["step"], list(r["accuracy"])) for r in rows] == [(6, ["easy"]), (8, ["easy"])]
+    assert run.manifest["results"]["best"]["step"] in (6, 8)
+    assert "other questions are watched than before" in capsys.readouterr().err
+
+
+def test_sft_with_sharded_weights_is_not_watched(
+    tmp_path: Path, base: Path, traces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(KkwarmError, match="--eval-on cannot generate from weights in shards"):
+        warmup(base, traces, tmp_path / "w", WarmupConfig(eval_on=("toy",)), progress=False)
