@@ -103,7 +103,7 @@ FORGERIES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("probe", FORGERIES, ids=str)
+@pytest.mark.parametrize("attack", FORGERIES, ids=str)
 def test_forgeries_are_refused(examples: dict[str, Example], attack: str) -> None:
     judged = verdict(examples["HumanEval/53"], FORGERIES[attack])
     assert judged.status is Status.WRONG and judged.metrics["base"] == 0.0, judged
