@@ -34,11 +34,11 @@ import numpy as np
 from transfer_simulation import DIFFICULTY, SHIFT, sigmoid
 
 from kkwarm.analysis.cells import Cell
-from kkwarm.analysis.claims import by_examples, by_steps
 from kkwarm.analysis.curves import Curve
-from kkwarm.analysis.examples import sample_efficiency
-from kkwarm.analysis.material import Condition, Material, Roles
-from kkwarm.analysis.statistics import Paired
+from kkwarm.analysis.efficiency import sample_efficiency
+from kkwarm.analysis.papers.warm_up import by_examples, by_steps
+from kkwarm.analysis.stats.estimates import PairedDifference
+from kkwarm.analysis.study_data import Condition, Roles, StudyData
 from kkwarm.analysis.training import Training
 from kkwarm.store import environment
 
@@ -58,7 +58,7 @@ class Setting:
     spread: float
 
 
-def study(rng: np.random.Generator, setting: Setting, shift: float) -> Material:
+def study(rng: np.random.Generator, setting: Setting, shift: float) -> StudyData:
     """A study's material, with in-training evaluations."""
     hard = rng.normal(0, DIFFICULTY, setting.questions)
     ids = tuple(f"{i:05}" for i in range(setting.questions))
@@ -85,7 +85,7 @@ def study(rng: np.random.Generator, setting: Setting, shift: float) -> Material:
             training.append(Training("rlvr", "rlvr", seed, (f"{start} 100",), (), {}, seen))
     grids = {start: {n: f"{start} {n}" for n in COUNTS if n} for start in STARTS}
     conditions = tuple(Condition(name) for name in dict.fromkeys(name for name, _ in cells))
-    return Material(
+    return StudyData(
         "simulated", conditions, ("code", *OTHERS), cells, curves=tuple(curves), training=tuple(training),
         roles=(ROLES,), grids=grids,
     )  # fmt: skip
@@ -127,7 +127,7 @@ def simulate(setting: Setting, studies: int, saved: int, seed: int) -> dict[str,
     return {"seeds": setting.seeds, "questions": setting.questions, "spread": setting.spread, **rounded}
 
 
-def _count(kinds: dict[str, list[bool]], found: Paired | None, lead: float, shift: float) -> None:
+def _count(kinds: dict[str, list[bool]], found: PairedDifference | None, lead: float, shift: float) -> None:
     assert found is not None
     kinds["coverage"].append(found.low <= lead <= found.high)
     kinds["power" if shift else "false"].append(found.p <= 0.05 and (found.value > 0 or not shift))

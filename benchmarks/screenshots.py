@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from kkwarm.analysis.analyse import analyse
+from kkwarm.analysis.build import analyse
 from kkwarm.analysis.load import load
 from kkwarm.reporting.html import write_html
 

@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from kkwarm.analysis.sequential import Decision, ScoreSequence
-from kkwarm.analysis.statistics import paired, word
+from kkwarm.analysis.stats.estimates import paired, word
+from kkwarm.analysis.stats.sequential import ConfidenceSequence, Decision
 from kkwarm.evaluation.early_stopping import PART
 from kkwarm.store import environment
 
@@ -47,7 +47,7 @@ def score(setting: tuple[int, float, float], runs: int) -> dict[str, Any]:
     missed, asked, fixed = [], [], []
     for _ in range(runs):
         scores = drawn(rng, rng.normal(base, DIFFICULTY, n))
-        sequence, out = ScoreSequence(n, target), False
+        sequence, out = ConfidenceSequence(n, target), False
         while sequence.count < n and not sequence.reached:
             for value in scores[sequence.count : sequence.count + PART]:
                 sequence.add([value])

@@ -33,8 +33,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kkwarm.analysis.spread import Moved, Spread, spreads
-from kkwarm.analysis.statistics import Paired, Word, holm, interval, paired, word
+from kkwarm.analysis.stats.estimates import PairedDifference, Word, holm, interval, paired, word
+from kkwarm.analysis.stats.seed_variance import Moved, Spread, spreads
 from kkwarm.store import environment
 
 BASE = (0.4, 0.5, 0.6, 0.7)
@@ -159,12 +159,14 @@ def spread_of(pairs: Pairs, setting: Setting) -> dict[str, Spread | None]:
     return spreads(moved)
 
 
-def changes(pairs: Pairs, setting: Setting, spread: Mapping[str, Spread | None]) -> dict[tuple[str, str], Paired]:
+def changes(
+    pairs: Pairs, setting: Setting, spread: Mapping[str, Spread | None]
+) -> dict[tuple[str, str], PairedDifference]:
     """The matrix's changes, by the code of the report."""
     return {key: paired([p], spread[key[0]], [_moved(setting, p)]) for key, p in pairs.items()}
 
 
-def words(changes: dict[tuple[str, str], Paired]) -> list[Word]:
+def words(changes: dict[tuple[str, str], PairedDifference]) -> list[Word]:
     adjusted = holm([d.p for d in changes.values()])
     return [word(d, MARGIN, p) for d, p in zip(changes.values(), adjusted, strict=True)]
 

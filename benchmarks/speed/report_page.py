@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kkwarm.analysis.analyse import analyse
+from kkwarm.analysis.build import analyse
 from kkwarm.analysis.load import load
 from kkwarm.reporting.html import write_html
 from kkwarm.store import Run

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from kkwarm.analysis.spread import Scores
+from kkwarm.analysis.stats.seed_variance import Scores
 from kkwarm.errors import KkwarmError
 from kkwarm.formats import shows_work
 from kkwarm.store import Run
 from kkwarm.types import Format, Sample
 
-__all__ = ["FORCED", "Cell", "Unpaired", "cell", "differing", "of_run", "pair", "protocol"]
+__all__ = ["FORCED", "Cell", "PairingError", "cell", "differing", "of_run", "pair", "protocol"]
 
 FORCED = "+forced"  # benchmark names of samples whose prompt makes the model work step by step end so
 _PROTOCOL = ("temperature", "top_p", "max_tokens", "samples", "format", "few_shot", "scorer")
@@ -49,7 +49,7 @@ class Cell:
     outside: bool = False
 
 
-class Unpaired(KkwarmError):
+class PairingError(KkwarmError):
     """Two cells that may not be compared. `reason` says why, without naming them."""
 
     def __init__(self, first: Cell, second: Cell, reason: str, *, hint: str) -> None:
@@ -151,12 +151,12 @@ def pair(first: Cell, second: Cell, *, common: bool = False) -> tuple[Scores, Sc
     Where another tool drew the samples of one, protocols and prompts may differ: `differing` then says in what.
 
     :param common: where the questions differ, take those that both have.
-    :raises Unpaired: they answered different questions, other prompts, or by another protocol; says which.
+    :raises PairingError: they answered different questions, other prompts, or by another protocol; says which.
     """
     lenient = first.outside or second.outside
     if first.protocol != second.protocol and not lenient:
         reason = f"they differ in {_differing(first.protocol, second.protocol)}"
-        raise Unpaired(first, second, reason, hint=_mend(first.protocol, second.protocol))
+        raise PairingError(first, second, reason, hint=_mend(first.protocol, second.protocol))
     a, b = _shared(first, second)
     missing = len(first.ids) + len(second.ids) - 2 * len(a)
     if not a or (missing and not common):
@@ -165,10 +165,12 @@ def pair(first: Cell, second: Cell, *, common: bool = False) -> tuple[Scores, Sc
         mend = (
             "`kkwarm compare --common` takes the questions that both have" if a else "they have no question in common"
         )
-        raise Unpaired(first, second, reason, hint=mend)
+        raise PairingError(first, second, reason, hint=mend)
     moved = _moved(first, a, second, b)
     if moved and not lenient:
-        raise Unpaired(first, second, f"question {moved[0]} was asked in other words", hint="use one format for both")
+        raise PairingError(
+            first, second, f"question {moved[0]} was asked in other words", hint="use one format for both"
+        )
     return _aligned(first, a, second, b)
 
 

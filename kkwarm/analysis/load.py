@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.analysis.cells import FORCED, Cell, FormatOf, cell, of_run
+from kkwarm.analysis.contamination import evaluated_overlaps
 from kkwarm.analysis.curves import Curve, read_curve
-from kkwarm.analysis.leaked import evaluated_overlaps
-from kkwarm.analysis.material import MARGIN, Condition, Material, Roles
+from kkwarm.analysis.study_data import MARGIN, Condition, Roles, StudyData
 from kkwarm.analysis.training import Training, trained
 from kkwarm.errors import KkwarmError
 from kkwarm.store import Run, maker_of, runs_home
@@ -33,7 +33,7 @@ def newest_study() -> Path:
     return max(found, key=lambda p: (p / "manifest.json").stat().st_mtime)
 
 
-def load(paths: Sequence[Path], *, margin: float | None = None) -> Material:
+def load(paths: Sequence[Path], *, margin: float | None = None) -> StudyData:
     """The material of one study folder, or of bench runs (the first is what the others are compared with).
 
     :param margin: what still is a tie; None: what the study says, or 0.05.
@@ -99,7 +99,7 @@ def _step_run(study: Run, step: str | None) -> Run | None:
     return Run.read(folder) if (folder / "manifest.json").exists() else None
 
 
-def _study(path: Path, margin: float | None) -> Material:
+def _study(path: Path, margin: float | None) -> StudyData:
     study = Run.read(path)
     plan = steps_of(study)
     rows: dict[str, dict[str, dict[str, str]]] = plan["rows"]
@@ -117,7 +117,7 @@ def _study(path: Path, margin: float | None) -> Material:
                 curve = read_curve(study.path / "steps" / last / "log.jsonl", condition.name, int(seed))
                 curves += [curve] if curve is not None else []
     done = sum(1 for s in plan["steps"] if (r := _step_run(study, s)) is not None and r.done)
-    return Material(
+    return StudyData(
         title=plan["title"],
         conditions=conditions,
         domains=tuple(plan["domains"]),
@@ -192,7 +192,7 @@ def _cells(
     return {(condition, b.removesuffix(FORCED)): cell(condition, b, found) for b, found in tallies.items()}
 
 
-def _runs(runs: Sequence[Run], margin: float) -> Material:
+def _runs(runs: Sequence[Run], margin: float) -> StudyData:
     names = _distinct([run.name for run in runs])
     cells: dict[tuple[str, str], Cell] = {}
     forced: dict[tuple[str, str], Cell] = {}
@@ -205,7 +205,7 @@ def _runs(runs: Sequence[Run], margin: float) -> Material:
             "no samples in " + ", ".join(str(run.path) for run in runs), hint="the run may just have begun"
         )
     domains = tuple(dict.fromkeys(domain for _, domain in cells))
-    return Material(
+    return StudyData(
         title=" / ".join(names),
         conditions=tuple(Condition(n, names[0] if i else None) for i, n in enumerate(names)),
         domains=domains,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kkwarm.analysis.curves import logged_steps
-from kkwarm.analysis.spread import Scores
+from kkwarm.analysis.stats.seed_variance import Scores
 from kkwarm.store import Run
 
 __all__ = ["Training", "compare_evals", "trained"]

@@ -23,7 +23,7 @@ def command(run_a: Path, run_b: Path, common: bool, margin: float, flips: int, a
     Runs of different questions, prompts or protocols are refused. One that another tool drew (`kkwarm import`) is
     compared, with a warning that says in what it was measured otherwise.
     """
-    from kkwarm.reporting.compare import compare
+    from kkwarm.analysis.compare import compare
     from kkwarm.store import find_run
 
     document = compare(find_run(run_a), find_run(run_b), margin=margin, common=common)

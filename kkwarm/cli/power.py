@@ -69,7 +69,7 @@ def plan(
 
     :raises KkwarmError: an unknown benchmark, or a prior run that has no samples of it.
     """
-    from kkwarm.analysis import power
+    from kkwarm.analysis.stats import power
     from kkwarm.evaluation.plan import KNOWN, choose, named
     from kkwarm.plugins import registry
 
@@ -104,9 +104,9 @@ def plan(
 
 
 def _components(name: str, priors: Sequence[Path], accuracy: float) -> tuple[Any, list[str]]:
-    from kkwarm.analysis import power
     from kkwarm.analysis.cells import pair
     from kkwarm.analysis.load import load
+    from kkwarm.analysis.stats import power
     from kkwarm.store import find_run
 
     if not priors:

@@ -34,7 +34,7 @@ def command(
 
     RUN is a study folder, or bench runs (the first is what the others are compared with). Default: the newest study.
     """
-    from kkwarm.analysis.analyse import analyse
+    from kkwarm.analysis.build import analyse
     from kkwarm.analysis.load import load, newest_study
     from kkwarm.store import find_run
 

@@ -68,8 +68,8 @@ def _run(
     run: Run, against: Sequence[Path] | None, target: Path | None, workers: int | None, advance: Callable[[int], None]
 ) -> dict[str, Any]:
     from kkwarm.plugins import registry
-    from kkwarm.reporting.rescored import comparisons, partners
     from kkwarm.scoring.rescore import rescore, write_rescored
+    from kkwarm.scoring.rescored_comparisons import comparisons, partners
 
     results = rescore(run, registry(), workers=workers, progress=advance)
     others = partners(run) if against is None else list(against)
@@ -89,7 +89,7 @@ def _run(
 
 def _study(run: Run, target: Path | None, workers: int | None, advance: Callable[[int], None]) -> dict[str, Any]:
     from kkwarm.plugins import registry
-    from kkwarm.reporting.rescored import study_again
+    from kkwarm.scoring.rescored_comparisons import study_again
 
     with tempfile.TemporaryDirectory() as folder:
         steps, found, claims = study_again(

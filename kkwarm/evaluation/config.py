@@ -21,7 +21,7 @@ class BenchConfig:
         ``NAME+forced``.
     :param batch_size: rows at a time (backend hf); None chooses by memory. It does not change the samples.
     :param engine: further options of the backend (`kkwarm.backends.BACKENDS`), such as ``tensor_parallel_size``.
-    :param until: stop each benchmark where its score is known within this half-width; see `kkwarm.analysis.sequential`.
+    :param until: stop each benchmark where its score is known within this half-width; see `kkwarm.analysis.stats.sequential`.
     :param until_decided: stop each benchmark where it is decided against this run; `margin`: what still is a tie.
         Neither decides whether two runs are the same: without it the run goes on to all questions.
     """

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from kkwarm.analysis.cells import protocol
-from kkwarm.analysis.sequential import Decision, ScoreSequence
+from kkwarm.analysis.stats.sequential import ConfidenceSequence, Decision
 from kkwarm.errors import KkwarmError
 from kkwarm.evaluation.config import BenchConfig
 from kkwarm.evaluation.plan import Entry, Item, shuffled
@@ -49,7 +49,7 @@ class EarlyStopping:
 
     def _score(self, entry: Entry, order: Sequence[Item], draw: Draw) -> dict[str, Any]:
         assert self.config.until is not None
-        sequence = ScoreSequence(len(order), self.config.until)
+        sequence = ConfidenceSequence(len(order), self.config.until)
         while sequence.count < len(order) and not sequence.reached:
             part = order[: sequence.count + PART]
             sequence.add(self._drawn(entry, part, draw)[sequence.count :])

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kkwarm.analysis.aggregate import summarise
+from kkwarm.analysis.metrics import summarize
 from kkwarm.backends.checkpoint import default_device, default_dtype, resolve
 from kkwarm.errors import KkwarmError, unknown
 from kkwarm.evaluation.config import BenchConfig
@@ -40,7 +40,7 @@ def run_known(name: str, model: str, config: BenchConfig, run: Run, bars: Bars) 
         bars.advance(len(samples))
         tables[name] = table
         run.record(lm_eval=tables)
-    return summarise(run.samples(name)) | {"lm_eval": tables[name]}
+    return summarize(run.samples(name)) | {"lm_eval": tables[name]}
 
 
 def _evaluated(name: str, model: str, config: BenchConfig) -> tuple[dict[str, Any], list[Sample]]:

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from kkwarm.analysis.aggregate import summarise
+from kkwarm.analysis.metrics import summarize
 from kkwarm.evaluation.plan import Entry
 from kkwarm.formats import shows_work
 from kkwarm.types import Sample
@@ -15,10 +15,10 @@ __all__ = ["figures"]
 
 
 def figures(entry: Entry, samples: Sequence[Sample]) -> dict[str, Any]:
-    """`summarise` of the samples, with ``worked`` (share with reasoning, None where no format tells) and ``tokens``
+    """`summarize` of the samples, with ``worked`` (share with reasoning, None where no format tells) and ``tokens``
     (mean, median, max).
     """
-    found = summarise(samples, entry.facet_of)
+    found = summarize(samples, entry.facet_of)
     worked = [w for s in samples if (w := shows_work(entry.format, s.completion)) is not None]
     found["worked"] = statistics.fmean(worked) if worked else None
     lengths = [s.completion.n_tokens for s in samples if s.completion.n_tokens is not None]

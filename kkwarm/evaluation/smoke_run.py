@@ -9,7 +9,7 @@ from dataclasses import asdict
 import pluggy
 
 from kkwarm import hookspecs
-from kkwarm.analysis.aggregate import summarise
+from kkwarm.analysis.metrics import summarize
 from kkwarm.backends.base import Backend
 from kkwarm.evaluation.collect import SampleCollector
 from kkwarm.evaluation.config import BenchConfig
@@ -52,5 +52,5 @@ def smoke_run(
     ):
         collector = SampleCollector(run, lambda: scripted, samples, judge, Registry(manager), bars)
         theirs = evaluated([built], samples, collector)
-        ours = summarise(run.samples())
+        ours = summarize(run.samples())
     return float(ours["accuracy"]), float(theirs[built.name]["accuracy"])

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from kkwarm.analysis.aggregate import summarise
+from kkwarm.analysis.metrics import summarize
 from kkwarm.data.splits import normalise
 from kkwarm.errors import KkwarmError, unknown
 from kkwarm.importers.records import Answer, Results, TaskResults
@@ -63,7 +63,7 @@ def store(
     with Run.open(path, kind="import", config=config, inputs=inputs) as run:
         held = {(s.benchmark, s.id, s.index) for s in run.samples()}
         run.append(s for p in parts.values() for s in p.samples if (s.benchmark, s.id, s.index) not in held)
-        figures = {name: summarise(part.samples) for name, part in parts.items()}
+        figures = {name: summarize(part.samples) for name, part in parts.items()}
         run.finish(
             model={"name": results.model, "checkpoint": results.model},
             differs={name: part.differs for name, part in parts.items() if part.differs},

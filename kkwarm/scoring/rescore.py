@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from kkwarm.analysis.aggregate import summarise
+from kkwarm.analysis.metrics import summarize
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import Registry
 from kkwarm.scoring.score import CHUNK, facets_of
@@ -104,7 +104,7 @@ def judged_again(
         progress(len(part))
     facets = facets_of(list(known.values()), benchmark.facet)
     gone = len(samples) - len(there)
-    return Rescored(name, samples, after, summarise(samples, facets), summarise(after, facets), gone)
+    return Rescored(name, samples, after, summarize(samples, facets), summarize(after, facets), gone)
 
 
 def _examples(benchmark: Benchmark, samples: Sequence[Sample]) -> dict[str, Example]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from kkwarm.analysis.aggregate import summarise
+from kkwarm.analysis.metrics import summarize
 from kkwarm.data import numbered_jsonl
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Benchmark, Completion, Example, Format, Sample, Status, Task, Verifier
@@ -234,5 +234,5 @@ def score_rows(
             if keep is not None:
                 keep(fresh)
             progress(len(part))
-    figures = summarise(samples, facets_of(examples, benchmark.facet))
+    figures = summarize(samples, facets_of(examples, benchmark.facet))
     return Scored(samples, [row.id for row in rows], figures)

@@ -189,10 +189,10 @@ def _code(run: Run, registry: Registry, name: str) -> Finding:
 
 def _figures(name: str, stored: Mapping[str, Any], samples: Sequence[Sample]) -> Finding:
     """The manifest's figures against those that the stored samples give."""
-    from kkwarm.analysis.aggregate import summarise
+    from kkwarm.analysis.metrics import summarize
 
     what = f"figures: {name}"
-    now = json.loads(json.dumps(summarise(samples)))
+    now = json.loads(json.dumps(summarize(samples)))
     keys = [k for k in now if k in stored and k != "by"]
     wrong = [k for k in keys if not _alike(stored[k], now[k])]
     if wrong:
@@ -237,7 +237,7 @@ def _report(study: Run) -> Finding:
     path: Path = study.path / "report.json"
     if not path.exists():
         return Finding("report.json", State.UNCHECKED, "the study is not done" if not study.done else "it is missing")
-    from kkwarm.analysis.analyse import analyse
+    from kkwarm.analysis.build import analyse
     from kkwarm.analysis.load import load
 
     try:

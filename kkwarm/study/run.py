@@ -117,7 +117,7 @@ class _Log:
 
 
 def _report(out: Path, render: Callable[[dict[str, Any]], str]) -> dict[str, Any]:
-    from kkwarm.analysis.analyse import analyse
+    from kkwarm.analysis.build import analyse
     from kkwarm.analysis.load import load
 
     document = analyse(load([out]))

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from kkwarm.analysis.cells import Cell
-from kkwarm.analysis.claims import by_examples, by_steps, claims
 from kkwarm.analysis.curves import Curve
-from kkwarm.analysis.material import Condition, Material, Roles
-from kkwarm.analysis.statistics import paired
+from kkwarm.analysis.papers.warm_up import by_examples, by_steps, claims
+from kkwarm.analysis.stats.estimates import paired
+from kkwarm.analysis.study_data import Condition, Roles, StudyData
 from kkwarm.analysis.training import Training, compare_evals
 
 ROLES = Roles("base", "warmed", "base 100", "warmed 100", "code", "puzzles")
@@ -26,10 +26,10 @@ def cell(condition: str, accuracy: float, rng: np.random.Generator, seeds: int =
 
 
 @pytest.fixture
-def study() -> Material:
+def study() -> StudyData:
     rng = np.random.default_rng(3)
     names = {"base": 0.3, "warmed": 0.3} | {f"{s} {n}": LATE[s] for s in LATE for n in COUNTS}
-    return Material(
+    return StudyData(
         "x",
         tuple(Condition(n, "base" if n != "base" else None) for n in names),
         ("code",),
@@ -56,7 +56,7 @@ def rollouts(start: str, seed: int) -> Curve:
     return Curve(f"{start} 100", seed, tuple(range(1, 13)), values, values)
 
 
-def test_examples_are_paired_over_questions(study: Material) -> None:
+def test_examples_are_paired_over_questions(study: StudyData) -> None:
     (claim,) = by_examples(study, ROLES)
     cells = [[study.cells[f"{s} {n}", "code"].scores for n in COUNTS] for s in LATE]
     bare = paired([(np.mean(cells[0], axis=0), np.mean(cells[1], axis=0))])
@@ -67,11 +67,11 @@ def test_examples_are_paired_over_questions(study: Material) -> None:
     assert entry["says"] == "mean difference at 10 and 100 examples"
 
 
-def test_a_study_of_one_number_has_no_such_claim(study: Material) -> None:
+def test_a_study_of_one_number_has_no_such_claim(study: StudyData) -> None:
     assert by_examples(replace(study, grids={}), ROLES) == []
 
 
-def test_numbers_that_are_not_evaluated_alike_yet_decide_nothing(study: Material) -> None:
+def test_numbers_that_are_not_evaluated_alike_yet_decide_nothing(study: StudyData) -> None:
     late = study.cells["warmed 100", "code"]
     for fewer in (
         replace(late, ids=late.ids[:-1], prompts=late.prompts[:-1], scores=late.scores[:, :-1]),
@@ -88,7 +88,7 @@ def test_numbers_that_are_not_evaluated_alike_yet_decide_nothing(study: Material
         assert claim.difference is None and "same questions and seeds" in claim.why
 
 
-def test_flights_are_paired_over_questions_after_the_start(study: Material) -> None:
+def test_flights_are_paired_over_questions_after_the_start(study: StudyData) -> None:
     found = compare_evals(evals(), "base 100", "warmed 100", "code")
     assert found is not None
     steps, scores = found
@@ -99,7 +99,7 @@ def test_flights_are_paired_over_questions_after_the_start(study: Material) -> N
     assert claim.difference.p < 0.05 and claim.over == "at steps 4 and 8, on 80 watched questions"
 
 
-def test_flights_give_one_seed_an_interval_which_rollouts_cannot(study: Material) -> None:
+def test_flights_give_one_seed_an_interval_which_rollouts_cannot(study: StudyData) -> None:
     curves = tuple(rollouts(start, 0) for start in LATE)
     alone = by_steps(replace(study, curves=curves), ROLES)
     assert alone.why == "one seed has no interval between seeds"
@@ -110,7 +110,7 @@ def test_flights_give_one_seed_an_interval_which_rollouts_cannot(study: Material
     assert entry["ci"] is None and entry["holds"] is None
 
 
-def test_without_flights_rollouts_are_compared_seed_by_seed(study: Material) -> None:
+def test_without_flights_rollouts_are_compared_seed_by_seed(study: StudyData) -> None:
     curves = tuple(rollouts(start, seed) for start in LATE for seed in range(3))
     claim = by_steps(replace(study, curves=curves), ROLES)
     assert claim.difference is not None and claim.difference.test == "t over seeds"

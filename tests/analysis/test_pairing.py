@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from kkwarm.analysis.compare import compare
 from kkwarm.analysis.load import load
 from kkwarm.errors import KkwarmError
-from kkwarm.reporting.compare import compare
 from kkwarm.store import Run
 from kkwarm.types import Completion, Sample, Status, Verdict
 

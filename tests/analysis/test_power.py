@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kkwarm.analysis.power import (
+from kkwarm.analysis.stats.estimates import paired
+from kkwarm.analysis.stats.power import (
     ASSUMED,
     Components,
     assumed,
@@ -20,7 +21,6 @@ from kkwarm.analysis.power import (
     questions_needed,
     samples_needed,
 )
-from kkwarm.analysis.statistics import paired
 from kkwarm.cli import main
 from kkwarm.store import Run
 from kkwarm.types import Completion, Sample, Status, Verdict

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kkwarm.analysis.material import Condition, Material
 from kkwarm.analysis.seeds import moved, of_changes
-from kkwarm.analysis.spread import Moved, spreads
+from kkwarm.analysis.stats.seed_variance import Moved, spreads
+from kkwarm.analysis.study_data import Condition, StudyData
 
 CONDITIONS = (
     Condition("base", None, ("m",)),
@@ -16,7 +16,7 @@ CONDITIONS = (
     Condition("warmed + RLVR", "warmed", ("m", "warmup", "rlvr")),
     Condition("theirs", "base"),  # imported, or a bench run alone: nothing tells how it was made
 )
-MATERIAL = Material("a study", CONDITIONS, ("d",), {})
+MATERIAL = StudyData("a study", CONDITIONS, ("d",), {})
 
 
 def strata(seed: int) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from kkwarm.analysis.sequential import Decision, ScoreSequence, boundaries, looks
+from kkwarm.analysis.stats.sequential import ConfidenceSequence, Decision, boundaries, looks
 
 
 def test_boundaries_are_the_published_ones() -> None:
@@ -47,7 +47,7 @@ def test_the_interval_narrows_around_what_was_seen_and_ends_at_the_truth(
     total: int, target: float, samples: int, seed: int
 ) -> None:
     scores = np.random.default_rng(seed).binomial(samples, 0.6, total) / samples
-    sequence = ScoreSequence(total, target)
+    sequence = ConfidenceSequence(total, target)
     before = (0.0, 1.0)
     for score in scores:
         sequence.add([score])
@@ -66,7 +66,7 @@ def test_the_whole_score_is_held_at_all_times_and_questions_are_saved() -> None:
     missed, asked = 0, []
     for _ in range(60):
         scores = rng.binomial(2, rng.beta(1, 1, 400)) / 2
-        sequence, out = ScoreSequence(400, 0.06), False
+        sequence, out = ConfidenceSequence(400, 0.06), False
         while not sequence.reached:
             sequence.add(scores[sequence.count : sequence.count + 20])
             low, high = sequence.interval
@@ -78,12 +78,12 @@ def test_the_whole_score_is_held_at_all_times_and_questions_are_saved() -> None:
 
 
 def test_scores_outside_are_refused() -> None:
-    sequence = ScoreSequence(2, 0.1)
+    sequence = ConfidenceSequence(2, 0.1)
     for wrong in ([1.5], [0.0, 0.0, 0.0]):
         with pytest.raises(ValueError, match="score"):
             sequence.add(wrong)
     with pytest.raises(ValueError, match="target"):
-        ScoreSequence(10, 0.0)
+        ConfidenceSequence(10, 0.0)
 
 
 def decided(rng: np.random.Generator, shift: float, total: int = 300) -> tuple[str, int]:

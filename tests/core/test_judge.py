@@ -259,7 +259,7 @@ def test_a_quick_check_that_misbehaves_is_an_error_with_its_name() -> None:
 
 
 def test_errors_are_counted_and_the_run_goes_on() -> None:
-    from kkwarm.analysis.aggregate import summarise
+    from kkwarm.analysis.metrics import summarize
     from kkwarm.types import Sample
 
     def check(example: Example, response: Response) -> bool:
@@ -270,7 +270,7 @@ def test_errors_are_counted_and_the_run_goes_on() -> None:
     completions = [said(a) for a in ("4", "5", "6")]
     verdicts = verify(Verifier("odd", check), FORMAT, [(EXAMPLE, c) for c in completions])
     samples = [Sample("b", "1", i, c, v) for i, (c, v) in enumerate(zip(completions, verdicts, strict=True))]
-    counts = summarise(samples)["status"]
+    counts = summarize(samples)["status"]
     assert {name: count for name, count in counts.items() if count} == {"correct": 1, "wrong": 1, "error": 1}
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from kkwarm import plugins
+from kkwarm.analysis.compare import compare
 from kkwarm.backends.base import Request
 from kkwarm.backends.replay import ReplayBackend
 from kkwarm.errors import KkwarmError
 from kkwarm.evaluation import BenchConfig, bench
 from kkwarm.plugins import hookimpl
-from kkwarm.reporting.compare import compare
 from kkwarm.store import Run
 from kkwarm.types import Domain, Example
 

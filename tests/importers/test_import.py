@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from kkwarm.analysis.cells import of_run
+from kkwarm.analysis.compare import compare
 from kkwarm.cli import main
 from kkwarm.errors import KkwarmError
 from kkwarm.importers import evalplus, lm_eval, store
 from kkwarm.plugins import Registry, load, registry
-from kkwarm.reporting.compare import compare
 from kkwarm.store import Run
 from kkwarm.types import Benchmark, Completion, Example, Sample, Status, Verdict
 

@@ -1,4 +1,4 @@
-"""Material made by hand: four conditions, three domains, three seeds."""
+"""StudyData made by hand: four conditions, three domains, three seeds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from kkwarm.analysis.cells import Cell
 from kkwarm.analysis.curves import Curve
-from kkwarm.analysis.material import Condition, Material, Roles
+from kkwarm.analysis.study_data import Condition, Roles, StudyData
 
 DOMAINS = ("puzzles", "sums", "programs")
 ROWS = (
@@ -52,14 +52,14 @@ def curve(condition: str, seed: int, start: float) -> Curve:
 
 
 @pytest.fixture
-def make() -> Callable[..., Material]:
-    def material(title: str = "A study", state: str = "done", **accuracy: tuple[float, ...]) -> Material:
+def make() -> Callable[..., StudyData]:
+    def material(title: str = "A study", state: str = "done", **accuracy: tuple[float, ...]) -> StudyData:
         rng = np.random.default_rng(0)
         values = {**ACCURACY, **{k.replace("_plus_", " + "): v for k, v in accuracy.items()}}
         cells = {(c, d): cell(c, d, a, rng) for c, row in values.items() for d, a in zip(DOMAINS, row, strict=True)}
         forced = {("base", d): cell("base", d + "+forced", 0.9, rng) for d in DOMAINS}
         starts = (("base + RLVR", 0.3), ("warmed + RLVR", 0.6))
-        return Material(
+        return StudyData(
             title=title,
             conditions=ROWS,
             domains=DOMAINS,

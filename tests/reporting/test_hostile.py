@@ -16,9 +16,9 @@ from click.testing import CliRunner
 from markdown_it import MarkdownIt
 from pages import browser, chromium
 
-from kkwarm.analysis.analyse import analyse
+from kkwarm.analysis.build import analyse
 from kkwarm.analysis.load import load
-from kkwarm.analysis.material import Material
+from kkwarm.analysis.study_data import StudyData
 from kkwarm.cli import cli
 from kkwarm.reporting.html import write_html
 from kkwarm.reporting.latex import latex_text
@@ -29,7 +29,7 @@ from kkwarm.reporting.terminal import render_text, write_svg
 from kkwarm.store import Run
 from kkwarm.types import Completion, Sample, Status, Verdict
 
-Make = Callable[..., Material]
+Make = Callable[..., StudyData]
 NAME = "\x1b[2J\x1b]0;owned\x07\x9b31m<img src=x>|`*[l](javascript:a)*` \u202egnp\x00 \\input{x} $a_b$ &lt; \ud800"
 COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 

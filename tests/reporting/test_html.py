@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from pages import HOSTILE, REASONING, make_runs
 
-from kkwarm.analysis.analyse import analyse
+from kkwarm.analysis.build import analyse
 from kkwarm.analysis.load import load
 from kkwarm.formats import ThinkAnswer
 from kkwarm.reporting import samples

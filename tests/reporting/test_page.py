@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pages import HOSTILE, REASONING, browser, chromium, make_runs
 
-from kkwarm.analysis.analyse import analyse
+from kkwarm.analysis.build import analyse
 from kkwarm.analysis.load import load
 from kkwarm.reporting.html import write_html
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kkwarm.analysis.analyse import analyse
-from kkwarm.analysis.material import Material
+from kkwarm.analysis.build import analyse
+from kkwarm.analysis.study_data import StudyData
 from kkwarm.errors import KkwarmError
 from kkwarm.reporting.figures import Figure, Series, figures, ticks
 from kkwarm.reporting.latex import latex_text
@@ -23,7 +23,7 @@ from kkwarm.reporting.png import write_png
 from kkwarm.reporting.svg import figure_svg
 from kkwarm.reporting.terminal import render_text
 
-Make = Callable[..., Material]
+Make = Callable[..., StudyData]
 
 
 def claim(document: dict, number: str) -> dict:
@@ -70,7 +70,7 @@ def test_no_difference_is_no_gain(make: Make) -> None:
     assert claim(document, "i")["verdict"] in ("tie", "underpowered")
 
 
-def of_size(material: Material, n: int, seeds: int = 3, apart: float = 0.0) -> Material:
+def of_size(material: StudyData, n: int, seeds: int = 3, apart: float = 0.0) -> StudyData:
     """The same with fewer questions and seeds, and trained seeds that many points apart in accuracy."""
     rng = np.random.default_rng(0)
     cells = {}

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from kkwarm.analysis.analyse import analyse
+from kkwarm.analysis.build import analyse
 from kkwarm.analysis.load import load
-from kkwarm.analysis.material import Material
+from kkwarm.analysis.study_data import StudyData
 from kkwarm.analysis.training import Training
 from kkwarm.reporting.html import _page
 from kkwarm.reporting.latex import latex_text
@@ -34,7 +34,7 @@ def page(document: dict[str, Any]) -> str:
 
 
 @pytest.fixture
-def told(make: Callable[..., Material]) -> dict[str, Any]:
+def told(make: Callable[..., StudyData]) -> dict[str, Any]:
     rows = ("warmed + RLVR",)
     training = (
         Training("rlvr", "rlvr", 0, rows, (FORGOT, SILENT), EVALS),
@@ -67,7 +67,7 @@ def test_every_view_shows_them(told: dict[str, Any]) -> None:
     assert "warm<b>" not in page(told) and "warm&lt;b&gt;" in page(told)
 
 
-def test_nothing_is_said_where_nothing_was_told(make: Callable[..., Material]) -> None:
+def test_nothing_is_said_where_nothing_was_told(make: Callable[..., StudyData]) -> None:
     document = analyse(make())
     assert document["training"] == [] and document["differs"] == []
     for view in (render_text(document, 160), markdown_text(document), page(document), latex_text(document)):
@@ -90,7 +90,7 @@ def test_the_runs_that_made_benched_checkpoints_are_asked(tmp_path: Path) -> Non
     assert one.evals == EVALS and [dict(a) for a in one.alarms] == [SILENT]
 
 
-def test_another_tools_protocol_is_said_once(make: Callable[..., Material]) -> None:
+def test_another_tools_protocol_is_said_once(make: Callable[..., StudyData]) -> None:
     material = make()
     cells = {
         key: replace(c, outside=True, protocol={"version": 1, "temperature": 0.2}) if key[0] == "warmed" else c

@@ -51,7 +51,7 @@ def test_a_leak_that_is_allowed_is_kept_with_the_run(base: Path, contaminated_it
 
 def test_a_leak_is_inherited_and_marked_up_to_the_report(base: Path, contaminated_items: Path, tmp_path: Path) -> None:
     """What a checkpoint was trained on follows it: through RLVR into its benchmark and the report."""
-    from kkwarm.analysis.analyse import analyse
+    from kkwarm.analysis.build import analyse
     from kkwarm.analysis.load import load
     from kkwarm.evaluation import BenchConfig, bench
     from kkwarm.reporting.terminal import render_text

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kkwarm.analysis.spread import Moved, Spread, spreads
+from kkwarm.analysis.stats.seed_variance import Moved, Spread, spreads
 
 
 def condition(

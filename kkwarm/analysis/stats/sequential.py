@@ -1,7 +1,7 @@
 """Stopping early without fooling oneself: looking at the figures again and again, and stopping when they please, makes
 false gains out of chance. Two rules that may be looked at:
 
-`ScoreSequence`, for one score: a confidence sequence by betting, for sampling without replacement (I. Waudby-Smith and
+`ConfidenceSequence`, for one score: a confidence sequence by betting, for sampling without replacement (I. Waudby-Smith and
 A. Ramdas, J. R. Stat. Soc. B 86, 2024). Its interval holds the score that the *whole* benchmark would give, at all
 times at once with 95%, whatever the reason to stop. No normal approximation: bounded values in random order will do.
 
@@ -20,9 +20,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from kkwarm.analysis.statistics import LEVEL, Word, paired
+from kkwarm.analysis.stats.estimates import LEVEL, Word, paired
 
-__all__ = ["Decision", "Look", "ScoreSequence", "boundaries", "looks"]
+__all__ = ["ConfidenceSequence", "Decision", "Look", "boundaries", "looks"]
 
 Values = npt.NDArray[np.float64]
 GRID = 2001  # candidate scores; the interval is widened to the next ones outside
@@ -30,7 +30,7 @@ CAUTION = 0.75  # a bet never stakes more than this part of the capital
 EVERY, LEAST = 20, 30  # looks of a decision: so many, none before so many questions
 
 
-class ScoreSequence:
+class ConfidenceSequence:
     """The interval of a finite benchmark's mean score after each question, valid at all times at once.
 
     Each candidate score is a gambler's claim: two bets, that the score is higher and that it is lower, multiply a

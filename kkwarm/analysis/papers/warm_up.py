@@ -11,11 +11,11 @@ import numpy as np
 
 from kkwarm.analysis.cells import pair
 from kkwarm.analysis.curves import efficiency
-from kkwarm.analysis.examples import at_equal_examples
-from kkwarm.analysis.material import Material, Roles
+from kkwarm.analysis.efficiency import at_equal_examples
 from kkwarm.analysis.seeds import Strata, moved, of_changes
-from kkwarm.analysis.spread import Moved, Scores, Spread, spreads
-from kkwarm.analysis.statistics import Paired, holm, paired, word
+from kkwarm.analysis.stats.estimates import PairedDifference, holm, paired, word
+from kkwarm.analysis.stats.seed_variance import Moved, Scores, Spread, spreads
+from kkwarm.analysis.study_data import Roles, StudyData
 from kkwarm.analysis.training import compare_evals
 from kkwarm.errors import KkwarmError
 
@@ -30,13 +30,13 @@ class Claim:
     on: str
     text: str
     domains: tuple[str, ...]
-    difference: Paired | None = None
+    difference: PairedDifference | None = None
     why: str = ""
     over: str = ""  # of iv: where the two starts are compared
     more: dict[str, Any] | None = None
 
 
-def claims(material: Material) -> list[dict[str, Any]]:
+def claims(material: StudyData) -> list[dict[str, Any]]:
     """One entry for each claim (and each domain of RLVR): ``id`` (i to iv), ``on``, ``text``, ``domains``,
     ``estimate`` (a difference in accuracy), ``ci`` (95%), ``p``, ``p_holm`` (over all claims), ``verdict``,
     ``holds`` (True, False, or None: not decided), ``says`` (one sentence); iii has ``from_base``, iv ``efficiency``.
@@ -54,18 +54,18 @@ def claims(material: Material) -> list[dict[str, Any]]:
     return [_entry(c, p_of.get(id(c)), material.margin) for c in judged]
 
 
-def _first(material: Material, roles: Roles) -> Claim:
+def _first(material: StudyData, roles: Roles) -> Claim:
     others = tuple(d for d in material.domains if d != roles.warmup)
     claim = Claim("i", "", f"Warm-up on {roles.warmup} alone lifts the other domains", others)
     return _compared(claim, material, roles.base, roles.warmed)
 
 
-def _second(material: Material, roles: Roles) -> Claim:
+def _second(material: StudyData, roles: Roles) -> Claim:
     text = f"After RLVR on {roles.on}, the warmed start is ahead of the base start on {roles.on}"
     return _compared(Claim("ii", roles.on, text, (roles.on,)), material, roles.base_rlvr, roles.warmed_rlvr)
 
 
-def _third(material: Material, roles: Roles) -> Claim:
+def _third(material: StudyData, roles: Roles) -> Claim:
     others = tuple(d for d in material.domains if d != roles.on)
     text = f"The warmed start keeps its other domains through RLVR on {roles.on}"
     claim = _compared(Claim("iii", roles.on, text, others), material, roles.warmed, roles.warmed_rlvr)
@@ -78,7 +78,7 @@ def _third(material: Material, roles: Roles) -> Claim:
     return claim
 
 
-def by_steps(material: Material, roles: Roles) -> Claim:
+def by_steps(material: StudyData, roles: Roles) -> Claim:
     """Claim iv for steps: paired over questions where the in-training evaluation watched the domain in both; else seed by
     seed, over the rollouts of training.
     """
@@ -104,7 +104,7 @@ def by_steps(material: Material, roles: Roles) -> Claim:
     return claim
 
 
-def by_examples(material: Material, roles: Roles) -> list[Claim]:
+def by_examples(material: StudyData, roles: Roles) -> list[Claim]:
     """Claim iv for examples: paired over questions, on the mean of all numbers; none in a study of one number."""
     claim = Claim("iv", roles.on, f"RLVR on {roles.on} needs fewer examples from the warmed start", (roles.on,))
     try:
@@ -120,7 +120,7 @@ def by_examples(material: Material, roles: Roles) -> list[Claim]:
     return [claim]
 
 
-def _over_questions(scores: Mapping[str, tuple[Scores, Scores]], roles: Roles) -> Paired:
+def _over_questions(scores: Mapping[str, tuple[Scores, Scores]], roles: Roles) -> PairedDifference:
     """The difference on the domain of RLVR; how much seeds differ is told by all domains, of this one comparison: too
     little to hope that they do not.
     """
@@ -133,22 +133,22 @@ def _listed(numbers: Sequence[int]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def _over_seeds(values: Sequence[float]) -> Paired:
+def _over_seeds(values: Sequence[float]) -> PairedDifference:
     """The mean of one value for each seed, with Student's interval."""
     from scipy.special import stdtr, stdtrit
 
     x = np.asarray(values, float)
     mean, df = float(x.mean()), len(x) - 1
     if df == 0:
-        return Paired(mean, math.nan, -1.0, 1.0, (-1.0, 1.0), 1.0, "one seed", 0, 1)
+        return PairedDifference(mean, math.nan, -1.0, 1.0, (-1.0, 1.0), 1.0, "one seed", 0, 1)
     stderr = float(x.std(ddof=1) / math.sqrt(len(x)))
     half, inner = float(stdtrit(df, 0.975)) * stderr, float(stdtrit(df, 0.95)) * stderr
     p = 2 * float(stdtr(df, -abs(mean) / stderr)) if stderr > 0 else float(mean == 0)
     low, high = max(-1.0, mean - half), min(1.0, mean + half)
-    return Paired(mean, stderr, low, high, (mean - inner, mean + inner), p, "t over seeds", 0, len(x))
+    return PairedDifference(mean, stderr, low, high, (mean - inner, mean + inner), p, "t over seeds", 0, len(x))
 
 
-def _compared(claim: Claim, material: Material, first: str, second: str) -> Claim:
+def _compared(claim: Claim, material: StudyData, first: str, second: str) -> Claim:
     try:
         strata = _strata(material, claim.domains, first, second)
     except KkwarmError as err:
@@ -158,7 +158,7 @@ def _compared(claim: Claim, material: Material, first: str, second: str) -> Clai
     return claim
 
 
-def _strata(material: Material, domains: Sequence[str], first: str, second: str) -> Strata:
+def _strata(material: StudyData, domains: Sequence[str], first: str, second: str) -> Strata:
     if not domains:
         raise KkwarmError("no other domain was evaluated")
     for condition in (first, second):
@@ -168,7 +168,7 @@ def _strata(material: Material, domains: Sequence[str], first: str, second: str)
     return [pair(material.cells[first, d], material.cells[second, d]) for d in domains]
 
 
-def _spread(material: Material, first: str, second: str) -> Spread | None:
+def _spread(material: StudyData, first: str, second: str) -> Spread | None:
     """How much seeds move the second against the first, by these two and by the study's rows, on all domains: as the
     matrix has it, so that a claim and its cell of the matrix do not contradict each other.
     """

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kkwarm.analysis.cells import Cell
-from kkwarm.analysis.material import Material
+from kkwarm.analysis.study_data import StudyData
 
 __all__ = ["evaluated_overlaps", "mark"]
 
@@ -36,7 +36,7 @@ def evaluated_overlaps(
     return found
 
 
-def mark(document: dict[str, Any], material: Material) -> None:
+def mark(document: dict[str, Any], material: StudyData) -> None:
     """Sets ``leaked`` in the report's document: in a cell, the number of its questions that were trained on; in a
     change or claim, whether such a cell is in it.
     """

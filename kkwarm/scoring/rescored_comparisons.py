@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kkwarm.analysis.analyse import analyse
+from kkwarm.analysis.build import analyse
+from kkwarm.analysis.compare import compare
 from kkwarm.analysis.load import WITH_SAMPLES, load
-from kkwarm.analysis.material import MARGIN
+from kkwarm.analysis.study_data import MARGIN
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import Registry
-from kkwarm.reporting.compare import compare
 from kkwarm.scoring.rescore import Rescored, rescore, write_rescored
 from kkwarm.store import Run
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from kkwarm.types import Sample, Status
 
-__all__ = ["clustered", "pass_at_k", "summarise"]
+__all__ = ["clustered", "pass_at_k", "summarize"]
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
@@ -68,7 +68,7 @@ class _Question:
             self.counted += 1
 
 
-def summarise(samples: Iterable[Sample], facet_of: Mapping[str, str] | None = None) -> dict[str, Any]:
+def summarize(samples: Iterable[Sample], facet_of: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The figures of one benchmark, as JSON data.
 
     ``n`` questions, ``samples`` completions, ``accuracy`` (mean over questions; equals avg@k and pass@1), ``stderr``

@@ -10,7 +10,7 @@ from kkwarm.analysis.cells import Cell
 from kkwarm.analysis.curves import Curve
 from kkwarm.analysis.training import Training
 
-__all__ = ["Condition", "Material", "Roles"]
+__all__ = ["Condition", "Roles", "StudyData"]
 
 MARGIN = 0.05
 
@@ -37,7 +37,7 @@ class Roles:
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class StudyData:
     """Everything a report is made of. `forced` holds cells of prompts that make the model work step by step."""
 
     title: str

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kkwarm.analysis.aggregate import clustered, pass_at_k, summarise
+from kkwarm.analysis.metrics import clustered, pass_at_k, summarize
 from kkwarm.types import Completion, Sample, Status, Verdict
 
 
@@ -41,7 +41,7 @@ def test_summary_weighs_questions_not_samples() -> None:
     right, wrong = Status.CORRECT, Status.WRONG
     rows = [sample("a", i, right, base=1.0) for i in range(4)]
     rows += [sample("b", 0, wrong, base=1.0), sample("b", 1, Status.UNPARSED)]
-    got = summarise(rows, {"a": "easy", "b": "hard"})
+    got = summarize(rows, {"a": "easy", "b": "hard"})
     assert (got["n"], got["samples"], got["accuracy"], got["pass@1"]) == (2, 6, 0.5, 0.5)
     assert got["stderr"] == pytest.approx(0.5)
     assert got["pass@2"] == 0.5 and "pass@3" not in got  # b has two samples only
@@ -57,11 +57,11 @@ def test_samples_of_one_question_are_not_independent() -> None:
     """Copying every sample changes neither the mean nor the standard error."""
     rows = [sample(str(i), 0, Status.CORRECT if i % 3 else Status.WRONG) for i in range(30)]
     copied = [sample(r.id, j, r.verdict.status) for r in rows for j in range(5)]
-    assert summarise(rows)["stderr"] == pytest.approx(summarise(copied)["stderr"])
+    assert summarize(rows)["stderr"] == pytest.approx(summarize(copied)["stderr"])
 
 
 def test_empty_and_mixed() -> None:
-    got = summarise([])
+    got = summarize([])
     assert (got["n"], got["samples"], got["accuracy"], got["status"]) == (0, 0, None, {})
     with pytest.raises(ValueError, match="several benchmarks"):
-        summarise([sample("a", 0, Status.WRONG), Sample("c", "a", 0, Completion(""), Verdict(Status.WRONG))])
+        summarize([sample("a", 0, Status.WRONG), Sample("c", "a", 0, Completion(""), Verdict(Status.WRONG))])

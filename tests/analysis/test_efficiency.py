@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kkwarm.analysis.cells import Cell
-from kkwarm.analysis.examples import needed, sample_efficiency
-from kkwarm.analysis.material import Condition, Material, Roles
+from kkwarm.analysis.efficiency import needed, sample_efficiency
+from kkwarm.analysis.study_data import Condition, Roles, StudyData
 
 COUNTS = (10, 25, 50, 100)
 ROLES = Roles("base", "warmed", "base + RLVR 100", "warmed + RLVR 100", "programs", "puzzles")
@@ -23,7 +23,7 @@ def cell(condition: str, accuracy: float, rng: np.random.Generator, questions: i
     return Cell(condition, "programs", tuple(range(seeds)), ids, ids, scores, scores.size, {}, {"version": 1})
 
 
-def material(base: list[float], warmed: list[float], questions: int = 2000, seeds: int = 3) -> Material:
+def material(base: list[float], warmed: list[float], questions: int = 2000, seeds: int = 3) -> StudyData:
     rng = np.random.default_rng(7)
     named = {
         start: [start, *(f"{start} + RLVR {n}" for n in COUNTS[: len(accuracy) - 1])]
@@ -37,7 +37,7 @@ def material(base: list[float], warmed: list[float], questions: int = 2000, seed
     }
     grids = {f"{s} + RLVR": {n: f"{s} + RLVR {n}" for n in COUNTS} for s in ("base", "warmed")}
     conditions = tuple(Condition(name) for name, _ in cells)
-    return Material("x", conditions, ("programs",), cells, roles=(ROLES,), grids=grids)
+    return StudyData("x", conditions, ("programs",), cells, roles=(ROLES,), grids=grids)
 
 
 def test_needed_is_interpolated() -> None:
@@ -113,7 +113,7 @@ def test_coverage_of_the_interval() -> None:
             for (k, c), a in zip(made.cells.items(), [0.2, 0.3, 0.4, 0.5, 0.6, 0.4, 0.5, 0.6, 0.7, 0.8], strict=True)
         }
         (entry,) = sample_efficiency(
-            Material("x", made.conditions, ("programs",), cells, roles=(ROLES,), grids=made.grids)
+            StudyData("x", made.conditions, ("programs",), cells, roles=(ROLES,), grids=made.grids)
         )
         low, high = entry["saved"][-1]["ci"]
         inside += low <= 75 <= high

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from kkwarm.analysis.analyse import changed_cells
+from kkwarm.analysis.build import changed_cells
 from kkwarm.analysis.load import load
-from kkwarm.analysis.material import Material
+from kkwarm.analysis.study_data import StudyData
 from kkwarm.errors import KkwarmError
 from kkwarm.store import Run
 
@@ -23,7 +23,7 @@ def compare(first: Path, second: Path, *, margin: float, common: bool) -> dict[s
     :raises KkwarmError: no benchmark is in both, or what is in both cannot be paired.
     """
     runs = Run.read(first), Run.read(second)
-    material: Material = load([first, second], margin=margin)
+    material: StudyData = load([first, second], margin=margin)
     a, b = (c.name for c in material.conditions)
     shared = [d for d in material.domains if (a, d) in material.cells and (b, d) in material.cells]
     if not shared:

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kkwarm.analysis.cells import Cell, pair
-from kkwarm.analysis.material import Material, Roles
-from kkwarm.analysis.spread import Scores, Spread
-from kkwarm.analysis.statistics import interval
+from kkwarm.analysis.stats.estimates import interval
+from kkwarm.analysis.stats.seed_variance import Scores, Spread
+from kkwarm.analysis.study_data import Roles, StudyData
 from kkwarm.errors import KkwarmError
 
 __all__ = ["at_equal_examples", "needed", "sample_efficiency"]
@@ -28,7 +28,7 @@ class _Point:
     cell: Cell
 
 
-def sample_efficiency(material: Material, spread: Mapping[str, Spread | None] | None = None) -> list[dict[str, Any]]:
+def sample_efficiency(material: StudyData, spread: Mapping[str, Spread | None] | None = None) -> list[dict[str, Any]]:
     """One entry for each domain of RLVR that was trained with several numbers of examples from both starts.
 
     ``starts``: for base and warmed, ``points`` with ``examples``, ``accuracy``, ``ci`` (95%), ``by_seed``. ``saved``:
@@ -56,7 +56,7 @@ def needed(level: float, examples: Sequence[int], accuracy: Values) -> float:
     return _least(level, examples, _monotone(accuracy))
 
 
-def at_equal_examples(material: Material, roles: Roles) -> tuple[list[int], dict[str, tuple[Scores, Scores]]] | None:
+def at_equal_examples(material: StudyData, roles: Roles) -> tuple[list[int], dict[str, tuple[Scores, Scores]]] | None:
     """The numbers of examples that RLVR was given from both starts, and for each domain that is evaluated for all of
     them what each question scored on average over them: (seeds, questions) of base and warmed start. None where there
     are not two such numbers.
@@ -81,7 +81,7 @@ def at_equal_examples(material: Material, roles: Roles) -> tuple[list[int], dict
 # -- inside ------------------------------------------------------------------------------------------------------------
 
 
-def _points(material: Material, start: str, trained: str, on: str) -> list[_Point]:
+def _points(material: StudyData, start: str, trained: str, on: str) -> list[_Point]:
     """A start without RLVR (0 examples) and its conditions of RLVR, those that are evaluated, by number of examples."""
     grid = next((g for g in material.grids.values() if trained in g.values()), {})
     named = {0: start, **grid}
@@ -89,7 +89,7 @@ def _points(material: Material, start: str, trained: str, on: str) -> list[_Poin
     return [_Point(n, cell) for n, cell in cells.items() if cell is not None and cell.ids]
 
 
-def _averaged(material: Material, roles: Roles, domain: str) -> tuple[list[int], tuple[Scores, Scores]]:
+def _averaged(material: StudyData, roles: Roles, domain: str) -> tuple[list[int], tuple[Scores, Scores]]:
     """The numbers above 0 that both starts have on a domain, and the questions' scores averaged over them."""
     base, warmed = (
         {p.examples: p.cell for p in _points(material, start, trained, domain)}

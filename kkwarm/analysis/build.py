@@ -8,20 +8,20 @@ from dataclasses import asdict
 from typing import Any
 
 from kkwarm.analysis.advice import advice
-from kkwarm.analysis.cells import Cell, Unpaired, differing, pair
-from kkwarm.analysis.claims import claims
+from kkwarm.analysis.cells import Cell, PairingError, differing, pair
+from kkwarm.analysis.contamination import mark
 from kkwarm.analysis.curves import Curve, smooth
-from kkwarm.analysis.examples import sample_efficiency
-from kkwarm.analysis.leaked import mark
-from kkwarm.analysis.material import Material
+from kkwarm.analysis.efficiency import sample_efficiency
+from kkwarm.analysis.papers.warm_up import claims
 from kkwarm.analysis.seeds import moved, of_changes, of_rows
-from kkwarm.analysis.spread import Moved, Scores, Spread, spreads
-from kkwarm.analysis.statistics import Paired, holm, interval, paired, word
+from kkwarm.analysis.stats.estimates import PairedDifference, holm, interval, paired, word
+from kkwarm.analysis.stats.seed_variance import Moved, Scores, Spread, spreads
+from kkwarm.analysis.study_data import StudyData
 
 __all__ = ["analyse", "changed_cells"]
 
 
-def analyse(material: Material) -> dict[str, Any]:
+def analyse(material: StudyData) -> dict[str, Any]:
     """The report's document. ``matrix[condition][domain]``: ``accuracy``, ``stderr``, ``ci``, ``n``, ``seeds``,
     ``samples``, ``status``, ``works``, ``tokens`` (mean), ``lengths`` (median and 95th percentile of tokens),
     ``change`` (against another row, Holm over the whole matrix, with the questions that were ``gained`` and ``lost``:
@@ -78,7 +78,7 @@ def analyse(material: Material) -> dict[str, Any]:
 
 
 def changed_cells(
-    material: Material, first: str, second: str, domains: Sequence[str], *, common: Collection[str] = ()
+    material: StudyData, first: str, second: str, domains: Sequence[str], *, common: Collection[str] = ()
 ) -> dict[str, dict[str, Any]]:
     """Two conditions on each domain: the figures of both (``a``, ``b``), the ``change`` (Holm over the domains), the
     questions that flipped (most samples of one right, the other's not): ``only_a``, ``only_b`` and their ids in
@@ -111,7 +111,7 @@ def changed_cells(
     return rows
 
 
-def _changes(material: Material, problems: list[str]) -> dict[tuple[str, str], dict[str, Any]]:
+def _changes(material: StudyData, problems: list[str]) -> dict[tuple[str, str], dict[str, Any]]:
     """Every row's change on every domain, with p-values corrected over all of them."""
     pairs = {}
     refused: dict[tuple[str, str, str, str], list[str]] = {}  # what is refused alike on several domains is said once
@@ -122,7 +122,7 @@ def _changes(material: Material, problems: list[str]) -> dict[tuple[str, str], d
                 continue
             try:
                 pairs[row.name, domain] = pair(first, second)
-            except Unpaired as err:
+            except PairingError as err:
                 refused.setdefault((first.condition, second.condition, err.reason, err.hint), []).append(domain)
     for (one, other, reason, hint), domains in refused.items():
         problems.append(f"{one!r} and {other!r} on {', '.join(domains)} cannot be paired: {reason} ({hint})")
@@ -142,7 +142,7 @@ def _changes(material: Material, problems: list[str]) -> dict[tuple[str, str], d
     }
 
 
-def _differs(material: Material, changes: Collection[tuple[str, str]]) -> list[dict[str, Any]]:
+def _differs(material: StudyData, changes: Collection[tuple[str, str]]) -> list[dict[str, Any]]:
     """In what compared rows were measured otherwise, where another tool drew the samples of one: once for all domains
     on which two rows differ alike.
     """
@@ -161,7 +161,7 @@ def _differs(material: Material, changes: Collection[tuple[str, str]]) -> list[d
     ]
 
 
-def _change(against: str, d: Paired, p_holm: float, margin: float) -> dict[str, Any]:
+def _change(against: str, d: PairedDifference, p_holm: float, margin: float) -> dict[str, Any]:
     return {
         "baseline": against,
         "estimate": d.value,
@@ -220,7 +220,7 @@ def _curve(curve: Curve) -> dict[str, Any]:
     }
 
 
-def _method(material: Material, family: int) -> str:
+def _method(material: StudyData, family: int) -> str:
     seeds = sorted({len(c.seeds) for c in material.cells.values()})
     if not seeds:
         return ""

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from kkwarm.analysis.spread import Moved, spreads
-from kkwarm.analysis.statistics import Paired, holm, interval, paired, word
+from kkwarm.analysis.stats.estimates import PairedDifference, holm, interval, paired, word
+from kkwarm.analysis.stats.seed_variance import Moved, spreads
 
 
 @st.composite
@@ -139,12 +139,12 @@ def test_holm_by_hand() -> None:
     ],
 )
 def test_verdicts(value: float, inner: tuple[float, float], p: float, expected: str) -> None:
-    d = Paired(value, 0.03, inner[0] - 0.01, inner[1] + 0.01, inner, p, "t", 100, 1)
+    d = PairedDifference(value, 0.03, inner[0] - 0.01, inner[1] + 0.01, inner, p, "t", 100, 1)
     assert word(d, 0.05) == expected
 
 
 def test_correction_can_take_a_verdict_away() -> None:
-    d = Paired(0.1, 0.04, 0.02, 0.18, (0.03, 0.17), 0.02, "t", 100, 1)
+    d = PairedDifference(0.1, 0.04, 0.02, 0.18, (0.03, 0.17), 0.02, "t", 100, 1)
     assert word(d, 0.05) == "gain"
     assert word(d, 0.05, p=0.3) == "underpowered"
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from kkwarm.analysis.flips import flip_test
+from kkwarm.analysis.stats.permutation import flip_test
 
 
 @given(st.lists(st.integers(-4, 4), min_size=1, max_size=9), st.integers(1, 4))

@@ -20,10 +20,10 @@ from typing import Literal
 
 import numpy as np
 
-from kkwarm.analysis.flips import flip_test
-from kkwarm.analysis.spread import Moved, Scores, Spread, spreads
+from kkwarm.analysis.stats.permutation import flip_test
+from kkwarm.analysis.stats.seed_variance import Moved, Scores, Spread, spreads
 
-__all__ = ["Estimate", "Paired", "Word", "holm", "interval", "paired", "word"]
+__all__ = ["Estimate", "PairedDifference", "Word", "holm", "interval", "paired", "word"]
 
 Word = Literal["gain", "loss", "tie", "underpowered"]
 LEVEL = 0.95
@@ -42,7 +42,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Paired:
+class PairedDifference:
     """A difference on the same questions. `low`, `high`: 95% interval; `inner`: 90% interval, for two one-sided tests.
 
     `test` names the test that gave `p`. `of_seeds`: the share of the squared error that more seeds would lower, not
@@ -83,7 +83,7 @@ def interval(scores: Scores, spread: Spread | None = None) -> Estimate:
 
 def paired(
     strata: Sequence[tuple[Scores, Scores]], spread: Spread | None = None, moved: Sequence[Moved] | None = None
-) -> Paired:
+) -> PairedDifference:
     """Second minus first, each pair of shape (seeds, questions) on the same questions; several strata weigh the same.
 
     The test: with one seed, all sign flips of the questions' differences (their centre must be 0 under the null),
@@ -106,7 +106,7 @@ def paired(
         p, test = flip_test([d[0] for d in differences])
     else:  # never surer than the interval
         p, test = max(error.p(value), error.p(value, wary=True)), "t over questions and seeds"
-    return Paired(
+    return PairedDifference(
         value, error.stderr, max(-1.0, value - half), min(1.0, value + half), (value - inner, value + inner), p, test,
         sum(d.shape[1] for d in differences), seeds, error.of_seeds,
     )  # fmt: skip
@@ -123,7 +123,7 @@ def holm(ps: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def word(difference: Paired, margin: float, p: float | None = None) -> Word:
+def word(difference: PairedDifference, margin: float, p: float | None = None) -> Word:
     """The verdict: gain or loss where p (adjusted, if given) is at most 0.05; tie where the 90% interval lies within
     the margin (two one-sided tests at 5%); else underpowered.
     """
