@@ -34,6 +34,8 @@ class Written:
     name: str
     template: str  # with {reasoning} and {answer}
     stop: tuple[str, ...] = ()
+    chat: bool = False
+    force: str = ""
 
     def render(self, question: str, tokenizer: Any = None) -> str:
         return question

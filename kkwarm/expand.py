@@ -31,15 +31,15 @@ def task_of(domain: Domain, verifier: str) -> Task:
         return [e for e in examples if e.split == "train" and identity(e.question) not in test]
 
     return Task(
-        domain.name,
-        train,
-        verifier,
-        domain.format,
-        domain.rewards,
-        domain.gold,
-        domain.sampling,
-        domain.facet,
-        domain.identity,
+        name=domain.name,
+        load=train,
+        verifier=verifier,
+        format=domain.format,
+        rewards=domain.rewards,
+        gold=domain.gold,
+        sampling=domain.sampling,
+        facet=domain.facet,
+        identity=domain.identity,
     )
 
 
@@ -50,16 +50,16 @@ def benchmark_of(domain: Domain, verifier: str) -> Benchmark:
         return [e for e in _loaded(domain) if e.split == "test"]
 
     return Benchmark(
-        domain.name,
-        test,
-        partial(_loaded, domain),
-        verifier,
-        domain.format,
-        domain.saved_format,
-        domain.sampling,
-        domain.facet,
-        domain.description,
-        domain.identity,
+        name=domain.name,
+        load=test,
+        load_all=partial(_loaded, domain),
+        verifier=verifier,
+        format=domain.format,
+        saved_format=domain.saved_format,
+        sampling=domain.sampling,
+        facet=domain.facet,
+        description=domain.description,
+        identity=domain.identity,
     )
 
 

@@ -7,7 +7,7 @@ broken in another. Splitting is linear in the length of the text.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kkwarm.errors import KkwarmError
@@ -21,6 +21,7 @@ SYSTEM = (
     "process and answer are enclosed within <think> </think> and <answer> </answer> tags, respectively, i.e., "
     "<think> reasoning process here </think> <answer> answer here </answer>."
 )
+STEP_BY_STEP = "Let's think step by step."  # Kojima et al. 2022, arXiv 2205.11916
 _TAG = re.compile(r"</?(?:think|answer)>")
 # What a tokenizer may leave behind an answer when special tokens are not skipped.
 _END = re.compile(r"(?:\s|<\|im_end\|>|<\|endoftext\|>|<\|eot_id\|>|<\|end_of_text\|>|</s>|<eos>)*\Z")
@@ -69,7 +70,8 @@ def shows_work(fmt: Format, completion: Completion) -> bool | None:
         response = fmt.split(completion)
     except Exception:  # such a sample has the verdict `error`, which names the format and the cause
         return None
-    return bool(response.reasoning.strip()) if response.tagged else None
+    reasoning = response.reasoning.strip().removeprefix(fmt.force.strip())  # forced text is not the model's own
+    return bool(reasoning.strip()) if response.tagged else None
 
 
 def _truncated(completion: Completion) -> bool:
@@ -83,6 +85,7 @@ class ThinkAnswer:
     name: str = "think-answer"
     chat: bool = False
     stop: tuple[str, ...] = ("</answer>",)
+    force: str = f" {STEP_BY_STEP}"  # the prompt ends in an open <think>
 
     def render(self, question: str, tokenizer: Any = None) -> str:
         if not self.chat:
@@ -106,6 +109,8 @@ class PlainFormat:
 
     name: str = "plain"
     stop: tuple[str, ...] = ()
+    chat: bool = False
+    force: str = f"\n{STEP_BY_STEP}"
 
     def render(self, question: str, tokenizer: Any = None) -> str:
         return question
@@ -126,6 +131,8 @@ class AutoFormat:
 
     name: str = "auto"
     stop: tuple[str, ...] = ()
+    chat: bool = False
+    force: str = f"\n{STEP_BY_STEP}"
 
     def render(self, question: str, tokenizer: Any = None) -> str:
         return question
@@ -137,12 +144,12 @@ class AutoFormat:
         text = completion.text
         if not _TAG.search(text):
             return PlainFormat().split(completion)
-        if "<answer>" not in text and "</answer>" not in text and text.count("</think>") == 1:
-            reasoning, _, answer = text.partition("</think>")
-            return Response(
-                text, reasoning.replace("<think>", "", 1).strip(), answer, False, "", _truncated(completion)
-            )
-        return split_tags(text, truncated=_truncated(completion))
+        body = text.removeprefix(self.force)
+        if "<answer>" not in body and "</answer>" not in body and body.count("</think>") == 1:
+            reasoning, _, answer = body.partition("</think>")
+            reasoning = reasoning.replace("<think>", "", 1).strip()
+            return Response(text, reasoning, answer, False, "", _truncated(completion))
+        return replace(split_tags(body, truncated=_truncated(completion)), text=text)
 
 
 BUILT_IN: dict[str, Format] = {

@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
+import math
 from collections.abc import Iterable, Mapping
+from types import UnionType
 from typing import Any
 
 from kkwarm import hookspecs
@@ -38,7 +40,14 @@ _TAKES: Mapping[str, tuple[str, ...]] = {
     "check_batch": ("pairs",),
     "traces": ("n", "seed"),
 }
-_TYPES: Mapping[str, type] = {"str": str, "str | None": str, "Rewards": Rewards, "Sampling": Sampling}
+_TYPES: Mapping[str, type | UnionType] = {
+    "str": str,
+    "str | None": str,
+    "float": int | float,
+    "Rewards": Rewards,
+    "Sampling": Sampling,
+}
+_FORMAT_TYPES = {"stop": tuple, "chat": bool, "force": str}
 
 
 def hook_faults(module: object) -> list[str]:
@@ -82,11 +91,13 @@ def check_item(hook: str, kind: str, cls: type[Any], item: Any) -> None:
     :raises TypeError, ValueError: it is not, or has not.
     """
     if not isinstance(item, cls):
-        wanted = "objects with name, stop, render, compose and split" if cls is Format else f"{cls.__name__} objects"
+        wanted = f"{cls.__name__} objects"
+        if cls is Format:
+            wanted = "objects with name, stop, chat, force, render, compose and split"
         raise TypeError(f"{hook} must return {wanted}, got {_named(item)}")
     if not isinstance(item.name, str) or not item.name:
         raise ValueError(f"{hook}: a {kind} has no name")
-    if dataclasses.is_dataclass(cls) and (fault := _fault(item)):
+    if fault := _fault(item) if dataclasses.is_dataclass(cls) else _format_fault(item):
         raise TypeError(f"{kind} {item.name!r}: {fault}")
 
 
@@ -120,8 +131,17 @@ def _fault(item: Any) -> str:
             fault = "" if wanted is None or isinstance(value, wanted) else f"must be {field.type}, got {_named(value)}"
         if fault:
             return f"{field.name} {fault}"
+        if field.name == "tolerance" and not (value >= 0 and math.isfinite(value)):
+            return f"tolerance must be a finite number from 0 on, got {value}"
         if isinstance(value, Rewards) and (fault := _no_number(value)):
             return f"{field.name}.{fault}"
+    return ""
+
+
+def _format_fault(fmt: Format) -> str:
+    for name, wanted in _FORMAT_TYPES.items():
+        if not isinstance(value := getattr(fmt, name), wanted):
+            return f"{name} must be {wanted.__name__}, got {_named(value)}"
     return ""
 
 

@@ -125,7 +125,8 @@ class Verifier:
     status that either gives: ``error``, as of any verifier that fails, or ``timeout`` where the answer decides how long
     the check takes (``9^{9^{9^9}}``), which then counts as wrong. `quick`, where given, is asked first, in this
     process, and returns None where it cannot decide. `check_batch`, where given, replaces `check` for many
-    pairs at once and answers for its own limits (the code verifier: it has a sandbox of its own).
+    pairs at once and answers for its own limits (the code verifier: it has a sandbox of its own). `tolerance` is how
+    far a numeric answer may be from the gold answer and still be accepted; the adversarial probes respect it.
     """
 
     name: str
@@ -135,6 +136,7 @@ class Verifier:
     late: Literal[Status.TIMEOUT, Status.ERROR] = Status.ERROR
     quick: Quick | None = None
     check_batch: CheckBatch | None = None
+    tolerance: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +185,19 @@ class Format(Protocol):
     @property
     def stop(self) -> tuple[str, ...]:
         """Strings that end a completion; they are kept in its text."""
+        ...
+
+    @property
+    def chat(self) -> bool:
+        """Whether `render` needs a tokenizer with a chat template."""
+        ...
+
+    @property
+    def force(self) -> str:
+        """Text that, appended to a prompt, makes the model reason step by step. It counts as part of the completion.
+
+        Empty where the format has none; ``--force-reasoning`` then refuses it.
+        """
         ...
 
     def render(self, question: str, tokenizer: Any = None) -> str:

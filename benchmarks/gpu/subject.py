@@ -145,6 +145,8 @@ class Plain:
 
     name: str = "speed"
     stop: tuple[str, ...] = ()
+    chat: bool = False
+    force: str = ""
 
     def render(self, question: str, tokenizer: Any = None) -> str:
         return question + "\n"

@@ -78,7 +78,7 @@ def _described(reg: Any, name: str, count: int) -> dict[str, Any]:
     shown = [
         {
             "id": e.id,
-            "prompt": e.question if getattr(fmt, "chat", False) else fmt.render(e.question),
+            "prompt": e.question if fmt.chat else fmt.render(e.question),
             "gold_completion": g,
             "verdict": str(v.status),
             "reason": v.reason,

@@ -82,7 +82,7 @@ def entry(name: str, registry: Registry, config: BenchConfig, tokenizer: Any) ->
     fmt = registry.format(config.format or benchmark.format)
     force = ""
     if config.force:
-        force = str(getattr(fmt, "force", ""))
+        force = fmt.force
         if not force:
             raise KkwarmError(f"format {fmt.name} has no text that forces step-by-step work", hint="use --format")
     own = benchmark.sampling

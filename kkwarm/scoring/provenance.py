@@ -61,7 +61,7 @@ def _benchmarks(
         fmt = next((config["formats"][k] for k in (name, f"{name}+forced") if k in config.get("formats", {})), None)
         settings = BenchConfig(limit=config.get("limit"), format=fmt, force=bool(config.get("force")))
         try:
-            chat = getattr(registry.format(fmt), "chat", False) if fmt else False
+            chat = registry.format(fmt).chat if fmt else False
             today = entry(name, registry, settings, _tokenizer(run) if chat else None)
         except KkwarmError as err:
             yield Finding(f"data: {name}", State.UNCHECKED, str(err))

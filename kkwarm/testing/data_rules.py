@@ -124,7 +124,7 @@ def _prompts(s: Subject) -> Iterator[str]:
     fields = [set(_FIELD.findall(e.question)) for e in s.sample]
     if len(fields) > 1 and (left := set.intersection(*fields)):
         yield f"every question has {min(left)}: a template that was not filled in?"
-    if getattr(s.format, "chat", False):
+    if s.format.chat:
         s.note = "by the checkpoint's own chat template"
         s.shown = s.sample[0].question
         return

@@ -134,7 +134,7 @@ def targets_of(registry: Registry, name: str, examples: int, fmt: Format | None 
     assert domain.gold is not None  # the conformance rules come first
     chosen = sorted(registry.benchmark(name).load(), key=content_hash)[:examples]
     golds = [domain.gold(e) for e in chosen]
-    tolerance = float(getattr(registry.verifier(registry.benchmark(name).verifier).check, "tolerance", 0.0))
+    tolerance = registry.verifier(registry.benchmark(name).verifier).tolerance
     targets = []
     for i, example in enumerate(chosen):
         # Another example's gold is an attack only where it is really another answer.

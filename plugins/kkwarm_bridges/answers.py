@@ -27,7 +27,7 @@ def verifier(name: str, kind: str, tolerance: float) -> Verifier:
     """
     own: dict[str, Callable[[Example, Response], Verdict]] = {"text": TextCheck(), "number": NumberCheck(tolerance)}
     if kind in own:
-        return Verifier(name, own[kind])
+        return Verifier(name, own[kind], tolerance=tolerance if kind == "number" else 0.0)
     known = registry().verifiers
     if ALIASES.get(kind, kind) not in known:
         raise unknown("verifier", kind, [*own, *ALIASES, *known])

@@ -17,6 +17,7 @@ class MiniFormat:
 
     name: str = "mini"
     stop: tuple[str, ...] = ("</answer>",)
+    chat: bool = False
     force: str = "<think>"
 
     def render(self, question: str, tokenizer: Any = None) -> str:

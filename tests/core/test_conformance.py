@@ -82,6 +82,8 @@ class Mute:
 
     name = "mute"
     stop = ()
+    chat = False
+    force = ""
 
     def render(self, question: str, tokenizer: Any = None) -> str:
         return ""
@@ -215,6 +217,8 @@ class Deaf:
 
     name = "deaf"
     stop = ()
+    chat = False
+    force = ""
 
     def render(self, question: str, tokenizer: Any = None) -> str:
         return "{question}"

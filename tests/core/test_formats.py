@@ -159,3 +159,16 @@ def test_a_chat_template_ends_in_an_open_think() -> None:
 )
 def test_work_is_shown_where_tags_tell_it_from_the_answer(name: str, text: str, works: bool | None) -> None:
     assert shows_work(BUILT_IN[name], Completion(text)) is works
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_forced_completion_is_split_like_any_other(name: str) -> None:
+    fmt = BUILT_IN[name]
+    assert fmt.force.strip()
+    response = fmt.split(Completion(fmt.force + fmt.compose("so", "4")))
+    assert response.problem == "" and "4" in (response.answer or "")
+
+
+def test_forced_text_is_not_counted_as_the_models_reasoning() -> None:
+    assert shows_work(TAGGED, Completion(TAGGED.force + TAGGED.compose("so", "4"))) is True
+    assert shows_work(TAGGED, Completion(TAGGED.force + TAGGED.compose(None, "4"))) is False

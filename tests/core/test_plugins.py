@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kkwarm.errors import KkwarmError
+from kkwarm.formats import PlainFormat
 from kkwarm.plugins import hookimpl, load
 from kkwarm.types import Benchmark, Domain, Example, Probe, Response, Rewards, Verifier
 
@@ -102,6 +103,8 @@ def test_a_hook_by_another_name_is_known_by_its_specname() -> None:
         ({"rewards": {"correct": 1}}, "rewards must be Rewards, got dict"),
         ({"rewards": Rewards(malformed=None)}, "rewards.malformed must be a number, got None"),  # type: ignore[arg-type]
         ({"sampling": 0.7}, "sampling must be Sampling, got float"),
+        ({"verifier": Verifier("v", lambda e, r: True, tolerance=-1.0)}, "tolerance must be a finite number from 0 on"),
+        ({"verifier": Verifier("v", lambda e, r: True, tolerance="1")}, "tolerance must be float, got str"),  # type: ignore[arg-type]
         ({"description": None}, "description must be str, got None"),
         ({"facet": 3}, "facet must be str | None, got int"),
     ],
@@ -197,6 +200,14 @@ def test_a_benchmark_may_not_take_a_domains_name() -> None:
 def test_objects_of_another_type_are_refused() -> None:
     reg = load([("p", plugin(kkwarm_verifiers=lambda: ["exact"]))])
     assert "must return Verifier objects, got str" in reg.failures[0].cause
+
+
+def test_a_format_without_its_fields_is_refused() -> None:
+    fmt = replace(PlainFormat(), name="own", force=True)  # type: ignore[arg-type]
+    reg = load([("p", plugin(kkwarm_formats=lambda: [fmt]))])
+    assert "format 'own': force must be str, got bool" in reg.failures[0].cause
+    reg = load([("p", plugin(kkwarm_formats=lambda: [SimpleNamespace(name="own", stop=())]))])
+    assert "objects with name, stop, chat, force, render, compose and split" in reg.failures[0].cause
 
 
 def test_unknown_names_offer_near_ones() -> None:

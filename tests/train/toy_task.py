@@ -23,6 +23,8 @@ VOCABULARY = ("say", "please", "now", ":", "the", "word", "is", *TAGS, *WORDS)
 class ToyFormat:
     name: str = "toy"
     stop: tuple[str, ...] = ("</answer>",)
+    chat: bool = False
+    force: str = ""
 
     def render(self, question: str, tokenizer: Any = None) -> str:
         return f"{question} <think>"

@@ -61,6 +61,8 @@ class Swatch:
 
     name = "swatch"
     stop = ()
+    chat = False
+    force = ""
 
     def render(self, question: str, tokenizer: object = None) -> str:
         return f"{question} ->"
