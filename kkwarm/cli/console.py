@@ -13,11 +13,13 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from kkwarm.errors import shortened
+from kkwarm.errors import shortened, tell
 from kkwarm.limits import LARGEST
+from kkwarm.schema.settings import fraction_hint
 
 __all__ = [
     "Number",
+    "PercentagePoints",
     "Whole",
     "complete_domains",
     "complete_models",
@@ -71,6 +73,22 @@ class Number(click.FloatRange):
 
     def _describe_range(self) -> str:
         return "" if self.min is None and self.max is None else super()._describe_range()
+
+
+class PercentagePoints(Number):
+    """A number of percentage points, from 0 to 100. A value that looks like a fraction gets a hint on stderr."""
+
+    name = "points"
+
+    def __init__(self, min: float = 0, max: float = 100, min_open: bool = False) -> None:
+        super().__init__(min, max, min_open=min_open)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        points = super().convert(value, param, ctx)
+        name = param.opts[-1] if param is not None else "the value"
+        if hint := fraction_hint(name, points):
+            tell(hint)
+        return points
 
 
 def _allow(ctx: click.Context, option: click.Parameter, given: bool) -> None:

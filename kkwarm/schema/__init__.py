@@ -1,0 +1,1 @@
+"""Pydantic models of what users write and what runs store: settings, recipes, manifests, reports."""
