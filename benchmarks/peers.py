@@ -1,4 +1,4 @@
-"""The scorers that `run_probes.py` attacks beside kkwarm's own, each used as its own documentation says.
+"""The scorers that `probe_domain.py` attacks beside kkwarm's own, each used as its own documentation says.
 
 A peer judges in a process of its own, one completion after the other, because some of them can be killed or frozen by
 what they judge. Jobs and results are files: a candidate that writes to every open descriptor must not reach results.
@@ -57,9 +57,9 @@ def evalplus(folder: str) -> Judge:
     from evalplus.evaluate import check_correctness, get_groundtruth
     from evalplus.sanitize import sanitize
 
-    from kkwarm.data import local
+    from kkwarm.data import local_file
 
-    path = local("humaneval_plus/HumanEvalPlus.jsonl.gz")
+    path = local_file("humaneval_plus/HumanEvalPlus.jsonl.gz")
     assert path is not None, "set KKWARM_DATA"
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         problems = {p["task_id"]: p for p in map(json.loads, lines)}

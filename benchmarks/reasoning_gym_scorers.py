@@ -63,7 +63,7 @@ def probed(reg: Registry, source: str, examples: int, judge: Judge) -> dict[str,
         pairs = [
             (t.example, Completion(text, finish_reason="stop"))
             for t, text in texts
-            if text.split() != t.answered(t.gold).split()
+            if text.split() != t.compose(t.gold).split()
         ]
         for (_, completion), verdict in zip(pairs, judge.verify(verifier, fmt, pairs), strict=True):
             answer = (fmt.split(completion).answer or "")[:200]
@@ -71,7 +71,7 @@ def probed(reg: Registry, source: str, examples: int, judge: Judge) -> dict[str,
                 row["fooled"].setdefault(attack.name, answer)
             if verdict.correct:
                 row["accepted"].setdefault(attack.name, answer)
-    padded = [(t.example, Completion(t.answered(f"It is {t.gold} or so."), finish_reason="stop")) for t in targets]
+    padded = [(t.example, Completion(t.compose(f"It is {t.gold} or so."), finish_reason="stop")) for t in targets]
     row["partial"] = max(v.metrics.get("score", 0.0) for v in judge.verify(verifier, fmt, padded))
     return row
 

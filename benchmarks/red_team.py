@@ -29,7 +29,7 @@ from kkwarm.plugins import Registry, registry
 from kkwarm.store import environment
 from kkwarm.types import Completion, Example, Format, Probe, Status, Target, Verdict
 from kkwarm.verify import Judge
-from kkwarm.verify.probes import ACCEPT_PROBES, PROBES, ProbeFailure, probed, targets_of
+from kkwarm.verify.probes import ACCEPT_PROBES, PROBES, ProbeFailure, make_targets, probe_scorer
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, BEGIN, END = ROOT / "docs/pages/verdicts.md", "<!-- red team: begin -->\n", "<!-- red team: end -->\n"
@@ -98,7 +98,7 @@ def attack(contender: Contender, reg: Registry, judge: Judge, examples: int, fol
         outcome.broke.update(v.reason for v in verdicts if v.status in (Status.ERROR, Status.TIMEOUT))
         return verdicts
 
-    targets = targets_of(reg, contender.domain, examples, contender.format)
+    targets = make_targets(reg, contender.domain, examples, contender.format)
     if contender.peer == "reasoning_gym_kk":
         targets = [replace(t, gold=peers.own_words(t.example.answer)) for t in targets]
     attacks: list[Probe] = [*PROBES, *ACCEPT_PROBES, *reg.probes(contender.domain)]
@@ -107,7 +107,7 @@ def attack(contender: Contender, reg: Registry, judge: Judge, examples: int, fol
         listed.append((case_targets(targets[0]), LISTED))
     for those, them in listed:
         them = [a for a in them if (contender.reads_tags or not a.tags) and a.name not in contender.spared]
-        misses, tried = probed(scorer, those, them)
+        misses, tried = probe_scorer(scorer, those, them)
         outcome.misses += misses
         outcome.tried |= tried
         outcome.honest |= {a.name for a in them if a.expect == "accept"}

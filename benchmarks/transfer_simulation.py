@@ -237,7 +237,7 @@ def more_seeds() -> Iterator[Setting]:
             yield Setting(seeds, 164, 4, name, spreads_)
 
 
-def tell(setting: Setting, r: dict[str, float]) -> None:
+def warn(setting: Setting, r: dict[str, float]) -> None:
     sys.stdout.write(
         f"{setting.seeds:5} {setting.questions:4} {setting.samples:2} {setting.name:>24}  "
         f"{r['coverage_change']:6.3f} {r['coverage_accuracy']:8.3f} {r['coverage_mean_of_domains']:5.3f} "
@@ -264,13 +264,13 @@ def main() -> None:
         results = pool.map(simulate, todo, *counts, range(len(todo)))
         for setting, row in zip(todo, results, strict=True):
             rows.append(row)
-            tell(setting, row)
+            warn(setting, row)
         again = [n for n, row in enumerate(rows) if chosen.closer and close(row)]
         seeds = [1_000 + n for n in again]
         results = pool.map(simulate, [todo[n] for n in again], *[[chosen.closer] * len(again)] * 2, seeds)
         for n, row in zip(again, results, strict=True):
             rows[n] = pooled(rows[n], row)
-            tell(todo[n], rows[n])
+            warn(todo[n], rows[n])
     if chosen.out is not None:
         seconds = round(time.perf_counter() - began, 1)
         told = {"studies": chosen.studies, "null": chosen.null, "closer": chosen.closer, "seconds": seconds}

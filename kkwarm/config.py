@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
-from kkwarm.errors import KkwarmError, shortened
+from kkwarm.errors import KkwarmError, shorten
 
 __all__ = ["ConfigError", "Document", "Problems", "build", "override", "read"]
 
@@ -262,9 +262,9 @@ def _in_range(limits: Mapping[str, Any], value: Any, place: Place, problems: Pro
     if value is None or not isinstance(value, int | float):
         return
     if "min" in limits and value < limits["min"]:
-        problems.add(place, f"{shortened(value)} is too small; at least {limits['min']}")
+        problems.add(place, f"{shorten(value)} is too small; at least {limits['min']}")
     if "max" in limits and value > limits["max"]:
-        problems.add(place, f"{shortened(value)} is too large; at most {limits['max']}")
+        problems.add(place, f"{shorten(value)} is too large; at most {limits['max']}")
 
 
 def _convert(hint: Any, raw: Any, place: Place, problems: Problems) -> Any:
@@ -356,7 +356,7 @@ def _named(hint: Any) -> str:
 
 def _kind(raw: Any) -> str:
     if isinstance(raw, bool | int | float | str):
-        return shortened(raw)
+        return shorten(raw)
     return {dict: "a table", list: "a list", type(None): "nothing"}.get(type(raw), type(raw).__name__)
 
 

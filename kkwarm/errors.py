@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["ContaminationError", "KkwarmError", "cause", "shortened", "tell", "unknown"]
+__all__ = ["ContaminationError", "KkwarmError", "describe_error", "shorten", "unknown_name", "warn"]
 
 _OURS = str(Path(__file__).parent) + os.sep
 _PYTHONS = (str(Path(os.__file__).parent) + os.sep, "<frozen ")
@@ -34,7 +34,7 @@ class ContaminationError(KkwarmError):
     exit_code = 1
 
 
-def unknown(kind: str, name: str, known: Iterable[str], *, hint: str = "") -> KkwarmError:
+def unknown_name(kind: str, name: str, known: Iterable[str], *, hint: str = "") -> KkwarmError:
     """The error for a name that does not exist, offering near names."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
@@ -45,23 +45,23 @@ def unknown(kind: str, name: str, known: Iterable[str], *, hint: str = "") -> Kk
     else:
         mend = f"no {kind} is registered: see `kkwarm plugins`"
     between = "" if not hint else " " if mend.endswith("?") else "; "
-    return KkwarmError(f"unknown {kind} {shortened(name)}", hint=mend + between + hint)
+    return KkwarmError(f"unknown {kind} {shorten(name)}", hint=mend + between + hint)
 
 
-def tell(message: str, colour: str = "yellow") -> None:
+def warn(message: str, colour: str = "yellow") -> None:
     """One line on stderr: what a user should know, or (red) what ended the command."""
     import click
 
     click.secho(f"kkwarm: {message}", err=True, fg=None if os.environ.get("NO_COLOR") else colour)
 
 
-def shortened(value: float | str) -> str:
+def shorten(value: float | str) -> str:
     """The value as Python writes it, for a message: a number or text that would fill the line, by its beginning."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:40]}... ({len(text)} characters)"
 
 
-def cause(err: BaseException) -> str:
+def describe_error(err: BaseException) -> str:
     """What an exception of a plugin says, in one line, and the line of the plugin's own file that led to it."""
     import traceback
 

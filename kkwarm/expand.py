@@ -8,20 +8,20 @@ from dataclasses import replace
 from functools import partial
 
 from kkwarm.data.splits import normalise
-from kkwarm.errors import KkwarmError, unknown
+from kkwarm.errors import KkwarmError, unknown_name
 from kkwarm.types import Benchmark, Domain, Example, Loader, Task, Verifier
 
-__all__ = ["benchmark_of", "narrow_benchmark", "narrow_task", "task_of", "verifier_of"]
+__all__ = ["make_benchmark", "make_task", "make_verifier", "narrow_benchmark", "narrow_task"]
 
 
-def verifier_of(domain: Domain) -> Verifier:
+def make_verifier(domain: Domain) -> Verifier:
     """The domain's verifier; a bare `check` is given the domain's name."""
     if isinstance(domain.verifier, Verifier):
         return domain.verifier
     return Verifier(domain.name, domain.verifier)
 
 
-def task_of(domain: Domain, verifier: str) -> Task:
+def make_task(domain: Domain, verifier: str) -> Task:
     """The training half: examples of split ``train`` whose content is in no test example."""
 
     def train() -> list[Example]:
@@ -43,7 +43,7 @@ def task_of(domain: Domain, verifier: str) -> Task:
     )
 
 
-def benchmark_of(domain: Domain, verifier: str) -> Benchmark:
+def make_benchmark(domain: Domain, verifier: str) -> Benchmark:
     """The evaluation half: examples of split ``test``."""
 
     def test() -> list[Example]:
@@ -101,7 +101,7 @@ def _narrowed(kind: str, name: str, load: Loader, facet: str | None, value: str)
         chosen = [e for e in examples if str(e.meta.get(facet)) == value]
         if not chosen:
             values = sorted({str(e.meta.get(facet)) for e in examples})
-            raise unknown(f"{facet} of {name}", value, values)
+            raise unknown_name(f"{facet} of {name}", value, values)
         return chosen
 
     return narrowed

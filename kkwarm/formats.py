@@ -13,7 +13,7 @@ from typing import Any
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Completion, Format, Response
 
-__all__ = ["BUILT_IN", "AutoFormat", "PlainFormat", "ThinkAnswer", "shows_work", "split_tags"]
+__all__ = ["BUILT_IN", "AutoFormat", "PlainFormat", "ThinkAnswer", "has_reasoning", "split_tags"]
 
 SYSTEM = (
     "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. The assistant "
@@ -61,7 +61,7 @@ def split_tags(text: str, *, truncated: bool = False) -> Response:
     return Response(text, reasoning, answer.strip(), True, "", truncated)
 
 
-def shows_work(fmt: Format, completion: Completion) -> bool | None:
+def has_reasoning(fmt: Format, completion: Completion) -> bool | None:
     """Whether there is reasoning before the answer; None where no tags tell them apart."""
     text: object = completion.text  # of scored files, null or anything else too
     if not isinstance(text, str):

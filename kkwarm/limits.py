@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kkwarm.errors import KkwarmError, shortened
+from kkwarm.errors import KkwarmError, shorten
 
 __all__ = ["LARGEST", "SEQUENCES", "affordable", "check_sampling", "check_seed", "positive"]
 
@@ -17,13 +17,13 @@ def positive(config: object, *names: str) -> None:
         if value is not None and not value > 0:
             raise KkwarmError(f"{name} must be positive, not {value}")
         if value is not None and value > LARGEST:
-            raise KkwarmError(f"{name} must be at most {LARGEST}, not {shortened(value)}")
+            raise KkwarmError(f"{name} must be at most {LARGEST}, not {shorten(value)}")
 
 
 def affordable(sequences: float, of: str) -> None:
     """:raises KkwarmError: a run of so many sequences is a typing error: their order alone would fill the memory."""
     if sequences > SEQUENCES:
-        raise KkwarmError(f"{shortened(sequences)} {of} are too many", hint=f"at most {SEQUENCES:,} in a run")
+        raise KkwarmError(f"{shorten(sequences)} {of} are too many", hint=f"at most {SEQUENCES:,} in a run")
 
 
 def check_sampling(temperature: float | None, top_p: float | None) -> None:
@@ -39,4 +39,4 @@ def check_sampling(temperature: float | None, top_p: float | None) -> None:
 def check_seed(seed: int) -> None:
     """:raises KkwarmError: the seed is beyond numpy's limits."""
     if not 0 <= seed < 2**32:
-        raise KkwarmError(f"seed must be from 0 to {2**32 - 1}, not {shortened(seed)}")
+        raise KkwarmError(f"seed must be from 0 to {2**32 - 1}, not {shorten(seed)}")

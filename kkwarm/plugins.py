@@ -20,10 +20,10 @@ from typing import Any, TypeVar
 import pluggy
 
 from kkwarm import hookspecs
-from kkwarm.errors import KkwarmError, cause, unknown
-from kkwarm.expand import benchmark_of, narrow_benchmark, narrow_task, task_of, verifier_of
+from kkwarm.errors import KkwarmError, describe_error, unknown_name
+from kkwarm.expand import make_benchmark, make_task, make_verifier, narrow_benchmark, narrow_task
 from kkwarm.formats import BUILT_IN
-from kkwarm.registration import REGISTRATIONS, check_item, dangling, hook_faults, items_of
+from kkwarm.registration import REGISTRATIONS, find_hook_problems, missing_reference, validate_item, validate_items
 from kkwarm.types import Benchmark, Domain, Format, Probe, Rewards, Task, Teacher, Verifier
 
 __all__ = ["Failure", "Plugin", "Registry", "add_commands", "hookimpl", "load", "registry"]
@@ -109,7 +109,7 @@ class Registry:
         """The teacher of that domain and name."""
         if (domain, name) not in self.teachers:
             here = [t for d, t in self.teachers if d == domain]
-            raise unknown(
+            raise unknown_name(
                 f"teacher of {domain}", name, here, hint="or give a checkpoint folder or a server as the teacher"
             )
         return self.teachers[domain, name]
@@ -133,10 +133,10 @@ class Registry:
                 made: Any = impl.function(**dict.fromkeys(impl.argnames, name))
                 if made is None:
                     continue
-                check_item("kkwarm_resolve_domain", "domain", Domain, made)
+                validate_item("kkwarm_resolve_domain", "domain", Domain, made)
                 if made.name != name:
                     raise ValueError(f"the domain made for {name!r} is named {made.name!r}")
-                if fault := dangling(made, self.verifiers, self.formats):
+                if fault := missing_reference(made, self.verifiers, self.formats):
                     raise ValueError(fault)
             except KkwarmError:
                 raise
@@ -168,20 +168,20 @@ class Registry:
             return KkwarmError(f"{name!r} is a benchmark, no domain", hint="it has no gold answers and no rewards")
         if len(failed) > 1:
             failed = [f"{len(failed)} plugins failed, `kkwarm plugins` says why"]
-        return unknown(kind, name, table, hint="".join(failed))
+        return unknown_name(kind, name, table, hint="".join(failed))
 
     def probes(self, domain: str) -> list[Probe]:
         """The attacks that plugins add for that domain. One that fails to list its attacks is recorded as a failure."""
         found: list[Probe] = []
         for impl in self.manager.hook.kkwarm_probes.get_hookimpls():
             try:
-                listed: list[Probe] = items_of("kkwarm_probes", "probe", Probe, impl.function())
+                listed: list[Probe] = validate_items("kkwarm_probes", "probe", Probe, impl.function())
                 found += [a for a in listed if a.domain in ("", domain)]
             except Exception as err:
                 self._failed(impl.plugin_name, "kkwarm_probes", err)
         return found
 
-    def tell(self, hook: str, **arguments: Any) -> None:
+    def call_hook(self, hook: str, **arguments: Any) -> None:
         """Calls every plugin's implementation of `hook`. One that fails is logged and recorded, once, and harms nobody.
 
         :param arguments: by the names that the hook has; an implementation may leave some out.
@@ -196,7 +196,7 @@ class Registry:
     def _failed(self, key: str, what: str, err: Exception) -> Failure | None:
         """Records a failure; None where it is recorded already."""
         distribution, _, plugin = key.partition("/")
-        failure = Failure(plugin, distribution, f"{what} failed: {cause(err)}", err)
+        failure = Failure(plugin, distribution, f"{what} failed: {describe_error(err)}", err)
         if (plugin, distribution, failure.cause) in {(f.plugin, f.distribution, f.cause) for f in self.failures}:
             return None
         self.failures.append(failure)
@@ -206,10 +206,10 @@ class Registry:
 
     def _add_domain(self, domain: Domain) -> None:
         self.domains[domain.name] = domain
-        verifier = verifier_of(domain)
+        verifier = make_verifier(domain)
         self.verifiers[verifier.name] = verifier
-        self.tasks[domain.name] = task_of(domain, verifier.name)
-        self.benchmarks[domain.name] = benchmark_of(domain, verifier.name)
+        self.tasks[domain.name] = make_task(domain, verifier.name)
+        self.benchmarks[domain.name] = make_benchmark(domain, verifier.name)
 
 
 def _entry_points(group: str) -> list[tuple[EntryPoint, Distribution]]:
@@ -255,7 +255,7 @@ def _load(extra: Iterable[tuple[str, object]]) -> Registry:
         except BaseException as err:
             if isinstance(err, KeyboardInterrupt):
                 raise
-            reg.failures.append(Failure(point.name, dist.name, f"import failed: {cause(err)}", err))
+            reg.failures.append(Failure(point.name, dist.name, f"import failed: {describe_error(err)}", err))
             continue
         _register(reg, by_plugin, info, module)
     reg.failures += _unplugged("kkwarm")
@@ -272,7 +272,7 @@ def registry() -> Registry:
 
 
 def _register(reg: Registry, by_plugin: dict[str, Plugin], info: Plugin, module: ModuleType | object) -> None:
-    reg.failures += [Failure(info.name, info.distribution, fault) for fault in hook_faults(module)]
+    reg.failures += [Failure(info.name, info.distribution, fault) for fault in find_hook_problems(module)]
     try:  # without check_pending: it would blame this plugin for what another one before it misspelt
         reg.manager.register(module, name=info.key)
     except (pluggy.PluginValidationError, ValueError) as err:
@@ -307,7 +307,7 @@ def _collect(reg: Registry, by_plugin: Mapping[str, Plugin]) -> None:
         reg.origin[kind, name] = plugin
     for kind in ("domain", "task", "benchmark"):
         for name, item in list(getattr(reg, kind + "s").items()):
-            owner, fault = reg.origin.get((kind, name)), dangling(item, reg.verifiers, reg.formats)
+            owner, fault = reg.origin.get((kind, name)), missing_reference(item, reg.verifiers, reg.formats)
             if owner is not None and fault:  # what a domain expands into has no origin of its own
                 reg.failures.append(Failure(owner.name, owner.distribution, f"{kind} {name!r}: {fault}"))
                 for made in ("domains", "tasks", "benchmarks") if kind == "domain" else (kind + "s",):
@@ -323,9 +323,11 @@ def _claims(reg: Registry, by_plugin: Mapping[str, Plugin]) -> Claims:
             if plugin is None:
                 continue
             try:
-                items = items_of(hook, kind, cls, impl.function())
+                items = validate_items(hook, kind, cls, impl.function())
             except Exception as err:
-                reg.failures.append(Failure(plugin.name, plugin.distribution, f"{hook} failed: {cause(err)}", err))
+                reg.failures.append(
+                    Failure(plugin.name, plugin.distribution, f"{hook} failed: {describe_error(err)}", err)
+                )
                 continue
             for item in items:
                 shown = f"{item.domain}/{item.name}" if kind == "teacher" else item.name
@@ -339,7 +341,7 @@ def _claimed(kind: str, item: Any) -> list[Key]:
     """A domain claims its task's, verifier's and benchmark's names too."""
     if kind != "domain":
         return []
-    return [("task", item.name), ("verifier", verifier_of(item).name), ("benchmark", item.name)]
+    return [("task", item.name), ("verifier", make_verifier(item).name), ("benchmark", item.name)]
 
 
 def _taken(key: Key) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 from kkwarm import hookspecs
 from kkwarm.types import Benchmark, Domain, Format, Rewards, Sampling, Task, Teacher, Verifier
 
-__all__ = ["REGISTRATIONS", "check_item", "dangling", "hook_faults", "items_of"]
+__all__ = ["REGISTRATIONS", "find_hook_problems", "missing_reference", "validate_item", "validate_items"]
 
 # Hook, what it registers, and of what type that is (a format is whatever has the methods).
 REGISTRATIONS: tuple[tuple[str, str, type[Any]], ...] = (
@@ -36,7 +36,7 @@ _TAKES: Mapping[str, tuple[str, ...]] = {
     "gold": ("example",),
     "identity": ("question",),
     "check": ("example", "response"),
-    "quick": ("example", "response"),
+    "precheck": ("example", "response"),
     "check_batch": ("pairs",),
     "traces": ("n", "seed"),
 }
@@ -50,7 +50,7 @@ _TYPES: Mapping[str, type | UnionType] = {
 _FORMAT_TYPES = {"stop": tuple, "chat": bool, "force": str}
 
 
-def hook_faults(module: object) -> list[str]:
+def find_hook_problems(module: object) -> list[str]:
     """What is wrong with the hooks of a plugin's module: misspelt, not marked, or none at all."""
     faults = []
     implemented = False
@@ -70,7 +70,7 @@ def hook_faults(module: object) -> list[str]:
     return faults if implemented else ["it implements no hook; most plugins need kkwarm_domains alone"]
 
 
-def items_of(hook: str, kind: str, cls: type[Any], returned: Any) -> list[Any]:
+def validate_items(hook: str, kind: str, cls: type[Any], returned: Any) -> list[Any]:
     """What a registration hook returned, as a list of usable objects.
 
     :raises TypeError, ValueError: something else, or an object with a field of the wrong kind.
@@ -81,11 +81,11 @@ def items_of(hook: str, kind: str, cls: type[Any], returned: Any) -> list[Any]:
         raise TypeError(f"it returned {_named(returned)}; return a list of {cls.__name__} objects")
     items = list(returned)
     for item in items:
-        check_item(hook, kind, cls, item)
+        validate_item(hook, kind, cls, item)
     return items
 
 
-def check_item(hook: str, kind: str, cls: type[Any], item: Any) -> None:
+def validate_item(hook: str, kind: str, cls: type[Any], item: Any) -> None:
     """That an object is of the class, has a name, and fields of the right kinds.
 
     :raises TypeError, ValueError: it is not, or has not.
@@ -101,7 +101,7 @@ def check_item(hook: str, kind: str, cls: type[Any], item: Any) -> None:
         raise TypeError(f"{kind} {item.name!r}: {fault}")
 
 
-def dangling(item: Domain | Task | Benchmark, verifiers: Iterable[str], formats: Iterable[str]) -> str:
+def missing_reference(item: Domain | Task | Benchmark, verifiers: Iterable[str], formats: Iterable[str]) -> str:
     """The verifier or format that a domain, task or benchmark names and nobody registers; empty: there is none."""
     named = [("format", item.format, formats)]
     if isinstance(item, Benchmark):

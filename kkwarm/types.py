@@ -109,7 +109,7 @@ class Verdict:
 
 
 Check = Callable[[Example, Response], "Verdict | bool"]
-Quick = Callable[[Example, Response], "Verdict | None"]
+Precheck = Callable[[Example, Response], "Verdict | None"]
 CheckBatch = Callable[[Sequence[tuple[Example, Response]]], Sequence[Verdict]]
 
 
@@ -121,9 +121,9 @@ class Verifier:
     layer. It returns a `Verdict`, or True/False. It must be pure: same arguments, same verdict.
 
     `isolation="inline"` runs it in this process (it must then be fast and unable to hang: only Python code on the main
-    thread can be ended after `timeout_s` seconds); ``"process"`` runs it in a worker that is killed then. `late` is the
+    thread can be ended after `timeout_s` seconds); ``"process"`` runs it in a worker that is killed then. `timeout_status` is the
     status that either gives: ``error``, as of any verifier that fails, or ``timeout`` where the answer decides how long
-    the check takes (``9^{9^{9^9}}``), which then counts as wrong. `quick`, where given, is asked first, in this
+    the check takes (``9^{9^{9^9}}``), which then counts as wrong. `precheck`, where given, is asked first, in this
     process, and returns None where it cannot decide. `check_batch`, where given, replaces `check` for many
     pairs at once and answers for its own limits (the code verifier: it has a sandbox of its own). `tolerance` is how
     far a numeric answer may be from the gold answer and still be accepted; the adversarial probes respect it.
@@ -133,8 +133,8 @@ class Verifier:
     check: Check
     isolation: Literal["inline", "process"] = "inline"
     timeout_s: float = 10.0
-    late: Literal[Status.TIMEOUT, Status.ERROR] = Status.ERROR
-    quick: Quick | None = None
+    timeout_status: Literal[Status.TIMEOUT, Status.ERROR] = Status.ERROR
+    precheck: Precheck | None = None
     check_batch: CheckBatch | None = None
     tolerance: float = 0.0
 
@@ -154,7 +154,7 @@ class Rewards:
     timeout: float | None = None  # None: as wrong
     error: float = 0.0
 
-    def of(self, status: Status) -> float:
+    def for_status(self, status: Status) -> float:
         """The reward of a verdict with that status."""
         if status is Status.TRUNCATED and self.truncated is None:
             return self.malformed
@@ -314,7 +314,7 @@ class Target:
     format: Format
     tolerance: float = 0.0
 
-    def answered(self, answer: str, reasoning: str = "some reasoning") -> str:
+    def compose(self, answer: str, reasoning: str = "some reasoning") -> str:
         """A whole completion with this answer."""
         return self.format.compose(reasoning, answer)
 

@@ -106,7 +106,7 @@ def theirs(args: argparse.Namespace) -> dict[str, Any]:
 
     def reward(prompts: list[str], completions: list[str], example: list[int], **_: Any) -> list[float]:
         pairs = [(plan.examples[i], Completion(text)) for i, text in zip(example, completions, strict=True)]
-        return [plan.task.rewards.of(v.status) for v in judge.verify(plan.verifier, plan.format, pairs)]
+        return [plan.task.rewards.for_status(v.status) for v in judge.verify(plan.verifier, plan.format, pairs)]
 
     with tempfile.TemporaryDirectory() as folder, Judge() as judge:
         began = time.perf_counter()

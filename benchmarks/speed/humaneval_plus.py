@@ -29,7 +29,7 @@ from typing import Any
 
 import psutil
 
-from kkwarm.data import local
+from kkwarm.data import local_file
 from kkwarm.store.run import environment
 
 OUTPUTS = "model_outputs/humaneval_plus/wizardcoder-15b-v1.0_greedy.jsonl.gz"
@@ -39,8 +39,8 @@ import gzip, json, sys, time
 began = time.perf_counter()
 from kkwarm_humaneval_plus import DOMAIN
 from kkwarm.types import Response
-from kkwarm.verify.sandbox import shared
-shared().size = int(sys.argv[2])
+from kkwarm.verify.sandbox import shared_sandbox
+shared_sandbox().size = int(sys.argv[2])
 examples = {e.id: e for e in DOMAIN.load()}
 rows = [json.loads(line) for line in gzip.open(sys.argv[1], "rt")]
 pairs = [(examples[r["task_id"]], Response(r["completion"], "", r["completion"], False)) for r in rows]
@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--profile", action="store_true", help="where our CPU time goes; no comparison")
     args = parser.parse_args()
-    data, outputs = local(DATA), local(OUTPUTS)
+    data, outputs = local_file(DATA), local_file(OUTPUTS)
     if data is None or outputs is None:
         raise SystemExit(f"set KKWARM_DATA to a folder with {DATA} and {OUTPUTS}")
     args.out.parent.mkdir(parents=True, exist_ok=True)

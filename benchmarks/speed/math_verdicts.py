@@ -23,7 +23,7 @@ from typing import Any
 
 from kkwarm_math.verify import VERIFIER
 
-from kkwarm.data import local
+from kkwarm.data import local_file
 from kkwarm.formats import BUILT_IN
 from kkwarm.store.run import environment
 from kkwarm.types import Completion, Example
@@ -34,7 +34,7 @@ Pairs = Sequence[tuple[Example, Completion]]
 
 def load() -> tuple[list[tuple[Example, Completion]], list[bool]]:
     """The pairs to be judged, and the published scores."""
-    path = local("model_outputs/math/qwen2.5-math_50x8.jsonl.gz")
+    path = local_file("model_outputs/math/qwen2.5-math_50x8.jsonl.gz")
     if path is None:
         raise SystemExit("set KKWARM_DATA to a folder with model_outputs/math")
     pairs, published = [], []
@@ -90,7 +90,7 @@ def main() -> None:
             alone.append(seconds)
     worker_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
     decided = sum(
-        VERIFIER.quick is not None and VERIFIER.quick(e, BUILT_IN["auto"].split(c)) is not None for e, c in pairs
+        VERIFIER.precheck is not None and VERIFIER.precheck(e, BUILT_IN["auto"].split(c)) is not None for e, c in pairs
     )
     result = {
         "what": "verdicts on real MATH responses: math-verify 0.9 alone against kkwarm's rules in front of it",

@@ -22,7 +22,7 @@ from typing import Any
 
 from kkwarm_mmlu_pro.extract import official_pick
 
-from kkwarm.data import local
+from kkwarm.data import local_file
 from kkwarm.store.run import environment
 
 MODELS = ("Qwen1.5-72B-Chat_5shots", "Meta-Llama-3_1-8B_5shots")
@@ -50,7 +50,7 @@ def timed(pick: Callable[[str], str | None], texts: list[str]) -> tuple[float, l
 
 
 def measure(model: str, repeats: int, every: int) -> dict[str, Any]:
-    path = local(f"model_outputs/mmlu_pro/{model}.jsonl.gz")
+    path = local_file(f"model_outputs/mmlu_pro/{model}.jsonl.gz")
     if path is None:
         raise SystemExit("set KKWARM_DATA to a folder with model_outputs/mmlu_pro")
     with gzip.open(path, "rt", encoding="utf-8") as lines:

@@ -247,7 +247,7 @@ def work(rank: int, plan: Plan, out: Path, device: str, buffers: torch.Tensor, b
         if done % 20 == 0:
             per_step = spent / (done - start)
             tokens_per_s = plan.length * plan.rows / per_step
-            tell(
+            warn(
                 f"step {done}/{plan.steps}  loss {loss.item():.3f}  {tokens_per_s:,.0f} tokens/s  "
                 f"ETA {(plan.steps - done) * per_step / 60:.1f} min"
             )
@@ -256,7 +256,7 @@ def work(rank: int, plan: Plan, out: Path, device: str, buffers: torch.Tensor, b
             measured = measure(model, tokenizer, plan.n_valid, plan.seed)
             torch.set_num_threads(1 if device == "cpu" else torch.get_num_threads())
             history.append({"step": done, "seconds": round(seconds + time.perf_counter() - began), "valid": measured})
-            tell(json.dumps(history[-1]))
+            warn(json.dumps(history[-1]))
             if score(measured) >= max(score(h["valid"]) for h in history):
                 save(model, tokenizer, out / "best")
         if done % BLOCK == 0 or done == plan.steps:
@@ -288,7 +288,7 @@ def keep(file: Path, plan: Plan, model: Any, adam: Any, muon: Muon, progress: Pr
     file.with_suffix(".new").replace(file)
 
 
-def tell(line: str) -> None:
+def warn(line: str) -> None:
     """One line of progress, on stderr."""
     sys.stderr.write(line + "\n")
     sys.stderr.flush()

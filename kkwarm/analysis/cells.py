@@ -11,7 +11,7 @@ import numpy as np
 
 from kkwarm.analysis.stats.seed_variance import Scores
 from kkwarm.errors import KkwarmError
-from kkwarm.formats import shows_work
+from kkwarm.formats import has_reasoning
 from kkwarm.store import Run
 from kkwarm.types import Format, Sample
 
@@ -75,7 +75,7 @@ class _Tally:
         tally[1] += 1
         self.prompts.setdefault(sample.id, sample.prompt_hash)
         self.status[sample.verdict.status.value] += 1
-        worked = None if fmt is None else shows_work(fmt, sample.completion)
+        worked = None if fmt is None else has_reasoning(fmt, sample.completion)
         self.judged += worked is not None
         self.works += bool(worked)
         if sample.completion.n_tokens is not None:

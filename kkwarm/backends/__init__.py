@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kkwarm.backends.base import Backend, Request
-from kkwarm.errors import KkwarmError, unknown
+from kkwarm.errors import KkwarmError, unknown_name
 
 __all__ = ["BACKENDS", "Backend", "Request", "open_backend"]
 
@@ -31,7 +31,7 @@ def open_backend(name: str, model: str, **options: Any) -> Backend:
     :raises KkwarmError: unknown backend or option; the checkpoint or server cannot be had.
     """
     if name not in BACKENDS:
-        raise unknown("backend", name, BACKENDS)
+        raise unknown_name("backend", name, BACKENDS)
     given = {key: value for key, value in options.items() if value is not None}
     for option in given.keys() - BACKENDS[name]:
         takers = [b for b, known in BACKENDS.items() if option in known]

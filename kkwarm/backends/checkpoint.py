@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kkwarm.backends.hub import ADAPTER, CONFIG, hub_file, line
-from kkwarm.errors import KkwarmError, unknown
+from kkwarm.errors import KkwarmError, unknown_name
 from kkwarm.paths import expanded
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def _known_attention(name: str) -> str:
 
     known = {"eager", *(each for each in ALL_ATTENTION_FUNCTIONS.valid_keys() if "|" not in each)}
     if name not in known and "/" not in name:
-        raise unknown("attention", name, known)
+        raise unknown_name("attention", name, known)
     return name
 
 
@@ -259,7 +259,7 @@ def named_dtype(name: str) -> torch.dtype:
 
     known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if name not in known:
-        raise unknown("dtype", name, known)
+        raise unknown_name("dtype", name, known)
     return known[name]
 
 

@@ -20,7 +20,7 @@ from kkwarm.backends.base import Request
 from kkwarm.backends.sampling import contiguous, engine_seed
 from kkwarm.backends.server import One, Refused, Server
 from kkwarm.backends.text import cut_at_stop, finish_reason, token_ids
-from kkwarm.errors import KkwarmError, shortened
+from kkwarm.errors import KkwarmError, shorten
 from kkwarm.types import Completion, Sampling
 
 __all__ = ["OpenAIBackend"]
@@ -85,7 +85,7 @@ class OpenAIBackend:
         """
         url = (base_url or os.environ.get("OPENAI_BASE_URL") or "").rstrip("/")
         if not url.startswith(("http://", "https://")):
-            instead = f", not {shortened(url)}" if url else ""
+            instead = f", not {shorten(url)}" if url else ""
             raise KkwarmError(
                 f"--backend openai needs the server's address{instead}", hint="--base-url http://HOST:PORT/v1"
             )

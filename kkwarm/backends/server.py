@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from kkwarm.errors import KkwarmError, unknown
+from kkwarm.errors import KkwarmError, unknown_name
 
 __all__ = ["One", "Refused", "Server"]
 
@@ -70,7 +70,7 @@ class Server:
         except (ValueError, KeyError, TypeError):
             told = {}
         if told and self.model not in told:  # a server without /models is asked all the same
-            raise unknown(f"model at {self.url}", self.model, list(told))
+            raise unknown_name(f"model at {self.url}", self.model, list(told))
         self.listed = bool(told)
         return dict(told.get(self.model, {}))
 

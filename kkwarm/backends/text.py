@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kkwarm.errors import KkwarmError, shortened
+from kkwarm.errors import KkwarmError, shorten
 from kkwarm.types import FinishReason
 
 __all__ = [
@@ -82,7 +82,7 @@ def unread(tokenizer: Any, texts: Sequence[str], of: str) -> str:
         begin, end = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"][
             ids.index(mark)
         ]
-        shown = f", {shortened(text[begin:end])} for one"
+        shown = f", {shorten(text[begin:end])} for one"
     return (
         f"the tokenizer has no token for some text of {len(holding)} of {len(looked)} {of}{shown}: the model reads "
         f"{token} there. Does it belong to this checkpoint?"

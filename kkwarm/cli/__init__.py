@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from kkwarm.errors import KkwarmError, tell, unknown
+from kkwarm.errors import KkwarmError, unknown_name, warn
 from kkwarm.interrupt import KEPT, terminable
 
 __all__ = ["cli", "main"]
@@ -62,7 +62,7 @@ class Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            raise unknown("command", args[0], self.list_commands(ctx))
+            raise unknown_name("command", args[0], self.list_commands(ctx))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -157,4 +157,4 @@ def _say(message: str) -> None:
     from kkwarm.reporting.sanitize import shown
 
     brief = re.sub(r"\S{1000,}", lambda m: f"{m[0][:100]}... ({len(m[0]):,} characters)", message)  # a name, mistyped
-    tell(shown(brief), "red")
+    warn(shown(brief), "red")

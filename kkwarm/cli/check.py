@@ -22,7 +22,7 @@ def command(ctx: click.Context, name: str, examples: int, as_json: bool) -> None
     from kkwarm.plugins import registry
     from kkwarm.testing.conformance import check_domain
     from kkwarm.verify import Judge
-    from kkwarm.verify.probes import ProbeFailure, run_probes
+    from kkwarm.verify.probes import ProbeFailure, probe_domain
 
     reg = registry()
     failures: list[ProbeFailure] = []
@@ -30,7 +30,7 @@ def command(ctx: click.Context, name: str, examples: int, as_json: bool) -> None
     with Judge() as judge:
         findings = check_domain(reg, name, judge)
         if all(f.ok for f in findings):
-            failures, tried = run_probes(reg, name, examples, judge)
+            failures, tried = probe_domain(reg, name, examples, judge)
     bad = any(not f.ok for f in findings) or bool(failures)
     if as_json:
         echo_json(

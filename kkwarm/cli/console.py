@@ -13,7 +13,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from kkwarm.errors import shortened, tell
+from kkwarm.errors import shorten, warn
 from kkwarm.limits import LARGEST
 from kkwarm.schema.settings import fraction_hint
 
@@ -56,7 +56,7 @@ class Whole(click.IntRange):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         found: int = super().convert(value, param, ctx)
         if found > LARGEST:
-            self.fail(f"{shortened(found)} is too large; at most {LARGEST}.", param, ctx)
+            self.fail(f"{shorten(found)} is too large; at most {LARGEST}.", param, ctx)
         return found
 
 
@@ -87,7 +87,7 @@ class PercentagePoints(Number):
         points = super().convert(value, param, ctx)
         name = param.opts[-1] if param is not None else "the value"
         if hint := fraction_hint(name, points):
-            tell(hint)
+            warn(hint)
         return points
 
 

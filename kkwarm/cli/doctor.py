@@ -222,10 +222,10 @@ def _sandbox() -> Iterator[Line]:
 
 
 def _data(offline: bool) -> Iterator[Line]:
-    from kkwarm.data import bundle
+    from kkwarm.data import data_folder
 
     try:
-        root = bundle()
+        root = data_folder()
     except KkwarmError as err:
         yield Line("data", "missing", err.message, err.hint)
         return

@@ -93,7 +93,7 @@ def _described(reg: Any, name: str, count: int) -> dict[str, Any]:
         "facet": domain.facet,
         "facets": Counter(str(e.meta.get(domain.facet)) for e in test) if domain.facet else {},
         "teachers": [teacher for of, teacher in reg.teachers if of == name],
-        "rewards": {str(s): domain.rewards.of(s) for s in Status},
+        "rewards": {str(s): domain.rewards.for_status(s) for s in Status},
         "sampling": asdict(domain.sampling),
         "splits": {
             "train": len(train),

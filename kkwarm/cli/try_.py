@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 
 from kkwarm.cli.console import complete_domains, echo_json, json_option, out_console, unsandboxed_option
-from kkwarm.errors import KkwarmError, unknown
+from kkwarm.errors import KkwarmError, unknown_name
 
 
 @click.command()
@@ -29,7 +29,7 @@ def command(name: str, example_id: str | None, format_name: str | None, completi
     examples = {e.id: e for e in benchmark.load_all()}
     example = next(iter(benchmark.load())) if example_id is None else examples.get(example_id)
     if example is None:
-        raise unknown(f"id of {name}", str(example_id), examples)
+        raise unknown_name(f"id of {name}", str(example_id), examples)
     if completion is None:
         if sys.stdin is None:  # closed by the caller
             raise _nothing()
@@ -42,7 +42,7 @@ def command(name: str, example_id: str | None, format_name: str | None, completi
     pair = (example, Completion(completion, finish_reason="stop"))
     verdict = verify(reg.verifier(benchmark.verifier), fmt, [pair])[0]
     response = fmt.split(pair[1])
-    reward = reg.rewards(benchmark.name).of(verdict.status)
+    reward = reg.rewards(benchmark.name).for_status(verdict.status)
     if as_json:
         echo_json(
             {

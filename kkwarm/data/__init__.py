@@ -1,16 +1,16 @@
 """Data for domains: sources, splits, the contamination check."""
 
-from kkwarm.data.sources import bundle, hub, local, numbered_jsonl, read_jsonl
+from kkwarm.data.sources import data_folder, hub_rows, local_file, read_jsonl, read_numbered_jsonl
 from kkwarm.data.splits import content_hash, fingerprint, holdout, normalise
 
 __all__ = [
-    "bundle",
     "content_hash",
+    "data_folder",
     "fingerprint",
     "holdout",
-    "hub",
-    "local",
+    "hub_rows",
+    "local_file",
     "normalise",
-    "numbered_jsonl",
     "read_jsonl",
+    "read_numbered_jsonl",
 ]

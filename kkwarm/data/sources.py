@@ -18,10 +18,10 @@ from typing import Any
 from kkwarm.errors import KkwarmError
 from kkwarm.paths import expanded
 
-__all__ = ["bundle", "hub", "local", "numbered_jsonl", "read_jsonl"]
+__all__ = ["data_folder", "hub_rows", "local_file", "read_jsonl", "read_numbered_jsonl"]
 
 
-def bundle() -> Path | None:
+def data_folder() -> Path | None:
     """The folder that `KKWARM_DATA` names, or None where it is not set.
 
     :raises KkwarmError: it is set and is no folder.
@@ -35,12 +35,12 @@ def bundle() -> Path | None:
     return path
 
 
-def local(relative: str) -> Path | None:
+def local_file(relative: str) -> Path | None:
     """The file of the local folder, or None where `KKWARM_DATA` is not set (then read from the hub).
 
     :raises KkwarmError: the folder is set and lacks the file: the hub is never asked behind the user's back.
     """
-    root = bundle()
+    root = data_folder()
     if root is None:
         return None
     path = root / relative
@@ -49,7 +49,7 @@ def local(relative: str) -> Path | None:
     return path
 
 
-def hub(repo: str, split: str, config: str | None = None) -> Iterator[dict[str, Any]]:
+def hub_rows(repo: str, split: str, config: str | None = None) -> Iterator[dict[str, Any]]:
     """Rows of a data set on the Hugging Face hub.
 
     :raises KkwarmError: it cannot be reached or read; names the data set and both ways to get it.
@@ -75,11 +75,11 @@ def read_jsonl(path: Path | str) -> Iterator[dict[str, Any]]:
 
     :raises KkwarmError: the file or a line is unreadable, not UTF-8, or not an object; names file and line.
     """
-    for _, row in numbered_jsonl(path):
+    for _, row in read_numbered_jsonl(path):
         yield row
 
 
-def numbered_jsonl(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_numbered_jsonl(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
     """As `read_jsonl`, each object with the number of its line, from 1."""
     path = Path(path)
     opener = gzip.open if path.suffix == ".gz" else open

@@ -93,5 +93,5 @@ class SampleCollector:
         self.run.append(new)
         for sample in new:
             self.stored[sample.benchmark, sample.id, sample.index] = sample
-            self.registry.tell("kkwarm_sample_scored", sample=sample)
+            self.registry.call_hook("kkwarm_sample_scored", sample=sample)
         self.bars.advance(len(new))

@@ -15,7 +15,7 @@ from kkwarm.backends import open_backend
 from kkwarm.backends.base import Backend
 from kkwarm.backends.checkpoint import display_name, fingerprint, load_tokenizer, resolve
 from kkwarm.backends.text import unread
-from kkwarm.errors import KkwarmError, tell
+from kkwarm.errors import KkwarmError, warn
 from kkwarm.evaluation.collect import SampleCollector
 from kkwarm.evaluation.config import BenchConfig
 from kkwarm.evaluation.early_stopping import EarlyStopping, rule_of
@@ -24,10 +24,10 @@ from kkwarm.evaluation.progress import Bars
 from kkwarm.evaluation.results import figures
 from kkwarm.limits import affordable
 from kkwarm.plugins import Registry
-from kkwarm.store import Run, config_hash, contamination_of, runs_home
+from kkwarm.store import Run, config_hash, contamination_of, record_verifiers, runs_home
 from kkwarm.store.run import PROTOCOL
 from kkwarm.verify import Judge
-from kkwarm.verify.source import judged_by, note_verifiers
+from kkwarm.verify.source import verifier_provenance
 
 __all__ = ["Prepared", "prepare", "run_bench"]
 
@@ -147,9 +147,9 @@ def run_bench(
                 return run
             _warn(prepared, run)
             run.record(state="running")  # it may be done as far as a rule let it come
-            note_verifiers(run, {e.name: judged_by(e.verifier, e.format) for e in prepared.entries})
+            record_verifiers(run, {e.name: verifier_provenance(e.verifier, e.format) for e in prepared.entries})
             _complete(prepared, run, progress, until)
-            prepared.registry.tell("kkwarm_run_finished", run=run)
+            prepared.registry.call_hook("kkwarm_run_finished", run=run)
             return run
     finally:
         prepared.close()
@@ -166,7 +166,7 @@ def _warn(prepared: Prepared, run: Run) -> None:
     ]
     run.record(warnings=warnings)
     for warning in warnings:
-        tell(warning)
+        warn(warning)
 
 
 def _whole(prepared: Prepared, run: Run) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from kkwarm.analysis.metrics import summarize
 from kkwarm.backends.checkpoint import default_device, default_dtype, resolve
-from kkwarm.errors import KkwarmError, unknown
+from kkwarm.errors import KkwarmError, unknown_name
 from kkwarm.evaluation.config import BenchConfig
 from kkwarm.evaluation.lm_eval_logs import main_metric, said, scores, verdict
 from kkwarm.evaluation.plan import KNOWN
@@ -52,7 +52,7 @@ def _evaluated(name: str, model: str, config: BenchConfig) -> tuple[dict[str, An
     own = task.endswith((".yaml", ".yml"))
     manager = TaskManager(include_defaults=not own)  # reading lm-eval's thousands of tasks takes seconds
     if not own and task not in manager.all_tasks:
-        raise unknown("lm-eval task", task, manager.all_tasks)
+        raise unknown_name("lm-eval task", task, manager.all_tasks)
     try:
         loaded = manager.load([task])
     except Exception as err:  # data sets fail in many ways

@@ -8,7 +8,7 @@ from typing import Any
 
 from kkwarm.analysis.metrics import summarize
 from kkwarm.evaluation.plan import Entry
-from kkwarm.formats import shows_work
+from kkwarm.formats import has_reasoning
 from kkwarm.types import Sample
 
 __all__ = ["figures"]
@@ -19,7 +19,7 @@ def figures(entry: Entry, samples: Sequence[Sample]) -> dict[str, Any]:
     (mean, median, max).
     """
     found = summarize(samples, entry.facet_of)
-    worked = [w for s in samples if (w := shows_work(entry.format, s.completion)) is not None]
+    worked = [w for s in samples if (w := has_reasoning(entry.format, s.completion)) is not None]
     found["worked"] = statistics.fmean(worked) if worked else None
     lengths = [s.completion.n_tokens for s in samples if s.completion.n_tokens is not None]
     found["tokens"] = None

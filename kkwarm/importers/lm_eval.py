@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kkwarm.errors import KkwarmError, unknown
+from kkwarm.errors import KkwarmError, unknown_name
 from kkwarm.evaluation.lm_eval_logs import Row, main_metric, said, scores, verdict
 from kkwarm.importers.records import Answer, Results, TaskResults, read_json, read_lines
 from kkwarm.types import Completion
@@ -76,7 +76,7 @@ def _task(
     if not filters:
         raise KkwarmError(f"{path} is empty", hint="lm-eval may have been stopped")
     if filter_name is not None and filter_name not in filters:
-        raise unknown(f"filter of {task}", filter_name, filters)
+        raise unknown_name(f"filter of {task}", filter_name, filters)
     chosen = filter_name or filters[0]
     if len(filters) > 1:
         notes.append(f"{task} has filters {', '.join(filters)}: read by {chosen} (--filter)")
@@ -96,7 +96,7 @@ def _task(
 def _main(task: str, row: Row, metric: str | None) -> str:
     found = scores(row)
     if metric is not None and metric not in found:
-        raise unknown(f"metric of {task}", metric, list(found))
+        raise unknown_name(f"metric of {task}", metric, list(found))
     main = metric or main_metric(found)
     if main is None:
         raise KkwarmError(f"{task} has no metric that is a number for each document", hint="it cannot be compared")

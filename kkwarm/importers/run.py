@@ -11,7 +11,7 @@ from typing import Any
 
 from kkwarm.analysis.metrics import summarize
 from kkwarm.data.splits import normalise
-from kkwarm.errors import KkwarmError, unknown
+from kkwarm.errors import KkwarmError, unknown_name
 from kkwarm.importers.records import Answer, Results, TaskResults
 from kkwarm.plugins import Registry
 from kkwarm.store import Run, config_hash, runs_home
@@ -81,7 +81,7 @@ def _named(results: Results, names: Mapping[str, str]) -> dict[str, str]:
     known = [t.task for t in results.tasks]
     for pattern in names:
         if not any(fnmatchcase(task, pattern) for task in known):
-            raise unknown("task", pattern, known)
+            raise unknown_name("task", pattern, known)
     return {t: n for p, n in reversed(list(names.items())) for t in known if fnmatchcase(t, p)}
 
 

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from kkwarm.analysis.metrics import summarize
-from kkwarm.data import numbered_jsonl
+from kkwarm.data import read_numbered_jsonl
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Benchmark, Completion, Example, Format, Sample, Status, Task, Verifier
 from kkwarm.verify.judge import Judge
@@ -59,7 +59,7 @@ def read_rows(path: Path | str) -> list[Row]:
     :raises KkwarmError: a line is damaged or lacks a key; names the line.
     """
     rows: list[Row] = []
-    for line, raw in numbered_jsonl(path):
+    for line, raw in read_numbered_jsonl(path):
         rows += _rows(path, line, raw)
     if not rows:
         raise KkwarmError(f"{path}: no completions in it", hint='write JSON lines with "id" and "completion"')

@@ -21,7 +21,7 @@ from kkwarm.scoring.rescore import Flip, Rescored, format_name, judged_again
 from kkwarm.store import Line, Run, config_hash, file_hash
 from kkwarm.types import Sample
 from kkwarm.verify.judge import Judge
-from kkwarm.verify.source import judged_by
+from kkwarm.verify.source import verifier_provenance
 
 __all__ = ["agreement"]
 
@@ -167,7 +167,7 @@ def _code(run: Run, registry: Registry, name: str) -> Finding:
         benchmark = registry.benchmark(name.removesuffix("+forced"))
         fmt = registry.format(format_name(run, name, benchmark))
         hash_of = then.get("hash_of", "text")
-        now = judged_by(registry.verifier(benchmark.verifier), fmt, hash_of)
+        now = verifier_provenance(registry.verifier(benchmark.verifier), fmt, hash_of)
     except KkwarmError as err:
         return Finding(what, State.UNCHECKED, str(err))
     differs = [

@@ -2,6 +2,7 @@
 
 from kkwarm.store.lineage import contamination_of, maker_of
 from kkwarm.store.run import Kind, Line, Run, config_hash, environment, file_hash, find_run, runs_home
+from kkwarm.store.verifiers import record_verifiers
 
 __all__ = [
     "Kind",
@@ -13,5 +14,6 @@ __all__ = [
     "file_hash",
     "find_run",
     "maker_of",
+    "record_verifiers",
     "runs_home",
 ]

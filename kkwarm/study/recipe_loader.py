@@ -10,7 +10,7 @@ from typing import Any
 
 from kkwarm import paths
 from kkwarm.config import Document, Problems, build, read
-from kkwarm.errors import KkwarmError, unknown
+from kkwarm.errors import KkwarmError, unknown_name
 from kkwarm.study.grid import expanded
 from kkwarm.study.recipe import KINDS, Assume, Claim, Condition, Evaluate, Recipe, Resources, Stage
 
@@ -64,7 +64,7 @@ def find(recipe: str) -> Path:
         raise KkwarmError(f"{recipe} is a folder, not a recipe", hint="give a TOML or YAML file")
     if path.suffix or "/" in recipe:
         raise KkwarmError(f"recipe {recipe} does not exist", hint=f"built in: {', '.join(names)}")
-    raise unknown("recipe", recipe, names, hint="or give a TOML file")
+    raise unknown_name("recipe", recipe, names, hint="or give a TOML file")
 
 
 def load(recipe: str, overrides: Iterable[str] = ()) -> Recipe:
@@ -113,7 +113,7 @@ def _stage(key: str, table: Mapping[str, Any], raw: _Raw, problems: Problems) ->
     elif kind == "warmup":
         build(WarmupConfig, settings, problems.where, place=place, problems=problems)
         if traces not in raw.traces:
-            problems.add((*place, "traces"), str(unknown("traces", str(traces), raw.traces)))
+            problems.add((*place, "traces"), str(unknown_name("traces", str(traces), raw.traces)))
     else:
         for n in _examples(settings, place, problems):
             found = build(RlvrConfig, settings | n, problems.where, place=place, problems=problems)
@@ -159,19 +159,19 @@ def _check_names(raw: _Raw, problems: Problems) -> None:
         if names.index(condition.name) < i:
             problems.add((*place, "name"), f"{condition.name!r} is there twice")
         if condition.baseline is not None and condition.baseline not in names:
-            problems.add((*place, "baseline"), str(unknown("condition", condition.baseline, names)))
+            problems.add((*place, "baseline"), str(unknown_name("condition", condition.baseline, names)))
         if not condition.chain:
             problems.add((*place, "chain"), "is empty; it starts with a model")
         for j, link in enumerate(condition.chain):
             known: Mapping[str, Any] = raw.stages if j else raw.models
             if link not in known:
-                problems.add((*place, "chain"), str(unknown("stage" if j else "model", link, known)))
+                problems.add((*place, "chain"), str(unknown_name("stage" if j else "model", link, known)))
     steps = {*KINDS, *raw.traces, *raw.stages}
     for key in raw.resources:
         if key not in steps:
-            problems.add(("resources", key), str(unknown("step", key, steps)))
+            problems.add(("resources", key), str(unknown_name("step", key, steps)))
     for i, claim in enumerate(raw.claims):
         for f in dataclasses.fields(claim):
             value = getattr(claim, f.name)
             if f.name not in ("on", "warmup") and value not in names:
-                problems.add(("claims", i, f.name), str(unknown("condition", value, names)))
+                problems.add(("claims", i, f.name), str(unknown_name("condition", value, names)))

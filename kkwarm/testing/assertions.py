@@ -48,12 +48,12 @@ def assert_conforms(domain: str, *, probed: int = 12) -> None:
     :param attacked: examples that the adversarial probes attacks.
     """
     from kkwarm.testing.conformance import check_domain, failed
-    from kkwarm.verify.probes import run_probes
+    from kkwarm.verify.probes import probe_domain
 
     with Judge() as judge:
         problems = failed(check_domain(registry(), domain, judge))
         assert not problems, "\n".join(f"{p.rule}: {p.problem}; see {p.where}" for p in problems)
-        failures, _ = run_probes(registry(), domain, probed, judge)
+        failures, _ = probe_domain(registry(), domain, probed, judge)
     wrongly = [
         f"wrongly {'rejected' if m.expect == 'accept' else 'accepted'} for {m.example} ({m.probe}): {m.completion[:200]!r}"
         for m in failures

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from kkwarm.errors import KkwarmError, cause
+from kkwarm.errors import KkwarmError, describe_error
 from kkwarm.plugins import Registry
 from kkwarm.testing.data_rules import DATA_PARTS, DATA_RULES, unusable
 from kkwarm.testing.subject import Finding, Rule, Subject
@@ -55,7 +55,7 @@ def _loaded(domain: Domain) -> tuple[list[Example], str]:
     except KkwarmError:
         raise
     except Exception as err:
-        return [], f"load() failed: {cause(err)}"
+        return [], f"load() failed: {describe_error(err)}"
     return examples, unusable(examples)
 
 
@@ -67,7 +67,7 @@ def _finding(name: str, rule: Rule, subject: Subject) -> Finding:
     except KkwarmError:
         raise
     except Exception as err:
-        problem = cause(err)
+        problem = describe_error(err)
     note = subject.note or (f"{seconds:.1f} s" if (seconds := time.perf_counter() - started) > 0.1 else "")
     if not problem:
         return Finding(name, "", note, subject.shown)

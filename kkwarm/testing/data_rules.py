@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from kkwarm.data.contamination import Item, find_overlaps
 from kkwarm.data.splits import content_hash, fingerprint, normalise
-from kkwarm.testing.subject import Rule, Subject, shortened
+from kkwarm.testing.subject import Rule, Subject, shorten
 from kkwarm.testing.subprocess_load import load_in_subprocess
 from kkwarm.types import Completion, Example, Status
 
@@ -27,9 +27,9 @@ def unusable(examples: Iterable[object]) -> str:
         if not isinstance(e, Example):
             return f"load() gave {_a(e)}; it must give kkwarm.types.Example objects"
         if not isinstance(e.id, str) or not e.id:
-            return f"example {at} has the id {shortened(e.id)}; ids are non-empty strings"
+            return f"example {at} has the id {shorten(e.id)}; ids are non-empty strings"
         if not isinstance(e.question, str) or not e.question.strip():
-            return f"the question of {e.id} is {shortened(e.question)}; questions are non-empty text"
+            return f"the question of {e.id} is {shorten(e.question)}; questions are non-empty text"
         if not isinstance(e.meta, Mapping):
             return f"the meta of {e.id} is {_a(e.meta)}; it must be a dict"
     return "load() gave no example" if empty else ""
@@ -52,7 +52,7 @@ def _questions(s: Subject) -> Iterator[str]:
         if first is not e and first.split == e.split:
             again += 1
             if first.answer != e.answer:
-                yield f"{first.id} and {e.id} ask the same and have other answers: {shortened(first.question)}"
+                yield f"{first.id} and {e.id} ask the same and have other answers: {shorten(first.question)}"
     s.note = f"{again:,} ask again what another one asks" if again else "each asks something else"
 
 
@@ -146,12 +146,12 @@ def _round_trip(s: Subject) -> Iterator[str]:
         answer = s.gold(e) if s.domain.gold is not None else "x"
         response = s.format.split(Completion(s.format.compose("because", answer), finish_reason="stop"))
         if response.problem or (response.answer or "").strip() != answer.strip():
-            got = response.problem or f"it reads {shortened(response.answer)}"
-            yield f"format {s.format.name} does not split what it composed of {shortened(answer)} for {e.id}: {got}"
+            got = response.problem or f"it reads {shorten(response.answer)}"
+            yield f"format {s.format.name} does not split what it composed of {shorten(answer)} for {e.id}: {got}"
 
 
 def _complete(s: Subject) -> Iterator[str]:
-    table = {status: s.domain.rewards.of(status) for status in Status}
+    table = {status: s.domain.rewards.for_status(status) for status in Status}
     s.note = ", ".join(f"{status} {value:+g}" for status, value in table.items())
     for status, value in table.items():
         if not math.isfinite(value):
@@ -159,7 +159,7 @@ def _complete(s: Subject) -> Iterator[str]:
 
 
 def _rewards(s: Subject) -> Iterator[str]:
-    rewards = {status: s.domain.rewards.of(status) for status in Status}
+    rewards = {status: s.domain.rewards.for_status(status) for status in Status}
     best = rewards.pop(Status.CORRECT)
     for status, value in rewards.items():
         if value >= best:

@@ -38,7 +38,7 @@ class ScriptedModel:
     asked: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, replies: Sequence[str] | Mapping[str, str], default: str = "") -> ScriptedModel:
+    def from_replies(cls, replies: Sequence[str] | Mapping[str, str], default: str = "") -> ScriptedModel:
         """Answers by a list (one after the other, over again) or by a mapping from a part of the prompt."""
         if isinstance(replies, Mapping):
             return cls(lambda prompt, _: next((text for part, text in replies.items() if part in prompt), default))

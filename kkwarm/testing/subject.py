@@ -11,7 +11,7 @@ from kkwarm.plugins import Registry
 from kkwarm.types import Benchmark, Completion, Domain, Example, Format, Verdict, Verifier
 from kkwarm.verify import Judge
 
-__all__ = ["SAMPLE", "Finding", "Rule", "Subject", "shortened"]
+__all__ = ["SAMPLE", "Finding", "Rule", "Subject", "shorten"]
 
 SAMPLE = 40  # examples on which a rule is tried that would take long on all of them
 
@@ -91,7 +91,7 @@ class Subject:
         assert self.domain.gold is not None
         text = self.domain.gold(example)
         if not isinstance(text, str):
-            raise TypeError(f"gold(example) gives {shortened(text)} for {example.id}; it must be text")
+            raise TypeError(f"gold(example) gives {shorten(text)} for {example.id}; it must be text")
         return text
 
     def verdicts(self, pairs: Sequence[tuple[Example, str]]) -> list[Verdict]:
@@ -106,7 +106,7 @@ class Subject:
 Rule = Callable[[Subject], Iterator[str]]
 
 
-def shortened(value: object, limit: int = 60) -> str:
+def shorten(value: object, limit: int = 60) -> str:
     """A value as Python writes it, cut where it is long."""
     shown = repr(value)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from kkwarm.errors import KkwarmError
 from kkwarm.testing.scripted import ScriptedModel
-from kkwarm.testing.subject import SAMPLE, Rule, Subject, shortened
+from kkwarm.testing.subject import SAMPLE, Rule, Subject, shorten
 from kkwarm.types import Example, Status
 
 __all__ = ["QUICK", "SLOW_S", "VERDICT_PARTS", "VERDICT_RULES"]
@@ -44,7 +44,7 @@ def _gold(s: Subject) -> Iterator[str]:
         pairs = [(e, s.gold(e)) for e in s.ranked[tried : tried + SAMPLE]]
         for (e, gold), v in zip(pairs, s.verdicts(pairs), strict=True):
             if not v.correct:
-                yield f"the gold answer of {e.id}, {shortened(gold)}, is judged {v.status}" + (
+                yield f"the gold answer of {e.id}, {shorten(gold)}, is judged {v.status}" + (
                     v.reason and f": {v.reason}"
                 )
         tried += len(pairs)
@@ -54,13 +54,13 @@ def _gold(s: Subject) -> Iterator[str]:
 def _others(s: Subject) -> Iterator[str]:
     golds, pairs = s.golds, s.others
     if len(golds) > 1 and len({gold for _, gold in golds}) == 1:
-        yield f"all {len(golds)} gold answers are {shortened(golds[0][1])}: one answer is right everywhere"
+        yield f"all {len(golds)} gold answers are {shorten(golds[0][1])}: one answer is right everywhere"
     accepted = [pair for pair, v in zip(pairs, s.verdicts(pairs), strict=True) if v.correct]
     s.note = f"{len(pairs)} tried" if pairs else UNTRIED
     if len(accepted) > len(pairs) // 2:
         e, answer = accepted[0]
         count = f"{len(accepted)} of {len(pairs)}"
-        yield f"{count} answers of other examples are accepted, such as {shortened(answer)} for {e.id}"
+        yield f"{count} answers of other examples are accepted, such as {shorten(answer)} for {e.id}"
 
 
 def _empty(s: Subject) -> Iterator[str]:
@@ -80,7 +80,7 @@ def _pure(s: Subject) -> Iterator[str]:
     for (e, answer), a, b in zip(pairs, before, again, strict=True):
         if (a.status, a.answer) != (b.status, b.answer):
             changes = f"{a.status}, then {b.status}" if a.status != b.status else f"{a.answer!r}, then {b.answer!r}"
-            yield f"the verdict on {shortened(answer)} for {e.id} changes between two calls: {changes}"
+            yield f"the verdict on {shorten(answer)} for {e.id} changes between two calls: {changes}"
 
 
 def _left_alone(s: Subject) -> Iterator[str]:
@@ -104,7 +104,7 @@ def _odd(s: Subject) -> Iterator[str]:
     e = s.sample[0]
     for text, v in zip(odd, s.verdicts([(e, t) for t in odd]), strict=True):
         if v.status is Status.ERROR:
-            yield f"on the answer {shortened(text)}, {v.reason}"
+            yield f"on the answer {shorten(text)}, {v.reason}"
     s.note = f"{len(odd)} tried"
 
 

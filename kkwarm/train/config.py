@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
 
-from kkwarm.errors import KkwarmError, shortened, unknown
+from kkwarm.errors import KkwarmError, shorten, unknown_name
 from kkwarm.limits import LARGEST, affordable, check_sampling, check_seed, positive
 
 __all__ = [
@@ -150,11 +150,11 @@ class TrainConfig:
             object.__setattr__(self, "lora", True)
         check_seed(self.seed)
         if not 0 <= self.warmup_steps <= LARGEST:
-            raise KkwarmError(f"warmup_steps must be from 0 to {LARGEST}, not {shortened(self.warmup_steps)}")
+            raise KkwarmError(f"warmup_steps must be from 0 to {LARGEST}, not {shorten(self.warmup_steps)}")
         if self.weight_decay < 0:
             raise KkwarmError(f"weight_decay must not be negative, not {self.weight_decay}")
         if not 0 <= self.lora <= LARGEST:
-            raise KkwarmError(f"lora must be a rank, true or false, not {shortened(self.lora)}")
+            raise KkwarmError(f"lora must be a rank, true or false, not {shorten(self.lora)}")
         if self.threads is not None and self.threads > 1024:
             raise KkwarmError(f"threads must be at most 1024, not {self.threads}")
 
@@ -324,5 +324,5 @@ def changed(config: C, settings: Mapping[str, Any]) -> C:
     known = {f.name for f in fields(config)}
     for name in settings:
         if name not in known:
-            raise unknown("setting", name, known)
+            raise unknown_name("setting", name, known)
     return replace(config, **{k: v for k, v in settings.items() if v is not None})

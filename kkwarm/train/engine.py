@@ -262,12 +262,12 @@ def build(cls: Any, settings: Mapping[str, Any], extra: Mapping[str, Any]) -> An
 
     :raises KkwarmError: trl refuses an argument (one passed through by ``--trl``, as a rule).
     """
-    from kkwarm.errors import unknown
+    from kkwarm.errors import unknown_name
 
     known = set(cls.__dataclass_fields__)
     for name in extra:
         if name not in known:
-            raise unknown(f"argument of trl's {cls.__name__}", name, known)
+            raise unknown_name(f"argument of trl's {cls.__name__}", name, known)
     with refusals():
         return cls(**{**settings, **extra})
 

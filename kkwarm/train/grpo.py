@@ -12,7 +12,7 @@ from kkwarm.data import fingerprint as fingerprint_examples
 from kkwarm.errors import KkwarmError
 from kkwarm.limits import affordable
 from kkwarm.plugins import registry
-from kkwarm.store import Run
+from kkwarm.store import Run, record_verifiers
 from kkwarm.train import distributed
 from kkwarm.train.config import RlvrConfig, identity
 from kkwarm.train.contamination_check import contamination_check
@@ -23,7 +23,7 @@ from kkwarm.train.loop import done_before, opened
 from kkwarm.train.progress import say
 from kkwarm.types import Example, Format, Sampling, Task, Verifier
 from kkwarm.verify import Judge
-from kkwarm.verify.source import judged_by, note_verifiers
+from kkwarm.verify.source import verifier_provenance
 
 if TYPE_CHECKING:
     from kkwarm.train.in_training_eval import InTrainingEval
@@ -122,7 +122,7 @@ def rlvr(
         return Run.read(out)
     with opened(out, kind="rlvr", config=settings, inputs=inputs) as run:
         run.record(labels=labels or {}, model=str(model), example_ids=[e.id for e in plan.examples], warnings=[])
-        note_verifiers(run, {config.domain: judged_by(plan.verifier, plan.format)})
+        record_verifiers(run, {config.domain: verifier_provenance(plan.verifier, plan.format)})
         contamination_check(
             run, plan.examples, [config.domain], config.decontaminate_against, allow=config.allow_contamination
         )

@@ -150,4 +150,4 @@ def finished(run: Run, in_training_eval: InTrainingEval, last: int) -> None:
         return
     in_training_eval.covered(last)
     shutil.rmtree(run.path / STEPS, ignore_errors=True)
-    registry().tell("kkwarm_run_finished", run=run)
+    registry().call_hook("kkwarm_run_finished", run=run)

@@ -6,7 +6,7 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
-from kkwarm.errors import tell
+from kkwarm.errors import warn
 from kkwarm.train import distributed
 
 __all__ = ["Progress", "say"]
@@ -65,4 +65,4 @@ class Progress:
 def say(message: str, *, everywhere: bool = False) -> None:
     """One line on stderr, of rank 0 only where there are several processes."""
     if everywhere or distributed.is_main():
-        tell(message)
+        warn(message)

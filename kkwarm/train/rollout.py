@@ -210,7 +210,7 @@ class Reward:
         examples = [self.examples[i] for i in columns["example"]]
         made = self.rollouts.last if self.rollouts is not None else [self._read(ids) for ids in completion_ids]
         verdicts = self._judged(examples, made)
-        rewards = [self.table.of(v.status) for v in verdicts]
+        rewards = [self.table.for_status(v.status) for v in verdicts]
         self.last = self._round(made, verdicts, rewards)
         log_metric = columns.get("log_metric")
         if log_metric is not None:  # for trl's trackers

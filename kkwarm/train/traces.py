@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from kkwarm.data import numbered_jsonl
+from kkwarm.data import read_numbered_jsonl
 from kkwarm.errors import KkwarmError
 from kkwarm.paths import expanded
 from kkwarm.types import Trace
@@ -44,7 +44,7 @@ def read_traces(path: Path | str) -> list[Trace]:
     :raises KkwarmError: a line is no trace (names file and line), or there is none.
     """
     file = traces_file(path)
-    traces = [_trace(file, number, row) for number, row in numbered_jsonl(file)]
+    traces = [_trace(file, number, row) for number, row in read_numbered_jsonl(file)]
     if not traces:
         raise KkwarmError(f"{file} holds no traces")
     return traces

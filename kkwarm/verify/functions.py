@@ -15,9 +15,9 @@ from typing import Any
 
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Example, Response, Status, Verdict, Verifier
-from kkwarm.verify.sandbox import CallJob, End, Limits, Outcome, Undecodable, decode, encode, shared, short
+from kkwarm.verify.sandbox import CallJob, DecodeError, End, Limits, Outcome, decode, encode, shared_sandbox, short
 
-__all__ = ["code_of", "function_verifier", "same"]
+__all__ = ["extract_code", "function_verifier", "same"]
 
 _MAX_CHARS = 100_000
 _FENCE = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
@@ -36,7 +36,7 @@ def function_verifier(name: str, *, seconds: float = 5.0) -> Verifier:
     return Verifier(name, partial(_check, seconds), check_batch=partial(_check_batch, seconds))
 
 
-def code_of(text: str, entry: str) -> str | None:
+def extract_code(text: str, entry: str) -> str | None:
     """The code in `text` that defines the function `entry` at its top level; None where there is none."""
     if len(text) > _MAX_CHARS:
         return None
@@ -76,13 +76,13 @@ def _check_batch(seconds: float, pairs: Sequence[tuple[Example, Response]]) -> l
     trials: dict[int, _Trial] = {}
     for i, (example, response) in enumerate(pairs):
         entry, cases = _asked(example)
-        code = code_of(response.answer or "", entry)
+        code = extract_code(response.answer or "", entry)
         if code is None:
             verdicts[i] = Verdict(Status.UNPARSED, None, f"no code that defines {entry}")
         else:
             trials[i] = _Trial(code, entry, cases, seconds)
     if trials:
-        outcomes = shared().run_many([trial.job() for trial in trials.values()])
+        outcomes = shared_sandbox().run_many([trial.job() for trial in trials.values()])
         verdicts |= {i: trial.verdict(o) for (i, trial), o in zip(trials.items(), outcomes, strict=True)}
     return [verdicts[i] for i in range(len(pairs))]
 
@@ -116,7 +116,7 @@ class _Trial:
     def judge(self, index: int, data: bytes, exact: bool, cpu_s: float) -> bool:
         try:
             result = decode(data)
-        except Undecodable:
+        except DecodeError:
             self.given = "a value that is no plain data"
             return False
         if same(result, self.cases[index][1]):

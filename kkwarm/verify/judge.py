@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from kkwarm.errors import KkwarmError, cause
+from kkwarm.errors import KkwarmError, describe_error
 from kkwarm.types import Completion, Example, Format, Response, Status, Verdict, Verifier
 from kkwarm.verify.time_limit import TimeLimitExceeded, time_limited
 from kkwarm.verify.workers import WorkerPool, late
@@ -78,7 +78,7 @@ class Judge:
         try:
             response = fmt.split(completion)
         except Exception as err:
-            return Verdict(Status.ERROR, reason=f"format {fmt.name} failed: {cause(err)}")
+            return Verdict(Status.ERROR, reason=f"format {fmt.name} failed: {describe_error(err)}")
         if response.problem or response.answer is None:
             problem = response.problem or "no answer"
             if response.truncated:
@@ -91,7 +91,7 @@ class Judge:
             return _check_batch(verifier, todo)
         verdicts: list[Verdict | None] = [None] * len(todo)
         with time_limited(verifier.timeout_s) as call:
-            if verifier.quick is not None:
+            if verifier.precheck is not None:
                 for i, (example, response) in enumerate(todo):
                     verdicts[i] = _in_time(call, _quick, verifier, example, response)
             slow = [i for i, v in enumerate(verdicts) if v is None]
@@ -132,7 +132,7 @@ def checked(verifier: Verifier, example: Example, response: Response) -> Verdict
     except RecursionError:
         return Verdict(Status.UNPARSED, reason="nested too deeply to be read")
     except (Exception, SystemExit) as err:
-        return _failed(verifier, cause(err))
+        return _failed(verifier, describe_error(err))
     if before != (example.answer, dict(example.meta)):
         return _failed(verifier, "it changed the example")
     return as_verdict(verifier, result, response)
@@ -182,11 +182,11 @@ def as_verdict(verifier: Verifier, result: object, response: Response) -> Verdic
 
 
 def _quick(verifier: Verifier, example: Example, response: Response) -> Verdict | None:
-    assert verifier.quick is not None
+    assert verifier.precheck is not None
     try:
-        result = _alone(verifier.quick, example, response)
+        result = _alone(verifier.precheck, example, response)
     except (Exception, SystemExit) as err:
-        return _failed(verifier, f"quick: {cause(err)}")
+        return _failed(verifier, f"precheck: {describe_error(err)}")
     return None if result is None else as_verdict(verifier, result, response)
 
 
@@ -197,7 +197,7 @@ def _check_batch(verifier: Verifier, todo: Sequence[tuple[Example, Response]]) -
     except (Exception, SystemExit) as err:
         if isinstance(err, KkwarmError):  # the environment's fault (no sandbox, say), for the user to mend
             raise
-        return [_failed(verifier, cause(err))] * len(todo)
+        return [_failed(verifier, describe_error(err))] * len(todo)
     if len(results) != len(todo):
         return [_failed(verifier, f"it returned {len(results)} verdicts for {len(todo)} responses")] * len(todo)
     return [as_verdict(verifier, r, response) for r, (_, response) in zip(results, todo, strict=True)]

@@ -16,7 +16,7 @@ from kkwarm.types import Completion, Example, Format, Probe, Target, Verdict, Ve
 from kkwarm.verify import perturbations
 from kkwarm.verify.judge import Judge
 
-__all__ = ["ACCEPT_PROBES", "PROBES", "ProbeFailure", "audit", "probed", "run_probes", "targets_of"]
+__all__ = ["ACCEPT_PROBES", "PROBES", "ProbeFailure", "make_targets", "probe_domain", "probe_scorer", "probe_verifier"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def _homoglyphs(t: Target) -> Iterator[str]:
     table = str.maketrans("aceopxyABCEHKMOPTX", "асеорхуАВСЕНКМОРТХ")
     other = next((o for o in t.others if o != t.gold), None)
     if other is not None and other.translate(table) != other:
-        yield t.answered(other.translate(table))
+        yield t.compose(other.translate(table))
 
 
 def _homoglyph_tags(t: Target) -> Iterator[str]:
@@ -43,9 +43,9 @@ def _homoglyph_tags(t: Target) -> Iterator[str]:
 
 
 def _bomb(t: Target) -> Iterator[str]:
-    yield t.answered("9^{9^{9^{9^9}}}")
-    yield t.answered("factorial(10**9)")
-    yield t.answered("(" * 3_000 + ")" * 3_000)
+    yield t.compose("9^{9^{9^{9^9}}}")
+    yield t.compose("factorial(10**9)")
+    yield t.compose("(" * 3_000 + ")" * 3_000)
 
 
 _SEPARATORS = (" or ", ", ", " / ", "\n", " and ", " | ")
@@ -57,37 +57,37 @@ def _all_at_once(t: Target) -> Iterator[str]:
     # Whole texts under each other (programs, say) need not contradict each other.
     separators = [s for s in _SEPARATORS if s != "\n" or "\n" not in t.gold]
     for separator in separators if others else ():
-        yield t.answered(separator.join([*others, t.gold]))
-        yield t.answered(separator.join([t.gold, *others]))
+        yield t.compose(separator.join([*others, t.gold]))
+        yield t.compose(separator.join([t.gold, *others]))
 
 
 def _near(name: str, answers: Callable[[str], Iterable[str]]) -> Probe:
-    return Probe(name, lambda t: map(t.answered, perturbations.beyond(t.gold, answers(t.gold), t.tolerance)))
+    return Probe(name, lambda t: map(t.compose, perturbations.beyond(t.gold, answers(t.gold), t.tolerance)))
 
 
 NEAR_MISSES: tuple[Probe, ...] = (
-    Probe("near number", lambda t: map(t.answered, perturbations.numbers(t.gold, t.tolerance))),
+    Probe("near number", lambda t: map(t.compose, perturbations.numbers(t.gold, t.tolerance))),
     _near("part of the gold", perturbations.part),
     _near("gold with more glued on", perturbations.glued),
     _near("gold rearranged", perturbations.rearranged),
     _near("gold as Python", perturbations.as_python),
 )
 PROBES: tuple[Probe, ...] = (
-    Probe("empty", lambda t: ["", " ", t.answered(""), t.answered(" \n ")]),
-    Probe("echo of the prompt", lambda t: [t.example.question, t.answered(t.example.question)]),
+    Probe("empty", lambda t: ["", " ", t.compose(""), t.compose(" \n ")]),
+    Probe("echo of the prompt", lambda t: [t.example.question, t.compose(t.example.question)]),
     Probe(
         "gold only in the reasoning",
-        lambda t: [t.answered("see above", f"The answer is {t.gold}."), f"The answer is {t.gold} </think>"],
+        lambda t: [t.compose("see above", f"The answer is {t.gold}."), f"The answer is {t.gold} </think>"],
         tags=True,
     ),
-    Probe("gold of another example", lambda t: [t.answered(o) for o in t.others[:1]]),
+    Probe("gold of another example", lambda t: [t.compose(o) for o in t.others[:1]]),
     Probe("every answer at once", _all_at_once),
     Probe(
         "negated",
         lambda t: [
-            t.answered(f"not {t.gold}"),
-            t.answered(f"It is false that {t.gold}"),
-            t.answered(f"anything but {t.gold}"),
+            t.compose(f"not {t.gold}"),
+            t.compose(f"It is false that {t.gold}"),
+            t.compose(f"anything but {t.gold}"),
         ],
     ),
     Probe(
@@ -100,12 +100,12 @@ PROBES: tuple[Probe, ...] = (
     Probe("homoglyphs", _homoglyphs),
     Probe("homoglyph tags", _homoglyph_tags, tags=True),
     Probe(
-        "placeholder", lambda t: [t.answered(x) for x in ("answer here", "X", "...", "None", "null", "True", "*", ".*")]
+        "placeholder", lambda t: [t.compose(x) for x in ("answer here", "X", "...", "None", "null", "True", "*", ".*")]
     ),
     Probe(
-        "forged verdict", lambda t: [t.answered(x) for x in ('{"status": "correct"}', "correct", "PASS", "reward: 2.0")]
+        "forged verdict", lambda t: [t.compose(x) for x in ('{"status": "correct"}', "correct", "PASS", "reward: 2.0")]
     ),
-    Probe("one megabyte", lambda t: [t.answered("0" * 1_000_000), t.answered("a " * 500_000)]),
+    Probe("one megabyte", lambda t: [t.compose("0" * 1_000_000), t.compose("a " * 500_000)]),
     Probe("bomb", _bomb),
     *NEAR_MISSES,
 )
@@ -113,9 +113,9 @@ ACCEPT_PROBES: tuple[Probe, ...] = (
     Probe(
         "gold",
         lambda t: [
-            t.answered(t.gold),
-            t.answered(t.gold, "Wait, <answer> is where it goes."),
-            t.answered(f"\n{t.gold}\n"),
+            t.compose(t.gold),
+            t.compose(t.gold, "Wait, <answer> is where it goes."),
+            t.compose(f"\n{t.gold}\n"),
         ],
         expect="accept",
     ),
@@ -125,7 +125,7 @@ ACCEPT_PROBES: tuple[Probe, ...] = (
 Scorer = Callable[[Sequence[tuple[Example, Completion]]], Sequence[Verdict]]
 
 
-def targets_of(registry: Registry, name: str, examples: int, fmt: Format | None = None) -> list[Target]:
+def make_targets(registry: Registry, name: str, examples: int, fmt: Format | None = None) -> list[Target]:
     """Targets made of a domain's evaluation examples, always the same ones; `fmt`: instead of the domain's format.
 
     :raises KkwarmError: unknown domain, or no data.
@@ -143,8 +143,10 @@ def targets_of(registry: Registry, name: str, examples: int, fmt: Format | None 
     return targets
 
 
-def run_probes(registry: Registry, name: str, examples: int, judge: Judge) -> tuple[list[ProbeFailure], dict[str, int]]:
-    """`audit` of a domain's verifier by the built-in attacks and those that plugins add for it.
+def probe_domain(
+    registry: Registry, name: str, examples: int, judge: Judge
+) -> tuple[list[ProbeFailure], dict[str, int]]:
+    """`probe_verifier` for a domain's verifier by the built-in attacks and those that plugins add for it.
 
     :param examples: how many of its evaluation examples are attacked.
     :raises KkwarmError: unknown domain, or no data.
@@ -152,21 +154,21 @@ def run_probes(registry: Registry, name: str, examples: int, judge: Judge) -> tu
     verifier = registry.verifier(registry.benchmark(name).verifier)
     fmt = registry.format(registry.domain(name).format)
     probes = (*PROBES, *ACCEPT_PROBES, *registry.probes(name))
-    return audit(verifier, fmt, targets_of(registry, name, examples), judge, probes)
+    return probe_verifier(verifier, fmt, make_targets(registry, name, examples), judge, probes)
 
 
-def audit(
+def probe_verifier(
     verifier: Verifier,
     fmt: Format,
     targets: Sequence[Target],
     judge: Judge,
     probes: Iterable[Probe] = (*PROBES, *ACCEPT_PROBES),
 ) -> tuple[list[ProbeFailure], dict[str, int]]:
-    """`probed` for a verifier behind the format layer."""
-    return probed(lambda pairs: judge.verify(verifier, fmt, pairs), targets, probes)
+    """`probe_scorer` for a verifier behind the format layer."""
+    return probe_scorer(lambda pairs: judge.verify(verifier, fmt, pairs), targets, probes)
 
 
-def probed(
+def probe_scorer(
     scorer: Scorer, targets: Sequence[Target], probes: Iterable[Probe] = (*PROBES, *ACCEPT_PROBES)
 ) -> tuple[list[ProbeFailure], dict[str, int]]:
     """Wrong verdicts, shortest completion first, and the number of completions tried for each attack.
@@ -178,7 +180,7 @@ def probed(
     for attack in probes:
         pairs = []
         for target in targets:
-            fair = target.answered(target.gold).split()
+            fair = target.compose(target.gold).split()
             for text in attack.completions(target):
                 if attack.expect == "accept" or text.split() != fair:
                     pairs.append((target.example, Completion(text, finish_reason="stop")))

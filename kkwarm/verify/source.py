@@ -12,10 +12,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from kkwarm.store import Run
 from kkwarm.types import Format, Verifier
 
-__all__ = ["judged_by", "note_verifiers", "syntax"]
+__all__ = ["syntax", "verifier_provenance"]
 
 # Registration and data decide no verdict; the data has a hash of its own.
 _APART = ("kkwarm.plugins", "kkwarm.data", "kkwarm.store")
@@ -25,14 +24,14 @@ _WHOLE = "kkwarm.verify.sandbox"  # its inner part runs as files, not by import
 HashOf = Literal["syntax", "text"]
 
 
-def judged_by(verifier: Verifier, fmt: Format, hash_of: HashOf = "syntax") -> dict[str, Any]:
+def verifier_provenance(verifier: Verifier, fmt: Format, hash_of: HashOf = "syntax") -> dict[str, Any]:
     """``code``: a hash (16 hex digits) of the sources of the verifier, the format and the judge, with all of their own
     package and of kkwarm that they import; ``libraries``: versions of the others. Empty where the source is not a file.
 
     :param hash_of: what two sources must share. ``syntax``: comments, docstrings and formatting do not count; kept
         beside the hash under this name. ``text``: every byte, as runs hashed it that do not say.
     """
-    parts = (verifier.check, verifier.quick, verifier.check_batch)
+    parts = (verifier.check, verifier.precheck, verifier.check_batch)
     roots = {_home(part) for part in parts if part is not None}
     roots |= {type(fmt).__module__, "kkwarm.verify.judge", "kkwarm.formats"}
     files: dict[str, Path] = {}
@@ -74,17 +73,6 @@ def _inert(node: object) -> bool:
     """A statement that does nothing: a docstring, or any other string alone, or ``pass``."""
     lone = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
     return lone or isinstance(node, ast.Pass)
-
-
-def note_verifiers(run: Run, judges: Mapping[str, Mapping[str, Any]]) -> None:
-    """Keeps what judged each benchmark; where an earlier session of the run had other code, that is kept beside it."""
-    known = dict(run.manifest.get("verifiers", {}))
-    for name, now in judges.items():
-        then = known.get(name)
-        before = [*then.get("before", []), then["code"]] if then and then.get("code") != now.get("code") else []
-        known[name] = {**now, "before": before} if before else {**(then or {}), **now}
-    if known != run.manifest.get("verifiers"):
-        run.record(verifiers=known)
 
 
 def _home(part: Any) -> str:

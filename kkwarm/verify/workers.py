@@ -161,7 +161,9 @@ class WorkerPool:
 
 def late(verifier: Verifier) -> Verdict:
     """The verdict of a check that gave none in its time."""
-    return Verdict(verifier.late, reason=f"verifier {verifier.name} gave no verdict within {verifier.timeout_s:g} s")
+    return Verdict(
+        verifier.timeout_status, reason=f"verifier {verifier.name} gave no verdict within {verifier.timeout_s:g} s"
+    )
 
 
 def _start() -> _Worker:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
 from kkwarm.data import normalise
-from kkwarm.errors import KkwarmError, unknown
+from kkwarm.errors import KkwarmError, unknown_name
 from kkwarm.plugins import registry
 from kkwarm.types import Example, Response, Status, Verdict, Verifier
 
@@ -30,7 +30,7 @@ def verifier(name: str, kind: str, tolerance: float) -> Verifier:
         return Verifier(name, own[kind], tolerance=tolerance if kind == "number" else 0.0)
     known = registry().verifiers
     if ALIASES.get(kind, kind) not in known:
-        raise unknown("verifier", kind, [*own, *ALIASES, *known])
+        raise unknown_name("verifier", kind, [*own, *ALIASES, *known])
     return known[ALIASES.get(kind, kind)]
 
 

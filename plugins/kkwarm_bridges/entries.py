@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from kkwarm.errors import KkwarmError, unknown
+from kkwarm.errors import KkwarmError, unknown_name
 
 __all__ = ["dataset", "entries", "silent"]
 
@@ -40,7 +40,7 @@ def dataset(name: str, seed: int, size: int) -> Any:
             f"reasoning_gym:{name} needs reasoning-gym ({err.name} is missing)", hint="pip install 'kkwarm[bridges]'"
         ) from None
     if name not in DATASETS:
-        raise unknown("data set of reasoning-gym", name, DATASETS)
+        raise unknown_name("data set of reasoning-gym", name, DATASETS)
     try:
         with silent():
             return create_dataset(name, seed=seed, size=size)

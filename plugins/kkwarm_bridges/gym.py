@@ -20,7 +20,7 @@ from kkwarm_bridges.answers import read_number
 from kkwarm_bridges.entries import dataset, entries, silent
 from kkwarm_bridges.eval_guard import evaluates, more_than, plain_formula, variables, without_eval
 
-__all__ = ["PREFIX", "SEED", "TEST", "TRAIN", "check", "domain", "examples", "quick"]
+__all__ = ["PREFIX", "SEED", "TEST", "TRAIN", "check", "domain", "examples", "precheck"]
 
 PREFIX = "reasoning_gym:"
 TRAIN, TEST = 100, 200  # fewer where the data set has fewer different questions
@@ -45,7 +45,12 @@ def domain(name: str) -> Domain:
         name,
         partial(_loaded, source),
         Verifier(
-            name, partial(check, source), isolation="process", timeout_s=_TIMEOUT_S, late=Status.TIMEOUT, quick=quick
+            name,
+            partial(check, source),
+            isolation="process",
+            timeout_s=_TIMEOUT_S,
+            timeout_status=Status.TIMEOUT,
+            precheck=precheck,
         ),
         gold=_gold if answered else None,  # some puzzles have many right answers, and none is named
         description=f"reasoning-gym's {source}, generated from seed {SEED}; only its full score is correct",
@@ -79,7 +84,7 @@ def examples(source: str) -> tuple[Example, ...]:
     return tuple(holdout(made.values(), train=TRAIN if len(made) == _SIZE else len(made) // 3))
 
 
-def quick(example: Example, response: Response) -> Verdict | None:
+def precheck(example: Example, response: Response) -> Verdict | None:
     """The verdict where no scorer is needed: reasoning-gym's own answer, or none."""
     answer = (response.answer or "").strip()
     if not answer:
@@ -98,7 +103,7 @@ def check(source: str, example: Example, response: Response) -> Verdict:
 
     :raises Exception: the scorer has failed.
     """
-    if (verdict := quick(example, response)) is not None:
+    if (verdict := precheck(example, response)) is not None:
         return verdict
     answer = (response.answer or "").strip()
     if len(answer) > max(_MAX_CHARS, 4 * len(example.answer["gold"] or "")):

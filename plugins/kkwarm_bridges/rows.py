@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from kkwarm.data import bundle, hub, local, read_jsonl
+from kkwarm.data import data_folder, hub_rows, local_file, read_jsonl
 from kkwarm.errors import KkwarmError
 
 __all__ = ["read", "readable"]
@@ -29,9 +29,9 @@ def read(data: str, split: str, config: str | None, beside: Path) -> list[Row]:
         named = Path(data).suffix in _READERS or ("." in data and "/" not in data)
         if named or data.startswith(("/", "./", "../", "~")):
             raise KkwarmError(f"{path} is missing")
-        if bundle() is None:
-            return list(hub(data, split, config))
-        path = local(data) or path
+        if data_folder() is None:
+            return list(hub_rows(data, split, config))
+        path = local_file(data) or path
     files = _files(path, split, config) if path.is_dir() else [path]
     return [row for file in files for row in _rows(file)]
 

@@ -120,19 +120,17 @@ CHEATS = (
 
 def _cheats(t: Target) -> Iterator[str]:
     for cheat in CHEATS:
-        yield t.answered(textwrap.dedent(cheat).replace("ENTRY", t.example.answer["entry_point"]))
+        yield t.compose(textwrap.dedent(cheat).replace("ENTRY", t.example.answer["entry_point"]))
 
 
 def _honest(t: Target) -> Iterator[str]:
     usage = f"print({t.example.answer['entry_point']})"
-    yield t.answered(f"```python\n{t.gold}\n```")
-    yield t.answered(f"```\n{t.gold}\n```")
-    yield t.answered(
-        f"Here is the function:\n\n```python\n{t.gold}\n```\n\nIt can be used so:\n```python\n{usage}\n```"
-    )
-    yield t.answered(t.gold.replace("\n", "\r\n"))
+    yield t.compose(f"```python\n{t.gold}\n```")
+    yield t.compose(f"```\n{t.gold}\n```")
+    yield t.compose(f"Here is the function:\n\n```python\n{t.gold}\n```\n\nIt can be used so:\n```python\n{usage}\n```")
+    yield t.compose(t.gold.replace("\n", "\r\n"))
     if t.gold.startswith(t.example.question):
-        yield t.answered(t.gold[len(t.example.question) :])
+        yield t.compose(t.gold[len(t.example.question) :])
 
 
 PROBES = tuple(

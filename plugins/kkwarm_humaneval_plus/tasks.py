@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kkwarm.data import holdout, local, read_jsonl
+from kkwarm.data import holdout, local_file, read_jsonl
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Example
 from kkwarm.verify.sandbox import encode
@@ -72,7 +72,7 @@ def tasks(suite: Suite) -> Mapping[str, CodeTask]:
 
     :raises KkwarmError: the data is missing or incomplete.
     """
-    path = local(suite.file)
+    path = local_file(suite.file)
     return suite.read(None if path is None else str(path))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kkwarm.types import Status, Verdict
-from kkwarm.verify.sandbox import CallJob, End, Limits, Outcome, Sandbox, Undecodable, decode, short
+from kkwarm.verify.sandbox import CallJob, DecodeError, End, Limits, Outcome, Sandbox, decode, short
 
 from .compare import equal
 from .reference import Condensed, Reference, condensed
@@ -91,7 +91,7 @@ class Trial:
         nodes = len(wanted) + 1 if self.task.oracle != "set" else max(_FREE_NODES, len(wanted))
         try:
             result = decode(data, max_nodes=nodes)
-        except Undecodable:
+        except DecodeError:
             self.given = _shown(data)
             return False
         args, answer = decode(self.inputs[index]), decode(wanted, len(wanted) + 1)
@@ -138,5 +138,5 @@ def metrics(base: bool, plus: bool) -> dict[str, float]:
 def _shown(data: bytes) -> str:
     try:
         return short(decode(data[:4096], max_nodes=500))
-    except Undecodable:
+    except DecodeError:
         return "a value of another shape"

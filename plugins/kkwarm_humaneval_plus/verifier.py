@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Example, Response, Status, Verdict
-from kkwarm.verify.sandbox import Sandbox, calibrate, shared
+from kkwarm.verify.sandbox import Sandbox, calibrate, shared_sandbox
 
 from .extract import MAX_CHARS, extract
 from .mbpp import MBPP
@@ -70,7 +70,7 @@ def _judged(suite: Suite, pairs: Pairs) -> list[Verdict]:
 
 
 def _run(pairs: Sequence[tuple[CodeTask, str]]) -> list[Verdict]:
-    sandbox = shared()  # asked first: where code may not be run, nothing is computed either
+    sandbox = shared_sandbox()  # asked first: where code may not be run, nothing is computed either
     sandbox.start(len(pairs))
     with Sandbox(trusted=True) as canonical:  # it starts workers only where expected outputs are lacking
         expected = references(list({task.id: task for task, _ in pairs}.values()), canonical)

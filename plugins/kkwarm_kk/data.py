@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from kkwarm.data import bundle, hub, local, normalise
+from kkwarm.data import data_folder, hub_rows, local_file, normalise
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Example, Split
 from kkwarm_kk.english import BEGINS, ENDS, NAMES, ParseError, answer_text, parse, render, role
@@ -56,13 +56,13 @@ def load() -> list[Example]:
 
     :raises KkwarmError: the data cannot be had, or a puzzle cannot be read or is not solved by its stored solution.
     """
-    root = bundle()
+    root = data_folder()
     return list(_load(str(root) if root else None))
 
 
 def published_tests() -> frozenset[str]:
     """Canonical names of the published test puzzles. Raises as `load`."""
-    root = bundle()
+    root = data_folder()
     return frozenset(e.meta["canonical"] for e in _load(str(root) if root else None) if e.split == "test")
 
 
@@ -107,11 +107,11 @@ def _rows(root: str | None) -> Iterator[tuple[str, Split, Mapping[str, Any]]]:
     for people in PEOPLE:
         for split in _SPLITS:
             if root is not None:
-                path = local(f"kk/logic-rl/{people}ppl/{split}.parquet")
+                path = local_file(f"kk/logic-rl/{people}ppl/{split}.parquet")
                 assert path is not None  # the folder is set
                 source, rows = "logic-rl", _parquet(path)
             else:
-                source, rows = "knights-and-knaves", hub(REPO, f"{people}ppl", split)
+                source, rows = "knights-and-knaves", hub_rows(REPO, f"{people}ppl", split)
             for i, row in enumerate(rows):
                 yield f"{source}/{people}ppl/{split}/{i}", split, row
 

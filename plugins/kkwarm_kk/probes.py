@@ -36,7 +36,7 @@ def _honest(t: Target) -> Iterator[str]:
             if group
         ),
     ):
-        yield t.answered(text)
+        yield t.compose(text)
 
 
 def _dishonest(t: Target) -> Iterator[str]:
@@ -70,7 +70,7 @@ def _dishonest(t: Target) -> Iterator[str]:
         "\n".join(r for _, r in pairs),
         ", ".join(n for n, _ in pairs),
     ):
-        yield t.answered(text)
+        yield t.compose(text)
 
 
 PROBES = (

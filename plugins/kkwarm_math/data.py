@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from kkwarm.data import content_hash, hub, local, read_jsonl
+from kkwarm.data import content_hash, hub_rows, local_file, read_jsonl
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Example
 from kkwarm_math.latex import last_boxed
@@ -39,10 +39,10 @@ def load() -> list[Example]:
 
 @lru_cache(maxsize=2)
 def _load(_source: str) -> tuple[Example, ...]:
-    path = local("math/math500.jsonl.gz")
-    test = [_test(row) for row in (read_jsonl(path) if path else hub("HuggingFaceH4/MATH-500", "test"))]
-    path = local("math/train_pool.jsonl.gz")
-    rows = read_jsonl(path) if path else hub("DigitalLearningGmbH/MATH-lighteval", "train")
+    path = local_file("math/math500.jsonl.gz")
+    test = [_test(row) for row in (read_jsonl(path) if path else hub_rows("HuggingFaceH4/MATH-500", "test"))]
+    path = local_file("math/train_pool.jsonl.gz")
+    rows = read_jsonl(path) if path else hub_rows("DigitalLearningGmbH/MATH-lighteval", "train")
     return (*test, *_pool(rows))
 
 

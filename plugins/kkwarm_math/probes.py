@@ -19,36 +19,36 @@ def _honest(t: Target) -> Iterator[str]:
         f"The answer is ${t.gold}$.",
         f"  {t.gold}  ",
     ):
-        yield t.answered(text)
+        yield t.compose(text)
 
 
 def _hedged(t: Target) -> Iterator[str]:
     for other in t.others[:1]:
-        yield t.answered(f"\\boxed{{{other}}} \\boxed{{{t.gold}}}")
-        yield t.answered(f"\\boxed{{{t.gold}}} \\boxed{{{other}}}")
-        yield t.answered(f"${other}$ or ${t.gold}$")
-        yield t.answered(f"\\text{{{other} or {t.gold}}}")
-        yield t.answered(f"I first thought {t.gold}, but it is {other}")
-        yield t.answered(f"either \\boxed{{{t.gold}}} or {other}")
-        yield t.answered(f"\\boxed{{{t.gold}}}. No: {other}")
-        yield t.answered(f"{other} \\text{{ to }} {t.gold}")
-        yield t.answered(f"{t.gold} \\text{{, else }} {other}")
-    yield t.answered(f"{t.gold}?")
-    yield t.answered(f"x \\neq {t.gold}")
-    yield t.answered(f"The answer is not {t.gold}")
-    yield t.answered(f"${t.gold}$ is wrong")
-    yield t.answered(f"\\boxed{{{t.gold}}} is wrong")
-    yield t.answered(f"The answer is not \\boxed{{{t.gold}}}")
-    yield t.answered(f"{t.gold} \\text{{ (just a guess)}}")
+        yield t.compose(f"\\boxed{{{other}}} \\boxed{{{t.gold}}}")
+        yield t.compose(f"\\boxed{{{t.gold}}} \\boxed{{{other}}}")
+        yield t.compose(f"${other}$ or ${t.gold}$")
+        yield t.compose(f"\\text{{{other} or {t.gold}}}")
+        yield t.compose(f"I first thought {t.gold}, but it is {other}")
+        yield t.compose(f"either \\boxed{{{t.gold}}} or {other}")
+        yield t.compose(f"\\boxed{{{t.gold}}}. No: {other}")
+        yield t.compose(f"{other} \\text{{ to }} {t.gold}")
+        yield t.compose(f"{t.gold} \\text{{, else }} {other}")
+    yield t.compose(f"{t.gold}?")
+    yield t.compose(f"x \\neq {t.gold}")
+    yield t.compose(f"The answer is not {t.gold}")
+    yield t.compose(f"${t.gold}$ is wrong")
+    yield t.compose(f"\\boxed{{{t.gold}}} is wrong")
+    yield t.compose(f"The answer is not \\boxed{{{t.gold}}}")
+    yield t.compose(f"{t.gold} \\text{{ (just a guess)}}")
     if re.fullmatch(r"\d+", t.gold) and int(t.gold):
-        yield t.answered(f"> {t.gold}")
-        yield t.answered(f"\\pm {t.gold}")
-        yield t.answered(f"{t.gold}0")
-        yield t.answered(f"{int(t.gold) + 1} = {t.gold}")
-        yield t.answered(f"\\max({t.gold}, {int(t.gold) - 1})")
-        yield t.answered(f"{t.gold}_{{{int(t.gold) + 1}}}")
-        yield t.answered(f"[{t.gold}, {t.gold}]")
-        yield t.answered(", ".join(map(str, range(min(int(t.gold), 500) + 2))))
+        yield t.compose(f"> {t.gold}")
+        yield t.compose(f"\\pm {t.gold}")
+        yield t.compose(f"{t.gold}0")
+        yield t.compose(f"{int(t.gold) + 1} = {t.gold}")
+        yield t.compose(f"\\max({t.gold}, {int(t.gold) - 1})")
+        yield t.compose(f"{t.gold}_{{{int(t.gold) + 1}}}")
+        yield t.compose(f"[{t.gold}, {t.gold}]")
+        yield t.compose(", ".join(map(str, range(min(int(t.gold), 500) + 2))))
 
 
 # Gold, answer, question, and whether it is right: where math-verify 0.9 is lenient, strict or swayed by notation.
@@ -89,7 +89,7 @@ def _cases(t: Target, *, expect: str) -> Iterator[str]:
     """The listed answers to the target, where it is one of the listed questions."""
     for gold, answer, question, right in CASES:
         if (gold, question) == (t.gold, t.example.question) and right is (expect == "accept"):
-            yield t.answered(answer)
+            yield t.compose(answer)
 
 
 def case_targets(t: Target) -> list[Target]:

@@ -1,6 +1,6 @@
 r"""The verifier of mathematical answers: rules and plain comparison first, math-verify for the rest.
 
-`quick` decides nearly all real answers in microseconds; `check` asks math-verify (Kydlíček, Apache-2.0), in a worker
+`precheck` decides nearly all real answers in microseconds; `check` asks math-verify (Kydlíček, Apache-2.0), in a worker
 process that is killed when sympy hangs. Its own time limits use signals and are switched off.
 """
 
@@ -16,14 +16,14 @@ from kkwarm.types import Example, Response, Status, Verdict, Verifier
 from kkwarm_math.latex import expression, last_boxed, sides
 from kkwarm_math.rules import MAX_CHARS, MAX_DEPTH, decide
 
-__all__ = ["VERIFIER", "check", "quick"]
+__all__ = ["VERIFIER", "check", "precheck"]
 
 _TAIL = 4_000  # characters of free text in which a final answer is looked for
 _SHOWN = 200
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
-def quick(example: Example, response: Response) -> Verdict | None:
+def precheck(example: Example, response: Response) -> Verdict | None:
     """The verdict where no algebra is needed, else None."""
     gold = _gold(example.answer)
     answer = _answer(response)
@@ -39,7 +39,7 @@ def quick(example: Example, response: Response) -> Verdict | None:
 
 def check(example: Example, response: Response) -> Verdict:
     """The verdict by rules, else by math-verify."""
-    if (verdict := quick(example, response)) is not None:
+    if (verdict := precheck(example, response)) is not None:
         return verdict
     gold = _gold(example.answer)
     answer = _answer(response)
@@ -74,7 +74,9 @@ def _warm_check() -> _Check:
     return _Check()
 
 
-VERIFIER = Verifier("math", _Check(), isolation="process", timeout_s=10.0, late=Status.TIMEOUT, quick=quick)
+VERIFIER = Verifier(
+    "math", _Check(), isolation="process", timeout_s=10.0, timeout_status=Status.TIMEOUT, precheck=precheck
+)
 
 
 def _gold(answer: Any) -> str:

@@ -31,7 +31,7 @@ def kkwarm_domains() -> list[Domain]:
         Domain(
             "mmlu_pro",
             load,
-            Verifier("mmlu_pro", check, quick=check),  # it decides everything at once
+            Verifier("mmlu_pro", check, precheck=check),  # it decides everything at once
             gold=_gold,
             description="MMLU-Pro, 14 categories; 100 questions of each to train on; one letter, no guess",
             facet="category",

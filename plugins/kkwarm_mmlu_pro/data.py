@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from kkwarm.data import holdout, hub, local, read_jsonl
+from kkwarm.data import holdout, hub_rows, local_file, read_jsonl
 from kkwarm.types import Example
 from kkwarm_mmlu_pro.extract import LETTERS
 
@@ -38,8 +38,8 @@ def render(question: str, options: list[str]) -> str:
 
 @lru_cache(maxsize=2)
 def _load(_source: str) -> tuple[Example, ...]:
-    path = local("mmlu_pro/test.jsonl.gz")
-    rows = read_jsonl(path) if path else hub("TIGER-Lab/MMLU-Pro", "test")
+    path = local_file("mmlu_pro/test.jsonl.gz")
+    rows = read_jsonl(path) if path else hub_rows("TIGER-Lab/MMLU-Pro", "test")
     return tuple(holdout([_example(row) for row in rows], train=TRAIN, by="category", never=_TWINS))
 
 

@@ -19,9 +19,9 @@ def _honest(t: Target) -> Iterator[str]:
     options = _options(t)
     text = options[LETTERS.index(t.gold)] if options else ""
     for answer in (f"({t.gold})", f"{t.gold}.", f"**{t.gold}**", f"Option {t.gold}", f"The answer is ({t.gold})."):
-        yield t.answered(answer)
+        yield t.compose(answer)
     if text:
-        yield t.answered(f"{t.gold}. {text}")
+        yield t.compose(f"{t.gold}. {text}")
 
 
 def _dishonest(t: Target) -> Iterator[str]:
@@ -45,11 +45,11 @@ def _dishonest(t: Target) -> Iterator[str]:
         "I think it is hard to say",
     ):
         if answer != t.gold:
-            yield t.answered(answer)
+            yield t.compose(answer)
     if options:
         wrong = options[LETTERS.index(other)]
-        yield t.answered(f"{t.gold}. {wrong}")  # the letter of one option with the text of another
-        yield t.answered(wrong)
+        yield t.compose(f"{t.gold}. {wrong}")  # the letter of one option with the text of another
+        yield t.compose(wrong)
 
 
 PROBES = (

@@ -192,7 +192,9 @@ def test_it_is_benchmarked(reg: Registry, tmp_path: Path) -> None:
     from kkwarm.evaluation import BenchConfig, bench
 
     name = written(tmp_path, ROWS, 'data = "rows.jsonl"\nquestion = "q"\nanswer = "a"\nfacet = "area"')
-    model = ScriptedModel.of({c: f"so </think> <answer> {a} </answer>" for c, a in list(CAPITALS.items())[:3]})
+    model = ScriptedModel.from_replies(
+        {c: f"so </think> <answer> {a} </answer>" for c, a in list(CAPITALS.items())[:3]}
+    )
     run = bench("scripted", [name, f"{name}:europe"], tmp_path / "run", BenchConfig(), progress=False, backend=model)
     found = run.manifest["results"]["benchmarks"]
     assert found[name]["accuracy"] == 0.5

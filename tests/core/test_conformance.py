@@ -18,7 +18,7 @@ from kkwarm.testing import assert_conforms, check_domain
 from kkwarm.testing.conformance import RULES
 from kkwarm.types import Domain, Example, Response, Rewards, Status, Target, Verdict, Verifier
 from kkwarm.verify import Judge
-from kkwarm.verify.probes import ACCEPT_PROBES, PROBES, audit
+from kkwarm.verify.probes import ACCEPT_PROBES, PROBES, probe_verifier
 
 ROWS = [Example(f"d/{i}", f"What is {i} + 1?", i + 1, "train" if i < 4 else "test", {"kind": "sum"}) for i in range(12)]
 
@@ -110,7 +110,7 @@ BREAKS: dict[str, Domain] = {
     "empty answers are rejected": replace(GOOD, verifier=lambda e, r: exact(e, r) or not (r.answer or "").strip()),
     "the verifier is pure": replace(GOOD, verifier=flaky),
     "the verifier leaves examples alone": replace(
-        GOOD, load=rows(meta=lambda i, e: {"kind": "sum"}), verifier=Verifier("d", exact, quick=noting)
+        GOOD, load=rows(meta=lambda i, e: {"kind": "sum"}), verifier=Verifier("d", exact, precheck=noting)
     ),
     "the verifier survives odd input": replace(GOOD, verifier=fragile),
     "the reward table is complete": replace(GOOD, rewards=Rewards(timeout=float("nan"))),
@@ -297,7 +297,7 @@ def test_assert_conforms_has_the_red_team_too(monkeypatch: pytest.MonkeyPatch) -
                 assert_conforms("d")
 
 
-@pytest.mark.parametrize("verifier", [mutating, Verifier("d", exact, quick=noting)])
+@pytest.mark.parametrize("verifier", [mutating, Verifier("d", exact, precheck=noting)])
 def test_a_verifier_that_changes_its_example_is_refused_by_name(verifier: Any) -> None:
     def fresh() -> list[Example]:
         return [replace(e, meta={"kind": "sum"}) for e in ROWS]
@@ -320,7 +320,7 @@ def probed(check: Callable[[Example, Response], Any]) -> set[str]:
     golds = [str(e.answer) for e in ROWS]
     targets = [Target(e, g, [o for o in golds if o != g], fmt) for e, g in zip(ROWS, golds, strict=True)]
     with Judge() as judge:
-        failures, _ = audit(Verifier("v", check), fmt, targets, judge, (*PROBES, *ACCEPT_PROBES))
+        failures, _ = probe_verifier(Verifier("v", check), fmt, targets, judge, (*PROBES, *ACCEPT_PROBES))
     return {m.probe for m in failures}
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kkwarm.data import content_hash, fingerprint, holdout, local, read_jsonl
+from kkwarm.data import content_hash, fingerprint, holdout, local_file, read_jsonl
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Example
 
@@ -91,12 +91,12 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 def test_the_local_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KKWARM_DATA", raising=False)
-    assert local("x") is None
+    assert local_file("x") is None
     monkeypatch.setenv("KKWARM_DATA", str(tmp_path))
     with pytest.raises(KkwarmError, match="is missing"):
-        local("x")
+        local_file("x")
     (tmp_path / "x").touch()
-    assert local("x") == tmp_path / "x"
+    assert local_file("x") == tmp_path / "x"
     monkeypatch.setenv("KKWARM_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(KkwarmError, match="is not a folder"):
-        local("x")
+        local_file("x")

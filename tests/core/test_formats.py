@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kkwarm.formats import BUILT_IN, shows_work, split_tags
+from kkwarm.formats import BUILT_IN, has_reasoning, split_tags
 from kkwarm.types import Completion
 
 TAGGED = BUILT_IN["think-answer"]
@@ -158,7 +158,7 @@ def test_a_chat_template_ends_in_an_open_think() -> None:
     ],
 )
 def test_work_is_shown_where_tags_tell_it_from_the_answer(name: str, text: str, works: bool | None) -> None:
-    assert shows_work(BUILT_IN[name], Completion(text)) is works
+    assert has_reasoning(BUILT_IN[name], Completion(text)) is works
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -170,5 +170,5 @@ def test_a_forced_completion_is_split_like_any_other(name: str) -> None:
 
 
 def test_forced_text_is_not_counted_as_the_models_reasoning() -> None:
-    assert shows_work(TAGGED, Completion(TAGGED.force + TAGGED.compose("so", "4"))) is True
-    assert shows_work(TAGGED, Completion(TAGGED.force + TAGGED.compose(None, "4"))) is False
+    assert has_reasoning(TAGGED, Completion(TAGGED.force + TAGGED.compose("so", "4"))) is True
+    assert has_reasoning(TAGGED, Completion(TAGGED.force + TAGGED.compose(None, "4"))) is False

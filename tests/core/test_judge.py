@@ -143,7 +143,7 @@ def test_a_verifier_may_run_a_program() -> None:
 
 @pytest.mark.parametrize("isolation", ["inline", "process"])
 def test_where_the_answer_decides_how_long_a_check_takes_it_is_late(isolation: Literal["inline", "process"]) -> None:
-    verifier = Verifier("v", slow_or_equal, isolation=isolation, timeout_s=0.5, late=Status.TIMEOUT)
+    verifier = Verifier("v", slow_or_equal, isolation=isolation, timeout_s=0.5, timeout_status=Status.TIMEOUT)
     assert statuses(verifier, "hang", "4") == ["timeout", "correct"]
 
 
@@ -172,11 +172,11 @@ def test_workers_end_with_the_judge() -> None:
     assert worker.process.poll() is not None
 
 
-def test_quick_decides_first() -> None:
-    def quick(example: Example, response: Response) -> Verdict | None:
+def test_precheck_decides_first() -> None:
+    def precheck(example: Example, response: Response) -> Verdict | None:
         return Verdict(Status.CORRECT, reason="quick") if response.answer == "4" else None
 
-    verifier = Verifier("v", lambda e, r: False, quick=quick)
+    verifier = Verifier("v", lambda e, r: False, precheck=precheck)
     assert statuses(verifier, "4", "5") == ["correct", "wrong"]
 
 
@@ -252,9 +252,9 @@ def test_a_batch_that_misbehaves_is_an_error_with_its_name(check_batch: object) 
     assert all("odd" in v.reason for v in verdicts)
 
 
-def test_a_quick_check_that_misbehaves_is_an_error_with_its_name() -> None:
-    for quick in (lambda e, r: 1 / 0, lambda e, r: "correct", lambda e, r: sys.exit(0)):
-        (verdict,) = verify(Verifier("odd", equal, quick=quick), FORMAT, [(EXAMPLE, said("4"))])  # type: ignore[arg-type]
+def test_a_precheck_that_misbehaves_is_an_error_with_its_name() -> None:
+    for precheck in (lambda e, r: 1 / 0, lambda e, r: "correct", lambda e, r: sys.exit(0)):
+        (verdict,) = verify(Verifier("odd", equal, precheck=precheck), FORMAT, [(EXAMPLE, said("4"))])  # type: ignore[arg-type]
         assert verdict.status is Status.ERROR and "odd" in verdict.reason
 
 

@@ -164,7 +164,7 @@ def test_plugins_are_told_and_one_that_fails_harms_nobody() -> None:
         ]
     )
     for _ in range(2):
-        reg.tell("kkwarm_run_finished", run="the run")
+        reg.call_hook("kkwarm_run_finished", run="the run")
     assert sorted(told) == ["no parameter"] * 2 + ["the run"] * 2
     (failure,) = reg.failures  # said once
     assert failure.plugin == "bad" and "no luck (test_plugins.py, line" in failure.cause

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from kkwarm.plugins import hookimpl, load
 from kkwarm.types import Domain, Example, Response, Verifier
 from kkwarm.verify import Judge, perturbations
-from kkwarm.verify.probes import ACCEPT_PROBES, PROBES, audit, targets_of
+from kkwarm.verify.probes import ACCEPT_PROBES, PROBES, make_targets, probe_verifier
 
 GOLDS: dict[str, list[Any]] = {
     "integers": [5, -3, 12, 40, 7, 100, -8, 61],
@@ -91,7 +91,9 @@ def failures(golds: list[Any], rule: Rule, *, tolerance: float = 0.0) -> list[st
     reg = load([("p", SimpleNamespace(kkwarm_domains=hookimpl(lambda: [domain])))])
     probes = [a for a in (*PROBES, *ACCEPT_PROBES) if a.name != "one megabyte"]  # it only takes time here
     with Judge(1) as judge:
-        found, tried = audit(reg.verifier("d"), reg.format("think-answer"), targets_of(reg, "d", 6), judge, probes)
+        found, tried = probe_verifier(
+            reg.verifier("d"), reg.format("think-answer"), make_targets(reg, "d", 6), judge, probes
+        )
     assert all(m.expect == "reject" for m in found)
     assert sum(tried.values()) > 200
     return sorted({m.probe for m in found})

@@ -30,10 +30,10 @@ def test_it_is_a_backend() -> None:
 
 
 def test_replies_by_turn_and_by_prompt() -> None:
-    turns = ScriptedModel.of(["one", "two"])
+    turns = ScriptedModel.from_replies(["one", "two"])
     assert texts(turns) == ["one", "two", "one"]
     assert turns.asked == ["Capital of France?"] * 2 + ["Capital of Peru?"]
-    assert texts(ScriptedModel.of({"Peru": "Lima"}, default="?")) == ["?", "?", "Lima"]
+    assert texts(ScriptedModel.from_replies({"Peru": "Lima"}, default="?")) == ["?", "?", "Lima"]
 
 
 def test_a_whole_completion_is_passed_on() -> None:
@@ -42,7 +42,7 @@ def test_a_whole_completion_is_passed_on() -> None:
 
 
 def test_a_chat_format_renders_for_it() -> None:
-    prompt = ThinkAnswer("think-answer-chat", chat=True).render("Why?", ScriptedModel.of([""]).tokenizer)
+    prompt = ThinkAnswer("think-answer-chat", chat=True).render("Why?", ScriptedModel.from_replies([""]).tokenizer)
     assert "user: Why?" in prompt and prompt.endswith("<think>")
 
 

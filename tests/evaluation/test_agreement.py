@@ -22,7 +22,7 @@ from kkwarm.scoring.findings import Finding, State
 from kkwarm.scoring.verify_run import agreement
 from kkwarm.store import Run
 from kkwarm.types import Completion, Example, Response, Status, Verdict
-from kkwarm.verify.source import judged_by
+from kkwarm.verify.source import verifier_provenance
 
 GOLD = {f"toy/{e.id}": e.answer for e in toy_benchmark.examples()}
 
@@ -156,7 +156,7 @@ def test_a_run_that_hashed_the_text_of_its_verifier_is_compared_by_it(run: Path)
     manifest = json.loads(path.read_text())
     fmt = reg.format(reg.benchmark("toy").format)
     for code, state in (("0" * 16, State.DIFFERS), (None, State.AGREES)):
-        older = judged_by(reg.verifier("toy"), fmt, "text")
+        older = verifier_provenance(reg.verifier("toy"), fmt, "text")
         manifest["verifiers"]["toy"] = older | ({"code": code} if code else {})
         path.write_text(json.dumps(manifest))
         finding = found(run)["verifier: toy"]

@@ -164,15 +164,15 @@ def test_forced(toy: Toy, tmp_path: Path) -> None:
 
     def spied(request: Request, index: int) -> Completion:
         prompts.add(request.prompt[-len(" Let me think.") :])
-        return Completion(" </think> <answer> 0 </answer>", 3, "stop")
+        return Completion(" It is 0. </think> <answer> 0 </answer>", 6, "stop")
 
     config = BenchConfig(force=True, format="toy-forcing", limit=3)
     run = bench("m", ["toy"], tmp_path / "r", config, backend=ReplayBackend(spied))
     figures = run.manifest["results"]["benchmarks"]["toy+forced"]
     assert prompts == {" Let me think."} and figures["worked"] == 1
-    assert all(s.completion.text.startswith(" Let me think. </think>") for s in stored(run).values())
-    with pytest.raises(KkwarmError, match="plain has no text that forces"):
-        bench("m", ["toy_free"], tmp_path / "r2", BenchConfig(force=True), backend=ReplayBackend(spied))
+    assert all(s.completion.text.startswith(" Let me think. It is 0.") for s in stored(run).values())
+    free = bench("m", ["toy_free"], tmp_path / "r2", BenchConfig(force=True), backend=ReplayBackend(spied))
+    assert all(s.completion.text.startswith("\nLet's think step by step. It is 0.") for s in stored(free).values())
 
 
 def test_bad_input(toy: Toy, tmp_path: Path) -> None:

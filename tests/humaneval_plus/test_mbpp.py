@@ -22,7 +22,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.formats import BUILT_IN
 from kkwarm.types import Example, Response, Status, Target, Verdict
 from kkwarm.verify import Judge
-from kkwarm.verify.probes import ACCEPT_PROBES, PROBES, audit
+from kkwarm.verify.probes import ACCEPT_PROBES, PROBES, probe_verifier
 from kkwarm.verify.sandbox import decode
 
 from .mbpp_rows import ROWS, write
@@ -92,7 +92,7 @@ def test_the_red_team_is_refused_and_honest_forms_are_not(examples: dict[str, Ex
     targets = [Target(e, golds[n], [g for o, g in golds.items() if o != n], fmt) for n, e in examples.items()]
     with Judge() as judge:
         probes = (*PROBES, *ACCEPT_PROBES, *(a for a in CODE_ATTACKS if a.domain == "mbpp_plus"))
-        failures, tried = audit(DOMAIN.verifier, fmt, targets, judge, probes)  # type: ignore[arg-type]
+        failures, tried = probe_verifier(DOMAIN.verifier, fmt, targets, judge, probes)  # type: ignore[arg-type]
     assert failures == []
     assert tried["code that cheats"] >= 100 and tried["forms of honest code"] >= 40
 

@@ -18,7 +18,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.formats import BUILT_IN
 from kkwarm.types import Completion, Example, Response, Status, Target, Verdict
 from kkwarm.verify import Judge, verify
-from kkwarm.verify.probes import audit
+from kkwarm.verify.probes import probe_verifier
 
 QUICK = [f"HumanEval/{i}" for i in (0, 2, 4, 32, 38, 53, 55, 111)]
 
@@ -174,7 +174,7 @@ def test_the_red_team_is_refused_and_honest_forms_are_not(examples: dict[str, Ex
     fmt = BUILT_IN["think-answer"]
     targets = [Target(examples[i], DOMAIN.gold(examples[i]), [], fmt) for i in ("HumanEval/53", "HumanEval/32")]  # type: ignore[misc]
     with Judge() as judge:
-        failures, tried = audit(DOMAIN.verifier, fmt, targets, judge, PROBES)  # type: ignore[arg-type]
+        failures, tried = probe_verifier(DOMAIN.verifier, fmt, targets, judge, PROBES)  # type: ignore[arg-type]
     assert failures == []
     assert min(tried.values()) >= 8
 

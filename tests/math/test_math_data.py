@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from kkwarm_math.data import load
-from kkwarm_math.verify import VERIFIER, check, quick
+from kkwarm_math.verify import VERIFIER, check, precheck
 
 from kkwarm.data import content_hash
 from kkwarm.data.contamination import Item, find_overlaps
@@ -41,7 +41,7 @@ def test_every_gold_answer_is_right_however_it_is_wrapped(shared_data: Path) -> 
     for example in load():
         for form in ("{}", "${}$", "\\boxed{{{}}}", "The answer is ${}$.", "\\[\n{}\n\\]", "**{}**"):
             answer = form.format(example.answer)
-            verdict = quick(example, Response(answer, "", answer, True))
+            verdict = precheck(example, Response(answer, "", answer, True))
             assert verdict is not None and verdict.correct, (form, example.answer)
 
 
@@ -62,7 +62,7 @@ def test_real_outputs_score_as_published(shared_data: Path) -> None:
                 pairs.append((Example(str(number), row["problem"], row["gold"]), Completion(response)))
                 published.append(score)
     fmt = BUILT_IN["auto"]
-    decided = [quick(example, fmt.split(completion)) for example, completion in pairs]
+    decided = [precheck(example, fmt.split(completion)) for example, completion in pairs]
     assert sum(v is not None for v in decided) >= 0.97 * len(pairs)
     with Judge(1) as judge:
         verdicts = judge.verify(VERIFIER, fmt, pairs)

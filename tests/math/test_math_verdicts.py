@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kkwarm_math.rules import RULES, decide
-from kkwarm_math.verify import VERIFIER, check, quick
+from kkwarm_math.verify import VERIFIER, check, precheck
 
 from kkwarm.formats import BUILT_IN
 from kkwarm.types import Completion, Example, Response, Status, Verdict
@@ -287,7 +287,7 @@ def test_rules_agree_with_math_verify_on_numbers(gold: str, answer: str) -> None
 @given(st.text(max_size=60))
 def test_any_text_gets_a_verdict_without_an_exception(answer: str) -> None:
     for tagged in (True, False):
-        verdict = quick(Example("1", "", "7"), Response(answer, "", answer, tagged))
+        verdict = precheck(Example("1", "", "7"), Response(answer, "", answer, tagged))
         assert verdict is None or verdict.status in (Status.CORRECT, Status.WRONG, Status.UNPARSED)
 
 
@@ -311,7 +311,7 @@ def test_a_hanging_check_is_killed(answer: str, gold: str, other: str) -> None:
     "answer", ["5" * 1_000_000, "{" * 500 + "5" + "}" * 500, "$" * 1_000_000, r"\boxed{" * 100_000, "\ud800"]
 )
 def test_large_and_deep_answers_are_decided_at_once(answer: str) -> None:
-    verdict = quick(Example("1", "", "5"), Response(answer, "", answer, True))
+    verdict = precheck(Example("1", "", "5"), Response(answer, "", answer, True))
     assert verdict is not None and verdict.status in (Status.UNPARSED, Status.WRONG)
 
 

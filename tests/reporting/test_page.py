@@ -46,7 +46,7 @@ FAINT = """() => {
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Any]:
+def shared_sandbox() -> Iterator[Any]:
     with browser() as made:
         yield made
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kkwarm.verify.sandbox import CallJob, Level, Limits, Outcome, Sandbox, Undecodable, decode, encode, probe
+from kkwarm.verify.sandbox import CallJob, DecodeError, Level, Limits, Outcome, Sandbox, decode, encode, probe
 
 Run = Callable[..., Outcome]
 CALL_S = 0.3
@@ -41,7 +41,7 @@ def job(code: str, inputs: list[list[Any]], expected: list[Any], **options: Any)
     def judge(index: int, data: bytes, exact: bool, cpu_s: float) -> bool:
         try:
             value = decode(data)
-        except Undecodable:
+        except DecodeError:
             return False
         return type(value) is type(expected[index]) and bool(value == expected[index])
 

@@ -1,4 +1,4 @@
-"""What comes out of the sandbox is read strictly: any bytes give a value of built-in types, or `Undecodable`."""
+"""What comes out of the sandbox is read strictly: any bytes give a value of built-in types, or `DecodeError`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kkwarm.verify.sandbox import Undecodable, decode, encode
+from kkwarm.verify.sandbox import DecodeError, decode, encode
 
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(), st.binary(),
@@ -46,7 +46,7 @@ def test_flat_lists_take_the_fast_path_and_stay_the_same(values: list[Any]) -> N
 def test_any_bytes_give_plain_data_or_undecodable(data: bytes) -> None:
     try:
         value = decode(data)
-    except Undecodable:
+    except DecodeError:
         return
     assert type(value) in BUILT_IN
 
@@ -57,7 +57,7 @@ def test_damaged_bytes_never_give_anything_else(value: Any, data: st.DataObject)
     raw = bytearray(encode(value))
     at = data.draw(st.integers(0, len(raw) - 1))
     raw[at] = data.draw(st.integers(0, 255))
-    with contextlib.suppress(Undecodable):
+    with contextlib.suppress(DecodeError):
         assert type(decode(bytes(raw))) in BUILT_IN
 
 
@@ -84,13 +84,13 @@ def test_damaged_bytes_never_give_anything_else(value: Any, data: st.DataObject)
     ],
 )
 def test_hostile_bytes_are_refused(raw: bytes) -> None:
-    with pytest.raises(Undecodable):
+    with pytest.raises(DecodeError):
         decode(raw)
 
 
 def test_more_parts_than_allowed_are_refused() -> None:
     for value in ([0] * 100, [[0]] * 50, "abc" and {"a": [1] * 99}):
-        with pytest.raises(Undecodable):
+        with pytest.raises(DecodeError):
             decode(encode(value), max_nodes=50)
     assert decode(encode([0] * 50), max_nodes=50) == [0] * 50
 
@@ -115,7 +115,7 @@ def test_numbers_that_share_a_hash_are_refused_in_time(form: str) -> None:
     else:
         raw = (b"<" if form == "set" else b">") + struct.pack("<I", count) + b"".join(numbers)
     began = time.process_time()
-    with pytest.raises(Undecodable, match="share their hashes"):
+    with pytest.raises(DecodeError, match="share their hashes"):
         decode(raw)
     assert time.process_time() - began < 10
 

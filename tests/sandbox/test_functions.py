@@ -12,7 +12,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.formats import BUILT_IN
 from kkwarm.types import Completion, Example, Status, Verdict
 from kkwarm.verify import function_verifier, verify
-from kkwarm.verify.functions import code_of, same
+from kkwarm.verify.functions import extract_code, same
 from kkwarm.verify.sandbox import ALLOW
 
 AREA = Example("area", "Write area(a, b).", {"entry": "area", "cases": [[[3, 4], 12], [[0, 9], 0]]})
@@ -77,8 +77,8 @@ def test_an_answer_of_another_shape_is_named(answer: Any) -> None:
 
 def test_the_last_block_that_defines_it_counts() -> None:
     text = "```\ndef f(): return 1\n```\n```\ndef f(): return 2\n```\n```\nf()\n```"
-    assert code_of(text, "f") == "def f(): return 2\n"
-    assert code_of("f()", "f") is None
+    assert extract_code(text, "f") == "def f(): return 2\n"
+    assert extract_code("f()", "f") is None
 
 
 JSON = st.recursive(

@@ -11,7 +11,7 @@ import pytest
 
 from kkwarm.formats import BUILT_IN
 from kkwarm.types import Verifier
-from kkwarm.verify.source import judged_by, syntax
+from kkwarm.verify.source import syntax, verifier_provenance
 
 SOURCE = '''
 """A verifier."""
@@ -86,10 +86,10 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_the_hash_of_a_verifier_follows(module: ModuleType) -> None:
     assert module.__file__ is not None
     path, verifier, fmt = Path(module.__file__), Verifier("hashed", module.check), BUILT_IN["think-answer"]
-    first, by_text = judged_by(verifier, fmt), judged_by(verifier, fmt, "text")
+    first, by_text = verifier_provenance(verifier, fmt), verifier_provenance(verifier, fmt, "text")
     assert first["hash_of"] == "syntax" and "hash_of" not in by_text
     path.write_text(SAME["a comment"])
-    assert judged_by(verifier, fmt) == first
-    assert judged_by(verifier, fmt, "text")["code"] != by_text["code"]
+    assert verifier_provenance(verifier, fmt) == first
+    assert verifier_provenance(verifier, fmt, "text")["code"] != by_text["code"]
     path.write_text(OTHER["a comparison"])
-    assert judged_by(verifier, fmt)["code"] != first["code"]
+    assert verifier_provenance(verifier, fmt)["code"] != first["code"]

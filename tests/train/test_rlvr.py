@@ -49,7 +49,7 @@ def test_rewards_are_the_benchmarks_verdicts(tmp_path: Path, warmed: Path, capfd
     pairs = [(examples[r["id"]], Completion(r["completion"], finish_reason=r["finish"])) for r in rows]
     verdicts = verify(reg.verifier(benchmark.verifier), reg.format(benchmark.format), pairs)
     assert [v.status.value for v in verdicts] == [r["status"] for r in rows]
-    assert [task.rewards.of(v.status) for v in verdicts] == [r["reward"] for r in rows]
+    assert [task.rewards.for_status(v.status) for v in verdicts] == [r["reward"] for r in rows]
     assert {r["status"] for r in rows} >= {"correct", "wrong"}
     assert all(
         r["completion"].endswith("</answer>") for r in rows if r["finish"] == "stop" and r["status"] == "correct"

@@ -4,22 +4,22 @@ A `CallJob` is code, a function's name, inputs, and a `judge` that stays on the 
 data and compares it with an expected output that never enters the sandbox.
 """
 
-from kkwarm.verify.sandbox.codec import Undecodable, decode, encode, short
+from kkwarm.verify.sandbox.codec import DecodeError, decode, encode, short
 from kkwarm.verify.sandbox.inside.landlock import missing as landlock_missing
 from kkwarm.verify.sandbox.levels import ALLOW, allowed, calibrate, level, overloaded, probe
 from kkwarm.verify.sandbox.model import CallJob, End, Level, Limits, Outcome
-from kkwarm.verify.sandbox.pool import Sandbox, shared
+from kkwarm.verify.sandbox.pool import Sandbox, shared_sandbox
 from kkwarm.verify.sandbox.syscalls import missing as seccomp_missing
 
 __all__ = [
     "ALLOW",
     "CallJob",
+    "DecodeError",
     "End",
     "Level",
     "Limits",
     "Outcome",
     "Sandbox",
-    "Undecodable",
     "allowed",
     "calibrate",
     "decode",
@@ -29,6 +29,6 @@ __all__ = [
     "overloaded",
     "probe",
     "seccomp_missing",
-    "shared",
+    "shared_sandbox",
     "short",
 ]

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-__all__ = ["Undecodable", "decode", "encode", "short"]
+__all__ = ["DecodeError", "decode", "encode", "short"]
 
 _MAX_DEPTH = 100
 _MAX_DIGITS = 1 << 18
@@ -24,7 +24,7 @@ _SCALARS = re.compile(rb"(?:[NTF]|i.{4}|g.{8})*+", re.DOTALL)
 _INT, _COUNT, _DOUBLE, _COMPLEX = struct.Struct("<i"), struct.Struct("<I"), struct.Struct("<d"), struct.Struct("<dd")
 
 
-class Undecodable(ValueError):
+class DecodeError(ValueError):
     """The bytes are no plain data, or more of it than was expected."""
 
 
@@ -40,22 +40,22 @@ def encode(value: Any) -> bytes:
 def decode(data: bytes, max_nodes: int = 1_000_000) -> Any:
     """The value of `data`, if it has at most `max_nodes` parts and is nested at most 100 deep.
 
-    :raises Undecodable: otherwise; or its sets and dicts are made to take long.
+    :raises DecodeError: otherwise; or its sets and dicts are made to take long.
     """
     if data[:1] in (b"[", b"(") and len(data) >= 5:
         (count,) = _COUNT.unpack_from(data, 1)
         if count <= len(data) - 5 and _SCALARS.fullmatch(data, 5):
             flat = marshal.loads(data) if count <= max_nodes and _tokens(data) == count else None
             if flat is None:
-                raise Undecodable("a list of another length than it says, or too long")
+                raise DecodeError("a list of another length than it says, or too long")
             return flat
     reader = _Reader(data, max_nodes)
     try:
         value = reader.value(0)
     except (struct.error, IndexError, UnicodeDecodeError, TypeError) as err:
-        raise Undecodable(str(err)) from None
+        raise DecodeError(str(err)) from None
     if reader.at != len(data):
-        raise Undecodable("data after the value")
+        raise DecodeError("data after the value")
     return value
 
 
@@ -77,20 +77,20 @@ class _Reader:
     def take(self, size: int) -> bytes:
         part = self.data[self.at : self.at + size]
         if len(part) != size:
-            raise Undecodable("cut short")
+            raise DecodeError("cut short")
         self.at += size
         return part
 
     def count(self) -> int:
         (count,) = _COUNT.unpack(self.take(4))
         if count > min(self.left, len(self.data) - self.at):
-            raise Undecodable("too many parts")
+            raise DecodeError("too many parts")
         return int(count)
 
     def value(self, depth: int) -> Any:
         self.left -= 1
         if self.left < 0 or depth > _MAX_DEPTH:
-            raise Undecodable("too many parts")
+            raise DecodeError("too many parts")
         tag = self.take(1)
         if tag in _CONSTANTS:
             return _CONSTANTS[tag]
@@ -114,16 +114,16 @@ class _Reader:
             return frozenset(self.hashed(set(), (self.value(depth + 1) for _ in range(self.count()))))
         if tag == b"{":
             return self.hashed({}, self.pairs(depth))
-        raise Undecodable(f"tag {tag!r}")
+        raise DecodeError(f"tag {tag!r}")
 
     def long(self) -> int:
         """15-bit digits, least significant first; a negative count for a negative number."""
         (signed,) = _INT.unpack(self.take(4))
         if abs(signed) > _MAX_DIGITS:
-            raise Undecodable("too large a number")
+            raise DecodeError("too large a number")
         digits = struct.unpack(f"<{abs(signed)}H", self.take(2 * abs(signed)))
         if any(d >> 15 for d in digits):
-            raise Undecodable("a digit out of range")
+            raise DecodeError("a digit out of range")
         size = int("".join(f"{d:015b}" for d in reversed(digits)) or "0", 2)
         return -size if signed < 0 else size
 
@@ -140,7 +140,7 @@ class _Reader:
             into.update(some)
             self.hashing_s += time.thread_time() - began
             if self.hashing_s > _HASHING_S:
-                raise Undecodable("parts that share their hashes")
+                raise DecodeError("parts that share their hashes")
         return into
 
 

@@ -25,7 +25,7 @@ from kkwarm.verify.sandbox.levels import overloaded, permitted
 from kkwarm.verify.sandbox.model import CallJob, End, Level, Outcome
 from kkwarm.verify.sandbox.worker import Report, Worker, WorkerFailed
 
-__all__ = ["Sandbox", "shared"]
+__all__ = ["Sandbox", "shared_sandbox"]
 
 _CHUNK = 1 << 18
 _GRACE_S = 30.0
@@ -365,7 +365,7 @@ _living: weakref.WeakSet[Sandbox] = weakref.WeakSet()
 _shared: dict[int, Sandbox] = {}
 
 
-def shared() -> Sandbox:
+def shared_sandbox() -> Sandbox:
     """The process's own pool, at the strongest level; it ends with the process."""
     pool = _shared.get(os.getpid())
     if pool is None:

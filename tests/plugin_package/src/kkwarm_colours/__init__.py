@@ -84,10 +84,10 @@ def kkwarm_formats() -> list[Swatch]:
 @hookimpl
 def kkwarm_probes() -> list[Probe]:
     def loud(target: Target) -> list[str]:
-        return [target.answered(target.gold.upper())]
+        return [target.compose(target.gold.upper())]
 
     def dull(target: Target) -> list[str]:
-        return [target.answered(f"nearly {target.gold}")]
+        return [target.compose(f"nearly {target.gold}")]
 
     return [Probe("colours: loud", loud, expect="accept", domain="colours"), Probe("colours: nearly", dull)]
 
