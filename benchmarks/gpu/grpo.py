@@ -88,7 +88,7 @@ def main() -> None:
     result = {
         "what": f"a GRPO step, random Qwen2.5 {args.shape}, rollouts by {engine}",
         "settings": {k: getattr(args, k) for k in ("prompts", "generations", "max_tokens", "steps", "batch_size")},
-        "memory": run.manifest.get("memory"),  # what the preflight changed of the settings, if anything
+        "memory": run.manifest.memory,  # what the preflight changed of the settings, if anything
         "seconds": {name: spread(seconds) for name, seconds in parts.items()},
         "share": {name: round(statistics.median(parts[name]) / statistics.median(parts["step"]), 4) for name in parts},
         "rollout_tokens_per_s": spread([n / s for n, s in zip(tokens, parts["rollout"], strict=True)]),

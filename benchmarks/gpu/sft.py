@@ -67,8 +67,8 @@ def main() -> None:
         "settings": {
             k: getattr(args, k) for k in ("batch_size", "accumulation", "steps", "gradient_checkpointing", "liger")
         },
-        "precision": run.manifest["precision"],
-        "memory": run.manifest.get("memory"),  # what the preflight changed of the settings, if anything
+        "precision": run.manifest.precision,
+        "memory": run.manifest.memory,  # what the preflight changed of the settings, if anything
         "tokens_per_s": spread(found),
         "tokens_per_trace": round(sum(lengths) / len(lengths), 1),
         "flops_per_token": flops,

@@ -40,8 +40,8 @@ def ours(samples: int, limit: int) -> dict[str, Any]:
         began = time.perf_counter()
         run = bench(checkpoint(), BENCHMARKS, Path(folder) / "run", config, progress=False, backend=backend)
         seconds = time.perf_counter() - began
-    found = run.manifest["results"]["benchmarks"]
-    tokens = run.manifest["generation"]["tokens"]
+    found = run.manifest.benchmarks
+    tokens = run.manifest.generation["tokens"]
     return {"seconds": seconds, "tokens": tokens, "accuracy": {n: f["accuracy"] for n, f in found.items()}}
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from kkwarm.analysis.stats.seed_variance import Scores
 from kkwarm.errors import KkwarmError
 from kkwarm.formats import has_reasoning
+from kkwarm.schema.manifest import Manifest
 from kkwarm.store import Run
 from kkwarm.types import Format, Sample
 
@@ -93,7 +94,7 @@ def of_run(run: Run, format_of: FormatOf) -> dict[str, _Tally]:
         name = sample.benchmark
         if name not in found:
             found[name] = _Tally()
-            outside = run.manifest["kind"] in _OUTSIDE  # its prompts asked for another format, if for any
+            outside = run.manifest.kind in _OUTSIDE  # its prompts asked for another format, if for any
             formats[name] = None if outside or name.endswith(FORCED) else format_of(name)
         found[name].add(sample, formats[name])
     return found
@@ -141,7 +142,7 @@ def cell(condition: str, benchmark: str, runs: Sequence[tuple[int, Run, _Tally]]
         lengths=(float(np.median(tokens)), float(np.quantile(tokens, 0.95))) if tokens.size else None,
         partial=len(common) < len(everything) or len(counts) > 1 or not all(run.done for _, run, _ in runs),
         paths=tuple(str(run.path) for _, run, _ in runs),
-        outside=any(run.manifest["kind"] in _OUTSIDE for _, run, _ in runs),
+        outside=any(run.manifest.kind in _OUTSIDE for _, run, _ in runs),
     )
 
 
@@ -221,21 +222,21 @@ def _aligned(first: Cell, a: list[int], second: Cell, b: list[int]) -> tuple[Sco
     return first.scores[:, a].mean(axis=0, keepdims=True), second.scores[:, b].mean(axis=0, keepdims=True)
 
 
-def protocol(manifest: Mapping[str, Any], benchmark: str) -> dict[str, Any]:
+def protocol(manifest: Manifest, benchmark: str) -> dict[str, Any]:
     """What must be equal for two runs to be compared: version, samples, and the benchmark's sampling and format."""
-    config = manifest.get("config", {})
+    config = manifest.config
     name = benchmark.removesuffix(FORCED)
     found = {"scorer": "kkwarm", **config, **config.get("sampling", {}).get(name, {})}
     if name in config.get("formats", {}):
         found["format"] = config["formats"][name]
     if name.startswith("lm_eval:"):  # lm-eval's own tasks, by its own prompts, settings and scoring
         found = {"scorer": "lm-eval"}
-    elif manifest["kind"] == "bench":
+    elif manifest.kind == "bench":
         found |= {"few_shot": 0}
     found |= config.get("protocol", {}).get(name, {})
-    if "rescored_from" in manifest:
+    if manifest.rescored_from:
         found["scorer"] = "kkwarm"
-    return {"version": manifest.get("protocol"), **{k: found[k] for k in _PROTOCOL if k in found}}
+    return {"version": manifest.protocol, **{k: found[k] for k in _PROTOCOL if k in found}}
 
 
 def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:

@@ -32,7 +32,7 @@ def compare(first: Path, second: Path, *, margin: float, common: bool) -> dict[s
             f"{first} and {second} share no benchmark: {has[0]} there, {has[1]} here",
             hint="bench both checkpoints on the same domains",
         )
-    stops = {d: [run.manifest.get("stopped", {}).get(d) for run in runs] for d in shared}
+    stops = {d: [run.manifest.stopped.get(d) for run in runs] for d in shared}
     # A run that a rule stopped has a random part of the questions: on that part it is compared without being asked.
     fewer = set(shared) if common else {d for d, found in stops.items() if any(found)}
     rows = changed_cells(material, a, b, shared, common=fewer)

@@ -13,6 +13,7 @@ from kkwarm.analysis.curves import Curve, read_curve
 from kkwarm.analysis.study_data import MARGIN, Condition, Roles, StudyData
 from kkwarm.analysis.training import Training, trained
 from kkwarm.errors import KkwarmError
+from kkwarm.schema.manifest import StudyPlan
 from kkwarm.store import Run, maker_of, runs_home
 from kkwarm.types import Format
 
@@ -39,7 +40,7 @@ def load(paths: Sequence[Path], *, margin: float | None = None) -> StudyData:
     :param margin: what still is a tie; None: what the study says, or 0.05.
     :raises KkwarmError: a folder is no run, is a run without samples, or a study stands beside other runs.
     """
-    kinds = {path: str(Run.read(path).manifest["kind"]) for path in paths}
+    kinds = {path: Run.read(path).manifest.kind for path in paths}
     studies = [path for path, kind in kinds.items() if kind == "study"]
     if studies and len(paths) > 1:
         raise KkwarmError(f"{studies[0]} is a study and reported alone", hint="name one study, or bench runs only")
@@ -66,7 +67,7 @@ def formats_of(run: Run) -> FormatOf:
     """What names the format of a run's benchmarks: the one that the run used, else the benchmark's own."""
     from kkwarm.plugins import registry
 
-    used: dict[str, str] = run.manifest.get("config", {}).get("formats", {})
+    used: dict[str, str] = run.manifest.config.get("formats", {})
 
     def named(benchmark: str) -> Format | None:
         return registry().formats.get(used[benchmark]) if benchmark in used else format_of(benchmark)
@@ -74,12 +75,14 @@ def formats_of(run: Run) -> FormatOf:
     return named
 
 
-def steps_of(study: Run) -> Mapping[str, Any]:
-    """The plan as the study's manifest tells it: ``rows[condition][seed][part]`` -> step id."""
-    plan = study.manifest.get("plan")
-    if not isinstance(plan, dict):
-        raise KkwarmError(f"{study.path} holds no plan", hint="start the study again: it goes on from what is there")
-    return plan
+def steps_of(study: Run) -> StudyPlan:
+    """The plan in a study's manifest.
+
+    :raises KkwarmError: it has none.
+    """
+    if study.manifest.plan is None:
+        raise KkwarmError(f"{study.path} holds no plan", hint="start the study again: it resumes")
+    return study.manifest.plan
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
@@ -87,7 +90,7 @@ def steps_of(study: Run) -> Mapping[str, Any]:
 
 def _kind(path: Path) -> str | None:
     try:
-        return str(Run.read(path).manifest["kind"])
+        return Run.read(path).manifest.kind
     except KkwarmError:
         return None
 
@@ -102,8 +105,8 @@ def _step_run(study: Run, step: str | None) -> Run | None:
 def _study(path: Path, margin: float | None) -> StudyData:
     study = Run.read(path)
     plan = steps_of(study)
-    rows: dict[str, dict[str, dict[str, str]]] = plan["rows"]
-    conditions = tuple(Condition(c["name"], c["baseline"], tuple(c["chain"])) for c in plan["conditions"])
+    rows = plan.rows
+    conditions = tuple(Condition(c.name, c.baseline, tuple(c.chain)) for c in plan.conditions)
     cells: dict[tuple[str, str], Cell] = {}
     forced: dict[tuple[str, str], Cell] = {}
     curves: list[Curve] = []
@@ -113,24 +116,24 @@ def _study(path: Path, margin: float | None) -> StudyData:
         forced |= _cells(study, condition.name, seeds, "forced")
         for seed, parts in seeds.items():
             last = next((parts[s] for s in reversed(condition.chain[1:]) if s in parts), None)
-            if last is not None and plan["kinds"].get(last) == "rlvr":
+            if last is not None and plan.kinds.get(last) == "rlvr":
                 curve = read_curve(study.path / "steps" / last / "log.jsonl", condition.name, int(seed))
                 curves += [curve] if curve is not None else []
-    done = sum(1 for s in plan["steps"] if (r := _step_run(study, s)) is not None and r.done)
+    done = sum(1 for s in plan.steps if (r := _step_run(study, s)) is not None and r.done)
     return StudyData(
-        title=plan["title"],
+        title=plan.title,
         conditions=conditions,
-        domains=tuple(plan["domains"]),
+        domains=tuple(plan.domains),
         cells=cells,
         forced=forced,
         curves=tuple(curves),
-        roles=tuple(Roles(**r) for r in plan["claims"]),
+        roles=tuple(Roles(**r) for r in plan.claims),
         training=_training(study, conditions, rows),
-        grids={name: {int(n): c for n, c in grid.items()} for name, grid in plan.get("grids", {}).items()},
-        margin=plan["margin"] if margin is None else margin,
-        note=plan["note"],
-        state="done" if done == len(plan["steps"]) else "in progress",
-        progress={"done": done, "steps": len(plan["steps"])},
+        grids={name: {int(n): c for n, c in grid.items()} for name, grid in plan.grids.items()},
+        margin=plan.margin if margin is None else margin,
+        note=plan.note,
+        state="done" if done == len(plan.steps) else "in progress",
+        progress={"done": done, "steps": len(plan.steps)},
         provenance=_provenance(study),
         paths=(str(path),),
         overlaps=evaluated_overlaps({c.name: _contamination(study, rows[c.name]) for c in conditions}, cells),
@@ -159,13 +162,11 @@ def _makers(runs: Sequence[Run], names: Sequence[str]) -> tuple[Training, ...]:
     """What the runs that made the benched checkpoints told, as far as they are still there."""
     made: dict[Path, tuple[Run, list[str]]] = {}
     for run, name in zip(runs, names, strict=True):
-        model = run.manifest.get("model")
-        maker = maker_of(model["checkpoint"]) if isinstance(model, dict) and "checkpoint" in model else None
+        model = run.manifest.model
+        maker = maker_of(model.checkpoint) if model is not None else None
         if maker is not None:
             made.setdefault(maker.path.resolve(), (maker, []))[1].append(name)
-    told = [
-        trained(run, run.name, int(run.manifest.get("config", {}).get("seed", 0)), tuple(n)) for run, n in made.values()
-    ]
+    told = [trained(run, run.name, int(run.manifest.config.get("seed", 0)), tuple(n)) for run, n in made.values()]
     return tuple(t for t in told if t is not None)
 
 
@@ -175,7 +176,7 @@ def _contamination(study: Run, seeds: Mapping[str, Mapping[str, str]]) -> list[d
     for parts in seeds.values():
         for step in parts.values():
             run = _step_run(study, step)
-            found += run.manifest.get("contamination", ()) if run is not None else ()
+            found += run.manifest.contamination if run is not None else []
     return found
 
 
@@ -216,9 +217,7 @@ def _runs(runs: Sequence[Run], margin: float) -> StudyData:
         state="done" if all(run.done for run in runs) else "in progress",
         provenance=_provenance(runs[0]),
         paths=tuple(str(run.path) for run in runs),
-        overlaps=evaluated_overlaps(
-            {n: r.manifest.get("contamination", ()) for n, r in zip(names, runs, strict=True)}, cells
-        ),
+        overlaps=evaluated_overlaps({n: r.manifest.contamination for n, r in zip(names, runs, strict=True)}, cells),
     )
 
 
@@ -227,6 +226,5 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 
 def _provenance(run: Run) -> dict[str, Any]:
-    manifest = run.manifest
-    keys = ("created", "finished", "environment", "wall_s", "worker_s", "jobs", "config_hash", "protocol")
-    return {key: manifest[key] for key in keys if key in manifest}
+    keys = {"created", "finished", "environment", "wall_s", "worker_s", "jobs", "config_hash", "protocol"}
+    return run.manifest.model_dump(include=keys, exclude_unset=True)

@@ -50,11 +50,11 @@ def trained(run: Run, stage: str, seed: int, conditions: tuple[str, ...]) -> Tra
 
     :raises KkwarmError: its in-training evaluations cannot be read.
     """
-    alarms = tuple(run.manifest.get("alarms", ()))
+    alarms = tuple(run.manifest.alarms)
     evals = logged_steps(run.path / EVALS, "accuracy")
     if not alarms and not evals:
         return None
-    kind = str(run.manifest["kind"])
+    kind = run.manifest.kind
     accuracy = {step: row["accuracy"] for step, row in evals.items()}
     correct = {step: row["correct"] for step, row in evals.items() if "correct" in row}
     return Training(stage, kind, seed, conditions, alarms, accuracy, correct)

@@ -94,7 +94,7 @@ def command(
         echo_json(plan) if as_json else _show_plan(plan)
         return
     run = bench(model, names, out, config, labels=named, progress=not as_json or err_console().is_terminal)
-    results = run.manifest["results"]
+    results = run.manifest.results
     if as_json:
         echo_json(results)
     else:

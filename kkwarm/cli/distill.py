@@ -84,4 +84,4 @@ def command(
         backend=backend,
         options=options,
     )
-    show({"run": str(run.path), **run.manifest["results"]}, as_json)
+    show({"run": str(run.path), **run.manifest.results}, as_json)

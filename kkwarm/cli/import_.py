@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kkwarm.cli.console import echo_json, err_console, json_option, out_console
 from kkwarm.errors import KkwarmError
+
+if TYPE_CHECKING:
+    from kkwarm.schema.manifest import Manifest
 
 path_argument = click.argument("path", type=click.Path(path_type=Path))
 out_option = click.option(
@@ -82,17 +85,17 @@ def _stored(results: Any, named: tuple[str, ...], reverify: bool, out: Path | No
     run = store(results, registry(), names=names, reverify=reverify, out=out)
     manifest = run.manifest
     if as_json:
-        echo_json(manifest["results"] | {k: manifest[k] for k in ("differs", "notes")})
+        echo_json(manifest.results | {"differs": manifest.differs, "notes": manifest.notes})
     else:
         _show(manifest, out_console())
     _warn(manifest)
 
 
-def _show(manifest: dict[str, Any], console: Any) -> None:
+def _show(manifest: Manifest, console: Any) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    config, results = manifest["config"], manifest["results"]
+    config, results = manifest.config, manifest.results
     table = Table(title=Text(f"{results['model']}, by {config['tool']}"), title_justify="left")
     for column in ("benchmark", "n", "samples", "accuracy ± se", "judged by"):
         table.add_column(column, justify="left" if column in ("benchmark", "judged by") else "right")
@@ -106,14 +109,14 @@ def _show(manifest: dict[str, Any], console: Any) -> None:
     console.print(Text(f"kept in {results['run']}"), soft_wrap=True)
 
 
-def _warn(manifest: dict[str, Any]) -> None:
+def _warn(manifest: Manifest) -> None:
     """What the figures do not share with ours, on stderr."""
     from rich.text import Text
 
     console = err_console()
-    for note in manifest["notes"]:
+    for note in manifest.notes:
         console.print(Text(f"note: {note}", style="dim"), soft_wrap=True)
-    for name, rows in manifest["differs"].items():
+    for name, rows in manifest.differs.items():
         told = "; ".join(f"{d['what']} {_value(d['theirs'])}, not {_value(d['ours'])}" for d in rows)
         console.print(
             Text(f"warning: {name} was not measured as `kkwarm bench` does: {told}", "yellow"), soft_wrap=True

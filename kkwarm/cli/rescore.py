@@ -54,7 +54,7 @@ def command(
     target = out or (_beside(stored.path) if write else None)
     _free(target)
     with judged_bar(stored.name) as advance:
-        if stored.manifest["kind"] == "study":
+        if stored.manifest.kind == "study":
             document = _study(stored, target, workers, advance)
         else:
             document = _run(stored, [] if alone else others or None, target, workers, advance)

@@ -80,7 +80,7 @@ def command(
     if not distributed.is_main():
         return
     results = results_of(run)
-    alarms = [a["text"] for a in run.manifest.get("alarms", [])]
-    show({**results, "warnings": run.manifest["warnings"], "alarms": alarms}, as_json)
+    alarms = [a["text"] for a in run.manifest.alarms]
+    show({**results, "warnings": run.manifest.warnings, "alarms": alarms}, as_json)
     if not results["signal"]:
         click.get_current_context().exit(1)

@@ -117,18 +117,18 @@ def _opened(out: Path | None, file: Path, benchmark: Benchmark, fmt: Format) -> 
         yield None
         return
     from kkwarm.plugins import registry
-    from kkwarm.store import Run, file_hash, record_verifiers
+    from kkwarm.store import Run, file_hash
     from kkwarm.verify.source import verifier_provenance
 
     config = {"benchmark": benchmark.name, "format": fmt.name}
     with Run.open(out, kind="score", config=config, inputs={"outputs": file_hash(file)}) as run:
         now = verifier_provenance(registry().verifier(benchmark.verifier), fmt)
-        then = run.manifest.get("verifiers", {}).get(benchmark.name)
+        then = run.manifest.verifiers.get(benchmark.name)
         if then and then.get("code") != now.get("code"):
             hint = f"`kkwarm rescore {out}` judges them again, or choose another folder with -o"
             raise KkwarmError(f"the verdicts in {out} are another verifier's", hint=hint)
         run.record(file=str(file))
-        record_verifiers(run, {benchmark.name: now})
+        run.record_verifiers({benchmark.name: now})
         yield run
 
 

@@ -147,7 +147,7 @@ def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def results_of(run: Any) -> dict[str, Any]:
     """A finished run's results, with the places of its checkpoints as paths."""
-    results = dict(run.manifest["results"])
+    results = dict(run.manifest.results)
     best = results.get("best", {})
     if best.get("weights") in ("best", "checkpoint"):
         results["best"] = {**best, "weights": str(run.path / best["weights"])}

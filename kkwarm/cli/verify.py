@@ -39,7 +39,7 @@ def command(ctx: click.Context, run: Path, as_json: bool) -> None:
             | ({"step": f.step} if f.step else {})
             for f in found
         ]
-        document = {"run": str(stored.path), "kind": stored.manifest["kind"], "agrees": not counts["differs"]}
+        document = {"run": str(stored.path), "kind": stored.manifest.kind, "agrees": not counts["differs"]}
         echo_json({**document, "counts": counts, "findings": rows})
     else:
         _show(stored, found, counts)
@@ -59,8 +59,8 @@ def _show(run: Run, found: Sequence[Finding], counts: dict[str, int]) -> None:
     from rich.text import Text
 
     console = out_console()
-    study = run.manifest["kind"] == "study"
-    title = f"{run.path} ({run.manifest['kind']})"
+    study = run.manifest.kind == "study"
+    title = f"{run.path} ({run.manifest.kind})"
     table = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=not study, overflow="fold")

@@ -53,4 +53,4 @@ def command(
     run = warmup(model, traces, out, config)
     if not distributed.is_main():
         return
-    show({**results_of(run), "alarms": [a["text"] for a in run.manifest.get("alarms", [])]}, as_json)
+    show({**results_of(run), "alarms": [a["text"] for a in run.manifest.alarms]}, as_json)

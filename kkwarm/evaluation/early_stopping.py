@@ -18,6 +18,7 @@ from kkwarm.analysis.stats.sequential import ConfidenceSequence, Decision
 from kkwarm.errors import KkwarmError
 from kkwarm.evaluation.config import BenchConfig
 from kkwarm.evaluation.plan import Entry, Item, shuffled
+from kkwarm.schema.manifest import Manifest
 from kkwarm.store import Run
 from kkwarm.types import Sample
 
@@ -75,7 +76,7 @@ class EarlyStopping:
 
 
 def rule_of(
-    config: BenchConfig, entries: Sequence[Entry], known: Sequence[str], manifest: Mapping[str, Any]
+    config: BenchConfig, entries: Sequence[Entry], known: Sequence[str], manifest: Manifest
 ) -> EarlyStopping | None:
     """The rule that the configuration names, or None. `manifest`: of the run that is to be stopped.
 
@@ -92,7 +93,7 @@ def rule_of(
     return EarlyStopping(config, reference, len(entries))
 
 
-def _scores(other: Run, entry: Entry, manifest: Mapping[str, Any]) -> dict[str, float]:
+def _scores(other: Run, entry: Entry, manifest: Manifest) -> dict[str, float]:
     ours, theirs = protocol(manifest, entry.name), protocol(other.manifest, entry.name)
     if ours != theirs:
         differs = ", ".join(k for k in sorted({*ours, *theirs}) if ours.get(k) != theirs.get(k))

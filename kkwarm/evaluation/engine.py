@@ -24,7 +24,8 @@ from kkwarm.evaluation.progress import Bars
 from kkwarm.evaluation.results import figures
 from kkwarm.limits import affordable
 from kkwarm.plugins import Registry
-from kkwarm.store import Run, config_hash, contamination_of, record_verifiers, runs_home
+from kkwarm.schema.manifest import Manifest
+from kkwarm.store import Run, config_hash, contamination_of, runs_home
 from kkwarm.store.run import PROTOCOL
 from kkwarm.verify import Judge
 from kkwarm.verify.source import verifier_provenance
@@ -135,7 +136,7 @@ def run_bench(
     """See `kkwarm.evaluation.bench`."""
     prepared = prepare(model, benchmarks, out, config, backend)
     try:
-        manifest = {"kind": "bench", "protocol": PROTOCOL, "config": prepared.settings}
+        manifest = Manifest(kind="bench", protocol=PROTOCOL, config=prepared.settings)
         until = rule_of(config, prepared.entries, prepared.known, manifest)
         with Run.open(prepared.out, kind="bench", config=prepared.settings, inputs=prepared.inputs) as run:
             run.record(labels=dict(labels or {}), model={"name": display_name(model), "checkpoint": str(model)})
@@ -143,11 +144,11 @@ def run_bench(
             if run.mended:
                 click.echo(f"{run.path}: the last sample was cut short by a crash; it is generated again", err=True)
             if _whole(prepared, run):
-                run.record(state="done", results=run.manifest["results"] | {"labels": run.manifest["labels"]})
+                run.record(state="done", results=run.manifest.results | {"labels": run.manifest.labels})
                 return run
             _warn(prepared, run)
             run.record(state="running")  # it may be done as far as a rule let it come
-            record_verifiers(run, {e.name: verifier_provenance(e.verifier, e.format) for e in prepared.entries})
+            run.record_verifiers({e.name: verifier_provenance(e.verifier, e.format) for e in prepared.entries})
             _complete(prepared, run, progress, until)
             prepared.registry.call_hook("kkwarm_run_finished", run=run)
             return run
@@ -171,11 +172,11 @@ def _warn(prepared: Prepared, run: Run) -> None:
 
 def _whole(prepared: Prepared, run: Run) -> bool:
     """Whether an earlier session finished the run, and its samples are all still there."""
-    if "results" not in run.manifest:
+    if not run.manifest.results:
         return False
     held = Counter(sample.benchmark for sample in run.samples())
     own = all(held[e.name] == len(e.items) * prepared.config.samples for e in prepared.entries)
-    return own and all(held[name] == run.manifest["results"]["benchmarks"][name]["samples"] for name in prepared.known)
+    return own and all(held[name] == run.manifest.benchmarks[name]["samples"] for name in prepared.known)
 
 
 def _complete(prepared: Prepared, run: Run, progress: bool, until: EarlyStopping | None) -> None:
@@ -185,7 +186,7 @@ def _complete(prepared: Prepared, run: Run, progress: bool, until: EarlyStopping
     entries = prepared.entries
     with Judge() as judge, Bars(progress) as bars:
         collector = SampleCollector(run, prepared.backend, config.samples, judge, prepared.registry, bars)
-        before = dict(run.manifest.get("generation", {}))
+        before = dict(run.manifest.generation)
         try:
             if until is not None:
                 entries, stopped = until(entries, collector)
@@ -198,8 +199,8 @@ def _complete(prepared: Prepared, run: Run, progress: bool, until: EarlyStopping
             from kkwarm.evaluation.lm_eval_tasks import run_known
 
             results[name] = run_known(name, prepared.model, config, run, bars)
-    _mark_contamination(results, run.manifest["contamination"], entries)
-    generation = run.manifest["generation"]
+    _mark_contamination(results, run.manifest.contamination, entries)
+    generation = run.manifest.generation
     seconds = generation["seconds"]
     throughput = generation | {
         "tokens_per_s": generation["tokens"] / seconds if seconds and generation["tokens"] else None
@@ -210,9 +211,9 @@ def _complete(prepared: Prepared, run: Run, progress: bool, until: EarlyStopping
         stopped=stopped,
         results={
             "benchmarks": results,
-            "model": run.manifest["model"]["name"],
-            "checkpoint": run.manifest["model"]["checkpoint"],
-            "labels": run.manifest["labels"],
+            "model": display_name(prepared.model),
+            "checkpoint": str(prepared.model),
+            "labels": run.manifest.labels,
             "throughput": throughput,
             "run": str(run.path),
         },

@@ -30,7 +30,7 @@ def run_known(name: str, model: str, config: BenchConfig, run: Run, bars: Bars) 
     :raises KkwarmError: lm-eval does not know the task, cannot load its data, scores no single questions of it, or
         would run untrusted code for it.
     """
-    tables: dict[str, Any] = dict(run.manifest.get("lm_eval", {}))
+    tables: dict[str, Any] = dict(run.manifest.lm_eval)
     if name not in tables:
         with contextlib.redirect_stdout(sys.stderr):  # lm-eval prints there; ours may be a JSON document
             table, samples = _evaluated(name, model, config)

@@ -150,14 +150,14 @@ def _units(text: str) -> int:
 
 def _stored(conditions: Sequence[str], paths: Sequence[Path]) -> Iterator[tuple[str, int, Sample, FormatOf]]:
     first = Run.read(paths[0])
-    if first.manifest["kind"] != "study":
+    if first.manifest.kind != "study":
         for condition, path in zip(conditions, paths, strict=True):
             run = Run.read(path)
             format_of = formats_of(run)
             for sample in run.samples():
                 yield condition, 0, sample, format_of
         return
-    for condition, seeds in steps_of(first)["rows"].items():
+    for condition, seeds in steps_of(first).rows.items():
         for seed, parts in seeds.items():
             folder = first.path / "steps" / parts["bench"]
             if (folder / "manifest.json").exists():

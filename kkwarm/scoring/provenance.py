@@ -20,9 +20,9 @@ __all__ = ["findings"]
 
 def findings(run: Run, registry: Registry, samples: Sequence[Sample]) -> Iterator[Finding]:
     """One finding for each recorded input of the run."""
-    inputs: Mapping[str, str] = run.manifest.get("inputs", {})
-    config: Mapping[str, Any] = run.manifest.get("config", {})
-    kind = run.manifest["kind"]
+    inputs: Mapping[str, str] = run.manifest.inputs
+    config: Mapping[str, Any] = run.manifest.config
+    kind = run.manifest.kind
     if kind == "bench":
         yield from _benchmarks(run, registry, inputs, samples)
     if kind in ("rlvr", "distill") and "examples" in inputs:
@@ -30,9 +30,9 @@ def findings(run: Run, registry: Registry, samples: Sequence[Sample]) -> Iterato
     if kind == "distill" and not inputs:
         yield _teacher(run, registry, config)
     if "traces" in inputs:
-        yield _file("traces", run, run.manifest.get("traces"), inputs["traces"])
+        yield _file("traces", run, run.manifest.traces, inputs["traces"])
     if "outputs" in inputs:
-        yield _file("outputs", run, run.manifest.get("file"), inputs["outputs"])
+        yield _file("outputs", run, run.manifest.file, inputs["outputs"])
     for name in ("checkpoint", "teacher"):
         if name in inputs:
             yield _checkpoint(name, run, config, inputs[name])
@@ -53,7 +53,7 @@ def _benchmarks(
     from kkwarm.evaluation.config import BenchConfig
     from kkwarm.evaluation.plan import KNOWN, entry
 
-    config = run.manifest.get("config", {})
+    config = run.manifest.config
     for name in config.get("benchmarks", ()):
         if name.startswith(KNOWN):
             yield Finding(f"data: {name}", State.UNCHECKED, "its data and prompts are lm-eval's own")
@@ -147,7 +147,7 @@ def _checkpoint(what: str, run: Run, config: Mapping[str, Any], then: str) -> Fi
     from kkwarm.backends.checkpoint import fingerprint
 
     model = config.get("teacher") if what == "teacher" else _model(run)
-    backend = config.get("backend") or (run.manifest.get("provenance") or {}).get("backend")
+    backend = config.get("backend") or run.manifest.provenance.get("backend")
     if backend not in (None, "hf", "vllm"):
         return Finding(what, State.UNCHECKED, f"the weights behind backend {backend} cannot be seen from here")
     if not isinstance(model, str):
@@ -158,9 +158,8 @@ def _checkpoint(what: str, run: Run, config: Mapping[str, Any], then: str) -> Fi
         return Finding(what, State.UNCHECKED, str(err))
 
 
-def _model(run: Run) -> Any:
-    model = run.manifest.get("model")
-    return model.get("checkpoint") if isinstance(model, Mapping) else model
+def _model(run: Run) -> str | None:
+    return run.manifest.model.checkpoint if run.manifest.model is not None else None
 
 
 def _place(run: Run, named: str) -> str:

@@ -20,7 +20,7 @@ __all__ = ["Flip", "Rescored", "judged_again", "rescore", "write_rescored"]
 
 # Fields of a manifest that belong to the run itself; all others are facts about its samples, and are carried over.
 _OWN = {
-    "kind", "protocol", "config", "inputs", "config_hash", "created", "state", "environment", "finished", "resumed",
+    "schema_version", "kind", "protocol", "config", "inputs", "config_hash", "created", "state", "environment", "finished", "resumed",
     "results", "rescored_from", "products", "verifiers",
 }  # fmt: skip
 
@@ -117,13 +117,13 @@ def _examples(benchmark: Benchmark, samples: Sequence[Sample]) -> dict[str, Exam
 
 def format_name(run: Run, name: str, benchmark: Benchmark) -> str:
     """The format by which the run's completions were split, as its configuration says; else the benchmark's."""
-    config = run.manifest.get("config", {})
+    config = run.manifest.config
     formats = config.get("formats")
     named = formats.get(name) if isinstance(formats, dict) else None
     named = named or config.get("format")
     if isinstance(named, str) and named:
         return named
-    return benchmark.saved_format if run.manifest["kind"] in ("score", "import") else benchmark.format
+    return benchmark.saved_format if run.manifest.kind in ("score", "import") else benchmark.format
 
 
 def write_rescored(run: Run, results: Sequence[Rescored], path: Path) -> Run:
@@ -133,12 +133,12 @@ def write_rescored(run: Run, results: Sequence[Rescored], path: Path) -> Run:
     """
     if (path / "manifest.json").exists():
         raise KkwarmError(f"{path} is a run already", hint="choose another folder with -o")
-    inputs = {**run.manifest.get("inputs", {}), "rescored_from": str(run.path)}
-    with Run.open(path, kind=run.manifest["kind"], config=run.manifest.get("config", {}), inputs=inputs) as new:
+    inputs = {**run.manifest.inputs, "rescored_from": str(run.path)}
+    with Run.open(path, kind=run.manifest.kind, config=run.manifest.config, inputs=inputs) as new:
         for result in results:
             new.append(result.after)
-        carried = {k: v for k, v in run.manifest.items() if k not in _OWN}
-        old = run.manifest.get("results") or {}
+        carried = run.manifest.model_dump(exclude_unset=True, exclude=_OWN)
+        old = run.manifest.results
         figures = dict(old.get("benchmarks", {}))
         for result in results:
             if not result.skipped:  # what other figures a benchmark has (lengths, say) does not depend on verdicts

@@ -54,7 +54,7 @@ def partners(run: Run) -> list[Path]:
             continue
         with suppress(KkwarmError):
             other = Run.read(manifest.parent)
-            if other.done and "rescored_from" not in other.manifest and asked & _asked(other):
+            if other.done and not other.manifest.rescored_from and asked & _asked(other):
                 beside.append(other.path)
     return beside
 
@@ -104,7 +104,7 @@ def study_again(
     for manifest in sorted((study.path / "steps").glob("*/manifest.json")):
         run = Run.read(manifest.parent)
         target = folder / "steps" / run.name
-        if run.manifest["kind"] == "bench":
+        if run.manifest.kind == "bench":
             steps[run.name] = rescore(run, registry, workers=workers, progress=progress)
             (target / "manifest.json").unlink()
             write_rescored(run, steps[run.name], target)
@@ -130,11 +130,11 @@ def _change(change: Mapping[str, Any]) -> dict[str, Any]:
 def _asked(run: Run) -> set[tuple[str, str]]:
     """What tells that two runs asked the same: hashes of prompts; for scored files the benchmark's name."""
     manifest = run.manifest
-    if manifest.get("kind") not in WITH_SAMPLES:
+    if manifest.kind not in WITH_SAMPLES:
         return set()
-    if manifest["kind"] == "bench":
-        return {(k, v) for k, v in manifest.get("inputs", {}).items() if k.startswith("prompts:")}
-    return {("benchmark", str(manifest.get("config", {}).get("benchmark")))}
+    if manifest.kind == "bench":
+        return {(k, v) for k, v in manifest.inputs.items() if k.startswith("prompts:")}
+    return {("benchmark", str(manifest.config.get("benchmark")))}
 
 
 def _of_study(run: Run) -> list[Path] | None:
@@ -143,18 +143,18 @@ def _of_study(run: Run) -> list[Path] | None:
         study = Run.read(run.path.resolve().parent.parent)
     except KkwarmError:
         return None
-    if study.manifest.get("kind") != "study" or "plan" not in study.manifest:
+    plan = study.manifest.plan
+    if plan is None:
         return None
-    plan = study.manifest["plan"]
-    against = {c["name"]: c["baseline"] for c in plan["conditions"]}
+    against = {c.name: c.baseline for c in plan.conditions}
     found: list[str] = []
-    for name, seeds in plan["rows"].items():
+    for name, seeds in plan.rows.items():
         for seed, parts in seeds.items():
             for part in ("bench", "forced"):
                 if parts.get(part) != run.path.name:
                     continue
                 others = [against[name], *(c for c, of in against.items() if of == name)]
-                found += [plan["rows"][c][seed][part] for c in others if c and part in plan["rows"][c][seed]]
+                found += [plan.rows[c][seed][part] for c in others if c and part in plan.rows[c][seed]]
     folders = [run.path.parent / step for step in dict.fromkeys(found)]
     return [f for f in folders if (f / "manifest.json").exists()]
 

@@ -35,13 +35,13 @@ def agreement(
 
     :param progress: called with the run's name and the number of completions judged since the last call.
     """
-    if run.manifest["kind"] == "study":
+    if run.manifest.kind == "study":
         yield from _study(run, registry, progress)
         return
     yield _settings(run)
     yield from _products(run)
     lines = list(run.lines())
-    if lines or run.torn or "results" in run.manifest:
+    if lines or run.torn or run.manifest.results:
         yield from _samples(run, lines)
     yield from provenance.findings(run, registry, [line.sample for line in lines if line.sample is not None])
     yield from _verdicts(run, registry, lines, lambda n: progress(run.name, n))
@@ -53,15 +53,15 @@ def agreement(
 def _settings(run: Run) -> Finding:
     """The manifest's hash covers kind, settings (sampling, seed, format, limit) and the hashes of all inputs."""
     m = run.manifest
-    now = config_hash({"kind": m["kind"], "config": m.get("config", {}), "inputs": m.get("inputs", {})})
-    if now == m.get("config_hash"):
+    now = config_hash({"kind": m.kind, "config": m.config, "inputs": m.inputs})
+    if now == m.config_hash:
         return Finding("settings", State.AGREES, f"hash {now}")
-    return Finding("settings", State.DIFFERS, f"hash {now}, stored {m.get('config_hash')}: the manifest was changed")
+    return Finding("settings", State.DIFFERS, f"hash {now}, stored {m.config_hash}: the manifest was changed")
 
 
 def _products(run: Run) -> Iterator[Finding]:
     """Files of a finished run against the hashes it was finished with."""
-    made: Mapping[str, str] = run.manifest.get("products", {})
+    made: Mapping[str, str] = run.manifest.products
     if not made:
         why = "the run is not done" if not run.done else "the run is older than these hashes"
         yield Finding("files", State.UNCHECKED, why)
@@ -110,7 +110,7 @@ def _verdicts(
         if (s := line.sample) is not None:
             stored[s.benchmark].append(s)
             places[s.benchmark, s.id, s.index] = line.number
-    figures = (run.manifest.get("results") or {}).get("benchmarks", {})
+    figures = run.manifest.benchmarks
     for name in figures:
         if name not in stored:
             yield Finding(f"verdicts: {name}", State.DIFFERS, "there are figures of it, but no samples")
@@ -124,7 +124,7 @@ def _verdicts(
             yield from _replayed(name, again, places)
             if name in figures:
                 yield _figures(name, figures[name], samples)
-            elif run.done and run.manifest["kind"] in ("bench", "score", "import"):
+            elif run.done and run.manifest.kind in ("bench", "score", "import"):
                 yield Finding(f"figures: {name}", State.DIFFERS, "the run is done, and its manifest has none of it")
 
 
@@ -160,7 +160,7 @@ def _flip(flip: Flip) -> str:
 
 def _code(run: Run, registry: Registry, name: str) -> Finding:
     what = f"verifier: {name}"
-    then: Mapping[str, Any] = run.manifest.get("verifiers", {}).get(name, {})
+    then: Mapping[str, Any] = run.manifest.verifiers.get(name, {})
     if not then.get("code"):
         return Finding(what, State.UNCHECKED, "the run does not say what code judged it")
     try:
@@ -221,7 +221,7 @@ def _more(listed: Sequence[Any]) -> str:
 
 def _study(study: Run, registry: Registry, progress: Callable[[str, int], None]) -> Iterator[Finding]:
     yield _settings(study)
-    for step in study.manifest.get("plan", {}).get("steps", ()):
+    for step in study.manifest.plan.steps if study.manifest.plan is not None else ():
         folder = study.path / "steps" / step
         try:
             found = list(agreement(Run.read(folder), registry, progress))

@@ -1,12 +1,13 @@
 """Runs on disk: append-only samples, a manifest, resume."""
 
+from kkwarm.schema.manifest import Kind, Manifest
 from kkwarm.store.lineage import contamination_of, maker_of
-from kkwarm.store.run import Kind, Line, Run, config_hash, environment, file_hash, find_run, runs_home
-from kkwarm.store.verifiers import record_verifiers
+from kkwarm.store.run import Line, Run, config_hash, environment, file_hash, find_run, runs_home
 
 __all__ = [
     "Kind",
     "Line",
+    "Manifest",
     "Run",
     "config_hash",
     "contamination_of",
@@ -14,6 +15,5 @@ __all__ = [
     "file_hash",
     "find_run",
     "maker_of",
-    "record_verifiers",
     "runs_home",
 ]

@@ -34,4 +34,4 @@ def contamination_of(model: str | os.PathLike[str]) -> list[dict[str, Any]]:
     :param model: as of `maker_of`.
     """
     run = maker_of(model)
-    return [] if run is None else list(run.manifest.get("contamination", ()))
+    return [] if run is None else list(run.manifest.contamination)

@@ -1,76 +1,62 @@
-"""``manifest.json`` of a run folder: read with its shape checked, because people edit it by hand."""
+"""Reads the manifest of a run folder and validates it, because people edit it by hand."""
 
 from __future__ import annotations
 
 import difflib
 import json
 from pathlib import Path
-from typing import Any, Literal, get_args
+
+from pydantic import ValidationError
 
 from kkwarm.errors import KkwarmError
+from kkwarm.schema.manifest import SCHEMA_VERSION, Manifest, list_problems
 
-__all__ = ["MANIFEST", "Kind", "read_manifest"]
+__all__ = ["MANIFEST", "read_manifest"]
 
 MANIFEST = "manifest.json"
-Kind = Literal["bench", "score", "distill", "warmup", "rlvr", "study", "import"]
-# What code takes for granted of a field that is there. No field but the kind must be.
-_TABLES = (
-    *("config", "inputs", "environment", "labels", "products", "provenance", "results", "verifiers", "plan", "stopped"),
-    *("config.formats", "results.benchmarks", "plan.rows"),
-)
-_LISTS = ("contamination", "warnings", "notes", "alarms", "config.benchmarks", "plan.steps", "plan.conditions")
-_TEXTS = ("state", "created", "config_hash")
-_SHAPE: dict[str, tuple[type, str]] = {
-    **dict.fromkeys(_TABLES, (dict, "a table")),
-    **dict.fromkeys(_LISTS, (list, "a list")),
-    **dict.fromkeys(_TEXTS, (str, "text")),
-}
-_MEND = "it was edited or damaged: restore it, or remove the run and make it again"
+_HINT = "it was edited or damaged: restore it, or delete the run and make it again"
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> Manifest:
     """The manifest of the run in a folder.
 
-    :raises KkwarmError: the folder holds no run (near names are offered), or its manifest is damaged.
+    :raises KkwarmError: the folder holds no run (similar names are suggested), or its manifest is damaged or was written
+        by another version of kkwarm. All problems of a damaged manifest are listed.
     """
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_text("utf-8"))
+        data = json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise _no_run(folder) from None
+        raise _missing_run(folder) from None
     except OSError as err:
         raise KkwarmError(f"{path} cannot be read: {err.strerror}") from None
     except RecursionError:
-        raise KkwarmError(f"{path} is nested too deeply", hint=_MEND) from None
+        raise KkwarmError(f"{path} is nested too deeply", hint=_HINT) from None
     except ValueError as err:
-        raise KkwarmError(f"{path} cannot be read: {err}", hint=_MEND) from None
-    if not isinstance(manifest, dict) or "kind" not in manifest:
-        raise KkwarmError(f"{path} is no manifest of a run", hint=_MEND)
-    if manifest["kind"] not in get_args(Kind):
-        raise KkwarmError(f"{path}: kind is {manifest['kind']!r}, not one of {', '.join(get_args(Kind))}", hint=_MEND)
-    for field, (wanted, named) in _SHAPE.items():
-        value = _at(manifest, field)
-        if value is not None and not isinstance(value, wanted):
-            raise KkwarmError(f"{path}: {field} is no longer {named}", hint=_MEND)
-    for name, figures in (_at(manifest, "results.benchmarks") or {}).items():
-        if not isinstance(figures, dict):
-            raise KkwarmError(f"{path}: results.benchmarks.{name} is no longer a table", hint=_MEND)
-    return manifest
+        raise KkwarmError(f"{path} cannot be read: {err}", hint=_HINT) from None
+    if not isinstance(data, dict) or "kind" not in data:
+        raise KkwarmError(f"{path} is not the manifest of a run", hint=_HINT)
+    version = data.get("schema_version")
+    if version != SCHEMA_VERSION:
+        found = "no schema version" if version is None else f"schema version {version!r}"
+        raise KkwarmError(
+            f"{path} has {found}; this version of kkwarm reads version {SCHEMA_VERSION}",
+            hint="make the run again, in another folder or after deleting this one",
+        )
+    try:
+        return Manifest.model_validate(data)
+    except ValidationError as err:
+        raise KkwarmError(f"{path}: {'; '.join(list_problems(err))}", hint=_HINT) from None
 
 
-def _at(manifest: dict[str, Any], field: str) -> Any:
-    table, _, key = field.partition(".")
-    return manifest.get(table) if not key else (manifest.get(table) or {}).get(key)
-
-
-def _no_run(folder: Path) -> KkwarmError:
+def _missing_run(folder: Path) -> KkwarmError:
     if folder.is_file():
         return KkwarmError(f"{folder} is a file, not a run folder", hint=f"name the folder that holds {MANIFEST}")
     if folder.is_dir():
-        inside = sorted(p.parent for p in folder.glob(f"*/{MANIFEST}"))
-        hint = f"it holds runs, such as {inside[0]}: name those" if inside else ""
+        runs = sorted(p.parent for p in folder.glob(f"*/{MANIFEST}"))
+        hint = f"it holds runs, such as {runs[0]}: name those" if runs else ""
         return KkwarmError(f"{folder} is no run folder ({MANIFEST} is missing)", hint=hint)
-    beside = sorted(p.parent.name for p in folder.parent.glob(f"*/{MANIFEST}"))
-    near = difflib.get_close_matches(folder.name, beside, n=3)
-    hint = f"did you mean {' or '.join(str(folder.with_name(n)) for n in near)}?" if near else ""
+    siblings = sorted(p.parent.name for p in folder.parent.glob(f"*/{MANIFEST}"))
+    matches = difflib.get_close_matches(folder.name, siblings, n=3)
+    hint = f"did you mean {' or '.join(str(folder.with_name(n)) for n in matches)}?" if matches else ""
     return KkwarmError(f"there is no run {folder}", hint=hint)

@@ -21,14 +21,15 @@ from typing import Any, Self
 from kkwarm import interrupt
 from kkwarm.errors import KkwarmError
 from kkwarm.paths import expanded
-from kkwarm.store.manifest import MANIFEST, Kind, read_manifest
+from kkwarm.schema.manifest import Kind, Manifest
+from kkwarm.store.manifest import MANIFEST, read_manifest
 from kkwarm.types import Completion, Sample, Status, Verdict
 
 __all__ = ["Kind", "Line", "Run", "config_hash", "file_hash", "find_run", "runs_home"]
 
 SAMPLES = "samples.jsonl"
 Settings = Mapping[str, Any]
-Extends = Callable[[Settings], bool]
+Extends = Callable[[Manifest], bool]
 PRODUCTS = (SAMPLES, "traces.jsonl", "log.jsonl")  # files whose hashes a finished run keeps
 PROTOCOL = 1  # raised when prompts, splits or verdict rules change so that results cannot be compared any more
 
@@ -68,7 +69,7 @@ class Line:
 class Run:
     """One run folder, open for writing (`Run.open`) or for reading (`Run.read`)."""
 
-    def __init__(self, path: Path, manifest: dict[str, Any], lock: Any = None) -> None:
+    def __init__(self, path: Path, manifest: Manifest, lock: Any = None) -> None:
         self.path = path
         self.manifest = manifest
         self._lock = lock
@@ -124,35 +125,31 @@ class Run:
         ours = config_hash({"kind": kind, "config": config, "inputs": inputs})
         if (path / MANIFEST).exists():
             run = cls.read(path)
-            same = run.manifest.get("config_hash") == ours
+            same = run.manifest.config_hash == ours
             if not (same or (extends is not None and extends(run.manifest))):
-                differs = ", ".join(_differences(run.manifest, kind, config, inputs)) or "its settings"
-                raise KkwarmError(
-                    f"{path} holds another {run.manifest.get('kind', 'run')} run (differs in {differs})",
-                    hint="choose another folder, or remove this one",
-                )
+                raise _different_run(path, run.manifest, kind, config, inputs)
             run._lock = lock
             run._mend()
             if not same:
-                run.record(config=json.loads(json.dumps(config, default=str)), config_hash=ours, state="running")
+                run.record(config=_json_data(config), config_hash=ours, state="running")
             if not run.done:
-                run.record(state="running", resumed=int(run.manifest.get("resumed", 0)) + 1)
+                run.record(state="running", resumed=run.manifest.resumed + 1)
             return run
         if there := cls._products(path):
             raise KkwarmError(
                 f"{there[0]} is there already, and {path} is no run (manifest.json is missing)",
                 hint="choose another folder, or move the file away",
             )
-        manifest: dict[str, Any] = {
-            "kind": kind,
-            "protocol": PROTOCOL,
-            "config": json.loads(json.dumps(config, default=str)),
-            "inputs": dict(inputs),
-            "config_hash": ours,
-            "created": _now(),
-            "state": "running",
-            "environment": environment(),
-        }
+        manifest = Manifest(
+            kind=kind,
+            protocol=PROTOCOL,
+            config=_json_data(config),
+            inputs=dict(inputs),
+            config_hash=ours,
+            created=_now(),
+            state="running",
+            environment=environment(),
+        )
         run = cls(path, manifest, lock)
         run._fresh = True
         run._write_manifest()
@@ -174,7 +171,7 @@ class Run:
     @property
     def done(self) -> bool:
         """Whether the run was finished."""
-        return self.manifest.get("state") == "done"
+        return self.manifest.state == "done"
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
@@ -214,9 +211,23 @@ class Run:
             raise
 
     def record(self, **fields: Any) -> None:
-        """Sets fields of the manifest, atomically."""
-        self.manifest.update(fields)
+        """Sets fields of the manifest and writes it atomically.
+
+        :raises pydantic.ValidationError: a field is unknown, or its value has another type.
+        """
+        for name, value in fields.items():
+            setattr(self.manifest, name, value)
         self._write_manifest()
+
+    def record_verifiers(self, verifiers: Mapping[str, Mapping[str, Any]]) -> None:
+        """Records which code verifies each benchmark. Different code of earlier sessions stays listed in `before`."""
+        entries = dict(self.manifest.verifiers)
+        for name, now in verifiers.items():
+            then = entries.get(name)
+            before = [*then.get("before", []), then["code"]] if then and then.get("code") != now.get("code") else []
+            entries[name] = {**now, "before": before} if before else {**(then or {}), **now}
+        if entries != self.manifest.verifiers:
+            self.record(verifiers=entries)
 
     def finish(self, **fields: Any) -> None:
         """Marks the run done, with its results and the hashes of its files (``products``)."""
@@ -304,7 +315,7 @@ class Run:
         temporary = self.path / f".{MANIFEST}.{os.getpid()}"
         try:
             with temporary.open("w", encoding="utf-8") as out:
-                json.dump(self.manifest, out, indent=1, sort_keys=True, default=str)
+                json.dump(self.manifest.dump(), out, indent=1, sort_keys=True, default=str)
                 out.flush()
                 os.fsync(out.fileno())
             temporary.replace(self.path / MANIFEST)
@@ -369,14 +380,40 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def _differences(
-    manifest: Mapping[str, Any], kind: str, config: Mapping[str, Any], inputs: Mapping[str, str]
-) -> list[str]:
-    if manifest.get("kind") != kind:
-        return ["kind"]
-    ours = json.loads(json.dumps({**config, **inputs}, default=str))
-    theirs = {**manifest.get("config", {}), **manifest.get("inputs", {})}
-    return sorted(k for k in {*ours, *theirs} if ours.get(k) != theirs.get(k))
+def _json_data(config: Settings) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(json.dumps(config, default=str))
+    return data
+
+
+def _different_run(
+    path: Path, manifest: Manifest, kind: Kind, config: Settings, inputs: Mapping[str, str]
+) -> KkwarmError:
+    hint = "use another --out, or delete it"
+    if manifest.kind != kind:
+        return KkwarmError(f"{path} already holds a run of {manifest.kind}, not of {kind}", hint=hint)
+    here = dict(_settings(_json_data({**config, **inputs})))
+    there = dict(_settings({**manifest.config, **manifest.inputs}))
+    differences = [
+        f"{key}: {_short(there.get(key, 'default'))} there, {_short(here.get(key, 'default'))} here"
+        for key in sorted({*here, *there})
+        if here.get(key) != there.get(key)
+    ]
+    what = f" ({'; '.join(differences)})" if differences else ""
+    return KkwarmError(f"{path} already holds a run with different settings{what}", hint=hint)
+
+
+def _settings(config: Settings, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Each setting with its full name, such as ``sampling.math.temperature``."""
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from _settings(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _encode(sample: Sample) -> bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
+from kkwarm.schema.manifest import Manifest
 from kkwarm.store import Run, config_hash, runs_home
 from kkwarm.store.manifest import read_manifest
 from kkwarm.study.execute import Outcome, Turn, execute, is_done
@@ -36,7 +37,7 @@ def joinable(recipe: Recipe) -> dict[Path, list[int]]:
         except KkwarmError:
             continue  # no run, or a damaged one: nothing to join
         if _more_seeds(recipe, manifest):
-            found[folder] = list(manifest["config"].get("seeds", [0]))
+            found[folder] = list(manifest.config.get("seeds", [0]))
     return found
 
 
@@ -75,14 +76,14 @@ def do_study(
     return _report(out, render)
 
 
-def _more_seeds(recipe: Recipe, manifest: Mapping[str, Any]) -> bool:
+def _more_seeds(recipe: Recipe, manifest: Manifest) -> bool:
     """Whether the recipe is the study's, with further seeds: what was done stays as it is."""
 
     def rest(settings: Mapping[str, Any]) -> dict[str, Any]:
         return {k: v for k, v in settings.items() if k != "seeds"}
 
     now: dict[str, Any] = json.loads(json.dumps(dict(recipe.data), default=str))
-    before = manifest["config"] if manifest.get("kind") == "study" else {}
+    before = manifest.config if manifest.kind == "study" else {}
     return rest(now) == rest(before) and set(before.get("seeds", [0])) <= set(recipe.seeds)
 
 
@@ -93,11 +94,11 @@ class _Log:
 
     def __init__(self, run: Run, executor: str, slots: int) -> None:
         self.run, self.clock = run, time.monotonic()
-        self.before = float(run.manifest.get("wall_s", 0.0))
-        self.seconds: dict[str, float] = dict(run.manifest.get("seconds", {}))
+        self.before = float(run.manifest.wall_s)
+        self.seconds: dict[str, float] = dict(run.manifest.seconds)
         run.record(jobs=slots)
         self.session: dict[str, Any] = {"executor": executor, "slots": slots, "wall_s": 0.0, "turns": []}
-        self.sessions = [*run.manifest.get("sessions", []), self.session]
+        self.sessions = [*run.manifest.sessions, self.session]
 
     def ended(self, turn: Turn) -> None:
         self.session["turns"].append(asdict(turn))

@@ -40,8 +40,8 @@ def contamination_check(
     found = [
         {"domain": k.evaluated.domain, "id": k.evaluated.id, "trained": k.trained.id, "how": k.how} for k in overlaps
     ]
-    if isinstance(start := run.manifest.get("model"), str):
-        found += [k for k in contamination_of(start) if k not in found]
+    if (start := run.manifest.model) is not None:
+        found += [k for k in contamination_of(start.checkpoint) if k not in found]
     run.record(compared_with=[n for n in names if n not in unread], not_compared=unread, contamination=found)
 
 

@@ -14,7 +14,7 @@ from kkwarm.data import content_hash, fingerprint
 from kkwarm.errors import KkwarmError
 from kkwarm.paths import expanded
 from kkwarm.plugins import Registry, registry
-from kkwarm.store import Run, record_verifiers
+from kkwarm.store import Run
 from kkwarm.train.config import DistillConfig, identity
 from kkwarm.train.contamination_check import contamination_check, decontaminate
 from kkwarm.train.loop import done_before, opened
@@ -213,7 +213,7 @@ def _from_model(plan: Plan, out: Path, options: dict[str, Any], labels: dict[str
             contamination_check(
                 run, plan.examples, [config.domain], config.decontaminate_against, allow=config.allow_contamination
             )
-            record_verifiers(run, {plan.task.name: verifier_provenance(plan.verifier, plan.format)})
+            run.record_verifiers({plan.task.name: verifier_provenance(plan.verifier, plan.format)})
             if run.mended:
                 say(f"{run.path}: the last sample was cut short by a crash; it is generated again")
             if engine.tokenizer is not None:

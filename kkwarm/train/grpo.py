@@ -12,7 +12,7 @@ from kkwarm.data import fingerprint as fingerprint_examples
 from kkwarm.errors import KkwarmError
 from kkwarm.limits import affordable
 from kkwarm.plugins import registry
-from kkwarm.store import Run, record_verifiers
+from kkwarm.store import Run
 from kkwarm.train import distributed
 from kkwarm.train.config import RlvrConfig, identity
 from kkwarm.train.contamination_check import contamination_check
@@ -121,8 +121,13 @@ def rlvr(
         launch(several, "rlvr", config, **job)
         return Run.read(out)
     with opened(out, kind="rlvr", config=settings, inputs=inputs) as run:
-        run.record(labels=labels or {}, model=str(model), example_ids=[e.id for e in plan.examples], warnings=[])
-        record_verifiers(run, {config.domain: verifier_provenance(plan.verifier, plan.format)})
+        run.record(
+            labels=labels or {},
+            model={"checkpoint": str(model)},
+            example_ids=[e.id for e in plan.examples],
+            warnings=[],
+        )
+        run.record_verifiers({config.domain: verifier_provenance(plan.verifier, plan.format)})
         contamination_check(
             run, plan.examples, [config.domain], config.decontaminate_against, allow=config.allow_contamination
         )
@@ -333,7 +338,7 @@ def _fitting(config: RlvrConfig, width: int) -> int:
 
 
 def _warn(run: Run, message: str) -> None:
-    known = run.manifest.get("warnings", [])
+    known = run.manifest.warnings
     if message in known:
         return
     run.record(warnings=[*known, message])

@@ -204,7 +204,7 @@ class InTrainingEval:
 
     def alarm(self, log: Sequence[dict[str, Any]]) -> None:
         """Says and records each kind of alarm once."""
-        known = self._run.manifest.get("alarms", [])
+        known = self._run.manifest.alarms
         evals = self.rows() if self._domains else []
         for alarm in [*(alarms_of_log(log) if self._trained else []), *alarms_of_evals(evals, log, self._trained)]:
             if all((a["kind"], a["text"].split()[0]) != (alarm.kind, alarm.text.split()[0]) for a in known):
@@ -222,7 +222,7 @@ class InTrainingEval:
             return {}
         told: dict[str, Any] = {k: round(v, 4) for k, v in asdict(best).items()}
         if best.step == 0:
-            told["weights"] = self._run.manifest["model"]
+            told["weights"] = self._run.manifest.model.checkpoint if self._run.manifest.model else ""
         elif self._best.step == best.step:
             told["weights"] = BEST
         elif best.step == rows[-1]["step"]:

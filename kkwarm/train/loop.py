@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kkwarm.plugins import registry
-from kkwarm.store import Run, config_hash
-from kkwarm.store.run import Kind, environment
+from kkwarm.schema.manifest import Kind, Manifest
+from kkwarm.store import Run, config_hash, environment
 from kkwarm.train import distributed
 from kkwarm.train.config import TrainConfig
 from kkwarm.train.engine import STEPS, explained, kind_of, on_cuda, uses_bf16
@@ -33,7 +33,7 @@ def done_before(
     if not (out / "manifest.json").exists() or not (out / product).exists():
         return None
     run = Run.read(out)
-    same = run.manifest.get("config_hash") == config_hash({"kind": kind, "config": config, "inputs": inputs})
+    same = run.manifest.config_hash == config_hash({"kind": kind, "config": config, "inputs": inputs})
     return run if same and run.done else None
 
 
@@ -41,7 +41,7 @@ def done_before(
 def opened(out: Path, *, kind: Kind, config: Mapping[str, Any], inputs: Mapping[str, str]) -> Iterator[Run]:
     """`Run.open`; of several processes only the first writes."""
     if not distributed.is_main():
-        yield _Silent(out, {"kind": kind, "config": dict(config), "warnings": []})
+        yield _Silent(out, Manifest(kind=kind, config=dict(config)))
         return
     with Run.open(out, kind=kind, config=config, inputs=inputs) as run:
         yield run

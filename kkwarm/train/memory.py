@@ -222,7 +222,7 @@ def applied(run: Any, model: str | Path, config: C, *, tokens: int, rows: int, s
     fit = preflight(model, config, tokens=tokens, rows=rows, step=step)
     run.record(memory=fit.fields())
     if fit.changed:
-        run.record(warnings=[*run.manifest.get("warnings", []), fit.changed])
+        run.record(warnings=[*run.manifest.warnings, fit.changed])
         say(fit.changed)
     made: C = replace(config, gradient_checkpointing=fit.gradient_checkpointing)
     if fit.vllm_share is not None and "vllm_gpu_memory_utilization" not in config.trl:

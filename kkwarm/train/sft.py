@@ -185,7 +185,8 @@ def warmup(
     listed, rows = plan_warmup(model, traces, config)
     with opened(out, kind="warmup", config=settings, inputs=inputs) as run:
         warnings = [rows.unread] if rows.unread else []
-        if (gone := rows.contaminated_items) != run.manifest.get("contaminated", gone):
+        gone, before = rows.contaminated_items, run.manifest.contaminated
+        if before is not None and gone != before:
             raise KkwarmError(
                 f"{out} left out other traces when it began: what is evaluated has changed",
                 hint="choose another folder, or remove this one",
@@ -198,7 +199,9 @@ def warmup(
             )
         for warning in warnings:
             say(warning)
-        run.record(labels=labels or {}, model=str(model), traces=str(traces_file(traces)), warnings=warnings)
+        run.record(
+            labels=labels or {}, model={"checkpoint": str(model)}, traces=str(traces_file(traces)), warnings=warnings
+        )
         run.record(contaminated=gone)
         contamination_check(
             run,

@@ -135,7 +135,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         stride: int = 1,
         progress: bool = True,
     ) -> None:
-        self._title, self._out, self._log, self._row = run.manifest["kind"], run.path / STEPS, log, row
+        self._title, self._out, self._log, self._row = run.manifest.kind, run.path / STEPS, log, row
         self._every, self._stride, self._show = config.save_every, stride, progress
         # RLVR's loss is no measure of how well it does.
         self._divergence = DivergenceMonitor(config.divergence_factor) if isinstance(config, WarmupConfig) else None

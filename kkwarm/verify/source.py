@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from kkwarm.types import Format, Verifier
 
-__all__ = ["syntax", "verifier_provenance"]
+__all__ = ["verifier_provenance", "syntax"]
 
 # Registration and data decide no verdict; the data has a hash of its own.
 _APART = ("kkwarm.plugins", "kkwarm.data", "kkwarm.store")

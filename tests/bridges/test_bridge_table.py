@@ -196,7 +196,7 @@ def test_it_is_benchmarked(reg: Registry, tmp_path: Path) -> None:
         {c: f"so </think> <answer> {a} </answer>" for c, a in list(CAPITALS.items())[:3]}
     )
     run = bench("scripted", [name, f"{name}:europe"], tmp_path / "run", BenchConfig(), progress=False, backend=model)
-    found = run.manifest["results"]["benchmarks"]
+    found = run.manifest.benchmarks
     assert found[name]["accuracy"] == 0.5
     assert found[f"{name}:europe"]["accuracy"] == 1.0
 

@@ -120,7 +120,7 @@ ARGUMENTS: list[tuple[tuple[str, ...], str]] = [
     ((*SCORE, "--samples-out", "good.jsonl"), "is the file to be scored"),
     ((*SCORE, "--samples-out", "/dev/full"), "No space left on device"),
     ((*SCORE, "-o", "good.jsonl"), "good.jsonl cannot be written: File exists"),
-    ((*SCORE, "-o", "first"), "first holds another bench run (differs in kind)"),
+    ((*SCORE, "-o", "first"), "first already holds a run of bench, not of score"),
     (("domains", "mni_math"), "did you mean mini_math"),
     (("domains", "mini_math", "--examples", "-1"), "-1 is not in the range"),
     (("check", "mini_math", "--examples", "0"), "0 is not in the range"),
@@ -235,7 +235,7 @@ def test_a_mistake_leaves_the_folder_free(there: Path) -> None:
         run.append(Run.read("first").samples())
     with pytest.raises(KkwarmError), Run.open("new", kind="bench", config={"a": 2}):
         raise KkwarmError("the disk is full")
-    with pytest.raises(KkwarmError, match="another bench run"):
+    with pytest.raises(KkwarmError, match=r"different settings \(a: 2 there, 3 here\)"):
         Run.open("new", kind="bench", config={"a": 3})
 
 
@@ -259,20 +259,23 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (b"", "cannot be read: Expecting value"),
         (b'{"kind": "bench",', "cannot be read: Expecting property name"),
         (b"\xff\xfe\x00", "cannot be read: 'utf-8' codec"),
-        (b"[]", "is no manifest of a run"),
+        (b"[]", "is not the manifest of a run"),
         (b'{"kind": ' + DEEP + b"}", "is nested too deeply"),
-        (_set("kind", "bensh"), "kind is 'bensh', not one of bench, score"),
-        (_set("kind", 5), "kind is 5, not one of"),
-        (_set("config", [1]), "config is no longer a table"),
-        (_set("config.formats", ["x"]), "config.formats is no longer a table"),
-        (_set("config.benchmarks", 7), "config.benchmarks is no longer a list"),
-        (_set("inputs", ["a"]), "inputs is no longer a table"),
-        (_set("results", 3), "results is no longer a table"),
-        (_set("results.benchmarks", [1]), "results.benchmarks is no longer a table"),
-        (_set("results.benchmarks.mini_math", "x"), "results.benchmarks.mini_math is no longer a table"),
-        (_set("verifiers", 4), "verifiers is no longer a table"),
-        (_set("state", 1), "state is no longer text"),
-        (_set("contamination", 3), "contamination is no longer a list"),
+        (_set("kind", "bensh"), "kind is 'bensh', not 'bench', 'score'"),
+        (_set("kind", 5), "kind is 5, not 'bench'"),
+        (_set("config", [1]), "config must be a mapping"),
+        (_set("config.formats", ["x"]), "config.formats must be a mapping"),
+        (_set("config.benchmarks", 7), "config.benchmarks must be a list"),
+        (_set("inputs", ["a"]), "inputs must be a mapping"),
+        (_set("results", 3), "results must be a mapping"),
+        (_set("results.benchmarks", [1]), "results.benchmarks must be a mapping"),
+        (_set("results.benchmarks.mini_math", "x"), "results.benchmarks.mini_math must be a mapping"),
+        (_set("verifiers", 4), "verifiers must be a mapping"),
+        (_set("state", 1), "state is 1, not 'running'"),
+        (b'{"kind": "bench"}', "has no schema version; this version of kkwarm reads version 1"),
+        (_set("schema_version", 7), "has schema version 7; this version of kkwarm reads version 1"),
+        (_set("resullts", {}), "resullts is unknown"),
+        (_set("contamination", 3), "contamination must be a list"),
     ],
 )
 def test_manifests_edited_by_hand(
@@ -292,6 +295,15 @@ def test_manifests_edited_by_hand(
     found = refused(capsys, *command.split(), "first")
     assert "first/manifest.json" in found
     assert said in found
+
+
+def test_all_problems_of_a_manifest_are_listed(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = there / "first" / "manifest.json"
+    changes = {"inputs": 3, "resumed": "often", "config": {"formats": 1, "benchmarks": 2}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    message = refused(capsys, "verify", "first")
+    assert "inputs must be a mapping; " in message and "resumed must be a whole number" in message
+    assert "config.formats must be a mapping; config.benchmarks must be a list" in message
 
 
 def test_figures_taken_out_of_a_manifest(there: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,11 +101,11 @@ def test_an_edited_line_is_found(tmp_path: Path) -> None:
 
 def test_another_configuration_is_refused_and_named(tmp_path: Path) -> None:
     Run.open(tmp_path / "r", kind="bench", config={"seed": 1, "k": 2}).close()
-    with pytest.raises(KkwarmError, match="differs in seed"):
+    with pytest.raises(KkwarmError, match=r"different settings \(seed: 1 there, 2 here\)"):
         Run.open(tmp_path / "r", kind="bench", config={"seed": 2, "k": 2})
-    with pytest.raises(KkwarmError, match="differs in kind"):
+    with pytest.raises(KkwarmError, match="a run of bench, not of rlvr"):
         Run.open(tmp_path / "r", kind="rlvr", config={"seed": 1, "k": 2})
-    with pytest.raises(KkwarmError, match="differs in data"):
+    with pytest.raises(KkwarmError, match=r"\(data: default there, x here\)"):
         Run.open(tmp_path / "r", kind="bench", config={"seed": 1, "k": 2}, inputs={"data": "x"})
 
 
@@ -143,7 +143,7 @@ def test_a_killed_writer_loses_nothing_that_was_stored(tmp_path: Path) -> None:
 def test_state(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), Run.open(tmp_path / "r", kind="bench", config={}):
         raise RuntimeError
-    assert Run.read(tmp_path / "r").manifest["state"] == "interrupted"
+    assert Run.read(tmp_path / "r").manifest.state == "interrupted"
     with Run.open(tmp_path / "r", kind="bench", config={}) as run:
         run.finish(results={"x": 1})
     assert Run.read(tmp_path / "r").done

@@ -81,7 +81,7 @@ def colocate(folder: Path) -> dict[str, Any]:
     by_vllm = VllmBackend("", "", after.tokenizer, engine.llm).logprobs(texts)
     rows = [json.loads(line) for line in (run.path / "rollouts.jsonl").read_text("utf-8").splitlines()]
     return {
-        "results": run.manifest["results"],
+        "results": run.manifest.results,
         "rollouts": len(rows),
         "stopped_at": sorted({row["completion"][-9:] for row in rows if row["finish"] == "stop"}),
         "from_trained": worst(by_vllm, after.logprobs(texts)),
@@ -105,7 +105,7 @@ def watched(folder: Path) -> dict[str, Any]:
     VllmBackend.generate = told  # type: ignore[method-assign]
     run, _ = trained(folder, eval_on=("mini_math", "mini_kk"), eval_every=1, eval_questions=6)
     rows = [json.loads(line) for line in (run.path / "evals.jsonl").read_text("utf-8").splitlines()]
-    return {"evals": rows, "results": run.manifest["results"], "first": drawn[:2], "last": drawn[-2:]}
+    return {"evals": rows, "results": run.manifest.results, "first": drawn[:2], "last": drawn[-2:]}
 
 
 def lora(folder: Path) -> dict[str, Any]:

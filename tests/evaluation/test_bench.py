@@ -69,7 +69,7 @@ def test_figures(toy: Toy, tmp_path: Path) -> None:
     assert set(figures["by"]) == {"even", "odd"} and figures["by"]["odd"]["n"] == N // 2
     assert figures["worked"] == pytest.approx(0.8)  # " </think>" alone is no reasoning
     assert figures["tokens"]["max"] == 8 and figures["mean_tokens"] == pytest.approx((5 + 6 + 7 + 8 + 4) / 5)
-    assert results["labels"] == {"condition": "base"} == run.manifest["labels"]
+    assert results["labels"] == {"condition": "base"} == run.manifest.labels
     assert results["throughput"]["tokens"] == N * 30
     sample = stored(run)["toy", "sum/3", 0]
     assert sample.meta == {"parity": "odd"} and len(sample.prompt_hash) == 16 and sample.completion.token_ids is None
@@ -112,7 +112,7 @@ def test_lm_eval_agrees_on_uneven_answers(toy: Toy, tmp_path: Path) -> None:
             ),
         )
     for name in ("toy", "toy:even"):
-        ours = run.manifest["results"]["benchmarks"][name]
+        ours = run.manifest.benchmarks[name]
         assert 0 < ours["accuracy"] < 1 and ours["stderr"] > 0
         assert kept[name]["accuracy"] == pytest.approx(ours["accuracy"], abs=1e-12)
         assert kept[name]["accuracy_stderr"] == pytest.approx(ours["stderr"], abs=1e-12)
@@ -132,20 +132,20 @@ def test_goes_on_with_what_is_missing(toy: Toy, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         bench("m", ["toy"], tmp_path / "r", config, backend=ReplayBackend(stops))
     broken = Run.read(tmp_path / "r")
-    assert broken.manifest["state"] == "interrupted" and len(stored(broken)) == 64
+    assert broken.manifest.state == "interrupted" and len(stored(broken)) == 64
     run = bench("m", ["toy"], tmp_path / "r", config, backend=ReplayBackend(stops))
     assert sum(asked.values()) == 80 + (8 * N - 64)
     whole = bench("m", ["toy"], tmp_path / "whole", config, backend=ReplayBackend(scripted))
     assert stored(run) == stored(whole)
-    assert run.manifest["results"]["benchmarks"] == whole.manifest["results"]["benchmarks"]
+    assert run.manifest.benchmarks == whole.manifest.results["benchmarks"]
     asked.clear()
     again = bench("m", ["toy"], tmp_path / "r", config, labels={"late": "yes"}, backend=ReplayBackend(stops))
-    assert again.done and not asked and again.manifest["results"]["labels"] == {"late": "yes"}
+    assert again.done and not asked and again.manifest.results["labels"] == {"late": "yes"}
 
 
 def test_other_recipe_is_refused(toy: Toy, tmp_path: Path) -> None:
     bench("m", ["toy"], tmp_path / "r", BenchConfig(limit=2), backend=ReplayBackend(scripted))
-    with pytest.raises(KkwarmError, match=r"another bench run \(differs in .*samples"):
+    with pytest.raises(KkwarmError, match=r"different settings \(.*samples: \d+ there"):
         bench("m", ["toy"], tmp_path / "r", BenchConfig(limit=2, samples=2), backend=ReplayBackend(scripted))
     with pytest.raises(KkwarmError, match="checkpoint"):
         bench("m", ["toy"], tmp_path / "r", BenchConfig(limit=2), backend=ReplayBackend(scripted, fingerprint="new"))
@@ -168,7 +168,7 @@ def test_forced(toy: Toy, tmp_path: Path) -> None:
 
     config = BenchConfig(force=True, format="toy-forcing", limit=3)
     run = bench("m", ["toy"], tmp_path / "r", config, backend=ReplayBackend(spied))
-    figures = run.manifest["results"]["benchmarks"]["toy+forced"]
+    figures = run.manifest.benchmarks["toy+forced"]
     assert prompts == {" Let me think."} and figures["worked"] == 1
     assert all(s.completion.text.startswith(" Let me think. It is 0.") for s in stored(run).values())
     free = bench("m", ["toy_free"], tmp_path / "r2", BenchConfig(force=True), backend=ReplayBackend(spied))
@@ -196,7 +196,7 @@ def test_real_checkpoint_any_batch(toy: Toy, tiny: Path, tmp_path: Path) -> None
     ]
     assert stored(runs[0]) == stored(runs[1])
     assert all(s.completion.n_tokens for s in stored(runs[0]).values())
-    figures = runs[0].manifest["results"]
+    figures = runs[0].manifest.results
     assert figures["benchmarks"]["toy"]["samples"] == 2 * N and figures["throughput"]["tokens_per_s"] > 0
 
 
@@ -205,7 +205,7 @@ def test_prompts_that_the_tokenizer_cannot_read_are_told(
 ) -> None:
     words = tiny_checkpoint(tmp_path / "words", vocab=["What", "is"])
     run = bench(str(words), ["toy_free"], tmp_path / "r", BenchConfig(device="cpu"), progress=False)
-    (said,) = run.manifest["warnings"]
+    (said,) = run.manifest.warnings
     assert said.startswith("toy_free: the tokenizer has no token for some text of 5 of 5 prompts")
     assert said in capsys.readouterr().err
 
@@ -244,5 +244,5 @@ def test_killed_run_ends_the_same(toy: Toy, tiny: Path, tmp_path: Path) -> None:
     config = BenchConfig(samples=16, max_tokens=60, batch_size=1, device="cpu")
     whole = bench(str(tiny), ["toy"], tmp_path / "whole", config)
     assert stored(Run.read(tmp_path / "killed")) == stored(whole)
-    assert document["benchmarks"] == whole.manifest["results"]["benchmarks"]
-    assert Run.read(tmp_path / "killed").manifest["resumed"] == 1
+    assert document["benchmarks"] == whole.manifest.benchmarks
+    assert Run.read(tmp_path / "killed").manifest.resumed == 1

@@ -114,4 +114,4 @@ def test_interrupt_leaves_a_resumable_run(tiny: Path, tmp_path: Path) -> None:
         started.kill()
     assert started.returncode == 130 and "the same command goes on" in err and "Traceback" not in err
     run = Run.read(tmp_path / "r")
-    assert run.manifest["state"] == "interrupted" and 0 < len(list(run.samples())) < 4000 * N
+    assert run.manifest.state == "interrupted" and 0 < len(list(run.samples())) < 4000 * N

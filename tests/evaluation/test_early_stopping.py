@@ -58,12 +58,12 @@ def run(path: Path, accuracy: float, asked: list[str] | None = None, **settings:
 
 def test_a_half_width_stops_early_and_holds_the_whole_score(tmp_path: Path) -> None:
     stopped = run(tmp_path / "r", 0.95, until=0.05)
-    figures = stopped.manifest["results"]["benchmarks"]["sums"]
+    figures = stopped.manifest.benchmarks["sums"]
     why = figures["stopped"]
     assert why["questions"] == figures["n"] < N
     assert why["generations_saved"] == N - figures["n"]
     assert len(list(Run.read(stopped.path).samples())) == figures["n"]
-    whole = run(tmp_path / "whole", 0.95).manifest["results"]["benchmarks"]["sums"]
+    whole = run(tmp_path / "whole", 0.95).manifest.benchmarks["sums"]
     low, high = why["whole"]
     assert low <= whole["accuracy"] <= high
     assert (high - low) / 2 <= 0.05
@@ -72,26 +72,26 @@ def test_a_half_width_stops_early_and_holds_the_whole_score(tmp_path: Path) -> N
 
 def test_the_same_command_asks_nothing_again_and_the_plain_one_goes_on(tmp_path: Path) -> None:
     asked: list[str] = []
-    first = run(tmp_path / "r", 0.95, asked, until=0.05).manifest["results"]["benchmarks"]["sums"]
+    first = run(tmp_path / "r", 0.95, asked, until=0.05).manifest.benchmarks["sums"]
     count = len(asked)
-    again = run(tmp_path / "r", 0.95, asked, until=0.05).manifest["results"]["benchmarks"]["sums"]
+    again = run(tmp_path / "r", 0.95, asked, until=0.05).manifest.benchmarks["sums"]
     assert (again, len(asked)) == (first, count)
     whole = run(tmp_path / "r", 0.95, asked)
     assert len(asked) == len(set(asked)) == N  # nothing twice, nothing left out
-    assert whole.manifest["results"]["benchmarks"]["sums"]["n"] == N
-    assert whole.manifest["stopped"] == {}
+    assert whole.manifest.benchmarks["sums"]["n"] == N
+    assert whole.manifest.stopped == {}
     assert len(set(list(asked)[:count])) == first["n"]
 
 
 def test_a_limit_of_that_size_has_the_same_questions(tmp_path: Path) -> None:
     stopped = run(tmp_path / "r", 0.95, until=0.05)
-    n = stopped.manifest["results"]["benchmarks"]["sums"]["n"]
+    n = stopped.manifest.benchmarks["sums"]["n"]
     time_limited = run(tmp_path / "s", 0.95, limit=n)
     assert {s.id for s in stopped.samples()} == {s.id for s in time_limited.samples()}
 
 
 def test_a_width_out_of_reach_asks_everything(tmp_path: Path) -> None:
-    figures = run(tmp_path / "r", 0.5, until=0.0001).manifest["results"]["benchmarks"]["sums"]
+    figures = run(tmp_path / "r", 0.5, until=0.0001).manifest.benchmarks["sums"]
     assert figures["n"] == N
     assert figures["stopped"]["generations_saved"] == 0
     assert figures["stopped"]["whole"] == [figures["accuracy"]] * 2
@@ -100,7 +100,7 @@ def test_a_width_out_of_reach_asks_everything(tmp_path: Path) -> None:
 def test_a_decision_against_another_run(tmp_path: Path) -> None:
     before = run(tmp_path / "a", 0.3)
     after = run(tmp_path / "b", 0.7, until_decided=str(before.path))
-    why = after.manifest["results"]["benchmarks"]["sums"]["stopped"]
+    why = after.manifest.benchmarks["sums"]["stopped"]
     assert why["verdict"] == "gain"
     assert why["questions"] < N / 2
     row = compare(before.path, after.path, margin=0.05, common=False)["benchmarks"]["sums"]
@@ -108,7 +108,7 @@ def test_a_decision_against_another_run(tmp_path: Path) -> None:
     assert row["change"]["ci"] == [why["low"], why["high"]]  # the interval that allows for the looks
     assert "group-sequential" in row["change"]["test"]
     same = run(tmp_path / "c", 0.3, until_decided=str(before.path))
-    assert same.manifest["results"]["benchmarks"]["sums"]["stopped"]["verdict"] == "tie"
+    assert same.manifest.benchmarks["sums"]["stopped"]["verdict"] == "tie"
 
 
 def test_a_run_stopped_against_another_is_compared_with_a_warning(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
 def test_tasks_of_lm_eval(toy: Toy, tiny: Path, tasks: tuple[str, str], tmp_path: Path) -> None:
     config = BenchConfig(limit=6, device="cpu")
     run = bench(str(tiny), [*tasks, "toy"], tmp_path / "r", config)
-    results = run.manifest["results"]["benchmarks"]
+    results = run.manifest.benchmarks
     assert set(results) == {*tasks, "toy"} and results["toy"]["n"] == 6
     for name, metric in zip(tasks, ("acc", "exact_match"), strict=True):
         figures = results[name]
@@ -67,7 +67,7 @@ def test_tasks_of_lm_eval(toy: Toy, tiny: Path, tasks: tuple[str, str], tmp_path
         assert figures["accuracy"] == pytest.approx(own)
         assert sum(figures["status"].values()) == 6
     again = bench(str(tiny), [*tasks, "toy"], tmp_path / "r", config)
-    assert again.manifest["results"]["benchmarks"] == results
+    assert again.manifest.benchmarks == results
     chosen = list(Run.read(tmp_path / "r").samples(tasks[0]))
     assert len(chosen) == 6
     for sample in chosen:  # of multiple choice, the likeliest choice is kept, and its verdict is lm-eval's
@@ -90,7 +90,7 @@ def test_the_last_word_is_scored_and_standard_output_stays_clean(
     )
     monkeypatch.setattr("multiprocessing.Pool", None)  # forked beside torch's threads, it can hang
     run = bench(str(tiny), [name], tmp_path / "r", BenchConfig(device="cpu"), progress=False)
-    figures = run.manifest["results"]["benchmarks"][name]
+    figures = run.manifest.benchmarks[name]
     # lm-eval calls a question's log-likelihood `perplexity`; its own table has the real one.
     assert set(figures["metrics"]) == {"acc", "loglikelihood"} and figures["metrics"]["loglikelihood"] < 0
     assert figures["lm_eval"]["own_last_word"]["perplexity,none"] > 1

@@ -72,7 +72,7 @@ def test_a_run_names_the_level_in_force(tmp_path: Path) -> None:
     from kkwarm.store import Run
 
     with Run.open(tmp_path / "run", kind="bench", config={}) as run:
-        recorded = run.manifest["environment"]["sandbox"]
+        recorded = run.manifest.environment["sandbox"]
     assert (recorded["level"], recorded["seccomp"]) == (levels.level().value, not seccomp_missing())
     assert recorded["unsandboxed_code_allowed"] is levels.allowed()
 

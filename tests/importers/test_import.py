@@ -41,12 +41,12 @@ def test_lm_eval_samples_become_a_run(tmp_path: Path) -> None:
     assert {s.benchmark for s in samples} == {"lm_eval:sums_gen", "lm_eval:sums_mc"}
     document = json.loads(next(LM_EVAL.rglob("results_*.json")).read_text())
     for task, metric in (("sums_gen", "exact_match,strict"), ("sums_mc", "acc,none")):
-        ours = run.manifest["results"]["benchmarks"][f"lm_eval:{task}"]
+        ours = run.manifest.benchmarks[f"lm_eval:{task}"]
         assert ours["accuracy"] == pytest.approx(document["results"][task][metric])
         assert ours["n"] == document["n-samples"][task]["effective"]
     choices = [s for s in samples if s.benchmark == "lm_eval:sums_mc"]
     assert all(s.completion.text.strip() in set("0123456789") for s in choices)
-    assert run.done and run.manifest["kind"] == "import"
+    assert run.done and run.manifest.kind == "import"
 
 
 def test_its_protocol_is_what_was_asked_for(tmp_path: Path) -> None:
@@ -75,10 +75,10 @@ def test_documents_are_matched_with_a_benchmark_by_id_and_by_text(tmp_path: Path
 
 def test_differences_from_our_protocol_are_named(tmp_path: Path) -> None:
     run = store(lm_eval.read(LM_EVAL), registry(), names={"sums_gen": "mini_math"}, out=tmp_path / "r")
-    differs = {d["what"]: (d["theirs"], d["ours"]) for d in run.manifest["differs"]["mini_math"]}
+    differs = {d["what"]: (d["theirs"], d["ours"]) for d in run.manifest.differs["mini_math"]}
     assert differs == {"max_tokens": (64, 128), "scorer": ("lm-eval", "kkwarm")}  # the prompts are the same
     few = store(lm_eval.read(LM_EVAL), registry(), names={"sums_mc": "mini_math"}, out=tmp_path / "s")
-    differs = {d["what"]: d["theirs"] for d in few.manifest["differs"]["mini_math"]}
+    differs = {d["what"]: d["theirs"] for d in few.manifest.differs["mini_math"]}
     assert differs["few_shot"] == 1
     assert differs["prompt"] == "other words in 8 of 8"
 
@@ -146,16 +146,16 @@ def test_two_models_in_one_folder_are_refused(tmp_path: Path) -> None:
 
 def test_evalplus_verdicts_become_a_run(tmp_path: Path, reg: Registry) -> None:
     run = store(evalplus.read(EVALPLUS), reg, names={}, out=tmp_path / "r")
-    found = run.manifest["results"]["benchmarks"]["humaneval_plus"]
+    found = run.manifest.benchmarks["humaneval_plus"]
     wrong, half = len(range(0, 164, 3)), sum(i % 5 == 0 and i % 3 != 0 for i in range(164))
     assert (found["n"], found["samples"]) == (164, 328)
     assert found["accuracy"] == pytest.approx(1 - (wrong + half) / 328)
     assert found["metrics"]["base"] == pytest.approx(1 - wrong / 328)
     assert found["metrics"]["plus"] == pytest.approx(found["accuracy"])
-    assert run.manifest["model"]["name"] == "made/up"
-    protocol = run.manifest["config"]["protocol"]["humaneval_plus"]
+    assert run.manifest.model.name == "made/up"
+    protocol = run.manifest.config["protocol"]["humaneval_plus"]
     assert (protocol["temperature"], protocol["samples"]) == (0.8, 2)
-    assert any("50 of its 164 questions" in note for note in run.manifest["notes"])
+    assert any("50 of its 164 questions" in note for note in run.manifest.notes)
 
 
 def test_evalplus_without_verdicts_says_what_to_run(tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def product(out: Path) -> dict[str, Any]:
 
     run = Run.read(out)
     assert run.done, f"{out} is not done"
-    own = [out / "steps"] if run.manifest["kind"] == "study" else []  # its steps' runs, not a training's weights
+    own = [out / "steps"] if run.manifest.kind == "study" else []  # its steps' runs, not a training's weights
     left = [p for pattern in (".*.new", ".best-*", "steps") for p in out.rglob(pattern) if p not in own]
     assert not left, f"left behind: {left}"
     found: dict[str, Any] = {}

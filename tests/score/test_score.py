@@ -158,7 +158,7 @@ def test_flips_are_shown_and_written_beside(
     lenient = tmp_path / "lenient"
     with Run.open(lenient, kind="score", config={"benchmark": "math", "format": "auto"}) as old:
         old.append(replace(s, verdict=Verdict(Status.CORRECT, s.verdict.answer)) for s in stored)
-        old.record(note="kept")
+        old.record(notes=["kept"])
         old.finish(results={"benchmarks": {"math": {"worked": 0.5, "accuracy": 1.0}}})
     code, out, _ = run(capsys, "rescore", lenient, "--write", "--json")
     document = json.loads(out)
@@ -169,10 +169,10 @@ def test_flips_are_shown_and_written_beside(
     assert {e["after"]["status"] for e in figures["examples"]} == {"unparsed", "wrong"}
     written = Run.read(document["written"])
     assert written.path == tmp_path / "lenient-rescored" and written.done
-    assert (written.manifest["note"], written.manifest["rescored_from"]) == ("kept", str(lenient))
+    assert (written.manifest.notes, written.manifest.rescored_from) == (["kept"], str(lenient))
     assert [s.verdict.status for s in written.samples()] == [s.verdict.status for s in stored]
     assert all(s.verdict.correct for s in Run.read(lenient).samples())  # the old run is as it was
-    assert written.manifest["results"]["benchmarks"]["math"]["worked"] == 0.5
+    assert written.manifest.benchmarks["math"]["worked"] == 0.5
     code, out, _ = run(capsys, "rescore", lenient)
     assert code == 0 and "3 verdicts flipped" in out and "a[1]: correct -> wrong" in out
 

@@ -40,7 +40,7 @@ def did(out: Path) -> Counter[str]:
 
 
 def turns(out: Path) -> list[dict[str, Any]]:
-    return [turn for session in Run.read(out).manifest["sessions"] for turn in session["turns"]]
+    return [turn for session in Run.read(out).manifest.sessions for turn in session["turns"]]
 
 
 # -- refusals: no cluster is needed ------------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ def test_an_ended_study_goes_on(cluster: Any, recipe_file: Path, tmp_path: Path)
     def hangs(study: subprocess.Popen[str], times: int) -> bool:
         """Its step hangs for the `times`-th time, and the others are done; or it has ended, which is told below."""
         begun = (out / "trace.txt").exists() and did(out)["base-warm-s1"] == times
-        return study.poll() is not None or (begun and len(Run.read(out).manifest.get("seconds", {})) == 14)
+        return study.poll() is not None or (begun and len(Run.read(out).manifest.seconds) == 14)
 
     for times, by in enumerate((signal.SIGINT, signal.SIGTERM, signal.SIGKILL), 1):
         study = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)

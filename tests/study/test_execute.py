@@ -50,13 +50,13 @@ def test_whole_study_then_nothing_left(recipe: Recipe, without_models: Without, 
     assert json.loads((out / "report.json").read_text()) == json.loads(json.dumps(document))
     assert "warmed + RLVR" in (out / "report.txt").read_text()
     manifest = Run.read(out).manifest
-    assert manifest["state"] == "done"
-    assert set(manifest["seconds"]) == set(steps)
-    (session,) = manifest["sessions"]
+    assert manifest.state == "done"
+    assert set(manifest.seconds) == set(steps)
+    (session,) = manifest.sessions
     assert {turn["step"] for turn in session["turns"]} == set(steps)
     assert {turn["where"] for turn in session["turns"]} <= {"worker 0", "worker 1"}
     assert all(0 <= turn["began"] <= turn["ended"] <= session["wall_s"] for turn in session["turns"])
-    assert manifest["worker_s"] == pytest.approx(sum(turn["seconds"] for turn in session["turns"]), abs=0.1)
+    assert manifest.worker_s == pytest.approx(sum(turn["seconds"] for turn in session["turns"]), abs=0.1)
     again = do_study(recipe, out, 2, quiet, render_text)
     assert did(out) == Counter(dict.fromkeys(steps, 1))
     assert again["matrix"] == document["matrix"]
@@ -77,12 +77,12 @@ def test_more_seeds_join_a_study(recipe: Recipe, without_models: Without, tmp_pa
     steps = without_models(of([0, 1, 2])).steps
     assert did(out) == Counter(dict.fromkeys(steps, 1)) and set(before) < set(steps)
     manifest = Run.read(out).manifest
-    assert manifest["config"]["seeds"] == [0, 1, 2] and manifest["state"] == "done"
+    assert manifest.config["seeds"] == [0, 1, 2] and manifest.state == "done"
     assert {f.state.value for f in agreement(Run.read(out), registry()) if f.what == "settings"} == {"agrees"}
     for other in (recipe, of([0, 2, 3]), of([0, 1, 2, 3], title="Another")):
-        with pytest.raises(KkwarmError, match="holds another study run"):
+        with pytest.raises(KkwarmError, match="already holds a run with different settings"):
             do_study(other, out, 2, quiet, render_text)
-    assert Run.read(out).manifest["config"]["seeds"] == [0, 1, 2]
+    assert Run.read(out).manifest.config["seeds"] == [0, 1, 2]
 
 
 def test_a_study_that_seeds_can_join_is_found(
@@ -119,7 +119,7 @@ def test_a_worker_that_dies_once_is_replaced(
     do_study(recipe, out, 2, quiet, render_text)
     twice = [key for key, count in did(out).items() if count == 2]
     assert [key.rpartition("-")[0] for key in twice] == ["base-warm-s0"]
-    turns = Run.read(out).manifest["sessions"][0]["turns"]
+    turns = Run.read(out).manifest.sessions[0]["turns"]
     assert [(turn["attempt"], turn["end"]) for turn in turns if turn["step"] == twice[0]] == [(1, "lost"), (2, "done")]
 
 
@@ -155,7 +155,7 @@ def test_a_folder_of_another_recipe_is_refused(
 ) -> None:
     out = tmp_path / "s"
     do_study(recipe, out, 2, quiet, render_text)
-    with pytest.raises(KkwarmError, match="differs in stages"):
+    with pytest.raises(KkwarmError, match=r"stages\..* there"):
         do_study(load(str(recipe_file), ["stages.rlvr.steps=11"]), out, 2, quiet, render_text)
 
 
@@ -207,13 +207,13 @@ def test_an_ended_study_leaves_no_orphan_and_goes_on(recipe_file: Path, tmp_path
     first = driver(recipe_file, out)
     # Everything that does not need the hanging step is done; then the end comes.
     until(lambda: (out / "trace.txt").exists() and len(did(out)) == 15)
-    until(lambda: Run.read(out).manifest.get("seconds", {}).__len__() == 14)
+    until(lambda: Run.read(out).manifest.seconds.__len__() == 14)
     first.send_signal(by)
     _, err = first.communicate(timeout=90)
     assert first.returncode == (-9 if by == signal.SIGKILL else 130), err
     until(lambda: not alive(str(out / "logs")), 60)
     if by != signal.SIGKILL:
-        assert Run.read(out).manifest["state"] == "interrupted"
+        assert Run.read(out).manifest.state == "interrupted"
         assert "goes on" in err
     hang.unlink()
     second = driver(recipe_file, out)

@@ -31,7 +31,7 @@ def test_qlora_learns_on_4_bits_and_is_merged_into_whole_weights(tmp_path: Path,
 
     config = replace(WARMUP, qlora=True, lora=8, learning_rate=3e-2, eval_on=("easy",), eval_every=24, eval_questions=8)
     run = warmup(wide, traces, tmp_path / "w", config, progress=False)
-    results = run.manifest["results"]
+    results = run.manifest.results
     assert results["loss"] < 0.5 * results["first_loss"]
     merged = load_model(run.path / "checkpoint")
     assert not any(isinstance(m, bitsandbytes.nn.Linear4bit) for m in merged.modules())

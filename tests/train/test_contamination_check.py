@@ -43,7 +43,7 @@ def test_traces_that_ask_the_benchmarks_questions_are_refused(
 
 def test_a_leak_that_is_allowed_is_kept_with_the_run(base: Path, contaminated_items: Path, tmp_path: Path) -> None:
     run = warmup(base, contaminated_items, tmp_path / "r", replace(CONFIG, allow_contamination=True), progress=False)
-    assert [(k["domain"], k["trained"], k["how"]) for k in run.manifest["contamination"]] == [
+    assert [(k["domain"], k["trained"], k["how"]) for k in run.manifest.contamination] == [
         ("toy", "t0", "text"),
         ("toy", "t1", "text"),
     ]
@@ -62,12 +62,12 @@ def test_a_leak_is_inherited_and_marked_up_to_the_report(base: Path, contaminate
         base, contaminated_items, tmp_path / "warmed", replace(CONFIG, allow_contamination=True), progress=False
     )
     trained = rlvr(warmed.path, config, tmp_path / "trained", progress=False)
-    assert [(k["id"], k["trained"]) for k in trained.manifest["contamination"]] == [("toy/0", "t0"), ("toy/4", "t1")]
+    assert [(k["id"], k["trained"]) for k in trained.manifest.contamination] == [("toy/0", "t0"), ("toy/4", "t1")]
     short = BenchConfig(max_tokens=4)
     clean = bench(str(base), ["toy"], tmp_path / "clean", short, progress=False)
     leaky = bench(str(trained.path / "checkpoint"), ["toy"], tmp_path / "leaky", short, progress=False)
-    assert leaky.manifest["results"]["benchmarks"]["toy"]["leaked"] == 2
-    assert "leaked" not in clean.manifest["results"]["benchmarks"]["toy"]
+    assert leaky.manifest.benchmarks["toy"]["leaked"] == 2
+    assert "leaked" not in clean.manifest.benchmarks["toy"]
     document = analyse(load([clean.path, leaky.path]))
     assert document["matrix"]["clean"]["toy"]["leaked"] == 0
     assert document["matrix"]["leaky"]["toy"]["leaked"] == 2
@@ -88,18 +88,18 @@ def test_traces_that_leak_are_left_out(base: Path, contaminated_items: Path, tmp
     write_traces(contaminated_items, [*read_traces(contaminated_items), clean, *read_traces(contaminated_items)])
     config = replace(CONFIG, drop_contaminated=True)
     run = warmup(base, contaminated_items, tmp_path / "r", config, progress=False)
-    assert run.manifest["warnings"] == ["4 of 5 traces ask what is evaluated and are left out"]
-    results = run.manifest["results"]
-    assert (run.manifest["contamination"], results["traces"], results["left_out"]) == ([], 1, 4)
-    assert warmup(base, contaminated_items, tmp_path / "r", config, progress=False).manifest["results"] == results
-    assert run.manifest["contaminated"] == ["t0", "t1", "t0", "t1"]
+    assert run.manifest.warnings == ["4 of 5 traces ask what is evaluated and are left out"]
+    results = run.manifest.results
+    assert (run.manifest.contamination, results["traces"], results["left_out"]) == ([], 1, 4)
+    assert warmup(base, contaminated_items, tmp_path / "r", config, progress=False).manifest.results == results
+    assert run.manifest.contaminated == ["t0", "t1", "t0", "t1"]
     stopped = json.loads((run.path / "manifest.json").read_text()) | {"state": "running", "contaminated": ["t0"]}
     shutil.copytree(run.path, tmp_path / "stopped")
     shutil.rmtree(tmp_path / "stopped" / "checkpoint")
     (tmp_path / "stopped" / "manifest.json").write_text(json.dumps(stopped))
     with pytest.raises(KkwarmError, match="left out other traces when it began"):
         warmup(base, contaminated_items, tmp_path / "stopped", config, progress=False)
-    with pytest.raises(KkwarmError, match="holds another warmup run"):  # other benchmarks leave out other traces
+    with pytest.raises(KkwarmError, match="already holds a run with different settings"):  # other benchmarks leave out other traces
         warmup(
             base,
             contaminated_items,
@@ -131,7 +131,7 @@ def test_examples_that_leak_are_passed_over(base: Path, tmp_path: Path) -> None:
     with pytest.raises(ContaminationError, match="--drop-contaminated trains on the others"):
         rlvr(base, config, tmp_path / "r", progress=False)
     run = rlvr(base, replace(config, drop_contaminated=True), tmp_path / "s", progress=False)
-    assert run.manifest["example_ids"] == [ranked[0], ranked[4]] and run.manifest["contamination"] == []
+    assert run.manifest.example_ids == [ranked[0], ranked[4]] and run.manifest.contamination == []
     found = {f.what: f.state.value for f in agreement(run, registry())}
     assert found["examples"] == "agrees"
 
@@ -143,8 +143,8 @@ def test_distill_is_guarded_too(tmp_path: Path) -> None:
     with pytest.raises(KkwarmError, match="unknown benchmark"):
         distill(config, tmp_path / "d", progress=False)
     run = distill(replace(config, decontaminate_against=()), tmp_path / "d", progress=False)
-    assert run.manifest["compared_with"] == ["toy"]
-    assert run.manifest["contamination"] == []
+    assert run.manifest.compared_with == ["toy"]
+    assert run.manifest.contamination == []
 
 
 def test_traces_of_a_registered_teacher_that_leak_are_left_out(tmp_path: Path) -> None:
@@ -159,8 +159,8 @@ def test_traces_of_a_registered_teacher_that_leak_are_left_out(tmp_path: Path) -
     run = distill(replace(config, drop_contaminated=True, verified_only=True), tmp_path / "e", progress=False)
     kept = read_traces(run.path)
     assert kept == [t for t in read_traces(made.path) if t.question not in questions[:4]]
-    results = run.manifest["results"]
-    assert (run.manifest["contamination"], results["traces"], results["left_out"]) == ([], len(kept), 12 - len(kept))
+    results = run.manifest.results
+    assert (run.manifest.contamination, results["traces"], results["left_out"]) == ([], len(kept), 12 - len(kept))
     assert {f.what: f.state.value for f in agreement(run, registry())}["traces"] == "agrees"
 
 
@@ -168,8 +168,8 @@ def test_another_benchmark_can_be_named(base: Path, contaminated_items: Path, tm
     run = warmup(
         base, contaminated_items, tmp_path / "r", replace(CONFIG, decontaminate_against=("mini_math",)), progress=False
     )
-    assert run.manifest["compared_with"] == ["mini_math"]
-    assert run.manifest["contamination"] == []
+    assert run.manifest.compared_with == ["mini_math"]
+    assert run.manifest.contamination == []
     with pytest.raises(KkwarmError, match="unknown benchmark"):
         warmup(
             base, contaminated_items, tmp_path / "s", replace(CONFIG, decontaminate_against=("tory",)), progress=False

@@ -17,8 +17,8 @@ def test_a_registered_teacher_gives_its_traces(tmp_path: Path) -> None:
     run = distill(DistillConfig("toy", "symbolic", 10), tmp_path / "d")
     traces = read_traces(run.path)
     assert traces == toy._teach(10, 0)
-    assert run.done and run.manifest["results"]["traces"] == 10
-    assert run.manifest["provenance"]["distribution"] == "(in memory)"
+    assert run.done and run.manifest.results["traces"] == 10
+    assert run.manifest.provenance["distribution"] == "(in memory)"
 
 
 def test_a_recipe_may_put_a_registered_teacher_where_another_s_settings_stay(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_a_recipe_may_put_a_registered_teacher_where_another_s_settings_stay(tmp
 def test_verified_only_drops_wrong_answers(tmp_path: Path) -> None:
     run = distill(DistillConfig("toy", "liar", 10, verified_only=True), tmp_path / "d")
     assert [t.id for t in read_traces(run.path)] == ["t0", "t2", "t4", "t6", "t8"]
-    assert run.manifest["results"] == {"traces": 5, "left_out": 5, "status": {"correct": 5, "wrong": 5}}
+    assert run.manifest.results == {"traces": 5, "left_out": 5, "status": {"correct": 5, "wrong": 5}}
 
 
 def test_a_checkpoint_teaches_and_a_stopped_run_goes_on(tmp_path: Path, base: Path, traces: Path) -> None:
@@ -44,7 +44,7 @@ def test_a_checkpoint_teaches_and_a_stopped_run_goes_on(tmp_path: Path, base: Pa
     kept = read_traces(whole.path)
     stored = list(whole.samples())
     assert len(stored) == 18 and 0 < len(kept) <= 18
-    assert whole.manifest["results"]["traces"] + whole.manifest["results"]["left_out"] == 18
+    assert whole.manifest.results["traces"] + whole.manifest.results["left_out"] == 18
     # Stop after 7 samples: the rest is drawn anew, and comes out the same.
     part = distill(config, tmp_path / "part", progress=False)
     lines = (part.path / "samples.jsonl").read_bytes().splitlines(keepends=True)

@@ -46,7 +46,7 @@ def test_out_of_memory_names_the_flag_and_the_same_command_goes_on_with_it(
         WarmupConfig(**{**_fields(CONFIG), "micro_batch_size": 4, "gradient_checkpointing": True}),
         progress=False,
     )
-    assert run.done and run.manifest["resumed"] == 1 and run.manifest["results"]["steps"] == 12
+    assert run.done and run.manifest.resumed == 1 and run.manifest.results["steps"] == 12
 
 
 def _fields(config: WarmupConfig) -> dict[str, object]:
@@ -69,7 +69,7 @@ def test_a_diverging_loss_stops_and_only_good_checkpoints_are_kept(
     config = WarmupConfig(**{**_fields(CONFIG), "epochs": 8.0, "learning_rate": 1e-4})
     with pytest.raises(KkwarmError, match=r"the loss diverges: .* at step \d+; the last good checkpoint is .*-1[0-9] "):
         warmup(base, traces, tmp_path / "w", config, progress=False)
-    assert Run.read(tmp_path / "w").manifest["state"] == "interrupted"
+    assert Run.read(tmp_path / "w").manifest.state == "interrupted"
 
 
 def test_losses_that_fall_rise_a_little_or_start_low_are_no_divergence() -> None:
@@ -242,7 +242,7 @@ def test_eager_attention_gives_the_loss_of_sdpa(tmp_path: Path, base: Path, trac
     losses = []
     for attention in ("sdpa", "eager"):
         config = WarmupConfig(max_steps=2, attention=attention, precision="fp32", threads=1)  # type: ignore[arg-type]
-        losses.append(warmup(base, traces, tmp_path / attention, config, progress=False).manifest["results"]["loss"])
+        losses.append(warmup(base, traces, tmp_path / attention, config, progress=False).manifest.results["loss"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 

@@ -82,11 +82,11 @@ def test_a_watched_run_ends_with_the_weights_of_an_unwatched_one(
     more = {"eval_on": ("toy", "easy"), "eval_every": 15, "eval_questions": 6}
     run = warmup(base, traces, tmp_path / "w", WarmupConfig(**config, **more), progress=False)  # type: ignore[arg-type]
     assert equal(plain.path, run.path)
-    assert plain.manifest["config_hash"] == run.manifest["config_hash"], "watching is no part of a recipe"
+    assert plain.manifest.config_hash == run.manifest.config_hash, "watching is no part of a recipe"
     rows = [json.loads(line) for line in (run.path / "evals.jsonl").read_text().splitlines()]
     assert [r["step"] for r in rows] == [0, 15, 30, 36]
     assert set(rows[0]["correct"]) == {"toy", "easy"} and len(rows[0]["correct"]["toy"]) == 6
-    results = run.manifest["results"]
+    results = run.manifest.results
     assert results["watched"]["easy"]["last"] > results["watched"]["easy"]["first"]
     assert results["best"]["step"] > 0 and results["best"]["evals"] == 4
     assert "step 36: toy" in capsys.readouterr().err
@@ -109,9 +109,9 @@ def test_rlvr_is_watched_and_its_alarms_are_kept(tmp_path: Path, base: Path) -> 
     run = rlvr(base, config, tmp_path / "r", progress=False)
     steps = [json.loads(line)["step"] for line in (run.path / "evals.jsonl").read_text().splitlines()]
     assert steps == [0, 6, 11]
-    kinds = {a["kind"] for a in run.manifest["alarms"]}
+    kinds = {a["kind"] for a in run.manifest.alarms}
     assert kinds >= {"no signal", "truncation"}, "a random checkpoint knows neither format nor end"
-    assert run.manifest["results"]["watched"]["toy"]["last"] == 0.0
+    assert run.manifest.results["watched"]["toy"]["last"] == 0.0
 
 
 def test_other_questions_begin_anew(
@@ -141,7 +141,7 @@ def test_other_questions_begin_anew(
     run = warmup(base, traces, tmp_path / "w", WarmupConfig(eval_on=("easy",), **config), progress=False)  # type: ignore[arg-type]
     rows = [json.loads(line) for line in (run.path / "evals.jsonl").read_text().splitlines()]
     assert [(r["step"], list(r["accuracy"])) for r in rows] == [(6, ["easy"]), (8, ["easy"])]
-    assert run.manifest["results"]["best"]["step"] in (6, 8)
+    assert run.manifest.results["best"]["step"] in (6, 8)
     assert "other questions are watched than before" in capsys.readouterr().err
 
 

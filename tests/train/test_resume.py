@@ -61,7 +61,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(kind: str, tmp_path: Path, bas
     kill_at(kind, 5, model, traces, tmp_path / "killed")
     assert json.loads((tmp_path / "killed" / "manifest.json").read_text())["state"] == "running"
     again = trainee.train(kind, model, traces, tmp_path / "killed")
-    assert Run.read(again).manifest["resumed"] == 1
+    assert Run.read(again).manifest.resumed == 1
     assert steps(again) == steps(whole)
     assert equal(again, whole)
     assert not (again / "steps").exists()
@@ -100,7 +100,7 @@ def test_an_interrupt_saves_and_goes_on(
         patch.setattr(Recorder, "on_log", lambda self, a, s, c, logs, **_: interrupting(self, a, s, c, logs))
         with pytest.raises(KeyboardInterrupt):
             warmup(base, traces, tmp_path / "w", config, progress=False)
-    assert Run.read(tmp_path / "w").manifest["state"] == "interrupted"
+    assert Run.read(tmp_path / "w").manifest.state == "interrupted"
     assert [p.name for p in (tmp_path / "w" / "steps").iterdir()] == ["checkpoint-3"]
     again = warmup(base, traces, tmp_path / "w", config, progress=False)
     whole = warmup(base, traces, tmp_path / "whole", config, progress=False)
@@ -128,13 +128,13 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on(
 def test_another_recipe_in_the_folder_is_refused(tmp_path: Path, base: Path, traces: Path) -> None:
     config = WarmupConfig(learning_rate=1e-2, max_steps=1, batch_size=4, threads=1)
     run = warmup(base, traces, tmp_path / "w", config, progress=False)
-    before = run.manifest["finished"]
-    assert warmup(base, traces, tmp_path / "w", config, progress=False).manifest["finished"] == before
-    with pytest.raises(KkwarmError, match=r"another warmup run \(differs in learning_rate\)"):
+    before = run.manifest.finished
+    assert warmup(base, traces, tmp_path / "w", config, progress=False).manifest.finished == before
+    with pytest.raises(KkwarmError, match=r"different settings \(learning_rate: .* there, .* here\)"):
         warmup(
             base, traces, tmp_path / "w", WarmupConfig(learning_rate=1e-3, max_steps=1, batch_size=4), progress=False
         )
-    with pytest.raises(KkwarmError, match="another warmup run"):
+    with pytest.raises(KkwarmError, match="a run of warmup, not of rlvr"):
         rlvr(base, trainee.RLVR, tmp_path / "w", progress=False)
     shutil.rmtree(tmp_path / "w")
 

@@ -45,7 +45,7 @@ def test_rewards_are_the_benchmarks_verdicts(tmp_path: Path, warmed: Path, capfd
     reg = registry()
     task, benchmark = reg.task("toy"), reg.benchmark("toy")
     examples = {e.id: e for e in task.load()}
-    assert {r["id"] for r in rows} <= set(run.manifest["example_ids"]) <= set(examples)
+    assert {r["id"] for r in rows} <= set(run.manifest.example_ids) <= set(examples)
     pairs = [(examples[r["id"]], Completion(r["completion"], finish_reason=r["finish"])) for r in rows]
     verdicts = verify(reg.verifier(benchmark.verifier), reg.format(benchmark.format), pairs)
     assert [v.status.value for v in verdicts] == [r["status"] for r in rows]
@@ -62,7 +62,7 @@ def test_rewards_are_the_benchmarks_verdicts(tmp_path: Path, warmed: Path, capfd
         assert line["no_signal"] == sum(len(set(g)) == 1 for g in groups) / 4
         assert line["truncated"] == sum(r["finish"] == "length" for r in mine) / 16
         assert sum(line["status"].values()) == pytest.approx(1)  # type: ignore[attr-defined]
-    assert run.manifest["results"]["completions"] == 48 and run.manifest["results"]["signal"]
+    assert run.manifest.results["completions"] == 48 and run.manifest.results["signal"]
 
 
 @pytest.mark.slow
@@ -143,7 +143,7 @@ def test_lora_and_checkpointing(tmp_path: Path, warmed: Path) -> None:
 def test_prompts_that_the_tokenizer_cannot_read_are_told(tmp_path: Path) -> None:
     words = tiny_checkpoint(tmp_path / "words", vocab=["say"])
     run = rlvr(words, RlvrConfig("toy", 20, steps=1, **SMALL), tmp_path / "r", progress=False)
-    assert any("no token for some text of 20 of 20 prompts" in said for said in run.manifest["warnings"])
+    assert any("no token for some text of 20 of 20 prompts" in said for said in run.manifest.warnings)
 
 
 def test_the_order_takes_every_example_and_repeats_none_in_a_step() -> None:

@@ -42,8 +42,8 @@ def close(a: Path, b: Path, tolerance: float) -> None:
 def test_sft_has_the_same_losses_and_weights(tmp_path: Path, base: Path, traces: Path) -> None:
     one = warmup(base, traces, tmp_path / "one", WARMUP, progress=False)
     two = warmup(base, traces, tmp_path / "two", replace(WARMUP, nproc=2), labels={"condition": "w"}, progress=False)
-    assert two.done and two.manifest["processes"] == 2 and two.manifest["labels"] == {"condition": "w"}
-    assert one.manifest["config_hash"] == two.manifest["config_hash"], "the number of processes is no part of a recipe"
+    assert two.done and two.manifest.processes == 2 and two.manifest.labels == {"condition": "w"}
+    assert one.manifest.config_hash == two.manifest.config_hash, "the number of processes is no part of a recipe"
     assert len(steps(one.path)) == len(steps(two.path)) == 6
     for a, b in zip(steps(one.path), steps(two.path), strict=True):
         for name in ("step", "loss", "learning_rate", "grad_norm", "tokens"):
@@ -62,7 +62,7 @@ def test_two_processes_fly_together_and_one_keeps_the_best(tmp_path: Path, base:
     for run in (one, two):
         rows = [json.loads(line) for line in (run.path / "evals.jsonl").read_text().splitlines()]
         assert [(row["step"], len(row["correct"]["easy"])) for row in rows] == [(0, 11), (4, 11), (8, 11), (12, 11)]
-        best = run.manifest["results"]["best"]
+        best = run.manifest.results["best"]
         kept = json.loads((run.path / "best" / "kkwarm.json").read_text()) if best["step"] else {"step": 0}
         assert kept == {"step": best["step"]}
         assert best["step"] == max(rows, key=lambda row: row["accuracy"]["easy"])["step"]
@@ -121,16 +121,16 @@ def test_ctrl_c_and_a_killed_process_leave_a_run_that_goes_on_with_any_number(
     when_logged(out, 3, lambda: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         warmup(base, traces, out, replace(config, nproc=2), progress=False)
-    assert Run.read(out).manifest["state"] == "interrupted"
+    assert Run.read(out).manifest.state == "interrupted"
     at = int(next((out / "steps").iterdir()).name.rpartition("-")[2])
     assert 3 <= at < 60
     when_logged(out, at + 8, lambda: os.kill(workers(os.getpid())[-1], signal.SIGKILL))
     with pytest.raises(KkwarmError, match=r"process . was killed by SIGKILL .*the same command goes on"):
         warmup(base, traces, out, replace(config, nproc=2), progress=False)
-    assert Run.read(out).manifest["state"] != "done"
+    assert Run.read(out).manifest.state != "done"
     again = warmup(base, traces, out, config, progress=False)
     whole = warmup(base, traces, tmp_path / "one", config, progress=False)
-    assert again.manifest["resumed"] == 2 and len(steps(again.path)) == 60
+    assert again.manifest.resumed == 2 and len(steps(again.path)) == 60
     close(again.path, whole.path, 2e-2)
 
 

@@ -40,7 +40,7 @@ def sharded(request: pytest.FixtureRequest) -> dict[str, Any]:
 def test_sft_in_shards(tmp_path: Path, base: Path, traces: Path, sharded: dict[str, Any]) -> None:
     one = warmup(base, traces, tmp_path / "one", WARMUP, progress=False)
     two = warmup(base, traces, tmp_path / "two", replace(WARMUP, **sharded), progress=False)
-    assert two.manifest["processes"] == 2
+    assert two.manifest.processes == 2
     for a, b in zip(steps(one.path), steps(two.path), strict=True):
         for name in ("step", "loss", "learning_rate", "grad_norm", "tokens"):
             assert a[name] == pytest.approx(b[name], rel=2e-3), name
@@ -88,7 +88,7 @@ def test_a_killed_run_in_shards_goes_on(tmp_path: Path, base: Path, traces: Path
         warmup(base, traces, out, config, progress=False)
     again = warmup(base, traces, out, in_shards, progress=False)
     whole = warmup(base, traces, tmp_path / "one", config, progress=False)
-    assert again.manifest["resumed"] == 2, "the refused one counts"
+    assert again.manifest.resumed == 2, "the refused one counts"
     assert [s["step"] for s in steps(out)] == list(range(1, 13))
     close(again.path, whole.path, 2e-3)
 

@@ -20,12 +20,12 @@ def test_the_loss_falls_and_the_checkpoint_is_whole(
     from kkwarm.backends.checkpoint import load_model, load_tokenizer
 
     run = warmup(base, traces, tmp_path / "w", CONFIG, labels={"condition": "warmed"})
-    results = run.manifest["results"]
+    results = run.manifest.results
     assert results["loss"] < 0.3 * results["first_loss"]
     assert results["steps"] == 24 and results["traces"] == 48
     _, rows = plan_warmup(base, traces, CONFIG)
     assert results["tokens"] == 4 * rows.tokens
-    assert run.manifest["labels"] == {"condition": "warmed"}
+    assert run.manifest.labels == {"condition": "warmed"}
     assert capfd.readouterr().out == "", "nothing belongs on stdout"
     model, tokenizer = load_model(run.path), load_tokenizer(run.path)
     ids = tokenizer("say the word : blue <think>", return_tensors="pt")["input_ids"]
@@ -93,7 +93,7 @@ def test_long_traces_are_left_out_and_counted(tmp_path: Path, base: Path) -> Non
     path = tmp_path / "traces.jsonl"
     write_traces(path, [*listed, *long])
     run = warmup(base, path, tmp_path / "w", WarmupConfig(max_steps=1, threads=1), progress=False)
-    assert run.manifest["warnings"] == ["1 of 9 traces are longer than 64 tokens and are left out"]
+    assert run.manifest.warnings == ["1 of 9 traces are longer than 64 tokens and are left out"]
     with pytest.raises(KkwarmError, match="none of 9 traces fits into 4 tokens"):
         warmup(base, path, tmp_path / "x", WarmupConfig(max_length=4), progress=False)
 
@@ -104,7 +104,7 @@ def test_words_that_the_tokenizer_cannot_read_are_told(
     listed = [*toy._teach(8, 0), toy.Trace("odd", "toy", "say : mauve", "the word is mauve", "mauve", "symbolic")]
     write_traces(tmp_path / "traces.jsonl", listed)
     run = warmup(base, tmp_path / "traces.jsonl", tmp_path / "w", WarmupConfig(max_steps=1, threads=1), progress=False)
-    (said,) = run.manifest["warnings"]
+    (said,) = run.manifest.warnings
     assert "no token for some text of 1 of 9 traces, 'mauve' for one: the model reads <unk> there" in said
     assert said in capsys.readouterr().err
 
