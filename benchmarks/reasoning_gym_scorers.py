@@ -31,7 +31,7 @@ from kkwarm.verify.probes import PROBES
 
 # Generating their 300 items takes many minutes.
 SLOW = ("futoshiki", "knight_swap", "puzzle24", "sokoban", "zebra_puzzles")
-LARGE = ("one megabyte", "bomb")
+LARGE = ("one megabyte", "expensive answer")
 
 
 def names(code: CodeType) -> Iterator[str]:

@@ -106,7 +106,7 @@ def attack(contender: Contender, reg: Registry, judge: Judge, examples: int, fol
     if contender.domain == "math":
         listed.append((case_targets(targets[0]), LISTED))
     for those, them in listed:
-        them = [a for a in them if (contender.reads_tags or not a.tags) and a.name not in contender.spared]
+        them = [a for a in them if (contender.reads_tags or not a.uses_tags) and a.name not in contender.spared]
         misses, tried = probe_scorer(scorer, those, them)
         outcome.misses += misses
         outcome.tried |= tried

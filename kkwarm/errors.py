@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: one line each, no traceback."""
+"""Errors that the user can fix. The CLI prints each as one line, without a traceback."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from pathlib import Path
 
 __all__ = ["ContaminationError", "KkwarmError", "describe_error", "shorten", "unknown_name", "warn"]
 
-_OURS = str(Path(__file__).parent) + os.sep
-_PYTHONS = (str(Path(os.__file__).parent) + os.sep, "<frozen ")
+_KKWARM = str(Path(__file__).parent) + os.sep
+_STDLIB = (str(Path(os.__file__).parent) + os.sep, "<frozen ")
 _LIBRARIES = ("site-packages", "dist-packages")
 
 
 class KkwarmError(Exception):
-    """A mistake in input or environment. `message` says what and where, `hint` how to mend it. The CLI exits with 2."""
+    """A mistake in the input or the environment. The CLI exits with 2.
+
+    :param message: what is wrong and where.
+    :param hint: how to fix it.
+    """
 
     exit_code = 2
 
@@ -29,53 +33,53 @@ class KkwarmError(Exception):
 
 
 class ContaminationError(KkwarmError):
-    """Training and evaluation share items. The CLI exits with 1: the check failed, the input was readable."""
+    """Training and evaluation share items. The CLI exits with 1: a check failed, but the input was valid."""
 
     exit_code = 1
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], *, hint: str = "") -> KkwarmError:
-    """The error for a name that does not exist, offering near names."""
+    """The error for a name that does not exist; it suggests similar names."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
-    if near:
-        mend = "did you mean " + " or ".join(near) + "?"
+    similar = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    if similar:
+        advice = "did you mean " + " or ".join(similar) + "?"
     elif names:
-        mend = f"there are: {', '.join(names)}"
+        advice = f"choose from: {', '.join(names)}"
     else:
-        mend = f"no {kind} is registered: see `kkwarm plugins`"
-    between = "" if not hint else " " if mend.endswith("?") else "; "
-    return KkwarmError(f"unknown {kind} {shorten(name)}", hint=mend + between + hint)
+        advice = f"no {kind} is registered: see `kkwarm plugins`"
+    separator = "" if not hint else " " if advice.endswith("?") else "; "
+    return KkwarmError(f"unknown {kind} {shorten(name)}", hint=advice + separator + hint)
 
 
 def warn(message: str, colour: str = "yellow") -> None:
-    """One line on stderr: what a user should know, or (red) what ended the command."""
+    """Prints one line on stderr: yellow for a warning, red for the error that ended the command."""
     import click
 
     click.secho(f"kkwarm: {message}", err=True, fg=None if os.environ.get("NO_COLOR") else colour)
 
 
-def shorten(value: float | str) -> str:
-    """The value as Python writes it, for a message: a number or text that would fill the line, by its beginning."""
+def shorten(value: object, limit: int = 80) -> str:
+    """The `repr` of a value for a message. Beyond `limit` characters only its beginning and its length are shown."""
     text = repr(value)
-    return text if len(text) <= 80 else f"{text[:40]}... ({len(text)} characters)"
+    return text if len(text) <= limit else f"{text[: limit // 2]}... ({len(text)} characters)"
 
 
 def describe_error(err: BaseException) -> str:
-    """What an exception of a plugin says, in one line, and the line of the plugin's own file that led to it."""
+    """An exception raised by a plugin as one line, with the line of the plugin's own file that led to it."""
     import traceback
 
-    said = " ".join(f"{type(err).__name__}: {err}".split()).removesuffix(":")
+    message = " ".join(f"{type(err).__name__}: {err}".split()).removesuffix(":")
     if isinstance(err, SyntaxError):
-        return said  # it names file and line itself
+        return message  # it already names file and line
     frames = traceback.extract_tb(err.__traceback__)
-    theirs = [f for f in frames if not f.filename.startswith(_OURS) and not _of_python(f.filename)]
-    if not theirs:
-        return said
-    last = [f for f in theirs if f.filename == theirs[0].filename][-1]
-    return f"{said} ({Path(last.filename).name}, line {last.lineno})"
+    in_plugin = [f for f in frames if not f.filename.startswith(_KKWARM) and not _in_stdlib(f.filename)]
+    if not in_plugin:
+        return message
+    last = [f for f in in_plugin if f.filename == in_plugin[0].filename][-1]
+    return f"{message} ({Path(last.filename).name}, line {last.lineno})"
 
 
-def _of_python(filename: str) -> bool:
-    """Whether a file is the standard library's; a plugin may be installed in a folder below it."""
-    return filename.startswith(_PYTHONS) and not any(name in filename for name in _LIBRARIES)
+def _in_stdlib(filename: str) -> bool:
+    """Whether a file belongs to the standard library. Plugins may be installed in a folder below it."""
+    return filename.startswith(_STDLIB) and not any(name in filename for name in _LIBRARIES)

@@ -1,4 +1,4 @@
-"""What a domain expands into, and how ``NAME:VALUE`` narrows a task or benchmark by its facet."""
+"""Expands a domain into task, verifier and benchmark, and narrows a task or benchmark by its facet (``NAME:VALUE``)."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["make_benchmark", "make_task", "make_verifier", "narrow_benchmark", "
 
 
 def make_verifier(domain: Domain) -> Verifier:
-    """The domain's verifier; a bare `check` is given the domain's name."""
+    """The domain's verifier; a bare `check` function becomes a verifier with the domain's name."""
     if isinstance(domain.verifier, Verifier):
         return domain.verifier
     return Verifier(domain.name, domain.verifier)
 
 
 def make_task(domain: Domain, verifier: str) -> Task:
-    """The training half: examples of split ``train`` whose content is in no test example."""
+    """The task: examples of split ``train`` whose content does not occur among the test examples."""
 
     def train() -> list[Example]:
-        examples = _loaded(domain)
+        examples = _load_examples(domain)
         identity = domain.identity or normalise
         test = {identity(e.question) for e in examples if e.split == "test"}
         return [e for e in examples if e.split == "train" and identity(e.question) not in test]
@@ -44,15 +44,15 @@ def make_task(domain: Domain, verifier: str) -> Task:
 
 
 def make_benchmark(domain: Domain, verifier: str) -> Benchmark:
-    """The evaluation half: examples of split ``test``."""
+    """The benchmark: examples of split ``test``."""
 
     def test() -> list[Example]:
-        return [e for e in _loaded(domain) if e.split == "test"]
+        return [e for e in _load_examples(domain) if e.split == "test"]
 
     return Benchmark(
         name=domain.name,
         load=test,
-        load_all=partial(_loaded, domain),
+        load_all=partial(_load_examples, domain),
         verifier=verifier,
         format=domain.format,
         saved_format=domain.saved_format,
@@ -63,8 +63,8 @@ def make_benchmark(domain: Domain, verifier: str) -> Benchmark:
     )
 
 
-def _loaded(domain: Domain) -> list[Example]:
-    """:raises KkwarmError: its `load` raises: data of another shape, or the plugin's own mistake."""
+def _load_examples(domain: Domain) -> list[Example]:
+    """:raises KkwarmError: `load` raised, because the data has an unexpected shape or the plugin has a bug."""
     try:
         return list(domain.load())
     except KkwarmError:
@@ -73,30 +73,30 @@ def _loaded(domain: Domain) -> list[Example]:
         at = traceback.extract_tb(err.__traceback__)[-1]
         raise KkwarmError(
             f"the data of {domain.name} cannot be loaded: {type(err).__name__}: {err}",
-            hint=f"{at.filename}, line {at.lineno}: the data has another shape, or the plugin is wrong",
+            hint=f"{at.filename}, line {at.lineno}: the data has an unexpected shape, or the plugin has a bug",
         ) from err
 
 
 def narrow_task(task: Task, value: str) -> Task:
-    """The task's examples whose facet has that value."""
-    return replace(task, name=f"{task.name}:{value}", load=_narrowed("task", task.name, task.load, task.facet, value))
+    """The task with only those examples whose facet has that value."""
+    return replace(task, name=f"{task.name}:{value}", load=_narrow("task", task.name, task.load, task.facet, value))
 
 
 def narrow_benchmark(benchmark: Benchmark, value: str) -> Benchmark:
-    """The benchmark's examples whose facet has that value."""
+    """The benchmark with only those examples whose facet has that value."""
 
-    def narrowed(load: Loader) -> Callable[[], Iterable[Example]]:
-        return _narrowed("benchmark", benchmark.name, load, benchmark.facet, value)
+    def narrow(load: Loader) -> Callable[[], Iterable[Example]]:
+        return _narrow("benchmark", benchmark.name, load, benchmark.facet, value)
 
     name = f"{benchmark.name}:{value}"
-    return replace(benchmark, name=name, load=narrowed(benchmark.load), load_all=narrowed(benchmark.load_all))
+    return replace(benchmark, name=name, load=narrow(benchmark.load), load_all=narrow(benchmark.load_all))
 
 
-def _narrowed(kind: str, name: str, load: Loader, facet: str | None, value: str) -> Callable[[], list[Example]]:
+def _narrow(kind: str, name: str, load: Loader, facet: str | None, value: str) -> Callable[[], list[Example]]:
     if facet is None:
         raise KkwarmError(f"{kind} {name!r} has no facet to narrow by", hint=f"use {name} alone")
 
-    def narrowed() -> list[Example]:
+    def load_narrowed() -> list[Example]:
         examples = list(load())
         chosen = [e for e in examples if str(e.meta.get(facet)) == value]
         if not chosen:
@@ -104,4 +104,4 @@ def _narrowed(kind: str, name: str, load: Loader, facet: str | None, value: str)
             raise unknown_name(f"{facet} of {name}", value, values)
         return chosen
 
-    return narrowed
+    return load_narrowed

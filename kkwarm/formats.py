@@ -1,7 +1,7 @@
-"""The only owner of `<think>`/`<answer>` rules: renders prompts, splits completions into reasoning and answer.
+"""Prompt formats: they render prompts and split completions into reasoning and answer.
 
-Training, evaluation, rescoring and distillation split by the same code, so a completion cannot be whole in one and
-broken in another. Splitting is linear in the length of the text.
+This module alone implements the rules of the ``<think>`` and ``<answer>`` tags. Training, evaluation, rescoring and
+distillation all split with it, so they cannot disagree about a completion. Splitting takes linear time.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ SYSTEM = (
 )
 STEP_BY_STEP = "Let's think step by step."  # Kojima et al. 2022, arXiv 2205.11916
 _TAG = re.compile(r"</?(?:think|answer)>")
-# What a tokenizer may leave behind an answer when special tokens are not skipped.
+# Special tokens that may follow the answer when the tokenizer does not skip them.
 _END = re.compile(r"(?:\s|<\|im_end\|>|<\|endoftext\|>|<\|eot_id\|>|<\|end_of_text\|>|</s>|<eos>)*\Z")
 
 
 def split_tags(text: str, *, truncated: bool = False) -> Response:
-    """A completion of a prompt that ends in ``<think>``, split: ``reasoning </think> <answer> answer </answer>``.
+    """Splits the completion of a prompt that ends in ``<think>``: ``reasoning </think> <answer> answer </answer>``.
 
-    A leading ``<think>`` is passed over (models repeat it). Tags inside the reasoning are part of it, except another
-    ``<think>``; after ``</think>`` only one answer block may follow.
+    A leading ``<think>`` is skipped, because models repeat it. Tags inside the reasoning belong to it, except another
+    ``<think>``. After ``</think>`` only one answer block may follow.
     """
 
     def broken(problem: str, reasoning: str = "") -> Response:
@@ -62,16 +62,15 @@ def split_tags(text: str, *, truncated: bool = False) -> Response:
 
 
 def has_reasoning(fmt: Format, completion: Completion) -> bool | None:
-    """Whether there is reasoning before the answer; None where no tags tell them apart."""
-    text: object = completion.text  # of scored files, null or anything else too
+    """Whether the model reasoned before its answer; None where no tags separate the two. Forced text does not count."""
+    text: object = completion.text  # scored files may hold null, or values of other types
     if not isinstance(text, str):
         return None
     try:
         response = fmt.split(completion)
     except Exception:  # such a sample has the verdict `error`, which names the format and the cause
         return None
-    reasoning = response.reasoning.strip().removeprefix(fmt.force.strip())  # forced text is not the model's own
-    return bool(reasoning.strip()) if response.tagged else None
+    return bool(response.reasoning.strip().removeprefix(fmt.force.strip()).strip()) if response.tagged else None
 
 
 def _truncated(completion: Completion) -> bool:
@@ -80,7 +79,7 @@ def _truncated(completion: Completion) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ThinkAnswer:
-    """The paper's format. `chat` renders by the tokenizer's chat template, otherwise the prompt is raw text."""
+    """The paper's format. With `chat` the prompt follows the tokenizer's chat template; otherwise it is raw text."""
 
     name: str = "think-answer"
     chat: bool = False
@@ -105,7 +104,7 @@ class ThinkAnswer:
 
 @dataclass(frozen=True, slots=True)
 class PlainFormat:
-    """No tags: the whole text is the answer, and the verifier extracts from it."""
+    """No tags. The whole completion is the answer, and the verifier extracts what it needs."""
 
     name: str = "plain"
     stop: tuple[str, ...] = ()
@@ -124,9 +123,9 @@ class PlainFormat:
 
 @dataclass(frozen=True, slots=True)
 class AutoFormat:
-    """For outputs saved by other tools: by tags where a completion has any, plain where it has none.
+    """For outputs saved by other tools: `think-answer` where a completion has tags, `plain` where it has none.
 
-    ``</think>`` without answer tags (as reasoning models write it) gives what follows it as plain text.
+    Where ``</think>`` is there without answer tags, as reasoning models write it, the text after it is the answer.
     """
 
     name: str = "auto"

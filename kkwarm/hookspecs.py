@@ -1,4 +1,4 @@
-"""Every hook of kkwarm. A plugin implements the ones it needs::
+"""The hooks of kkwarm. A plugin implements the ones it needs::
 
     from kkwarm.plugins import hookimpl
 
@@ -6,9 +6,9 @@
     def kkwarm_domains():
         return [my_domain]
 
-and names its module in an entry point of group ``kkwarm``. Registration hooks return data and are called once, when
-names are first resolved; they should import nothing heavy. Two plugins that register one name is an error that names
-both distributions; neither of the two is used.
+The plugin's module is named in an entry point of group ``kkwarm``. Registration hooks return data. They are called
+once, when names are first resolved, and should import nothing heavy. If two plugins register the same name, neither is
+used, and the error names both distributions.
 """
 
 from __future__ import annotations
@@ -30,48 +30,50 @@ hookspec = pluggy.HookspecMarker("kkwarm")
 
 @hookspec
 def kkwarm_domains() -> Iterable[Domain]:  # type: ignore[empty-body]
-    """Domains. Each expands into a task, a verifier and a benchmark of its name: most authors need no other hook."""
+    """Registers domains. Each expands into a task, a verifier and a benchmark, so most plugins need no other hook."""
 
 
 @hookspec
 def kkwarm_tasks() -> Iterable[Task]:  # type: ignore[empty-body]
-    """Tasks to train on, whose verifiers are registered by any plugin."""
+    """Registers tasks to train on. Their verifiers may come from any plugin."""
 
 
 @hookspec
 def kkwarm_verifiers() -> Iterable[Verifier]:  # type: ignore[empty-body]
-    """Verifiers, to be named by tasks and benchmarks."""
+    """Registers verifiers, which tasks and benchmarks refer to by name."""
 
 
 @hookspec
 def kkwarm_benchmarks() -> Iterable[Benchmark]:  # type: ignore[empty-body]
-    """Benchmarks to evaluate on, whose verifiers are registered by any plugin."""
+    """Registers benchmarks to evaluate on. Their verifiers may come from any plugin."""
 
 
 @hookspec
 def kkwarm_formats() -> Iterable[Format]:  # type: ignore[empty-body]
-    """Prompt formats, beside the built-in ``think-answer``, ``think-answer-chat``, ``plain`` and ``auto``."""
+    """Registers prompt formats, in addition to ``think-answer``, ``think-answer-chat``, ``plain`` and ``auto``."""
 
 
 @hookspec
 def kkwarm_teachers() -> Iterable[Teacher]:  # type: ignore[empty-body]
-    """Sources of warm-up traces. A teacher is found by its domain and its name."""
+    """Registers sources of warm-up traces that need no model. A teacher is looked up by its domain and its name."""
 
 
 @hookspec
 def kkwarm_probes() -> Iterable[Probe]:  # type: ignore[empty-body]
-    """Attacks for ``kkwarm check``, beside the built-in ones.
+    """Registers adversarial probes that ``kkwarm check`` runs in addition to the built-in ones.
 
-    Each makes completions that a verifier must not accept or, where it expects ``"accept"``, must accept.
+    A probe makes completions for an example. The verifier must reject all of them or, where the probe has
+    ``expect="accept"``, must accept all of them.
     """
 
 
 @hookspec(firstresult=True)
 def kkwarm_resolve_domain(name: str) -> Domain | None:
-    """A domain made on demand for a name that nobody registered, such as ``reasoning_gym:spell_backward``.
+    """Creates a domain on demand for a name that no plugin registered, such as ``reasoning_gym:spell_backward``.
 
     :param name: the name as the user wrote it.
-    :returns: the domain, or None where the name is not this plugin's. The first that is not None is used.
+    :returns: the domain, or None where the name does not belong to this plugin. The first result that is not None is
+        used.
     """
 
 
@@ -79,13 +81,13 @@ def kkwarm_resolve_domain(name: str) -> Domain | None:
 def kkwarm_commands(cli: click.Group) -> None:
     """Adds commands to ``kkwarm``.
 
-    :param cli: the group; call ``cli.add_command`` on it. A name that kkwarm itself uses is refused.
+    :param cli: the command group; call ``cli.add_command`` on it. Names of kkwarm's own commands are refused.
     """
 
 
 @hookspec
 def kkwarm_sample_scored(sample: Sample) -> None:
-    """Called for each sample after it was judged and stored, in the order of storing.
+    """Called for each sample after it was verified and stored, in the order of storing.
 
     :param sample: the stored sample with its verdict. An exception is reported and does not stop the run.
     """
@@ -93,7 +95,7 @@ def kkwarm_sample_scored(sample: Sample) -> None:
 
 @hookspec
 def kkwarm_run_finished(run: Run) -> None:
-    """Called when a run is done.
+    """Called when a run is complete.
 
-    :param run: the stored run, readable. An exception is reported and does not stop the command.
+    :param run: the stored run, open for reading. An exception is reported and does not stop the command.
     """

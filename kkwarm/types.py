@@ -1,4 +1,4 @@
-"""The nouns of kkwarm. Every one is frozen and needs the standard library only.
+"""The data types of kkwarm: frozen dataclasses and protocols that need the standard library only.
 
 Data flows one way::
 
@@ -41,14 +41,14 @@ FinishReason = Literal["stop", "length", "unknown"]
 
 
 class Status(StrEnum):
-    """What a verdict says. Only `CORRECT` counts as right; the others are counted apart, never merged into wrong."""
+    """The outcome of a verdict. Only `CORRECT` counts as right; the others are counted separately."""
 
     CORRECT = "correct"
     WRONG = "wrong"
-    UNPARSED = "unparsed"  # the format is whole, but no answer of the expected kind is in it
+    UNPARSED = "unparsed"  # the format is intact, but it holds no answer of the expected kind
     MALFORMED = "malformed"  # the format is broken
     TRUNCATED = "truncated"  # generation stopped at the token limit before an answer was given
-    TIMEOUT = "timeout"  # the answer could not be judged (or the code did not end) in the time allowed
+    TIMEOUT = "timeout"  # the answer could not be verified (or the code did not end) within the time limit
     ERROR = "error"  # the verifier itself failed; never the model's fault
 
 
@@ -56,8 +56,9 @@ class Status(StrEnum):
 class Example:
     """One question with its gold answer.
 
-    `id` is the benchmark's own id and unique within the domain. `answer` is whatever the verifier needs; it must be
-    JSON data. `meta` holds facets such as ``category`` or ``level``, also JSON data.
+    :param id: the benchmark's own id, unique within the domain.
+    :param answer: whatever the verifier needs, as JSON data.
+    :param meta: facets such as ``category`` or ``level``, as JSON data.
     """
 
     id: str
@@ -69,7 +70,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a model wrote for one prompt: its text, how many tokens that took, and why it ended."""
+    """The text that a model generated for one prompt, its length in tokens, and why generation ended."""
 
     text: str
     n_tokens: int | None = None
@@ -79,10 +80,13 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A completion split by its format. `answer` is None where none was given; `problem` says what is broken.
+    """A completion that its format has split into reasoning and answer.
 
-    `tagged` is True where the format's tags delimit the answer: a verifier may then demand that the answer is nothing
-    but the answer. Otherwise the answer is somewhere in free text and has to be extracted.
+    :param answer: None where no answer was given.
+    :param tagged: the format's tags delimit the answer, so a verifier may require that they hold nothing else. False
+        means that the answer is somewhere in free text and has to be extracted.
+    :param problem: what is broken in the format; empty where nothing is.
+    :param truncated: generation stopped at the token limit.
     """
 
     text: str
@@ -95,7 +99,12 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A verifier's judgement. `answer` is what was read off, `reason` one sentence, `metrics` further scores."""
+    """The result of verifying one response.
+
+    :param answer: the answer as the verifier read it.
+    :param reason: one sentence that explains the status.
+    :param metrics: further scores of the completion.
+    """
 
     status: Status
     answer: str | None = None
@@ -117,16 +126,17 @@ CheckBatch = Callable[[Sequence[tuple[Example, Response]]], Sequence[Verdict]]
 class Verifier:
     """Decides whether a response answers an example.
 
-    `check` sees only responses whose format is whole and that have an answer: broken ones are judged by the format
-    layer. It returns a `Verdict`, or True/False. It must be pure: same arguments, same verdict.
-
-    `isolation="inline"` runs it in this process (it must then be fast and unable to hang: only Python code on the main
-    thread can be ended after `timeout_s` seconds); ``"process"`` runs it in a worker that is killed then. `timeout_status` is the
-    status that either gives: ``error``, as of any verifier that fails, or ``timeout`` where the answer decides how long
-    the check takes (``9^{9^{9^9}}``), which then counts as wrong. `precheck`, where given, is asked first, in this
-    process, and returns None where it cannot decide. `check_batch`, where given, replaces `check` for many
-    pairs at once and answers for its own limits (the code verifier: it has a sandbox of its own). `tolerance` is how
-    far a numeric answer may be from the gold answer and still be accepted; the adversarial probes respect it.
+    :param check: returns a `Verdict`, or True/False. It must be pure: same arguments, same verdict. It receives only
+        responses with an intact format and an answer; the format layer gives the verdict on all others.
+    :param isolation: ``"inline"`` runs `check` in this process. It must then be fast and must not hang: only Python
+        code on the main thread can be interrupted. ``"process"`` runs it in a worker process that can be killed.
+    :param timeout_s: seconds after which a check is ended.
+    :param timeout_status: the status of a check that was ended. ``error``: the verifier is at fault. ``timeout``: the
+        answer decides how long the check takes (``9^{9^{9^9}}``), and counts as wrong.
+    :param precheck: called first, in this process. It returns None where it cannot decide; `check` then does.
+    :param check_batch: replaces `check` for many pairs at once, and enforces its own time limits.
+    :param tolerance: how far a numeric answer may be from the gold answer and still be accepted. The adversarial
+        probes take it into account.
     """
 
     name: str
@@ -141,9 +151,10 @@ class Verifier:
 
 @dataclass(frozen=True, slots=True)
 class Rewards:
-    """The reward of each status, for RLVR. Defaults: the paper's table (arXiv 2505.13718, code).
+    """The reward of each status in RLVR. The defaults are the table of the paper's code (arXiv 2505.13718).
 
-    `truncated` is None where it should count as `malformed` (the paper's code cannot tell them apart).
+    :param truncated: None rewards it as `malformed`, since the paper's code cannot tell the two apart.
+    :param timeout: None rewards it as `wrong`.
     """
 
     correct: float = 2.0
@@ -151,7 +162,7 @@ class Rewards:
     unparsed: float = -1.0
     malformed: float = -2.0
     truncated: float | None = None
-    timeout: float | None = None  # None: as wrong
+    timeout: float | None = None
     error: float = 0.0
 
     def for_status(self, status: Status) -> float:
@@ -165,7 +176,7 @@ class Rewards:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How completions are drawn. `temperature` 0 is greedy. Defaults: the paper's evaluation."""
+    """Sampling parameters; `temperature` 0 is greedy decoding. The defaults are those of the paper's evaluation."""
 
     temperature: float = 0.7
     top_p: float = 0.95
@@ -194,22 +205,22 @@ class Format(Protocol):
 
     @property
     def force(self) -> str:
-        """Text that, appended to a prompt, makes the model reason step by step. It counts as part of the completion.
+        """Text that is appended to a prompt to force step-by-step reasoning, and counts as part of the completion.
 
-        Empty where the format has none; ``--force-reasoning`` then refuses it.
+        An empty string makes ``--force-reasoning`` fail for this format.
         """
         ...
 
     def render(self, question: str, tokenizer: Any = None) -> str:
-        """The prompt, up to where the model goes on. A format that uses a chat template needs the tokenizer."""
+        """The prompt that the model continues. A `chat` format needs the tokenizer for its chat template."""
         ...
 
     def compose(self, reasoning: str | None, answer: str) -> str:
-        """The completion that gives `answer` after `reasoning`: `split` of it returns both. None: a direct answer."""
+        """The completion that gives `answer` after `reasoning` (None: a direct answer). `split` reverses it."""
         ...
 
     def split(self, completion: Completion) -> Response:
-        """The reasoning and the answer, or the problem: what is broken."""
+        """Splits a completion into reasoning and answer, or describes what is broken as the problem."""
         ...
 
 
@@ -218,7 +229,7 @@ Loader = Callable[[], Iterable[Example]]
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Something to train on. `load` returns the training examples, in a fixed order."""
+    """A data set to train on with RLVR. `load` returns the training examples in a fixed order."""
 
     name: str
     load: Loader
@@ -233,10 +244,13 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """Something to evaluate on. `load` returns the evaluation examples; `load_all` every example that has an id.
+    """A data set to evaluate on.
 
-    `saved_format` splits outputs saved by other tools (`kkwarm score`). `facet` is the key of `Example.meta` by which
-    results are also broken down, and by which ``NAME:VALUE`` narrows the benchmark.
+    :param load: returns the evaluation examples.
+    :param load_all: returns every example that has an id, including training examples.
+    :param saved_format: the format that splits outputs saved by other tools (`kkwarm score`).
+    :param facet: the key of `Example.meta` by which results are broken down, and by which ``NAME:VALUE`` narrows the
+        benchmark.
     """
 
     name: str
@@ -253,13 +267,15 @@ class Benchmark:
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """A task, a verifier and a benchmark that share their data: what most plugins register.
+    """A task, a verifier and a benchmark that share their data. Most plugins register only this.
 
-    `load` returns all examples, each with its `split`; examples of the training split whose content equals a test
-    example's are dropped, so that the two cannot overlap. `verifier` is a `Verifier`, or just its `check`.
-    `gold(example)` is the text of a right answer (the inside of the answer tags). `identity(question)` is a key that
-    two questions share when they are one problem in other words (K&K puzzles up to renaming and reordering, say);
-    splits and the contamination check go by it. Without one they go by the normalised text, the gate by near-duplicates too.
+    :param load: returns all examples, each with its `split`. Training examples that repeat a test example's content are
+        dropped, so the splits cannot overlap.
+    :param verifier: a `Verifier`, or only its `check` function.
+    :param gold: the text of a correct answer, as it stands inside the answer tags.
+    :param identity: a key that two questions share when they are the same problem in other words, such as K&K puzzles
+        up to renaming and reordering. Splits and the contamination check use it. Without it both use the normalised
+        text, and the contamination check also looks for near-duplicates.
     """
 
     name: str
@@ -277,7 +293,7 @@ class Domain:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A worked example for warm-up. `reasoning` is None for a direct answer. `meta` says where it came from."""
+    """A solved example for warm-up. `reasoning` is None for a direct answer; `meta` describes its origin."""
 
     id: str
     domain: str
@@ -292,7 +308,7 @@ class Trace:
 class Teacher:
     """A source of warm-up traces for one domain that needs no model.
 
-    `traces(n, seed)` yields `n` of them, the same ones for the same arguments.
+    :param traces: ``traces(n, seed)`` yields `n` traces, and the same ones for the same arguments.
     """
 
     name: str
@@ -303,9 +319,11 @@ class Teacher:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What an attack on a verifier is made from: an example, its gold answer, gold answers of others, the format.
+    """What a probe builds its completions from.
 
-    `tolerance`: how far a number may be off and still be right, where the verifier's check says so.
+    :param gold: the gold answer of the example.
+    :param others: gold answers of other examples.
+    :param tolerance: the verifier's `tolerance`.
     """
 
     example: Example
@@ -315,28 +333,29 @@ class Target:
     tolerance: float = 0.0
 
     def compose(self, answer: str, reasoning: str = "some reasoning") -> str:
-        """A whole completion with this answer."""
+        """A well-formed completion that gives this answer."""
         return self.format.compose(reasoning, answer)
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Completions for a target. `honest` ones must be judged correct, all others must not.
+    """Completions that test a verifier: it must accept, or must reject, every one of them.
 
-    `domain`: the only one it is meant for; empty: all. `tags`: it plays with <think> and <answer>, and means nothing
-    to a scorer of free text.
+    :param completions: returns the completions for one target.
+    :param domain: the only domain that the probe is meant for; empty: every domain.
+    :param uses_tags: the probe is about <think> and <answer> tags, and does not apply to scorers of free text.
     """
 
     name: str
     completions: Callable[[Target], Iterable[str]]
     expect: Literal["accept", "reject"] = "reject"
     domain: str = ""
-    tags: bool = False
+    uses_tags: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A judged completion: one line of the store. `index` counts the samples of one example from 0."""
+    """A verified completion: one line of the store. `index` counts the samples of one example from 0."""
 
     benchmark: str
     id: str

@@ -328,11 +328,11 @@ def test_the_red_team_finds_gullible_verifiers() -> None:
     assert probed(exact) == set()
     assert "every answer at once" in probed(lambda e, r: str(e.answer) in (r.answer or ""))
     assert "negated" in probed(lambda e, r: (r.answer or "").endswith(f" {e.answer}") or exact(e, r))
-    assert "gold only in the reasoning" in probed(lambda e, r: f"is {e.answer}." in r.reasoning or exact(e, r))
+    assert "gold answer only in the reasoning" in probed(lambda e, r: f"is {e.answer}." in r.reasoning or exact(e, r))
     assert "empty" in probed(lambda e, r: exact(e, r) or not r.answer)
     assert "placeholder" in probed(lambda e, r: exact(e, r) or not (r.answer or "0").isdigit())
-    assert "gold" in probed(lambda e, r: False)
+    assert "gold answer" in probed(lambda e, r: False)
 
 
 def test_a_verdict_counts_only_with_its_status() -> None:
-    assert "gold" in probed(lambda e, r: Verdict(Status.ERROR, r.answer))
+    assert "gold answer" in probed(lambda e, r: Verdict(Status.ERROR, r.answer))

@@ -103,7 +103,10 @@ def test_a_hook_by_another_name_is_known_by_its_specname() -> None:
         ({"rewards": {"correct": 1}}, "rewards must be Rewards, got dict"),
         ({"rewards": Rewards(malformed=None)}, "rewards.malformed must be a number, got None"),  # type: ignore[arg-type]
         ({"sampling": 0.7}, "sampling must be Sampling, got float"),
-        ({"verifier": Verifier("v", lambda e, r: True, tolerance=-1.0)}, "tolerance must be a finite number from 0 on"),
+        (
+            {"verifier": Verifier("v", lambda e, r: True, tolerance=-1.0)},
+            "tolerance must be a finite number, 0 or more",
+        ),
         ({"verifier": Verifier("v", lambda e, r: True, tolerance="1")}, "tolerance must be float, got str"),  # type: ignore[arg-type]
         ({"description": None}, "description must be str, got None"),
         ({"facet": 3}, "facet must be str | None, got int"),
@@ -133,11 +136,11 @@ def test_names_that_nobody_registers_are_reported() -> None:
     bench = Benchmark("b", list, list, "godd")
     reg = load([("p", plugin(kkwarm_domains=lambda: [domain("good"), domain("odd", format="think_answer")]))])
     assert [f.cause for f in reg.failures] == [
-        "domain 'odd': nobody registers the format 'think_answer'; did you mean think-answer?"
+        "domain 'odd': no plugin registers the format 'think_answer'; did you mean think-answer?"
     ]
     assert "odd" not in reg.domains and "odd" not in reg.tasks and "good" in reg.tasks
     reg = load([("p", good()), ("q", plugin(kkwarm_benchmarks=lambda: [bench]))])
-    assert reg.failures[0].cause == "benchmark 'b': nobody registers the verifier 'godd'; did you mean good?"
+    assert reg.failures[0].cause == "benchmark 'b': no plugin registers the verifier 'godd'; did you mean good?"
     assert "b" not in reg.benchmarks
 
 

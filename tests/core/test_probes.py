@@ -1,4 +1,4 @@
-"""The library of `kkwarm check` catches verifiers that are broken in the usual ways, and spares a sound one."""
+"""The built-in probes catch verifiers that are broken in the usual ways, and report nothing for a correct one."""
 
 from __future__ import annotations
 
@@ -14,8 +14,18 @@ from hypothesis import strategies as st
 
 from kkwarm.plugins import hookimpl, load
 from kkwarm.types import Domain, Example, Response, Verifier
-from kkwarm.verify import Judge, perturbations
-from kkwarm.verify.probes import ACCEPT_PROBES, PROBES, make_targets, probe_verifier
+from kkwarm.verify import Judge
+from kkwarm.verify.probes import (
+    ACCEPT_PROBES,
+    PROBES,
+    extensions,
+    make_targets,
+    other_numbers,
+    parts,
+    probe_verifier,
+    python_expressions,
+    rearrangements,
+)
 
 GOLDS: dict[str, list[Any]] = {
     "integers": [5, -3, 12, 40, 7, 100, -8, 61],
@@ -25,7 +35,7 @@ GOLDS: dict[str, list[Any]] = {
     "lists": ["3 4 5", "9 1", "2 2 7", "8 3 1 6", "5 4", "1 0 2", "7 7 3", "4 9 0"],
     "tuples": ["(1, 2)", "(3, -4)", "(0, 5)", "(7, 1)", "(9, 4)", "(6, 3)", "(-1, 1)", "(4, 0)"],
 }
-Rule = Callable[[str, str], bool]  # of the gold answer and the given one
+Rule = Callable[[str, str], bool]  # (gold answer, given answer) -> accepted
 
 
 def _number(text: str) -> Decimal | None:
@@ -44,7 +54,7 @@ def _off_by_at_most(share: float) -> Rule:
 
 
 def _evaluates(gold: str, answer: str) -> bool:
-    if len(answer) > 200 or "**" in answer or "^" in answer:  # a bomb would do as well, but takes its time
+    if len(answer) > 200 or "**" in answer or "^" in answer:  # the probe "expensive answer" catches it too, but slowly
         return False
     try:
         return str(eval(answer, {})) == gold
@@ -80,7 +90,7 @@ BROKEN: dict[str, tuple[Rule, str]] = {
 
 
 def failures(golds: list[Any], rule: Rule, *, tolerance: float = 0.0) -> list[str]:
-    """The attacks that a verifier which accepts the gold answer, and what the rule accepts, falls for."""
+    """Names of the probes that fail for a verifier that accepts the gold answer and whatever `rule` accepts."""
 
     def check(example: Example, response: Response) -> bool:
         gold, answer = str(example.answer), (response.answer or "").strip()
@@ -91,12 +101,12 @@ def failures(golds: list[Any], rule: Rule, *, tolerance: float = 0.0) -> list[st
     reg = load([("p", SimpleNamespace(kkwarm_domains=hookimpl(lambda: [domain])))])
     probes = [a for a in (*PROBES, *ACCEPT_PROBES) if a.name != "one megabyte"]  # it only takes time here
     with Judge(1) as judge:
-        found, tried = probe_verifier(
+        failed, counts = probe_verifier(
             reg.verifier("d"), reg.format("think-answer"), make_targets(reg, "d", 6), judge, probes
         )
-    assert all(m.expect == "reject" for m in found)
-    assert sum(tried.values()) > 200
-    return sorted({m.probe for m in found})
+    assert all(f.expect == "reject" for f in failed)
+    assert sum(counts.values()) > 200
+    return sorted({f.probe for f in failed})
 
 
 @pytest.mark.parametrize(("name", "kind"), [(name, kind) for name in BROKEN for kind in BROKEN[name][1].split()])
@@ -105,7 +115,7 @@ def test_a_broken_verifier_is_caught(name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", GOLDS)
-def test_a_sound_verifier_is_not(kind: str) -> None:
+def test_a_correct_verifier_has_no_failures(kind: str) -> None:
     assert failures(GOLDS[kind], lambda gold, answer: False) == []
 
 
@@ -116,17 +126,17 @@ def test_answers_within_the_declared_tolerance_are_no_failures() -> None:
 
     assert failures(GOLDS["integers"], near, tolerance=0.5) == []
     assert failures(GOLDS["decimals"], near, tolerance=0.5) == []
-    assert failures(GOLDS["decimals"], near, tolerance=0.1) == ["near number"]
+    assert failures(GOLDS["decimals"], near, tolerance=0.1) == ["other number"]
 
 
 @given(st.decimals(-9999, 9999, places=3).map(lambda d: f"{d.normalize():f}"), st.sampled_from([0.0, 0.01, 2.5]))
-def test_a_near_number_is_another_number(gold: str, tolerance: float) -> None:
-    found = list(perturbations.numbers(gold, tolerance))
-    assert len(found) >= 4
-    assert all(abs(Decimal(other) - Decimal(gold)) > Decimal(str(tolerance)) for other in found)
+def test_other_numbers_are_outside_the_tolerance(gold: str, tolerance: float) -> None:
+    numbers = list(other_numbers(gold, tolerance))
+    assert len(numbers) >= 4
+    assert all(abs(Decimal(other) - Decimal(gold)) > Decimal(str(tolerance)) for other in numbers)
 
 
 @given(st.one_of(st.from_regex(r"-?[0-9]{1,4}( -?[0-9]{1,4}){1,3}", fullmatch=True), st.text(max_size=90)))
-def test_no_near_miss_is_the_gold_answer(gold: str) -> None:
-    for answers in (perturbations.part, perturbations.glued, perturbations.rearranged, perturbations.as_python):
+def test_no_probe_repeats_the_gold_answer(gold: str) -> None:
+    for answers in (parts, extensions, rearrangements, python_expressions):
         assert gold not in list(answers(gold))
