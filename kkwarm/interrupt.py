@@ -1,4 +1,4 @@
-"""Being told to stop. A batch system says so by SIGTERM: it ends a command as Ctrl-C does, in order and resumable."""
+"""SIGTERM, which batch systems send, ends a command like Ctrl-C: in order, and resumable."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["KEPT", "kept", "terminable"]
+__all__ = ["RESUMABLE_RUNS", "interrupt_on_sigterm", "preserve_signal_handlers"]
 
-KEPT: list[str] = []  # run folders that were left resumable, for the last message
+RESUMABLE_RUNS: list[str] = []  # folders of interrupted runs, for the command's last message
 
 
-def terminable() -> None:
-    """From here on SIGTERM raises KeyboardInterrupt in the main thread; training stops after its step instead."""
+def interrupt_on_sigterm() -> None:
+    """Makes SIGTERM raise KeyboardInterrupt in the main thread. Training replaces this by a stop after its step."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _raise)
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """What stops this process stays as it is: some libraries take SIGTERM for themselves when they start."""
+def preserve_signal_handlers() -> Iterator[None]:
+    """Restores the handlers of SIGINT and SIGTERM at the end; some libraries replace them when they start."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -30,7 +30,7 @@ def kept() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            if handler is not None:  # None: not Python's
+            if handler is not None:  # None: not installed from Python
                 signal.signal(number, handler)
 
 

@@ -1,4 +1,4 @@
-"""Paths as people write them."""
+"""Paths as users write them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 
 from kkwarm.errors import KkwarmError
 
-__all__ = ["expanded"]
+__all__ = ["expand_path"]
 
 
-def expanded(path: str | os.PathLike[str]) -> Path:
-    """The path, with ``~`` replaced.
+def expand_path(path: str | os.PathLike[str]) -> Path:
+    """The path with a leading ``~`` or ``~NAME`` replaced by the home directory.
 
-    :raises KkwarmError: ``~NAME`` of nobody here.
+    :raises KkwarmError: there is no user NAME.
     """
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise KkwarmError(f"{path}: nobody of that name has a home here", hint="write the path out") from None
+        raise KkwarmError(f"{path}: no such user on this machine", hint="write the full path") from None

@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from kkwarm.store.run import environment
+from kkwarm.store import environment
 
 # As their console scripts do it, so that all run under this interpreter.
 COMMANDS = {

@@ -30,7 +30,7 @@ from typing import Any
 import psutil
 
 from kkwarm.data import local_file
-from kkwarm.store.run import environment
+from kkwarm.store import environment
 
 OUTPUTS = "model_outputs/humaneval_plus/wizardcoder-15b-v1.0_greedy.jsonl.gz"
 DATA = "humaneval_plus/HumanEvalPlus.jsonl.gz"

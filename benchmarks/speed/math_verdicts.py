@@ -25,7 +25,7 @@ from kkwarm_math.verify import VERIFIER
 
 from kkwarm.data import local_file
 from kkwarm.formats import BUILT_IN
-from kkwarm.store.run import environment
+from kkwarm.store import environment
 from kkwarm.types import Completion, Example
 from kkwarm.verify import Judge
 

@@ -23,7 +23,7 @@ from typing import Any
 from kkwarm_mmlu_pro.extract import official_pick
 
 from kkwarm.data import local_file
-from kkwarm.store.run import environment
+from kkwarm.store import environment
 
 MODELS = ("Qwen1.5-72B-Chat_5shots", "Meta-Llama-3_1-8B_5shots")
 # TIGER-AI-Lab/MMLU-Pro, evaluate_from_local.py (Apache-2.0): tried one after the other.

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kkwarm.store.run import environment
+from kkwarm.store import environment
 
 __all__ = ["RESULTS", "in_turn", "keep", "peak_mb", "ratio", "spread"]
 

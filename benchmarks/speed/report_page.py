@@ -27,8 +27,7 @@ from typing import Any
 from kkwarm.analysis.build import analyse
 from kkwarm.analysis.load import load
 from kkwarm.reporting.html import write_html
-from kkwarm.store import Run
-from kkwarm.store.run import environment
+from kkwarm.store import Run, environment
 from kkwarm.types import Completion, Sample, Status, Verdict
 
 DOMAINS = ("math", "code", "puzzles", "choice")

@@ -14,7 +14,7 @@ from kkwarm.analysis.study_data import MARGIN, Condition, Roles, StudyData
 from kkwarm.analysis.training import Training, trained
 from kkwarm.errors import KkwarmError
 from kkwarm.schema.manifest import StudyPlan
-from kkwarm.store import Run, maker_of, runs_home
+from kkwarm.store import Run, find_training_run, runs_home
 from kkwarm.types import Format
 
 __all__ = ["format_of", "formats_of", "load", "newest_study", "steps_of"]
@@ -163,7 +163,7 @@ def _makers(runs: Sequence[Run], names: Sequence[str]) -> tuple[Training, ...]:
     made: dict[Path, tuple[Run, list[str]]] = {}
     for run, name in zip(runs, names, strict=True):
         model = run.manifest.model
-        maker = maker_of(model.checkpoint) if model is not None else None
+        maker = find_training_run(model.checkpoint) if model is not None else None
         if maker is not None:
             made.setdefault(maker.path.resolve(), (maker, []))[1].append(name)
     told = [trained(run, run.name, int(run.manifest.config.get("seed", 0)), tuple(n)) for run, n in made.values()]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from kkwarm.backends.hub import ADAPTER, CONFIG, hub_file, line
 from kkwarm.errors import KkwarmError, unknown_name
-from kkwarm.paths import expanded
+from kkwarm.paths import expand_path
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +51,7 @@ def resolve(model: str | os.PathLike[str]) -> str:
     :param model: a checkpoint folder, a run folder that holds ``checkpoint/``, ``package:ATTRIBUTE`` or a hub id.
     :raises KkwarmError: it is none of these, or a hub id that can neither be reached nor is cached.
     """
-    path = expanded(shipped(str(model)))
+    path = expand_path(shipped(str(model)))
     if path.is_dir():
         for folder in (path, path / "checkpoint"):
             if (folder / CONFIG).is_file() or (folder / ADAPTER).is_file():
@@ -323,7 +323,7 @@ def _base_of(source: str) -> str | None:
     base = said.get("base_model_name_or_path") if isinstance(said, dict) else None
     if not base or not isinstance(base, str):
         raise KkwarmError(f"{path} names no base model", hint="add base_model_name_or_path")
-    if expanded(base).resolve() == Path(source).resolve():
+    if expand_path(base).resolve() == Path(source).resolve():
         raise KkwarmError(f"{path} names itself as its base model", hint="mend base_model_name_or_path")
     return base
 

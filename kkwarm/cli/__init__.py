@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from kkwarm.errors import KkwarmError, unknown_name, warn
-from kkwarm.interrupt import KEPT, terminable
+from kkwarm.interrupt import RESUMABLE_RUNS, interrupt_on_sigterm
 
 __all__ = ["cli", "main"]
 
@@ -114,7 +114,7 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> Any:
     """The console script: user mistakes become one line on stderr and an exit code."""
-    terminable()
+    interrupt_on_sigterm()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what the terminal cannot show is shown escaped
             stream.reconfigure(errors="backslashreplace")
@@ -132,7 +132,7 @@ def main(args: list[str] | None = None) -> Any:
         _say(_one_line(err))
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
-        run = next((path for path in reversed(KEPT) if Path(path).exists()), None)
+        run = next((path for path in reversed(RESUMABLE_RUNS) if Path(path).exists()), None)
         _say(f"interrupted; what was done is kept in {run}: the same command goes on" if run else "interrupted")
         sys.exit(130)
     except BrokenPipeError:  # `kkwarm ... | head`

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
-from kkwarm.paths import expanded
+from kkwarm.paths import expand_path
 
 __all__ = ["data_folder", "hub_rows", "local_file", "read_jsonl", "read_numbered_jsonl"]
 
@@ -29,7 +29,7 @@ def data_folder() -> Path | None:
     named = os.environ.get("KKWARM_DATA", "").strip()
     if not named:
         return None
-    path = expanded(named)
+    path = expand_path(named)
     if not path.is_dir():
         raise KkwarmError(f"KKWARM_DATA={named} is not a folder", hint="unset it to read from the hub")
     return path

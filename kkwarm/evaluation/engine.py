@@ -25,7 +25,7 @@ from kkwarm.evaluation.results import figures
 from kkwarm.limits import affordable
 from kkwarm.plugins import Registry
 from kkwarm.schema.manifest import Manifest
-from kkwarm.store import Run, config_hash, contamination_of, runs_home
+from kkwarm.store import Run, config_hash, read_contamination, runs_home
 from kkwarm.store.run import PROTOCOL
 from kkwarm.verify import Judge
 from kkwarm.verify.source import verifier_provenance
@@ -140,8 +140,8 @@ def run_bench(
         until = rule_of(config, prepared.entries, prepared.known, manifest)
         with Run.open(prepared.out, kind="bench", config=prepared.settings, inputs=prepared.inputs) as run:
             run.record(labels=dict(labels or {}), model={"name": display_name(model), "checkpoint": str(model)})
-            run.record(contamination=contamination_of(model))
-            if run.mended:
+            run.record(contamination=read_contamination(model))
+            if run.truncated_bytes:
                 click.echo(f"{run.path}: the last sample was cut short by a crash; it is generated again", err=True)
             if _whole(prepared, run):
                 run.record(state="done", results=run.manifest.results | {"labels": run.manifest.labels})

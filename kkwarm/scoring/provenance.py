@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
-from kkwarm.paths import expanded
+from kkwarm.paths import expand_path
 from kkwarm.plugins import Registry
 from kkwarm.scoring.findings import SHOWN, Finding, State
 from kkwarm.store import Run, file_hash
@@ -164,7 +164,7 @@ def _model(run: Run) -> str | None:
 
 def _place(run: Run, named: str) -> str:
     """Where something stands now: as named, or, if a study was moved, beside the run under the same last name."""
-    path = expanded(named)
+    path = expand_path(named)
     if path.exists():
         return named
     parts = path.parts

@@ -18,7 +18,7 @@ from kkwarm.plugins import Registry
 from kkwarm.scoring import provenance
 from kkwarm.scoring.findings import SHOWN, Finding, State
 from kkwarm.scoring.rescore import Flip, Rescored, format_name, judged_again
-from kkwarm.store import Line, Run, config_hash, file_hash
+from kkwarm.store import Run, StoredLine, config_hash, file_hash
 from kkwarm.types import Sample
 from kkwarm.verify.judge import Judge
 from kkwarm.verify.source import verifier_provenance
@@ -41,7 +41,7 @@ def agreement(
     yield _settings(run)
     yield from _products(run)
     lines = list(run.lines())
-    if lines or run.torn or run.manifest.results:
+    if lines or run.incomplete_bytes or run.manifest.results:
         yield from _samples(run, lines)
     yield from provenance.findings(run, registry, [line.sample for line in lines if line.sample is not None])
     yield from _verdicts(run, registry, lines, lambda n: progress(run.name, n))
@@ -81,16 +81,16 @@ def _products(run: Run) -> Iterator[Finding]:
         yield Finding(f"file {name}", State.AGREES if same else State.DIFFERS, says)
 
 
-def _samples(run: Run, lines: Sequence[Line]) -> Iterator[Finding]:
+def _samples(run: Run, lines: Sequence[StoredLine]) -> Iterator[Finding]:
     bad = [line for line in lines if line.sample is None]
     if bad:
         says = "; ".join(f"line {line.number}: {line.problem}" for line in bad[:SHOWN]) + _more(bad)
         yield Finding("checksums", State.DIFFERS, says, tuple(line.number for line in bad))
     elif lines:
         yield Finding("checksums", State.AGREES, f"{len(lines):,} lines")
-    if run.torn:
+    if run.incomplete_bytes:
         state = State.DIFFERS if run.done else State.UNCHECKED
-        says = f"line {len(lines) + 1} is cut short ({run.torn:,} bytes)"
+        says = f"line {len(lines) + 1} is cut short ({run.incomplete_bytes:,} bytes)"
         hint = "" if run.done else "; the same command goes on in its place"
         yield Finding("last line", state, says + hint, (len(lines) + 1,))
     count = Counter((s.benchmark, s.id, s.index) for line in lines if (s := line.sample) is not None)
@@ -101,7 +101,7 @@ def _samples(run: Run, lines: Sequence[Line]) -> Iterator[Finding]:
 
 
 def _verdicts(
-    run: Run, registry: Registry, lines: Sequence[Line], progress: Callable[[int], None]
+    run: Run, registry: Registry, lines: Sequence[StoredLine], progress: Callable[[int], None]
 ) -> Iterator[Finding]:
     """Verdicts, their code and their figures, by benchmark."""
     stored: dict[str, list[Sample]] = defaultdict(list)

@@ -1,19 +1,28 @@
-"""Runs on disk: append-only samples, a manifest, resume."""
+"""Runs on disk: append-only samples with checksums, a typed manifest, resume."""
 
 from kkwarm.schema.manifest import Kind, Manifest
-from kkwarm.store.lineage import contamination_of, maker_of
-from kkwarm.store.run import Line, Run, config_hash, environment, file_hash, find_run, runs_home
+from kkwarm.store.environment import environment
+from kkwarm.store.run import (
+    Run,
+    StoredLine,
+    config_hash,
+    file_hash,
+    find_run,
+    find_training_run,
+    read_contamination,
+    runs_home,
+)
 
 __all__ = [
     "Kind",
-    "Line",
     "Manifest",
     "Run",
+    "StoredLine",
     "config_hash",
-    "contamination_of",
     "environment",
     "file_hash",
     "find_run",
-    "maker_of",
+    "find_training_run",
+    "read_contamination",
     "runs_home",
 ]

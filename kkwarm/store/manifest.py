@@ -20,7 +20,7 @@ _HINT = "it was edited or damaged: restore it, or delete the run and make it aga
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of the run in a folder.
 
-    :raises KkwarmError: the folder holds no run (similar names are suggested), or its manifest is damaged or was written
+    :raises KkwarmError: the folder holds no run (similar names are suggested), or its manifest is damaged or written
         by another version of kkwarm. All problems of a damaged manifest are listed.
     """
     path = folder / MANIFEST

@@ -1,7 +1,7 @@
-"""A run folder: ``manifest.json`` (what was run, on what, by which settings) and ``samples.jsonl`` (append-only).
+"""Run folders: ``manifest.json`` describes the run, ``samples.jsonl`` is append-only.
 
-Every sample line carries a checksum. After a crash the last line may be torn: opening the run for writing cuts it off
-(the sample is simply generated again) and says so. One process writes a run at a time.
+Every line of ``samples.jsonl`` carries a checksum. A crash can leave the last line incomplete; opening the run for
+writing truncates it, and the sample is generated again. Only one process may write a run at a time.
 """
 
 from __future__ import annotations
@@ -20,29 +20,63 @@ from typing import Any, Self
 
 from kkwarm import interrupt
 from kkwarm.errors import KkwarmError
-from kkwarm.paths import expanded
+from kkwarm.paths import expand_path
 from kkwarm.schema.manifest import Kind, Manifest
+from kkwarm.store.environment import environment
 from kkwarm.store.manifest import MANIFEST, read_manifest
 from kkwarm.types import Completion, Sample, Status, Verdict
 
-__all__ = ["Kind", "Line", "Run", "config_hash", "file_hash", "find_run", "runs_home"]
+__all__ = [
+    "Run",
+    "StoredLine",
+    "config_hash",
+    "file_hash",
+    "find_run",
+    "find_training_run",
+    "read_contamination",
+    "runs_home",
+]
 
 SAMPLES = "samples.jsonl"
+HASHED_FILES = (SAMPLES, "traces.jsonl", "log.jsonl")  # a finished run records their hashes as `products`
+PROTOCOL = 1  # raised when prompts, splits or verdict rules change, so that results cannot be compared any more
 Settings = Mapping[str, Any]
-Extends = Callable[[Manifest], bool]
-PRODUCTS = (SAMPLES, "traces.jsonl", "log.jsonl")  # files whose hashes a finished run keeps
-PROTOCOL = 1  # raised when prompts, splits or verdict rules change so that results cannot be compared any more
 
 
 def runs_home() -> Path:
-    """Where runs are kept: `KKWARM_HOME`, by default ``./runs``."""
-    return expanded(os.environ.get("KKWARM_HOME") or "runs")
+    """The folder of all runs: ``KKWARM_HOME``, by default ``./runs``."""
+    return expand_path(os.environ.get("KKWARM_HOME") or "runs")
 
 
-def find_run(named: Path | str) -> Path:
-    """The folder itself, or the one of that name under `runs_home`."""
-    path = expanded(named)
+def find_run(name: Path | str) -> Path:
+    """The folder `name` if it exists, else the folder of that name under `runs_home`."""
+    path = expand_path(name)
     return path if path.exists() or not (runs_home() / path).exists() else runs_home() / path
+
+
+def find_training_run(model: str | os.PathLike[str]) -> Run | None:
+    """The run that produced a checkpoint; None where no run did or its folder is gone.
+
+    :param model: a run folder, its ``checkpoint/`` or ``best/``, or any other model reference.
+    """
+    path = expand_path(model)
+    for folder in (path, path.parent) if path.name in ("checkpoint", "best") else (path,):
+        try:
+            return Run.read(folder)
+        except KkwarmError:
+            continue
+    return None
+
+
+def read_contamination(model: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Evaluation items that a checkpoint was trained on: ``domain``, ``id``, ``trained``, ``how``.
+
+    The manifest of its training run lists them, including those of earlier runs. Empty where no run produced it.
+
+    :param model: as for `find_training_run`.
+    """
+    run = find_training_run(model)
+    return [] if run is None else list(run.manifest.contamination)
 
 
 def file_hash(path: Path | str) -> str:
@@ -52,14 +86,14 @@ def file_hash(path: Path | str) -> str:
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
-    """Hash of a configuration (16 hex digits); equal configurations have equal hashes."""
+    """Hash of a configuration (16 hex digits). Equal configurations have equal hashes."""
     text = json.dumps(config, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One line of the stored samples, counted from 1: the sample, or what is wrong with the line."""
+class StoredLine:
+    """A line of ``samples.jsonl``, numbered from 1: its sample, or the problem with the line."""
 
     number: int
     sample: Sample | None
@@ -74,8 +108,8 @@ class Run:
         self.manifest = manifest
         self._lock = lock
         self._out: Any = None
-        self.mended = 0  # torn bytes that opening for writing cut off
-        self._fresh = False  # made by this opening
+        self.truncated_bytes = 0  # size of the incomplete last line that `open` removed
+        self._created = False  # whether `open` created the folder's run
 
     # -- opening -----------------------------------------------------------------------------------------------------
 
@@ -87,14 +121,14 @@ class Run:
         kind: Kind,
         config: Settings,
         inputs: Mapping[str, str] | None = None,
-        extends: Extends | None = None,
+        extends: Callable[[Manifest], bool] | None = None,
     ) -> Run:
-        """Creates the run, or goes on with it where the folder holds one of the same kind and configuration.
+        """Creates a run, or resumes the one in the folder if it has the same kind, settings and inputs.
 
-        :param config: settings that decide the result; JSON data.
-        :param inputs: fingerprints of what it reads (data, prompts, checkpoint), by name.
-        :param extends: whether this run only adds to the one of a manifest, whose settings are then replaced.
-        :raises KkwarmError: another process writes it; it is a run of another configuration; it cannot be written.
+        :param config: the settings that decide the result, as JSON data.
+        :param inputs: fingerprints of what the run reads (data, prompts, checkpoint), by name.
+        :param extends: tells whether this run only extends the one with the given manifest; its settings are replaced.
+        :raises KkwarmError: another process writes the folder, it holds a different run, or it cannot be written.
         """
         import filelock
 
@@ -105,59 +139,62 @@ class Run:
             lock.acquire()
         except filelock.Timeout:
             raise KkwarmError(
-                f"{path} is being written by another process", hint="wait for it, or choose another folder"
+                f"{path} is being written by another process", hint="wait for it, or use another --out"
             ) from None
         except OSError as err:
-            raise KkwarmError(
-                f"{path} cannot be written: {err.strerror or err}", hint="choose another folder with -o"
-            ) from None
+            raise KkwarmError(f"{path} cannot be written: {err.strerror or err}", hint="use another --out") from None
         try:
-            run = cls._opened(path, kind, config, inputs or {}, lock, extends)
+            return cls._create_or_resume(path, kind, config, inputs or {}, lock, extends)
         except BaseException:
             lock.release()
             raise
-        return run
 
     @classmethod
-    def _opened(
-        cls, path: Path, kind: Kind, config: Settings, inputs: Mapping[str, str], lock: Any, extends: Extends | None
+    def _create_or_resume(
+        cls,
+        path: Path,
+        kind: Kind,
+        config: Settings,
+        inputs: Mapping[str, str],
+        lock: Any,
+        extends: Callable[[Manifest], bool] | None,
     ) -> Run:
-        ours = config_hash({"kind": kind, "config": config, "inputs": inputs})
+        identity = config_hash({"kind": kind, "config": config, "inputs": inputs})
         if (path / MANIFEST).exists():
             run = cls.read(path)
-            same = run.manifest.config_hash == ours
+            same = run.manifest.config_hash == identity
             if not (same or (extends is not None and extends(run.manifest))):
                 raise _different_run(path, run.manifest, kind, config, inputs)
             run._lock = lock
-            run._mend()
+            run._truncate_incomplete_line()
             if not same:
-                run.record(config=_json_data(config), config_hash=ours, state="running")
+                run.record(config=_json_data(config), config_hash=identity, state="running")
             if not run.done:
                 run.record(state="running", resumed=run.manifest.resumed + 1)
             return run
-        if there := cls._products(path):
+        if files := cls._written_files(path):
             raise KkwarmError(
-                f"{there[0]} is there already, and {path} is no run (manifest.json is missing)",
-                hint="choose another folder, or move the file away",
+                f"{files[0]} already exists, but {path} is no run folder ({MANIFEST} is missing)",
+                hint="use another --out, or move the file away",
             )
         manifest = Manifest(
             kind=kind,
             protocol=PROTOCOL,
             config=_json_data(config),
             inputs=dict(inputs),
-            config_hash=ours,
+            config_hash=identity,
             created=_now(),
             state="running",
             environment=environment(),
         )
         run = cls(path, manifest, lock)
-        run._fresh = True
+        run._created = True
         run._write_manifest()
         return run
 
     @classmethod
     def read(cls, path: Path | str) -> Run:
-        """The run, for reading; nothing is changed.
+        """Opens a run for reading. Nothing on disk changes.
 
         :raises KkwarmError: the folder holds no run, or its manifest is damaged.
         """
@@ -170,22 +207,22 @@ class Run:
 
     @property
     def done(self) -> bool:
-        """Whether the run was finished."""
+        """Whether the run is finished."""
         return self.manifest.state == "done"
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def append(self, samples: Iterable[Sample]) -> None:
-        """Stores samples, on disk when this returns.
+        """Writes samples to disk before it returns.
 
-        :raises KkwarmError: the disk is full, or cannot be written; none of them is stored then.
+        :raises KkwarmError: the disk is full or cannot be written; then none of the samples is stored.
         """
         lines = b"".join(_encode(s) for s in samples)
         if not lines:
             return
         try:
             if self._out is None:
-                self._out = open(self.path / SAMPLES, "ab", buffering=0)  # noqa: SIM115 (kept open while the run is)
+                self._out = open(self.path / SAMPLES, "ab", buffering=0)  # noqa: SIM115 (closed by `close`)
             self._write(lines)
         except OSError as err:
             raise KkwarmError(
@@ -193,21 +230,21 @@ class Run:
             ) from None
 
     def _write(self, lines: bytes) -> None:
-        """All of it or nothing: what comes next must not follow a torn line.
+        """Writes all lines or none, so that no line can follow an incomplete one.
 
-        An interrupt that comes once all is written takes nothing back: the lines are whole.
+        An interrupt after the last byte was written does not remove the lines.
         """
-        end = os.fstat(self._out.fileno()).st_size
-        whole = end + len(lines)
+        start = os.fstat(self._out.fileno()).st_size
+        end = start + len(lines)
         rest = memoryview(lines)
         try:
             while rest:
                 rest = rest[self._out.write(rest) :]
             os.fsync(self._out.fileno())
-        except BaseException as err:  # a full disk, or an interrupt
+        except BaseException as err:  # a full disk or an interrupt
             with contextlib.suppress(OSError):
-                if isinstance(err, OSError) or os.fstat(self._out.fileno()).st_size != whole:
-                    os.ftruncate(self._out.fileno(), end)
+                if isinstance(err, OSError) or os.fstat(self._out.fileno()).st_size != end:
+                    os.ftruncate(self._out.fileno(), start)
             raise
 
     def record(self, **fields: Any) -> None:
@@ -230,12 +267,12 @@ class Run:
             self.record(verifiers=entries)
 
     def finish(self, **fields: Any) -> None:
-        """Marks the run done, with its results and the hashes of its files (``products``)."""
-        made = {name: file_hash(self.path / name) for name in PRODUCTS if (self.path / name).exists()}
-        self.record(state="done", finished=_now(), products={**made, **fields.pop("products", {})}, **fields)
+        """Marks the run as done and records its results and the hashes of its files (``products``)."""
+        hashes = {name: file_hash(self.path / name) for name in HASHED_FILES if (self.path / name).exists()}
+        self.record(state="done", finished=_now(), products={**hashes, **fields.pop("products", {})}, **fields)
 
     def close(self) -> None:
-        """Gives the folder free. A run that is not done stays resumable."""
+        """Releases the folder. A run that is not done can be resumed."""
         if self._out is not None:
             self._out.close()
             self._out = None
@@ -247,55 +284,55 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, tb: TracebackType | None) -> None:
-        """A new run that a mistake ended before its first sample, trace or step leaves no manifest, so that the mended
-        command can take the folder.
+        """Closes the run. If a usage error ended a new run before it wrote any file, its manifest is removed, so that
+        the corrected command can use the folder.
         """
         try:
-            if self._fresh and isinstance(err, KkwarmError) and not self._products(self.path):
+            if self._created and isinstance(err, KkwarmError) and not self._written_files(self.path):
                 (self.path / MANIFEST).unlink(missing_ok=True)
             elif kind is not None and not self.done:
                 self.record(state="interrupted")
-                interrupt.KEPT.append(str(self.path))
+                interrupt.RESUMABLE_RUNS.append(str(self.path))
         finally:
             self.close()
 
     @staticmethod
-    def _products(path: Path) -> list[Path]:
-        return [f for f in (path / name for name in PRODUCTS) if f.is_file() and f.stat().st_size]
+    def _written_files(path: Path) -> list[Path]:
+        return [f for f in (path / name for name in HASHED_FILES) if f.is_file() and f.stat().st_size]
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def samples(self, benchmark: str | None = None) -> Iterator[Sample]:
-        """Stored samples in the order of storing; a torn last line is left out.
+        """Stored samples in the order of storing. An incomplete last line is skipped.
 
-        :raises KkwarmError: a line before the last is damaged, or its checksum does not fit (edited by hand).
+        :raises KkwarmError: a line is damaged, or its checksum does not match (it was edited by hand).
         """
         for line in self.lines():
             if line.sample is None:
                 raise KkwarmError(
                     f"{self.path / SAMPLES}, line {line.number}: {line.problem}",
-                    hint="restore the file, or remove the run and repeat it; `kkwarm verify` lists every such line",
+                    hint="restore the file, or delete the run and make it again; `kkwarm verify` lists every such line",
                 )
             if benchmark is None or line.sample.benchmark == benchmark:
                 yield line.sample
 
-    def lines(self) -> Iterator[Line]:
-        """Every whole line of the stored samples; one that is damaged or was changed comes with its problem."""
+    def lines(self) -> Iterator[StoredLine]:
+        """Every complete line of ``samples.jsonl``; a damaged or edited line comes with its problem."""
         path = self.path / SAMPLES
         if not path.exists():
             return
         with path.open("rb") as lines:
             for number, raw in enumerate(lines, 1):
                 if not raw.endswith(b"\n"):
-                    return  # torn by a crash, or being written right now
+                    return  # incomplete after a crash, or being written right now
                 try:
-                    yield Line(number, _decode(raw))
+                    yield StoredLine(number, _decode(raw))
                 except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
-                    yield Line(number, None, str(err))
+                    yield StoredLine(number, None, str(err))
 
     @property
-    def torn(self) -> int:
-        """Bytes of a last line that a crash cut short (0: none): writing goes on in their place."""
+    def incomplete_bytes(self) -> int:
+        """Size of an incomplete last line that a crash left; 0 where there is none."""
         path = self.path / SAMPLES
         if not path.exists():
             return 0
@@ -304,12 +341,12 @@ class Run:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _mend(self) -> None:
-        self.mended = self.torn
-        if self.mended:
+    def _truncate_incomplete_line(self) -> None:
+        self.truncated_bytes = self.incomplete_bytes
+        if self.truncated_bytes:
             path = self.path / SAMPLES
             with path.open("r+b") as out:
-                out.truncate(path.stat().st_size - self.mended)
+                out.truncate(path.stat().st_size - self.truncated_bytes)
 
     def _write_manifest(self) -> None:
         temporary = self.path / f".{MANIFEST}.{os.getpid()}"
@@ -323,57 +360,6 @@ class Run:
             raise KkwarmError(
                 f"{self.path / MANIFEST} cannot be written: {err.strerror}", hint="free space; the run resumes"
             ) from None
-
-
-def environment() -> dict[str, Any]:
-    """What the run ran on: versions, processor, sandbox, GPU (only where torch is already loaded), command line."""
-    import platform
-    import sys
-    from importlib.metadata import PackageNotFoundError, version
-
-    versions = {}
-    for package in ("kkwarm", "torch", "transformers", "trl", "lm-eval", "evalplus", "math-verify", "vllm"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    found: dict[str, Any] = {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "versions": versions,
-        "sandbox": _sandbox(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-    }
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        found["gpu"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return found
-
-
-def _sandbox() -> dict[str, Any]:
-    """The level at which model-written code runs, and whether the user has allowed the weakest."""
-    from kkwarm.verify.sandbox import Level, allowed, landlock_missing, level, seccomp_missing
-
-    try:
-        at = level().value
-    except KkwarmError:
-        at = "none"
-    found = {"level": at, "seccomp": not seccomp_missing(), "unsandboxed_code_allowed": allowed()}
-    return found | ({"landlock": not landlock_missing()} if at == Level.PROCESS else {})
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    import platform
-
-    return platform.processor() or platform.machine()
 
 
 def _now() -> str:
@@ -426,7 +412,7 @@ def _decode(raw: bytes) -> Sample:
     body = line["sample"]
     text = json.dumps(body, ensure_ascii=True, separators=(",", ":"))
     if zlib.crc32(text.encode()) != line["crc"]:
-        raise ValueError("its checksum does not fit: the line was changed")
+        raise ValueError("its checksum does not match: the line was edited")
     completion, verdict = body.pop("completion"), body.pop("verdict")
     if completion["token_ids"] is not None:
         completion["token_ids"] = tuple(completion["token_ids"])

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
-from kkwarm.interrupt import kept
+from kkwarm.interrupt import preserve_signal_handlers
 from kkwarm.study.executor import Began, Done, Event, Failed, Lost, Task
 from kkwarm.study.worker import perform
 
@@ -171,7 +171,7 @@ def _connect(ray: Any, address: str, jobs: int | None) -> None:
     if local:
         settings["include_dashboard"] = False
     try:
-        with kept():
+        with preserve_signal_handlers():
             ray.init(
                 address=address,
                 runtime_env={"env_vars": _environment()},

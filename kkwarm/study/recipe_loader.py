@@ -57,7 +57,7 @@ def find(recipe: str) -> Path:
     names = built_in()
     if recipe in names:
         return names[recipe]
-    path = paths.expanded(recipe)
+    path = paths.expand_path(recipe)
     if path.is_file():
         return path
     if path.is_dir():

@@ -17,14 +17,14 @@ import traceback
 from typing import Any
 
 from kkwarm.errors import KkwarmError
-from kkwarm.interrupt import terminable
+from kkwarm.interrupt import interrupt_on_sigterm
 
 __all__ = ["main", "perform"]
 
 
 def main() -> int:
     """Serves steps until stdin ends."""
-    terminable()
+    interrupt_on_sigterm()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # from here on, prints of libraries cannot be taken for answers
     tasks: queue.SimpleQueue[str] = queue.SimpleQueue()

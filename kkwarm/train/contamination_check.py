@@ -9,7 +9,7 @@ from typing import TypeVar
 from kkwarm.data.contamination import Item, check_overlaps, contaminated_items
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
-from kkwarm.store import Run, contamination_of
+from kkwarm.store import Run, read_contamination
 from kkwarm.train import distributed
 from kkwarm.types import Example, Trace
 
@@ -41,7 +41,7 @@ def contamination_check(
         {"domain": k.evaluated.domain, "id": k.evaluated.id, "trained": k.trained.id, "how": k.how} for k in overlaps
     ]
     if (start := run.manifest.model) is not None:
-        found += [k for k in contamination_of(start.checkpoint) if k not in found]
+        found += [k for k in read_contamination(start.checkpoint) if k not in found]
     run.record(compared_with=[n for n in names if n not in unread], not_compared=unread, contamination=found)
 
 

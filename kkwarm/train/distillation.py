@@ -12,7 +12,7 @@ from typing import Any
 
 from kkwarm.data import content_hash, fingerprint
 from kkwarm.errors import KkwarmError
-from kkwarm.paths import expanded
+from kkwarm.paths import expand_path
 from kkwarm.plugins import Registry, registry
 from kkwarm.store import Run
 from kkwarm.train.config import DistillConfig, identity
@@ -214,7 +214,7 @@ def _from_model(plan: Plan, out: Path, options: dict[str, Any], labels: dict[str
                 run, plan.examples, [config.domain], config.decontaminate_against, allow=config.allow_contamination
             )
             run.record_verifiers({plan.task.name: verifier_provenance(plan.verifier, plan.format)})
-            if run.mended:
+            if run.truncated_bytes:
                 say(f"{run.path}: the last sample was cut short by a crash; it is generated again")
             if engine.tokenizer is not None:
                 prompts = [plan.format.render(e.question, engine.tokenizer) for e in plan.examples]
@@ -329,4 +329,4 @@ def _origin(reg: Registry, teacher: Teacher) -> dict[str, str]:
 def _is_checkpoint(name: str) -> bool:
     from kkwarm.backends.checkpoint import shipped
 
-    return "/" in name or expanded(shipped(name)).exists()
+    return "/" in name or expand_path(shipped(name)).exists()

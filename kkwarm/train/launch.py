@@ -23,7 +23,7 @@ from typing import Any
 
 from kkwarm import interrupt
 from kkwarm.errors import KkwarmError
-from kkwarm.paths import expanded
+from kkwarm.paths import expand_path
 from kkwarm.train import distributed
 from kkwarm.train.config import TrainConfig
 from kkwarm.train.progress import say
@@ -135,7 +135,7 @@ def _configured(config: TrainConfig) -> Layout:
 
     name = config.accelerate or ""
     preset = PRESETS / f"{name}.yaml"
-    file = preset if preset.is_file() else expanded(name)
+    file = preset if preset.is_file() else expand_path(name)
     if not file.is_file():
         known = ", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml")))
         raise KkwarmError(f"--accelerate-config {name}: no such file", hint=f"a file, or one of {known}")
@@ -187,7 +187,7 @@ def _told(folder: Path, out: str, err: Any) -> BaseException:
     reports = [json.loads(p.read_text("utf-8")) for p in sorted(folder.glob(FAILED))]
     for report in sorted(reports, key=lambda r: r["interrupted"]):
         if report["interrupted"]:
-            interrupt.KEPT.append(out)
+            interrupt.RESUMABLE_RUNS.append(out)
             return KeyboardInterrupt()
         told = KkwarmError(report["message"], hint=report["hint"])
         told.exit_code = report["exit_code"]

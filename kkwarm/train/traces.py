@@ -11,7 +11,7 @@ from typing import Any
 
 from kkwarm.data import read_numbered_jsonl
 from kkwarm.errors import KkwarmError
-from kkwarm.paths import expanded
+from kkwarm.paths import expand_path
 from kkwarm.types import Trace
 
 __all__ = ["TRACES", "read_traces", "traces_file", "write_traces"]
@@ -25,7 +25,7 @@ def traces_file(path: Path | str) -> Path:
 
     :raises KkwarmError: there is none, or the folder is a distill run that is not done.
     """
-    path = expanded(path)
+    path = expand_path(path)
     if path.is_dir():
         if not (path / TRACES).is_file():
             hint = (

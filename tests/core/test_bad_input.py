@@ -139,7 +139,7 @@ ARGUMENTS: list[tuple[tuple[str, ...], str]] = [
     (("warmup", "m", "--traces", "t", "--epochs", "1e30", "-o", "o"), "epochs must be at most 2147483647"),
     (("warmup", "m", "--traces", "t", "--threads", "99999", "-o", "o"), "threads must be at most 1024"),
     (("warmup", "m", "--traces", "t", "--seed", "-1", "-o", "o"), "seed must be from 0 to 4294967295, not -1"),
-    (("warmup", "~nosuchuser/m", "--traces", "t", "-o", "o"), "~nosuchuser/m: nobody of that name has a home"),
+    (("warmup", "~nosuchuser/m", "--traces", "t", "-o", "o"), "~nosuchuser/m: no such user on this machine"),
     (("rlvr", "m", "--domain", "mini_math", "--beta", "-1", "-o", "o"), "beta must not be negative, not -1.0"),
     (("rlvr", "m", "--domain", "mini_math", "--temperature", "1e-320", "-o", "o"), "temperature must be 0, or from"),
     (("rlvr", "m", "--domain", "mini_math", "--generations", "2147483647", "-o", "o"), "completions are too many"),
@@ -206,7 +206,7 @@ def test_files_of_no_run_are_not_written_over(there: Path, capsys: pytest.Captur
     (there / "o").mkdir()
     (there / "o" / name).write_text("mine\n")
     said = refused(capsys, *TEACH, "symbolic", "--json")
-    assert f"o/{name} is there already, and o is no run (manifest.json is missing) (choose another folder" in said
+    assert f"o/{name} already exists, but o is no run folder (manifest.json is missing) (use another --out" in said
     assert (there / "o" / name).read_text() == "mine\n"
 
 

@@ -91,8 +91,8 @@ def test_sigterm_ends_a_command_as_ctrl_c_does(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
 ) -> None:
     """A batch system sends it before it takes a node away. Only what keeps a run is said to go on."""
-    monkeypatch.setattr("kkwarm.interrupt.KEPT", found := [])
-    monkeypatch.setattr("kkwarm.cli.KEPT", found)
+    monkeypatch.setattr("kkwarm.interrupt.RESUMABLE_RUNS", found := [])
+    monkeypatch.setattr("kkwarm.cli.RESUMABLE_RUNS", found)
 
     @click.command("wait")
     def wait() -> None:

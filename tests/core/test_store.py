@@ -38,7 +38,7 @@ def test_a_torn_last_line_is_cut_off_and_said(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
     assert len(list(Run.read(tmp_path / "r").samples())) == 1
     with Run.open(tmp_path / "r", kind="bench", config={}) as run:
-        assert run.mended > 0
+        assert run.truncated_bytes > 0
         run.append([sample(1)])
     assert list(Run.read(tmp_path / "r").samples()) == [sample(0), sample(1)]
 
@@ -87,7 +87,7 @@ def test_an_interrupt_takes_back_only_what_is_torn(
                 run._out = Halved(run._out)
             run.append([sample(1), sample(2)])
     with Run.open(tmp_path / "r", kind="bench", config={}) as run:
-        assert not run.mended and list(run.samples()) == [sample(i) for i in range(stored)]
+        assert not run.truncated_bytes and list(run.samples()) == [sample(i) for i in range(stored)]
 
 
 def test_an_edited_line_is_found(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_an_edited_line_is_found(tmp_path: Path) -> None:
         run.append([sample(0), sample(1)])
     path = tmp_path / "r" / "samples.jsonl"
     path.write_text(path.read_text().replace('"wrong"', '"correct"', 1))
-    with pytest.raises(KkwarmError, match="line 1: its checksum does not fit"):
+    with pytest.raises(KkwarmError, match="line 1: its checksum does not match"):
         list(Run.read(tmp_path / "r").samples())
 
 

@@ -83,7 +83,7 @@ def test_an_edited_line_is_named(run: Path) -> None:
     checksums = found(run)["checksums"]
     assert checksums.state is State.DIFFERS
     assert checksums.lines == (8, 20)
-    assert "line 8: its checksum does not fit" in checksums.says
+    assert "line 8: its checksum does not match" in checksums.says
 
 
 def test_a_forged_verdict_is_named_although_its_checksum_fits(run: Path) -> None:
@@ -194,7 +194,7 @@ def test_the_command(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (code, document["agrees"]) == (1, False)
     assert [f["lines"] for f in document["findings"] if f["what"] == "checksums"] == [[4]]
     code, out = called(str(run))
-    assert code == 1 and "line 4: its checksum does not fit" in " ".join(out.split())
+    assert code == 1 and "line 4: its checksum does not match" in " ".join(out.split())
     shutil.rmtree(run)
     assert called(str(run))[0] == 2
 
