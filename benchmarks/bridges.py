@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from kkwarm_mini.domains import examples
+from kkwarm_mini.domains import generate_examples
 
 from kkwarm.store import environment
 
@@ -30,7 +30,7 @@ LETTERS = "ABCD"
 
 def sums() -> list[tuple[str, str]]:
     """Questions and numbers of mini_math: text that the shipped base has words for."""
-    return [(e.question, str(e.answer)) for e in examples("mini_math", "test", 120)]
+    return [(e.question, str(e.answer)) for e in generate_examples("mini_math", "test", 120)]
 
 
 def arc_easy() -> list[dict[str, Any]]:

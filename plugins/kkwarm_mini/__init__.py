@@ -1,4 +1,4 @@
-"""The miniature: four small synthetic domains and a base checkpoint small enough to ship."""
+"""The miniature: four small synthetic domains and a base checkpoint that ships with the package."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from pathlib import Path
 
 from kkwarm.plugins import hookimpl
 from kkwarm.types import Domain, Format, Teacher
-from kkwarm_mini.domains import DOMAINS
+from kkwarm_mini.domains import DOMAINS, TEACHERS
 from kkwarm_mini.format import MINI
-from kkwarm_mini.teachers import TEACHERS
 
 __all__ = ["BASE", "kkwarm_domains", "kkwarm_formats", "kkwarm_teachers"]
 
 BASE = Path(__file__).parent / "base"
-"""The base checkpoint: a transformers folder."""
+"""The base checkpoint, a transformers folder."""
 
 
 @hookimpl

@@ -13,7 +13,7 @@ __all__ = ["MINI", "MiniFormat"]
 
 @dataclass(frozen=True, slots=True)
 class MiniFormat:
-    """Both kinds of completion are whole. `force`, appended to a prompt, makes the model work step by step."""
+    """Completions with reasoning and completions with an answer only are both well-formed."""
 
     name: str = "mini"
     stop: tuple[str, ...] = ("</answer>",)
@@ -21,20 +21,20 @@ class MiniFormat:
     force: str = "<think>"
 
     def render(self, question: str, tokenizer: Any = None) -> str:
-        """The question and a line break; `tokenizer` is not needed."""
+        """The question and a line break. The tokenizer is not used."""
         return f"{question}\n"
 
     def compose(self, reasoning: str | None, answer: str) -> str:
-        """The completion; `reasoning` None gives a direct answer."""
+        """A completion with this answer. `reasoning` None gives a direct answer."""
         direct = f"<answer> {answer} </answer>"
         return direct if reasoning is None else f"<think> {reasoning} </think> {direct}"
 
     def split(self, completion: Completion) -> Response:
-        """By the rules of the built-in formats: one answer at the end, after at most one stretch of reasoning."""
+        """Splits by the rules of the built-in formats: at most one reasoning block, then one answer at the end."""
         text = completion.text.replace("<eos>", "").replace("<pad>", "")
         truncated = completion.finish_reason == "length"
         if not text.lstrip().startswith("<think>"):
-            text = f"</think>{text}"  # a direct answer: no reasoning stands before it
+            text = f"</think>{text}"  # a direct answer has no reasoning before it
         return replace(split_tags(text, truncated=truncated), text=completion.text)
 
 

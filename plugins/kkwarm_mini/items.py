@@ -1,4 +1,4 @@
-"""What every generator of the miniature draws, and the split that keeps test content out of all training."""
+"""The questions that the miniature's generators return, and the split that keeps test content out of training."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Literal
 
-__all__ = ["Bucket", "Draw", "Item", "bucket", "distinct", "stream"]
+__all__ = ["Bucket", "Generator", "Item", "assign_bucket", "generate_distinct", "generate_items"]
 
 Bucket = Literal["test", "valid", "train", "pretrain"]
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One question with its worked steps and its answer. `key` is the content: equal keys are the same question.
+    """One question with its reasoning steps and its answer. Items with equal `key` have the same content.
 
-    `level` counts the steps that the answer needs (people, for Knights & Knaves).
+    `level` is the number of reasoning steps that the answer needs (for Knights & Knaves: the number of people).
     """
 
     question: str
@@ -27,35 +27,35 @@ class Item:
     level: int
 
 
-Draw = Callable[[random.Random], Item]
+Generator = Callable[[random.Random], Item]
 
 
-def bucket(key: str) -> Bucket:
-    """The one use that content with this key is put to: 10% test, 5% valid, 15% train, 70% pretrain.
+def assign_bucket(key: str) -> Bucket:
+    """The bucket of all content with this key: 10% test, 5% valid, 15% train, 70% pretrain.
 
-    A function of the content alone, so that no generator, seed or count can make two uses overlap.
+    It depends on the content alone, so that no generator, seed or count can make two buckets overlap.
     """
     n = int.from_bytes(blake2b(key.encode(), digest_size=4).digest(), "big") % 20
     return "test" if n < 2 else "valid" if n < 3 else "train" if n < 6 else "pretrain"
 
 
-def stream(draw: Draw, use: Bucket, seed: str) -> Iterator[Item]:
-    """Items of one use, without end, always the same for one `seed`."""
+def generate_items(generate: Generator, bucket: Bucket, seed: str) -> Iterator[Item]:
+    """An endless stream of items of one bucket. The same seed always gives the same items."""
     rng = random.Random(seed)
     while True:
-        item = draw(rng)
-        if bucket(item.key) == use:
+        item = generate(rng)
+        if assign_bucket(item.key) == bucket:
             yield item
 
 
-def distinct(draw: Draw, use: Bucket, n: int, seed: str, by_key: bool = True) -> list[Item]:
-    """`n` items of one use, no two with the same key (or, with `by_key` off, the same question)."""
+def generate_distinct(generate: Generator, bucket: Bucket, n: int, seed: str, by_key: bool = True) -> list[Item]:
+    """`n` items of one bucket with different keys (with `by_key` off: with different questions)."""
     seen: set[str] = set()
     items: list[Item] = []
-    for item in stream(draw, use, seed):
-        mark = item.key if by_key else item.question
-        if mark not in seen:
-            seen.add(mark)
+    for item in generate_items(generate, bucket, seed):
+        identity = item.key if by_key else item.question
+        if identity not in seen:
+            seen.add(identity)
             items.append(item)
             if len(items) == n:
                 break

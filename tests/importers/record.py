@@ -52,13 +52,14 @@ DOCUMENTS = 8
 def record_lm_eval(out: Path) -> None:
     """Both tasks on the first questions of mini_math."""
     from kkwarm_mini import BASE
-    from kkwarm_mini.domains import examples
+    from kkwarm_mini.domains import generate_examples
 
     with tempfile.TemporaryDirectory() as made:
         work = Path(made)
         shutil.copytree(BASE, work / "base")
         rows = [
-            {"id": e.id, "question": e.question, "answer": e.answer} for e in examples("mini_math", "test", DOCUMENTS)
+            {"id": e.id, "question": e.question, "answer": e.answer}
+            for e in generate_examples("mini_math", "test", DOCUMENTS)
         ]
         (work / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         for name, task in LM_EVAL.items():
