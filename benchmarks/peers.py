@@ -1,7 +1,7 @@
-"""The scorers that `probe_domain.py` attacks beside kkwarm's own, each used as its own documentation says.
+"""Scorers of other tools for `adversarial_probes.py`, each used as its own documentation says.
 
-A peer judges in a process of its own, one completion after the other, because some of them can be killed or frozen by
-what they judge. Jobs and results are files: a candidate that writes to every open descriptor must not reach results.
+A peer scores in its own process, one completion after the other, because some completions can kill or hang it. Jobs and
+results are files, so that a candidate that writes to every open descriptor cannot reach the results.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from typing import Any
 from kkwarm.types import Completion, Example, Response, Status, Verdict
 
 LETTERS = "ABCDEFGHIJ"
-Judge = Callable[[Mapping[str, Any], str], bool]
+PeerScorer = Callable[[Mapping[str, Any], str], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """How a peer's own instructions have the answer written: free text, without tags."""
+class AnswerTemplate:
+    """The answer format that a peer's own instructions ask for: free text, without tags."""
 
     name: str
     template: str  # with {reasoning} and {answer}
@@ -47,10 +47,10 @@ class Written:
         return Response(completion.text, "", completion.text, False)
 
 
-# -- what each peer says of a completion ------------------------------------------------------------------------------
+# -- the peers --------------------------------------------------------------------------------------------------------
 
 
-def evalplus(folder: str) -> Judge:
+def evalplus(folder: str) -> PeerScorer:
     """evalplus: its sanitizer, then `check_correctness` on base and plus tests, as `evalplus.evaluate` calls it."""
     import gzip
 
@@ -65,47 +65,46 @@ def evalplus(folder: str) -> Judge:
         problems = {p["task_id"]: p for p in map(json.loads, lines)}
     expected: dict[str, Any] = {}
 
-    def judge(example: Mapping[str, Any], text: str) -> bool:
+    def score(example: Mapping[str, Any], text: str) -> bool:
         id_ = example["id"]
         problem = problems[id_]
         if id_ not in expected:
-            name = f"red-team-{id_.replace('/', '-')}"
+            name = f"adversarial-probes-{id_.replace('/', '-')}"
             expected.update(get_groundtruth({id_: problem}, name, []))
-        body = (
-            f"def {problem['entry_point']}" not in text
-        )  # then it is a `completion` of the prompt, by evalplus's rules
-        code = problem["prompt"] + text if body else sanitize(text, problem["entry_point"])
-        found = check_correctness("humaneval", 0, problem, code, expected[id_], fast_check=True)
-        return bool(found["base"][0] == found["plus"][0] == "pass")
+        # By evalplus's rules a text without the function's definition is a `completion` of the prompt.
+        is_body = f"def {problem['entry_point']}" not in text
+        code = problem["prompt"] + text if is_body else sanitize(text, problem["entry_point"])
+        result = check_correctness("humaneval", 0, problem, code, expected[id_], fast_check=True)
+        return bool(result["base"][0] == result["plus"][0] == "pass")
 
-    return judge
+    return score
 
 
-def math_verify(folder: str) -> Judge:
+def math_verify(folder: str) -> PeerScorer:
     """math-verify's defaults: `verify(parse(gold), parse(text))`, gold in dollars, as its README shows."""
     from math_verify import parse, verify
 
     return lambda example, text: bool(verify(parse(f"${example['answer']}$"), parse(text)))
 
 
-# TIGER-AI-Lab/MMLU-Pro, evaluate_from_local.py (Apache-2.0): tried one after the other, then a guess.
+# TIGER-AI-Lab/MMLU-Pro, evaluate_from_local.py (Apache-2.0): tried in this order, then a guess.
 PATTERNS = ((r"answer is \(?([A-J])\)?", 0), (r".*[aA]nswer:\s*([A-J])", 0), (r"\b[A-J]\b(?!.*\b[A-J]\b)", re.DOTALL))
 
 
-def mmlu_pro_official(folder: str) -> Judge:
-    """MMLU-Pro's official scorer: three patterns; where none matches, a random option (seeded here)."""
+def mmlu_pro_official(folder: str) -> PeerScorer:
+    """MMLU-Pro's official scorer: three patterns, and a random option (seeded here) where none matches."""
     rng = random.Random(12345)
 
-    def judge(example: Mapping[str, Any], text: str) -> bool:
+    def score(example: Mapping[str, Any], text: str) -> bool:
         for pattern, flags in PATTERNS:
             if (match := re.search(pattern, text, flags)) is not None:
                 return bool(match[match.re.groups] == example["answer"])
         return LETTERS[rng.randint(0, len(example["options"]) - 1)] == example["answer"]
 
-    return judge
+    return score
 
 
-def lm_eval_mmlu_pro(folder: str) -> Judge:
+def lm_eval_mmlu_pro(folder: str) -> PeerScorer:
     """lm-eval's task mmlu_pro: its `custom-extract` filter, then exact match."""
     from lm_eval.filters.extraction import RegexFilter
 
@@ -113,8 +112,8 @@ def lm_eval_mmlu_pro(folder: str) -> Judge:
     return lambda example, text: next(iter(pattern.apply([[text]], [{}])))[0] == example["answer"]
 
 
-def reasoning_gym_kk(folder: str) -> Judge:
-    """reasoning-gym: `extract_answer`, then `KnightsKnavesDataset.score_answer`; full score (1.0) is accepted."""
+def reasoning_gym_kk(folder: str) -> PeerScorer:
+    """reasoning-gym: `extract_answer`, then `KnightsKnavesDataset.score_answer`. Only the full score is accepted."""
     if folder:
         sys.path.append(folder)
     from reasoning_gym.logic.knights_knaves import KnightsKnavesConfig, KnightsKnavesDataset
@@ -122,13 +121,15 @@ def reasoning_gym_kk(folder: str) -> Judge:
 
     data = KnightsKnavesDataset(KnightsKnavesConfig(size=1, seed=0))
 
-    def judge(example: Mapping[str, Any], text: str) -> bool:
-        return float(data.score_answer(extract_answer(text), {"answer": own_words(example["answer"])})) == 1.0
+    def score(example: Mapping[str, Any], text: str) -> bool:
+        return (
+            float(data.score_answer(extract_answer(text), {"answer": reasoning_gym_answer(example["answer"])})) == 1.0
+        )
 
-    return judge
+    return score
 
 
-def own_words(roles: Mapping[str, str]) -> str:
+def reasoning_gym_answer(roles: Mapping[str, str]) -> str:
     """A solution as reasoning-gym writes it: ``Zoey is a knight, and Ann is a knave.``"""
     parts = [f"{name} is a {role}" for name, role in roles.items()]
     return ", ".join(parts[:-1]) + f", and {parts[-1]}."
@@ -137,32 +138,32 @@ def own_words(roles: Mapping[str, str]) -> str:
 _LINE = re.compile(r"\(\d+\) (\w+) is .*\b(knight|knave)")
 
 
-def paper_kk(folder: str) -> Judge:
-    """The paper's K&K reward, written anew from a description of what it accepts and rejects; not the authors' code.
+def paper_kk(folder: str) -> PeerScorer:
+    """The paper's K&K reward, reimplemented from a description of what it accepts and rejects; not the authors' code.
 
-    ``(1) NAME is ... knight`` on a line of its own, for each person: what stands between is not read.
+    It expects a line ``(1) NAME is ... knight`` for each person and ignores what stands in between.
     """
 
-    def judge(example: Mapping[str, Any], text: str) -> bool:
-        whole = re.fullmatch(r".*?</think>\s*<answer>(.*?)</answer>\s*", text, re.DOTALL)
-        if whole is None:
+    def score(example: Mapping[str, Any], text: str) -> bool:
+        match = re.fullmatch(r".*?</think>\s*<answer>(.*?)</answer>\s*", text, re.DOTALL)
+        if match is None:
             return False
-        lines = [_LINE.fullmatch(line.strip()) for line in whole[1].strip().splitlines()]
+        lines = [_LINE.fullmatch(line.strip()) for line in match[1].strip().splitlines()]
         return all(lines) and {m[1]: m[2] for m in lines if m} == dict(example["answer"])
 
-    return judge
+    return score
 
 
-PEERS: dict[str, Callable[[str], Judge]] = {
+PEERS: dict[str, Callable[[str], PeerScorer]] = {
     f.__name__: f for f in (evalplus, math_verify, mmlu_pro_official, lm_eval_mmlu_pro, reasoning_gym_kk, paper_kk)
 }
 
 
-# -- in a process of its own ------------------------------------------------------------------------------------------
+# -- running a peer in its own process --------------------------------------------------------------------------------
 
 
-def scored(peer: str, pairs: Sequence[tuple[Example, Completion]], *, folder: str, limit_s: float) -> list[Verdict]:
-    """The peer's verdicts: CORRECT or WRONG, ERROR where it raised or died, TIMEOUT where it froze."""
+def verify(peer: str, pairs: Sequence[tuple[Example, Completion]], *, folder: str, limit_s: float) -> list[Verdict]:
+    """The peer's verdicts: CORRECT or WRONG, ERROR where it raised or crashed, TIMEOUT where it hung."""
     verdicts: list[Verdict] = []
     with tempfile.TemporaryDirectory() as work:
         jobs, results = Path(work, "jobs"), Path(work, "results")
@@ -172,37 +173,37 @@ def scored(peer: str, pairs: Sequence[tuple[Example, Completion]], *, folder: st
         ]
         jobs.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
         while len(verdicts) < len(pairs):
-            verdicts += _session(peer, folder, jobs, results, len(verdicts), len(pairs), limit_s)
+            verdicts += _run_worker(peer, folder, jobs, results, len(verdicts), len(pairs), limit_s)
     return verdicts
 
 
-def _session(
+def _run_worker(
     peer: str, folder: str, jobs: Path, results: Path, begin: int, end: int, limit_s: float
 ) -> Iterator[Verdict]:
-    """Verdicts from job `begin` on, until the scorer dies or freezes (which is the last one's verdict)."""
+    """Verdicts from job `begin` on, until the scorer crashes or hangs (which is the last verdict)."""
     results.write_text("")
     command = [sys.executable, __file__, peer, folder, str(jobs), str(results), str(begin)]
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
     )
-    done, since = 0, float("inf")  # its start is not timed
+    n_done, since = 0, float("inf")  # start-up does not count towards the limit
     try:
-        while begin + done < end:
-            whole = results.read_text().rpartition("\n")[0]
-            ready, *lines = whole.split("\n") if whole else [""]
-            for line in lines[done:]:
+        while begin + n_done < end:
+            complete = results.read_text().rpartition("\n")[0]
+            ready, *lines = complete.split("\n") if complete else [""]
+            for line in lines[n_done:]:
                 status, reason = json.loads(line)
                 yield Verdict(Status(status), reason=reason)
-            if len(lines) > done or (ready and since == float("inf")):
-                done, since = len(lines), time.monotonic()
+            if len(lines) > n_done or (ready and since == float("inf")):
+                n_done, since = len(lines), time.monotonic()
                 continue
             if process.poll() is not None:
                 if not ready:
                     raise SystemExit((process.stderr.read() if process.stderr else b"").decode()[-2000:])
-                yield Verdict(Status.ERROR, reason="the scorer died")
+                yield Verdict(Status.ERROR, reason="the scorer crashed")
                 return
             if time.monotonic() - since > limit_s:
-                yield Verdict(Status.TIMEOUT, reason=f"no verdict in {limit_s:g} s")
+                yield Verdict(Status.TIMEOUT, reason=f"no verdict within {limit_s:g} s")
                 return
             time.sleep(0.02)
     finally:
@@ -212,13 +213,13 @@ def _session(
 
 
 def serve(peer: str, folder: str, jobs: str, results: str, begin: str) -> None:
-    """Judges the jobs from `begin` on; a result is on disk before the next job is begun."""
+    """Scores the jobs from `begin` on. Each result is on disk before the next job starts."""
     rows = [json.loads(line) for line in Path(jobs).read_text(encoding="utf-8").splitlines()]
-    judge = PEERS[peer](folder)
+    score = PEERS[peer](folder)
     Path(results).write_text("ready\n", encoding="utf-8")
     for row in rows[int(begin) :]:
         try:
-            verdict = (Status.CORRECT if judge(row, row["text"]) else Status.WRONG).value, ""
+            verdict = (Status.CORRECT if score(row, row["text"]) else Status.WRONG).value, ""
         except Exception as err:
             verdict = Status.ERROR.value, f"{type(err).__name__}: {err}"[:200]
         with open(results, "a", encoding="utf-8") as out:

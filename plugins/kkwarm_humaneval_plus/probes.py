@@ -1,4 +1,4 @@
-"""What `kkwarm check` tries on code beside the general attacks: honest forms of code, and code that cheats."""
+"""Adversarial probes for code: the canonical solution in other forms, and code that cheats."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kkwarm.types import Probe, Target
 
 __all__ = ["PROBES"]
 
-# `ENTRY` becomes the function's name; none of these computes anything.
+# `ENTRY` stands for the function's name. None of these computes the answer.
 CHEATS = (
     """
     class Same:
@@ -123,7 +123,7 @@ def _cheats(t: Target) -> Iterator[str]:
         yield t.compose(textwrap.dedent(cheat).replace("ENTRY", t.example.answer["entry_point"]))
 
 
-def _honest(t: Target) -> Iterator[str]:
+def _correct_forms(t: Target) -> Iterator[str]:
     usage = f"print({t.example.answer['entry_point']})"
     yield t.compose(f"```python\n{t.gold}\n```")
     yield t.compose(f"```\n{t.gold}\n```")
@@ -134,10 +134,10 @@ def _honest(t: Target) -> Iterator[str]:
 
 
 PROBES = tuple(
-    attack
+    probe
     for domain in ("humaneval_plus", "mbpp_plus")
-    for attack in (
+    for probe in (
         Probe("code that cheats", _cheats, domain=domain),
-        Probe("forms of honest code", _honest, expect="accept", domain=domain),
+        Probe("correct code in other forms", _correct_forms, expect="accept", domain=domain),
     )
 )

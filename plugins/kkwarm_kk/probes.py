@@ -1,4 +1,4 @@
-"""What `kkwarm check kk` tries beside the general attacks: honest and dishonest wordings of an assignment."""
+"""Adversarial probes for `kk`: correct wordings of an assignment, and wrong, hedged or negated ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _pairs(t: Target) -> list[tuple[str, str]]:
     return list(t.example.answer.items())
 
 
-def _honest(t: Target) -> Iterator[str]:
+def _correct(t: Target) -> Iterator[str]:
     pairs = _pairs(t)
     knights, knaves = ([n for n, r in pairs if r == role] for role in ("knight", "knave"))
     for text in (
@@ -39,10 +39,10 @@ def _honest(t: Target) -> Iterator[str]:
         yield t.compose(text)
 
 
-def _dishonest(t: Target) -> Iterator[str]:
+def _incorrect(t: Target) -> Iterator[str]:
     pairs = _pairs(t)
     other = {"knight": "knave", "knave": "knight"}
-    first, what = pairs[0]
+    first, first_role = pairs[0]
     for text in (
         "\n".join(f"({i}) {n} is not a {other[r]}" for i, (n, r) in enumerate(pairs, 1)),
         "\n".join(f"({i}) {n} is not a {r}" for i, (n, r) in enumerate(pairs, 1)),
@@ -50,7 +50,7 @@ def _dishonest(t: Target) -> Iterator[str]:
         "\n".join(f"({i}) {n} is a {r} or a {other[r]}" for i, (n, r) in enumerate(pairs, 1)),
         "\n".join(f"({i}) {n} is a knave or a knight" for i, (n, r) in enumerate(pairs, 1)),
         "\n".join(f"({i}) {n} is a {other[r]}" for i, (n, r) in enumerate(pairs, 1)) + "\n" + t.gold,
-        f"{t.gold}\n({len(pairs) + 1}) {first} is a {other[what]}",
+        f"{t.gold}\n({len(pairs) + 1}) {first} is a {other[first_role]}",
         f"{t.gold}\n({len(pairs) + 1}) Nemo is a knight",
         "\n".join(t.gold.split("\n")[1:]),
         "\n".join(t.gold.split("\n")[:-1]),
@@ -58,12 +58,12 @@ def _dishonest(t: Target) -> Iterator[str]:
         "\n".join(f"!{n} is a {r}" for n, r in pairs),
         f"! ({t.gold})",
         f"![{t.gold}]",
-        f"{t.gold}\n{what.capitalize()}s: none",
+        f"{t.gold}\n{first_role.capitalize()}s: none",
         json.dumps({n: [r, other[r]] for n, r in pairs}),
         "\n".join(f"{n}'s claim: {r}" for n, r in pairs),
         f"{t.gold}\nNone of this is true.",
         f"{t.gold}?",
-        f"If {first} is a {what} then: {t.gold}",
+        f"If {first} is a {first_role} then: {t.gold}",
         f"Knights: {', '.join(n for n, _ in pairs)}\nKnaves: {', '.join(n for n, _ in pairs)}",
         "\n".join(f"({i}) {n} is a {r}/{other[r]}" for i, (n, r) in enumerate(pairs, 1)),
         "\n".join(f"({i}) {n} is a \N{KELVIN SIGN}{r[1:]}" for i, (n, r) in enumerate(pairs, 1)),
@@ -74,6 +74,6 @@ def _dishonest(t: Target) -> Iterator[str]:
 
 
 PROBES = (
-    Probe("kk: honest wordings", _honest, expect="accept", domain="kk"),
-    Probe("kk: dishonest wordings", _dishonest, domain="kk"),
+    Probe("kk: correct wordings", _correct, expect="accept", domain="kk"),
+    Probe("kk: incorrect wordings", _incorrect, domain="kk"),
 )

@@ -1,4 +1,4 @@
-"""What `kkwarm check math` tries beside the general attacks: ways to write a final expression, and ways to hedge it."""
+"""Adversarial probes for `math`: correct notations of a final expression, and ways to hedge it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kkwarm.types import Example, Probe, Target
 __all__ = ["CASES", "PROBES"]
 
 
-def _honest(t: Target) -> Iterator[str]:
+def _correct(t: Target) -> Iterator[str]:
     for text in (
         f"${t.gold}$",
         f"\\({t.gold}\\)",
@@ -51,20 +51,20 @@ def _hedged(t: Target) -> Iterator[str]:
         yield t.compose(", ".join(map(str, range(min(int(t.gold), 500) + 2))))
 
 
-# Gold, answer, question, and whether it is right: where math-verify 0.9 is lenient, strict or swayed by notation.
+# (gold, answer, question, whether the answer is correct): cases in which math-verify 0.9 is too lenient or too strict.
 CASES = (
-    (r"50\%", "0.5", "", False),  # a percentage is asked for, and 0.5 is none
+    (r"50\%", "0.5", "", False),  # the answer must be a percentage, which 0.5 is not
     (r"50\%", "50", "", True),
     ("0.5", r"50\%", "What is the probability?", True),
     ("3", r"300\%", "What percent?", False),
-    ("(1,2)", r"\{1,2\}", "", False),  # a point is no set
+    ("(1,2)", r"\{1,2\}", "", False),  # a point is not a set
     (r"\{1,2\}", "(1,2)", "", False),
-    ("2516_8", "2516", "", False),  # another base is another number
+    ("2516_8", "2516", "", False),  # another base gives another number
     ("2516_8", "2516_9", "", False),
     ("2516_8", "2516_{8}", "", True),
     (r"\text{June 20}", "20", "", False),
     (r"\text{June 20}", "June 20", "", True),
-    (r"\text{Evelyn}", "nylevE", "", False),  # letters are no factors
+    (r"\text{Evelyn}", "nylevE", "", False),  # letters are not factors
     (".0000672", ".0000673", "", False),
     ("5", "6=5", "", False),
     ("5", "5 or 6", "", False),
@@ -74,7 +74,7 @@ CASES = (
     ("58,500", "58500", "", True),
     ("p - q", "7391 = p - q", "", False),
     ("9", "9_{7391}", "", False),
-    ("100", "26^2-24^2", "Find $26^2-24^2$.", False),  # a copy of the question is no answer
+    ("100", "26^2-24^2", "Find $26^2-24^2$.", False),  # a copy of the question is not an answer
     ("100", "26^2-24^2 = 100", "Find $26^2-24^2$.", True),
     ("6", r"\log_2 64", r"Find $\log_2 64$.", False),
     ("2k+2", "(-k + 4) + (-2 + 3k)", "Simplify $(-k+4) + (-2+3k)$.", False),
@@ -86,20 +86,20 @@ CASES = (
 
 
 def _cases(t: Target, *, expect: str) -> Iterator[str]:
-    """The listed answers to the target, where it is one of the listed questions."""
-    for gold, answer, question, right in CASES:
-        if (gold, question) == (t.gold, t.example.question) and right is (expect == "accept"):
+    """The listed answers to the target's question, if it is a listed one."""
+    for gold, answer, question, correct in CASES:
+        if (gold, question) == (t.gold, t.example.question) and correct is (expect == "accept"):
             yield t.compose(answer)
 
 
 def case_targets(t: Target) -> list[Target]:
     """The listed questions as targets, in the format of `t`."""
-    listed = dict.fromkeys((gold, question) for gold, _, question, _ in CASES)
-    return [Target(Example(f"case/{g}", q, g), g, (), t.format) for g, q in listed]
+    questions = dict.fromkeys((gold, question) for gold, _, question, _ in CASES)
+    return [Target(Example(f"case/{g}", q, g), g, (), t.format) for g, q in questions]
 
 
 PROBES = (
-    Probe("math: honest notations", _honest, expect="accept", domain="math"),
+    Probe("math: correct notations", _correct, expect="accept", domain="math"),
     Probe("math: hedged answers", _hedged, domain="math"),
 )
 LISTED = (

@@ -1,4 +1,4 @@
-"""What `kkwarm check mmlu_pro` tries beside the general attacks: ways to name an option, and ways to name none."""
+"""Adversarial probes for `mmlu_pro`: ways to name the correct option, and answers that do not name it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _options(t: Target) -> list[str]:
     return [str(o) for o in t.example.meta.get("options", ())]
 
 
-def _honest(t: Target) -> Iterator[str]:
+def _correct(t: Target) -> Iterator[str]:
     options = _options(t)
     text = options[LETTERS.index(t.gold)] if options else ""
     for answer in (f"({t.gold})", f"{t.gold}.", f"**{t.gold}**", f"Option {t.gold}", f"The answer is ({t.gold})."):
@@ -24,7 +24,7 @@ def _honest(t: Target) -> Iterator[str]:
         yield t.compose(f"{t.gold}. {text}")
 
 
-def _dishonest(t: Target) -> Iterator[str]:
+def _incorrect(t: Target) -> Iterator[str]:
     options = _options(t)
     letters = LETTERS[: len(options) or 10]
     other = next(x for x in letters if x != t.gold)
@@ -53,6 +53,6 @@ def _dishonest(t: Target) -> Iterator[str]:
 
 
 PROBES = (
-    Probe("mmlu_pro: honest wordings", _honest, expect="accept", domain="mmlu_pro"),
-    Probe("mmlu_pro: dishonest wordings", _dishonest, domain="mmlu_pro"),
+    Probe("mmlu_pro: correct wordings", _correct, expect="accept", domain="mmlu_pro"),
+    Probe("mmlu_pro: incorrect wordings", _incorrect, domain="mmlu_pro"),
 )

@@ -1,4 +1,4 @@
-"""Tables in the documentation are those that their scripts make of the kept results; no figure is written by hand."""
+"""Checks that tables in the documentation equal what their scripts make from the stored results."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def script(name: str) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["red_team", "paper_leak"])
-def test_the_table_is_made_of_the_results(name: str) -> None:
+@pytest.mark.parametrize("name", ["adversarial_probes", "paper_contamination"])
+def test_the_table_in_the_documentation_equals_the_results(name: str) -> None:
     module = script(name)
     document = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
     page = module.PAGE.read_text("utf-8")
@@ -37,16 +37,16 @@ def test_the_table_is_made_of_the_results(name: str) -> None:
     assert document["environment"]["command"]
 
 
-def test_no_attack_is_accepted_by_a_verifier_of_kkwarm() -> None:
-    rows = json.loads((RESULTS / "red_team.json").read_text("utf-8"))["scorers"]
+def test_no_adversarial_probe_is_accepted_by_a_verifier_of_kkwarm() -> None:
+    rows = json.loads((RESULTS / "adversarial_probes.json").read_text("utf-8"))["scorers"]
     ours = {r["domain"]: r for r in rows if r["scorer"] == "kkwarm"}
     assert len(ours) == 8
     assert {(r["wrongly_accepted"], r["wrongly_rejected"], r["no_verdict"]) for r in ours.values()} == {(0, 0, 0)}
-    assert all(r["attacks"] > 100 for r in ours.values())
+    assert all(r["probes_to_reject"] > 100 for r in ours.values())
 
 
-def test_the_gate_finds_what_the_papers_split_shares() -> None:
-    found = json.loads((RESULTS / "paper_leak.json").read_text("utf-8"))["categories"]
+def test_the_contamination_check_finds_the_overlap_of_the_papers_split() -> None:
+    found = json.loads((RESULTS / "paper_contamination.json").read_text("utf-8"))["categories"]
     assert found["history"]["questions"] == 381 and found["physics"]["questions"] == 1299
     for r in found.values():
         assert r["shared_but_not_found"] == 0
@@ -56,6 +56,6 @@ def test_the_gate_finds_what_the_papers_split_shares() -> None:
 
 def test_the_readme_has_the_measured_figures() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
-    beside = script("beside")
-    assert beside.BEGIN in text
-    assert beside.placed(text) == text, "python benchmarks/beside.py --write"
+    comparison = script("comparison_table")
+    assert comparison.BEGIN in text
+    assert comparison.insert_table(text) == text, "run python benchmarks/comparison_table.py --write"

@@ -94,7 +94,7 @@ def test_the_red_team_is_refused_and_honest_forms_are_not(examples: dict[str, Ex
         probes = (*PROBES, *ACCEPT_PROBES, *(a for a in CODE_ATTACKS if a.domain == "mbpp_plus"))
         failures, tried = probe_verifier(DOMAIN.verifier, fmt, targets, judge, probes)  # type: ignore[arg-type]
     assert failures == []
-    assert tried["code that cheats"] >= 100 and tried["forms of honest code"] >= 40
+    assert tried["code that cheats"] >= 100 and tried["correct code in other forms"] >= 40
 
 
 def test_reasons_name_the_function_of_the_task(examples: dict[str, Example]) -> None:
