@@ -4,7 +4,8 @@
 
 The paper's repository samples 100 training questions by `numpy.random.default_rng(42).choice(n, 100, replace=False)`,
 and the evaluation questions by `random.sample` from the same list, without removing the training questions.
-Assumed, because nothing public fixes it: the list is MMLU-Pro's own order within the category; the evaluation sample has 100 questions
+Assumed, because nothing public fixes it: the list is MMLU-Pro's own order within the category; the evaluation sample
+has 100 questions
 (another size has the same share on average); its seed is each of 0 to 99. The expected share for any seed and size is
 100/n. The contamination check gets the two lists of questions and nothing else. The same check also runs on kkwarm's
 own split.
