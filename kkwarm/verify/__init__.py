@@ -1,4 +1,4 @@
-"""Runs verifiers with time and process isolation. A verdict is decided where model-written code cannot reach."""
+"""Runs verifiers with time limits and process isolation."""
 
 from kkwarm.verify.functions import function_verifier
 from kkwarm.verify.judge import Judge, verify

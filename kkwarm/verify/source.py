@@ -1,4 +1,4 @@
-"""What code a verdict comes from, as hashes: kept with every run, and compared by `kkwarm verify`."""
+"""Hashes the code that decides verdicts. Every run records the hash, and `kkwarm verify` compares it."""
 
 from __future__ import annotations
 
@@ -14,77 +14,80 @@ from typing import Any, Literal
 
 from kkwarm.types import Format, Verifier
 
-__all__ = ["verifier_provenance", "syntax"]
+__all__ = ["syntax", "verifier_provenance"]
 
-# Registration and data decide no verdict; the data has a hash of its own.
-_APART = ("kkwarm.plugins", "kkwarm.data", "kkwarm.store")
-_WHOLE = "kkwarm.verify.sandbox"  # its inner part runs as files, not by import
+# Registration and data do not decide verdicts; the data has its own hash.
+_EXCLUDED = ("kkwarm.plugins", "kkwarm.data", "kkwarm.store")
+_SANDBOX = "kkwarm.verify.sandbox"  # some of its files run inside the sandbox and are not imported here
 
 
 HashOf = Literal["syntax", "text"]
 
 
 def verifier_provenance(verifier: Verifier, fmt: Format, hash_of: HashOf = "syntax") -> dict[str, Any]:
-    """``code``: a hash (16 hex digits) of the sources of the verifier, the format and the judge, with all of their own
-    package and of kkwarm that they import; ``libraries``: versions of the others. Empty where the source is not a file.
+    """Identifies the code of a verifier and a format. Empty where a source is not a file.
 
-    :param hash_of: what two sources must share. ``syntax``: comments, docstrings and formatting do not count; kept
-        beside the hash under this name. ``text``: every byte, as runs hashed it that do not say.
+    :param hash_of: ``syntax`` ignores comments, docstrings and formatting. ``text`` hashes every byte; manifests without
+        ``hash_of`` hold such a hash.
+    :returns: ``code``: a hash (16 hex digits) of the sources of verifier, format and judge, and of the modules that they
+        import from their own packages and from kkwarm; ``hash_of``, if it is ``syntax``; ``libraries``: the versions of
+        all other packages that they import.
     """
     parts = (verifier.check, verifier.precheck, verifier.check_batch)
-    roots = {_home(part) for part in parts if part is not None}
+    roots = {_module_of(part) for part in parts if part is not None}
     roots |= {type(fmt).__module__, "kkwarm.verify.judge", "kkwarm.formats"}
     files: dict[str, Path] = {}
-    foreign: set[str] = set()
+    libraries: set[str] = set()
     try:
-        _follow(roots, files, foreign)
-    except OSError:  # such as code that was typed in, or run from a zip file
+        _follow_imports(roots, files, libraries)
+    except OSError:  # code from an interactive session or a zip file
         return {}
     digest = hashlib.sha256()
     for name in sorted(files):
         source = files[name].read_bytes()
         content = syntax(source).encode("utf-8", "surrogatepass") if hash_of == "syntax" else source
         digest.update(f"{name}:".encode() + hashlib.sha256(content).digest())
-    marked = {"hash_of": hash_of} if hash_of == "syntax" else {}
-    return {"code": digest.hexdigest()[:16], **marked, "libraries": _versions(foreign)}
+    kind = {"hash_of": hash_of} if hash_of == "syntax" else {}
+    return {"code": digest.hexdigest()[:16], **kind, "libraries": _versions(libraries)}
 
 
 def syntax(source: bytes | str) -> str:
-    """The syntax tree as text: equal for sources that differ only in comments, docstrings, layout, quotes and brackets.
+    """The syntax tree as text. Sources that differ only in comments, docstrings, layout, quotes and brackets are equal.
 
-    Not `ast.dump`, whose text depends on Python's version.
+    `ast.dump` is not used, because its output depends on the version of Python.
     """
-    return _dumped(ast.parse(source))
+    return _dump(ast.parse(source))
 
 
-def _dumped(value: object) -> str:
+def _dump(value: object) -> str:
     if isinstance(value, list):
-        return f"[{' '.join(_dumped(part) for part in value if not _inert(part))}]"
+        return f"[{' '.join(_dump(part) for part in value if not _has_no_effect(part))}]"
     if not isinstance(value, ast.AST):
         return repr(value)
-    # A constant None is a value; elsewhere None and [] are fields that are not used, or that other versions lack.
-    kept = value._fields[:1] if isinstance(value, ast.Constant) else value._fields
-    named = ((name, getattr(value, name, None)) for name in kept)
-    parts = (f"{n}={_dumped(v)}" for n, v in named if isinstance(value, ast.Constant) or (v is not None and v != []))
+    # The None of a constant is a value. Elsewhere None and [] are unused fields, which other versions may lack.
+    names = value._fields[:1] if isinstance(value, ast.Constant) else value._fields
+    fields = ((name, getattr(value, name, None)) for name in names)
+    parts = (f"{n}={_dump(v)}" for n, v in fields if isinstance(value, ast.Constant) or (v is not None and v != []))
     return f"{type(value).__name__}({' '.join(parts)})"
 
 
-def _inert(node: object) -> bool:
-    """A statement that does nothing: a docstring, or any other string alone, or ``pass``."""
-    lone = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-    return lone or isinstance(node, ast.Pass)
+def _has_no_effect(node: object) -> bool:
+    """Whether a statement is a docstring, another string on its own, or ``pass``."""
+    string = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return string or isinstance(node, ast.Pass)
 
 
-def _home(part: Any) -> str:
-    """The module that a function or callable object comes from."""
+def _module_of(part: Any) -> str:
+    """The module that defines a function or callable object."""
     while isinstance(part, functools.partial):
         part = part.func
     return str(getattr(part, "__module__", None) or type(part).__module__)
 
 
-def _follow(roots: Iterable[str], files: dict[str, Path], foreign: set[str]) -> None:
-    """Source files of modules by name, with those of their own package and of kkwarm that they import.
+def _follow_imports(roots: Iterable[str], files: dict[str, Path], libraries: set[str]) -> None:
+    """Collects the source files of modules, and of what they import from kkwarm and from the roots' packages.
 
+    :param libraries: receives the names of all other packages, except the standard library.
     :raises OSError: a root has no source file.
     """
     roots = list(roots)
@@ -92,26 +95,26 @@ def _follow(roots: Iterable[str], files: dict[str, Path], foreign: set[str]) -> 
     waiting = list(roots)
     while waiting:
         name = waiting.pop()
-        if name in files or any(name == apart or name.startswith(f"{apart}.") for apart in _APART):
+        if name in files or any(name == prefix or name.startswith(f"{prefix}.") for prefix in _EXCLUDED):
             continue
-        path = _file(name)
+        path = _source_file(name)
         if path is None:
             if name in roots:
                 raise FileNotFoundError(name)
-            continue  # a name that is imported from a module, not a module
+            continue  # an object imported from a module, not a module
         files[name] = path
-        if name == _WHOLE:
+        if name == _SANDBOX:
             for inner in sorted(path.parent.rglob("*.py")):
                 files[f"{name}/{inner.relative_to(path.parent)}"] = inner
-        for found in _imported(name, path):
-            top = found.partition(".")[0]
+        for module in _imported_modules(name, path):
+            top = module.partition(".")[0]
             if top in own:
-                waiting.append(found)
+                waiting.append(module)
             elif top not in sys.stdlib_module_names:
-                foreign.add(top)
+                libraries.add(top)
 
 
-def _file(name: str) -> Path | None:
+def _source_file(name: str) -> Path | None:
     loaded = sys.modules.get(name)
     origin = getattr(loaded, "__file__", None)
     if loaded is None:
@@ -123,8 +126,8 @@ def _file(name: str) -> Path | None:
     return Path(origin) if origin and origin.endswith(".py") and Path(origin).is_file() else None
 
 
-def _imported(name: str, path: Path) -> Iterator[str]:
-    """Modules that a module imports when it runs (what only a type checker reads is left out)."""
+def _imported_modules(name: str, path: Path) -> Iterator[str]:
+    """Modules that a module imports at run time; imports under ``TYPE_CHECKING`` are skipped."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     waiting: list[ast.AST] = [ast.parse(path.read_bytes())]
     while waiting:
@@ -150,11 +153,11 @@ def _distributions() -> Mapping[str, list[str]]:
 
 
 def _versions(tops: Iterable[str]) -> dict[str, str]:
-    found = {}
+    versions = {}
     for top in sorted(tops):
         try:
-            own = metadata.distribution(top)  # most distributions are named as what they hold
-            found[own.metadata["Name"]] = own.version
+            own = metadata.distribution(top)  # most distributions have the name of their package
+            versions[own.metadata["Name"]] = own.version
         except metadata.PackageNotFoundError:
-            found |= {name: metadata.version(name) for name in _distributions().get(top, ())}
-    return found
+            versions |= {name: metadata.version(name) for name in _distributions().get(top, ())}
+    return versions

@@ -1,19 +1,23 @@
-"""Killable worker processes for verifiers that can hang.
+"""Worker processes for verifiers that can hang; a worker is killed when a check takes too long.
 
-Workers are plain subprocesses that talk pickle over their own pipes: no fork of a process that holds torch and
-threads, no import of the caller's ``__main__``. They run trusted verifier code only; model-written code runs in
+Workers are plain subprocesses that exchange pickles over pipes. So the parent, which may hold torch and threads, is
+never forked, and its ``__main__`` is not imported. Workers run trusted verifier code only; model-written code runs in
 `kkwarm.verify.sandbox`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import pickle
+import resource
+import select
 import selectors
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,16 +25,23 @@ from typing import IO
 
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Example, Response, Status, Verdict, Verifier
+from kkwarm.verify.calls import call_check, timeout_verdict
 
-__all__ = ["WorkerPool", "late"]
+__all__ = ["WorkerPool"]
 
-_START_S = 120.0  # importing a heavy verifier on a loaded machine must not count as its verdict's time
-_HEADER = 8
+_START_S = 120.0  # extra time for the first check, in which the worker imports the verifier
+_EXTRA_CPU_S = 1.0  # CPU seconds per core beyond the time limit; usually the parent has ended the check by then
+_HEADER = 8  # bytes of a message's length
 
 
 @dataclass(eq=False)
 class _Worker:
-    """One process. `job` is the index it works on; `deadline` (monotonic seconds) ends it. `ready`: it has imported."""
+    """One worker process.
+
+    :param ready: it has imported its first verifier.
+    :param job: the index of the pair that it is checking.
+    :param deadline: when it is killed, in monotonic seconds.
+    """
 
     process: subprocess.Popen[bytes]
     ready: bool = False
@@ -40,11 +51,11 @@ class _Worker:
 
     def send(self, payload: bytes) -> None:
         assert self.process.stdin is not None
-        write_frame(self.process.stdin, payload)
+        _write_frame(self.process.stdin, payload)
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)  # with whatever the verifier has started
+            os.killpg(self.process.pid, signal.SIGKILL)  # with all processes that the verifier started
         self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
@@ -54,7 +65,7 @@ class _Worker:
 
 
 class WorkerPool:
-    """Checks pairs in up to `size` processes, each killed when a verdict takes longer than the verifier allows."""
+    """Runs checks in up to `size` processes. A process is killed when a check exceeds the verifier's time limit."""
 
     def __init__(self, size: int | None = None) -> None:
         self.size = size or min(8, os.cpu_count() or 1)
@@ -63,7 +74,7 @@ class WorkerPool:
 
     def close(self) -> None:
         """Kills every worker."""
-        if os.getpid() == self._owner:  # after a fork, the workers are the parent's
+        if os.getpid() == self._owner:  # after a fork the workers belong to the parent
             for worker in self._workers:
                 worker.kill()
         self._workers.clear()
@@ -71,7 +82,7 @@ class WorkerPool:
     def check(self, verifier: Verifier, pairs: Sequence[tuple[Example, Response]]) -> list[Verdict]:
         """A verdict for each pair, in order.
 
-        :raises KkwarmError: the verifier's check is no module-level function, so a worker could not import it.
+        :raises KkwarmError: `check` is not a module-level function, so a worker cannot import it.
         """
         if not pairs:
             return []
@@ -94,7 +105,7 @@ class WorkerPool:
                 for i, verdict in self._collect(verifier):
                     verdicts[i] = verdict
         except BaseException:
-            self.close()  # interrupted: no worker may stay behind with half a job
+            self.close()  # interrupted: leave no worker with an unfinished job
             raise
         return [v for v in verdicts if v is not None]
 
@@ -114,7 +125,7 @@ class WorkerPool:
         worker.deadline = time.monotonic() + timeout_s + (0.0 if worker.ready else _START_S)
 
     def _collect(self, verifier: Verifier) -> list[tuple[int, Verdict]]:
-        """Verdicts that arrive until the next deadline; workers past theirs are killed."""
+        """Verdicts that arrive until the next deadline. Workers past their deadline are killed."""
         done: list[tuple[int, Verdict]] = []
         busy = [w for w in self._workers if w.job is not None]
         if not busy:
@@ -130,7 +141,7 @@ class WorkerPool:
         now = time.monotonic()
         for worker in busy:
             if worker.job is not None and worker in self._workers and now >= worker.deadline:
-                done.append((worker.job, late(verifier)))
+                done.append((worker.job, timeout_verdict(verifier)))
                 worker.kill()
                 self._workers.remove(worker)
         return done
@@ -150,7 +161,7 @@ class WorkerPool:
         done = []
         while (frame := _pop_frame(worker.buffer)) is not None:
             if frame == b"ready":
-                # The check itself starts now: its own time, not that of the imports, is what is limited.
+                # The check starts now; the time limit does not include the imports.
                 worker.ready = True
                 worker.deadline = time.monotonic() + verifier.timeout_s
                 continue
@@ -159,32 +170,64 @@ class WorkerPool:
         return done
 
 
-def late(verifier: Verifier) -> Verdict:
-    """The verdict of a check that gave none in its time."""
-    return Verdict(
-        verifier.timeout_status, reason=f"verifier {verifier.name} gave no verdict within {verifier.timeout_s:g} s"
-    )
-
-
 def _start() -> _Worker:
     process = subprocess.Popen(
-        [sys.executable, "-m", "kkwarm.verify.worker"],
+        [sys.executable, "-c", "from kkwarm.verify.workers import serve; serve()"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-        start_new_session=True,  # Ctrl-C reaches the parent only, which ends the workers itself
+        start_new_session=True,  # Ctrl-C reaches only the parent, which ends the workers
     )
     return _Worker(process)
 
 
-def write_frame(pipe: IO[bytes], payload: bytes) -> None:
-    """One length-prefixed message."""
+# -- inside a worker process -------------------------------------------------------------------------------------------
+
+
+def serve() -> None:
+    """Reads (verifier, example, response) from stdin and writes verdicts to stdout, until stdin ends.
+
+    What a verifier prints goes to stderr, so it cannot forge a verdict.
+    """
+    requests = os.fdopen(os.dup(0), "rb")
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    with open(os.devnull, "rb") as null:
+        os.dup2(null.fileno(), 0)
+    threading.Thread(target=_end_with_parent, args=(requests.fileno(),), daemon=True).start()
+    while (frame := _read_frame(requests)) is not None:
+        verifier, example, response = pickle.loads(frame)  # written by the parent, which is trusted
+        _write_frame(replies, b"ready")
+        _limit_cpu_time(verifier.timeout_s)
+        _write_frame(replies, pickle.dumps(call_check(verifier, example, response)))
+
+
+def _end_with_parent(requests: int) -> None:
+    """Ends this process, and what the verifier started, when the parent is killed and its end of the pipe closes."""
+    poll = select.poll()
+    poll.register(requests, 0)  # a hang-up is always reported
+    poll.poll()
+    os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
+def _limit_cpu_time(seconds: float) -> None:
+    """Lets the kernel end a check when the parent no longer can: a long call in C blocks `_end_with_parent`."""
+    limit = math.ceil(time.process_time() + (seconds + _EXTRA_CPU_S) * (os.cpu_count() or 1))
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+
+
+# -- messages ----------------------------------------------------------------------------------------------------------
+
+
+def _write_frame(pipe: IO[bytes], payload: bytes) -> None:
+    """Writes one length-prefixed message."""
     pipe.write(len(payload).to_bytes(_HEADER, "big") + payload)
     pipe.flush()
 
 
-def read_frame(pipe: IO[bytes]) -> bytes | None:
-    """The next message, or None at the end."""
+def _read_frame(pipe: IO[bytes]) -> bytes | None:
+    """Reads the next message; None at the end of the stream."""
     header = pipe.read(_HEADER)
     if len(header) < _HEADER:
         return None

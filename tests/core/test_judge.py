@@ -1,4 +1,4 @@
-"""Judging: isolation, limits, and verifiers that misbehave."""
+"""`Judge`: isolation, time limits, and verifiers that misbehave."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FORMAT = BUILT_IN["think-answer"]
 EXAMPLE = Example("1", "2+2?", "4", meta={"level": 1})
 
 
-def said(answer: str) -> Completion:
+def completion(answer: str) -> Completion:
     return Completion(FORMAT.compose("so", answer), finish_reason="stop")
 
 
@@ -52,15 +52,20 @@ def slow_or_equal(example: Example, response: Response) -> bool:
     return response.answer == example.answer
 
 
+def importing_tests() -> dict[str, str]:
+    """The environment of a process that can import this module."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *[p for p in sys.path if p]])}
+
+
 def statuses(verifier: Verifier, *answers: str) -> list[str]:
-    return [v.status.value for v in verify(verifier, FORMAT, [(EXAMPLE, said(a)) for a in answers])]
+    return [v.status.value for v in verify(verifier, FORMAT, [(EXAMPLE, completion(a)) for a in answers])]
 
 
 def test_order_is_kept() -> None:
     assert statuses(Verifier("v", equal), "4", "5", "4", "6") == ["correct", "wrong", "correct", "wrong"]
 
 
-def test_equal_completions_are_judged_once() -> None:
+def test_equal_completions_are_verified_once() -> None:
     calls = []
 
     def check(example: Example, response: Response) -> bool:
@@ -71,7 +76,7 @@ def test_equal_completions_are_judged_once() -> None:
     assert calls == ["4"]
 
 
-def test_a_worker_that_hangs_dies_or_prints_harms_no_other_verdict() -> None:
+def test_a_worker_that_hangs_exits_or_prints_affects_no_other_verdict() -> None:
     verifier = Verifier("v", slow_or_equal, isolation="process", timeout_s=1.5)
     assert statuses(verifier, "hang", "4", "exit", "5", "print", "raise", "4") == [
         "error",
@@ -87,13 +92,13 @@ def test_a_worker_that_hangs_dies_or_prints_harms_no_other_verdict() -> None:
 def test_a_verifier_that_forks_gives_one_verdict_and_leaves_nothing() -> None:
     verifier = Verifier("v", slow_or_equal, isolation="process", timeout_s=20)
     with Judge(workers=1) as judge:
-        said_ = [said(a) for a in ("fork", "4", "daemon", "5", "quit", "4")]
-        verdicts = judge.verify(verifier, FORMAT, [(EXAMPLE, c) for c in said_])
+        completions = [completion(a) for a in ("fork", "4", "daemon", "5", "quit", "4")]
+        verdicts = judge.verify(verifier, FORMAT, [(EXAMPLE, c) for c in completions])
         (worker,) = judge._pool._workers
         family = psutil.Process(worker.process.pid).children(recursive=True)
         assert family, "the daemon is there as long as its worker"
     assert [v.status.value for v in verdicts] == ["error", "correct", "error", "wrong", "error", "correct"]
-    assert verdicts[0].reason == "verifier v failed: Forked: start programs by subprocess instead"
+    assert verdicts[0].reason == "verifier v failed: ForkError: start programs by subprocess instead"
     assert not psutil.wait_procs(family, timeout=10)[1]
 
 
@@ -114,12 +119,12 @@ def test_an_inline_verifier_that_hangs_is_ended_and_named() -> None:
     before = signal.getsignal(signal.SIGVTALRM)
     found = statuses(Verifier("v", check, timeout_s=0.4), "sleep", "4", "loop", "5", "regex", "4")
     assert found == ["error", "correct", "error", "wrong", "error", "correct"]
-    (verdict,) = verify(Verifier("v", check, timeout_s=0.4), FORMAT, [(EXAMPLE, said("sleep"))])
+    (verdict,) = verify(Verifier("v", check, timeout_s=0.4), FORMAT, [(EXAMPLE, completion("sleep"))])
     assert verdict.reason == "verifier v gave no verdict within 0.4 s"
     assert (signal.getsignal(signal.SIGVTALRM), signal.getitimer(signal.ITIMER_VIRTUAL)) == (before, (0.0, 0.0))
 
 
-def test_what_other_threads_fork_is_no_fault_of_the_verifier() -> None:
+def test_forks_of_other_threads_are_not_errors_of_the_verifier() -> None:
     def fork() -> None:
         if os.fork() == 0:
             os._exit(0)
@@ -142,31 +147,37 @@ def test_a_verifier_may_run_a_program() -> None:
 
 
 @pytest.mark.parametrize("isolation", ["inline", "process"])
-def test_where_the_answer_decides_how_long_a_check_takes_it_is_late(isolation: Literal["inline", "process"]) -> None:
+def test_timeout_status_is_the_status_of_a_check_that_takes_too_long(isolation: Literal["inline", "process"]) -> None:
     verifier = Verifier("v", slow_or_equal, isolation=isolation, timeout_s=0.5, timeout_status=Status.TIMEOUT)
     assert statuses(verifier, "hang", "4") == ["timeout", "correct"]
 
 
-def test_a_verifier_that_forks_inline_does_not_double_the_run(tmp_path: Path) -> None:
+FORKING = """
+import os
+import sys
+from kkwarm.types import Verifier
+from test_judge import statuses
+assert statuses(Verifier("v", lambda example, response: os.fork() == 0), "4") == ["error"]
+with open(sys.argv[1], "a") as log:
+    log.write("once\\n")
+while True:  # a child that continued would write too
+    try:
+        os.wait()
+    except ChildProcessError:
+        break
+"""
+
+
+def test_the_child_of_a_verifier_that_forks_inline_does_not_continue_the_run(tmp_path: Path) -> None:
+    """In its own process, since it waits for every child."""
     log = tmp_path / "log"
-
-    def check(example: Example, response: Response) -> bool:
-        return os.fork() == 0
-
-    assert statuses(Verifier("v", check), "4") == ["error"]
-    with log.open("a") as out:
-        out.write("once\n")
-    while True:  # copies that went on would write too
-        try:
-            os.wait()
-        except ChildProcessError:
-            break
+    subprocess.run([sys.executable, "-c", FORKING, str(log)], env=importing_tests(), check=True, timeout=60)
     assert log.read_text() == "once\n"
 
 
 def test_workers_end_with_the_judge() -> None:
     with Judge(workers=1) as judge:
-        judge.verify(Verifier("v", slow_or_equal, isolation="process"), FORMAT, [(EXAMPLE, said("4"))])
+        judge.verify(Verifier("v", slow_or_equal, isolation="process"), FORMAT, [(EXAMPLE, completion("4"))])
         (worker,) = judge._pool._workers
         assert worker.process.poll() is None
     assert worker.process.poll() is not None
@@ -199,12 +210,12 @@ def test_a_closure_cannot_be_sent_to_a_worker() -> None:
 )
 def test_a_verifier_that_misbehaves_is_an_error_with_its_name(check: object) -> None:
     example = Example("1", "2+2?", "4", meta={"level": 1})
-    (verdict,) = verify(Verifier("odd", check), FORMAT, [(example, said("4"))])  # type: ignore[arg-type]
+    (verdict,) = verify(Verifier("odd", check), FORMAT, [(example, completion("4"))])  # type: ignore[arg-type]
     assert verdict.status is Status.ERROR
     assert "odd" in verdict.reason
 
 
-def test_broken_format_and_truncation_are_told_apart() -> None:
+def test_broken_format_and_truncation_have_different_statuses() -> None:
     verifier = Verifier("v", equal)
     cut = Completion("so </think> <answer> 4", finish_reason="length")
     ended = Completion("so </think> <answer> 4", finish_reason="stop")
@@ -221,7 +232,7 @@ def test_an_unparsed_answer_at_the_limit_is_truncated() -> None:
 
 
 @pytest.mark.parametrize("text", [None, 4, ["4"], b"4"])
-def test_completions_that_are_no_text(text: object) -> None:
+def test_completions_that_are_not_text(text: object) -> None:
     (verdict,) = verify(Verifier("v", equal), FORMAT, [(EXAMPLE, Completion(text))])  # type: ignore[arg-type]
     assert verdict.status is Status.UNPARSED
 
@@ -247,18 +258,18 @@ def test_odd_text_gets_a_verdict_in_bounded_time(text: str) -> None:
 )
 def test_a_batch_that_misbehaves_is_an_error_with_its_name(check_batch: object) -> None:
     verifier = Verifier("odd", equal, check_batch=check_batch)  # type: ignore[arg-type]
-    verdicts = verify(verifier, FORMAT, [(EXAMPLE, said("4")), (EXAMPLE, said("5"))])
+    verdicts = verify(verifier, FORMAT, [(EXAMPLE, completion("4")), (EXAMPLE, completion("5"))])
     assert [v.status for v in verdicts] == [Status.ERROR] * 2
     assert all("odd" in v.reason for v in verdicts)
 
 
 def test_a_precheck_that_misbehaves_is_an_error_with_its_name() -> None:
     for precheck in (lambda e, r: 1 / 0, lambda e, r: "correct", lambda e, r: sys.exit(0)):
-        (verdict,) = verify(Verifier("odd", equal, precheck=precheck), FORMAT, [(EXAMPLE, said("4"))])  # type: ignore[arg-type]
+        (verdict,) = verify(Verifier("odd", equal, precheck=precheck), FORMAT, [(EXAMPLE, completion("4"))])  # type: ignore[arg-type]
         assert verdict.status is Status.ERROR and "odd" in verdict.reason
 
 
-def test_errors_are_counted_and_the_run_goes_on() -> None:
+def test_errors_are_counted_and_the_run_continues() -> None:
     from kkwarm.analysis.metrics import summarize
     from kkwarm.types import Sample
 
@@ -267,7 +278,7 @@ def test_errors_are_counted_and_the_run_goes_on() -> None:
             raise ValueError("no")
         return response.answer == "4"
 
-    completions = [said(a) for a in ("4", "5", "6")]
+    completions = [completion(a) for a in ("4", "5", "6")]
     verdicts = verify(Verifier("odd", check), FORMAT, [(EXAMPLE, c) for c in completions])
     samples = [Sample("b", "1", i, c, v) for i, (c, v) in enumerate(zip(completions, verdicts, strict=True))]
     counts = summarize(samples)["status"]
@@ -292,15 +303,14 @@ import subprocess
 import sys
 from kkwarm.verify import verify
 from kkwarm.types import Verifier
-from test_judge import EXAMPLE, FORMAT, Endless, said
-verify(Verifier("v", Endless(), isolation="process", timeout_s=1.0), FORMAT, [(EXAMPLE, said(sys.argv[1]))])
+from test_judge import EXAMPLE, FORMAT, Endless, completion
+verify(Verifier("v", Endless(), isolation="process", timeout_s=1.0), FORMAT, [(EXAMPLE, completion(sys.argv[1]))])
 """
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     began = tmp_path / "began"
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *[p for p in sys.path if p]])}
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(began)], env=env)
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(began)], env=importing_tests())
     while not began.exists():
         assert parent.poll() is None
         time.sleep(0.01)

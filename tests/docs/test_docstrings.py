@@ -34,7 +34,7 @@ PUBLIC = (
     "kkwarm.store",
     "kkwarm.backends",
 )
-SCRIPTS = ("kkwarm.testing.subprocess_load", "kkwarm.verify.worker")  # run as processes, imported by nobody
+SCRIPTS = ("kkwarm.testing.subprocess_load",)  # run as processes, imported by nobody
 PACKAGES = ("kkwarm.data", "kkwarm.verify", "kkwarm.testing")
 
 
