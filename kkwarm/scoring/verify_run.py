@@ -166,8 +166,7 @@ def _code(run: Run, registry: Registry, name: str) -> Finding:
     try:
         benchmark = registry.benchmark(name.removesuffix("+forced"))
         fmt = registry.format(format_name(run, name, benchmark))
-        hash_of = then.get("hash_of", "text")
-        now = verifier_provenance(registry.verifier(benchmark.verifier), fmt, hash_of)
+        now = verifier_provenance(registry.verifier(benchmark.verifier), fmt)
     except KkwarmError as err:
         return Finding(what, State.UNCHECKED, str(err))
     differs = [
@@ -176,8 +175,7 @@ def _code(run: Run, registry: Registry, name: str) -> Finding:
         if now.get("libraries", {}).get(library) != version
     ]
     if then["code"] != now.get("code"):
-        older = " (the run is older than hashes that pass over comments)" if hash_of == "text" else ""
-        differs.insert(0, f"code {then['code']}, {now.get('code', 'unknown')} today{older}")
+        differs.insert(0, f"code {then['code']}, {now.get('code', 'unknown')} today")
     if then.get("before"):
         differs.append(f"earlier sessions of the run had other code ({', '.join(then['before'])})")
     return (

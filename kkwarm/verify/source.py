@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from kkwarm.types import Format, Verifier
 
@@ -21,17 +21,12 @@ _EXCLUDED = ("kkwarm.plugins", "kkwarm.data", "kkwarm.store")
 _SANDBOX = "kkwarm.verify.sandbox"  # some of its files run inside the sandbox and are not imported here
 
 
-HashOf = Literal["syntax", "text"]
-
-
-def verifier_provenance(verifier: Verifier, fmt: Format, hash_of: HashOf = "syntax") -> dict[str, Any]:
+def verifier_provenance(verifier: Verifier, fmt: Format) -> dict[str, Any]:
     """Identifies the code of a verifier and a format. Empty where a source is not a file.
 
-    :param hash_of: ``syntax`` ignores comments, docstrings and formatting. ``text`` hashes every byte; manifests without
-        ``hash_of`` hold such a hash.
-    :returns: ``code``: a hash (16 hex digits) of the sources of verifier, format and judge, and of the modules that they
-        import from their own packages and from kkwarm; ``hash_of``, if it is ``syntax``; ``libraries``: the versions of
-        all other packages that they import.
+    :returns: ``code``: a hash (16 hex digits) of the sources of verifier, format and judge, and of the modules that
+        they import from their own packages and from kkwarm. Comments, docstrings and formatting do not count.
+        ``libraries``: the versions of all other packages that they import.
     """
     parts = (verifier.check, verifier.precheck, verifier.check_batch)
     roots = {_module_of(part) for part in parts if part is not None}
@@ -44,11 +39,9 @@ def verifier_provenance(verifier: Verifier, fmt: Format, hash_of: HashOf = "synt
         return {}
     digest = hashlib.sha256()
     for name in sorted(files):
-        source = files[name].read_bytes()
-        content = syntax(source).encode("utf-8", "surrogatepass") if hash_of == "syntax" else source
+        content = syntax(files[name].read_bytes()).encode("utf-8", "surrogatepass")
         digest.update(f"{name}:".encode() + hashlib.sha256(content).digest())
-    kind = {"hash_of": hash_of} if hash_of == "syntax" else {}
-    return {"code": digest.hexdigest()[:16], **kind, "libraries": _versions(libraries)}
+    return {"code": digest.hexdigest()[:16], "libraries": _versions(libraries)}
 
 
 def syntax(source: bytes | str) -> str:
