@@ -27,7 +27,7 @@ from subject import arguments, folder, install
 def ours(backend: str, args: argparse.Namespace, model: Path) -> float:
     from kkwarm.backends import Request, open_backend
     from kkwarm.evaluation import BenchConfig, bench
-    from kkwarm.evaluation.lm import evaluated  # noqa: F401 (lm-eval's import is start-up, on both sides)
+    from kkwarm.evaluation.lm import evaluate_tasks  # noqa: F401 (lm-eval's import is start-up, on both sides)
     from kkwarm.types import Sampling
 
     opened = open_backend(backend, str(model))
@@ -46,9 +46,9 @@ def lm_eval(batch: int, args: argparse.Namespace, model: Path) -> float:
     from lm_eval.evaluator import evaluate
     from lm_eval.models.huggingface import HFLM
 
-    from kkwarm.evaluation.lm import EntryTask
+    from kkwarm.evaluation.lm import LmEvalTask
 
-    class Task(EntryTask):
+    class Task(LmEvalTask):
         """The same documents, scored by length alone: a coin's verdict costs nothing."""
 
         def __init__(self, entry: Any) -> None:
@@ -56,7 +56,7 @@ def lm_eval(batch: int, args: argparse.Namespace, model: Path) -> float:
             more = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_gen_toks": args.max_tokens}
             self.config.generation_kwargs |= more
 
-        def _scores(self, doc: Any, results: list[list[str]]) -> dict[str, float]:  # type: ignore[override]
+        def _mean_scores(self, doc: Any, results: list[list[str]]) -> dict[str, float]:  # type: ignore[override]
             return {"accuracy": sum(len(text) % 2 for text in results[0]) / args.samples}
 
     on_gpu = torch.cuda.is_available()
@@ -91,10 +91,10 @@ def raw_vllm(args: argparse.Namespace, model: Path, seeded: bool) -> float:
 def asked(args: argparse.Namespace, tokenizer: Any) -> Any:
     from kkwarm import plugins
     from kkwarm.evaluation import BenchConfig
-    from kkwarm.evaluation.plan import entry
+    from kkwarm.evaluation.plan import make_eval_task
 
     config = BenchConfig(samples=args.samples, limit=args.questions, max_tokens=args.max_tokens)
-    return entry("speed", plugins.registry(), config, tokenizer)
+    return make_eval_task("speed", plugins.registry(), config, tokenizer)
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ def main() -> None:
     from paired import RESULTS, keep, ratio, spread
     from transformers import Qwen2ForCausalLM
 
-    from kkwarm.backends.decode import decoding
+    from kkwarm.backends.decode import use_decode_attention
     from kkwarm.backends.network import Network
 
     on_gpu = torch.cuda.is_available()
@@ -40,8 +40,8 @@ def main() -> None:
     with torch.device("cuda" if on_gpu else "cpu"):
         model = Qwen2ForCausalLM(configuration(args.shape.lower())).eval()
     torch.set_default_dtype(torch.float32)
-    network = Network.of(model)
-    ways: dict[str, Any] = {"kkwarm": decoding, "sdpa": contextlib.nullcontext}
+    network = Network.inspect(model)
+    ways: dict[str, Any] = {"kkwarm": use_decode_attention, "sdpa": contextlib.nullcontext}
     found: dict[str, list[float]] = {way: [] for way in ways}
     for turn in range(args.repeats):  # every turn at other lengths
         for way, context in ways.items():
@@ -60,16 +60,16 @@ def main() -> None:
 
 
 def step_ms(network: Any, args: Any, columns: int) -> float:
-    from kkwarm.backends.kv_cache import growing_cache, select
+    from kkwarm.backends.kv_cache import make_cache, select_rows
 
     prompts = max(1, args.rows // 4)
     start = torch.from_numpy(np.random.default_rng(0).integers(0, 9, prompts))
-    cache = growing_cache(network.model)
+    cache = make_cache(network.model)
     ids = torch.randint(0, 1000, (prompts, columns))
     place = torch.arange(columns)[None, :]
     network(ids, place >= start[:, None], (place - start[:, None]).clamp_(min=0), cache, True, False)
     source = torch.arange(args.rows) % prompts
-    select(cache, source.to(network.model.device), columns)
+    select_rows(cache, source.to(network.model.device), columns)
     began = 0.0
     for step in range(args.steps + 1):
         if step == 1:  # the first one also grows the cache

@@ -32,7 +32,7 @@ def checkpoint() -> str:
 def ours(samples: int, limit: int) -> dict[str, Any]:
     from kkwarm.backends import open_backend
     from kkwarm.evaluation import BenchConfig, bench
-    from kkwarm.evaluation.lm import evaluated  # noqa: F401 (lm-eval's import is start-up, on both sides)
+    from kkwarm.evaluation.lm import evaluate_tasks  # noqa: F401 (lm-eval's import is start-up, on both sides)
 
     backend = open_backend("hf", checkpoint())
     config = BenchConfig(samples=samples, limit=limit)
@@ -52,15 +52,15 @@ def theirs(samples: int, limit: int, batch: int) -> dict[str, Any]:
 
     from kkwarm import plugins
     from kkwarm.evaluation import BenchConfig
-    from kkwarm.evaluation.lm import EntryTask
-    from kkwarm.evaluation.plan import Entry, entry
+    from kkwarm.evaluation.lm import LmEvalTask
+    from kkwarm.evaluation.plan import EvalTask, make_eval_task
     from kkwarm.types import Completion
     from kkwarm.verify import Judge
 
-    class Task(EntryTask):
+    class Task(LmEvalTask):
         """The same documents and requests, with the sampling in the request and verdicts from plain texts."""
 
-        def __init__(self, row: Entry, judge: Judge) -> None:
+        def __init__(self, row: EvalTask, judge: Judge) -> None:
             self.judge = judge
             super().__init__(row, samples)
             self.config.generation_kwargs |= {
@@ -70,10 +70,10 @@ def theirs(samples: int, limit: int, batch: int) -> dict[str, Any]:
                 "max_gen_toks": row.sampling.max_tokens,
             }
 
-        def _scores(self, doc: Any, results: list[list[str]]) -> dict[str, float]:  # type: ignore[override]
-            example = self.entry.items[doc["row"]].example
-            made = [Completion(text + self.entry.format.stop[0] * ("<answer>" in text)) for text in results[0]]
-            verdicts = self.judge.verify(self.entry.verifier, self.entry.format, [(example, c) for c in made])
+        def _mean_scores(self, doc: Any, results: list[list[str]]) -> dict[str, float]:  # type: ignore[override]
+            example = self.task.items[doc["row"]].example
+            made = [Completion(text + self.task.format.stop[0] * ("<answer>" in text)) for text in results[0]]
+            verdicts = self.judge.verify(self.task.verifier, self.task.format, [(example, c) for c in made])
             return {"accuracy": sum(v.correct for v in verdicts) / len(verdicts)}
 
     torch.manual_seed(0)
@@ -81,7 +81,7 @@ def theirs(samples: int, limit: int, batch: int) -> dict[str, Any]:
     began = time.perf_counter()
     with Judge() as judge:
         config = BenchConfig(samples=samples, limit=limit)
-        rows = [entry(name, plugins.registry(), config, lm.tokenizer) for name in BENCHMARKS]
+        rows = [make_eval_task(name, plugins.registry(), config, lm.tokenizer) for name in BENCHMARKS]
         found = evaluate(lm, {row.name: Task(row, judge) for row in rows}, bootstrap_iters=2, log_samples=False)
     assert found is not None
     seconds = time.perf_counter() - began

@@ -28,10 +28,10 @@ __all__ = [
     "fingerprint",
     "load_model",
     "load_tokenizer",
-    "named_dtype",
+    "parse_dtype",
     "read_config",
     "resolve",
-    "shipped",
+    "resolve_package_path",
 ]
 
 _WEIGHTS = (".safetensors", ".bin", ".pt")
@@ -51,7 +51,7 @@ def resolve(model: str | os.PathLike[str]) -> str:
     :param model: a checkpoint folder, a run folder that holds ``checkpoint/``, ``package:ATTRIBUTE`` or a hub id.
     :raises KkwarmError: it is none of these, or a hub id that can neither be reached nor is cached.
     """
-    path = expand_path(shipped(str(model)))
+    path = expand_path(resolve_package_path(str(model)))
     if path.is_dir():
         for folder in (path, path / "checkpoint"):
             if (folder / CONFIG).is_file() or (folder / ADAPTER).is_file():
@@ -68,7 +68,7 @@ def resolve(model: str | os.PathLike[str]) -> str:
     return name
 
 
-def shipped(model: str) -> str:
+def resolve_package_path(model: str) -> str:
     """The folder that ``package:ATTRIBUTE`` names, such as ``kkwarm_mini:BASE``; any other text as it is.
 
     :raises KkwarmError: the package or the attribute does not exist, or no checkpoint lies there.
@@ -250,7 +250,7 @@ def default_dtype(device: str | torch.device) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
-def named_dtype(name: str) -> torch.dtype:
+def parse_dtype(name: str) -> torch.dtype:
     """``float32``, ``bfloat16`` or ``float16``.
 
     :raises KkwarmError: another name.
@@ -333,7 +333,7 @@ def _check_room(source: str, place: torch.device, dtype: torch.dtype) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from kkwarm.backends.memory import available
+    from kkwarm.backends.memory import available_memory
 
     config = read_config(source)
     try:
@@ -344,7 +344,7 @@ def _check_room(source: str, place: torch.device, dtype: torch.dtype) -> None:
     except (OSError, ValueError, KeyError):
         return  # loading says what is wrong with it
     gib = sum(p.numel() for p in network.parameters()) * dtype.itemsize / 2**30
-    there = available(place) / 2**30
+    there = available_memory(place) / 2**30
     if gib > there:
         kind = str(dtype).removeprefix("torch.")
         raise KkwarmError(

@@ -16,7 +16,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-__all__ = ["NAME", "attend", "decoding", "suits"]
+__all__ = ["NAME", "attend", "supports_decode_attention", "use_decode_attention"]
 
 NAME = "kkwarm_decode"
 _PREFILL = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]  # they need no plan
@@ -61,17 +61,17 @@ AttentionInterface.register(NAME, attend)
 AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
-def suits(model: Any) -> bool:
+def supports_decode_attention(model: Any) -> bool:
     """Whether a model gains by `attend`: on a GPU, with SDPA, through transformers' interface of attention."""
     exchangeable = getattr(model, "_can_set_attn_implementation", bool)
     return bool(model.device.type == "cuda" and model.config._attn_implementation == "sdpa" and exchangeable())
 
 
 @contextmanager
-def decoding(model: Any) -> Iterator[None]:
-    """Lets `model` use `attend` meanwhile, where that suits it."""
+def use_decode_attention(model: Any) -> Iterator[None]:
+    """Lets `model` use `attend` meanwhile, where that supports_decode_attention it."""
     own = model.get_base_model() if hasattr(model, "get_base_model") else model
-    if not suits(own):
+    if not supports_decode_attention(own):
         yield
         return
     before = own.config._attn_implementation

@@ -16,11 +16,11 @@ import numpy as np
 
 from kkwarm.backends.base import Request
 from kkwarm.backends.batch import Batch, Job
-from kkwarm.backends.checkpoint import fingerprint, load_model, load_tokenizer, named_dtype, resolve
-from kkwarm.backends.memory import fitting_rows, free, out_of_memory
+from kkwarm.backends.checkpoint import fingerprint, load_model, load_tokenizer, parse_dtype, resolve
+from kkwarm.backends.memory import estimate_batch_size, is_out_of_memory, release_memory
 from kkwarm.backends.network import Network
 from kkwarm.backends.sampling import pick, row_key, uniforms
-from kkwarm.backends.text import StopTables, check_ids, cut_at_stop, decoded, end_tokens, finish_reason, token_ids
+from kkwarm.backends.text import StopTables, check_token_ids, cut_at_stop, decode, end_tokens, finish_reason, token_ids
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Completion, Sampling
 
@@ -67,7 +67,7 @@ class HFBackend:
             raise KkwarmError(f"a batch of {batch_size} rows is too small", hint="leave out --batch-size")
         tokenizer = load_tokenizer(model)
         if isinstance(dtype, str):
-            dtype = named_dtype(dtype)
+            dtype = parse_dtype(dtype)
         loaded = load_model(model, device=device, dtype=dtype, attention=attention)
         return cls(resolve(model), fingerprint(model), tokenizer, loaded, batch_size)
 
@@ -76,13 +76,13 @@ class HFBackend:
 
         :raises KkwarmError: one row alone does not fit into memory, or the model cannot be run in this way.
         """
-        from kkwarm.backends.decode import decoding
+        from kkwarm.backends.decode import use_decode_attention
 
-        self._network = Network.of(self.model)
+        self._network = Network.inspect(self.model)
         jobs, refused = self._jobs(requests, sampling)
         yield from refused
         if jobs:
-            with decoding(self.model):
+            with use_decode_attention(self.model):
                 yield from self._drawn(jobs, sampling)
 
     def _drawn(self, jobs: list[Job], sampling: Sampling) -> Iterator[tuple[Request, int, Completion]]:
@@ -95,7 +95,7 @@ class HFBackend:
             try:
                 batch = self._advance(batch, queue, stops, sampling)
             except (RuntimeError, MemoryError) as err:
-                if not out_of_memory(err):
+                if not is_out_of_memory(err):
                     raise
                 cause = " ".join(str(err).split())[:200]
             else:
@@ -105,13 +105,13 @@ class HFBackend:
                 continue
             self._retreat(batch, queue, cause)
             batch = None
-            free()
+            release_memory()
 
     def logprobs(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
         """See `kkwarm.backends.base.Scores`; `batch_size` texts at a time (None: all), padded on the left."""
         import torch
 
-        self._network = Network.of(self.model)
+        self._network = Network.inspect(self.model)
         found: list[list[float]] = []
         rows = self.batch_size or max(1, len(texts))
         for at in range(0, len(texts), rows):
@@ -128,7 +128,7 @@ class HFBackend:
     def close(self) -> None:
         """Frees the model."""
         self.model = None
-        free()
+        release_memory()
 
     # -- rows come ---------------------------------------------------------------------------------------------------
 
@@ -139,7 +139,7 @@ class HFBackend:
         context = self._network.context
         jobs, refused = [], []
         for request, ids in zip(requests, token_ids(self.tokenizer, [r.prompt for r in requests]), strict=True):
-            check_ids(request.key, ids, self._network.embedded)
+            check_token_ids(request.key, ids, self._network.embedded)
             limit = min(sampling.max_tokens, context - len(ids))
             if limit < 1:
                 log.warning("%s: the prompt has %d tokens, the context %d: truncated", request.key, len(ids), context)
@@ -172,7 +172,7 @@ class HFBackend:
         return batch
 
     def _enter(self, batch: Batch | None, queue: deque[Job], stops: StopTables, sampling: Sampling) -> Batch:
-        from kkwarm.backends.kv_cache import join, select
+        from kkwarm.backends.kv_cache import append_rows, select_rows
 
         room = self._capacity - (0 if batch is None else int(batch.alive.sum()))
         taken: list[Job] = []
@@ -186,11 +186,11 @@ class HFBackend:
                 room -= len(here)
             new, source = self._prefill(taken, stops, sampling)
             if batch is None:
-                select(new.cache, source, new.width)
+                select_rows(new.cache, source, new.width)
                 return new
             kept = np.flatnonzero(batch.alive)
             width = max(int(batch.length[kept].max()), new.width)
-            join(batch.cache, self._index(kept), new.cache, source, width)
+            append_rows(batch.cache, self._index(kept), new.cache, source, width)
         except BaseException:
             queue.extendleft(reversed(taken))
             raise
@@ -204,12 +204,12 @@ class HFBackend:
         """Runs each prompt once; returns its samples as rows with their first token, and each row's prompt."""
         import torch
 
-        from kkwarm.backends.kv_cache import growing_cache
+        from kkwarm.backends.kv_cache import make_cache
 
         ids, start = self._padded([job.ids for job in jobs])
         width = ids.shape[1]
         columns = torch.arange(width)[None, :]
-        cache = growing_cache(self.model)
+        cache = make_cache(self.model)
         positions = (columns - start[:, None]).clamp_(min=0)
         logits = self._forward(ids, columns >= start[:, None], positions, cache, bool(start.any()), False)
         source = [at for at, job in enumerate(jobs) for _ in job.samples]
@@ -289,14 +289,14 @@ class HFBackend:
         return done
 
     def _text(self, tokens: list[int]) -> str:
-        return decoded(self.tokenizer, tokens)
+        return decode(self.tokenizer, tokens)
 
     def _compact(self, batch: Batch) -> None:
-        from kkwarm.backends.kv_cache import select
+        from kkwarm.backends.kv_cache import select_rows
 
         kept = np.flatnonzero(batch.alive)
         width = int(batch.length[kept].max()) if self._network.plain else batch.width
-        select(batch.cache, self._index(kept), width)
+        select_rows(batch.cache, self._index(kept), width)
         batch.keep(kept)
         batch.width = width
 
@@ -323,4 +323,4 @@ class HFBackend:
 
     def _fitting(self, longest: Job) -> int:
         # Few samples run to the limit; the cache grows with those that do.
-        return fitting_rows(self.model, self._network.kept(), len(longest.ids) + min(longest.limit, 1024))
+        return estimate_batch_size(self.model, self._network.kept(), len(longest.ids) + min(longest.limit, 1024))

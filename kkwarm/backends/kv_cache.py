@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-__all__ = ["growing_cache", "is_plain", "join", "select"]
+__all__ = ["append_rows", "keeps_all_keys", "make_cache", "select_rows"]
 
 _ROOM = 64  # columns to grow by, at least
 
@@ -53,20 +53,20 @@ class GrowingLayer(DynamicLayer):
         self.keys, self.values = self._keys[:, :, :length], self._values[:, :, :length]
 
 
-def is_plain(model: Any) -> bool:
+def keeps_all_keys(model: Any) -> bool:
     """Whether every layer keeps all keys and values (no sliding window, no recurrent state)."""
     return all(type(layer) is DynamicLayer for layer in DynamicCache(config=model.config).layers)
 
 
-def growing_cache(model: Any) -> DynamicCache:
+def make_cache(model: Any) -> DynamicCache:
     """An empty cache for `model`, of growing layers where the model is plain."""
     cache = DynamicCache(config=model.config)
-    if is_plain(model):
+    if keeps_all_keys(model):
         cache.layers = [GrowingLayer() for _ in cache.layers]
     return cache
 
 
-def select(cache: DynamicCache, rows: torch.Tensor, width: int) -> None:
+def select_rows(cache: DynamicCache, rows: torch.Tensor, width: int) -> None:
     """Keeps `rows` (an index may repeat), and of a plain cache the last `width` columns."""
     if not isinstance(cache.layers[0], GrowingLayer):
         cache.reorder_cache(rows)
@@ -76,7 +76,7 @@ def select(cache: DynamicCache, rows: torch.Tensor, width: int) -> None:
         layer.put(keys, values, width)
 
 
-def join(cache: DynamicCache, rows: torch.Tensor, other: DynamicCache, others: torch.Tensor, width: int) -> None:
+def append_rows(cache: DynamicCache, rows: torch.Tensor, other: DynamicCache, others: torch.Tensor, width: int) -> None:
     """Keeps `rows` of `cache`, and appends rows `others` of `other`; both plain; `width` columns remain."""
     for layer, new in zip(cache.layers, other.layers, strict=True):
         keys = _moved([(layer.keys, rows), (new.keys, others)], width)

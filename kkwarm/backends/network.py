@@ -6,7 +6,7 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from kkwarm.backends.memory import out_of_memory
+from kkwarm.backends.memory import is_out_of_memory
 from kkwarm.errors import KkwarmError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Network"]
 
 _SHORT = 4  # tokens: within any window
-_CACHES = ("past_key_values", "cache_params")  # the latter: Mamba's
+_CACHES = ("past_key_values", "cache", "cache_params")  # ``cache``: transformers from 5.24 on; the last: Mamba's
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,12 @@ class Network:
     embedded: int
 
     @classmethod
-    def of(cls, model: Any) -> Self:
+    def inspect(cls, model: Any) -> Self:
         """Looks at a loaded model, or at a LoRA adapter on one.
 
         :raises KkwarmError: it keeps its past in a way that rows cannot share.
         """
-        from kkwarm.backends.kv_cache import is_plain
+        from kkwarm.backends.kv_cache import keeps_all_keys
 
         own = (
             model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -51,7 +51,7 @@ class Network:
         if cache is None or not getattr(own, "_supports_default_dynamic_cache", lambda: True)():
             raise KkwarmError(f"{kind} keeps its past in a way of its own, which --backend hf cannot run", hint=_ELSE)
         embedded = int(own.get_input_embeddings().weight.shape[0])
-        return cls(model, is_plain(own), cache, "position_ids" in taken, "logits_to_keep" in taken, embedded)
+        return cls(model, keeps_all_keys(own), cache, "position_ids" in taken, "logits_to_keep" in taken, embedded)
 
     def __call__(self, ids: Any, mask: Any, positions: Any, cache: Any, padded: bool, begun: bool) -> torch.Tensor:
         """Logits [rows, vocabulary] of the next token.
@@ -81,7 +81,7 @@ class Network:
                     input_ids=ids.to(device), attention_mask=None if mask is None else mask.to(device), **given
                 )
             except Exception as err:
-                if out_of_memory(err):
+                if is_out_of_memory(err):
                     raise
                 cause = f"{type(err).__name__}: {' '.join(str(err).split())[:200]}"
                 raise KkwarmError(f"{type(self.model).__name__} cannot be run: {cause}", hint=_ELSE) from err

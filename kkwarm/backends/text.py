@@ -13,14 +13,14 @@ from kkwarm.types import FinishReason
 
 __all__ = [
     "StopTables",
-    "check_ids",
+    "check_token_ids",
     "cut_at_stop",
-    "decoded",
-    "encoded",
+    "decode",
+    "encode",
     "end_tokens",
     "finish_reason",
     "token_ids",
-    "unread",
+    "unknown_token_warning",
 ]
 
 
@@ -36,14 +36,14 @@ def token_ids(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
     for texts, special in ((plain, True), (whole, False)):
         distinct = list(dict.fromkeys(texts))
         if distinct:
-            rows = encoded(tokenizer, distinct, special=special)
+            rows = encode(tokenizer, distinct, special=special)
             behind = _behind(tokenizer) if special else 0
             known.update(zip(distinct, (row[: len(row) - behind] for row in rows), strict=True))
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     return [known[p] or [start if start is not None else 0] for p in prompts]
 
 
-def encoded(tokenizer: Any, texts: Sequence[str], *, special: bool) -> list[list[int]]:
+def encode(tokenizer: Any, texts: Sequence[str], *, special: bool) -> list[list[int]]:
     """Ids of texts as they are.
 
     :raises KkwarmError: the tokenizer has no token for some of it.
@@ -57,7 +57,7 @@ def encoded(tokenizer: Any, texts: Sequence[str], *, special: bool) -> list[list
     return rows
 
 
-def unread(tokenizer: Any, texts: Sequence[str], of: str) -> str:
+def unknown_token_warning(tokenizer: Any, texts: Sequence[str], of: str) -> str:
     """What to tell where the tokenizer knows some of the texts only as its unknown token; empty where it reads all.
 
     The model gets other questions then, though nothing fails. Byte-level vocabularies, which read everything, have no
@@ -72,7 +72,7 @@ def unread(tokenizer: Any, texts: Sequence[str], of: str) -> str:
     if mark is None or mark in special or not texts:
         return ""
     looked = list(texts)[:: max(1, len(texts) // 200)]
-    rows = encoded(tokenizer, looked, special=False)
+    rows = encode(tokenizer, looked, special=False)
     holding = [(text, ids) for text, ids in zip(looked, rows, strict=True) if mark in ids]
     if not holding:
         return ""
@@ -89,7 +89,7 @@ def unread(tokenizer: Any, texts: Sequence[str], of: str) -> str:
     )
 
 
-def check_ids(where: str, ids: Sequence[int], vocabulary: int) -> None:
+def check_token_ids(where: str, ids: Sequence[int], vocabulary: int) -> None:
     """:raises KkwarmError: a token of the text is beyond the model's embedding: on CUDA that would kill the process."""
     if max(ids) >= vocabulary:
         raise KkwarmError(
@@ -141,7 +141,7 @@ class StopTables:
         return found
 
 
-def decoded(tokenizer: Any, ids: Sequence[int]) -> str:
+def decode(tokenizer: Any, ids: Sequence[int]) -> str:
     """The text of a completion's tokens, by themselves: an engine that decodes them after the prompt's may put a space
     in front."""
     return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))

@@ -12,20 +12,20 @@ from typing import Any, Self
 from kkwarm.backends.base import Request
 from kkwarm.backends.checkpoint import ADAPTER, default_device, default_dtype, fingerprint, load_tokenizer, resolve
 from kkwarm.backends.sampling import contiguous, engine_seed
-from kkwarm.backends.text import cut_at_stop, decoded, finish_reason, token_ids
+from kkwarm.backends.text import cut_at_stop, decode, finish_reason, token_ids
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Completion, Sampling
 
-__all__ = ["VllmBackend", "imported"]
+__all__ = ["VllmBackend", "import_vllm"]
 
 _WAVE = 1024  # requests handed over at once: enough to fill the engine, few enough to be stored as they come
 
 
-def imported(otherwise: str) -> Any:
+def import_vllm(otherwise: str) -> Any:
     """The module `vllm`.
 
     :param otherwise: what the user may do without it.
-    :raises KkwarmError: it is not installed, or cannot be imported here (another driver, another torch).
+    :raises KkwarmError: it is not installed, or cannot be import_vllm here (another driver, another torch).
     """
     # Its log goes to stdout otherwise, that of its processes too: into the document that --json promises there.
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
@@ -35,7 +35,7 @@ def imported(otherwise: str) -> Any:
         if isinstance(err, ImportError) and err.name == "vllm":
             raise KkwarmError("vLLM is not installed", hint=f"pip install 'kkwarm[vllm]', {otherwise}") from None
         cause = f"{type(err).__name__}: {' '.join(str(err).split())[:300]}"
-        raise KkwarmError(f"vLLM cannot be imported: {cause}", hint=f"see `kkwarm doctor`, {otherwise}") from err
+        raise KkwarmError(f"vLLM cannot be import_vllm: {cause}", hint=f"see `kkwarm doctor`, {otherwise}") from err
     return vllm
 
 
@@ -58,7 +58,7 @@ class VllmBackend:
         :raises KkwarmError: vLLM is missing, or cannot start on this machine or with this checkpoint.
         """
         source = resolve(model)
-        LLM = imported("or use --backend hf").LLM
+        LLM = import_vllm("or use --backend hf").LLM
         lora = None
         served = source
         if Path(source, ADAPTER).is_file():
@@ -135,7 +135,7 @@ class VllmBackend:
         """As the hf backend makes it of the same tokens."""
         ids = tuple(int(t) for t in choice.token_ids)
         ended = choice.finish_reason == "stop" and not isinstance(choice.stop_reason, str)  # by a token, not a string
-        text = decoded(self.tokenizer, ids[:-1] if ended else ids)
+        text = decode(self.tokenizer, ids[:-1] if ended else ids)
         cut = None if ended else cut_at_stop(text, stop)
         return Completion(text if cut is None else cut, len(ids), finish_reason(choice.finish_reason), ids)
 

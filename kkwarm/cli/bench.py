@@ -132,9 +132,9 @@ def _plan(model: str, names: tuple[str, ...], out: Path | None, config: Any) -> 
                 "temperature": e.sampling.temperature,
                 "top_p": e.sampling.top_p,
             }
-            for e in prepared.entries
+            for e in prepared.tasks
         ]
-        return {"model": model, "run": str(prepared.out), "benchmarks": rows, "lm_eval": prepared.known}
+        return {"model": model, "run": str(prepared.out), "benchmarks": rows, "lm_eval": prepared.lm_eval_names}
     finally:
         prepared.close()
 
@@ -165,11 +165,11 @@ def show(results: dict[str, Any]) -> None:
         table.add_column(column, justify="left" if column == "benchmark" else "right", no_wrap=True)
     for name, f in results["benchmarks"].items():
         k = f["samples"] // f["n"]
-        leaked = LEAKED if f.get("leaked") else ""
+        leaked = LEAKED if f.get("contaminated") else ""
         accuracy = f"{100 * f['accuracy']:.1f}{leaked}" + ("" if f["stderr"] is None else f" ± {100 * f['stderr']:.1f}")
         best = f"{100 * f[f'pass@{k}']:.1f}" if f.get(f"pass@{k}") is not None else ""
         tokens = "" if f["mean_tokens"] is None else f"{f['mean_tokens']:.0f}"
-        worked = f"{100 * f['worked']:.0f}%" if f.get("worked") is not None else ""
+        worked = f"{100 * f['reasoning_rate']:.0f}%" if f.get("reasoning_rate") is not None else ""
         table.add_row(name, f"{f['n']:,}", str(k), accuracy, best, worked, tokens)
         for metric, value in f["metrics"].items():
             table.add_row(f"  {metric}", "", "", f"{100 * value:.1f}", *[""] * 3)
@@ -177,8 +177,8 @@ def show(results: dict[str, Any]) -> None:
     for name, f in results["benchmarks"].items():
         counts = ", ".join(f"{count:,} {status}" for status, count in f["status"].items())
         console.print(f"{name}: {counts}", soft_wrap=True)
-        if f.get("leaked"):
-            said = f"{LEAKED} LEAK: the checkpoint was trained on {f['leaked']:,} questions of {name}"
+        if f.get("contaminated"):
+            said = f"{LEAKED} LEAK: the checkpoint was trained on {f['contaminated']:,} questions of {name}"
             console.print(said, style="bold red", soft_wrap=True)
     for name, f in results["benchmarks"].items():
         if "stopped" in f:
@@ -194,7 +194,7 @@ def _stopped(why: dict[str, Any]) -> str:
     asked = f"{why['questions']:,} of {why['of']:,} questions"
     saved = f"{why['generations_saved']:,} generations saved" if why["generations_saved"] else "none saved"
     if why["rule"] == "half-width":
-        low, high = (100 * v for v in why["whole"])
+        low, high = (100 * v for v in why["interval"])
         return f"after {asked} all of them would give {low:.1f} to {high:.1f} (95%, however early one stops); {saved}"
     interval = f"{100 * why['low']:+.1f} to {100 * why['high']:+.1f}"
     return f"{why['verdict']} against {why['against']} after {asked}: {100 * why['value']:+.1f} ({interval}); {saved}"

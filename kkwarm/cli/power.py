@@ -70,18 +70,18 @@ def plan(
     :raises KkwarmError: an unknown benchmark, or a prior run that has no samples of it.
     """
     from kkwarm.analysis.stats import power
-    from kkwarm.evaluation.plan import KNOWN, choose, named
+    from kkwarm.evaluation.plan import LM_EVAL_PREFIX, limit_examples, parse_benchmark_names
     from kkwarm.plugins import registry
 
-    listed = named(names)
+    listed = parse_benchmark_names(names)
     alpha = ALPHA / len(listed)  # the first step of Holm's correction
     if len(priors) > 2:
         raise KkwarmError("at most two prior runs", hint="one of each checkpoint")
     rows = {}
     for name in listed:
-        if name.startswith(KNOWN):
+        if name.startswith(LM_EVAL_PREFIX):
             raise KkwarmError(f"{name}: lm-eval's own tasks draw one sample, their questions are not known before")
-        n = len(choose(list(registry().benchmark(name).load()), limit))
+        n = len(limit_examples(list(registry().benchmark(name).load()), limit))
         if n < 2:
             raise KkwarmError(f"{name}: one question shows nothing", hint="raise --limit")
         found, told = _components(name, priors, accuracy)

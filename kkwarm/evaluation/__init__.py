@@ -1,4 +1,4 @@
-"""Benchmarks a checkpoint: builds lm-eval tasks in memory from Benchmarks. The only importer of lm_eval."""
+"""Benchmarks checkpoints. Only this package imports lm_eval."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def bench(
     progress: bool = True,
     backend: Backend | None = None,
 ) -> Run:
-    """Runs benchmarks on a checkpoint, or goes on with a run that was begun, and stores every sample as it comes.
+    """Runs benchmarks on a checkpoint, or resumes an interrupted run. Samples are stored as they are generated.
 
-    :param benchmarks: names as `kkwarm domains` lists them, ``NAME:FACET``, or ``lm_eval:NAME`` for lm-eval's own.
+    :param benchmarks: names as in `kkwarm domains`, ``NAME:FACET``, or ``lm_eval:NAME`` for a task of lm-eval.
     :param out: the run folder; None: ``runs/bench/MODEL-HASH``.
-    :param labels: kept in the manifest; they do not decide whether two runs are the same.
-    :param backend: an open one to use; the caller closes it.
-    :returns: the run, done; its manifest's ``results`` are the figures.
-    :raises KkwarmError: unknown benchmark, no checkpoint, or a folder that holds another run.
+    :param labels: stored in the manifest; not part of the run's identity.
+    :param backend: an open backend, which the caller closes; None opens the one that `config` names.
+    :returns: the finished run; its manifest's ``results`` hold the scores.
+    :raises KkwarmError: unknown benchmark, no checkpoint, or `out` holds a run with other settings.
     """
     from kkwarm.evaluation.engine import run_bench
 

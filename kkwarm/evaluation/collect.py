@@ -1,97 +1,142 @@
-"""Draws what the store lacks, judges it in batches and stores it as it comes."""
+"""The loop behind bench, distill and in-training evaluation: generates completions, verifies them, passes them on."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from kkwarm.backends.base import Backend, Request
-from kkwarm.evaluation.plan import Entry, Item
-from kkwarm.evaluation.progress import Bars
-from kkwarm.plugins import Registry
 from kkwarm.store import Run
-from kkwarm.types import Completion, Sample
+from kkwarm.types import Completion, Example, Format, Sample, Sampling, Verifier
 from kkwarm.verify import Judge
 
-__all__ = ["SampleCollector"]
+__all__ = ["GenerationStats", "RunSink", "SampleKey", "SampleRequest", "SampleRequests", "collect"]
 
-_BATCH = 64  # completions judged at once
-_WAIT = 5.0  # seconds after which fewer are judged, so that little is lost by a kill
+_BATCH_SIZE = 64  # completions that are verified together
+_MAX_WAIT = 5.0  # seconds after which a smaller batch is verified, so that a kill loses little
 
-Key = tuple[str, str, int]
+SampleKey = tuple[str, str, int]  # benchmark, example id, sample index
+Sink = Callable[[Sequence[Sample]], object]
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRequest:
+    """Samples of one example, by their indices. `key` seeds their randomness: see `kkwarm.backends.Request`."""
+
+    key: str
+    example: Example
+    prompt: str
+    indices: tuple[int, ...]
+    prompt_hash: str = ""
+    meta: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRequests:
+    """Samples of one benchmark or training task that are generated and verified in the same way.
+
+    :param name: the `benchmark` of the samples.
+    :param prefix: the forced beginning of every completion; prompts end with it.
+    """
+
+    name: str
+    format: Format
+    verifier: Verifier
+    sampling: Sampling
+    prompts: Sequence[SampleRequest]
+    prefix: str = ""
 
 
 @dataclass(slots=True)
-class SampleCollector:
-    """Completes `run`. `seconds` and `tokens` measure generation alone, without judging."""
+class GenerationStats:
+    """Seconds and tokens of generation, without verification. `tokens_known` is False if a count is missing."""
 
-    run: Run
-    backend: Callable[[], Backend]  # opened when the first sample is missing
-    samples: int
-    judge: Judge
-    registry: Registry
-    bars: Bars
     seconds: float = 0.0
     tokens: int = 0
-    counted: bool = True
-    stored: dict[Key, Sample] = field(default_factory=dict)
+    tokens_known: bool = True
 
-    def __call__(self, entries: Sequence[Entry]) -> dict[Key, Sample]:
-        """All samples of these benchmarks by (benchmark, id, index); generates those that the run lacks."""
-        self.stored = {(s.benchmark, s.id, s.index): s for s in self.run.samples()}
-        for entry in entries:
-            requests = self._missing(entry)
-            total = len(entry.items) * self.samples
-            self.bars.begin(entry.name, total, total - sum(len(r.samples) for r in requests))
-            if requests:
-                self._complete(entry, requests)
-        return self.stored
-
-    def _missing(self, entry: Entry) -> list[Request]:
-        found = []
-        for item in entry.items:
-            id_ = item.example.id
-            lacking = tuple(i for i in range(self.samples) if (entry.name, id_, i) not in self.stored)
-            if lacking:
-                found.append(Request(f"{entry.name}/{id_}", item.prompt, lacking, entry.format.stop))
-        return found
-
-    def _complete(self, entry: Entry, requests: Sequence[Request]) -> None:
-        items = {f"{entry.name}/{item.example.id}": item for item in entry.items}
-        wave: list[tuple[Item, int, Completion]] = []
-        since = time.monotonic()
-        for request, index, completion in self._timed(self.backend().generate(requests, entry.sampling)):
-            wave.append((items[request.key], index, entry.completed(completion)))
-            if len(wave) >= _BATCH or time.monotonic() - since > _WAIT:
-                self._store(entry, wave)
-                wave, since = [], time.monotonic()
-        self._store(entry, wave)
-
-    def _timed(self, draws: Iterator[tuple[Request, int, Completion]]) -> Iterator[tuple[Request, int, Completion]]:
+    def measure(
+        self, completions: Iterator[tuple[Request, int, Completion]]
+    ) -> Iterator[tuple[Request, int, Completion]]:
+        """Passes completions through and counts them."""
         while True:
-            began = time.perf_counter()
-            drawn = next(draws, None)
-            self.seconds += time.perf_counter() - began
-            if drawn is None:
+            start = time.perf_counter()
+            result = next(completions, None)
+            self.seconds += time.perf_counter() - start
+            if result is None:
                 return
-            if drawn[2].n_tokens is None:
-                self.counted = False
-            self.tokens += drawn[2].n_tokens or 0
-            yield drawn
+            n_tokens = result[2].n_tokens
+            self.tokens_known = self.tokens_known and n_tokens is not None
+            self.tokens += n_tokens or 0
+            yield result
 
-    def _store(self, entry: Entry, wave: Sequence[tuple[Item, int, Completion]]) -> None:
-        if not wave:
-            return
-        facet = entry.benchmark.facet
-        verdicts = self.judge.verify(entry.verifier, entry.format, [(item.example, c) for item, _, c in wave])
-        new = []
-        for (item, index, completion), verdict in zip(wave, verdicts, strict=True):
-            example = item.example
-            meta = {facet: example.meta[facet]} if facet is not None and facet in example.meta else {}
-            new.append(Sample(entry.name, example.id, index, completion, verdict, item.prompt_hash, meta))
-        self.run.append(new)
-        for sample in new:
-            self.stored[sample.benchmark, sample.id, sample.index] = sample
-            self.registry.call_hook("kkwarm_sample_scored", sample=sample)
-        self.bars.advance(len(new))
+
+def collect(
+    requests: SampleRequests, backend: Backend, judge: Judge, sink: Sink, stats: GenerationStats | None = None
+) -> None:
+    """Generates the requested samples, verifies them in batches and passes each batch to `sink`.
+
+    Every completion that the backend has yielded reaches the sink, even if generation is interrupted or fails. After an
+    interruption the sink may get samples for a second time.
+    """
+    prompts = {prompt.key: prompt for prompt in requests.prompts}
+    backend_requests = [Request(p.key, p.prompt, p.indices, requests.format.stop) for p in requests.prompts]
+    pending: list[tuple[SampleRequest, int, Completion]] = []
+
+    def flush() -> None:
+        if pending:
+            pairs = [(prompt.example, completion) for prompt, _, completion in pending]
+            verdicts = judge.verify(requests.verifier, requests.format, pairs)
+            sink(
+                [
+                    Sample(requests.name, p.example.id, index, completion, verdict, p.prompt_hash, p.meta)
+                    for (p, index, completion), verdict in zip(pending, verdicts, strict=True)
+                ]
+            )
+            pending.clear()
+
+    batch_start = time.monotonic()
+    completions = (stats or GenerationStats()).measure(iter(backend.generate(backend_requests, requests.sampling)))
+    try:
+        for request, index, completion in completions:
+            stored = replace(completion, text=requests.prefix + completion.text, token_ids=None)
+            pending.append((prompts[request.key], index, stored))
+            if len(pending) >= _BATCH_SIZE or time.monotonic() - batch_start > _MAX_WAIT:
+                flush()
+                batch_start = time.monotonic()
+    finally:
+        flush()
+
+
+class RunSink:
+    """A sink that appends samples to a run, each of them once.
+
+    :param on_stored: called with the samples that were just stored.
+    """
+
+    def __init__(self, run: Run, on_stored: Callable[[Sequence[Sample]], object] = lambda samples: None) -> None:
+        self._run, self._on_stored = run, on_stored
+        self._appending = False
+        self.samples = self._read()
+
+    def missing(self, benchmark: str, id_: str, count: int) -> tuple[int, ...]:
+        """Indices below `count` for which the run has no sample of this example."""
+        return tuple(index for index in range(count) if (benchmark, id_, index) not in self.samples)
+
+    def __call__(self, samples: Sequence[Sample]) -> None:
+        if self._appending:  # interrupted during the last call: its samples may be on disk
+            self.samples = self._read()
+        new = {_key(s): s for s in samples if _key(s) not in self.samples}
+        self._appending = True
+        self._run.append(new.values())
+        self.samples.update(new)
+        self._appending = False
+        self._on_stored(list(new.values()))
+
+    def _read(self) -> dict[SampleKey, Sample]:
+        return {_key(sample): sample for sample in self._run.samples()}
+
+
+def _key(sample: Sample) -> SampleKey:
+    return sample.benchmark, sample.id, sample.index

@@ -1,7 +1,7 @@
-"""Stops a benchmark early: questions are drawn in parts, in random order, and a rule looks at each part.
+"""Stops a benchmark early: its questions are answered in pseudo-random order, and a rule is applied after each part.
 
-The rule sees the same questions in the same order however often the run was interrupted, so that it stops at the same
-one. A stopped run is done; the same command without the rule goes on with it to all questions.
+The rule sees the same questions in the same order in a resumed run, so it stops at the same one. A stopped run is
+done; the same command without the rule resumes it and answers all questions.
 """
 
 from __future__ import annotations
@@ -16,100 +16,108 @@ import numpy as np
 from kkwarm.analysis.cells import protocol
 from kkwarm.analysis.stats.sequential import ConfidenceSequence, Decision
 from kkwarm.errors import KkwarmError
+from kkwarm.evaluation.collect import SampleKey
 from kkwarm.evaluation.config import BenchConfig
-from kkwarm.evaluation.plan import Entry, Item, shuffled
+from kkwarm.evaluation.plan import EvalTask, Item, shuffle_items
 from kkwarm.schema.manifest import Manifest
 from kkwarm.store import Run
 from kkwarm.types import Sample
 
-__all__ = ["EarlyStopping", "rule_of"]
+__all__ = ["PART", "EarlyStopping", "make_early_stopping"]
 
-PART = 64  # questions between two looks at a score
-Draw = Callable[[Sequence[Entry]], Mapping[tuple[str, str, int], Sample]]
+PART = 64  # questions between two applications of the half-width rule
+Collector = Callable[[Sequence[EvalTask]], Mapping[SampleKey, Sample]]
 
 
 @dataclass(slots=True)
 class EarlyStopping:
-    """What stops the entries of a run: a half-width, or a decision against the scores of another run."""
+    """Stops by a half-width of the score, or by a decision against the baseline's scores.
+
+    :param baseline: mean score of each question, by task; empty for a half-width.
+    :param family: number of decisions that share the error rate.
+    """
 
     config: BenchConfig
-    reference: Mapping[str, Mapping[str, float]]  # by entry and question; empty for a half-width
+    baseline: Mapping[str, Mapping[str, float]]
     family: int
 
-    def __call__(self, entries: Sequence[Entry], draw: Draw) -> tuple[list[Entry], dict[str, dict[str, Any]]]:
-        """The entries as far as they were drawn, and why each stopped there."""
-        ended, told = [], {}
-        for entry in entries:
-            order = shuffled(entry.items)
-            stop = self._score(entry, order, draw) if self.config.until else self._decision(entry, order, draw)
-            kept = {item.example.id for item in order[: stop["questions"]]}
-            ended.append(replace(entry, items=tuple(i for i in entry.items if i.example.id in kept)))
+    def run(self, tasks: Sequence[EvalTask], collector: Collector) -> tuple[list[EvalTask], dict[str, dict[str, Any]]]:
+        """Collects samples until the rule stops each task. Returns tasks with the answered questions only, and why each
+        stopped.
+        """
+        shortened, reasons = [], {}
+        for task in tasks:
+            order = shuffle_items(task.items)
+            rule = self._until_half_width if self.config.until else self._until_decided
+            stop = rule(task, order, collector)
+            answered = {item.example.id for item in order[: stop["questions"]]}
+            shortened.append(replace(task, items=tuple(i for i in task.items if i.example.id in answered)))
             saved = (len(order) - stop["questions"]) * self.config.samples
-            told[entry.name] = stop | {"of": len(order), "generations_saved": saved}
-        return ended, told
+            reasons[task.name] = stop | {"of": len(order), "generations_saved": saved}
+        return shortened, reasons
 
-    def _score(self, entry: Entry, order: Sequence[Item], draw: Draw) -> dict[str, Any]:
+    def _until_half_width(self, task: EvalTask, order: Sequence[Item], collector: Collector) -> dict[str, Any]:
         assert self.config.until is not None
         sequence = ConfidenceSequence(len(order), self.config.until)
         while sequence.count < len(order) and not sequence.reached:
             part = order[: sequence.count + PART]
-            sequence.add(self._drawn(entry, part, draw)[sequence.count :])
-        low, high = sequence.interval
-        return {"rule": "half-width", "until": self.config.until, "questions": sequence.count, "whole": [low, high]}
+            sequence.add(self._scores(task, part, collector)[sequence.count :])
+        interval = list(sequence.interval)
+        return {"rule": "half-width", "until": self.config.until, "questions": sequence.count, "interval": interval}
 
-    def _decision(self, entry: Entry, order: Sequence[Item], draw: Draw) -> dict[str, Any]:
-        theirs = self.reference[entry.name]
-        before = np.array([theirs[item.example.id] for item in order])
+    def _until_decided(self, task: EvalTask, order: Sequence[Item], collector: Collector) -> dict[str, Any]:
+        by_id = self.baseline[task.name]
+        baseline = np.array([by_id[item.example.id] for item in order])
         decision = Decision(len(order), self.config.margin, self.family)
         for questions in decision.at:
-            look = decision.look(before[:questions], self._drawn(entry, order[:questions], draw))
+            look = decision.look(baseline[:questions], self._scores(task, order[:questions], collector))
             if look.word is not None:
                 break
-        against = {"rule": "decided", "baseline": self.config.until_decided, "margin": self.config.margin}
-        return against | {k if k != "word" else "verdict": v for k, v in asdict(look).items()}
+        rule = {"rule": "decided", "baseline": self.config.until_decided, "margin": self.config.margin}
+        return rule | {k if k != "word" else "verdict": v for k, v in asdict(look).items()}
 
-    def _drawn(self, entry: Entry, part: Sequence[Item], draw: Draw) -> Any:
-        """The mean score of each question, in the order of `part`."""
-        stored = draw([replace(entry, items=tuple(part))])
+    def _scores(self, task: EvalTask, items: Sequence[Item], collector: Collector) -> Any:
+        """Mean score of each question, in the order of `items`."""
+        stored = collector([replace(task, items=tuple(items))])
         k = self.config.samples
-        return np.array([sum(stored[entry.name, i.example.id, n].verdict.correct for n in range(k)) / k for i in part])
+        return np.array([sum(stored[task.name, i.example.id, n].verdict.correct for n in range(k)) / k for i in items])
 
 
-def rule_of(
-    config: BenchConfig, entries: Sequence[Entry], known: Sequence[str], manifest: Manifest
+def make_early_stopping(
+    config: BenchConfig, tasks: Sequence[EvalTask], lm_eval_names: Sequence[str], manifest: Manifest
 ) -> EarlyStopping | None:
-    """The rule that the configuration names, or None. `manifest`: of the run that is to be stopped.
+    """The early stopping that the configuration asks for, or None. `manifest` is that of the run to stop.
 
-    :raises KkwarmError: the other run has other questions, prompts or settings, or a benchmark is lm-eval's own.
+    :raises KkwarmError: the baseline has other questions, prompts or settings, or lm-eval runs one of the benchmarks.
     """
     if config.until is None and config.until_decided is None:
         return None
-    if known:
-        raise KkwarmError(f"{known[0]} is run by lm-eval as a whole", hint="leave --until out for it")
-    reference = {}
+    if lm_eval_names:
+        raise KkwarmError(f"lm-eval runs {lm_eval_names[0]} as a whole", hint="leave out --until for it")
+    baseline = {}
     if config.until_decided is not None:
-        other = Run.read(Path(config.until_decided))
-        reference = {e.name: _scores(other, e, manifest) for e in entries}
-    return EarlyStopping(config, reference, len(entries))
+        run = Run.read(Path(config.until_decided))
+        baseline = {task.name: _baseline_scores(run, task, manifest) for task in tasks}
+    return EarlyStopping(config, baseline, len(tasks))
 
 
-def _scores(other: Run, entry: Entry, manifest: Manifest) -> dict[str, float]:
-    ours, theirs = protocol(manifest, entry.name), protocol(other.manifest, entry.name)
+def _baseline_scores(run: Run, task: EvalTask, manifest: Manifest) -> dict[str, float]:
+    ours, theirs = protocol(manifest, task.name), protocol(run.manifest, task.name)
     if ours != theirs:
-        differs = ", ".join(k for k in sorted({*ours, *theirs}) if ours.get(k) != theirs.get(k))
-        raise KkwarmError(f"{other.path} was not made as this run is, on {entry.name}: it differs in {differs}")
-    right: dict[str, list[bool]] = {}
+        differences = ", ".join(k for k in sorted({*ours, *theirs}) if ours.get(k) != theirs.get(k))
+        raise KkwarmError(f"{run.path} was run on {task.name} with other settings ({differences})")
+    correct: dict[str, list[bool]] = {}
     prompts: dict[str, str] = {}
-    for sample in other.samples(entry.name):
-        right.setdefault(sample.id, []).append(sample.verdict.correct)
+    for sample in run.samples(task.name):
+        correct.setdefault(sample.id, []).append(sample.verdict.correct)
         prompts[sample.id] = sample.prompt_hash
-    lacking = [i for i in entry.items if i.example.id not in right]
-    if lacking:
+    missing = [i for i in task.items if i.example.id not in correct]
+    if missing:
         raise KkwarmError(
-            f"{other.path} has no answer to {len(lacking)} of the {len(entry.items)} questions of {entry.name}",
-            hint="a run to be decided against must be whole: bench it without --until",
+            f"{run.path} has no answer to {len(missing)} of the {len(task.items)} questions of {task.name}",
+            hint="the run to decide against must answer all questions: run bench for it without --until",
         )
-    moved = next((i.example.id for i in entry.items if prompts[i.example.id] != i.prompt_hash), None)
-    if moved is not None:
-        raise KkwarmError(f"{other.path}: question {moved} of {entry.name} was asked in other words there")
-    return {id_: sum(r) / len(r) for id_, r in right.items()}
+    changed = next((i.example.id for i in task.items if prompts[i.example.id] != i.prompt_hash), None)
+    if changed is not None:
+        raise KkwarmError(f"{run.path} has another prompt for question {changed} of {task.name}")
+    return {id_: sum(c) / len(c) for id_, c in correct.items()}

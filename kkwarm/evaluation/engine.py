@@ -1,126 +1,133 @@
-"""One benchmark run, from names to figures."""
+"""Runs benchmarks: prepares a run, collects its samples and computes the scores."""
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from kkwarm import plugins
+from kkwarm.analysis.metrics import summarize
 from kkwarm.backends import open_backend
 from kkwarm.backends.base import Backend
 from kkwarm.backends.checkpoint import display_name, fingerprint, load_tokenizer, resolve
-from kkwarm.backends.text import unread
+from kkwarm.backends.text import unknown_token_warning
 from kkwarm.errors import KkwarmError, warn
-from kkwarm.evaluation.collect import SampleCollector
+from kkwarm.evaluation.collect import GenerationStats, RunSink, SampleKey, collect
 from kkwarm.evaluation.config import BenchConfig
-from kkwarm.evaluation.early_stopping import EarlyStopping, rule_of
-from kkwarm.evaluation.plan import KNOWN, Entry, entry, named
-from kkwarm.evaluation.progress import Bars
-from kkwarm.evaluation.results import figures
+from kkwarm.evaluation.early_stopping import EarlyStopping, make_early_stopping
+from kkwarm.evaluation.plan import LM_EVAL_PREFIX, EvalTask, make_eval_task, parse_benchmark_names
+from kkwarm.evaluation.progress import ProgressBars
+from kkwarm.formats import has_reasoning
 from kkwarm.limits import affordable
 from kkwarm.plugins import Registry
 from kkwarm.schema.manifest import Manifest
 from kkwarm.store import Run, config_hash, read_contamination, runs_home
 from kkwarm.store.run import PROTOCOL
+from kkwarm.types import Sample
 from kkwarm.verify import Judge
 from kkwarm.verify.source import verifier_provenance
 
-__all__ = ["Prepared", "prepare", "run_bench"]
+__all__ = ["PreparedBench", "SampleCollector", "prepare", "run_bench"]
 
-_OWN_BACKENDS = ("hf", "vllm")  # those that read the checkpoint themselves, so that it is known before they are opened
+_LOCAL_BACKENDS = ("hf", "vllm")  # they load the checkpoint here, so it can be fingerprinted before they are opened
 
 
 @dataclass(slots=True)
-class Prepared:
-    """What is to be run, known before any model is loaded."""
+class PreparedBench:
+    """A run that is checked and planned, before a model is loaded. `lm_eval_names`: tasks that lm-eval itself runs."""
 
     model: str
     config: BenchConfig
     registry: Registry
-    entries: list[Entry]
-    known: list[str]
+    tasks: list[EvalTask]
+    lm_eval_names: list[str]
     settings: dict[str, Any]
     inputs: dict[str, str]
     out: Path
-    given: Backend | None = None
-    opened: Backend | None = None
-    tokenizer: Any = None  # of a checkpoint that is read here
+    caller_backend: Backend | None = None
+    own_backend: Backend | None = None
+    tokenizer: Any = None  # only of a checkpoint that is loaded here
 
     def backend(self) -> Backend:
-        """The backend, opened at the first call."""
-        if self.given is not None:
-            return self.given
-        if self.opened is None:
-            own = (
-                {"device": self.config.device, "batch_size": self.config.batch_size}
-                if self.config.backend == "hf"
-                else {}
-            )
-            server = {"base_url": self.config.base_url} if self.config.backend == "openai" else {}
-            self.opened = open_backend(self.config.backend, self.model, **{**own, **server, **self.config.engine})
-        return self.opened
+        """The backend; it is opened by the first call."""
+        if self.caller_backend is not None:
+            return self.caller_backend
+        if self.own_backend is None:
+            options: dict[str, Any] = {}
+            if self.config.backend == "hf":
+                options = {"device": self.config.device, "batch_size": self.config.batch_size}
+            elif self.config.backend == "openai":
+                options = {"base_url": self.config.base_url}
+            self.own_backend = open_backend(self.config.backend, self.model, **{**options, **self.config.engine})
+        return self.own_backend
 
     def close(self) -> None:
-        """Closes the backend that this opened; one that was given stays open."""
-        if self.opened is not None:
-            self.opened.close()
-            self.opened = None
+        """Closes the backend, unless it belongs to the caller."""
+        if self.own_backend is not None:
+            self.own_backend.close()
+            self.own_backend = None
 
 
 def prepare(
     model: str, benchmarks: Sequence[str], out: Path | str | None, config: BenchConfig, backend: Backend | None = None
-) -> Prepared:
-    """Resolves names, loads questions, renders prompts, fingerprints the checkpoint.
+) -> PreparedBench:
+    """Resolves names, loads questions, renders prompts and fingerprints the checkpoint.
 
-    :raises KkwarmError: unknown benchmark, format or backend; no checkpoint; nobody answers at the server.
+    :raises KkwarmError: unknown benchmark, format or backend, no checkpoint, or no server responds.
     """
-    names = named(benchmarks)
+    names = parse_benchmark_names(benchmarks)
     registry = plugins.registry()
-    own = [n for n in names if not n.startswith(KNOWN)]
-    known = [n for n in names if n.startswith(KNOWN)]
-    for name in own:  # a typing error is said before anything heavy is imported
+    lm_eval_names = [n for n in names if n.startswith(LM_EVAL_PREFIX)]
+    own_names = [n for n in names if n not in lm_eval_names]
+    for name in own_names:  # report a misspelled name before anything heavy is imported
         registry.benchmark(name)
-    if known and config.backend not in _OWN_BACKENDS:
-        raise KkwarmError(f"{known[0]} runs with --backend hf or vllm only, not {config.backend}")
-    prepared = Prepared(model, config, registry, [], known, {}, {}, Path(), backend)
-    name = config.backend if backend is None else backend.name
-    if backend is None and name in _OWN_BACKENDS:
+    if lm_eval_names and config.backend not in _LOCAL_BACKENDS:
+        raise KkwarmError(f"{lm_eval_names[0]} runs with --backend hf or vllm only, not {config.backend}")
+    prepared = PreparedBench(model, config, registry, [], lm_eval_names, {}, {}, Path(), backend)
+    backend_name = config.backend if backend is None else backend.name
+    if backend is None and backend_name in _LOCAL_BACKENDS:
         resolve(model)
         checkpoint, tokenizer = fingerprint(model), load_tokenizer(model)
         prepared.tokenizer = tokenizer
     else:
-        engine = prepared.backend()
-        checkpoint, tokenizer = engine.fingerprint, engine.tokenizer
+        opened = prepared.backend()
+        checkpoint, tokenizer = opened.fingerprint, opened.tokenizer
     try:
-        prepared.entries = [entry(n, registry, config, tokenizer) for n in own]
-        affordable(sum(len(e.items) for e in prepared.entries) * config.samples, "completions")
+        prepared.tasks = [make_eval_task(n, registry, config, tokenizer) for n in own_names]
+        affordable(sum(len(t.items) for t in prepared.tasks) * config.samples, "completions")
     except BaseException:
         prepared.close()
         raise
-    prepared.settings = {
-        "benchmarks": names,
-        "samples": config.samples,
-        "limit": config.limit,
-        "backend": name,
-        "formats": {e.name: e.format.name for e in prepared.entries},
-        "sampling": {e.name: asdict(e.sampling) for e in prepared.entries},
-        "seed": config.seed,
-        "force": config.force,
-    }
-    if "dtype" in config.engine:  # the other options do not decide what is drawn, but for rounding
-        prepared.settings["dtype"] = config.engine["dtype"]
+    prepared.settings = _settings(config, names, backend_name, prepared.tasks)
     prepared.inputs = {"checkpoint": checkpoint}
-    for e in prepared.entries:
-        prepared.inputs.update(e.inputs())
+    for task in prepared.tasks:
+        prepared.inputs.update(task.fingerprints())
     identity = config_hash({"config": prepared.settings, "inputs": prepared.inputs})
     default = runs_home() / "bench" / f"{display_name(model)}-{identity}"
     prepared.out = Path(out) if out is not None else default
     return prepared
+
+
+def _settings(config: BenchConfig, names: list[str], backend: str, tasks: Sequence[EvalTask]) -> dict[str, Any]:
+    """The settings that decide the run's samples. Other backend options than the dtype change only rounding."""
+    settings = {
+        "benchmarks": names,
+        "samples": config.samples,
+        "limit": config.limit,
+        "backend": backend,
+        "formats": {t.name: t.format.name for t in tasks},
+        "sampling": {t.name: asdict(t.sampling) for t in tasks},
+        "seed": config.seed,
+        "force": config.force,
+    }
+    return settings | ({"dtype": config.engine["dtype"]} if "dtype" in config.engine else {})
 
 
 def run_bench(
@@ -137,76 +144,106 @@ def run_bench(
     prepared = prepare(model, benchmarks, out, config, backend)
     try:
         manifest = Manifest(kind="bench", protocol=PROTOCOL, config=prepared.settings)
-        until = rule_of(config, prepared.entries, prepared.known, manifest)
+        early_stopping = make_early_stopping(config, prepared.tasks, prepared.lm_eval_names, manifest)
         with Run.open(prepared.out, kind="bench", config=prepared.settings, inputs=prepared.inputs) as run:
             run.record(labels=dict(labels or {}), model={"name": display_name(model), "checkpoint": str(model)})
             run.record(contamination=read_contamination(model))
             if run.truncated_bytes:
                 click.echo(f"{run.path}: the last sample was cut short by a crash; it is generated again", err=True)
-            if _whole(prepared, run):
+            if _is_complete(prepared, run):
                 run.record(state="done", results=run.manifest.results | {"labels": run.manifest.labels})
                 return run
-            _warn(prepared, run)
-            run.record(state="running")  # it may be done as far as a rule let it come
-            run.record_verifiers({e.name: verifier_provenance(e.verifier, e.format) for e in prepared.entries})
-            _complete(prepared, run, progress, until)
+            _warn_about_unknown_tokens(prepared, run)
+            run.record(state="running")  # a run that stopped early is marked done
+            run.record_verifiers({t.name: verifier_provenance(t.verifier, t.format) for t in prepared.tasks})
+            _complete(prepared, run, progress, early_stopping)
             prepared.registry.call_hook("kkwarm_run_finished", run=run)
             return run
     finally:
         prepared.close()
 
 
-def _warn(prepared: Prepared, run: Run) -> None:
-    """Records and tells where the tokenizer cannot read a benchmark's prompts."""
+def _warn_about_unknown_tokens(prepared: PreparedBench, run: Run) -> None:
     if prepared.tokenizer is None:
         return
     warnings = [
-        f"{e.name}: {said}"
-        for e in prepared.entries
-        if (said := unread(prepared.tokenizer, [item.prompt for item in e.items], "prompts"))
+        f"{task.name}: {message}"
+        for task in prepared.tasks
+        if (message := unknown_token_warning(prepared.tokenizer, [item.prompt for item in task.items], "prompts"))
     ]
     run.record(warnings=warnings)
     for warning in warnings:
         warn(warning)
 
 
-def _whole(prepared: Prepared, run: Run) -> bool:
-    """Whether an earlier session finished the run, and its samples are all still there."""
+def _is_complete(prepared: PreparedBench, run: Run) -> bool:
+    """Whether the run has results, and all samples that they were computed from."""
     if not run.manifest.results:
         return False
-    held = Counter(sample.benchmark for sample in run.samples())
-    own = all(held[e.name] == len(e.items) * prepared.config.samples for e in prepared.entries)
-    return own and all(held[name] == run.manifest.benchmarks[name]["samples"] for name in prepared.known)
+    counts = Counter(sample.benchmark for sample in run.samples())
+    scores = run.manifest.benchmarks
+    return all(counts[t.name] == len(t.items) * prepared.config.samples for t in prepared.tasks) and all(
+        counts[name] == scores[name]["samples"] for name in prepared.lm_eval_names
+    )
 
 
-def _complete(prepared: Prepared, run: Run, progress: bool, until: EarlyStopping | None) -> None:
+@dataclass(slots=True)
+class SampleCollector:
+    """Completes the samples of a run. The backend is opened when the first sample is missing."""
+
+    run: Run
+    backend: Callable[[], Backend]
+    samples: int  # for each question
+    judge: Judge
+    registry: Registry
+    bars: ProgressBars
+    stats: GenerationStats = field(default_factory=GenerationStats)
+    sink: RunSink = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sink = RunSink(self.run, self._on_stored)
+
+    def __call__(self, tasks: Sequence[EvalTask]) -> dict[SampleKey, Sample]:
+        """All samples of the run, after generating those of `tasks` that were missing."""
+        for task in tasks:
+            requests = task.sample_requests(partial(self.sink.missing, task.name, count=self.samples))
+            total = len(task.items) * self.samples
+            self.bars.start(task.name, total, total - sum(len(p.indices) for p in requests.prompts))
+            if requests.prompts:
+                collect(requests, self.backend(), self.judge, self.sink, self.stats)
+        return self.sink.samples
+
+    def _on_stored(self, samples: Sequence[Sample]) -> None:
+        for sample in samples:
+            self.registry.call_hook("kkwarm_sample_scored", sample=sample)
+        self.bars.advance(len(samples))
+
+
+def _complete(prepared: PreparedBench, run: Run, progress: bool, early_stopping: EarlyStopping | None) -> None:
     config = prepared.config
     results: dict[str, Any] = {}
     stopped: dict[str, Any] = {}
-    entries = prepared.entries
-    with Judge() as judge, Bars(progress) as bars:
+    tasks = prepared.tasks
+    with Judge() as judge, ProgressBars(progress) as bars:
         collector = SampleCollector(run, prepared.backend, config.samples, judge, prepared.registry, bars)
-        before = dict(run.manifest.generation)
+        earlier = dict(run.manifest.generation)
         try:
-            if until is not None:
-                entries, stopped = until(entries, collector)
-            if entries:
-                results |= _own(entries, config.samples, collector)
-        finally:  # an interrupted run keeps its throughput too
-            run.record(generation=_generation(before, collector))
+            if early_stopping is not None:
+                tasks, stopped = early_stopping.run(tasks, collector)
+            if tasks:
+                results |= _score(tasks, config.samples, collector)
+        finally:  # an interrupted run keeps its throughput
+            run.record(generation=_total_generation(earlier, collector.stats))
         prepared.close()
-        for name in prepared.known:
-            from kkwarm.evaluation.lm_eval_tasks import run_known
+        for name in prepared.lm_eval_names:
+            from kkwarm.evaluation.lm_eval_tasks import run_lm_eval_task
 
-            results[name] = run_known(name, prepared.model, config, run, bars)
-    _mark_contamination(results, run.manifest.contamination, entries)
+            results[name] = run_lm_eval_task(name, prepared.model, config, run, bars)
+    _mark_contamination(results, run.manifest.contamination, tasks)
+    for name, reason in stopped.items():
+        results[name]["stopped"] = reason
     generation = run.manifest.generation
-    seconds = generation["seconds"]
-    throughput = generation | {
-        "tokens_per_s": generation["tokens"] / seconds if seconds and generation["tokens"] else None
-    }
-    for name, why in stopped.items():
-        results[name]["stopped"] = why
+    seconds, tokens = generation["seconds"], generation["tokens"]
     run.finish(
         stopped=stopped,
         results={
@@ -214,41 +251,64 @@ def _complete(prepared: Prepared, run: Run, progress: bool, until: EarlyStopping
             "model": display_name(prepared.model),
             "checkpoint": str(prepared.model),
             "labels": run.manifest.labels,
-            "throughput": throughput,
+            "throughput": generation | {"tokens_per_s": tokens / seconds if seconds and tokens else None},
             "run": str(run.path),
         },
     )
 
 
 def _mark_contamination(
-    results: dict[str, Any], overlaps: Sequence[Mapping[str, Any]], entries: Sequence[Entry]
+    results: dict[str, Any], overlaps: Sequence[Mapping[str, Any]], tasks: Sequence[EvalTask]
 ) -> None:
-    """``leaked`` in a benchmark's figures: how many of its questions the checkpoint was trained on, if any."""
-    for e in entries:
-        trained = {k["id"] for k in overlaps if k["domain"] in (e.benchmark.name, e.benchmark.name.partition(":")[0])}
-        if shared := len(trained.intersection(i.example.id for i in e.items)):
-            results[e.name]["leaked"] = shared
+    """Adds ``contaminated`` to a benchmark's scores: the number of its questions that the checkpoint was trained on."""
+    for task in tasks:
+        name = task.benchmark.name
+        trained_ids = {o["id"] for o in overlaps if o["domain"] in (name, name.partition(":")[0])}
+        if count := len(trained_ids.intersection(i.example.id for i in task.items)):
+            results[task.name]["contaminated"] = count
 
 
-def _own(entries: Sequence[Entry], samples: int, collector: SampleCollector) -> dict[str, Any]:
-    """Figures of kkwarm's benchmarks; lm-eval's must agree with them."""
-    from kkwarm.evaluation.lm import evaluated
+def _score(tasks: Sequence[EvalTask], samples: int, collector: SampleCollector) -> dict[str, Any]:
+    """Scores of kkwarm's benchmarks, by kkwarm and by lm-eval.
 
-    theirs = evaluated(entries, samples, collector)
+    :raises RuntimeError: the two accuracies differ, which would be an error in kkwarm.
+    """
+    from kkwarm.evaluation.lm import evaluate_tasks
+
+    by_lm_eval = evaluate_tasks(tasks, samples, collector)
     results = {}
-    for e in entries:
-        order = [(e.name, i.example.id, k) for i in e.items for k in range(samples)]
-        ours = figures(e, [collector.stored[key] for key in order])
-        if abs(ours["accuracy"] - float(theirs[e.name]["accuracy"])) > 1e-9:
-            raise RuntimeError(f"{e.name}: accuracy is {ours['accuracy']}, by lm-eval {theirs[e.name]['accuracy']}")
-        results[e.name] = ours
+    for task in tasks:
+        keys = [(task.name, item.example.id, k) for item in task.items for k in range(samples)]
+        scores = _summarize_task(task, [collector.sink.samples[key] for key in keys])
+        expected = float(by_lm_eval[task.name]["accuracy"])
+        if abs(scores["accuracy"] - expected) > 1e-9:
+            raise RuntimeError(f"{task.name}: the accuracy is {scores['accuracy']}, but {expected} by lm-eval")
+        results[task.name] = scores
     return results
 
 
-def _generation(before: Mapping[str, Any], collector: SampleCollector) -> dict[str, Any]:
+def _summarize_task(task: EvalTask, samples: Sequence[Sample]) -> dict[str, Any]:
+    """`summarize`, with ``reasoning_rate`` (None where the format does not delimit reasoning) and ``tokens``."""
+    scores = summarize(samples, task.facets)
+    reasons = [r for s in samples if (r := has_reasoning(task.format, s.completion)) is not None]
+    lengths = [s.completion.n_tokens for s in samples if s.completion.n_tokens is not None]
+    scores["reasoning_rate"] = statistics.fmean(reasons) if reasons else None
+    scores["tokens"] = None
+    if lengths:
+        scores["tokens"] = {
+            "mean": statistics.fmean(lengths),
+            "median": statistics.median(lengths),
+            "max": max(lengths),
+        }
+    scores["format"] = task.format.name
+    scores["verifier"] = task.verifier.name
+    return scores
+
+
+def _total_generation(earlier: Mapping[str, Any], stats: GenerationStats) -> dict[str, Any]:
     """Tokens and seconds of all sessions of the run."""
     return {
-        "tokens": int(before.get("tokens", 0)) + collector.tokens,
-        "seconds": round(float(before.get("seconds", 0.0)) + collector.seconds, 3),
-        "tokens_known": bool(before.get("tokens_known", True)) and collector.counted,
+        "tokens": int(earlier.get("tokens", 0)) + stats.tokens,
+        "seconds": round(float(earlier.get("seconds", 0.0)) + stats.seconds, 3),
+        "tokens_known": bool(earlier.get("tokens_known", True)) and stats.tokens_known,
     }

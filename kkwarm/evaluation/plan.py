@@ -1,28 +1,37 @@
-"""What a run asks: for each benchmark its questions, prompts, format, verifier and sampling."""
+"""The benchmarks of a run: their questions, rendered prompts, format, verifier and sampling settings."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from kkwarm.data.splits import content_hash, fingerprint
 from kkwarm.errors import KkwarmError
+from kkwarm.evaluation.collect import SampleRequest, SampleRequests
 from kkwarm.evaluation.config import BenchConfig
 from kkwarm.plugins import Registry
-from kkwarm.types import Benchmark, Completion, Example, Format, Sampling, Verifier
+from kkwarm.types import Benchmark, Example, Format, Sampling, Verifier
 
-__all__ = ["KNOWN", "Entry", "Item", "choose", "entry", "named", "shuffled"]
+__all__ = [
+    "LM_EVAL_PREFIX",
+    "EvalTask",
+    "Item",
+    "limit_examples",
+    "make_eval_task",
+    "parse_benchmark_names",
+    "shuffle_items",
+]
 
-KNOWN = "lm_eval:"  # prefix of tasks that lm-eval itself knows
+LM_EVAL_PREFIX = "lm_eval:"  # names of lm-eval's own tasks begin with it
 _SALT = "kkwarm-limit-1"
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A question with its prompt."""
+    """A question with its rendered prompt."""
 
     example: Example
     prompt: str
@@ -30,8 +39,8 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One benchmark of the run, as `name` (``+forced`` where `force` is put before every completion)."""
+class EvalTask:
+    """One benchmark of a run. With a forced beginning (`force`) its name ends in ``+forced``."""
 
     name: str
     benchmark: Benchmark
@@ -42,19 +51,27 @@ class Entry:
     force: str = ""
 
     @property
-    def facet_of(self) -> dict[str, str] | None:
-        """Question id -> value of the benchmark's facet."""
+    def facets(self) -> dict[str, str] | None:
+        """The value of the benchmark's facet for each question id; None without a facet."""
         facet = self.benchmark.facet
         if facet is None:
             return None
         return {i.example.id: str(i.example.meta[facet]) for i in self.items if facet in i.example.meta}
 
-    def completed(self, completion: Completion) -> Completion:
-        """The completion as it is stored and judged."""
-        return replace(completion, text=self.force + completion.text, token_ids=None)
+    def sample_requests(self, missing: Callable[[str], tuple[int, ...]]) -> SampleRequests:
+        """Requests for the samples whose indices `missing` returns for a question id."""
+        facet = self.benchmark.facet
+        prompts = []
+        for item in self.items:
+            example = item.example
+            if indices := missing(example.id):
+                meta = {facet: example.meta[facet]} if facet is not None and facet in example.meta else {}
+                key = f"{self.name}/{example.id}"
+                prompts.append(SampleRequest(key, example, item.prompt, indices, item.prompt_hash, meta))
+        return SampleRequests(self.name, self.format, self.verifier, self.sampling, prompts, self.force)
 
-    def inputs(self) -> dict[str, str]:
-        """Fingerprints of the questions and of the prompts."""
+    def fingerprints(self) -> dict[str, str]:
+        """Hashes of the questions and of the prompts."""
         prompts = hashlib.sha256("\x1e".join(i.prompt for i in self.items).encode("utf-8", "surrogatepass"))
         return {
             f"data:{self.name}": fingerprint([i.example for i in self.items]),
@@ -62,61 +79,61 @@ class Entry:
         }
 
 
-def named(names: Sequence[str]) -> list[str]:
-    """Benchmark names, each once; a name may hold several, separated by commas.
+def parse_benchmark_names(names: Sequence[str]) -> list[str]:
+    """Benchmark names without duplicates; each text may hold several names, separated by commas.
 
-    :raises KkwarmError: no name is left.
+    :raises KkwarmError: there is no name.
     """
-    found = list(dict.fromkeys(part.strip() for name in names for part in name.split(",") if part.strip()))
-    if not found:
-        raise KkwarmError("no benchmark is named", hint="--on NAME,NAME: see `kkwarm domains`")
-    return found
+    parsed = list(dict.fromkeys(part.strip() for name in names for part in name.split(",") if part.strip()))
+    if not parsed:
+        raise KkwarmError("no benchmark is named", hint="--on NAME,NAME; `kkwarm domains` lists the names")
+    return parsed
 
 
-def entry(name: str, registry: Registry, config: BenchConfig, tokenizer: Any) -> Entry:
+def make_eval_task(name: str, registry: Registry, config: BenchConfig, tokenizer: Any) -> EvalTask:
     """Loads a benchmark's questions and renders its prompts.
 
-    :raises KkwarmError: unknown name or format, no questions, ids that are not unique, nothing to force by.
+    :raises KkwarmError: the benchmark or format is unknown, there are no questions, ids are not unique, or the format
+        has no text that forces reasoning.
     """
     benchmark = registry.benchmark(name)
     fmt = registry.format(config.format or benchmark.format)
-    force = ""
-    if config.force:
-        force = fmt.force
-        if not force:
-            raise KkwarmError(f"format {fmt.name} has no text that forces step-by-step work", hint="use --format")
-    own = benchmark.sampling
+    force = fmt.force if config.force else ""
+    if config.force and not force:
+        raise KkwarmError(f"format {fmt.name} has no text that forces reasoning", hint="use another --format")
+    default = benchmark.sampling
     sampling = Sampling(
-        own.temperature if config.temperature is None else config.temperature,
-        own.top_p if config.top_p is None else config.top_p,
-        own.max_tokens if config.max_tokens is None else config.max_tokens,
+        default.temperature if config.temperature is None else config.temperature,
+        default.top_p if config.top_p is None else config.top_p,
+        default.max_tokens if config.max_tokens is None else config.max_tokens,
         config.seed,
     )
     examples = list(benchmark.load())
     if not examples:
         raise KkwarmError(f"benchmark {name} has no questions")
-    twice = [id_ for id_, count in Counter(e.id for e in examples).items() if count > 1]
-    if twice:
-        raise KkwarmError(f"benchmark {name} has several questions of id {twice[0]!r}", hint="ids must be unique")
+    duplicates = [id_ for id_, count in Counter(e.id for e in examples).items() if count > 1]
+    if duplicates:
+        raise KkwarmError(f"benchmark {name} has several questions with id {duplicates[0]!r}", hint="make ids unique")
     items = []
-    for example in choose(examples, config.limit):
+    for example in limit_examples(examples, config.limit):
         prompt = fmt.render(example.question, tokenizer) + force
         items.append(Item(example, prompt, hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16]))
-    shown = f"{benchmark.name}+forced" if force else benchmark.name
-    return Entry(shown, benchmark, fmt, registry.verifier(benchmark.verifier), sampling, tuple(items), force)
+    task_name = f"{benchmark.name}+forced" if force else benchmark.name
+    return EvalTask(task_name, benchmark, fmt, registry.verifier(benchmark.verifier), sampling, tuple(items), force)
 
 
-def choose(examples: Sequence[Example], limit: int | None) -> list[Example]:
-    """At most `limit` examples, chosen by content: not by order, so that a sorted benchmark gives no easy start."""
+def limit_examples(examples: Sequence[Example], limit: int | None) -> list[Example]:
+    """At most `limit` examples in their order. They are selected by a hash of their content, not by position: the first
+    questions of a sorted benchmark would be unrepresentative.
+    """
     if limit is None or limit >= len(examples):
         return list(examples)
+    selected = set(sorted(range(len(examples)), key=lambda i: _rank(examples[i]))[:limit])
+    return [example for i, example in enumerate(examples) if i in selected]
 
-    kept = set(sorted(range(len(examples)), key=lambda at: _rank(examples[at]))[:limit])
-    return [example for at, example in enumerate(examples) if at in kept]
 
-
-def shuffled(items: Sequence[Item]) -> list[Item]:
-    """In the order in which `choose` takes them: as good as random, and always the same."""
+def shuffle_items(items: Sequence[Item]) -> list[Item]:
+    """Items in the order in which `limit_examples` selects them: pseudo-random and always the same."""
     return sorted(items, key=lambda item: _rank(item.example))
 
 

@@ -1,37 +1,50 @@
-"""Progress with time left, on stderr."""
+"""Progress bars with the remaining time, on stderr."""
 
 from __future__ import annotations
 
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["Bars"]
+__all__ = ["ProgressBars"]
 
 
-class Bars:
-    """One bar for each benchmark; silent where `shown` is False or stderr is no terminal."""
+class ProgressBars:
+    """One bar for each benchmark; nothing is printed if `show` is False or stderr is not a terminal."""
 
-    def __init__(self, shown: bool) -> None:
+    def __init__(self, show: bool) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-        from rich.progress import TimeRemainingColumn as Left
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), Left())
         console = Console(stderr=True)
-        self._progress = Progress(*columns, console=console, disable=not (shown and console.is_terminal))
-        self._task: Any = None
-        self._tasks: dict[str, Any] = {}
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not (show and console.is_terminal),
+        )
+        self._current: Any = None
+        self._bars: dict[str, Any] = {}
 
-    def begin(self, name: str, total: int, done: int) -> None:
-        """Shows the bar of the next benchmark, `done` of whose `total` samples are stored already."""
-        if name in self._tasks:  # it is drawn in parts
-            self._progress.update(self._tasks[name], total=total, completed=done)
+    def start(self, name: str, total: int, completed: int) -> None:
+        """Shows the bar of a benchmark, or updates it; `advance` then refers to it."""
+        if name in self._bars:
+            self._progress.update(self._bars[name], total=total, completed=completed)
         else:
-            self._tasks[name] = self._progress.add_task(name, total=total, completed=done)
-        self._task = self._tasks[name]
+            self._bars[name] = self._progress.add_task(name, total=total, completed=completed)
+        self._current = self._bars[name]
 
     def advance(self, count: int) -> None:
-        self._progress.advance(self._task, count)
+        self._progress.advance(self._current, count)
 
     def __enter__(self) -> Self:
         self._progress.start()

@@ -1,4 +1,4 @@
-"""A benchmark run on a scripted model, in a folder that is thrown away: does it build in lm-eval, and add up?"""
+"""A benchmark run on a scripted model in a temporary folder, to check that the benchmark works in lm-eval."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pluggy
 from kkwarm import hookspecs
 from kkwarm.analysis.metrics import summarize
 from kkwarm.backends.base import Backend
-from kkwarm.evaluation.collect import SampleCollector
 from kkwarm.evaluation.config import BenchConfig
-from kkwarm.evaluation.plan import entry
-from kkwarm.evaluation.progress import Bars
+from kkwarm.evaluation.engine import SampleCollector
+from kkwarm.evaluation.plan import make_eval_task
+from kkwarm.evaluation.progress import ProgressBars
 from kkwarm.plugins import Registry
 from kkwarm.store import Run
 from kkwarm.types import Example
@@ -26,31 +26,30 @@ __all__ = ["smoke_run"]
 def smoke_run(
     registry: Registry,
     name: str,
-    model: Callable[[dict[str, Example]], Backend],
+    make_backend: Callable[[dict[str, Example]], Backend],
     judge: Judge,
     *,
     limit: int = 4,
     samples: int = 2,
 ) -> tuple[float, float]:
-    """Accuracy by kkwarm and by lm-eval of `limit` questions, `samples` times each. Plugins are told nothing.
+    """Accuracy by kkwarm and by lm-eval on `limit` questions with `samples` samples each. No plugin hook is called.
 
-    :param model: makes the backend from the questions by prompt.
+    :param make_backend: makes the backend from the questions by prompt.
     :raises KkwarmError: the benchmark cannot be prepared.
     """
-    from kkwarm.evaluation.lm import evaluated
+    from kkwarm.evaluation.lm import evaluate_tasks
 
     config = BenchConfig(samples=samples, limit=limit)
-    scripted = model({})
-    built = entry(name, registry, config, scripted.tokenizer)
-    scripted = model({item.prompt: item.example for item in built.items})
+    task = make_eval_task(name, registry, config, make_backend({}).tokenizer)
+    backend = make_backend({item.prompt: item.example for item in task.items})
     manager = pluggy.PluginManager("kkwarm")
     manager.add_hookspecs(hookspecs)
     with (
         tempfile.TemporaryDirectory() as folder,
         Run.open(folder, kind="bench", config=asdict(config)) as run,
-        Bars(False) as bars,
+        ProgressBars(False) as bars,
     ):
-        collector = SampleCollector(run, lambda: scripted, samples, judge, Registry(manager), bars)
-        theirs = evaluated([built], samples, collector)
-        ours = summarize(run.samples())
-    return float(ours["accuracy"]), float(theirs[built.name]["accuracy"])
+        collector = SampleCollector(run, lambda: backend, samples, judge, Registry(manager), bars)
+        by_lm_eval = evaluate_tasks([task], samples, collector)
+        by_kkwarm = summarize(run.samples())
+    return float(by_kkwarm["accuracy"]), float(by_lm_eval[task.name]["accuracy"])

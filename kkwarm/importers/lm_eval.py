@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError, unknown_name
-from kkwarm.evaluation.lm_eval_logs import Row, main_metric, said, scores, verdict
+from kkwarm.evaluation.lm_eval_logs import Row, main_metric, read_answer, read_scores, read_verdict
 from kkwarm.importers.records import Answer, Results, TaskResults, read_json, read_lines
 from kkwarm.types import Completion
 
@@ -49,7 +49,7 @@ def read(path: Path, *, filter_name: str | None = None, metric: str | None = Non
     without = sorted(set(newest) - {t.task for t in tasks})
     if without:
         raise KkwarmError(f"{path}: no samples of {', '.join(without)}", hint="run lm-eval with --log_samples")
-    version = str(next(iter(documents.values())).get("lm_eval_version") or "unknown")
+    version = str(next(iter(documents.values())).get("lm_eval_version") or "unknown_name")
     return Results(TOOL, version, models.pop(), tasks, sorted(set(files)))
 
 
@@ -94,7 +94,7 @@ def _task(
 
 
 def _main(task: str, row: Row, metric: str | None) -> str:
-    found = scores(row)
+    found = read_scores(row)
     if metric is not None and metric not in found:
         raise unknown_name(f"metric of {task}", metric, list(found))
     main = metric or main_metric(found)
@@ -108,8 +108,8 @@ def _answer(row: Row, main: str, path: Path) -> Answer:
         doc = row["doc"] if isinstance(row["doc"], dict) else {}
         return Answer(
             str(row["doc_id"]),
-            tuple(Completion(text) for text in said(row)[0]),
-            (verdict(row, main),),
+            tuple(Completion(text) for text in read_answer(row)[0]),
+            (read_verdict(row, main),),
             doc,
             str(row["prompt_hash"])[:16],
         )

@@ -51,22 +51,22 @@ def _benchmarks(
     run: Run, registry: Registry, inputs: Mapping[str, str], samples: Sequence[Sample]
 ) -> Iterator[Finding]:
     from kkwarm.evaluation.config import BenchConfig
-    from kkwarm.evaluation.plan import KNOWN, entry
+    from kkwarm.evaluation.plan import LM_EVAL_PREFIX, make_eval_task
 
     config = run.manifest.config
     for name in config.get("benchmarks", ()):
-        if name.startswith(KNOWN):
+        if name.startswith(LM_EVAL_PREFIX):
             yield Finding(f"data: {name}", State.UNCHECKED, "its data and prompts are lm-eval's own")
             continue
         fmt = next((config["formats"][k] for k in (name, f"{name}+forced") if k in config.get("formats", {})), None)
         settings = BenchConfig(limit=config.get("limit"), format=fmt, force=bool(config.get("force")))
         try:
             chat = registry.format(fmt).chat if fmt else False
-            today = entry(name, registry, settings, _tokenizer(run) if chat else None)
+            today = make_eval_task(name, registry, settings, _tokenizer(run) if chat else None)
         except KkwarmError as err:
             yield Finding(f"data: {name}", State.UNCHECKED, str(err))
             continue
-        for key, now in today.inputs().items():
+        for key, now in today.fingerprints().items():
             what, _, shown = key.partition(":")
             if key not in inputs:
                 yield Finding(f"{what}: {shown}", State.UNCHECKED, "the run keeps no hash of it")
@@ -101,11 +101,11 @@ def _tokenizer(run: Run) -> Any:
 
 def _examples(registry: Registry, config: Mapping[str, Any], then: str, n: int) -> Finding:
     from kkwarm.data import fingerprint
-    from kkwarm.train.distillation import chosen
+    from kkwarm.train.distillation import select_training_examples
 
     try:
-        task, apart_from = registry.task(config["domain"]), config.get("drop_contaminated")
-        found = chosen(task, n, int(config["seed"]), apart_from=apart_from)
+        task, benchmarks = registry.task(config["domain"]), config.get("drop_contaminated")
+        found = select_training_examples(task, n, int(config["seed"]), decontaminate_against=benchmarks)
     except KkwarmError as err:
         return Finding("examples", State.UNCHECKED, str(err))
     return _compared("examples", then, fingerprint(found))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from kkwarm.backends.checkpoint import shipped
+from kkwarm.backends.checkpoint import resolve_package_path
 from kkwarm.store import config_hash
 from kkwarm.store.run import PROTOCOL
 from kkwarm.study.cost import Cost, bench_cost, distill_cost, is_model_teacher, rlvr_cost, warmup_cost
@@ -81,7 +81,7 @@ class _Builder:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.steps: dict[str, Step] = {}
-        self.models = {name: shipped(ref) for name, ref in recipe.models.items()}
+        self.models = {name: resolve_package_path(ref) for name, ref in recipe.models.items()}
         self.marks = {name: _fingerprint(path) for name, path in self.models.items()}
 
     def row(self, condition: Condition, seed: int) -> dict[str, str]:

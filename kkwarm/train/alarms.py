@@ -1,4 +1,4 @@
-"""What can go wrong in RLVR while the reward rises: pure functions of the step log and the in-training evaluation's rows."""
+"""Alarms for RLVR runs whose reward rises, and the best step: pure functions of the step log and the evaluations."""
 
 from __future__ import annotations
 
@@ -8,11 +8,21 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-__all__ = ["Alarm", "Best", "alarms_of_evals", "alarms_of_log", "best_step", "leader", "paired"]
+__all__ = [
+    "Alarm",
+    "BestStep",
+    "best_eval",
+    "check_evals",
+    "check_step_log",
+    "paired_difference",
+    "select_best_step",
+]
 
-WINDOW = 10  # steps that are averaged
-SILENT, CUT, LONGER, APART, LOST = 0.8, 0.3, 2.0, 0.2, 0.05
-SPLITS = 200
+WINDOW = 10  # steps to average over
+NO_SIGNAL, TRUNCATED, LENGTH_FACTOR = 0.8, 0.3, 2.0  # thresholds: share of groups, share of completions, growth
+DRIFT_GAP, FORGOTTEN = 0.2, 0.05  # thresholds of accuracy
+SPLITS = 200  # random halvings of the questions
+Rows = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -24,67 +34,68 @@ class Alarm:
     text: str
 
 
-def _ends(log: Sequence[Mapping[str, Any]], field: str) -> tuple[float, float]:
+def _first_and_last(log: Rows, field: str) -> tuple[float, float]:
+    """Means over the first and the last `WINDOW` steps."""
     return fmean(r[field] for r in log[:WINDOW]), fmean(r[field] for r in log[-WINDOW:])
 
 
-def alarms_of_log(log: Sequence[Mapping[str, Any]]) -> list[Alarm]:
-    """Alarms of the last `WINDOW` steps of RLVR's log; none before there are so many."""
+def check_step_log(log: Rows) -> list[Alarm]:
+    """Alarms for the last `WINDOW` steps of RLVR's log; none if it is shorter."""
     if len(log) < WINDOW:
         return []
     step = int(log[-1]["step"])
-    found = []
-    _, silent = _ends(log, "no_signal")
-    if silent > SILENT:
-        found.append(Alarm("no signal", step, f"{silent:.0%} of the groups gave no signal in the last {WINDOW} steps"))
-    _, cut = _ends(log, "truncated")
-    if cut > CUT:
-        found.append(Alarm("truncation", step, f"{cut:.0%} of the completions were cut at the token limit"))
-    before, now = _ends(log, "length")
-    if before > 0 and now > LONGER * before:
-        found.append(Alarm("length", step, f"completions grew from {before:.0f} to {now:.0f} tokens"))
-    return found
+    alarms = []
+    _, silent = _first_and_last(log, "no_signal")
+    if silent > NO_SIGNAL:
+        alarms.append(Alarm("no signal", step, f"{silent:.0%} of the groups gave no signal in the last {WINDOW} steps"))
+    _, truncated = _first_and_last(log, "truncated")
+    if truncated > TRUNCATED:
+        alarms.append(Alarm("truncation", step, f"{truncated:.0%} of the completions were cut at the token limit"))
+    before, now = _first_and_last(log, "length")
+    if before > 0 and now > LENGTH_FACTOR * before:
+        alarms.append(Alarm("length", step, f"completions grew from {before:.0f} to {now:.0f} tokens"))
+    return alarms
 
 
-def paired(before: Sequence[int], now: Sequence[int]) -> tuple[float, float]:
+def paired_difference(before: Sequence[int], now: Sequence[int]) -> tuple[float, float]:
     """Mean difference of the same questions' scores, and its standard error (0 for one question)."""
-    gaps = [b - a for a, b in zip(before, now, strict=True)]
-    n, mean = len(gaps), fmean(gaps)
-    variance = sum((g - mean) ** 2 for g in gaps) / (n - 1) if n > 1 else 0.0
+    differences = [b - a for a, b in zip(before, now, strict=True)]
+    n, mean = len(differences), fmean(differences)
+    variance = sum((d - mean) ** 2 for d in differences) / (n - 1) if n > 1 else 0.0
     return mean, (variance / n) ** 0.5
 
 
-def alarms_of_evals(
-    evals: Sequence[Mapping[str, Any]], log: Sequence[Mapping[str, Any]], trained: str | None
-) -> list[Alarm]:
-    """Forgetting: a domain lost more than two standard errors, and 5 points, since the first in-training evaluation. Drift: the reward
-    rose in training while the trained domain's accuracy did not follow on questions that are not trained on.
+def check_evals(evals: Rows, log: Rows, trained: str | None) -> list[Alarm]:
+    """Alarms for the last in-training evaluation.
 
-    :param in-training evaluations: rows of the in-training evaluation, ``{"step", "correct": {domain: [0 or 1 for each question]}}``.
-    :param trained: the domain that is trained on, where it is watched.
+    Forgetting: a domain lost more than two standard errors, and 5 points, since the first evaluation. Drift: accuracy
+    rose in training, while it did not follow on held-out questions of the trained domain.
+
+    :param evals: rows of the in-training evaluation, ``{"step", "correct": {domain: [0 or 1 for each question]}}``.
+    :param trained: the domain that is trained on.
     """
     if len(evals) < 2:
         return []
     first, last = evals[0], evals[-1]
-    found = []
-    for domain, now in last["correct"].items():
-        change, error = paired(first["correct"][domain], now)
-        if change < -max(LOST, 2 * error):
+    alarms = []
+    for domain, correct in last["correct"].items():
+        change, error = paired_difference(first["correct"][domain], correct)
+        if change < -max(FORGOTTEN, 2 * error):
             text = f"{domain} fell by {-change:.0%} (standard error {error:.0%}) since step {first['step']}"
-            found.append(Alarm("forgetting", int(last["step"]), text))
+            alarms.append(Alarm("forgetting", int(last["step"]), text))
     if trained in last["correct"] and len(log) >= 2 * WINDOW:
-        before, now_trained = _ends(log, "accuracy")
-        change, error = paired(first["correct"][trained], last["correct"][trained])
-        if now_trained - before - change > max(APART, 2 * error):
-            text = f"accuracy rose by {now_trained - before:.0%} in training, by {change:.0%} on held-out {trained}"
-            found.append(Alarm("drift", int(last["step"]), text))
-    return found
+        before, now = _first_and_last(log, "accuracy")
+        change, error = paired_difference(first["correct"][trained], last["correct"][trained])
+        if now - before - change > max(DRIFT_GAP, 2 * error):
+            text = f"accuracy rose by {now - before:.0%} in training, by {change:.0%} on held-out {trained}"
+            alarms.append(Alarm("drift", int(last["step"]), text))
+    return alarms
 
 
 @dataclass(frozen=True)
-class Best:
-    """The step with the highest mean accuracy over domains. `accuracy` is too high, because it was picked for it;
-    `corrected` is what a step picked in this way has on questions that did not pick it.
+class BestStep:
+    """The step with the highest mean accuracy over domains. `accuracy` is biased upwards, because the step was selected
+    by it; `corrected` estimates its accuracy on questions that did not select it.
     """
 
     step: int
@@ -93,34 +104,35 @@ class Best:
     evals: int
 
 
-def _mean(in_training_eval: Mapping[str, Any]) -> float:
-    return fmean(fmean(marks) for marks in in_training_eval["correct"].values())
+def _mean_accuracy(row: Mapping[str, Any]) -> float:
+    return fmean(fmean(correct) for correct in row["correct"].values())
 
 
-def leader(evals: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The in-training evaluation with the highest mean accuracy over domains; the first of equals: the least trained."""
-    return max(evals, key=_mean)
+def best_eval(evals: Rows) -> Mapping[str, Any]:
+    """The evaluation with the highest mean accuracy over domains; the earliest among equals."""
+    return max(evals, key=_mean_accuracy)
 
 
-def best_step(evals: Sequence[Mapping[str, Any]], seed: int = 0) -> Best | None:
-    """The best in-training evaluation, with the correction for having picked it: the questions of each domain are halved at random 200
-    times; a step picked by one half is scored on the other. Nothing more is evaluated for it, and no assumption is made
-    about how the steps' scores depend on each other (a correction by the maximum of K normals assumes that they do not,
-    and corrects too much).
+def select_best_step(evals: Rows, seed: int = 0) -> BestStep | None:
+    """The best step, corrected for selection: the questions of each domain are halved at random 200 times; the step
+    that one half selects is scored on the other half.
+
+    This needs no further evaluation, and no assumption about the dependence between steps. (A correction by the maximum
+    of K normals assumes independence, and corrects too much.)
     """
     if not evals:
         return None
-    draws = random.Random(seed)
-    sizes = {d: len(marks) for d, marks in evals[0]["correct"].items()}
+    rng = random.Random(seed)
+    sizes = {d: len(correct) for d, correct in evals[0]["correct"].items()}
 
-    def score(in_training_eval: Mapping[str, Any], chosen: Mapping[str, Sequence[int]]) -> float:
-        return fmean(fmean(in_training_eval["correct"][d][i] for i in places) for d, places in chosen.items())
+    def score(row: Mapping[str, Any], questions: Mapping[str, Sequence[int]]) -> float:
+        return fmean(fmean(row["correct"][d][i] for i in numbers) for d, numbers in questions.items())
 
-    best = leader(evals)
-    held = []
+    best = best_eval(evals)
+    scores = []
     for _ in range(SPLITS):
-        order = {d: draws.sample(range(n), n) for d, n in sizes.items()}
-        one = {d: places[: max(1, len(places) // 2)] for d, places in order.items()}
-        other = {d: places[len(places) // 2 :] for d, places in order.items()}
-        held.append(score(max(evals, key=lambda f: score(f, one)), other))
-    return Best(int(best["step"]), _mean(best), fmean(held), len(evals))
+        order = {d: rng.sample(range(n), n) for d, n in sizes.items()}
+        first = {d: numbers[: max(1, len(numbers) // 2)] for d, numbers in order.items()}
+        second = {d: numbers[len(numbers) // 2 :] for d, numbers in order.items()}
+        scores.append(score(max(evals, key=lambda row: score(row, first)), second))
+    return BestStep(int(best["step"]), _mean_accuracy(best), fmean(scores), len(evals))

@@ -1,7 +1,7 @@
-"""The weights of the best step so far: ``best/``, a folder to load, replaced whole when a in-training evaluation beats those before it.
+"""The weights of the best step so far: ``best/``, a loadable folder that every better evaluation replaces.
 
-A run that goes on does the steps after its last step checkpoint again, and may find another best among them. So what a
-new best replaces stays until a step checkpoint covers the new one.
+A resumed run repeats the steps after its last step checkpoint, and may find another best step among them. So replaced
+weights are kept until a step checkpoint includes the step that replaced them.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from kkwarm.train.engine import replaced, write_weights
 __all__ = ["BEST", "BestWeights"]
 
 BEST = "best"
-_BEFORE, _OLD, _MARK = ".best-before", ".best-old", "kkwarm.json"
+_PREVIOUS, _OBSOLETE, _STEP_FILE = ".best-before", ".best-old", "kkwarm.json"
 
 
 class BestWeights:
-    """Only rank 0 writes; with weights in shards all processes put them together."""
+    """Keeps ``best/`` in a run folder. Only rank 0 writes; sharded weights are gathered by all processes."""
 
     def __init__(self, out: Path, tokenizer: Any) -> None:
         self._out, self._tokenizer = out, tokenizer
-        self._covered = 0  # the step of the last whole step checkpoint
+        self._checkpoint_step = 0  # step of the last complete step checkpoint
 
     @property
     def path(self) -> Path:
@@ -33,48 +33,48 @@ class BestWeights:
 
     @property
     def step(self) -> int | None:
-        """The step whose weights are in ``best/``; None where there are none."""
-        return self._step_of(BEST)
+        """The step whose weights are in ``best/``; None if there are none."""
+        return self._read_step(BEST)
 
-    def _step_of(self, name: str) -> int | None:
-        mark = self._out / name / _MARK
-        return int(json.loads(mark.read_text("utf-8"))["step"]) if mark.is_file() else None
+    def _read_step(self, name: str) -> int | None:
+        file = self._out / name / _STEP_FILE
+        return int(json.loads(file.read_text("utf-8"))["step"]) if file.is_file() else None
 
-    def resume(self, at: int) -> None:
-        """Drops weights of steps after `at`, which will be done again; those that they replaced come back."""
-        self._covered = at
-        best, before = self.step, self._step_of(_BEFORE)
-        if best is None or best > at:
+    def resume(self, step: int) -> None:
+        """Drops weights of steps after `step`, which are repeated, and restores those that they replaced."""
+        self._checkpoint_step = step
+        best, previous = self.step, self._read_step(_PREVIOUS)
+        if best is None or best > step:
             self._remove(BEST)
-            if before is not None and before <= at:
-                (self._out / _BEFORE).rename(self.path)
-        self._remove(_BEFORE, _OLD)
+            if previous is not None and previous <= step:
+                (self._out / _PREVIOUS).rename(self.path)
+        self._remove(_PREVIOUS, _OBSOLETE)
 
     def keep(self, trainer: Any, step: int) -> None:
-        """Takes the weights as they are after `step`. All processes call it together."""
-        with replaced(self.path, aside=self._aside) as folder:
+        """Stores the current weights as those of `step`. All processes call it together."""
+        with replaced(self.path, aside=self._move_aside) as folder:
             write_weights(trainer, self._tokenizer, folder)
             if distributed.is_main():
-                (folder / _MARK).write_text(json.dumps({"step": step}), "utf-8")
+                (folder / _STEP_FILE).write_text(json.dumps({"step": step}), "utf-8")
         if distributed.is_main():
-            self._remove(_OLD)
+            self._remove(_OBSOLETE)
 
-    def _aside(self) -> None:
+    def _move_aside(self) -> None:
         best = self.step
         if best is None:
             return
-        covered = best <= self._covered
-        self._remove(_BEFORE if covered else _OLD)
-        self.path.rename(self._out / (_BEFORE if covered else _OLD))
+        target = _PREVIOUS if best <= self._checkpoint_step else _OBSOLETE
+        self._remove(target)
+        self.path.rename(self._out / target)
 
-    def covered(self, step: int) -> None:
-        """A step checkpoint of `step` is whole: no step before it will be done again."""
-        self._covered = step
-        self._remove(_BEFORE)
+    def on_checkpoint_saved(self, step: int) -> None:
+        """The step checkpoint of `step` is complete: no earlier step will be repeated."""
+        self._checkpoint_step = step
+        self._remove(_PREVIOUS)
 
     def forget(self) -> None:
-        """Removes what is kept: it was the best by other questions."""
-        self._remove(BEST, _BEFORE, _OLD)
+        """Removes the weights: they were the best for other questions."""
+        self._remove(BEST, _PREVIOUS, _OBSOLETE)
 
     def _remove(self, *names: str) -> None:
         for name in names:

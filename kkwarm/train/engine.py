@@ -153,9 +153,11 @@ def needs(config: TrainConfig) -> None:
         if tracker in _TRACKERS and find_spec(tracker) is None:
             raise KkwarmError(f"--track {tracker} needs {tracker}", hint="pip install 'kkwarm[track]'")
     if isinstance(config, RlvrConfig) and (config.vllm != "none" or find_spec("vllm") is not None):
-        from kkwarm.backends.vllm import imported
+        from kkwarm.backends.vllm import import_vllm
 
-        imported("or leave out --vllm" if config.vllm != "none" else "or uninstall it: trl imports it wherever it is")
+        import_vllm(
+            "or leave out --vllm" if config.vllm != "none" else "or uninstall it: trl imports it wherever it is"
+        )
     if config.qlora and will_shard():
         raise KkwarmError("--qlora cannot be combined with weights in shards", hint="leave out --accelerate-config")
 

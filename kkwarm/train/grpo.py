@@ -16,7 +16,7 @@ from kkwarm.store import Run
 from kkwarm.train import distributed
 from kkwarm.train.config import RlvrConfig, identity
 from kkwarm.train.contamination_check import contamination_check
-from kkwarm.train.distillation import chosen
+from kkwarm.train.distillation import select_training_examples
 from kkwarm.train.engine import CHECKPOINT
 from kkwarm.train.launch import launch, layout
 from kkwarm.train.loop import done_before, opened
@@ -79,8 +79,8 @@ def plan_rlvr(config: RlvrConfig) -> RlvrPlan:
     """
     reg = registry()
     task = reg.task(config.domain)
-    apart_from = config.decontaminate_against if config.drop_contaminated else None
-    examples = chosen(task, config.examples, config.seed, apart_from=apart_from)
+    benchmarks = config.decontaminate_against if config.drop_contaminated else None
+    examples = select_training_examples(task, config.examples, config.seed, decontaminate_against=benchmarks)
     if len(examples) < config.prompts_per_step:
         raise KkwarmError(
             f"{config.prompts_per_step} prompts in a step, but only {len(examples)} examples",
@@ -138,24 +138,29 @@ def rlvr(
 
 
 def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
-    from kkwarm.backends.text import unread
+    from kkwarm.backends.text import unknown_token_warning
     from kkwarm.train import vllm
     from kkwarm.train.engine import load, policy_of, prepare, save
-    from kkwarm.train.in_training_eval import InTrainingEval, longest, of_network, watched
+    from kkwarm.train.in_training_eval import (
+        InTrainingEval,
+        load_eval_benchmarks,
+        longest_eval_sequence,
+        transformers_engine,
+    )
     from kkwarm.train.loop import finished, note_environment, run_steps
     from kkwarm.train.memory import applied
     from kkwarm.train.step_log import StepLog
 
     config = plan.config
     prepare(config)
-    domains = watched(config)
+    eval_benchmarks = load_eval_benchmarks(config)
     sizes = sizes_of(plan, model)
     config, batch = applied(run, model, config, **sizes)
     plan = replace(plan, config=config)
     network, tokenizer = load(model, config)
     note_environment(run, config)
     prompts = [plan.format.render(e.question, tokenizer) for e in plan.examples]
-    if said := unread(tokenizer, prompts, "prompts"):
+    if said := unknown_token_warning(tokenizer, prompts, "prompts"):
         _warn(run, said)
     kept: list[StepLog] = []
 
@@ -164,7 +169,7 @@ def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
             kept.append(StepLog(run.path / ROLLOUTS, at))
 
     with Judge() as judge:
-        more: dict[str, Any] = {"at_most": batch, "watched": longest(domains, tokenizer)}
+        more: dict[str, Any] = {"at_most": batch, "watched": longest_eval_sequence(eval_benchmarks, tokenizer)}
         trainer, reward = trainer_of(network, tokenizer, plan, run.path, judge, **more)
 
         def row(logs: dict[str, float], step: int) -> dict[str, Any]:
@@ -190,8 +195,8 @@ def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
         if rollouts is None:
             draws = vllm.live(tokenizer)
         else:
-            draws = of_network(lambda trainer: rollouts.refreshed(policy_of(trainer)), tokenizer)
-        in_training_eval = InTrainingEval(run, config, domains, tokenizer, config.domain, draws)
+            draws = transformers_engine(lambda trainer: rollouts.refreshed(policy_of(trainer)), tokenizer)
+        in_training_eval = InTrainingEval(run, config, eval_benchmarks, tokenizer, config.domain, draws)
         log = run_steps(
             run, trainer, row, config, in_training_eval, progress=progress, stride=stride, also=open_rollouts
         )
@@ -302,12 +307,12 @@ def _longest(plan: RlvrPlan, prompts: list[str], tokenizer: Any, model_config: A
 
     :raises KkwarmError: it leaves no room for a completion.
     """
-    from kkwarm.backends.text import check_ids, token_ids
+    from kkwarm.backends.text import check_token_ids, token_ids
 
     text = model_config.get_text_config()
     listed = token_ids(tokenizer, prompts)
     for e, ids in zip(plan.examples, listed, strict=True):
-        check_ids(e.id, ids, text.vocab_size)
+        check_token_ids(e.id, ids, text.vocab_size)
     lengths = [len(ids) for ids in listed]
     context = getattr(text, "max_position_embeddings", None) or 2**31
     longest = max(lengths)

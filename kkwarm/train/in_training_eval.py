@@ -1,13 +1,14 @@
-"""The in-training evaluation: at chosen steps, a small evaluation of the live policy on every watched domain.
+"""In-training evaluation: at some steps, the live policy answers a few questions of every evaluated benchmark.
 
-It draws with the engine that draws rollouts, and from its own counters, so that a watched run ends with the same
-weights as an unwatched one.
+It generates with the rollouts' engine but with random streams of its own, so an evaluated run ends with the same
+weights as one that is not evaluated.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,25 +16,35 @@ from typing import Any
 
 from kkwarm.backends.base import Backend, Request
 from kkwarm.data import content_hash
+from kkwarm.evaluation.collect import SampleRequest, SampleRequests, collect
 from kkwarm.plugins import registry
 from kkwarm.train import distributed
-from kkwarm.train.alarms import alarms_of_evals, alarms_of_log, best_step, leader
+from kkwarm.train.alarms import best_eval, check_evals, check_step_log, select_best_step
 from kkwarm.train.best_weights import BEST, BestWeights
 from kkwarm.train.config import TrainConfig
 from kkwarm.train.engine import CHECKPOINT
 from kkwarm.train.progress import say
 from kkwarm.train.step_log import StepLog
-from kkwarm.types import Benchmark, Completion, Example, Format, Sampling, Verifier
+from kkwarm.types import Benchmark, Example, Format, Sample, Sampling, Verifier
 from kkwarm.verify import Judge
 
-__all__ = ["EVALS", "Engine", "EngineFactory", "InTrainingEval", "Watched", "longest", "of_network", "watched"]
+__all__ = [
+    "EVALS",
+    "EvalBenchmark",
+    "EvalEngine",
+    "EvalEngineFactory",
+    "InTrainingEval",
+    "load_eval_benchmarks",
+    "longest_eval_sequence",
+    "transformers_engine",
+]
 
 EVALS = "evals.jsonl"
 
 
 @dataclass(frozen=True)
-class Watched:
-    """A benchmark with the questions that are asked each time."""
+class EvalBenchmark:
+    """A benchmark with the questions that are asked at every evaluation."""
 
     benchmark: Benchmark
     examples: list[Example]
@@ -41,82 +52,93 @@ class Watched:
     verifier: Verifier
 
 
-def watched(config: TrainConfig) -> list[Watched]:
-    """The benchmarks of `config.eval_on`, each with the same `eval_questions` questions whatever else is set.
+def load_eval_benchmarks(config: TrainConfig) -> list[EvalBenchmark]:
+    """The benchmarks of `config.eval_on`, with `eval_questions` questions each, selected by a hash of their content.
 
-    :raises KkwarmError: one is unknown, or its data cannot be had.
+    :raises KkwarmError: a benchmark is unknown, or its data is missing.
     """
     reg = registry()
-    found = []
+    benchmarks = []
     for name in config.eval_on:
         benchmark = reg.benchmark(name)
         questions = sorted(benchmark.load(), key=lambda e: (hashlib.sha256(content_hash(e).encode()).digest(), e.id))
         examples = questions[: config.eval_questions]
-        found.append(Watched(benchmark, examples, reg.format(benchmark.format), reg.verifier(benchmark.verifier)))
-    return found
+        verifier = reg.verifier(benchmark.verifier)
+        benchmarks.append(EvalBenchmark(benchmark, examples, reg.format(benchmark.format), verifier))
+    return benchmarks
 
 
-def longest(domains: Sequence[Watched], tokenizer: Any) -> int:
-    """Tokens of the longest prompt and completion that may be asked for; 0 where nothing is watched."""
+def longest_eval_sequence(benchmarks: Sequence[EvalBenchmark], tokenizer: Any) -> int:
+    """The largest number of tokens that a prompt and its completion may have; 0 without benchmarks."""
     from kkwarm.backends.text import token_ids
 
-    found = 0
-    for w in domains:
-        prompts = token_ids(tokenizer, [w.format.render(e.question, tokenizer) for e in w.examples])
-        found = max(found, w.benchmark.sampling.max_tokens + max(map(len, prompts)))
-    return found
+    longest = 0
+    for b in benchmarks:
+        prompts = token_ids(tokenizer, [b.format.render(e.question, tokenizer) for e in b.examples])
+        longest = max(longest, b.benchmark.sampling.max_tokens + max(map(len, prompts)))
+    return longest
 
 
 @dataclass(frozen=True)
-class Engine:
-    """What this process draws with: every question whose number is `share` modulo `shares`.
+class EvalEngine:
+    """What this process generates with. It answers the questions whose number is `share` modulo `shares`.
 
-    :param backend: None where another process draws for this one.
-    :param tells: whether what it draws counts: processes that share an engine all draw the same.
+    :param backend: None if another process generates for this one.
+    :param reports: False if another process shares this engine and reports the same completions.
     """
 
     backend: Backend | None
     share: int
     shares: int
-    tells: bool = True
+    reports: bool = True
 
 
-EngineFactory = Callable[[Any], AbstractContextManager[Engine]]  # of a trainer
+EvalEngineFactory = Callable[[Any], AbstractContextManager[EvalEngine]]  # takes a trainer
 
 
-def of_network(network_of: Callable[[Any], Any], tokenizer: Any) -> EngineFactory:
-    """Drawing by transformers, with the network that `network_of` gives for a trainer."""
+def transformers_engine(network_of: Callable[[Any], Any], tokenizer: Any) -> EvalEngineFactory:
+    """Generates with transformers, using the network that `network_of` returns for a trainer."""
 
     @contextmanager
-    def engine(trainer: Any) -> Iterator[Engine]:
+    def engine(trainer: Any) -> Iterator[EvalEngine]:
         from kkwarm.backends.hf import HFBackend
 
         network, training = network_of(trainer), trainer.model.training
         trainer.model.eval()
-        yield Engine(HFBackend("policy", "", tokenizer, network), distributed.rank(), distributed.world_size())
+        yield EvalEngine(HFBackend("policy", "", tokenizer, network), distributed.rank(), distributed.world_size())
         trainer.model.train(training)
 
     return engine
 
 
-class InTrainingEval:
-    """Evaluates, keeps a row for each in-training evaluation in ``evals.jsonl`` and the best step's weights, and raises alarms.
+@dataclass(frozen=True, order=True)
+class _Answer:
+    """The verified answer to question `number`; gathered from all processes."""
 
-    :param trained: the domain that is trained on, for the alarm of drift.
-    :param draws: the engine that draws, with the policy's weights, for a trainer.
+    number: int
+    correct: int
+    truncated: int
+    tokens: int
+
+
+class InTrainingEval:
+    """Evaluates the policy; keeps a row per evaluation in ``evals.jsonl`` and the best step's weights; raises alarms.
+
+    :param trained: the domain that is trained on, for the alarm ``drift``.
+    :param make_engine: makes the engine that holds the policy's weights, from a trainer.
     """
 
     def __init__(
         self,
         run: Any,
         config: TrainConfig,
-        domains: Sequence[Watched],
+        benchmarks: Sequence[EvalBenchmark],
         tokenizer: Any,
         trained: str | None,
-        draws: EngineFactory,
+        make_engine: EvalEngineFactory,
     ) -> None:
-        self._run, self._config, self._domains, self._tokenizer = run, config, domains, tokenizer
-        self._trained, self._draws = trained, draws
+        self._run, self._config, self._benchmarks, self._tokenizer = run, config, benchmarks, tokenizer
+        self._trained, self._make_engine = trained, make_engine
         self._best = BestWeights(Path(run.path), tokenizer)
         self._file: StepLog | None = None
 
@@ -125,115 +147,118 @@ class InTrainingEval:
         return Path(self._run.path) / EVALS
 
     def open(self, resumed: int) -> None:
-        """Cuts off in-training evaluations of steps that will be done again, and all of them where other questions are asked now."""
-        if not (distributed.is_main() and self._domains):
+        """Drops evaluations of steps after `resumed`, which are repeated, or all if the questions changed."""
+        if not (distributed.is_main() and self._benchmarks):
             return
-        asked = {w.benchmark.name: len(w.examples) for w in self._domains}
-        if any({n: len(c) for n, c in row["correct"].items()} != asked for row in self.rows()):
-            say("other questions are watched than before: in-training evaluations and the best step begin anew")
+        counts = {b.benchmark.name: len(b.examples) for b in self._benchmarks}
+        if any({n: len(c) for n, c in row["correct"].items()} != counts for row in self.rows()):
+            say("the questions of the in-training evaluation changed: its rows and the best step are dropped")
             self.path.unlink()
             self._best.forget()
         self._file = StepLog(self.path, resumed)
         self._best.resume(resumed)
 
-    def covered(self, step: int) -> None:
-        """A step checkpoint of `step` is whole."""
-        if self._domains:
-            self._best.covered(step)
+    def on_checkpoint_saved(self, step: int) -> None:
+        """The step checkpoint of `step` is complete."""
+        if self._benchmarks:
+            self._best.on_checkpoint_saved(step)
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
 
-    def due(self, step: int, last: int) -> bool:
+    def is_due(self, step: int, last: int) -> bool:
         """Whether to evaluate after `step` (0: before the first): every `eval_every` steps, and at the end."""
-        return bool(self._domains) and (step % self._config.eval_every == 0 or step == last)
+        return bool(self._benchmarks) and (step % self._config.eval_every == 0 or step == last)
 
     def rows(self) -> list[dict[str, Any]]:
         return StepLog.rows(self.path)
 
     def run(self, trainer: Any, step: int) -> None:
-        """One evaluation; all processes share its questions."""
-        if distributed.broadcast(
-            any(row["step"] == step for row in self.rows())
-        ):  # by the run that this one goes on from
+        """One evaluation; its questions are shared among all processes."""
+        done = any(row["step"] == step for row in self.rows())  # before the run was interrupted
+        if distributed.broadcast(done):
             return
-        with self._draws(trainer) as engine:
-            told = {w.benchmark.name: self._asked(w, engine) for w in self._domains}
-        correct = {name: [m[0] for m in marks] for name, marks in told.items()}
-        row = {
+        with self._make_engine(trainer) as engine, Judge() as judge:
+            answers = {b.benchmark.name: self._evaluate(b, engine, judge) for b in self._benchmarks}
+        accuracy = {n: sum(a.correct for a in each) / len(each) for n, each in answers.items()}
+        row: dict[str, Any] = {
             "step": step,
-            "accuracy": {n: sum(c) / len(c) for n, c in correct.items()},
-            "truncated": {n: sum(m[1] for m in marks) / len(marks) for n, marks in told.items()},
-            "length": {n: sum(m[2] for m in marks) / len(marks) for n, marks in told.items()},
-            "correct": correct,
+            "accuracy": accuracy,
+            "truncated": {n: sum(a.truncated for a in each) / len(each) for n, each in answers.items()},
+            "length": {n: sum(a.tokens for a in each) / len(each) for n, each in answers.items()},
+            "correct": {n: [a.correct for a in each] for n, each in answers.items()},
         }
-        # Weights before the row: a row without them would stay so, weights without a row are dropped.
-        keep = self._config.keep_best and step > 0 and distributed.broadcast(leader([*self.rows(), row]) is row)
+        # Weights are written before the row: without a row they are dropped on resume; a row could not get them later.
+        keep = self._config.keep_best and step > 0 and distributed.broadcast(best_eval([*self.rows(), row]) is row)
         if keep:
             self._best.keep(trainer, step)
         if self._file is not None:
             self._file.write(row)
-            shown = ", ".join(f"{n} {sum(c) / len(c):.0%}" for n, c in correct.items())
-            say(f"step {step}: {shown}{', the best so far: kept' if keep else ''}")
+            scores = ", ".join(f"{name} {value:.0%}" for name, value in accuracy.items())
+            say(f"step {step}: {scores}{', the best so far: weights kept' if keep else ''}")
 
-    def _asked(self, w: Watched, engine: Engine) -> list[tuple[int, int, int]]:
-        """(correct, truncated, tokens) of each question."""
-        sampling = w.benchmark.sampling
-        drawn = Sampling(sampling.temperature, sampling.top_p, sampling.max_tokens, self._config.seed)
-        marks: list[tuple[int, int, int, int]] = []
+    def _evaluate(self, b: EvalBenchmark, engine: EvalEngine, judge: Judge) -> list[_Answer]:
+        answers: list[_Answer] = []
         if engine.backend is not None:
-            mine = range(engine.share, len(w.examples), engine.shares)
-            asked = {f"watch/{i}": i for i in mine}
-            requests = [
-                Request(key, w.format.render(w.examples[i].question, self._tokenizer), (0,), w.format.stop)
-                for key, i in asked.items()
-            ]
-            made = {asked[r.key]: completion for r, _, completion in engine.backend.generate(requests, drawn)}
-            if engine.tells:
-                marks = self._marks(w, made)
-        return [(right, cut, tokens) for _, right, cut, tokens in sorted(distributed.all_gather(marks))]
-
-    def _marks(self, w: Watched, made: Mapping[int, Completion]) -> list[tuple[int, int, int, int]]:
-        with Judge() as judge:
-            verdicts = judge.verify(w.verifier, w.format, [(w.examples[i], made[i]) for i in made])
-        return [
-            (i, int(v.correct), int(c.finish_reason == "length"), c.n_tokens or 0)
-            for (i, c), v in zip(made.items(), verdicts, strict=True)
-        ]
+            numbers = range(engine.share, len(b.examples), engine.shares)
+            default = b.benchmark.sampling
+            sampling = Sampling(default.temperature, default.top_p, default.max_tokens, self._config.seed)
+            prompts = {i: b.format.render(b.examples[i].question, self._tokenizer) for i in numbers}
+            if engine.reports:
+                requests = [SampleRequest(f"watch/{i}", b.examples[i], prompts[i], (0,)) for i in numbers]
+                samples: list[Sample] = []
+                collect(
+                    SampleRequests(b.benchmark.name, b.format, b.verifier, sampling, requests),
+                    engine.backend,
+                    judge,
+                    samples.extend,
+                )
+                number_of = {b.examples[i].id: i for i in numbers}
+                answers = [_answer(number_of[s.id], s) for s in samples]
+            else:
+                silent = [Request(f"watch/{i}", prompts[i], (0,), b.format.stop) for i in numbers]
+                deque(engine.backend.generate(silent, sampling), maxlen=0)
+        return sorted(distributed.all_gather(answers))
 
     def alarm(self, log: Sequence[dict[str, Any]]) -> None:
-        """Says and records each kind of alarm once."""
-        known = self._run.manifest.alarms
-        evals = self.rows() if self._domains else []
-        for alarm in [*(alarms_of_log(log) if self._trained else []), *alarms_of_evals(evals, log, self._trained)]:
-            if all((a["kind"], a["text"].split()[0]) != (alarm.kind, alarm.text.split()[0]) for a in known):
-                known = [*known, asdict(alarm)]
-                self._run.record(alarms=known)
+        """Prints and records each kind of alarm once."""
+        recorded = self._run.manifest.alarms
+        evals = self.rows() if self._benchmarks else []
+        alarms = [*(check_step_log(log) if self._trained else []), *check_evals(evals, log, self._trained)]
+        for alarm in alarms:
+            if all((a["kind"], a["text"].split()[0]) != (alarm.kind, alarm.text.split()[0]) for a in recorded):
+                recorded = [*recorded, asdict(alarm)]
+                self._run.record(alarms=recorded)
                 say(f"step {alarm.step}: {alarm.kind}: {alarm.text}")
 
     def results(self) -> dict[str, Any]:
-        """For the run's results: first and last accuracy of each domain, and the best step: as it is, corrected, and
-        where its weights are (a folder of the run, or the model that training began with).
+        """For the run's results: first and last accuracy of each benchmark, and the best step with its accuracy (also
+        corrected for selection) and its weights: a folder of the run, or the model that training started from.
         """
-        rows = self.rows() if self._domains else []
-        best = best_step(rows)
+        rows = self.rows() if self._benchmarks else []
+        best = select_best_step(rows)
         if best is None:
             return {}
-        told: dict[str, Any] = {k: round(v, 4) for k, v in asdict(best).items()}
+        entry: dict[str, Any] = {k: round(v, 4) for k, v in asdict(best).items()}
         if best.step == 0:
-            told["weights"] = self._run.manifest.model.checkpoint if self._run.manifest.model else ""
+            entry["weights"] = self._run.manifest.model.checkpoint if self._run.manifest.model else ""
         elif self._best.step == best.step:
-            told["weights"] = BEST
+            entry["weights"] = BEST
         elif best.step == rows[-1]["step"]:
-            told["weights"] = CHECKPOINT
-        return {
-            "watched": {d: {"first": rows[0]["accuracy"][d], "last": v} for d, v in rows[-1]["accuracy"].items()},
-            "best": told,
-        }
+            entry["weights"] = CHECKPOINT
+        first, last = rows[0]["accuracy"], rows[-1]["accuracy"]
+        return {"in_training_eval": {n: {"first": first[n], "last": last[n]} for n in last}, "best": entry}
 
     def products(self) -> dict[str, str]:
-        """The fingerprint of the best step's weights, where they are kept."""
+        """The fingerprint of the best step's weights, if they are kept."""
         from kkwarm.backends.checkpoint import fingerprint
 
-        return {BEST: fingerprint(self._best.path)} if self._domains and self._best.step is not None else {}
+        return {BEST: fingerprint(self._best.path)} if self._benchmarks and self._best.step is not None else {}
+
+
+def _answer(number: int, sample: Sample) -> _Answer:
+    completion = sample.completion
+    return _Answer(
+        number, int(sample.verdict.correct), int(completion.finish_reason == "length"), completion.n_tokens or 0
+    )

@@ -148,6 +148,6 @@ def finished(run: Run, in_training_eval: InTrainingEval, last: int) -> None:
     """
     if not distributed.is_main():
         return
-    in_training_eval.covered(last)
+    in_training_eval.on_checkpoint_saved(last)
     shutil.rmtree(run.path / STEPS, ignore_errors=True)
     registry().call_hook("kkwarm_run_finished", run=run)

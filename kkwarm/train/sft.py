@@ -86,7 +86,7 @@ def plan_warmup(model: str | Path, traces: Path | str, config: WarmupConfig) -> 
         or fits.
     """
     from kkwarm.backends.checkpoint import load_tokenizer, read_config
-    from kkwarm.backends.text import check_ids, unread
+    from kkwarm.backends.text import check_token_ids, unknown_token_warning
 
     listed, contaminated_items = read_traces(traces), []
     if config.drop_contaminated:
@@ -104,12 +104,12 @@ def plan_warmup(model: str | Path, traces: Path | str, config: WarmupConfig) -> 
     rendered = _rendered(listed, config, tokenizer, traces_file(traces))
     rows = _tokenised(rendered, tokenizer, config, limit)
     rows.contaminated_items = contaminated_items
-    rows.unread = unread(tokenizer, [prompt + completion for prompt, completion in rendered], "traces")
+    rows.unread = unknown_token_warning(tokenizer, [prompt + completion for prompt, completion in rendered], "traces")
     if not rows.ids:
         raise KkwarmError(
             f"none of {len(listed)} traces fits into {limit} tokens", hint="raise --max-length, or use a longer context"
         )
-    check_ids(str(traces_file(traces)), [max(ids) for ids in rows.ids], text.vocab_size)
+    check_token_ids(str(traces_file(traces)), [max(ids) for ids in rows.ids], text.vocab_size)
     return listed, rows
 
 
@@ -131,11 +131,11 @@ def _rendered(traces: Sequence[Trace], config: WarmupConfig, tokenizer: Any, fil
 
 def _tokenised(pairs: Sequence[tuple[str, str]], tokenizer: Any, config: WarmupConfig, limit: int) -> Rows:
     """Token ids: those of the prompt are exactly the ones that generation starts from, and eos ends the completion."""
-    from kkwarm.backends.text import encoded, token_ids
+    from kkwarm.backends.text import encode, token_ids
 
     prompts = token_ids(tokenizer, [p for p, _ in pairs])
     whole = token_ids(tokenizer, [p + c for p, c in pairs])
-    alone = encoded(tokenizer, [c for _, c in pairs], special=False)
+    alone = encode(tokenizer, [c for _, c in pairs], special=False)
     end = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
     rows = Rows(config, [], [], limit=limit)
     for prompt, both, completion in zip(prompts, whole, alone, strict=True):
@@ -217,14 +217,14 @@ def warmup(
 def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progress: bool) -> None:
     from kkwarm.backends.checkpoint import fingerprint
     from kkwarm.train.engine import load, policy_of, prepare, save, will_shard
-    from kkwarm.train.in_training_eval import InTrainingEval, of_network, watched
+    from kkwarm.train.in_training_eval import InTrainingEval, load_eval_benchmarks, transformers_engine
     from kkwarm.train.loop import finished, note_environment, run_steps, summary
     from kkwarm.train.memory import applied
 
     prepare(config)
     config, batch = applied(run, model, config, **rows.sizes())
-    domains = watched(config)
-    if domains and will_shard():
+    eval_benchmarks = load_eval_benchmarks(config)
+    if eval_benchmarks and will_shard():
         raise KkwarmError("--eval-on cannot generate from weights in shards", hint="leave out --eval-on")
     network, tokenizer = load(model, config)
     note_environment(run, config)
@@ -239,7 +239,8 @@ def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progre
             "tokens": tokens_at(step),
         }
 
-    in_training_eval = InTrainingEval(run, config, domains, tokenizer, None, of_network(policy_of, tokenizer))
+    engine = transformers_engine(policy_of, tokenizer)
+    in_training_eval = InTrainingEval(run, config, eval_benchmarks, tokenizer, None, engine)
     log = run_steps(run, trainer, row, config, in_training_eval, progress=progress)
     save(trainer, tokenizer, run.path)
     if not distributed.is_main():

@@ -154,7 +154,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self._at = self._saved_at = time.monotonic()
 
     def _run_eval(self, state: Any) -> None:
-        if not self._in_training_eval.due(state.global_step, state.max_steps):
+        if not self._in_training_eval.is_due(state.global_step, state.max_steps):
             return
         began = time.monotonic()
         self._in_training_eval.run(self.trainer, state.global_step)
@@ -216,7 +216,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         distributed.barrier()  # each process writes the state of its random numbers
         if distributed.is_main():
             _mark(self._out / f"checkpoint-{state.global_step}")
-            self._in_training_eval.covered(state.global_step)
+            self._in_training_eval.on_checkpoint_saved(state.global_step)
         now = time.monotonic()
         self._saving_took, self._saved_at = now - self._at, now
         self._at = now

@@ -21,37 +21,36 @@ _TEXT = ("id", "domain", "question", "answer")
 
 
 def traces_file(path: Path | str) -> Path:
-    """The file of traces: `path` itself, or the one in the folder `path`.
+    """The trace file: `path` itself, or ``traces.jsonl`` in the folder `path`.
 
-    :raises KkwarmError: there is none, or the folder is a distill run that is not done.
+    :raises KkwarmError: it does not exist, or the folder is an unfinished distill run.
     """
     path = expand_path(path)
     if path.is_dir():
         if not (path / TRACES).is_file():
-            hint = (
-                "the run is not done: start it again" if (path / "manifest.json").exists() else "see `kkwarm distill`"
-            )
-            raise KkwarmError(f"{path} holds no {TRACES}", hint=hint)
+            unfinished = (path / "manifest.json").exists()
+            hint = "the run is not finished: run the same command again" if unfinished else "see `kkwarm distill`"
+            raise KkwarmError(f"{path} contains no {TRACES}", hint=hint)
         return path / TRACES
     if not path.is_file():
-        raise KkwarmError(f"{path} does not exist", hint="make traces by `kkwarm distill`")
+        raise KkwarmError(f"{path} does not exist", hint="`kkwarm distill` makes traces")
     return path
 
 
 def read_traces(path: Path | str) -> list[Trace]:
-    """All traces of a file, or of the folder that holds it.
+    """All traces of a file, or of the folder that contains it.
 
-    :raises KkwarmError: a line is no trace (names file and line), or there is none.
+    :raises KkwarmError: a line is not a valid trace (file and line are named), or there are no traces.
     """
     file = traces_file(path)
-    traces = [_trace(file, number, row) for number, row in read_numbered_jsonl(file)]
+    traces = [_parse_trace(file, number, row) for number, row in read_numbered_jsonl(file)]
     if not traces:
-        raise KkwarmError(f"{file} holds no traces")
+        raise KkwarmError(f"{file} contains no traces")
     return traces
 
 
 def write_traces(path: Path, traces: Iterable[Trace]) -> int:
-    """Writes the file at once, or not at all; returns the number of traces."""
+    """Writes the file atomically; returns the number of traces."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     n = 0
     try:
@@ -68,7 +67,7 @@ def write_traces(path: Path, traces: Iterable[Trace]) -> int:
     return n
 
 
-def _trace(file: Path, number: int, row: dict[str, Any]) -> Trace:
+def _parse_trace(file: Path, number: int, row: dict[str, Any]) -> Trace:
     where = f"{file}, line {number}"
     for key in _TEXT:
         if key not in row:

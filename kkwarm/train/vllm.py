@@ -9,7 +9,7 @@ from typing import Any
 from kkwarm.errors import KkwarmError
 from kkwarm.train import distributed
 from kkwarm.train.config import RlvrConfig
-from kkwarm.train.in_training_eval import Engine, EngineFactory
+from kkwarm.train.in_training_eval import EvalEngine, EvalEngineFactory
 
 __all__ = ["check", "live", "settings"]
 
@@ -56,7 +56,7 @@ def check(args: Any) -> None:
         raise KkwarmError(f"the vLLM server at {url} answers {reply.status_code}", hint=start)
 
 
-def live(tokenizer: Any) -> EngineFactory:
+def live(tokenizer: Any) -> EvalEngineFactory:
     """Drawing by the engine that draws a trainer's rollouts, with the weights of its step.
 
     Every request has a seed of its own, and the state of this process's random numbers is put back, so that the
@@ -64,18 +64,18 @@ def live(tokenizer: Any) -> EngineFactory:
     """
 
     @contextmanager
-    def engine(trainer: Any) -> Iterator[Engine]:
+    def engine(trainer: Any) -> Iterator[EvalEngine]:
         generation = trainer.vllm_generation
         _sync(trainer, generation)
         if generation.mode == "server":
             backend = _server(generation.vllm_client, tokenizer) if distributed.is_main() else None
-            yield Engine(backend, 0, 1)
+            yield EvalEngine(backend, 0, 1)
             if backend is not None:
                 backend.close()
             return
         size = generation.tensor_parallel_size  # so many processes share an engine, and draw the same
         with _awake(generation) as llm:
-            yield Engine(
+            yield EvalEngine(
                 _colocated(llm, tokenizer),
                 distributed.rank() // size,
                 distributed.world_size() // size,

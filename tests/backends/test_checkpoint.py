@@ -9,8 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from kkwarm.backends.checkpoint import display_name, fingerprint, load_model, load_tokenizer, resolve, shipped
-from kkwarm.backends.text import unread
+from kkwarm.backends.checkpoint import (
+    display_name,
+    fingerprint,
+    load_model,
+    load_tokenizer,
+    resolve,
+    resolve_package_path,
+)
+from kkwarm.backends.text import unknown_token_warning
 from kkwarm.errors import KkwarmError
 from kkwarm.testing.checkpoint import tiny_checkpoint
 
@@ -27,18 +34,22 @@ def test_resolves_folder_and_run(tiny: Path, tmp_path: Path) -> None:
 
 def test_text_that_a_tokenizer_cannot_read_is_told(tiny: Path, tmp_path: Path) -> None:
     words = load_tokenizer(tiny_checkpoint(tmp_path / "words", vocab=["the", "cat"]))
-    said = unread(words, ["the cat", "the dog the bird", "the cat the fox"], "prompts")
+    said = unknown_token_warning(words, ["the cat", "the dog the bird", "the cat the fox"], "prompts")
     assert said.startswith("the tokenizer has no token for some text of 2 of 3 prompts, 'dog' for one: the model reads")
-    assert unread(words, ["the cat"] * 1000, "prompts") == unread(words, [], "prompts") == ""
-    assert unread(load_tokenizer(tiny), ["Grüße 語", "any"], "prompts") == ""  # bytes: all is read
-    assert " of 250 of 250 traces" in unread(words, ["a dog"] * 500, "traces")
+    assert (
+        unknown_token_warning(words, ["the cat"] * 1000, "prompts") == unknown_token_warning(words, [], "prompts") == ""
+    )
+    assert unknown_token_warning(load_tokenizer(tiny), ["Grüße 語", "any"], "prompts") == ""  # bytes: all is read
+    assert " of 250 of 250 traces" in unknown_token_warning(words, ["a dog"] * 500, "traces")
 
 
 def test_what_a_package_ships(tmp_path: Path) -> None:
     found = resolve("kkwarm_mini:BASE")
     assert (Path(found) / "config.json").is_file() and fingerprint("kkwarm_mini:BASE") == fingerprint(found)
     assert display_name("kkwarm_mini:BASE") == "kkwarm_mini-BASE"
-    assert shipped("Qwen/Qwen2.5-3B") == "Qwen/Qwen2.5-3B" and shipped(str(tmp_path)) == str(tmp_path)
+    assert resolve_package_path("Qwen/Qwen2.5-3B") == "Qwen/Qwen2.5-3B" and resolve_package_path(str(tmp_path)) == str(
+        tmp_path
+    )
     with pytest.raises(KkwarmError, match="not installed"):
         resolve("kkwarm_absent:BASE")
     with pytest.raises(KkwarmError, match="has no NOTHING"):
@@ -150,7 +161,7 @@ def test_adapter_is_merged(tiny: Path, tmp_path: Path) -> None:
 def test_what_is_larger_than_memory_is_refused_before_it_is_read(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import kkwarm.backends.memory
 
-    monkeypatch.setattr(kkwarm.backends.memory, "available", lambda device: 1000)
+    monkeypatch.setattr(kkwarm.backends.memory, "available_memory", lambda device: 1000)
     with pytest.raises(KkwarmError, match=r"is too large: 0\.\d GiB in float32, 0\.0 GiB of cpu are free .*smaller"):
         load_model(tiny, device="cpu")
     assert load_model(tiny, device="cpu", check=False).device.type == "cpu"

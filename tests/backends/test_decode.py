@@ -74,7 +74,7 @@ def test_samples_are_the_same(tiny: Path, monkeypatch: pytest.MonkeyPatch, tempe
         calls.append(query.shape[2])
         return attend(module, query, *args, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(decode, "suits", lambda model: True)
+    monkeypatch.setattr(decode, "supports_decode_attention", lambda model: True)
     decode.AttentionInterface.register(decode.NAME, counted)
     try:
         assert _drawn(tiny, temperature) == before
@@ -86,10 +86,10 @@ def test_samples_are_the_same(tiny: Path, monkeypatch: pytest.MonkeyPatch, tempe
 def test_it_is_given_back(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny)
     own = model.config._attn_implementation
-    with decode.decoding(model):
+    with decode.use_decode_attention(model):
         assert model.config._attn_implementation == own  # a CPU keeps what it has
-    monkeypatch.setattr(decode, "suits", lambda model: True)
-    with pytest.raises(RuntimeError, match="stop"), decode.decoding(model):
+    monkeypatch.setattr(decode, "supports_decode_attention", lambda model: True)
+    with pytest.raises(RuntimeError, match="stop"), decode.use_decode_attention(model):
         assert model.config._attn_implementation == decode.NAME
         raise RuntimeError("stop")
     assert model.config._attn_implementation == own

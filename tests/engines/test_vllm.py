@@ -167,7 +167,7 @@ def test_flights_are_drawn_by_the_colocated_engine(
     """Of the weights of their step, as the benchmark draws, and without a trace in the rollouts that follow."""
     from kkwarm.plugins import registry
     from kkwarm.train import RlvrConfig
-    from kkwarm.train.in_training_eval import watched
+    from kkwarm.train.in_training_eval import load_eval_benchmarks
 
     found = scene("watched", tmp_path)
     assert [row["step"] for row in found["evals"]] == [0, 1, 2]
@@ -177,7 +177,7 @@ def test_flights_are_drawn_by_the_colocated_engine(
     config = RlvrConfig("mini_code", eval_on=("mini_math", "mini_kk"), eval_questions=6)
     for model, drew in ((base, found["first"]), (str(tmp_path / "run"), found["last"])):
         alone = open_backend("vllm", model, enforce_eager=True)
-        for w, before in zip(watched(config), drew, strict=True):
+        for w, before in zip(load_eval_benchmarks(config), drew, strict=True):
             s = registry().benchmark(w.benchmark.name).sampling
             asked = [
                 Request(f"watch/{i}", w.format.render(e.question), (0,), w.format.stop)

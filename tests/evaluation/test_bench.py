@@ -9,16 +9,18 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from toy_benchmark import N, Toy, examples
 
+from kkwarm import plugins
 from kkwarm.backends.base import Request
 from kkwarm.backends.replay import ReplayBackend
 from kkwarm.errors import KkwarmError
 from kkwarm.evaluation import BenchConfig, bench
-from kkwarm.evaluation.plan import choose
+from kkwarm.evaluation.plan import limit_examples
 from kkwarm.store import Run
 from kkwarm.testing.checkpoint import tiny_checkpoint
 from kkwarm.types import Completion, Sample
@@ -39,6 +41,15 @@ def scripted(request: Request, index: int) -> Completion:
     if index == 4:
         return Completion(" I go on and", 4, "length")
     return Completion(texts[index % 4], 5 + index, "stop")
+
+
+class ChatTokenizer:
+    """Renders a chat as plain lines."""
+
+    chat_template = "plain"
+
+    def apply_chat_template(self, messages: list[dict[str, str]], **_: object) -> str:
+        return "\n".join(f"{m['role']}: {m['content']}" for m in messages) + "\nassistant: "
 
 
 def stored(run: Run) -> dict[tuple[str, str, int], Sample]:
@@ -67,7 +78,7 @@ def test_figures(toy: Toy, tmp_path: Path) -> None:
     assert figures["status"] == dict.fromkeys(statuses, N)
     assert figures["metrics"]["near"] == pytest.approx(0.4)
     assert set(figures["by"]) == {"even", "odd"} and figures["by"]["odd"]["n"] == N // 2
-    assert figures["worked"] == pytest.approx(0.8)  # " </think>" alone is no reasoning
+    assert figures["reasoning_rate"] == pytest.approx(0.8)  # " </think>" alone is no reasoning
     assert figures["tokens"]["max"] == 8 and figures["mean_tokens"] == pytest.approx((5 + 6 + 7 + 8 + 4) / 5)
     assert results["labels"] == {"condition": "base"} == run.manifest.labels
     assert results["throughput"]["tokens"] == N * 30
@@ -76,8 +87,6 @@ def test_figures(toy: Toy, tmp_path: Path) -> None:
 
 
 def test_hooks_are_told_and_may_fail(toy: Toy, tmp_path: Path) -> None:
-    from kkwarm import plugins
-
     run = bench("m", ["toy"], tmp_path / "r", BenchConfig(samples=2), backend=ReplayBackend(scripted))
     assert [(s.id, s.index) for s in toy.scored] == [(s.id, s.index) for s in Run.read(run.path).samples()]
     assert toy.finished == [run] and run.done
@@ -94,14 +103,14 @@ def test_lm_eval_agrees_on_uneven_answers(toy: Toy, tmp_path: Path) -> None:
         return f" x </think> <answer> {GOLD[request.key] + (0 if right else 2)} </answer>"
 
     kept: dict = {}
-    real = lm.evaluated
+    real = lm.evaluate_tasks
 
     def spied(*args: object) -> dict:
         kept.update(real(*args))  # type: ignore[arg-type]
         return kept
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lm, "evaluated", spied)
+        patch.setattr(lm, "evaluate_tasks", spied)
         run = bench(
             "m",
             ["toy", "toy:even"],
@@ -119,28 +128,52 @@ def test_lm_eval_agrees_on_uneven_answers(toy: Toy, tmp_path: Path) -> None:
         assert kept[name]["metric:near"] == pytest.approx(ours["metrics"]["near"], abs=1e-12)
 
 
-def test_goes_on_with_what_is_missing(toy: Toy, tmp_path: Path) -> None:
-    asked: Counter[str] = Counter()
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_run_keeps_every_completion_and_resumes(
+    error: type[BaseException], toy: Toy, tmp_path: Path
+) -> None:
+    requested: Counter[str] = Counter()
 
-    def stops(request: Request, index: int) -> Completion:
-        asked[request.key] += 1
-        if sum(asked.values()) == 80:
-            raise KeyboardInterrupt
+    def interrupting(request: Request, index: int) -> Completion:
+        requested[request.key] += 1
+        if sum(requested.values()) == 80:
+            raise error
         return scripted(request, index)
 
     config = BenchConfig(samples=8)
+    with pytest.raises(error):
+        bench("m", ["toy"], tmp_path / "r", config, backend=ReplayBackend(interrupting))
+    interrupted = Run.read(tmp_path / "r")
+    assert interrupted.manifest.state == "interrupted" and len(stored(interrupted)) == 79
+    assert len(toy.scored) == 79 and interrupted.manifest.generation["tokens"] > 0
+    run = bench("m", ["toy"], tmp_path / "r", config, backend=ReplayBackend(interrupting))
+    assert sum(requested.values()) == 80 + (8 * N - 79)
+    uninterrupted = bench("m", ["toy"], tmp_path / "whole", config, backend=ReplayBackend(scripted))
+    assert stored(run) == stored(uninterrupted)
+    assert run.manifest.benchmarks == uninterrupted.manifest.benchmarks
+    requested.clear()
+    again = bench("m", ["toy"], tmp_path / "r", config, labels={"late": "yes"}, backend=ReplayBackend(interrupting))
+    assert again.done and not requested and again.manifest.results["labels"] == {"late": "yes"}
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_an_interrupt_while_samples_are_stored_loses_and_repeats_none(
+    moment: str, toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append, calls = Run.append, []
+
+    def interrupted_append(self: Run, samples: Iterable[Sample]) -> None:
+        calls.append(moment)
+        if len(calls) == 1 and moment == "before":
+            raise KeyboardInterrupt
+        append(self, samples)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "append", interrupted_append)
     with pytest.raises(KeyboardInterrupt):
-        bench("m", ["toy"], tmp_path / "r", config, backend=ReplayBackend(stops))
-    broken = Run.read(tmp_path / "r")
-    assert broken.manifest.state == "interrupted" and len(stored(broken)) == 64
-    run = bench("m", ["toy"], tmp_path / "r", config, backend=ReplayBackend(stops))
-    assert sum(asked.values()) == 80 + (8 * N - 64)
-    whole = bench("m", ["toy"], tmp_path / "whole", config, backend=ReplayBackend(scripted))
-    assert stored(run) == stored(whole)
-    assert run.manifest.benchmarks == whole.manifest.results["benchmarks"]
-    asked.clear()
-    again = bench("m", ["toy"], tmp_path / "r", config, labels={"late": "yes"}, backend=ReplayBackend(stops))
-    assert again.done and not asked and again.manifest.results["labels"] == {"late": "yes"}
+        bench("m", ["toy"], tmp_path / "r", BenchConfig(samples=8), backend=ReplayBackend(scripted))
+    assert len(stored(Run.read(tmp_path / "r"))) == 64
 
 
 def test_other_recipe_is_refused(toy: Toy, tmp_path: Path) -> None:
@@ -152,11 +185,11 @@ def test_other_recipe_is_refused(toy: Toy, tmp_path: Path) -> None:
 
 
 def test_limit_is_by_content_not_order() -> None:
-    some = choose(examples(), 5)
+    some = limit_examples(examples(), 5)
     assert len(some) == 5 and some != examples()[:5]
-    assert {e.id for e in choose(examples()[::-1], 5)} == {e.id for e in some}
-    assert {e.id for e in some} < {e.id for e in choose(examples(), 7)}
-    assert choose(examples(), 100) == examples()
+    assert {e.id for e in limit_examples(examples()[::-1], 5)} == {e.id for e in some}
+    assert {e.id for e in some} < {e.id for e in limit_examples(examples(), 7)}
+    assert limit_examples(examples(), 100) == examples()
 
 
 def test_forced(toy: Toy, tmp_path: Path) -> None:
@@ -169,10 +202,29 @@ def test_forced(toy: Toy, tmp_path: Path) -> None:
     config = BenchConfig(force=True, format="toy-forcing", limit=3)
     run = bench("m", ["toy"], tmp_path / "r", config, backend=ReplayBackend(spied))
     figures = run.manifest.benchmarks["toy+forced"]
-    assert prompts == {" Let me think."} and figures["worked"] == 1
+    assert prompts == {" Let me think."} and figures["reasoning_rate"] == 1
     assert all(s.completion.text.startswith(" Let me think. It is 0.") for s in stored(run).values())
-    free = bench("m", ["toy_free"], tmp_path / "r2", BenchConfig(force=True), backend=ReplayBackend(spied))
-    assert all(s.completion.text.startswith("\nLet's think step by step. It is 0.") for s in stored(free).values())
+    assert figures["samples"] == 3
+
+
+@pytest.mark.parametrize("name", ["think-answer", "think-answer-chat", "plain"])
+def test_built_in_formats_can_force_reasoning(name: str, toy: Toy, tmp_path: Path) -> None:
+    force = plugins.registry().format(name).force
+    prompts = set()
+
+    def reply(request: Request, index: int) -> Completion:
+        prompts.add(request.prompt)
+        gold = GOLD[request.key.replace("+forced", "")]
+        text = str(gold) if name == "plain" else f" {gold} it is. </think> <answer> {gold} </answer>"
+        return Completion(text, 3, "stop")
+
+    backend = ReplayBackend(reply, tokenizer=ChatTokenizer())
+    run = bench("m", ["toy"], tmp_path / "r", BenchConfig(force=True, format=name, limit=3), backend=backend)
+    assert len(prompts) == 3 and all(prompt.endswith(force) for prompt in prompts)
+    assert all(s.completion.text.startswith(force) for s in stored(run).values())
+    if name != "plain":  # the toy's verifier reads nothing but a number
+        assert run.manifest.benchmarks["toy+forced"]["accuracy"] == 1
+        assert run.manifest.benchmarks["toy+forced"]["reasoning_rate"] == 1
 
 
 def test_bad_input(toy: Toy, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_a_half_width_stops_early_and_holds_the_whole_score(tmp_path: Path) -> N
     assert why["generations_saved"] == N - figures["n"]
     assert len(list(Run.read(stopped.path).samples())) == figures["n"]
     whole = run(tmp_path / "whole", 0.95).manifest.benchmarks["sums"]
-    low, high = why["whole"]
+    low, high = why["interval"]
     assert low <= whole["accuracy"] <= high
     assert (high - low) / 2 <= 0.05
     assert "stopped" not in whole
@@ -94,7 +94,7 @@ def test_a_width_out_of_reach_asks_everything(tmp_path: Path) -> None:
     figures = run(tmp_path / "r", 0.5, until=0.0001).manifest.benchmarks["sums"]
     assert figures["n"] == N
     assert figures["stopped"]["generations_saved"] == 0
-    assert figures["stopped"]["whole"] == [figures["accuracy"]] * 2
+    assert figures["stopped"]["interval"] == [figures["accuracy"]] * 2
 
 
 def test_a_decision_against_another_run(tmp_path: Path) -> None:

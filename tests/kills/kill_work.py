@@ -79,11 +79,10 @@ def preload() -> None:
     import kkwarm.train.steps  # noqa: F401
     from kkwarm.evaluation import collect
     from kkwarm.plugins import registry
-    from kkwarm.train import distillation
 
     registry()
     # Little is stored at a time, so that many kills fall between two stores.
-    collect._BATCH = distillation.WAVE = 3
+    collect._BATCH_SIZE = 3
 
 
 def prepare(folder: Path) -> None:

@@ -14,7 +14,7 @@ from kkwarm.errors import ContaminationError, KkwarmError
 from kkwarm.plugins import registry
 from kkwarm.scoring.verify_run import agreement
 from kkwarm.train import WarmupConfig, read_traces, warmup
-from kkwarm.train.distillation import chosen
+from kkwarm.train.distillation import select_training_examples
 from kkwarm.train.traces import write_traces
 from kkwarm.types import Example, Trace
 
@@ -66,8 +66,8 @@ def test_a_leak_is_inherited_and_marked_up_to_the_report(base: Path, contaminate
     short = BenchConfig(max_tokens=4)
     clean = bench(str(base), ["toy"], tmp_path / "clean", short, progress=False)
     leaky = bench(str(trained.path / "checkpoint"), ["toy"], tmp_path / "leaky", short, progress=False)
-    assert leaky.manifest.benchmarks["toy"]["leaked"] == 2
-    assert "leaked" not in clean.manifest.benchmarks["toy"]
+    assert leaky.manifest.benchmarks["toy"]["contaminated"] == 2
+    assert "contaminated" not in clean.manifest.benchmarks["toy"]
     document = analyse(load([clean.path, leaky.path]))
     assert document["matrix"]["clean"]["toy"]["leaked"] == 0
     assert document["matrix"]["leaky"]["toy"]["leaked"] == 2
@@ -118,14 +118,22 @@ def test_examples_that_leak_are_passed_over(base: Path, tmp_path: Path) -> None:
     from kkwarm.train import RlvrConfig, rlvr
 
     task = registry().task("toy")
-    ranked = [e.id for e in chosen(task, 36, 0)]
+    ranked = [e.id for e in select_training_examples(task, 36, 0)]
     train = {e.id: e for e in task.load()}
     _benchmark("held", [replace(train[i], id=f"held/{i}") for i in ranked[1:4]])
-    assert [e.id for e in chosen(task, 5, 0, apart_from=["held"])] == [ranked[0], *ranked[4:8]]
-    assert [e.id for e in chosen(task, 2, 0, apart_from=["held"])] == [ranked[0], ranked[4]]
-    assert [e.id for e in chosen(task, 2, 0, apart_from=[])] == ranked[:2]  # the toy's own: its sides are apart
+    assert [e.id for e in select_training_examples(task, 5, 0, decontaminate_against=["held"])] == [
+        ranked[0],
+        *ranked[4:8],
+    ]
+    assert [e.id for e in select_training_examples(task, 2, 0, decontaminate_against=["held"])] == [
+        ranked[0],
+        ranked[4],
+    ]
+    assert [e.id for e in select_training_examples(task, 2, 0, decontaminate_against=[])] == ranked[
+        :2
+    ]  # the toy's own: its sides are apart
     with pytest.raises(KkwarmError, match="toy has 33 training examples that are not evaluated, not 34"):
-        chosen(task, 34, 0, apart_from=["held"])
+        select_training_examples(task, 34, 0, decontaminate_against=["held"])
     config = RlvrConfig("toy", examples=2, steps=1, prompts_per_step=2, generations=2, max_tokens=4, threads=1)
     config = replace(config, decontaminate_against=("held",))
     with pytest.raises(ContaminationError, match="--drop-contaminated trains on the others"):

@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 import toy_task as toy
 
+from kkwarm.backends.base import Request
+from kkwarm.backends.replay import ReplayBackend
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
+from kkwarm.store import Run
 from kkwarm.testing.checkpoint import tiny_checkpoint
 from kkwarm.train import DistillConfig, distill, read_traces
-from kkwarm.train.distillation import chosen
+from kkwarm.train.distillation import select_training_examples
 
 
 def test_a_registered_teacher_gives_its_traces(tmp_path: Path) -> None:
@@ -35,7 +38,6 @@ def test_verified_only_drops_wrong_answers(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_teaches_and_a_stopped_run_goes_on(tmp_path: Path, base: Path, traces: Path) -> None:
-    from kkwarm.store import Run
     from kkwarm.train import WarmupConfig, warmup
 
     teacher = warmup(base, traces, tmp_path / "w", WarmupConfig(learning_rate=1e-2, epochs=6, batch_size=8)).path
@@ -55,6 +57,25 @@ def test_a_checkpoint_teaches_and_a_stopped_run_goes_on(tmp_path: Path, base: Pa
     again = distill(config, tmp_path / "part", progress=False)
     assert read_traces(again.path) == kept
     assert len(list(Run.read(again.path).samples())) == 18
+
+
+def test_an_interrupted_run_keeps_every_completion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    completions = 0
+
+    def reply(request: Request, index: int) -> str:
+        nonlocal completions
+        completions += 1
+        if completions == 72:
+            raise KeyboardInterrupt
+        return f" sample {index} </think> <answer> x </answer>"
+
+    monkeypatch.setattr("kkwarm.backends.open_backend", lambda *_, **__: ReplayBackend(reply))
+    config = DistillConfig("toy", "teacher", 25, samples=3)
+    with pytest.raises(KeyboardInterrupt):
+        distill(config, tmp_path / "d", base_url="http://localhost/v1", progress=False)
+    assert len(list(Run.read(tmp_path / "d").samples())) == 71
+    run = distill(config, tmp_path / "d", base_url="http://localhost/v1", progress=False)
+    assert completions == 72 + (75 - 71) and run.manifest.results["traces"] == 75
 
 
 def test_words_that_the_teacher_cannot_read_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,11 +102,11 @@ def test_no_true_trace_of_a_registered_teacher(tmp_path: Path) -> None:
 
 def test_the_choice_is_nested_and_depends_on_the_seed() -> None:
     task = registry().task("toy")
-    ids = [e.id for e in chosen(task, 12, 0)]
-    assert [e.id for e in chosen(task, 5, 0)] == ids[:5]
-    assert [e.id for e in chosen(task, 12, 1)] != ids
+    ids = [e.id for e in select_training_examples(task, 12, 0)]
+    assert [e.id for e in select_training_examples(task, 5, 0)] == ids[:5]
+    assert [e.id for e in select_training_examples(task, 12, 1)] != ids
     with pytest.raises(KkwarmError, match="has 36 training examples, not 37"):
-        chosen(task, 37, 0)
+        select_training_examples(task, 37, 0)
 
 
 @pytest.mark.parametrize(

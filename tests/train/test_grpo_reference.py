@@ -97,7 +97,7 @@ def test_two_steps_of_rlvr_are_two_steps_of_dr_grpo(
     tmp_path: Path, warmed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the same rollouts: the second step's ratios are not 1, and some are clipped. Rewards are judged here anew."""
-    from kkwarm.backends.text import decoded, token_ids
+    from kkwarm.backends.text import decode, token_ids
 
     tokenizer = load_tokenizer(warmed)
     drawn: list[Drawn] = []
@@ -109,7 +109,7 @@ def test_two_steps_of_rlvr_are_two_steps_of_dr_grpo(
         given = call(self, prompts, completions, **more)
         for at, (prompt, tokens) in enumerate(zip(token_ids(tokenizer, prompts), ids, strict=True)):
             assert (given[at] == 2.0) == (
-                f"<answer> {examples[at].answer} </answer>" in decoded(tokenizer, list(tokens))
+                f"<answer> {examples[at].answer} </answer>" in decode(tokenizer, list(tokens))
             )
             group = given[at - at % GROUP :][:GROUP]
             drawn.append(Drawn(prompt, list(tokens), given[at] - sum(group) / GROUP))

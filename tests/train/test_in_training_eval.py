@@ -12,7 +12,7 @@ from test_resume import equal
 
 from kkwarm.errors import KkwarmError
 from kkwarm.train import RlvrConfig, WarmupConfig, rlvr, warmup
-from kkwarm.train.alarms import alarms_of_evals, alarms_of_log, best_step, paired
+from kkwarm.train.alarms import check_evals, check_step_log, paired_difference, select_best_step
 
 
 def row(step: int, **fields: float) -> dict[str, float]:
@@ -24,9 +24,9 @@ def in_training_eval(step: int, **correct: list[int]) -> dict[str, object]:
 
 
 def test_a_quiet_run_raises_no_alarm() -> None:
-    assert alarms_of_log([row(i) for i in range(30)]) == []
+    assert check_step_log([row(i) for i in range(30)]) == []
     evals = [in_training_eval(0, math=[1, 0] * 25), in_training_eval(10, math=[1, 0] * 24 + [0, 0])]
-    assert alarms_of_evals(evals, [row(i) for i in range(30)], "math") == []
+    assert check_evals(evals, [row(i) for i in range(30)], "math") == []
 
 
 @pytest.mark.parametrize(
@@ -39,9 +39,9 @@ def test_a_quiet_run_raises_no_alarm() -> None:
 )
 def test_alarms_of_the_log(kind: str, changes: dict[str, float], text: str) -> None:
     log = [row(i) for i in range(10)] + [row(i, **changes) for i in range(10, 30)]
-    (alarm,) = alarms_of_log(log)
+    (alarm,) = check_step_log(log)
     assert alarm.kind == kind and alarm.step == 29 and text in alarm.text
-    assert alarms_of_log(log[:9]) == []
+    assert check_step_log(log[:9]) == []
 
 
 def test_forgetting_and_drift() -> None:
@@ -50,10 +50,10 @@ def test_forgetting_and_drift() -> None:
         in_training_eval(0, code=[0, 1] * 25, math=[1] * 40 + [0] * 10),
         in_training_eval(30, code=[0, 1] * 25, math=[1] * 25 + [0] * 25),
     ]
-    kinds = {a.kind: a.text for a in alarms_of_evals(evals, log, "code")}
+    kinds = {a.kind: a.text for a in check_evals(evals, log, "code")}
     assert kinds["forgetting"].startswith("math fell by 30% (standard error 7%) since step 0")
     assert kinds["drift"] == "accuracy rose by 60% in training, by 0% on held-out code"
-    assert paired([1, 1, 0, 0], [1, 0, 0, 0]) == (-0.25, 0.25)
+    assert paired_difference([1, 1, 0, 0], [1, 0, 0, 0]) == (-0.25, 0.25)
 
 
 def test_the_best_step_is_corrected_for_having_been_picked() -> None:
@@ -62,16 +62,16 @@ def test_the_best_step_is_corrected_for_having_been_picked() -> None:
     for seed in range(40):
         draws = random.Random(seed)
         evals = [in_training_eval(s, d=[int(draws.random() < 0.5) for _ in range(40)]) for s in range(12)]
-        best = best_step(evals, seed)
+        best = select_best_step(evals, seed)
         assert best is not None and best.accuracy == max(fmean(f["correct"]["d"]) for f in evals)  # type: ignore[index]
         picked.append(best.accuracy)
         corrected.append(best.corrected)
     assert fmean(picked) > 0.58
     assert abs(fmean(corrected) - 0.5) < 0.03
     clear = [in_training_eval(0, d=[0] * 20), in_training_eval(5, d=[1] * 20), in_training_eval(9, d=[0] * 20)]
-    best = best_step(clear)
+    best = select_best_step(clear)
     assert best is not None and (best.step, best.accuracy, best.corrected) == (5, 1.0, 1.0)
-    assert best_step([]) is None
+    assert select_best_step([]) is None
 
 
 def test_a_watched_run_ends_with_the_weights_of_an_unwatched_one(
@@ -87,7 +87,7 @@ def test_a_watched_run_ends_with_the_weights_of_an_unwatched_one(
     assert [r["step"] for r in rows] == [0, 15, 30, 36]
     assert set(rows[0]["correct"]) == {"toy", "easy"} and len(rows[0]["correct"]["toy"]) == 6
     results = run.manifest.results
-    assert results["watched"]["easy"]["last"] > results["watched"]["easy"]["first"]
+    assert results["in_training_eval"]["easy"]["last"] > results["in_training_eval"]["easy"]["first"]
     assert results["best"]["step"] > 0 and results["best"]["evals"] == 4
     assert "step 36: toy" in capsys.readouterr().err
     with pytest.raises(KkwarmError, match="unknown benchmark 'tory'"):
@@ -111,7 +111,7 @@ def test_rlvr_is_watched_and_its_alarms_are_kept(tmp_path: Path, base: Path) -> 
     assert steps == [0, 6, 11]
     kinds = {a["kind"] for a in run.manifest.alarms}
     assert kinds >= {"no signal", "truncation"}, "a random checkpoint knows neither format nor end"
-    assert run.manifest.results["watched"]["toy"]["last"] == 0.0
+    assert run.manifest.results["in_training_eval"]["toy"]["last"] == 0.0
 
 
 def test_other_questions_begin_anew(

@@ -13,7 +13,7 @@ from kkwarm.backends.checkpoint import load_tokenizer
 from kkwarm.backends.openai import OpenAIBackend
 from kkwarm.plugins import registry
 from kkwarm.train import RlvrConfig, distributed, vllm
-from kkwarm.train.in_training_eval import longest, watched
+from kkwarm.train.in_training_eval import load_eval_benchmarks, longest_eval_sequence
 
 
 class Engine:
@@ -107,12 +107,12 @@ def test_of_a_server_one_process_asks_for_all(monkeypatch: pytest.MonkeyPatch) -
 
 def test_an_engine_has_room_for_what_is_watched(base: Path) -> None:
     config = RlvrConfig("toy", eval_on=("toy", "easy"), eval_questions=5, vllm="colocate")
-    domains = watched(config)
+    domains = load_eval_benchmarks(config)
     tokenizer = load_tokenizer(base)
     prompts = [ToyFormat().render(e.question) for w in domains for e in w.examples]
-    width = longest(domains, tokenizer)
+    width = longest_eval_sequence(domains, tokenizer)
     assert (
         width == max(len(tokenizer(p)["input_ids"]) for p in prompts) + registry().benchmark("toy").sampling.max_tokens
     )
-    assert longest([], tokenizer) == 0
+    assert longest_eval_sequence([], tokenizer) == 0
     assert vllm.settings(config, ("</answer>",), width)["vllm_max_model_length"] == width
