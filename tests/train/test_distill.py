@@ -94,7 +94,7 @@ def test_only_verified_completions_of_a_checkpoint(tmp_path: Path, base: Path) -
 
 def test_no_true_trace_of_a_registered_teacher(tmp_path: Path) -> None:
     """Nothing was stored: the folder is free for the mended command."""
-    says = r"none of 1 traces of the teacher became a trace \(1 wrong\) \(leave out --verified-only, or take another"
+    says = r"none of 1 traces of the teacher became a trace \(1 wrong\) \(leave out --verified-only, or use another"
     with pytest.raises(KkwarmError, match=says):
         distill(DistillConfig("toy", "wrong", 1, verified_only=True), tmp_path / "d")
     assert distill(DistillConfig("toy", "wrong", 1), tmp_path / "d").done

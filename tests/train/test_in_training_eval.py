@@ -142,7 +142,7 @@ def test_other_questions_begin_anew(
     rows = [json.loads(line) for line in (run.path / "evals.jsonl").read_text().splitlines()]
     assert [(r["step"], list(r["accuracy"])) for r in rows] == [(6, ["easy"]), (8, ["easy"])]
     assert run.manifest.results["best"]["step"] in (6, 8)
-    assert "other questions are watched than before" in capsys.readouterr().err
+    assert "the questions of the in-training evaluation changed" in capsys.readouterr().err
 
 
 def test_sft_with_sharded_weights_is_not_watched(
