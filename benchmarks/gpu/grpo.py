@@ -56,17 +56,17 @@ def main() -> None:
     from paired import RESULTS, keep, peak_mb, spread
 
     from kkwarm.train import RlvrConfig, rlvr
-    from kkwarm.train.rollout import Reward, Rollouts
+    from kkwarm.train.rollout import Rollout
 
     if args.rollouts == "none":
-        rollout = Clock(Rollouts, "__call__")
+        rollout = Clock(Rollout, "generate")
     else:
         from trl.generation.vllm_generation import VLLMGeneration
 
         if not torch.cuda.is_available():
             unpack()
         rollout = Clock(VLLMGeneration, "generate")
-    reward = Clock(Reward, "__call__")
+    reward = Clock(Rollout, "reward")
     config = RlvrConfig(
         "speed",
         100,

@@ -54,7 +54,7 @@ def command(
     """
     from kkwarm.train import distributed
     from kkwarm.train.config import PAPER_RLVR, RlvrConfig, changed
-    from kkwarm.train.grpo import plan_rlvr, rlvr, sizes_of
+    from kkwarm.train.grpo import plan_rlvr, render_prompts, rlvr, step_size
 
     start = PAPER_RLVR if preset == "paper" else RlvrConfig(domain)
     config = changed(start, {**settings_of(options), "domain": domain})
@@ -71,7 +71,7 @@ def command(
                 "steps": plan.steps,
                 "completions": completions,
                 "tokens_at_most": completions * plan.max_tokens,
-                "memory": memory_of(model, config, sizes_of(plan, model)),
+                "memory": memory_of(model, config, step_size(plan, render_prompts(plan, model))),
             },
             as_json,
         )

@@ -162,7 +162,7 @@ def memory_of(model: str, config: Any, sizes: Mapping[str, int]) -> dict[str, An
     from kkwarm.train.memory import preflight
 
     fit = preflight(model, config, **sizes)
-    return {**fit.fields(), **({"changed": fit.changed} if fit.changed else {})}
+    return {**fit.fields(), **({"changes": fit.changes} if fit.changes else {})}
 
 
 def _inline(values: Mapping[str, Any]) -> str:

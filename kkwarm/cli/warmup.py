@@ -35,19 +35,19 @@ def command(
 
     config = changed(PAPER_WARMUP if preset == "paper" else WarmupConfig(), settings_of(options))
     if dry_run:
-        listed, rows = plan_warmup(model, traces, config)
-        n = len(rows.ids)
+        plan = plan_warmup(model, traces, config)
+        n = len(plan.ids)
         document = {
             "model": model,
             "traces": n,
-            "left_out": rows.dropped + len(rows.contaminated_items),
-            "domains": sorted({t.domain for t in listed}),
+            "left_out": plan.dropped + len(plan.contaminated),
+            "domains": sorted({t.domain for t in plan.traces}),
         }
         if not config.packing:
-            document |= {"steps": rows.steps(n), "tokens": sum(len(rows.ids[i]) for i in rows.order(n))}
+            document |= {"steps": plan.steps(n), "tokens": sum(len(plan.ids[i]) for i in plan.order(n))}
         else:
-            document |= {"tokens_an_epoch": rows.tokens, "epochs": config.epochs}
-        document["memory"] = memory_of(model, config, rows.sizes())
+            document |= {"tokens_an_epoch": plan.tokens, "epochs": config.epochs}
+        document["memory"] = memory_of(model, config, plan.step_size())
         show(document, as_json)
         return
     run = warmup(model, traces, out, config)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.train import distributed
-from kkwarm.train.engine import replaced, write_weights
+from kkwarm.train.checkpoints import replace_folder, write_weights
 
 __all__ = ["BEST", "BestWeights"]
 
@@ -52,7 +52,7 @@ class BestWeights:
 
     def keep(self, trainer: Any, step: int) -> None:
         """Stores the current weights as those of `step`. All processes call it together."""
-        with replaced(self.path, aside=self._move_aside) as folder:
+        with replace_folder(self.path, move_old=self._move_aside) as folder:
             write_weights(trainer, self._tokenizer, folder)
             if distributed.is_main():
                 (folder / _STEP_FILE).write_text(json.dumps({"step": step}), "utf-8")

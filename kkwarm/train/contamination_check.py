@@ -1,4 +1,4 @@
-"""The contamination check in front of training: what is trained on against what is evaluated on."""
+"""The contamination check of a run: its training questions against the evaluated questions."""
 
 from __future__ import annotations
 
@@ -23,55 +23,58 @@ ALLOW_CONTAMINATION = "KKWARM_ALLOW_CONTAMINATION"  # set by `kkwarm study --all
 def contamination_check(
     run: Run, trained: Iterable[Example | Trace], domains: Sequence[str], against: Sequence[str], *, allow: bool
 ) -> None:
-    """Compares before a run trains, and keeps what leaks in its manifest (``contamination``), with what the model that it
-    starts from was trained on.
+    """Compares training questions with benchmarks before a run trains.
 
-    :param domains: what is trained on; its own benchmarks are compared with where `against` is empty. Where their data
-        cannot be had, the manifest says that it was not compared; benchmarks named in `against` must be there.
-    :param against: benchmarks; those of lm-eval's own (``lm_eval:NAME``) cannot be compared and are passed over.
-    :param allow: go on in spite of leaks.
-    :raises ContaminationError: there are some, and they are not allowed.
+    Records the overlaps in the manifest (``contamination``), together with those of the model that the run starts from.
+
+    :param domains: the domains of `trained`. Where `against` is empty, their own benchmarks are compared; one whose
+        data is not available is recorded as not compared.
+    :param against: benchmarks, which must be available. lm-eval's own (``lm_eval:NAME``) are skipped.
+    :param allow: continue in spite of overlaps.
+    :raises ContaminationError: there are overlaps, and they are not allowed.
     """
     if not distributed.is_main():
         return
-    names, asked, unread = _asked(domains, against)
-    shown = [_item(t, domains) for t in trained]
-    overlaps = check_overlaps(shown, asked, _identities(), allow=allow or os.environ.get(ALLOW_CONTAMINATION) == "1")
-    found = [
-        {"domain": k.evaluated.domain, "id": k.evaluated.id, "trained": k.trained.id, "how": k.how} for k in overlaps
+    names, evaluated, unavailable = _evaluated_items(domains, against)
+    items = [_item(t, domains) for t in trained]
+    allow = allow or os.environ.get(ALLOW_CONTAMINATION) == "1"
+    overlaps = [
+        {"domain": o.evaluated.domain, "id": o.evaluated.id, "trained": o.trained.id, "how": o.how}
+        for o in check_overlaps(items, evaluated, _identities(), allow=allow)
     ]
-    if (start := run.manifest.model) is not None:
-        found += [k for k in read_contamination(start.checkpoint) if k not in found]
-    run.record(compared_with=[n for n in names if n not in unread], not_compared=unread, contamination=found)
+    if run.manifest.model is not None:
+        overlaps += [o for o in read_contamination(run.manifest.model.checkpoint) if o not in overlaps]
+    compared = [name for name in names if name not in unavailable]
+    run.record(compared_with=compared, not_compared=unavailable, contamination=overlaps)
 
 
 def decontaminate(trained: Sequence[Question], domains: Sequence[str], against: Sequence[str]) -> list[Question]:
-    """Those of `trained` that ask nothing that is evaluated, in their order; parameters as in `contamination_check`.
+    """The items of `trained` that contain no evaluated question, in order. Parameters as in `contamination_check`.
 
     :raises KkwarmError: a benchmark of `against` does not exist, or cannot be loaded.
     """
-    _, asked, _ = _asked(domains, against)
+    _, evaluated, _ = _evaluated_items(domains, against)
     items = [_item(t, domains) for t in trained]
-    gone = contaminated_items(items, asked, _identities())
-    return [t for t, item in zip(trained, items, strict=True) if item not in gone]
+    contaminated = contaminated_items(items, evaluated, _identities())
+    return [t for t, item in zip(trained, items, strict=True) if item not in contaminated]
 
 
-def _asked(domains: Sequence[str], against: Sequence[str]) -> tuple[list[str], list[Item], dict[str, str]]:
-    """The benchmarks' names, what they ask, and, by name, why some could not be read."""
+def _evaluated_items(domains: Sequence[str], against: Sequence[str]) -> tuple[list[str], list[Item], dict[str, str]]:
+    """The benchmarks' names, their questions, and the reasons why some benchmarks are unavailable."""
     reg = registry()
-    names = [n for n in against or domains if not n.startswith("lm_eval:")]
-    asked: list[Item] = []
-    unread: dict[str, str] = {}
+    names = [name for name in against or domains if not name.startswith("lm_eval:")]
+    items: list[Item] = []
+    unavailable: dict[str, str] = {}
     for name in dict.fromkeys(names):
         if not against and _base(name) not in reg.benchmarks:
-            continue  # something to train on that nobody evaluates
+            continue  # a training domain without a benchmark
         try:
-            asked += [Item(_base(name), e.id, e.question) for e in reg.benchmark(name).load()]
+            items += [Item(_base(name), e.id, e.question) for e in reg.benchmark(name).load()]
         except KkwarmError as err:
             if against:
                 raise
-            unread[name] = str(err)
-    return names, asked, unread
+            unavailable[name] = str(err)
+    return names, items, unavailable
 
 
 def _item(trained: Example | Trace, domains: Sequence[str]) -> Item:
@@ -84,5 +87,5 @@ def _identities() -> dict[str, Callable[[str], str]]:
 
 
 def _base(name: str) -> str:
-    """``kk`` of ``kk:5``: narrowing changes neither ids nor questions."""
+    """``kk`` for ``kk:5``: narrowing a domain changes neither ids nor questions."""
     return name if name in registry().domains else name.partition(":")[0]

@@ -18,8 +18,8 @@ from kkwarm.plugins import Registry, registry
 from kkwarm.store import Run
 from kkwarm.train.config import DistillConfig, identity
 from kkwarm.train.contamination_check import contamination_check, decontaminate
-from kkwarm.train.loop import done_before, opened
-from kkwarm.train.progress import Progress, say
+from kkwarm.train.loop import open_run, read_finished
+from kkwarm.train.progress import Progress, print_status
 from kkwarm.train.traces import TRACES, write_traces
 from kkwarm.types import Completion, Example, Sample, Sampling, Task, Teacher, Trace
 from kkwarm.verify import Judge
@@ -179,9 +179,9 @@ def _distill_from_teacher(
 ) -> Run:
     config = plan.config
     settings = identity(config)
-    if (done := done_before(out, kind="distill", config=settings, inputs={}, product=TRACES)) is not None:
+    if (done := read_finished(out, kind="distill", config=settings, inputs={}, product=TRACES)) is not None:
         return done
-    with opened(out, kind="distill", config=settings, inputs={}) as run:
+    with open_run(out, kind="distill", config=settings, inputs={}) as run:
         run.record(labels=labels or {}, provenance=_teacher_provenance(registry(), teacher))
         traces = []
         with Progress("distill", config.n, show=progress) as bar:
@@ -216,23 +216,23 @@ def _distill_from_model(
     try:
         inputs = {"teacher": backend.fingerprint, "examples": fingerprint(plan.examples)}
         settings = identity(config)
-        if (done := done_before(out, kind="distill", config=settings, inputs=inputs, product=TRACES)) is not None:
+        if (done := read_finished(out, kind="distill", config=settings, inputs=inputs, product=TRACES)) is not None:
             return done
-        with opened(out, kind="distill", config=settings, inputs=inputs) as run:
+        with open_run(out, kind="distill", config=settings, inputs=inputs) as run:
             run.record(labels=labels or {}, provenance={"backend": backend.name, "checkpoint": backend.checkpoint})
             contamination_check(
                 run, plan.examples, [config.domain], config.decontaminate_against, allow=config.allow_contamination
             )
             run.record_verifiers({plan.task.name: verifier_provenance(plan.verifier, plan.format)})
             if run.truncated_bytes:
-                say(f"{run.path}: the last sample was cut short by a crash; it is generated again")
+                print_status(f"{run.path}: the last sample was cut short by a crash; it is generated again")
             prompts = [plan.format.render(e.question, backend.tokenizer) for e in plan.examples]
             warning = (
                 unknown_token_warning(backend.tokenizer, prompts, "prompts") if backend.tokenizer is not None else ""
             )
             if warning:
                 run.record(warnings=[warning])
-                say(warning)
+                print_status(warning)
             samples = _generate(plan, run, backend, prompts, progress)
             status = Counter(s.verdict.status.value for s in samples)
             _finish(run, list(_make_traces(plan, samples)), len(samples), status)

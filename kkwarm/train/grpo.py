@@ -1,4 +1,4 @@
-"""RLVR: GRPO by trl's GRPOTrainer, with a domain's verifier as the reward."""
+"""RLVR: GRPO by trl's GRPOTrainer, with a domain's verifier as the reward. The rollout itself is in `rollout.py`."""
 
 from __future__ import annotations
 
@@ -14,24 +14,33 @@ from kkwarm.limits import affordable
 from kkwarm.plugins import registry
 from kkwarm.store import Run
 from kkwarm.train import distributed
+from kkwarm.train.checkpoints import CHECKPOINT, save_checkpoint
 from kkwarm.train.config import RlvrConfig, identity
 from kkwarm.train.contamination_check import contamination_check
 from kkwarm.train.distillation import select_training_examples
-from kkwarm.train.engine import CHECKPOINT
-from kkwarm.train.launch import launch, layout
-from kkwarm.train.loop import done_before, opened
-from kkwarm.train.progress import say
+from kkwarm.train.launch import launch, plan_processes
+from kkwarm.train.loop import finish_run, open_run, read_finished, record_environment, summarize, train_to_end
+from kkwarm.train.progress import StepLog, print_status
 from kkwarm.types import Example, Format, Sampling, Task, Verifier
 from kkwarm.verify import Judge
 from kkwarm.verify.source import verifier_provenance
 
 if TYPE_CHECKING:
     from kkwarm.train.in_training_eval import InTrainingEval
+    from kkwarm.train.rollout import Rollout
 
-__all__ = ["RlvrPlan", "plan_rlvr", "rlvr"]
+__all__ = ["Prompts", "RlvrPlan", "build_trainer", "plan_rlvr", "render_prompts", "rlvr", "step_size"]
 
 ROLLOUTS = "rollouts.jsonl"
-_TOKENS_GPU, _TOKENS_CPU = 32_768, 24_576  # in a forward pass, where --batch-size is not given
+_TOKENS_GPU, _TOKENS_CPU = 32_768, 24_576  # in a forward pass, where --micro-batch-size is not given
+_SUMMARY_FIELDS = ("reward", "accuracy", "length", "truncated")
+_ADVICE = {
+    "correct": "the examples are too easy for this checkpoint",
+    "truncated": "raise --max-tokens",
+    "malformed": "warm the checkpoint up first, so that it keeps the format",
+    "unparsed": "warm the checkpoint up first, so that it keeps the format",
+    "error": "the verifier fails: see `kkwarm check`",
+}  # by the most frequent status of a run whose rewards never vary
 
 
 @dataclass(frozen=True)
@@ -60,22 +69,36 @@ class RlvrPlan:
         return Sampling(self.config.temperature, self.config.top_p, self.max_tokens, self.config.seed)
 
     def order(self) -> list[int]:
-        """Examples in the order of training, `prompts_per_step` a step: every epoch shuffled anew, by the seed."""
-        out: list[int] = []
-        epoch = 0
-        while len(out) < self.steps * self.config.prompts_per_step:
-            one = list(range(len(self.examples)))
-            random.Random(f"{self.config.seed}:{epoch}").shuffle(one)
-            # No prompt twice in a step: what an epoch has left over is not enough for one.
-            out += one[: len(one) - len(one) % self.config.prompts_per_step]
+        """The numbers of the examples in training order, `prompts_per_step` a step. Each epoch is shuffled anew."""
+        order: list[int] = []
+        epoch, size = 0, self.config.prompts_per_step
+        while len(order) < self.steps * size:
+            numbers = list(range(len(self.examples)))
+            random.Random(f"{self.config.seed}:{epoch}").shuffle(numbers)
+            order += numbers[: len(numbers) - len(numbers) % size]  # so that no prompt comes twice in a step
             epoch += 1
-        return out[: self.steps * self.config.prompts_per_step]
+        return order[: self.steps * size]
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The prompts of a plan's examples, as text and token ids, with the tokenizer and the model's context (tokens)."""
+
+    tokenizer: Any
+    texts: list[str]
+    ids: list[list[int]]
+    context: int
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest prompt."""
+        return max(map(len, self.ids))
 
 
 def plan_rlvr(config: RlvrConfig) -> RlvrPlan:
-    """What `rlvr` would do.
+    """Plans `rlvr` without loading a model.
 
-    :raises KkwarmError: unknown domain, or more examples than there are.
+    :raises KkwarmError: the domain is unknown, or has too few examples.
     """
     reg = registry()
     task = reg.task(config.domain)
@@ -89,6 +112,39 @@ def plan_rlvr(config: RlvrConfig) -> RlvrPlan:
     return RlvrPlan(config, task, reg.format(config.format or task.format), reg.verifier(task.verifier), examples)
 
 
+def render_prompts(plan: RlvrPlan, model: str | Path) -> Prompts:
+    """Renders the prompt of each example with the model's tokenizer.
+
+    :raises KkwarmError: `model` is not a checkpoint, its tokenizer does not fit, or a prompt fills its context.
+    """
+    from kkwarm.backends.checkpoint import load_tokenizer, read_config
+    from kkwarm.backends.text import check_token_ids, token_ids
+
+    tokenizer, text_config = load_tokenizer(model), read_config(model).get_text_config()
+    context = int(getattr(text_config, "max_position_embeddings", None) or 2**31)
+    texts = [plan.format.render(e.question, tokenizer) for e in plan.examples]
+    prompts = Prompts(tokenizer, texts, token_ids(tokenizer, texts), context)
+    for example, ids in zip(plan.examples, prompts.ids, strict=True):
+        check_token_ids(example.id, ids, text_config.vocab_size)
+        if len(ids) >= context:
+            message = f"{example.id}: its prompt has {len(ids)} tokens, but the model's context is {context}"
+            raise KkwarmError(message, hint="leave it out")
+    return prompts
+
+
+def step_size(plan: RlvrPlan, prompts: Prompts) -> dict[str, int]:
+    """What determines the memory of a step: tokens of its longest row, completions of a forward pass and of a step."""
+    from kkwarm.train.trainer_setup import uses_cuda
+
+    tokens = prompts.longest + plan.max_tokens
+    rows = (_TOKENS_GPU if uses_cuda(plan.config) else _TOKENS_CPU) // tokens
+    return {
+        "tokens": tokens,
+        "rows": plan.config.micro_batch_size or max(1, rows),
+        "step": plan.config.completions,
+    }
+
+
 def rlvr(
     model: str | Path,
     config: RlvrConfig,
@@ -97,42 +153,41 @@ def rlvr(
     labels: dict[str, Any] | None = None,
     progress: bool = True,
 ) -> Run:
-    """Trains `model` on at most `config.examples` examples of a domain; goes on where it was stopped, with the same
-    final weights (but for vLLM, which draws anew).
+    """Trains `model` on at most `config.examples` examples of a domain. An interrupted run resumes, and ends with the
+    same weights (except with vLLM, which samples anew).
 
-    Leaves in `out`: ``checkpoint/``, ``log.jsonl`` (one line a step: ``step, reward, accuracy, status`` (shares),
-    ``no_signal`` (share of groups whose rewards are all equal), ``length`` (tokens), ``truncated``, ``loss, lr,
-    grad_norm, seconds``), ``rollouts.jsonl`` if kept, and the manifest with results and warnings.
+    Writes to `out`: ``checkpoint/``, ``log.jsonl`` (one line per step: ``step``, ``reward``, ``accuracy``, ``status``
+    (shares), ``no_signal`` (share of groups with equal rewards), ``length`` (tokens), ``truncated``, ``loss``,
+    ``learning_rate``, ``grad_norm``, ``seconds``), ``rollouts.jsonl`` with ``keep_rollouts``, and the manifest with
+    results and warnings.
 
-    :raises KkwarmError: no checkpoint, unknown domain, too few examples, another run in `out`, the loss is not finite.
+    :param labels: recorded in the manifest; a study uses them to find the run.
+    :raises KkwarmError: no checkpoint, an unknown domain, too few examples, another run in `out`, or a loss that is not
+        finite.
     """
     from kkwarm.backends.checkpoint import fingerprint
-    from kkwarm.train.engine import needs
+    from kkwarm.train.trainer_setup import check_requirements
 
     out = Path(out)
     plan = plan_rlvr(config)
     inputs = {"checkpoint": fingerprint(model), "examples": fingerprint_examples(plan.examples)}
     settings = identity(config)
-    if (done := done_before(out, kind="rlvr", config=settings, inputs=inputs, product=CHECKPOINT)) is not None:
-        return done
-    needs(config)
-    if (several := layout(config)) is not None:
+    if (run := read_finished(out, kind="rlvr", config=settings, inputs=inputs, product=CHECKPOINT)) is not None:
+        return run
+    check_requirements(config)
+    if (processes := plan_processes(config)) is not None:
         job = {"model": str(model), "out": str(out), "labels": labels, "progress": progress}
-        launch(several, "rlvr", config, **job)
+        launch(processes, "rlvr", config, **job)
         return Run.read(out)
-    with opened(out, kind="rlvr", config=settings, inputs=inputs) as run:
-        run.record(
-            labels=labels or {},
-            model={"checkpoint": str(model)},
-            example_ids=[e.id for e in plan.examples],
-            warnings=[],
-        )
+    with open_run(out, kind="rlvr", config=settings, inputs=inputs) as run:
+        ids = [e.id for e in plan.examples]
+        run.record(labels=labels or {}, model={"checkpoint": str(model)}, example_ids=ids, warnings=[])
         run.record_verifiers({config.domain: verifier_provenance(plan.verifier, plan.format)})
         contamination_check(
             run, plan.examples, [config.domain], config.decontaminate_against, allow=config.allow_contamination
         )
         if config.top_p < 1:
-            _warn(run, f"top_p {config.top_p} biases the importance ratio: it is computed without it (1.0 does not)")
+            _warn(run, f"top_p {config.top_p} biases the importance ratio, which is computed without it; 1.0 does not")
         _train(run, model, plan, progress)
         return run
 
@@ -140,152 +195,132 @@ def rlvr(
 def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
     from kkwarm.backends.text import unknown_token_warning
     from kkwarm.train import vllm
-    from kkwarm.train.engine import load, policy_of, prepare, save
     from kkwarm.train.in_training_eval import (
         InTrainingEval,
         load_eval_benchmarks,
         longest_eval_sequence,
         transformers_engine,
     )
-    from kkwarm.train.loop import finished, note_environment, run_steps
-    from kkwarm.train.memory import applied
-    from kkwarm.train.step_log import StepLog
+    from kkwarm.train.memory import fit_config
+    from kkwarm.train.trainer_setup import load_network, prepare_process, unwrap_policy
 
-    config = plan.config
-    prepare(config)
-    eval_benchmarks = load_eval_benchmarks(config)
-    sizes = sizes_of(plan, model)
-    config, batch = applied(run, model, config, **sizes)
+    prepare_process(plan.config)
+    benchmarks = load_eval_benchmarks(plan.config)
+    prompts = render_prompts(plan, model)
+    tokenizer = prompts.tokenizer
+    config, micro_batch = fit_config(run, model, plan.config, **step_size(plan, prompts))
     plan = replace(plan, config=config)
-    network, tokenizer = load(model, config)
-    note_environment(run, config)
-    prompts = [plan.format.render(e.question, tokenizer) for e in plan.examples]
-    if said := unknown_token_warning(tokenizer, prompts, "prompts"):
-        _warn(run, said)
-    kept: list[StepLog] = []
-
-    def open_rollouts(at: int) -> None:
-        if config.keep_rollouts and distributed.is_main():
-            kept.append(StepLog(run.path / ROLLOUTS, at))
-
+    network = load_network(model, config)
+    record_environment(run, config)
+    if warning := unknown_token_warning(tokenizer, prompts.texts, "prompts"):
+        _warn(run, warning)
     with Judge() as judge:
-        more: dict[str, Any] = {"at_most": batch, "watched": longest_eval_sequence(eval_benchmarks, tokenizer)}
-        trainer, reward = trainer_of(network, tokenizer, plan, run.path, judge, **more)
-
-        def row(logs: dict[str, float], step: int) -> dict[str, Any]:
-            assert reward.last is not None
-            if reward.last.no_signal == 1.0:
-                _warn(run, "in a step no prompt gave a signal: the rewards of each group were all equal")
-            if reward.errors:
-                _warn(run, reward.errors)
-            for file in kept:
-                file.write(*({"step": step, **r} for r in reward.kept))
-            reward.kept.clear()
-            more = {
-                "loss": logs["loss"],
-                "learning_rate": logs.get("learning_rate"),
-                "grad_norm": logs.get("grad_norm"),
-            }
-            return {**reward.last.fields(), **more}
-
-        args = trainer.args
-        every = args.steps_per_generation * args.num_iterations
-        stride = every // math.gcd(every, args.gradient_accumulation_steps)  # resuming needs a fresh generation
-        rollouts = reward.rollouts
-        if rollouts is None:
-            draws = vllm.live(tokenizer)
-        else:
-            draws = transformers_engine(lambda trainer: rollouts.refreshed(policy_of(trainer)), tokenizer)
-        in_training_eval = InTrainingEval(run, config, eval_benchmarks, tokenizer, config.domain, draws)
-        log = run_steps(
-            run, trainer, row, config, in_training_eval, progress=progress, stride=stride, also=open_rollouts
+        trainer, rollout = build_trainer(
+            *(network, plan, prompts, run.path, judge),
+            micro_batch=micro_batch,
+            eval_tokens=longest_eval_sequence(benchmarks, tokenizer),
         )
-    save(trainer, tokenizer, run.path)
-    for file in kept:
-        file.close()
-    if not distributed.is_main():
-        return
-    _finish(run, plan, log, in_training_eval)
-    finished(run, in_training_eval, log[-1]["step"])
+        if config.vllm == "none":
+            engine = transformers_engine(lambda trainer: rollout.generator(unwrap_policy(trainer)), tokenizer)
+        else:
+            engine = vllm.policy_engine(tokenizer)
+        in_training_eval = InTrainingEval(run, config, benchmarks, tokenizer, config.domain, engine)
+        log = _train_steps(run, trainer, rollout, config, in_training_eval, progress)
+    save_checkpoint(trainer, tokenizer, run.path)
+    if distributed.is_main():
+        _finish(run, plan, log, in_training_eval)
+        finish_run(run, in_training_eval, log[-1]["step"])
 
 
-def trainer_of(
+def _train_steps(
+    run: Run, trainer: Any, rollout: Rollout, config: RlvrConfig, in_training_eval: InTrainingEval, progress: bool
+) -> list[dict[str, Any]]:
+    """Trains to the end; returns the step log."""
+    rollouts_log: StepLog | None = None
+
+    def open_rollouts_log(start: int) -> None:
+        nonlocal rollouts_log
+        if config.keep_rollouts and distributed.is_main():
+            rollouts_log = StepLog(run.path / ROLLOUTS, start)
+
+    def log_fields(logs: dict[str, float], step: int) -> dict[str, Any]:
+        assert rollout.metrics is not None
+        if rollout.metrics.no_signal == 1.0:
+            _warn(run, "in a step no prompt gave a signal: the rewards of each group were all equal")
+        if rollout.first_error:
+            _warn(run, rollout.first_error)
+        records = rollout.take_records()
+        if rollouts_log is not None:
+            rollouts_log.write(*({"step": step, **record.fields()} for record in records))
+        optimization = {"loss": logs["loss"], **{k: logs.get(k) for k in ("learning_rate", "grad_norm")}}
+        return {**rollout.metrics.fields(), **optimization}
+
+    args = trainer.args
+    generation_steps = args.steps_per_generation * args.num_iterations
+    # A resumed run starts with a generation, so only steps before one may be saved.
+    save_stride = generation_steps // math.gcd(generation_steps, args.gradient_accumulation_steps)
+    log = train_to_end(
+        *(run, trainer, log_fields, config, in_training_eval),
+        progress=progress,
+        save_stride=save_stride,
+        on_start=open_rollouts_log,
+    )
+    if rollouts_log is not None:
+        rollouts_log.close()
+    return log
+
+
+def build_trainer(
     network: Any,
-    tokenizer: Any,
     plan: RlvrPlan,
+    prompts: Prompts,
     out: Path,
     judge: Judge,
     *,
-    at_most: int | None = None,
-    watched: int = 0,
-) -> tuple[Any, Any]:
-    """The GRPO trainer and its reward function.
+    micro_batch: int | None = None,
+    eval_tokens: int = 0,
+) -> tuple[Any, Rollout]:
+    """The GRPO trainer and its rollout.
 
-    :param at_most: completions in a forward pass; None: the configuration's, or as many as are usual.
-    :param watched: tokens of the longest row that the in-training evaluation asks a colocated engine for.
+    :param micro_batch: completions in a forward pass, at most; None: as `step_size` gives it.
+    :param eval_tokens: tokens of the longest prompt and completion of in-training evaluation.
+    :raises KkwarmError: trl rejects the settings, or no vLLM server responds.
     """
     from datasets import Dataset
     from trl import GRPOConfig
 
     from kkwarm.train import vllm
-    from kkwarm.train.engine import arguments, build, copied, lora, refusals
-    from kkwarm.train.policy import Policy
-    from kkwarm.train.rollout import Rollouts
+    from kkwarm.train.grpo_trainer import RlvrTrainer
+    from kkwarm.train.rollout import Rollout
+    from kkwarm.train.trainer_setup import build_trl_config, lora_config, translate_trl_errors, trl_arguments
 
     config = plan.config
-    prompts = [plan.format.render(e.question, tokenizer) for e in plan.examples]
-    longest = _longest(plan, prompts, tokenizer, network.config)
-    at_most = at_most or config.micro_batch_size or _fitting(config, longest + plan.max_tokens)
-    context = getattr(network.config.get_text_config(), "max_position_embeddings", None) or 2**31
-    rollouts_by = vllm.settings(config, plan.format.stop, min(context, max(longest + plan.max_tokens, watched)))
-    settings = arguments(config, out, steps=plan.steps) | _settings(plan, at_most) | rollouts_by
+    size = step_size(plan, prompts)
+    width = min(prompts.context, max(size["tokens"], eval_tokens))
+    settings = trl_arguments(config, out, steps=plan.steps) | _grpo_arguments(plan, micro_batch or size["rows"])
+    settings |= vllm.vllm_arguments(config, plan.format.stop, width)
     if config.trl.get("mask_truncated_completions"):
         raise KkwarmError("mask_truncated_completions does not know stop strings", hint="see `truncated` in log.jsonl")
-    args = build(GRPOConfig, settings, config.trl)
-    vllm.check(args)
-    rollouts = None
-    if config.vllm == "none":
-        rollouts = Rollouts(network, tokenizer, plan.sampling, plan.format.stop, config.generations, copied(config))
-    reward = _reward(network, tokenizer, plan, judge, rollouts)
+    args = build_trl_config(GRPOConfig, settings, config.trl)
+    vllm.check_server(args)
+    rollout = Rollout(plan, prompts, judge, network)
     order = plan.order()
-    with refusals():
-        trainer = Policy(
+    with translate_trl_errors():
+        trainer = RlvrTrainer(
             model=network,
-            reward_funcs=reward,
+            reward_funcs=rollout.reward,
             args=args,
-            train_dataset=Dataset.from_dict({"prompt": [prompts[i] for i in order], "example": order}),
-            processing_class=tokenizer,
-            peft_config=lora(config),
-            rollout_func=rollouts,
+            train_dataset=Dataset.from_dict({"prompt": [prompts.texts[i] for i in order], "example": order}),
+            processing_class=prompts.tokenizer,
+            peft_config=lora_config(config),
+            rollout_func=rollout.generate if config.vllm == "none" else None,
         )
-    trainer.examples = plan.examples
-    return trainer, reward
+    return trainer, rollout
 
 
-def _reward(network: Any, tokenizer: Any, plan: RlvrPlan, judge: Judge, rollouts: Any) -> Any:
-    from kkwarm.backends.text import end_tokens
-    from kkwarm.train.rollout import Reward
-
+def _grpo_arguments(plan: RlvrPlan, micro_batch: int) -> dict[str, Any]:
     config = plan.config
-    ends = end_tokens(tokenizer, network, max(len(tokenizer), network.get_output_embeddings().weight.shape[0]))
-    return Reward(
-        plan.examples,
-        plan.verifier,
-        plan.format,
-        plan.task.rewards,
-        judge,
-        tokenizer,
-        config.generations,
-        plan.max_tokens,
-        rollouts,
-        frozenset(int(i) for i in ends.nonzero()[0]),
-        keep=config.keep_rollouts,
-    )
-
-
-def _settings(plan: RlvrPlan, at_most: int) -> dict[str, Any]:
-    config = plan.config
-    batch, passes = distributed.share(config.completions, at_most)
+    batch, passes = distributed.split_step(config.completions, micro_batch)
     return {
         "per_device_train_batch_size": batch,
         "gradient_accumulation_steps": passes,
@@ -298,87 +333,35 @@ def _settings(plan: RlvrPlan, at_most: int) -> dict[str, Any]:
         "loss_type": config.loss_type,
         "scale_rewards": config.scale_rewards,
         "epsilon": config.epsilon,
-        "shuffle_dataset": False,  # `RlvrPlan.order` is the order, so that a resumed run has only to skip
+        "shuffle_dataset": False,  # `RlvrPlan.order` has shuffled, so a resumed run only has to skip
     }
 
 
-def _longest(plan: RlvrPlan, prompts: list[str], tokenizer: Any, model_config: Any) -> int:
-    """Tokens of the longest prompt.
-
-    :raises KkwarmError: it leaves no room for a completion.
-    """
-    from kkwarm.backends.text import check_token_ids, token_ids
-
-    text = model_config.get_text_config()
-    listed = token_ids(tokenizer, prompts)
-    for e, ids in zip(plan.examples, listed, strict=True):
-        check_token_ids(e.id, ids, text.vocab_size)
-    lengths = [len(ids) for ids in listed]
-    context = getattr(text, "max_position_embeddings", None) or 2**31
-    longest = max(lengths)
-    if longest >= context:
-        e = plan.examples[lengths.index(longest)]
-        raise KkwarmError(
-            f"{e.id}: its prompt has {longest} tokens, the model's context {context}", hint="leave it out"
-        )
-    return longest
-
-
-def sizes_of(plan: RlvrPlan, model: str | Path) -> dict[str, int]:
-    """What decides the memory of a step: tokens of its longest row, completions of a pass and of a step."""
-    from kkwarm.backends.checkpoint import load_tokenizer, read_config
-
-    tokenizer = load_tokenizer(model)
-    prompts = [plan.format.render(e.question, tokenizer) for e in plan.examples]
-    tokens = _longest(plan, prompts, tokenizer, read_config(model)) + plan.max_tokens
-    rows = plan.config.micro_batch_size or _fitting(plan.config, tokens)
-    return {"tokens": tokens, "rows": rows, "step": plan.config.completions}
-
-
-def _fitting(config: RlvrConfig, width: int) -> int:
-    """Completions that fit into a forward pass."""
-    from kkwarm.train.engine import on_cuda
-
-    return max(1, (_TOKENS_GPU if on_cuda(config) else _TOKENS_CPU) // max(1, width))
-
-
 def _warn(run: Run, message: str) -> None:
-    known = run.manifest.warnings
-    if message in known:
-        return
-    run.record(warnings=[*known, message])
-    say(message)
+    if message not in run.manifest.warnings:
+        run.record(warnings=[*run.manifest.warnings, message])
+        print_status(message)
 
 
 def _finish(run: Run, plan: RlvrPlan, log: list[dict[str, Any]], in_training_eval: InTrainingEval) -> None:
     from kkwarm.backends.checkpoint import fingerprint
-    from kkwarm.train.loop import summary
 
-    tail = log[-max(1, len(log) // 10) :]
-    signal = any(r["no_signal"] < 1.0 for r in log)
+    last = log[-max(1, len(log) // 10) :]
+    signal = any(row["no_signal"] < 1.0 for row in log)
     if not signal:
-        what = max(log[-1]["status"].items(), key=lambda kv: kv[1])[0]
-        _warn(run, f"the reward never varied within a group (mostly {what}): nothing was learnt; {_remedy(what)}")
+        status = max(log[-1]["status"].items(), key=lambda item: item[1])[0]
+        advice = _ADVICE.get(status, "take easier examples, more --generations, or warm the checkpoint up first")
+        _warn(run, f"the reward never varied within a group (mostly {status}): nothing was learned; {advice}")
     run.finish(
         products={CHECKPOINT: fingerprint(run.path / CHECKPOINT), **in_training_eval.products()},
         results={
-            **summary(log),
+            **summarize(log),
             "examples": len(plan.examples),
             "completions": len(log) * plan.config.completions,
             "signal": signal,
-            "no_signal": sum(r["no_signal"] for r in log) / len(log),
-            "first": {k: log[0][k] for k in ("reward", "accuracy", "length", "truncated")},
+            "no_signal": sum(row["no_signal"] for row in log) / len(log),
+            "first": {name: log[0][name] for name in _SUMMARY_FIELDS},
             **in_training_eval.results(),
-            "last": {k: sum(r[k] for r in tail) / len(tail) for k in ("reward", "accuracy", "length", "truncated")},
+            "last": {name: sum(row[name] for row in last) / len(last) for name in _SUMMARY_FIELDS},
         },
     )
-
-
-def _remedy(status: str) -> str:
-    return {
-        "correct": "the examples are too easy for this checkpoint",
-        "truncated": "raise --max-tokens",
-        "malformed": "warm the checkpoint up first, so that it keeps the format",
-        "unparsed": "warm the checkpoint up first, so that it keeps the format",
-        "error": "the verifier fails: see `kkwarm check`",
-    }.get(status, "take easier examples, more --generations, or warm the checkpoint up first")

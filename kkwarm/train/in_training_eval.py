@@ -21,10 +21,9 @@ from kkwarm.plugins import registry
 from kkwarm.train import distributed
 from kkwarm.train.alarms import best_eval, check_evals, check_step_log, select_best_step
 from kkwarm.train.best_weights import BEST, BestWeights
+from kkwarm.train.checkpoints import CHECKPOINT
 from kkwarm.train.config import TrainConfig
-from kkwarm.train.engine import CHECKPOINT
-from kkwarm.train.progress import say
-from kkwarm.train.step_log import StepLog
+from kkwarm.train.progress import StepLog, print_status
 from kkwarm.types import Benchmark, Example, Format, Sample, Sampling, Verifier
 from kkwarm.verify import Judge
 
@@ -152,7 +151,7 @@ class InTrainingEval:
             return
         counts = {b.benchmark.name: len(b.examples) for b in self._benchmarks}
         if any({n: len(c) for n, c in row["correct"].items()} != counts for row in self.rows()):
-            say("the questions of the in-training evaluation changed: its rows and the best step are dropped")
+            print_status("the questions of the in-training evaluation changed: its rows and the best step are dropped")
             self.path.unlink()
             self._best.forget()
         self._file = StepLog(self.path, resumed)
@@ -196,7 +195,7 @@ class InTrainingEval:
         if self._file is not None:
             self._file.write(row)
             scores = ", ".join(f"{name} {value:.0%}" for name, value in accuracy.items())
-            say(f"step {step}: {scores}{', the best so far: weights kept' if keep else ''}")
+            print_status(f"step {step}: {scores}{', the best so far: weights kept' if keep else ''}")
 
     def _evaluate(self, b: EvalBenchmark, engine: EvalEngine, judge: Judge) -> list[_Answer]:
         answers: list[_Answer] = []
@@ -230,7 +229,7 @@ class InTrainingEval:
             if all((a["kind"], a["text"].split()[0]) != (alarm.kind, alarm.text.split()[0]) for a in recorded):
                 recorded = [*recorded, asdict(alarm)]
                 self._run.record(alarms=recorded)
-                say(f"step {alarm.step}: {alarm.kind}: {alarm.text}")
+                print_status(f"step {alarm.step}: {alarm.kind}: {alarm.text}")
 
     def results(self) -> dict[str, Any]:
         """For the run's results: first and last accuracy of each benchmark, and the best step with its accuracy (also

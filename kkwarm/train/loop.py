@@ -1,35 +1,37 @@
-"""Runs a trl trainer to its end: resumes, logs, stops in good order."""
+"""The life of a training run: opening its folder, resuming, training to the end, and cleaning up."""
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
 from kkwarm.schema.manifest import Kind, Manifest
 from kkwarm.store import Run, config_hash, environment
 from kkwarm.train import distributed
+from kkwarm.train.checkpoints import STEPS, check_sharding, distributed_type, find_last_checkpoint
 from kkwarm.train.config import TrainConfig
-from kkwarm.train.engine import STEPS, explained, kind_of, on_cuda, uses_bf16
-from kkwarm.train.step_log import StepLog
-from kkwarm.train.watchdog import Watchdog
+from kkwarm.train.progress import StepLog, Watchdog
+from kkwarm.train.trainer_setup import uses_bf16, uses_cuda
 
 if TYPE_CHECKING:
     from kkwarm.train.in_training_eval import InTrainingEval
 
-__all__ = ["LOG", "done_before", "finished", "note_environment", "opened", "quietly", "run_steps", "summary"]
+__all__ = ["LOG", "finish_run", "open_run", "read_finished", "record_environment", "summarize", "train_to_end"]
 
 LOG = "log.jsonl"
-Row = Callable[[dict[str, float], int], dict[str, Any]]
+LogFields = Callable[[dict[str, float], int], dict[str, Any]]
 
 
-def done_before(
+def read_finished(
     out: Path, *, kind: Kind, config: Mapping[str, Any], inputs: Mapping[str, str], product: str
 ) -> Run | None:
-    """The run in `out`, for reading, where exactly this one is done and its `product` is still there."""
+    """The run in `out`, read-only, if it is this run, finished, and still has its `product`."""
     if not (out / "manifest.json").exists() or not (out / product).exists():
         return None
     run = Run.read(out)
@@ -38,116 +40,120 @@ def done_before(
 
 
 @contextmanager
-def opened(out: Path, *, kind: Kind, config: Mapping[str, Any], inputs: Mapping[str, str]) -> Iterator[Run]:
-    """`Run.open`; of several processes only the first writes."""
+def open_run(out: Path, *, kind: Kind, config: Mapping[str, Any], inputs: Mapping[str, str]) -> Iterator[Run]:
+    """`Run.open` on rank 0; the other processes get a run that writes nothing."""
     if not distributed.is_main():
-        yield _Silent(out, Manifest(kind=kind, config=dict(config)))
+        yield _UnwrittenRun(out, Manifest(kind=kind, config=dict(config)))
         return
     with Run.open(out, kind=kind, config=config, inputs=inputs) as run:
         yield run
 
 
-class _Silent(Run):
-    """What the processes that do not write see as the run."""
-
+class _UnwrittenRun(Run):
     def _write_manifest(self) -> None:
-        """Nothing: rank 0 does."""
+        """Rank 0 writes it."""
 
 
-def note_environment(run: Run, config: TrainConfig) -> None:
-    """Keeps in the manifest what the run really trains on: device, precision, processes, threads."""
+def record_environment(run: Run, config: TrainConfig) -> None:
+    """Records in the manifest what the run trains on: device, precision, processes, threads."""
     import torch
 
     run.record(
         environment=environment(),
-        device="cuda" if on_cuda(config) else "cpu",
+        device="cuda" if uses_cuda(config) else "cpu",
         precision="bf16" if uses_bf16(config) else "fp32",
         processes=distributed.world_size(),
         threads=torch.get_num_threads(),
     )
 
 
-def quietly(cls: Any) -> Any:
-    """The trainer class without model cards at every save and without counting its users."""
-
-    def nothing(self: Any, *args: Any, **kwargs: Any) -> None:
-        return None
-
-    return type(cls.__name__, (cls,), {"create_model_card": nothing, "_send_telemetry": nothing})
-
-
-def run_steps(
+def train_to_end(
     run: Run,
     trainer: Any,
-    row: Row,
+    log_fields: LogFields,
     config: TrainConfig,
     in_training_eval: InTrainingEval,
     *,
     progress: bool,
-    stride: int = 1,
-    also: Any = None,
+    save_stride: int = 1,
+    on_start: Callable[[int], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """Trains to the end, from the last whole step checkpoint if there is one; returns the step log.
+    """Trains to the end, from the last complete step checkpoint if there is one. Returns the step log.
 
-    :param row: further fields of a step's line, from trl's log.
-    :param stride: only multiples of it may be saved (GRPO: between two generations).
-    :param also: called with the step that the run goes on from, before anything else happens.
-    :raises KeyboardInterrupt: it was interrupted, after saving.
-    :raises KkwarmError: loss or gradient is not finite, the loss diverges, memory or disk ran out.
+    :param log_fields: further fields of a step's line, from trl's log and the step.
+    :param save_stride: only steps that are a multiple of it may be saved (GRPO: between two generations).
+    :param on_start: called with the step that the run resumes from, before anything else happens.
+    :raises KeyboardInterrupt: the run was interrupted, after saving.
+    :raises KkwarmError: the loss or gradient is not finite, the loss diverges, memory or disk space ran out.
     """
     from transformers.integrations import TensorBoardCallback
     from transformers.trainer_callback import PrinterCallback
 
-    from kkwarm.train.steps import Recorder, fits, last_whole
+    from kkwarm.train.callback import RunCallback
 
-    steps = run.path / STEPS
-    start = distributed.broadcast(last_whole(steps) if distributed.is_main() else None)
-    at = int(start.name.rpartition("-")[2]) if start else 0
-    if start:
-        fits(start, kind_of(trainer.accelerator))
-    if also is not None:
-        also(at)
-    log = StepLog(run.path / LOG, at) if distributed.is_main() else None
-    in_training_eval.open(at)
+    checkpoint = distributed.broadcast(find_last_checkpoint(run.path / STEPS) if distributed.is_main() else None)
+    start = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+    if checkpoint:
+        check_sharding(checkpoint, distributed_type(trainer.accelerator))
+    if on_start is not None:
+        on_start(start)
+    log = StepLog(run.path / LOG, start) if distributed.is_main() else None
+    in_training_eval.open(start)
     watchdog = Watchdog(run.path)
-    recorder = Recorder(
-        run, log, row, config, in_training_eval=in_training_eval, watchdog=watchdog, stride=stride, progress=progress
+    callback = RunCallback(
+        *(run, log, log_fields, config, in_training_eval, watchdog), save_stride=save_stride, progress=progress
     )
-    recorder.trainer = trainer
+    callback.trainer = trainer
     trainer.remove_callback(PrinterCallback)  # it prints on stdout
-    for callback in trainer.callback_handler.callbacks:
-        if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
-            callback.logging_dir = str(run.path / "tensorboard")  # not among the step checkpoints, which are removed
-    trainer.add_callback(recorder)
+    for other in trainer.callback_handler.callbacks:
+        if isinstance(other, TensorBoardCallback) and other.logging_dir is None:
+            other.logging_dir = str(run.path / "tensorboard")  # not among the step checkpoints, which are removed
+    trainer.add_callback(callback)
     try:
-        with recorder.interrupt, watchdog:
-            trainer.train(resume_from_checkpoint=str(start) if start else None)
+        with callback.interrupt, watchdog:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except Exception as err:  # safetensors, torch and the system each have their own type for a full disk
-        if (told := explained(err, run.path, rows=trainer.args.per_device_train_batch_size)) is not None:
-            raise told from err
+        rows = trainer.args.per_device_train_batch_size
+        if (error := _explain_resource_error(err, run.path, rows)) is not None:
+            raise error from err
         raise
     finally:
-        recorder.close()
+        callback.close()
     if trainer.state.global_step < trainer.state.max_steps:
         raise KeyboardInterrupt
-    rows = StepLog.rows(run.path / LOG)
+    steps = StepLog.rows(run.path / LOG)
     if distributed.is_main():
-        in_training_eval.alarm(rows)
-    return rows
+        in_training_eval.alarm(steps)
+    return steps
 
 
-def summary(log: list[dict[str, Any]]) -> dict[str, Any]:
-    """Steps and their time."""
-    seconds = sum(r["seconds"] for r in log)
+def _explain_resource_error(err: Exception, path: Path, rows: int) -> KkwarmError | None:
+    """An error with a fix where memory or disk space ran out; None for other errors.
+
+    :param rows: sequences in a forward pass.
+    """
+    text = " ".join(str(err).split())
+    lower = text.lower()
+    if isinstance(err, MemoryError) or "out of memory" in lower or "can't allocate" in lower:
+        option = f"--micro-batch-size {rows // 2}" if rows > 1 else "--gradient-checkpointing"
+        hint = f"add {option} to the same command, which resumes the run; or use --lora with another -o"
+        return KkwarmError(f"out of memory with {rows} sequences in a forward pass: {text[:200]}", hint=hint)
+    full = isinstance(err, OSError) and err.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+    if full or "no space left" in lower or "os error 28" in lower or "pytorchstreamwriter" in lower:
+        return KkwarmError(f"{path} cannot be written: {text[:200]}", hint="free space and run the same command again")
+    return None
+
+
+def summarize(log: list[dict[str, Any]]) -> dict[str, Any]:
+    """Number of steps and their time in seconds."""
+    seconds = sum(row["seconds"] for row in log)
     return {"steps": len(log), "seconds": round(seconds, 2), "seconds_per_step": round(seconds / max(1, len(log)), 4)}
 
 
-def finished(run: Run, in_training_eval: InTrainingEval, last: int) -> None:
-    """Frees what only a run that goes on needs (step checkpoints, the best weights before the best), and tells the
-    plugins. `last`: its last step.
-    """
+def finish_run(run: Run, in_training_eval: InTrainingEval, last_step: int) -> None:
+    """Removes what only resuming needs (step checkpoints, the previous best weights), and calls the plugins' hook."""
     if not distributed.is_main():
         return
-    in_training_eval.on_checkpoint_saved(last)
+    in_training_eval.on_checkpoint_saved(last_step)
     shutil.rmtree(run.path / STEPS, ignore_errors=True)
     registry().call_hook("kkwarm_run_finished", run=run)

@@ -1,19 +1,34 @@
-"""Progress on stderr, with the time left. Nothing is ever printed on stdout."""
+"""What a running job reports: progress and messages on stderr, JSON-lines logs, and a watchdog for steps that hang.
+
+Nothing is ever printed on stdout.
+"""
 
 from __future__ import annotations
 
+import faulthandler
+import json
+import statistics
+import threading
 import time
+from collections import deque
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from kkwarm.errors import warn
+from kkwarm.errors import KkwarmError, warn
 from kkwarm.train import distributed
 
-__all__ = ["Progress", "say"]
+__all__ = ["Progress", "StepLog", "Watchdog", "print_status"]
+
+
+def print_status(message: str, *, all_ranks: bool = False) -> None:
+    """Prints one line on stderr; with several processes only rank 0 prints, unless `all_ranks`."""
+    if all_ranks or distributed.is_main():
+        warn(message)
 
 
 class Progress:
-    """A bar for one job; on a stderr that is no terminal, a line at most every half minute."""
+    """A progress bar; where stderr is not a terminal, a line at most every 30 seconds."""
 
     def __init__(self, title: str, total: int, *, done: int = 0, show: bool = True) -> None:
         from rich.console import Console
@@ -22,9 +37,9 @@ class Progress:
 
         self._console = Console(stderr=True)
         show = show and distributed.is_main()
-        self._title, self._total, self._done = title, total, done
+        self._title, self._total, self._done, self._done_at_start = title, total, done, done
         self._plain = show and not self._console.is_terminal
-        self._started, self._said, self._first = time.monotonic(), time.monotonic(), done
+        self._started = self._printed = time.monotonic()
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=28),
@@ -49,20 +64,106 @@ class Progress:
         self.update(self._done + 1, note)
 
     def update(self, done: int, note: str = "") -> None:
-        """Sets how many are done; `note` is shown behind."""
+        """Sets how many items are done; `note` is shown after the bar."""
         self._done = done
         self._bar.update(self._task, completed=done, note=note)
         now = time.monotonic()
-        if self._plain and (now - self._said > 30 or (done == self._total and now - self._started > 30)):
-            self._said = now
-            rate = (done - self._first) / (now - self._started)
+        if self._plain and (now - self._printed > 30 or (done == self._total and now - self._started > 30)):
+            self._printed = now
+            rate = (done - self._done_at_start) / (now - self._started)
             left = f"{(self._total - done) / rate:.0f} s left" if rate > 0 else ""
-            self._console.print(
-                f"{self._title} {done}/{self._total} {left} {note}".rstrip(), highlight=False, markup=False
-            )
+            line = f"{self._title} {done}/{self._total} {left} {note}".rstrip()
+            self._console.print(line, highlight=False, markup=False)
 
 
-def say(message: str, *, everywhere: bool = False) -> None:
-    """One line on stderr, of rank 0 only where there are several processes."""
-    if everywhere or distributed.is_main():
-        warn(message)
+class StepLog:
+    """JSON lines with a ``step`` each: the step log, rollouts, in-training evaluations.
+
+    :param resumed_step: lines of later steps are removed, because those steps run again; 0 empties the file.
+    """
+
+    def __init__(self, path: Path, resumed_step: int) -> None:
+        self.path = path
+        rows = [row for row in self.rows(path) if row["step"] <= resumed_step] if resumed_step else []
+        temporary = path.with_name(f".{path.name}")
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+        temporary.replace(path)
+        self._out = path.open("a", encoding="utf-8")
+
+    @staticmethod
+    def rows(path: Path) -> list[dict[str, Any]]:
+        """The complete lines of the file."""
+        if not path.exists():
+            return []
+        lines = path.read_bytes().split(b"\n")[:-1]  # a crash may have left half a line after the last newline
+        return [json.loads(line) for line in lines]
+
+    def write(self, *rows: dict[str, Any]) -> None:
+        """:raises KkwarmError: the disk is full or read-only."""
+        try:
+            self._out.write("".join(json.dumps(row) + "\n" for row in rows))
+            self._out.flush()
+        except OSError as err:
+            raise KkwarmError(
+                f"{self.path} cannot be written: {err.strerror}", hint="free space; the run resumes"
+            ) from None
+
+    def close(self) -> None:
+        self._out.close()
+
+
+class Watchdog:
+    """Reports a step that hangs and dumps the stacks of all threads. It stops nothing: a slow step may still finish.
+
+    Use as a context manager and call `step_done` after each step.
+
+    :param factor: a step hangs when it takes this many times the median of the last 50 steps.
+    :param minimum: seconds below which no step counts as hanging; ten times as many before two steps are done.
+    """
+
+    def __init__(self, folder: Path, *, factor: float = 10.0, minimum: float = 60.0) -> None:
+        self.folder, self._factor, self._minimum = folder, factor, minimum
+        self._durations: deque[float] = deque(maxlen=50)
+        self._last = time.monotonic()
+        self._reported = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+
+    @property
+    def file(self) -> Path:
+        return self.folder / f"stacks-{distributed.rank()}.txt"
+
+    @property
+    def limit(self) -> float:
+        """Seconds after which a step is reported."""
+        if len(self._durations) < 2:
+            return 10 * self._minimum
+        return max(self._minimum, self._factor * statistics.median(self._durations))
+
+    def step_done(self, *, counts: bool = True) -> None:
+        """Restarts the clock. Pass ``counts=False`` where the time also went into saving or evaluation."""
+        now = time.monotonic()
+        if counts:
+            self._durations.append(now - self._last)
+        self._last, self._reported = now, False
+
+    def __enter__(self) -> Self:
+        self._last = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, tb: TracebackType | None) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(min(5.0, self._minimum / 4)):
+            waited = time.monotonic() - self._last
+            if waited > self.limit and not self._reported:
+                self._reported = True
+                with self.file.open("a", encoding="utf-8") as out:
+                    out.write(f"== {time.strftime('%Y-%m-%d %H:%M:%S')}: no step for {waited:.0f} s\n")
+                    out.flush()
+                    faulthandler.dump_traceback(out, all_threads=True)
+                message = f"no step for {waited:.0f} s (limit {self.limit:.0f} s): see {self.file}"
+                print_status(message, all_ranks=True)

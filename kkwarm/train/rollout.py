@@ -1,28 +1,191 @@
-"""Rollouts and their rewards: generation by the benchmark's backend, judgement by the benchmark's judge.
+"""RLVR's rollout, in the order in which it happens: prompts, completions, verdicts, rewards, step metrics.
 
-So a completion has the same text, the same end and the same verdict in training as in evaluation.
+Completions come from the evaluation's backend and verdicts from its judge, so a completion has the same text, the same
+end and the same verdict in training as in evaluation.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import queue
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from concurrent.futures import Future
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 from kkwarm.train import distributed
-from kkwarm.types import Completion, Example, Format, Rewards, Sampling, Status, Verdict, Verifier
+from kkwarm.train.config import RlvrConfig
+from kkwarm.types import Completion, Example, Status, Verdict
 from kkwarm.verify import Judge
 
-__all__ = ["BackgroundVerifier", "Reward", "Rollouts", "StepMetrics", "same", "whole"]
+if TYPE_CHECKING:
+    from kkwarm.train.grpo import Prompts, RlvrPlan
+
+__all__ = ["BackgroundVerifier", "Rollout", "RolloutRecord", "StepMetrics", "completion_from_ids"]
 
 
-@dataclass
+class Rollout:
+    """Generates completions for trl's GRPOTrainer and rewards them.
+
+    `generate` is trl's ``rollout_func`` and `reward` its reward function. trl passes the extra fields that the first
+    returns (``generated``, ``verdict``) to the second. With vLLM, trl generates, and `reward` gets token ids only.
+
+    :param network: the policy before trl wraps it.
+    """
+
+    def __init__(self, plan: RlvrPlan, prompts: Prompts, judge: Judge, network: Any) -> None:
+        from kkwarm.backends.text import end_tokens
+
+        self._plan, self._prompts, self._judge = plan, prompts, judge
+        self._copy = _generation_copy(network, plan.config)
+        tokenizer = prompts.tokenizer
+        ends = end_tokens(tokenizer, network, max(len(tokenizer), network.get_output_embeddings().weight.shape[0]))
+        self._end_ids = frozenset(int(i) for i in ends.nonzero()[0])
+        self.metrics: StepMetrics | None = None  # of the last generation
+        self.first_error = ""  # why the verifier failed for the first time
+        self._records: list[RolloutRecord] = []
+
+    def generate(self, prompts: list[str], trainer: Any) -> dict[str, Any]:
+        """A completion of each prompt. Those that are complete are verified while others are still being generated."""
+        from kkwarm.train.trainer_setup import unwrap_policy
+
+        indices = trainer.batch_examples
+        completions: dict[int, Completion] = {}
+        verdicts: dict[int, Future[Verdict]] = {}
+        policy = unwrap_policy(trainer)
+        training = policy.training
+        policy.eval()
+        with BackgroundVerifier(self._verify) as verifier:
+            for row, completion in self._complete(prompts, self.generator(policy), trainer.state.global_step):
+                completions[row] = completion
+                verdicts[row] = verifier.submit(self._plan.examples[indices[row]], completion)
+        policy.train(training)
+        rows = range(len(prompts))
+        return {
+            "prompt_ids": [self._prompts.ids[i] for i in indices],
+            "completion_ids": [list(completions[row].token_ids or ()) for row in rows],
+            "logprobs": None,
+            "generated": [completions[row] for row in rows],
+            "verdict": [verdicts[row] for row in rows],
+        }
+
+    def _complete(self, prompts: list[str], network: Any, step: int) -> Iterator[tuple[int, Completion]]:
+        """(row of `prompts`, completion) pairs, in the order in which they are finished.
+
+        The randomness of a completion depends only on the seed, the step and its row among those of all processes.
+        So a resumed run, or another number of processes, generates the same completions.
+        """
+        from kkwarm.backends.base import Request
+        from kkwarm.backends.hf import HFBackend
+
+        group, stop = self._plan.config.generations, self._plan.format.stop
+        offset = distributed.rank() * len(prompts)  # rows of the processes before this one
+        rows_of: dict[str, list[int]] = {}  # of each prompt's group
+        for row in range(len(prompts)):
+            at = offset + row
+            rows_of.setdefault(f"{step}/0/{at - at % group}", []).append(row)
+        requests = [
+            Request(key, prompts[rows[0]], tuple((offset + row) % group for row in rows), stop)
+            for key, rows in rows_of.items()
+        ]
+        backend = HFBackend("policy", "", self._prompts.tokenizer, network)
+        for request, index, completion in backend.generate(requests, self._plan.sampling):
+            rows = rows_of[request.key]
+            yield rows[index - (offset + rows[0]) % group], completion
+
+    def generator(self, policy: Any) -> Any:
+        """The network that generates: the policy, or a copy with the policy's current weights."""
+        import torch
+
+        if self._copy is None:
+            return policy
+        with torch.no_grad():
+            for target, source in zip(self._copy.parameters(), policy.parameters(), strict=True):
+                target.copy_(_gather_parameter(source))
+        return self._copy
+
+    def reward(
+        self,
+        completion_ids: list[list[int]],
+        example: list[int],
+        generated: list[Completion] | None = None,
+        verdict: list[Future[Verdict]] | None = None,
+        log_metric: Callable[[str, float], None] | None = None,
+        **columns: Any,
+    ) -> list[float]:
+        """The reward of each completion: its verdict, by the task's reward table.
+
+        :raises KkwarmError: the environment does not allow verification (it has no sandbox, for instance).
+        """
+        examples = [self._plan.examples[i] for i in example]
+        if generated is None or verdict is None:
+            generated = [self._completion(ids) for ids in completion_ids]
+            verdicts = self._verify(list(zip(examples, generated, strict=True)))
+        else:
+            verdicts = [future.result() for future in verdict]
+        rewards = [self._plan.task.rewards.for_status(v.status) for v in verdicts]
+        records = distributed.all_gather(
+            [
+                RolloutRecord.of(e, c, v, r, keep_text=self._plan.config.keep_rollouts)
+                for e, c, v, r in zip(examples, generated, verdicts, rewards, strict=True)
+            ]
+        )
+        self._records += records
+        self.first_error = self.first_error or next((r.error for r in records if r.error), "")
+        self.metrics = StepMetrics.of(records, self._plan.config.generations)
+        if log_metric is not None:  # for trl's trackers
+            for name, share in self.metrics.status.items():
+                log_metric(f"status/{name}", share)
+            log_metric("accuracy", self.metrics.accuracy)
+        return rewards
+
+    def _verify(self, pairs: Sequence[tuple[Example, Completion]]) -> list[Verdict]:
+        return self._judge.verify(self._plan.verifier, self._plan.format, pairs)
+
+    def _completion(self, ids: list[int]) -> Completion:
+        plan = self._plan
+        return completion_from_ids(
+            ids, self._prompts.tokenizer, stop=plan.format.stop, end_ids=self._end_ids, max_tokens=plan.max_tokens
+        )
+
+    def take_records(self) -> list[RolloutRecord]:
+        """The records of all processes since the last call."""
+        records, self._records = self._records, []
+        return records
+
+
+@dataclass(frozen=True)
+class RolloutRecord:
+    """One completion of a step, with its verdict. `completion` is empty where rollouts are not kept."""
+
+    id: str
+    completion: str
+    finish: str
+    status: str
+    reward: float
+    tokens: int
+    error: str = ""  # why the verifier failed
+
+    @classmethod
+    def of(cls, example: Example, c: Completion, v: Verdict, reward: float, *, keep_text: bool) -> RolloutRecord:
+        text, error = c.text if keep_text else "", v.reason if v.status is Status.ERROR else ""
+        return cls(example.id, text, c.finish_reason, v.status.value, reward, c.n_tokens or 0, error)
+
+    def fields(self) -> dict[str, Any]:
+        """For ``rollouts.jsonl``."""
+        return {name: getattr(self, name) for name in ("id", "completion", "finish", "status", "reward")}
+
+
+@dataclass(frozen=True)
 class StepMetrics:
-    """What one generation gave. Shares are of its completions; `no_signal` of its groups."""
+    """What one generation gave. Shares are of its completions; `no_signal` is the share of groups with equal rewards.
+
+    `reward` and `length` (tokens) are means.
+    """
 
     reward: float
     accuracy: float
@@ -31,140 +194,97 @@ class StepMetrics:
     length: float
     truncated: float
 
+    @classmethod
+    def of(cls, records: Sequence[RolloutRecord], group: int) -> StepMetrics:
+        """:param group: completions of each prompt, which follow each other in `records`."""
+        n = len(records)
+        rewards = [r.reward for r in records]
+        groups = [rewards[i : i + group] for i in range(0, n, group)]
+        counts = Counter(r.status for r in records)
+        return cls(
+            reward=math.fsum(rewards) / n,
+            accuracy=counts[Status.CORRECT.value] / n,
+            status={name: round(count / n, 6) for name, count in sorted(counts.items())},
+            no_signal=sum(len(set(g)) == 1 for g in groups) / len(groups),
+            length=sum(r.tokens for r in records) / n,
+            truncated=sum(r.finish == "length" for r in records) / n,
+        )
+
     def fields(self) -> dict[str, Any]:
+        """For ``log.jsonl``."""
         return {k: v if isinstance(v, dict) else round(v, 6) for k, v in vars(self).items()}
 
 
-def same(rewards: Sequence[float]) -> bool:
-    """Whether a group of rewards gives no signal: every advantage is 0."""
-    return all(r == rewards[0] for r in rewards)
-
-
 class BackgroundVerifier:
-    """Judges completions in a thread of its own, while others are still being generated."""
+    """Verifies completions in a thread of its own. Use as a context manager; leaving it does not wait for verdicts."""
 
-    def __init__(self, judge: Callable[[Sequence[tuple[Example, Completion]]], list[Verdict]]) -> None:
-        self._judge = judge
-        self._empty()
+    def __init__(self, verify: Callable[[Sequence[tuple[Example, Completion]]], list[Verdict]]) -> None:
+        self._verify = verify
+        self._queue: queue.SimpleQueue[tuple[Example, Completion, Future[Verdict]] | None] = queue.SimpleQueue()
 
-    def _empty(self) -> None:
-        self._waiting: queue.SimpleQueue[tuple[int, Example, Completion] | None] = queue.SimpleQueue()
-        self._verdicts: dict[int, Verdict] = {}
-        self._failed: BaseException | None = None
-        self._thread: threading.Thread | None = None
+    def __enter__(self) -> Self:
+        # A daemon thread, so that an interrupted run does not wait for a verdict.
+        threading.Thread(target=self._work, name="verifier", daemon=True).start()
+        return self
 
-    def add(self, place: int, example: Example, completion: Completion) -> None:
-        if self._thread is None:  # a daemon: an interrupted run does not wait for a verdict
-            self._thread = threading.Thread(target=self._work, name="docket", daemon=True)
-            self._thread.start()
-        self._waiting.put((place, example, completion))
+    def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, tb: TracebackType | None) -> None:
+        self._queue.put(None)
 
-    def verdicts(self) -> dict[int, Verdict]:
-        """All verdicts by place, once the last has been given; the docket is empty then.
-
-        :raises KkwarmError: the environment does not allow judging (no sandbox, say).
-        """
-        self._waiting.put(None)
-        if self._thread is not None:
-            self._thread.join()
-        found, failed = self._verdicts, self._failed
-        self._empty()
-        if failed is not None:
-            raise failed
-        return found
+    def submit(self, example: Example, completion: Completion) -> Future[Verdict]:
+        """The verdict, as a future. It raises what the verification raised."""
+        future: Future[Verdict] = Future()
+        self._queue.put((example, completion, future))
+        return future
 
     def _work(self) -> None:
         ended = False
         while not ended:
-            batch = [self._waiting.get()]
-            while not self._waiting.empty():
-                batch.append(self._waiting.get())
-            ended = None in batch
-            cases = [case for case in batch if case is not None]
+            items = [self._queue.get()]
+            while not self._queue.empty():
+                items.append(self._queue.get())
+            ended = None in items
+            batch = [item for item in items if item is not None]
             try:
-                judged = self._judge([(example, completion) for _, example, completion in cases]) if cases else []
-                self._verdicts.update(zip((place for place, _, _ in cases), judged, strict=True))
-            except BaseException as err:  # `verdicts` raises it where it can be seen
-                self._failed = err
-                return
+                verdicts = self._verify([(example, completion) for example, completion, _ in batch]) if batch else []
+                for (_, _, future), verdict in zip(batch, verdicts, strict=True):
+                    future.set_result(verdict)
+            except BaseException as err:
+                for _, _, future in batch:
+                    future.set_exception(err)
 
 
-class Rollouts:
-    """trl's `rollout_func` on the hf backend: shared prefill, finished rows leave, stop strings end a completion.
+def completion_from_ids(
+    ids: list[int], tokenizer: Any, *, stop: Sequence[str], end_ids: frozenset[int], max_tokens: int
+) -> Completion:
+    """The completion that the hf backend would have made of these token ids."""
+    from kkwarm.backends.text import cut_at_stop, decode
 
-    The randomness of a completion depends on (seed, step, place) only: a resumed run draws the same ones, and so do
-    several processes that share a step.
+    ended = bool(ids) and ids[-1] in end_ids
+    text = decode(tokenizer, ids[:-1] if ended else ids)
+    cut = cut_at_stop(text, stop)
+    if cut is not None or ended:
+        return Completion(text if cut is None else cut, len(ids), "stop", tuple(ids))
+    return Completion(text, len(ids), "length" if len(ids) >= max_tokens else "stop", tuple(ids))
 
-    :param network: the policy before trl changes it.
-    :param generations: completions of each prompt.
-    :param copied: (dtype, device) of a copy that generates, refreshed at every step; None: the policy itself does.
+
+def _generation_copy(network: Any, config: RlvrConfig) -> Any:
+    """The copy of the policy that generates, or None where the policy itself or vLLM does.
+
+    A bf16 copy is faster than fp32 weights under autocast, and sharded weights cannot generate at all.
     """
+    import torch
 
-    def __init__(
-        self, network: Any, tokenizer: Any, sampling: Sampling, stop: tuple[str, ...], generations: int, copied: Any
-    ) -> None:
-        import copy
+    from kkwarm.train.trainer_setup import shards_weights, uses_bf16, uses_cuda
 
-        self._tokenizer, self._sampling, self._stop, self._generations = tokenizer, sampling, stop, generations
-        self._copy = copy.deepcopy(network).to(dtype=copied[0], device=copied[1]).eval() if copied else None
-        self.last: list[Completion] = []
-        self.examples: list[Example] = []  # those of the next prompts, where known
-        self.background: BackgroundVerifier | None = None
-
-    def __call__(self, prompts: list[str], trainer: Any) -> dict[str, Any]:
-        from kkwarm.backends.text import token_ids
-        from kkwarm.train.engine import policy_of
-
-        policy = policy_of(trainer)
-        training = policy.training
-        policy.eval()
-        done: list[Completion | None] = [None] * len(prompts)
-        for place, completion in self._drawn(prompts, self.refreshed(policy), trainer.state.global_step):
-            done[place] = completion
-            if self.background is not None and len(self.examples) == len(prompts):
-                self.background.add(place, self.examples[place], completion)
-        policy.train(training)
-        self.last = [c for c in done if c is not None]
-        assert len(self.last) == len(prompts)
-        return {
-            "prompt_ids": token_ids(self._tokenizer, prompts),
-            "completion_ids": [list(c.token_ids or ()) for c in self.last],
-            "logprobs": None,
-        }
-
-    def _drawn(self, prompts: list[str], policy: Any, step: int) -> Iterator[tuple[int, Completion]]:
-        """(place among `prompts`, completion) as they are finished."""
-        from kkwarm.backends.base import Request
-        from kkwarm.backends.hf import HFBackend
-
-        backend = HFBackend("policy", "", self._tokenizer, policy)
-        before = distributed.rank() * len(prompts)  # places of the processes before this one
-        wanted: dict[str, list[int]] = {}
-        for place in range(len(prompts)):
-            at = before + place
-            wanted.setdefault(f"{step}/0/{at - at % self._generations}", []).append(place)
-        requests = [
-            Request(key, prompts[at[0]], tuple((before + place) % self._generations for place in at), self._stop)
-            for key, at in wanted.items()
-        ]
-        for request, index, completion in backend.generate(requests, self._sampling):
-            group = wanted[request.key]
-            yield group[index - (before + group[0]) % self._generations], completion
-
-    def refreshed(self, policy: Any) -> Any:
-        """The network that generates, with the policy's weights."""
-        import torch
-
-        if self._copy is None:
-            return policy
-        with torch.no_grad():
-            for mine, theirs in zip(self._copy.parameters(), policy.parameters(), strict=True):
-                mine.copy_(whole(theirs))
-        return self._copy
+    gpu, bf16 = uses_cuda(config), uses_bf16(config)
+    if config.vllm != "none" or not (shards_weights() or (gpu and bf16 and not config.lora)):
+        return None
+    device = f"cuda:{distributed.local_rank()}" if gpu else "cpu"
+    return copy.deepcopy(network).to(dtype=torch.bfloat16 if bf16 else torch.float32, device=device).eval()
 
 
-def whole(parameter: Any) -> Any:
-    """A parameter that may be held in shards, put together. All processes call it in the same order."""
+def _gather_parameter(parameter: Any) -> Any:
+    """A parameter that may be sharded, as a whole. All processes call this in the same order."""
     if hasattr(parameter, "full_tensor"):  # FSDP2
         return parameter.full_tensor()
     if hasattr(parameter, "ds_id"):  # ZeRO-3
@@ -173,98 +293,3 @@ def whole(parameter: Any) -> Any:
         with deepspeed.zero.GatheredParameters([parameter]):
             return parameter.data.clone()
     return parameter
-
-
-@dataclass
-class Reward:
-    """trl's reward function: the verdicts of a generation, by the reward table.
-
-    :param rollouts: where the completions come from; None: trl generated them (vLLM), and only ids are known.
-    """
-
-    examples: Sequence[Example]
-    verifier: Verifier
-    format: Format
-    table: Rewards
-    judge: Judge
-    tokenizer: Any
-    group: int
-    limit: int
-    rollouts: Rollouts | None = None
-    ends: frozenset[int] = frozenset()
-    last: StepMetrics | None = None
-    kept: list[dict[str, Any]] = field(default_factory=list)
-    keep: bool = False
-    errors: str = ""
-    __name__ = "verdict"
-
-    def __post_init__(self) -> None:
-        if self.rollouts is not None:
-            self.rollouts.background = BackgroundVerifier(
-                lambda pairs: self.judge.verify(self.verifier, self.format, pairs)
-            )
-
-    def __call__(
-        self, prompts: list[str], completions: list[str], completion_ids: list[list[int]], **columns: Any
-    ) -> list[float]:
-        examples = [self.examples[i] for i in columns["example"]]
-        made = self.rollouts.last if self.rollouts is not None else [self._read(ids) for ids in completion_ids]
-        verdicts = self._judged(examples, made)
-        rewards = [self.table.for_status(v.status) for v in verdicts]
-        self.last = self._round(made, verdicts, rewards)
-        log_metric = columns.get("log_metric")
-        if log_metric is not None:  # for trl's trackers
-            for name, share in self.last.status.items():
-                log_metric(f"status/{name}", share)
-            log_metric("accuracy", self.last.accuracy)
-        if self.keep:
-            self.kept += distributed.all_gather(
-                [
-                    {"id": e.id, "completion": c.text, "finish": c.finish_reason, "status": v.status.value, "reward": r}
-                    for e, c, v, r in zip(examples, made, verdicts, rewards, strict=True)
-                ]
-            )
-        return rewards
-
-    def _judged(self, examples: Sequence[Example], made: Sequence[Completion]) -> list[Verdict]:
-        background = self.rollouts.background if self.rollouts is not None else None
-        early = background.verdicts() if background is not None else {}
-        if len(early) == len(made):
-            return [early[i] for i in range(len(made))]
-        return self.judge.verify(self.verifier, self.format, list(zip(examples, made, strict=True)))
-
-    def _round(self, made: Sequence[Completion], verdicts: Sequence[Verdict], rewards: Sequence[float]) -> StepMetrics:
-        """What the completions of all processes gave."""
-        told = [
-            (v.status.value, v.reason if v.status is Status.ERROR else "", r, c.n_tokens or 0, c.finish_reason)
-            for c, v, r in zip(made, verdicts, rewards, strict=True)
-        ]
-        told = distributed.all_gather(told)
-        n = len(told)
-        everything = [reward for _, _, reward, _, _ in told]
-        groups = [everything[i : i + self.group] for i in range(0, n, self.group)]
-        counts = Counter(status for status, *_ in told)
-        self.errors = self.errors or next((reason for _, reason, *_ in told if reason), "")
-        return StepMetrics(
-            reward=math.fsum(everything) / n,
-            accuracy=counts[Status.CORRECT.value] / n,
-            status={name: round(k / n, 6) for name, k in sorted(counts.items())},
-            no_signal=sum(map(same, groups)) / len(groups),
-            length=sum(tokens for *_, tokens, _ in told) / n,
-            truncated=sum(finish == "length" for *_, finish in told) / n,
-        )
-
-    def _read(self, ids: list[int]) -> Completion:
-        """What the hf backend would have made of these tokens."""
-        from kkwarm.backends.text import cut_at_stop
-
-        ended = bool(ids) and ids[-1] in self.ends
-        text = str(
-            self.tokenizer.decode(
-                ids[:-1] if ended else ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-            )
-        )
-        cut = cut_at_stop(text, self.format.stop)
-        if cut is not None or ended:
-            return Completion(text if cut is None else cut, len(ids), "stop", tuple(ids))
-        return Completion(text, len(ids), "length" if len(ids) >= self.limit else "stop", tuple(ids))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,63 +15,72 @@ from kkwarm.limits import affordable
 from kkwarm.plugins import registry
 from kkwarm.store import Run, file_hash
 from kkwarm.train import distributed
+from kkwarm.train.checkpoints import CHECKPOINT, save_checkpoint
 from kkwarm.train.config import WarmupConfig, identity
 from kkwarm.train.contamination_check import contamination_check, decontaminate
-from kkwarm.train.engine import CHECKPOINT
-from kkwarm.train.launch import launch, layout
-from kkwarm.train.loop import done_before, opened
-from kkwarm.train.progress import say
+from kkwarm.train.launch import launch, plan_processes
+from kkwarm.train.loop import finish_run, open_run, read_finished, record_environment, summarize, train_to_end
+from kkwarm.train.progress import print_status
 from kkwarm.train.traces import read_traces, traces_file
 from kkwarm.types import Trace
 
-__all__ = ["Rows", "plan_warmup", "warmup"]
+__all__ = ["WarmupPlan", "build_trainer", "plan_warmup", "warmup"]
 
-IGNORED = -100  # labels that the loss passes over
+IGNORED = -100  # the label of tokens that the loss leaves out
 
 
 @dataclass
-class Rows:
-    """Traces as token ids, the order in which they are trained on, and the steps this takes."""
+class WarmupPlan:
+    """Traces as token ids, their training order, and the number of steps.
+
+    A row is a sequence of a forward pass: one trace, or several where they are packed.
+
+    :param prompt_lengths: tokens of each trace's prompt, which its ids begin with.
+    :param dropped: number of traces longer than `limit` tokens, which are left out.
+    :param contaminated: ids of traces that are left out because they contain evaluated questions.
+    :param tokenizer_warning: set where the tokenizer cannot represent some trace.
+    """
 
     config: WarmupConfig
+    traces: list[Trace]
     ids: list[list[int]]
-    prompt: list[int]  # how many of the ids are the prompt's
-    dropped: int = 0
+    prompt_lengths: list[int]
     limit: int = 0
-    contaminated_items: list[str] = field(default_factory=list)  # ids of traces left out: they ask what is evaluated
-    unread: str = ""  # what to tell where the tokenizer cannot read some trace
-    lengths: list[list[int]] = field(default_factory=list)  # of the traces in each row, where packed
+    dropped: int = 0
+    contaminated: list[str] = field(default_factory=list)
+    tokenizer_warning: str = ""
 
     @property
     def labels(self) -> list[list[int]]:
-        """The ids with prompts masked."""
-        return [[IGNORED] * p + ids[p:] for ids, p in zip(self.ids, self.prompt, strict=True)]
+        """The ids, with prompts masked."""
+        return [[IGNORED] * n + ids[n:] for ids, n in zip(self.ids, self.prompt_lengths, strict=True)]
 
     def order(self, rows: int) -> list[int]:
-        """Rows of all epochs in the order of training: each epoch shuffled anew, by the seed."""
-        out: list[int] = []
-        need = self.steps(rows) * self.config.batch_size
-        total = min(need, math.ceil(rows * self.config.epochs)) if self.config.max_steps is None else need
+        """The numbers of the rows of all epochs in training order. Each epoch is shuffled anew."""
+        total = self.steps(rows) * self.config.batch_size
+        if self.config.max_steps is None:
+            total = min(total, math.ceil(rows * self.config.epochs))
+        order: list[int] = []
         epoch = 0
-        while len(out) < total:
-            one = list(range(rows))
-            random.Random(f"{self.config.seed}:{epoch}").shuffle(one)
-            out += one
+        while len(order) < total:
+            numbers = list(range(rows))
+            random.Random(f"{self.config.seed}:{epoch}").shuffle(numbers)
+            order += numbers
             epoch += 1
-        return out[:total]
+        return order[:total]
 
     def steps(self, rows: int) -> int:
-        """Optimiser steps."""
+        """Number of optimizer steps."""
         if self.config.max_steps is not None:
             return self.config.max_steps
         affordable(rows * self.config.epochs, "traces")
         return max(1, math.ceil(rows * self.config.epochs / self.config.batch_size))
 
-    def sizes(self) -> dict[str, int]:
-        """What decides the memory of a step: tokens of its longest row, rows of a pass, sequences of a step."""
+    def step_size(self) -> dict[str, int]:
+        """What determines the memory of a step: tokens of its longest row, rows of a forward pass and of a step."""
         longest = self.limit if self.config.packing else max(map(len, self.ids))
         step = self.config.batch_size
-        return {"tokens": longest, "rows": self.config.micro_batch_size or self.config.batch_size, "step": step}
+        return {"tokens": longest, "rows": self.config.micro_batch_size or step, "step": step}
 
     @cached_property
     def tokens(self) -> int:
@@ -79,42 +88,41 @@ class Rows:
         return sum(map(len, self.ids))
 
 
-def plan_warmup(model: str | Path, traces: Path | str, config: WarmupConfig) -> tuple[list[Trace], Rows]:
-    """What `warmup` would train on; loads the tokenizer only.
+def plan_warmup(model: str | Path, traces: Path | str, config: WarmupConfig) -> WarmupPlan:
+    """Plans `warmup`; loads the tokenizer only.
 
-    :raises KkwarmError: no checkpoint, a broken file of traces, a trace of an unknown domain, or no trace that is left
-        or fits.
+    :raises KkwarmError: no checkpoint, a damaged file of traces, a trace of an unknown domain, or no trace is left.
     """
     from kkwarm.backends.checkpoint import load_tokenizer, read_config
     from kkwarm.backends.text import check_token_ids, unknown_token_warning
 
-    listed, contaminated_items = read_traces(traces), []
+    selected, contaminated = read_traces(traces), []
     if config.drop_contaminated:
-        kept = decontaminate(listed, sorted({t.domain for t in listed}), config.decontaminate_against)
-        stay = {id(t) for t in kept}
-        contaminated_items, listed = [t.id for t in listed if id(t) not in stay], kept
-        if not listed:
+        clean = decontaminate(selected, sorted({t.domain for t in selected}), config.decontaminate_against)
+        clean_objects = {id(t) for t in clean}
+        contaminated, selected = [t.id for t in selected if id(t) not in clean_objects], clean
+        if not selected:
             raise KkwarmError(
-                f"all {len(contaminated_items)} traces ask what is evaluated", hint="see --decontaminate-against"
+                f"all {len(contaminated)} traces contain evaluated questions", hint="see --decontaminate-against"
             )
     tokenizer = load_tokenizer(model)
-    text = read_config(model).get_text_config()
-    context = int(getattr(text, "max_position_embeddings", None) or 2**31)
-    limit = min(config.max_length or context, context)
-    rendered = _rendered(listed, config, tokenizer, traces_file(traces))
-    rows = _tokenised(rendered, tokenizer, config, limit)
-    rows.contaminated_items = contaminated_items
-    rows.unread = unknown_token_warning(tokenizer, [prompt + completion for prompt, completion in rendered], "traces")
-    if not rows.ids:
-        raise KkwarmError(
-            f"none of {len(listed)} traces fits into {limit} tokens", hint="raise --max-length, or use a longer context"
-        )
-    check_token_ids(str(traces_file(traces)), [max(ids) for ids in rows.ids], text.vocab_size)
-    return listed, rows
+    text_config = read_config(model).get_text_config()
+    context = int(getattr(text_config, "max_position_embeddings", None) or 2**31)
+    plan = WarmupPlan(config, selected, [], [], min(config.max_length or context, context), contaminated=contaminated)
+    pairs = _render(selected, config, tokenizer, traces_file(traces))
+    _tokenize(pairs, tokenizer, plan)
+    plan.tokenizer_warning = unknown_token_warning(
+        tokenizer, [prompt + completion for prompt, completion in pairs], "traces"
+    )
+    if not plan.ids:
+        message = f"none of {len(selected)} traces fits into {plan.limit} tokens"
+        raise KkwarmError(message, hint="raise --max-length, or use a model with a longer context")
+    check_token_ids(str(traces_file(traces)), [max(ids) for ids in plan.ids], text_config.vocab_size)
+    return plan
 
 
-def _rendered(traces: Sequence[Trace], config: WarmupConfig, tokenizer: Any, file: Path) -> list[tuple[str, str]]:
-    """Prompt and completion of each trace, by the format of its domain."""
+def _render(traces: Sequence[Trace], config: WarmupConfig, tokenizer: Any, file: Path) -> list[tuple[str, str]]:
+    """(prompt, completion) of each trace, in the format of its domain."""
     reg = registry()
     formats = {}
     pairs = []
@@ -129,25 +137,23 @@ def _rendered(traces: Sequence[Trace], config: WarmupConfig, tokenizer: Any, fil
     return pairs
 
 
-def _tokenised(pairs: Sequence[tuple[str, str]], tokenizer: Any, config: WarmupConfig, limit: int) -> Rows:
-    """Token ids: those of the prompt are exactly the ones that generation starts from, and eos ends the completion."""
+def _tokenize(pairs: Sequence[tuple[str, str]], tokenizer: Any, plan: WarmupPlan) -> None:
+    """Adds token ids to the plan. A prompt has the same ids as in generation, and EOS ends the completion."""
     from kkwarm.backends.text import encode, token_ids
 
     prompts = token_ids(tokenizer, [p for p, _ in pairs])
-    whole = token_ids(tokenizer, [p + c for p, c in pairs])
-    alone = encode(tokenizer, [c for _, c in pairs], special=False)
-    end = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
-    rows = Rows(config, [], [], limit=limit)
-    for prompt, both, completion in zip(prompts, whole, alone, strict=True):
-        # Where tokens would merge across the border, the completion is tokenised alone: generation cannot merge either.
-        rest = both[len(prompt) :] if both[: len(prompt)] == prompt else completion
-        ids = prompt + rest + ([] if rest[-1:] == end else end)
-        if len(ids) > limit:
-            rows.dropped += 1
+    texts = token_ids(tokenizer, [p + c for p, c in pairs])
+    completions = encode(tokenizer, [c for _, c in pairs], special=False)
+    eos = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
+    for prompt, text, completion in zip(prompts, texts, completions, strict=True):
+        # Where a token would span prompt and completion, take the completion's own ids: generation cannot merge either.
+        rest = text[len(prompt) :] if text[: len(prompt)] == prompt else completion
+        ids = prompt + rest + ([] if rest[-1:] == eos else eos)
+        if len(ids) > plan.limit:
+            plan.dropped += 1
             continue
-        rows.ids.append(ids)
-        rows.prompt.append(len(prompt))
-    return rows
+        plan.ids.append(ids)
+        plan.prompt_lengths.append(len(prompt))
 
 
 def warmup(
@@ -159,145 +165,151 @@ def warmup(
     labels: dict[str, Any] | None = None,
     progress: bool = True,
 ) -> Run:
-    """Trains `model` on `traces`; goes on where it was stopped, with the same final weights.
+    """Trains `model` on `traces`. An interrupted run resumes, and ends with the same weights.
 
-    Leaves in `out`: ``checkpoint/`` (a Hugging Face folder), ``log.jsonl`` (one line a step: ``step, loss, lr,
-    grad_norm, accuracy`` of tokens, ``tokens`` so far, ``seconds``) and the manifest with results.
+    Writes to `out`: ``checkpoint/`` (a Hugging Face folder), ``log.jsonl`` (one line per step: ``step``, ``loss``,
+    ``learning_rate``, ``grad_norm``, ``accuracy`` of tokens, ``tokens`` so far, ``seconds``) and the manifest with
+    results.
 
     :param traces: a distill run, or a file of traces.
-    :param labels: kept in the manifest; they say what the run is to a study.
-    :raises KkwarmError: as `plan_warmup`; another run in `out`; the loss is not finite.
-    :raises ContaminationError: traces ask what `config.decontaminate_against` evaluates.
+    :param labels: recorded in the manifest; a study uses them to find the run.
+    :raises KkwarmError: as `plan_warmup`; another run in `out`; a loss that is not finite.
+    :raises ContaminationError: traces contain questions of `config.decontaminate_against`.
     """
     from kkwarm.backends.checkpoint import fingerprint
-    from kkwarm.train.engine import needs
+    from kkwarm.train.trainer_setup import check_requirements
 
     out = Path(out)
     inputs = {"checkpoint": fingerprint(model), "traces": file_hash(traces_file(traces))}
     settings = identity(config)
-    if (done := done_before(out, kind="warmup", config=settings, inputs=inputs, product=CHECKPOINT)) is not None:
-        return done
-    needs(config)
-    if (several := layout(config)) is not None:
+    if (run := read_finished(out, kind="warmup", config=settings, inputs=inputs, product=CHECKPOINT)) is not None:
+        return run
+    check_requirements(config)
+    if (processes := plan_processes(config)) is not None:
         job = {"model": str(model), "traces": str(traces), "out": str(out), "labels": labels, "progress": progress}
-        launch(several, "warmup", config, **job)
+        launch(processes, "warmup", config, **job)
         return Run.read(out)
-    listed, rows = plan_warmup(model, traces, config)
-    with opened(out, kind="warmup", config=settings, inputs=inputs) as run:
-        warnings = [rows.unread] if rows.unread else []
-        gone, before = rows.contaminated_items, run.manifest.contaminated
-        if before is not None and gone != before:
+    plan = plan_warmup(model, traces, config)
+    with open_run(out, kind="warmup", config=settings, inputs=inputs) as run:
+        if run.manifest.contaminated not in (None, plan.contaminated):
             raise KkwarmError(
-                f"{out} left out other traces when it began: what is evaluated has changed",
-                hint="choose another folder, or remove this one",
+                f"{out} left out other traces when it started: the evaluated questions have changed",
+                hint="use another --out, or delete it",
             )
-        if gone:
-            warnings.append(f"{len(gone)} of {len(gone) + len(listed)} traces ask what is evaluated and are left out")
-        if rows.dropped:
-            warnings.append(
-                f"{rows.dropped} of {len(listed)} traces are longer than {rows.limit} tokens and are left out"
-            )
+        warnings = _warnings(plan)
         for warning in warnings:
-            say(warning)
-        run.record(
-            labels=labels or {}, model={"checkpoint": str(model)}, traces=str(traces_file(traces)), warnings=warnings
-        )
-        run.record(contaminated=gone)
-        contamination_check(
-            run,
-            listed,
-            sorted({t.domain for t in listed}),
-            config.decontaminate_against,
-            allow=config.allow_contamination,
-        )
-        _train(run, model, rows, config, progress)
+            print_status(warning)
+        source = {"model": {"checkpoint": str(model)}, "traces": str(traces_file(traces))}
+        run.record(labels=labels or {}, **source, warnings=warnings, contaminated=plan.contaminated)
+        domains = sorted({t.domain for t in plan.traces})
+        contamination_check(run, plan.traces, domains, config.decontaminate_against, allow=config.allow_contamination)
+        _train(run, model, plan, progress)
         return run
 
 
-def _train(run: Run, model: str | Path, rows: Rows, config: WarmupConfig, progress: bool) -> None:
-    from kkwarm.backends.checkpoint import fingerprint
-    from kkwarm.train.engine import load, policy_of, prepare, save, will_shard
+def _warnings(plan: WarmupPlan) -> list[str]:
+    warnings = [plan.tokenizer_warning] if plan.tokenizer_warning else []
+    n, contaminated = len(plan.traces), len(plan.contaminated)
+    if contaminated:
+        warnings.append(f"{contaminated} of {contaminated + n} traces contain evaluated questions and are left out")
+    if plan.dropped:
+        warnings.append(f"{plan.dropped} of {n} traces are longer than {plan.limit} tokens and are left out")
+    return warnings
+
+
+def _train(run: Run, model: str | Path, plan: WarmupPlan, progress: bool) -> None:
+    from kkwarm.backends.checkpoint import fingerprint, load_tokenizer
     from kkwarm.train.in_training_eval import InTrainingEval, load_eval_benchmarks, transformers_engine
-    from kkwarm.train.loop import finished, note_environment, run_steps, summary
-    from kkwarm.train.memory import applied
+    from kkwarm.train.memory import fit_config
+    from kkwarm.train.trainer_setup import load_network, prepare_process, shards_weights, unwrap_policy
 
-    prepare(config)
-    config, batch = applied(run, model, config, **rows.sizes())
-    eval_benchmarks = load_eval_benchmarks(config)
-    if eval_benchmarks and will_shard():
-        raise KkwarmError("--eval-on cannot generate from weights in shards", hint="leave out --eval-on")
-    network, tokenizer = load(model, config)
-    note_environment(run, config)
-    trainer, tokens_at = trainer_of(network, tokenizer, rows, config, run.path, at_most=batch)
+    prepare_process(plan.config)
+    config, micro_batch = fit_config(run, model, plan.config, **plan.step_size())
+    benchmarks = load_eval_benchmarks(config)
+    if benchmarks and shards_weights():
+        raise KkwarmError("--eval-on cannot generate with sharded weights", hint="leave out --eval-on")
+    tokenizer, network = load_tokenizer(model), load_network(model, config)
+    record_environment(run, config)
+    plan.config = config
+    trainer, tokens_until = build_trainer(network, tokenizer, plan, run.path, micro_batch=micro_batch)
 
-    def row(logs: dict[str, float], step: int) -> dict[str, Any]:
+    def log_fields(logs: dict[str, float], step: int) -> dict[str, Any]:
         return {
             "loss": logs["loss"],
             "learning_rate": logs.get("learning_rate"),
             "grad_norm": logs.get("grad_norm"),
             "accuracy": logs.get("mean_token_accuracy"),
-            "tokens": tokens_at(step),
+            "tokens": tokens_until(step),
         }
 
-    engine = transformers_engine(policy_of, tokenizer)
-    in_training_eval = InTrainingEval(run, config, eval_benchmarks, tokenizer, None, engine)
-    log = run_steps(run, trainer, row, config, in_training_eval, progress=progress)
-    save(trainer, tokenizer, run.path)
+    engine = transformers_engine(unwrap_policy, tokenizer)
+    in_training_eval = InTrainingEval(run, config, benchmarks, tokenizer, None, engine)
+    log = train_to_end(run, trainer, log_fields, config, in_training_eval, progress=progress)
+    save_checkpoint(trainer, tokenizer, run.path)
     if not distributed.is_main():
         return
     last = log[-max(1, len(log) // 10) :]
     run.finish(
         products={CHECKPOINT: fingerprint(run.path / CHECKPOINT), **in_training_eval.products()},
         results={
-            **summary(log),
-            "loss": sum(r["loss"] for r in last) / len(last),
+            **summarize(log),
+            "loss": sum(row["loss"] for row in last) / len(last),
             "first_loss": log[0]["loss"],
             "tokens": log[-1]["tokens"],
-            "traces": len(rows.ids),
-            "left_out": rows.dropped + len(rows.contaminated_items),
+            "traces": len(plan.ids),
+            "left_out": plan.dropped + len(plan.contaminated),
             **in_training_eval.results(),
         },
     )
-    finished(run, in_training_eval, log[-1]["step"])
+    finish_run(run, in_training_eval, log[-1]["step"])
 
 
-def trainer_of(
-    network: Any, tokenizer: Any, rows: Rows, config: WarmupConfig, out: Path, *, at_most: int | None = None
-) -> tuple[Any, Any]:
-    """The SFTTrainer, and a function from a step to the tokens trained on up to it.
+def build_trainer(
+    network: Any, tokenizer: Any, plan: WarmupPlan, out: Path, *, micro_batch: int | None = None
+) -> tuple[Any, Callable[[int], int]]:
+    """The SFT trainer, and a function from a step to the number of tokens trained on until its end.
 
-    :param at_most: rows of a forward pass; None: the configuration's.
+    :param micro_batch: rows in a forward pass, at most; None: the whole step.
+    :raises KkwarmError: trl rejects the settings.
     """
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
     from trl.data_utils import pack_dataset
 
-    from kkwarm.train.engine import arguments, build, lora, refusals
-    from kkwarm.train.loop import quietly
+    from kkwarm.train.trainer_setup import (
+        QuietTrainer,
+        build_trl_config,
+        lora_config,
+        translate_trl_errors,
+        trl_arguments,
+    )
 
-    data = Dataset.from_dict({"input_ids": rows.ids, "labels": rows.labels})
+    class WarmupTrainer(QuietTrainer, SFTTrainer):  # type: ignore[misc]
+        pass
+
+    config = plan.config
+    data = Dataset.from_dict({"input_ids": plan.ids, "labels": plan.labels})
     if config.packing:
-        data = pack_dataset(data, rows.limit, "bfd")
-    order = rows.order(len(data))
-    step = config.batch_size
-    batch, accumulation = distributed.share(step, at_most or config.batch_size)
-    settings = arguments(config, out, steps=rows.steps(len(data))) | {
+        data = pack_dataset(data, plan.limit, "bfd")
+    order = plan.order(len(data))
+    batch, accumulation = distributed.split_step(config.batch_size, micro_batch or config.batch_size)
+    settings = trl_arguments(config, out, steps=plan.steps(len(data))) | {
         "per_device_train_batch_size": batch,
         "gradient_accumulation_steps": accumulation,
-        "train_sampling_strategy": "sequential",  # `order` is the order, so that a resumed run has only to skip
+        "train_sampling_strategy": "sequential",  # `order` has shuffled, so a resumed run only has to skip
         "packing": config.packing,
-        "max_length": rows.limit if config.packing else None,
+        "max_length": plan.limit if config.packing else None,
         "completion_only_loss": True,
         "dataset_kwargs": {"skip_prepare_dataset": True},
     }
-    args = build(SFTConfig, settings, config.trl)
-    with refusals():
-        trainer = quietly(SFTTrainer)(
+    args = build_trl_config(SFTConfig, settings, config.trl)
+    with translate_trl_errors():
+        trainer = WarmupTrainer(
             model=network,
             args=args,
             train_dataset=data.select(order),
             processing_class=tokenizer,
-            peft_config=lora(config),
+            peft_config=lora_config(config),
         )
     lengths = [len(ids) for ids in data["input_ids"]]
-    return trainer, lambda k: sum(lengths[i] for i in order[: k * step])
+    return trainer, lambda step: sum(lengths[i] for i in order[: step * config.batch_size])

@@ -15,43 +15,44 @@ from kkwarm.errors import KkwarmError
 from kkwarm.train import distributed
 from kkwarm.train.config import RlvrConfig, WarmupConfig
 from kkwarm.train.launch import FAILED, STOP
-from kkwarm.train.progress import say
+from kkwarm.train.progress import print_status
 
 __all__ = ["main"]
 
-_GRACE_S = 5.0  # for the others to end by themselves, once one has failed
+_GRACE_SECONDS = 5.0  # for the other processes to end by themselves after one has failed
 
 
 def main(job_file: Path) -> int:
-    """Does the job; what goes wrong is written beside it, for the parent to tell."""
+    """Runs the job. An error is written beside the job file, where the parent reads it."""
     job = json.loads(job_file.read_text("utf-8"))
     folder = job_file.parent
-    threading.Thread(target=_watch, args=(folder, os.getppid()), daemon=True).start()
+    threading.Thread(target=_watch_parent, args=(folder, os.getppid()), daemon=True).start()
     try:
         _train(job)
     except KkwarmError as err:
-        _report(folder, {"message": err.message, "hint": err.hint, "exit_code": err.exit_code, "interrupted": False})
+        error = {"message": err.message, "hint": err.hint, "exit_code": err.exit_code, "interrupted": False}
+        _write_report(folder, error)
         return err.exit_code
     except KeyboardInterrupt:
-        _report(folder, {"interrupted": True})
+        _write_report(folder, {"interrupted": True})
         return 130
     except Exception as err:
-        time.sleep(1.0)  # another process's failure, which it is about to report, may be the cause
+        time.sleep(1.0)  # the cause may be another process's failure, which is about to be reported
         if any(folder.glob(FAILED)):
             return 1
         if "gloo" in str(err) or "NCCL" in str(err):
-            say(f"process {distributed.rank()} lost the others", everywhere=True)
+            print_status(f"process {distributed.rank()} lost the connection to the others", all_ranks=True)
             return 1
         raise
     finally:
-        _leave()
+        _leave_group()
     return 0
 
 
 def _train(job: dict[str, Any]) -> None:
     from kkwarm.train import rlvr, warmup
 
-    # Not through `kkwarm.config`: it would make 2 into 2.0, and so another run of it.
+    # Not through `kkwarm.config`, which would turn 2 into 2.0 and so make it another run.
     settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in job["config"].items()}
     shared = {"labels": job["labels"], "progress": job["progress"]}
     if job["kind"] == "warmup":
@@ -60,35 +61,35 @@ def _train(job: dict[str, Any]) -> None:
         rlvr(job["model"], RlvrConfig(**settings), job["out"], **shared)
 
 
-def _report(folder: Path, what: dict[str, Any]) -> None:
+def _write_report(folder: Path, report: dict[str, Any]) -> None:
     temporary = folder / f".failed-{distributed.rank()}"
-    temporary.write_text(json.dumps(what), "utf-8")
+    temporary.write_text(json.dumps(report), "utf-8")
     temporary.replace(folder / FAILED.replace("*", str(distributed.rank())))
 
 
-def _leave() -> None:
+def _leave_group() -> None:
     import torch.distributed as dist
 
     if dist.is_initialized() and sys.exc_info()[0] is None:
         dist.destroy_process_group()
 
 
-def _watch(folder: Path, launcher: int) -> None:
-    """Ends this process with its parent (killed, perhaps) and after another's failure; passes a wish to stop on.
+def _watch_parent(folder: Path, parent: int) -> None:
+    """Ends this process when its parent is gone or another process has failed, and passes on a request to stop.
 
-    A process that waits for the others inside a collective cannot be reached by an exception.
+    An exception cannot reach a process that waits for the others inside a collective operation.
     """
-    wished, failed_at = False, 0.0
+    stopping, failed_at = False, 0.0
     while True:
         time.sleep(0.2)
-        if os.getppid() != launcher or not folder.exists():
+        if os.getppid() != parent or not folder.exists():
             os._exit(1)
-        if not wished and (folder / STOP).exists():
-            wished = True
+        if not stopping and (folder / STOP).exists():
+            stopping = True
             os.kill(os.getpid(), signal.SIGINT)
         if any(folder.glob(FAILED)):
             failed_at = failed_at or time.monotonic()
-            if time.monotonic() - failed_at > _GRACE_S:
+            if time.monotonic() - failed_at > _GRACE_SECONDS:
                 os._exit(1)
 
 

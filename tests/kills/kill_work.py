@@ -74,9 +74,9 @@ def preload() -> None:
     import kkwarm.evaluation.engine
     import kkwarm.evaluation.lm
     import kkwarm.study.run
-    import kkwarm.train.policy
-    import kkwarm.train.rollout
-    import kkwarm.train.steps  # noqa: F401
+    import kkwarm.train.callback
+    import kkwarm.train.grpo_trainer
+    import kkwarm.train.rollout  # noqa: F401
     from kkwarm.evaluation import collect
     from kkwarm.plugins import registry
 

@@ -1,7 +1,7 @@
 """Trains two steps with Liger's kernels or without, and prints the losses. Arguments: model, traces, out, liger|plain.
 
-Triton's interpreter (TRITON_INTERPRET=1) runs kernels on a CPU, but hands floats over as they are, where a kernel on a
-GPU is given scalars with a type, and knows none of CUDA's own functions: both are mended here.
+Triton's interpreter (TRITON_INTERPRET=1) runs kernels on a CPU, but passes floats unchanged, where a kernel on a
+GPU is given scalars with a type, and lacks CUDA's own functions. Both are patched here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def _rsqrt(x):  # type: ignore[no-untyped-def]
     return tl.rsqrt(x)
 
 
-def mend() -> None:
+def patch_triton() -> None:
     import liger_kernel.ops.rms_norm
     import numpy as np
     from triton.runtime import interpreter
@@ -42,7 +42,7 @@ if __name__ == "__main__":
     toy.install()
     liger = sys.argv[4] == "liger"
     if liger:
-        mend()
+        patch_triton()
     config = WarmupConfig(learning_rate=1e-2, max_steps=2, batch_size=2, precision="fp32", threads=1, liger=liger)
     run = warmup(*map(Path, sys.argv[1:4]), config, progress=False)
     rows = [json.loads(line) for line in (run.path / "log.jsonl").read_text().splitlines()]

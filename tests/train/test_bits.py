@@ -1,4 +1,4 @@
-"""QLoRA and the 8-bit optimiser, for real: bitsandbytes has kernels for CPUs too."""
+"""QLoRA and the 8-bit optimizer, for real: bitsandbytes has kernels for CPUs too."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 WARMUP = WarmupConfig(learning_rate=1e-2, epochs=4, batch_size=8, precision="fp32", threads=1, device="cpu")
 
 
-def test_qlora_learns_on_4_bits_and_is_merged_into_whole_weights(tmp_path: Path, wide: Path, traces: Path) -> None:
+def test_qlora_trains_on_4_bits_and_is_merged(tmp_path: Path, wide: Path, traces: Path) -> None:
     import bitsandbytes
     import torch
 
@@ -53,7 +53,7 @@ def test_rlvr_by_qlora(tmp_path: Path, wide: Path, traces: Path) -> None:
     assert run.done and any(row["grad_norm"] > 0 for row in steps(run.path))
 
 
-def test_an_optimiser_of_8_bits_goes_on_as_if_it_had_not_stopped(
+def test_a_run_with_an_8_bit_optimizer_resumes_to_the_same_weights(
     tmp_path: Path, base: Path, traces: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch

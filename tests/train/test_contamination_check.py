@@ -1,4 +1,4 @@
-"""The contamination check stands in front of training."""
+"""The contamination check before training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONFIG = WarmupConfig(max_steps=1, batch_size=2, threads=1)
 
 
 @pytest.fixture
-def contaminated_items(tmp_path: Path) -> Path:
+def contaminated(tmp_path: Path) -> Path:
     """Traces that ask two of the benchmark's questions, once in capitals."""
     asked = list(registry().benchmark("toy").load())[:2]
     questions = [asked[0].question.upper(), asked[1].question]
@@ -31,25 +31,23 @@ def contaminated_items(tmp_path: Path) -> Path:
     return path
 
 
-def test_traces_that_ask_the_benchmarks_questions_are_refused(
-    base: Path, contaminated_items: Path, tmp_path: Path
-) -> None:
+def test_rejects_traces_with_the_benchmarks_questions(base: Path, contaminated: Path, tmp_path: Path) -> None:
     with pytest.raises(
         ContaminationError, match=r"2 evaluation items are also trained on: .*toy/0 = trained t0 \(text\)"
     ):
-        warmup(base, contaminated_items, tmp_path / "r", CONFIG, progress=False)
+        warmup(base, contaminated, tmp_path / "r", CONFIG, progress=False)
     assert not (tmp_path / "r" / "checkpoint").exists()
 
 
-def test_a_leak_that_is_allowed_is_kept_with_the_run(base: Path, contaminated_items: Path, tmp_path: Path) -> None:
-    run = warmup(base, contaminated_items, tmp_path / "r", replace(CONFIG, allow_contamination=True), progress=False)
+def test_allowed_contamination_is_recorded(base: Path, contaminated: Path, tmp_path: Path) -> None:
+    run = warmup(base, contaminated, tmp_path / "r", replace(CONFIG, allow_contamination=True), progress=False)
     assert [(k["domain"], k["trained"], k["how"]) for k in run.manifest.contamination] == [
         ("toy", "t0", "text"),
         ("toy", "t1", "text"),
     ]
 
 
-def test_a_leak_is_inherited_and_marked_up_to_the_report(base: Path, contaminated_items: Path, tmp_path: Path) -> None:
+def test_contamination_is_inherited_up_to_the_report(base: Path, contaminated: Path, tmp_path: Path) -> None:
     """What a checkpoint was trained on follows it: through RLVR into its benchmark and the report."""
     from kkwarm.analysis.build import analyse
     from kkwarm.analysis.load import load
@@ -58,9 +56,7 @@ def test_a_leak_is_inherited_and_marked_up_to_the_report(base: Path, contaminate
     from kkwarm.train import RlvrConfig, rlvr
 
     config = RlvrConfig("toy", examples=2, steps=1, prompts_per_step=2, generations=2, max_tokens=4, threads=1)
-    warmed = warmup(
-        base, contaminated_items, tmp_path / "warmed", replace(CONFIG, allow_contamination=True), progress=False
-    )
+    warmed = warmup(base, contaminated, tmp_path / "warmed", replace(CONFIG, allow_contamination=True), progress=False)
     trained = rlvr(warmed.path, config, tmp_path / "trained", progress=False)
     assert [(k["id"], k["trained"]) for k in trained.manifest.contamination] == [("toy/0", "t0"), ("toy/4", "t1")]
     short = BenchConfig(max_tokens=4)
@@ -83,38 +79,38 @@ def _benchmark(name: str, asks: Sequence[Example]) -> None:
     reg.benchmarks[name] = replace(reg.benchmark("toy"), name=name, load=lambda: list(asks))
 
 
-def test_traces_that_leak_are_left_out(base: Path, contaminated_items: Path, tmp_path: Path) -> None:
+def test_drops_contaminated_traces(base: Path, contaminated: Path, tmp_path: Path) -> None:
     clean = Trace("clean", "toy", "word now : blue", "the word is blue", "blue", "x")
-    write_traces(contaminated_items, [*read_traces(contaminated_items), clean, *read_traces(contaminated_items)])
+    write_traces(contaminated, [*read_traces(contaminated), clean, *read_traces(contaminated)])
     config = replace(CONFIG, drop_contaminated=True)
-    run = warmup(base, contaminated_items, tmp_path / "r", config, progress=False)
-    assert run.manifest.warnings == ["4 of 5 traces ask what is evaluated and are left out"]
+    run = warmup(base, contaminated, tmp_path / "r", config, progress=False)
+    assert run.manifest.warnings == ["4 of 5 traces contain evaluated questions and are left out"]
     results = run.manifest.results
     assert (run.manifest.contamination, results["traces"], results["left_out"]) == ([], 1, 4)
-    assert warmup(base, contaminated_items, tmp_path / "r", config, progress=False).manifest.results == results
+    assert warmup(base, contaminated, tmp_path / "r", config, progress=False).manifest.results == results
     assert run.manifest.contaminated == ["t0", "t1", "t0", "t1"]
     stopped = json.loads((run.path / "manifest.json").read_text()) | {"state": "running", "contaminated": ["t0"]}
     shutil.copytree(run.path, tmp_path / "stopped")
     shutil.rmtree(tmp_path / "stopped" / "checkpoint")
     (tmp_path / "stopped" / "manifest.json").write_text(json.dumps(stopped))
-    with pytest.raises(KkwarmError, match="left out other traces when it began"):
-        warmup(base, contaminated_items, tmp_path / "stopped", config, progress=False)
+    with pytest.raises(KkwarmError, match="left out other traces when it started"):
+        warmup(base, contaminated, tmp_path / "stopped", config, progress=False)
     with pytest.raises(KkwarmError, match="different settings"):  # other benchmarks leave out other traces
         warmup(
             base,
-            contaminated_items,
+            contaminated,
             tmp_path / "r",
             replace(config, decontaminate_against=("mini_math",)),
             progress=False,
         )
-    write_traces(contaminated_items, read_traces(contaminated_items)[:2])
-    with pytest.raises(KkwarmError, match="all 2 traces ask what is evaluated"):
-        warmup(base, contaminated_items, tmp_path / "s", config, progress=False)
+    write_traces(contaminated, read_traces(contaminated)[:2])
+    with pytest.raises(KkwarmError, match="all 2 traces contain evaluated questions"):
+        warmup(base, contaminated, tmp_path / "s", config, progress=False)
     with pytest.raises(KkwarmError, match="exclude each other"):
         replace(config, allow_contamination=True)
 
 
-def test_examples_that_leak_are_passed_over(base: Path, tmp_path: Path) -> None:
+def test_skips_contaminated_examples(base: Path, tmp_path: Path) -> None:
     from kkwarm.train import RlvrConfig, rlvr
 
     task = registry().task("toy")
@@ -144,7 +140,7 @@ def test_examples_that_leak_are_passed_over(base: Path, tmp_path: Path) -> None:
     assert found["examples"] == "agrees"
 
 
-def test_distill_is_guarded_too(tmp_path: Path) -> None:
+def test_distill_is_checked_too(tmp_path: Path) -> None:
     from kkwarm.train import DistillConfig, distill
 
     config = DistillConfig("toy", "symbolic", 20, decontaminate_against=("toy_train",))
@@ -155,7 +151,7 @@ def test_distill_is_guarded_too(tmp_path: Path) -> None:
     assert run.manifest.contamination == []
 
 
-def test_traces_of_a_registered_teacher_that_leak_are_left_out(tmp_path: Path) -> None:
+def test_drops_contaminated_traces_of_a_registered_teacher(tmp_path: Path) -> None:
     from kkwarm.train import DistillConfig, distill
 
     made = distill(DistillConfig("toy", "symbolic", 12), tmp_path / "all", progress=False)
@@ -172,13 +168,11 @@ def test_traces_of_a_registered_teacher_that_leak_are_left_out(tmp_path: Path) -
     assert {f.what: f.state.value for f in agreement(run, registry())}["traces"] == "agrees"
 
 
-def test_another_benchmark_can_be_named(base: Path, contaminated_items: Path, tmp_path: Path) -> None:
+def test_another_benchmark_can_be_named(base: Path, contaminated: Path, tmp_path: Path) -> None:
     run = warmup(
-        base, contaminated_items, tmp_path / "r", replace(CONFIG, decontaminate_against=("mini_math",)), progress=False
+        base, contaminated, tmp_path / "r", replace(CONFIG, decontaminate_against=("mini_math",)), progress=False
     )
     assert run.manifest.compared_with == ["mini_math"]
     assert run.manifest.contamination == []
     with pytest.raises(KkwarmError, match="unknown benchmark"):
-        warmup(
-            base, contaminated_items, tmp_path / "s", replace(CONFIG, decontaminate_against=("tory",)), progress=False
-        )
+        warmup(base, contaminated, tmp_path / "s", replace(CONFIG, decontaminate_against=("tory",)), progress=False)

@@ -13,7 +13,7 @@ from test_resume import steps
 
 from kkwarm.backends.checkpoint import load_model, load_tokenizer
 from kkwarm.train import RlvrConfig, WarmupConfig, rlvr, warmup
-from kkwarm.train.rollout import Reward
+from kkwarm.train.rollout import Rollout
 
 GROUP, LIMIT, RATE, CLIP = 4, 12, 2.0, 0.1
 RLVR = RlvrConfig(
@@ -23,8 +23,8 @@ RLVR = RlvrConfig(
 
 
 @dataclass
-class Drawn:
-    """A completion: all that was sampled, with the token that ended it; `old`: log-probabilities when it was."""
+class Sampled:
+    """A completion's tokens, including the one that ended it; `old`: log-probabilities when it was sampled."""
 
     prompt: list[int]
     ids: list[int]
@@ -54,14 +54,16 @@ def logprobs(model: Any, prompt: Sequence[int], ids: Sequence[int], temperature:
     return torch.log_softmax(logits, -1).gather(-1, torch.tensor(ids)[:, None])[:, 0]
 
 
-def dr_grpo(model: Any, drawn: Sequence[Drawn], *, temperature: float, epsilon: float, limit: int) -> tuple[Any, int]:
+def dr_grpo(
+    model: Any, samples: Sequence[Sampled], *, temperature: float, epsilon: float, limit: int
+) -> tuple[Any, int]:
     """Dr. GRPO (arXiv 2503.20783, eq. 3): the clipped surrogate, summed over tokens, divided by the number of
     completions and the largest length; and how many tokens were clipped.
     """
     import torch
 
     total, clipped = torch.zeros(()), 0
-    for d in drawn:
+    for d in samples:
         now = logprobs(model, d.prompt, d.ids, temperature)
         if d.old is None:
             d.old = now.detach()
@@ -70,7 +72,7 @@ def dr_grpo(model: Any, drawn: Sequence[Drawn], *, temperature: float, epsilon: 
         kept = torch.minimum(ratio * d.advantage, inside * d.advantage)
         clipped += int((kept < ratio * d.advantage).sum())
         total = total - kept.sum()
-    return total / (len(drawn) * limit), clipped
+    return total / (len(samples) * limit), clipped
 
 
 def descend(model: Any, loss: Any) -> float:
@@ -96,34 +98,35 @@ def same_weights(model: Any, folder: Path) -> None:
 def test_two_steps_of_rlvr_are_two_steps_of_dr_grpo(
     tmp_path: Path, warmed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On the same rollouts: the second step's ratios are not 1, and some are clipped. Rewards are judged here anew."""
+    """On the same rollouts: the second step's ratios are not 1, and some are clipped. Rewards are computed here anew."""
     from kkwarm.backends.text import decode, token_ids
 
     tokenizer = load_tokenizer(warmed)
-    drawn: list[Drawn] = []
-    call = Reward.__call__
+    samples: list[Sampled] = []
+    reward = Rollout.reward
 
-    def noted(self: Reward, prompts: list[str], completions: list[str], ids: Any = None, **more: Any) -> list[float]:
-        ids = more["completion_ids"] if ids is None else ids
-        examples = [self.examples[i] for i in more["example"]]
-        given = call(self, prompts, completions, **more)
-        for at, (prompt, tokens) in enumerate(zip(token_ids(tokenizer, prompts), ids, strict=True)):
-            assert (given[at] == 2.0) == (
+    def recorded(self: Rollout, prompts: list[str], **columns: Any) -> list[float]:
+        examples = [self._plan.examples[i] for i in columns["example"]]
+        rewards = reward(self, prompts=prompts, **columns)
+        for at, (prompt, tokens) in enumerate(
+            zip(token_ids(tokenizer, prompts), columns["completion_ids"], strict=True)
+        ):
+            assert (rewards[at] == 2.0) == (
                 f"<answer> {examples[at].answer} </answer>" in decode(tokenizer, list(tokens))
             )
-            group = given[at - at % GROUP :][:GROUP]
-            drawn.append(Drawn(prompt, list(tokens), given[at] - sum(group) / GROUP))
-        return given
+            group = rewards[at - at % GROUP :][:GROUP]
+            samples.append(Sampled(prompt, list(tokens), rewards[at] - sum(group) / GROUP))
+        return rewards
 
-    monkeypatch.setattr(Reward, "__call__", noted)
+    monkeypatch.setattr(Rollout, "reward", recorded)
     run = rlvr(warmed, RLVR, tmp_path / "r", progress=False)
-    assert len(drawn) == 16 and len({len(d.ids) for d in drawn}) > 1, "one generation, of several lengths"
+    assert len(samples) == 16 and len({len(d.ids) for d in samples}) > 1, "one generation, of several lengths"
     ends = {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("</answer>")}
-    assert all(d.ids[-1] in ends or len(d.ids) == LIMIT for d in drawn), "what ended a completion is trained on"
-    assert any(d.advantage > 0 for d in drawn) and any(d.advantage == 0 for d in drawn)
+    assert all(d.ids[-1] in ends or len(d.ids) == LIMIT for d in samples), "what ended a completion is trained on"
+    assert any(d.advantage > 0 for d in samples) and any(d.advantage == 0 for d in samples)
     model, clipped = load_model(warmed), 0
     for row in steps(run.path):
-        loss, clipped = dr_grpo(model, drawn, temperature=0.7, epsilon=0.1, limit=LIMIT)
+        loss, clipped = dr_grpo(model, samples, temperature=0.7, epsilon=0.1, limit=LIMIT)
         assert row["loss"] == pytest.approx(float(loss.detach()), abs=1e-5)
         assert row["grad_norm"] == pytest.approx(descend(model, loss), rel=1e-3)
     assert clipped > 5
@@ -135,14 +138,14 @@ def test_the_sampler_draws_from_what_the_trainer_trains(
     tmp_path: Path, warmed: Path, monkeypatch: pytest.MonkeyPatch, temperature: float, top_p: float
 ) -> None:
     """Rollouts come from a cache, in batches that rows enter and leave, on prompts padded to the left; the trainer
-    scores them in one pass. Log-probabilities of what was drawn are the same, at the same temperature. With top_p < 1
+    scores them in one pass. Log-probabilities of the sampled tokens are the same, at the same temperature. With top_p < 1
     they are not: the sampler's are those of the nucleus, which is what the run warns of.
     """
     import torch
 
     from kkwarm.backends.hf import HFBackend
-    from kkwarm.train import engine
-    from kkwarm.train.grpo import plan_rlvr, trainer_of
+    from kkwarm.train.grpo import build_trainer, plan_rlvr, render_prompts
+    from kkwarm.train.trainer_setup import load_network
     from kkwarm.verify import Judge
 
     sampled: dict[tuple[str, int], list[float]] = {}
@@ -159,8 +162,9 @@ def test_the_sampler_draws_from_what_the_trainer_trains(
     config = replace(RLVR, temperature=temperature, top_p=top_p, trl={}, micro_batch_size=16)
     plan = plan_rlvr(config)
     with Judge() as judge:
-        trainer, _ = trainer_of(*engine.load(warmed, config), plan, tmp_path, judge)
-        trainer._skips = lambda: False
+        network = load_network(warmed, config)
+        trainer, _ = build_trainer(network, plan, render_prompts(plan, warmed), tmp_path, judge)
+        trainer._can_drop_zero_advantages = lambda: False
         trainer.create_optimizer()
         trainer.model.train()
         made = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))

@@ -1,10 +1,11 @@
-"""What stops a run, what only says so, and verdicts given while others generate."""
+"""Divergence, missing memory and hardware, the watchdog, and background verification."""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,15 +14,15 @@ import toy_task as toy
 from kkwarm.errors import KkwarmError
 from kkwarm.store import Run
 from kkwarm.train import RlvrConfig, WarmupConfig, warmup
+from kkwarm.train.callback import DivergenceMonitor
+from kkwarm.train.progress import Watchdog
 from kkwarm.train.rollout import BackgroundVerifier
-from kkwarm.train.steps import DivergenceMonitor
-from kkwarm.train.watchdog import Watchdog
 from kkwarm.types import Completion, Example, Status, Verdict
 
 CONFIG = WarmupConfig(learning_rate=1e-2, epochs=2, batch_size=8, save_every=1, threads=1)
 
 
-def test_out_of_memory_names_the_flag_and_the_same_command_goes_on_with_it(
+def test_out_of_memory_names_the_option_that_resumes_the_run(
     tmp_path: Path, base: Path, traces: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
@@ -36,7 +37,8 @@ def test_out_of_memory_names_the_flag_and_the_same_command_goes_on_with_it(
 
     monkeypatch.setattr(SFTTrainer, "compute_loss", full)
     with pytest.raises(
-        KkwarmError, match=r"out of memory with 8 rows in a forward pass.*add --micro-batch-size 4: the same comm"
+        KkwarmError,
+        match=r"out of memory with 8 sequences in a forward pass.*add --micro-batch-size 4 to the same command",
     ):
         warmup(base, traces, tmp_path / "w", CONFIG, progress=False)
     run = warmup(
@@ -72,14 +74,14 @@ def test_a_diverging_loss_stops_and_only_good_checkpoints_are_kept(
     assert Run.read(tmp_path / "w").manifest.state == "interrupted"
 
 
-def test_losses_that_fall_rise_a_little_or_start_low_are_no_divergence() -> None:
-    def told(*values: float) -> list[str]:
-        losses = DivergenceMonitor(3.0)
-        return [t for v in values if (t := losses.add(v))]
+def test_losses_that_fall_or_rise_a_little_are_not_divergence() -> None:
+    def problems(*losses: float) -> list[str]:
+        monitor = DivergenceMonitor(3.0)
+        return [problem for loss in losses if (problem := monitor.add(loss))]
 
-    assert told(*[2.0] * 8, *[1.0] * 8, *[0.1] * 8, *[0.5] * 20) == [], "below where it began"
-    assert told(*[0.1] * 8, *[0.25] * 20) == []
-    assert told(*[1.0] * 8, *[5.0] * 8)[0].startswith("the loss diverges: 3.")
+    assert problems(*[2.0] * 8, *[1.0] * 8, *[0.1] * 8, *[0.5] * 20) == [], "below the first mean"
+    assert problems(*[0.1] * 8, *[0.25] * 20) == []
+    assert problems(*[1.0] * 8, *[5.0] * 8)[0].startswith("the loss diverges: 3.")
 
 
 def test_the_watchdog_dumps_stacks_once_for_a_step_that_hangs(
@@ -91,64 +93,66 @@ def test_the_watchdog_dumps_stacks_once_for_a_step_that_hangs(
         release.wait(20)
 
     hung = threading.Thread(target=hang_here)
-    with Watchdog(tmp_path, factor=3.0, least=0.2) as dog:
+    with Watchdog(tmp_path, factor=3.0, minimum=0.2) as watchdog:
         for _ in range(3):
             time.sleep(0.01)
-            dog.beat()
-        assert dog.limit == 0.2 and not dog.file.exists()
+            watchdog.step_done()
+        assert watchdog.limit == 0.2 and not watchdog.file.exists()
         hung.start()
         time.sleep(1.0)
-        text = dog.file.read_text()
+        text = watchdog.file.read_text()
     release.set()
     hung.join()
     assert "hang_here" in text and text.count("== ") == 1 and "no step for" in capfd.readouterr().err
 
 
-def test_before_two_steps_the_watchdog_is_patient(tmp_path: Path) -> None:
-    dog = Watchdog(tmp_path, least=60)
-    assert dog.limit == 600
-    dog.beat()
-    dog.beat(counted=False)
-    assert dog.limit == 600
-    dog._steps.extend([30.0, 32.0, 28.0])
-    assert dog.limit == pytest.approx(290), "ten times the median, of which the first step is one"
+def test_the_watchdog_waits_longer_before_two_steps(tmp_path: Path) -> None:
+    watchdog = Watchdog(tmp_path, minimum=60)
+    assert watchdog.limit == 600
+    watchdog.step_done()
+    watchdog.step_done(counts=False)
+    assert watchdog.limit == 600
+    watchdog._durations.extend([30.0, 32.0, 28.0])
+    assert watchdog.limit == pytest.approx(290), "ten times the median, of which the first step is one"
 
 
-def case(i: int) -> tuple[int, Example, Completion]:
-    return i, Example(f"e{i}", "q", "a"), Completion(str(i))
+def pair(i: int) -> tuple[Example, Completion]:
+    return Example(f"e{i}", "q", "a"), Completion(str(i))
 
 
-def test_verdicts_are_given_while_others_are_generated() -> None:
-    judged: list[int] = []
+def test_completions_are_verified_while_others_are_generated() -> None:
+    verified: list[int] = []
     first = threading.Event()
 
-    def judge(pairs: object) -> list[Verdict]:
-        texts = [int(c.text) for _, c in pairs]  # type: ignore[attr-defined]
-        judged.extend(texts)
+    def verify(pairs: Sequence[tuple[Example, Completion]]) -> list[Verdict]:
+        numbers = [int(completion.text) for _, completion in pairs]
+        verified.extend(numbers)
         first.set()
-        return [Verdict(Status.CORRECT if i % 2 else Status.WRONG) for i in texts]
+        return [Verdict(Status.CORRECT if i % 2 else Status.WRONG) for i in numbers]
 
-    background = BackgroundVerifier(judge)
-    background.add(*case(3))
-    assert first.wait(10), "before the last completion came"
-    for i in (1, 0, 2):
-        background.add(*case(i))
-    verdicts = background.verdicts()
-    assert [verdicts[i].correct for i in range(4)] == [False, True, False, True] and sorted(judged) == [0, 1, 2, 3]
-    assert background.verdicts() == {}, "empty again"
+    with BackgroundVerifier(verify) as verifier:
+        futures = {3: verifier.submit(*pair(3))}
+        assert first.wait(10), "before the last completion came"
+        futures |= {i: verifier.submit(*pair(i)) for i in (1, 0, 2)}
+    assert [futures[i].result(10).correct for i in range(4)] == [False, True, False, True]
+    assert sorted(verified) == [0, 1, 2, 3]
 
 
-def test_what_judging_raises_reaches_the_trainer_and_a_hanging_verdict_does_not_hold_the_process() -> None:
-    def broken(pairs: object) -> list[Verdict]:
+def test_a_failed_verification_raises_in_its_future_and_a_hanging_one_does_not_block() -> None:
+    def fail(pairs: object) -> list[Verdict]:
         raise KkwarmError("no sandbox")
 
-    background = BackgroundVerifier(broken)
-    background.add(*case(0))
+    with BackgroundVerifier(fail) as verifier:
+        future = verifier.submit(*pair(0))
     with pytest.raises(KkwarmError, match="no sandbox"):
-        background.verdicts()
-    held = BackgroundVerifier(lambda pairs: [time.sleep(60) or Verdict(Status.WRONG)])  # type: ignore[func-returns-value]
-    held.add(*case(0))
-    assert held._thread is not None and held._thread.daemon
+        future.result(10)
+    release = threading.Event()
+    with BackgroundVerifier(lambda pairs: [Verdict(Status.WRONG)] * release.wait(60)) as verifier:
+        future = verifier.submit(*pair(0))
+    assert not future.done(), "leaving the context does not wait"
+    assert all(thread.daemon for thread in threading.enumerate() if thread.name == "verifier")
+    release.set()
+    assert future.result(10).status is Status.WRONG
 
 
 @pytest.mark.parametrize(
@@ -159,7 +163,7 @@ def test_what_judging_raises_reaches_the_trainer_and_a_hanging_verdict_does_not_
         ({"attention": "flash"}, "--attention flash: there is no CUDA device"),
     ],
 )
-def test_what_needs_a_gpu_is_refused_in_one_line_without_one(
+def test_options_that_need_a_gpu_fail_in_one_line_without_one(
     tmp_path: Path, base: Path, traces: Path, settings: dict[str, object], message: str
 ) -> None:
     import torch
@@ -176,22 +180,22 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     import torch
 
-    from kkwarm.train.engine import needs
+    from kkwarm.train.trainer_setup import check_requirements
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(KkwarmError, match=r"--optim adamw_8bit needs bitsandbytes"):
-        needs(WarmupConfig(optim="adamw_8bit", device="cpu"))
+        check_requirements(WarmupConfig(optim="adamw_8bit", device="cpu"))
     with pytest.raises(KkwarmError, match=r"--qlora needs bitsandbytes \(pip install bitsandbytes\)"):
-        needs(WarmupConfig(qlora=True))
+        check_requirements(WarmupConfig(qlora=True))
     with pytest.raises(KkwarmError, match=r"--track tensorboard needs tensorboard \(pip install 'kkwarm\[track\]'\)"):
-        needs(WarmupConfig(track=("tensorboard",)))
+        check_requirements(WarmupConfig(track=("tensorboard",)))
     with pytest.raises(KkwarmError, match=r"--liger needs liger-kernel"):
-        needs(RlvrConfig("toy", liger=True))
+        check_requirements(RlvrConfig("toy", liger=True))
 
 
 @pytest.mark.parametrize(
-    ("asked", "installed", "cuda", "bf16", "found"),
+    ("setting", "installed", "cuda", "bf16", "expected"),
     [
         ("auto", True, True, True, "flash_attention_2"),
         ("auto", True, True, False, None),
@@ -203,25 +207,25 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ("sdpa", True, True, True, "sdpa"),
     ],
 )
-def test_flash_attention_where_it_is_installed_and_fits_and_sdpa_otherwise(
-    monkeypatch: pytest.MonkeyPatch, asked: str, installed: bool, cuda: bool, bf16: bool, found: str | None
+def test_uses_flash_attention_where_it_is_installed_and_supported(
+    monkeypatch: pytest.MonkeyPatch, setting: str, installed: bool, cuda: bool, bf16: bool, expected: str | None
 ) -> None:
     import importlib.util
 
-    from kkwarm.train.engine import _attention
+    from kkwarm.train.trainer_setup import _attention
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: installed or None)
-    config = WarmupConfig(attention=asked, precision="bf16" if bf16 else "fp32")  # type: ignore[arg-type]
-    if asked == "flash" and not (installed and cuda):
-        with pytest.raises(KkwarmError, match=f"--attention flash: {found}"):
+    config = WarmupConfig(attention=setting, precision="bf16" if bf16 else "fp32")  # type: ignore[arg-type]
+    if setting == "flash" and not (installed and cuda):
+        with pytest.raises(KkwarmError, match=f"--attention flash: {expected}"):
             _attention(config, cuda=cuda)
     else:
-        assert _attention(config, cuda=cuda) == found
+        assert _attention(config, cuda=cuda) == expected
 
 
 @pytest.mark.parametrize(("vllm", "hint"), [("colocate", "or leave out --vllm"), ("none", "or uninstall it")])
 @pytest.mark.parametrize("error", ["OSError('libcuda.so.1 is missing')", "RuntimeError('libcuda.so.1 is missing')"])
-def test_a_vllm_that_does_not_fit_the_driver_is_one_line(
+def test_a_vllm_that_does_not_fit_the_driver_gives_one_line(
     tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch, vllm: str, hint: str, error: str
 ) -> None:
     """Without --vllm too: trl imports it where it is installed."""
@@ -253,12 +257,12 @@ def test_tensorboard_gets_loss_and_reward(tmp_path: Path, base: Path, traces: Pa
     from kkwarm.train import rlvr
 
     def tags(run: Run) -> set[str]:
-        found: set[str] = set()
+        names: set[str] = set()
         for file in run.path.rglob("events.out.tfevents.*"):
             read = EventAccumulator(str(file.parent))
             read.Reload()
-            found |= set(read.Tags()["scalars"])
-        return found
+            names |= set(read.Tags()["scalars"])
+        return names
 
     more = {"threads": 1, "track": ("tensorboard",)}
     sft = warmup(base, traces, tmp_path / "w", WarmupConfig(max_steps=2, **more), progress=False)  # type: ignore[arg-type]

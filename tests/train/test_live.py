@@ -1,4 +1,4 @@
-"""The in-training evaluation's hold on trl's vLLM engine, where there is no vLLM: `tests/engines` has a real one."""
+"""In-training evaluation with trl's vLLM engine, replaced by a fake; `tests/engines` uses a real one."""
 
 from __future__ import annotations
 
@@ -17,71 +17,71 @@ from kkwarm.train.in_training_eval import load_eval_benchmarks, longest_eval_seq
 
 
 class Engine:
-    """Keeps what is asked of trl's `VLLMGeneration`, and of the `LLM` in it."""
+    """Records the calls of trl's `VLLMGeneration`, and of the `LLM` in it."""
 
     mode, enable_sleep_mode, _llm_weights_sleeping = "colocate", False, False
 
     def __init__(self, size: int = 1) -> None:
         self.tensor_parallel_size = size
-        self.asked: list[str] = []
+        self.calls: list[str] = []
         self.llm = self
 
     def sync_weights(self) -> None:
-        self.asked.append("sync")
+        self.calls.append("sync")
         self._llm_weights_sleeping = False
 
     def wake_up(self, tags: list[str]) -> None:
-        self.asked.append(f"wake {tags[0]}")
+        self.calls.append(f"wake {tags[0]}")
 
     def reset_prefix_cache(self) -> None:
-        self.asked.append("forget")
+        self.calls.append("forget")
 
     def sleep(self, level: int) -> None:
-        self.asked.append(f"sleep {level}")
+        self.calls.append(f"sleep {level}")
 
 
 def trainer(engine: Engine, step: int, loaded: int) -> Any:
     return SimpleNamespace(vllm_generation=engine, state=SimpleNamespace(global_step=step), _last_loaded_step=loaded)
 
 
-def test_weights_are_those_of_the_step_and_random_numbers_are_put_back() -> None:
+def test_syncs_weights_and_restores_the_random_state() -> None:
     import torch
 
     engine = Engine()
-    held = trainer(engine, 3, 2)
+    live = trainer(engine, 3, 2)
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
-    with vllm.live(None)(held) as found:
-        assert (found.share, found.shares, found.tells) == (0, 1, True)
+    with vllm.policy_engine(None)(live) as found:
+        assert (found.share, found.shares, found.reports) == (0, 1, True)
         assert found.backend is not None and found.backend.name == "vllm"
         torch.rand(7)
-    assert engine.asked == ["sync", "forget"]
-    assert held._last_loaded_step == 3, "trl need not give the weights again for the next rollouts"
+    assert engine.calls == ["sync", "forget"]
+    assert live._last_loaded_step == 3, "trl need not give the weights again for the next rollouts"
     assert torch.equal(torch.random.get_rng_state(), before)
-    with vllm.live(None)(held):
+    with vllm.policy_engine(None)(live):
         pass
-    assert engine.asked == ["sync", "forget", "forget"]
+    assert engine.calls == ["sync", "forget", "forget"]
 
 
-def test_a_sleeping_engine_is_woken_and_sleeps_again() -> None:
+def test_wakes_a_sleeping_engine_and_puts_it_to_sleep_again() -> None:
     engine = Engine()
     engine.enable_sleep_mode = engine._llm_weights_sleeping = True
-    with vllm.live(None)(trainer(engine, 3, 3)):
-        assert engine.asked == ["sync", "wake kv_cache"], "sleep of level 2 has discarded the weights"
-    assert engine.asked[2:] == ["forget", "sleep 2"] and engine._llm_weights_sleeping
+    with vllm.policy_engine(None)(trainer(engine, 3, 3)):
+        assert engine.calls == ["sync", "wake kv_cache"], "sleep of level 2 has discarded the weights"
+    assert engine.calls[2:] == ["forget", "sleep 2"] and engine._llm_weights_sleeping
 
 
 @pytest.mark.parametrize(("rank", "share"), [(0, (0, 2, True)), (1, (0, 2, False)), (3, (1, 2, False))])
-def test_processes_that_share_an_engine_draw_the_same(
+def test_processes_that_share_an_engine_share_questions(
     rank: int, share: tuple[int, int, bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RANK", str(rank))
     monkeypatch.setenv("WORLD_SIZE", "4")
-    with vllm.live(None)(trainer(Engine(size=2), 1, 0)) as found:
-        assert (found.share, found.shares, found.tells) == share
+    with vllm.policy_engine(None)(trainer(Engine(size=2), 1, 0)) as found:
+        assert (found.share, found.shares, found.reports) == share
 
 
-def test_of_a_server_one_process_asks_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_process_queries_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
     class Client:
         model, base_url = "m", "http://somewhere:8000"
 
@@ -95,17 +95,17 @@ def test_of_a_server_one_process_asks_for_all(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(OpenAIBackend, "connect", classmethod(connect))
     engine = Engine()
     engine.mode, engine.vllm_client = "server", Client()  # type: ignore[attr-defined]
-    with vllm.live("tokens")(trainer(engine, 1, 0)) as found:
+    with vllm.policy_engine("tokens")(trainer(engine, 1, 0)) as found:
         assert (found.share, found.shares) == (0, 1) and found.backend is not None
-        assert found.backend.tokenizer == "tokens", "prompts go as tokens, as rollouts' do"
-    assert engine.asked == ["sync"] and connected == [("m", "http://somewhere:8000/v1"), ("", "")]
+        assert found.backend.tokenizer == "tokens", "prompts are sent as tokens, as in rollouts"
+    assert engine.calls == ["sync"] and connected == [("m", "http://somewhere:8000/v1"), ("", "")]
     monkeypatch.setattr(distributed, "is_main", lambda: False)
-    with vllm.live("tokens")(trainer(engine, 2, 1)) as found:
+    with vllm.policy_engine("tokens")(trainer(engine, 2, 1)) as found:
         assert found.backend is None
-    assert engine.asked == ["sync", "sync"], "giving the weights takes all processes"
+    assert engine.calls == ["sync", "sync"], "all processes sync the weights"
 
 
-def test_an_engine_has_room_for_what_is_watched(base: Path) -> None:
+def test_an_engine_is_long_enough_for_evaluation_prompts(base: Path) -> None:
     config = RlvrConfig("toy", eval_on=("toy", "easy"), eval_questions=5, vllm="colocate")
     domains = load_eval_benchmarks(config)
     tokenizer = load_tokenizer(base)
@@ -115,4 +115,4 @@ def test_an_engine_has_room_for_what_is_watched(base: Path) -> None:
         width == max(len(tokenizer(p)["input_ids"]) for p in prompts) + registry().benchmark("toy").sampling.max_tokens
     )
     assert longest_eval_sequence([], tokenizer) == 0
-    assert vllm.settings(config, ("</answer>",), width)["vllm_max_model_length"] == width
+    assert vllm.vllm_arguments(config, ("</answer>",), width)["vllm_max_model_length"] == width

@@ -1,4 +1,4 @@
-"""The preflight against allocations that were really made, on a CPU."""
+"""The memory estimate against measured allocations on a CPU."""
 
 from __future__ import annotations
 
@@ -13,11 +13,19 @@ import toy_task as toy
 
 from kkwarm.errors import KkwarmError
 from kkwarm.train import RlvrConfig, TrainConfig, WarmupConfig
-from kkwarm.train.memory import GIB, Shape, fitted, need, shape_of
+from kkwarm.train.memory import GIB, Device, ModelShape, estimate_memory, fit_to_device, read_shape
 
 # Qwen2.5-1.5B
-QWEN = Shape(1_543_714_304, 1_310_000_000, 1536, 28, 12, 128, 8960, 151_936, 32_768)
+QWEN = ModelShape(1_543_714_304, 1_310_000_000, 1536, 28, 12, 128, 8960, 151_936, 32_768)
 TOLERANCE = (0.95, 1.25)  # predicted / measured
+
+
+def cpu(bf16: bool) -> Device:
+    return Device(0.0, cuda=False, bf16=bf16)
+
+
+def gpu(gib: float) -> Device:
+    return Device(gib * GIB, cuda=True, bf16=True)
 
 
 def peak(work: Callable[[], object]) -> float:
@@ -77,7 +85,7 @@ SMALL = {
 @pytest.mark.parametrize("gradient_checkpointing", [False, True])
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize(("rows", "tokens"), [(4, 256), (8, 64)])
-def test_the_prediction_is_what_a_step_allocates(
+def test_the_estimate_equals_what_a_step_allocates(
     tmp_path: Path, rows: int, tokens: int, bf16: bool, gradient_checkpointing: bool
 ) -> None:
     import torch
@@ -85,7 +93,7 @@ def test_the_prediction_is_what_a_step_allocates(
     config = WarmupConfig(gradient_checkpointing=gradient_checkpointing)
     model = model_of(config, **SMALL)
     model.save_pretrained(tmp_path)
-    shape = shape_of(tmp_path)
+    shape = read_shape(tmp_path)
     assert shape.parameters == sum(p.numel() for p in model.parameters())
     ids = torch.randint(0, 1000, (rows, tokens))
     mask = torch.ones_like(ids)
@@ -99,18 +107,19 @@ def test_the_prediction_is_what_a_step_allocates(
     step()
     gradients = sum(p.grad.numel() * p.grad.element_size() for p in model.parameters())
     measured = peak(step)  # gradients exist already: they are added to
-    told = need(shape, config, tokens=tokens, rows=rows, bf16=bf16, cuda=False)
-    assert told.weights == told.gradients == gradients and told.optimiser == 2 * gradients
-    ratio = (told.activations + told.working) / measured
+    estimate = estimate_memory(shape, config, cpu(bf16), tokens=tokens, rows=rows)
+    assert estimate.weights == estimate.gradients == gradients and estimate.optimizer == 2 * gradients
+    ratio = (estimate.activations + estimate.working) / measured
     sys.stderr.write(
-        f"predicted/measured {ratio:.3f} (rows {rows}, tokens {tokens}, bf16 {bf16}, checkpointing {gradient_checkpointing})"
+        f"predicted/measured {ratio:.3f} (rows {rows}, tokens {tokens}, bf16 {bf16}, "
+        f"gradient checkpointing {gradient_checkpointing})"
     )
     assert TOLERANCE[0] < ratio < TOLERANCE[1]
 
 
 @pytest.mark.parametrize("gradient_checkpointing", [False, True])
 @pytest.mark.parametrize("bf16", [False, True])
-def test_the_prediction_holds_for_an_adapter(tmp_path: Path, bf16: bool, gradient_checkpointing: bool) -> None:
+def test_the_estimate_holds_for_an_adapter(tmp_path: Path, bf16: bool, gradient_checkpointing: bool) -> None:
     import torch
 
     pytest.importorskip("peft")
@@ -133,9 +142,9 @@ def test_the_prediction_holds_for_an_adapter(tmp_path: Path, bf16: bool, gradien
 
     step()
     trained = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-    told = need(shape_of(tmp_path), config, tokens=256, rows=4, bf16=bf16, cuda=False)
-    assert 1.0 <= told.gradients / (4 * trained) < 1.1, "key and value are counted as wide as query"
-    assert TOLERANCE[0] < (told.activations + told.working) / peak(step) < TOLERANCE[1]
+    estimate = estimate_memory(read_shape(tmp_path), config, cpu(bf16), tokens=256, rows=4)
+    assert 1.0 <= estimate.gradients / (4 * trained) < 1.1, "key and value are counted as wide as query"
+    assert TOLERANCE[0] < (estimate.activations + estimate.working) / peak(step) < TOLERANCE[1]
 
 
 QWENS = {  # (hidden, layers, heads, keys and values, MLP, vocabulary): parameters, as published
@@ -147,7 +156,7 @@ QWENS = {  # (hidden, layers, heads, keys and values, MLP, vocabulary): paramete
 
 
 @pytest.mark.parametrize("name", QWENS)
-def test_published_models_fit_where_people_train_them(tmp_path: Path, name: str) -> None:
+def test_published_models_fit_on_the_gpus_that_train_them(tmp_path: Path, name: str) -> None:
     """From a configuration alone: 16 bytes a parameter, and what is known to fit on cards of 24, 80 and 141 GB."""
     from transformers import Qwen2Config
 
@@ -157,18 +166,18 @@ def test_published_models_fit_where_people_train_them(tmp_path: Path, name: str)
         num_key_value_heads=pairs, intermediate_size=mlp, tie_word_embeddings=name != "7B",
         max_position_embeddings=32_768,
     ).save_pretrained(tmp_path)  # fmt: skip
-    shape = shape_of(tmp_path)
+    shape = read_shape(tmp_path)
     assert shape.parameters == pytest.approx(parameters, rel=1e-3)
 
     def fits(config: TrainConfig, device: float) -> bool:
         try:
-            fitted(shape, config, tokens=4096, rows=8, step=8, bf16=True, cuda=True, device=device * GIB)
+            fit_to_device(shape, config, gpu(device), tokens=4096, rows=8, step=8)
         except KkwarmError:
             return False
         return True
 
-    least = need(shape, WarmupConfig(gradient_checkpointing=True), tokens=4096, rows=1, bf16=True, cuda=True)
-    assert least.weights + least.gradients + least.optimiser == 16 * shape.parameters
+    least = estimate_memory(shape, WarmupConfig(gradient_checkpointing=True), gpu(0), tokens=4096, rows=1)
+    assert least.weights + least.gradients + least.optimizer == 16 * shape.parameters
     whole = {device: fits(WarmupConfig(), device) for device in (24, 80, 141)}
     assert whole == {24: name == "0.5B", 80: name != "7B", 141: True}
     assert fits(WarmupConfig(lora=True), 24) and fits(WarmupConfig(qlora=True), 24)
@@ -176,7 +185,7 @@ def test_published_models_fit_where_people_train_them(tmp_path: Path, name: str)
 
 
 @pytest.mark.parametrize("bf16", [False, True])
-def test_what_the_forward_pass_keeps_is_counted(tmp_path: Path, bf16: bool) -> None:
+def test_counts_what_the_forward_pass_keeps(tmp_path: Path, bf16: bool) -> None:
     import torch
 
     def kept(layers: int) -> float:
@@ -199,51 +208,54 @@ def test_what_the_forward_pass_keeps_is_counted(tmp_path: Path, bf16: bool) -> N
         return float(sum(s.nbytes() for s in held.values()))
 
     model_of(WarmupConfig(), **SMALL).save_pretrained(tmp_path)
-    shape = shape_of(tmp_path)
-    told = need(shape, WarmupConfig(), tokens=64, rows=2, bf16=bf16, cuda=False).activations
-    assert told / shape.layers == pytest.approx(kept(2) - kept(1), rel=0.02)
+    shape = read_shape(tmp_path)
+    activations = estimate_memory(shape, WarmupConfig(), cpu(bf16), tokens=64, rows=2).activations
+    assert activations / shape.layers == pytest.approx(kept(2) - kept(1), rel=0.02)
 
 
-def told(config: TrainConfig, device: float, *, step: int = 8, rows: int = 8, tokens: int = 4096) -> Any:
-    return fitted(QWEN, config, tokens=tokens, rows=rows, step=step, bf16=True, cuda=True, device=device * GIB)
+def fit(config: TrainConfig, device: float, tokens: int = 4096) -> Any:
+    return fit_to_device(QWEN, config, gpu(device), tokens=tokens, rows=8, step=8)
 
 
-def test_it_fits_by_rows_then_by_checkpointing_and_refuses_what_cannot_be() -> None:
-    roomy = told(WarmupConfig(), 600)
-    assert (roomy.rows, roomy.gradient_checkpointing, roomy.changed) == (8, False, "")
-    fewer = told(WarmupConfig(), 141)
-    assert fewer.rows < 8 and not fewer.gradient_checkpointing and fewer.need.total < 141 * GIB * 0.94
-    assert f"so {fewer.rows} rows in a forward pass, not 8" in fewer.changed
-    small = told(WarmupConfig(), 40)
-    assert small.gradient_checkpointing and "gradient checkpointing" in small.changed
-    assert small.need.weights == small.need.gradients == 4 * QWEN.parameters == small.need.optimiser / 2
-    with pytest.raises(KkwarmError, match=r"too large: about .* GiB .*but 24.0 GiB are there .*--lora needs about"):
-        told(WarmupConfig(), 24)
-    assert told(WarmupConfig(lora=True), 24).need.optimiser < GIB
-    eighth, four = told(WarmupConfig(optim="adamw_8bit"), 600).need, told(WarmupConfig(qlora=True), 600).need
-    assert eighth.optimiser == roomy.need.optimiser / 4 and four.weights < 0.3 * told(WarmupConfig(), 600).need.weights
+def test_fits_by_fewer_rows_then_by_checkpointing_or_fails() -> None:
+    roomy = fit(WarmupConfig(), 600)
+    assert (roomy.rows, roomy.gradient_checkpointing, roomy.changes) == (8, False, "")
+    fewer = fit(WarmupConfig(), 141)
+    assert fewer.rows < 8 and not fewer.gradient_checkpointing and fewer.estimate.total < 141 * GIB * 0.94
+    assert f"changed to {fewer.rows} rows in a forward pass, not 8" in fewer.changes
+    small = fit(WarmupConfig(), 40)
+    assert small.gradient_checkpointing and "gradient checkpointing" in small.changes
+    assert small.estimate.weights == small.estimate.gradients == 4 * QWEN.parameters == small.estimate.optimizer / 2
+    with pytest.raises(KkwarmError, match=r"too large: about .* GiB .*but 24.0 GiB are available .*--lora needs about"):
+        fit(WarmupConfig(), 24)
+    assert fit(WarmupConfig(lora=True), 24).estimate.optimizer < GIB
+    eighth, four = fit(WarmupConfig(optim="adamw_8bit"), 600).estimate, fit(WarmupConfig(qlora=True), 600).estimate
+    assert (
+        eighth.optimizer == roomy.estimate.optimizer / 4
+        and four.weights < 0.3 * fit(WarmupConfig(), 600).estimate.weights
+    )
 
 
 def test_rlvr_counts_copies_and_vllms_share() -> None:
     config = RlvrConfig("math")
-    plain = told(config, 140, tokens=1024).need
+    plain = fit(config, 140, tokens=1024).estimate
     assert plain.copies == 2 * QWEN.parameters
-    assert told(replace(config, beta=0.1), 140, tokens=1024).need.copies == 6 * QWEN.parameters
-    shared = told(replace(config, vllm="colocate"), 140, tokens=1024)
-    assert shared.vllm_share == pytest.approx(0.3) and shared.need.vllm == pytest.approx(0.3 * 140 * GIB)
-    tight = told(replace(config, vllm="colocate"), 34, tokens=1024)
-    assert 0.1 < tight.vllm_share < 0.3 and "of the GPU for vLLM" in tight.changed
-    assert tight.need.total <= 34 * GIB
+    assert fit(replace(config, beta=0.1), 140, tokens=1024).estimate.copies == 6 * QWEN.parameters
+    shared = fit(replace(config, vllm="colocate"), 140, tokens=1024)
+    assert shared.vllm_share == pytest.approx(0.3) and shared.estimate.vllm == pytest.approx(0.3 * 140 * GIB)
+    tight = fit(replace(config, vllm="colocate"), 34, tokens=1024)
+    assert 0.1 < tight.vllm_share < 0.3 and "of the GPU for vLLM" in tight.changes
+    assert tight.estimate.total <= 34 * GIB
 
 
-def test_a_model_larger_than_the_memory_is_refused_before_it_is_loaded(
+def test_rejects_a_model_larger_than_the_memory_before_loading_it(
     tmp_path: Path, base: Path, traces: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kkwarm.train import engine, memory, warmup
+    from kkwarm.train import memory, trainer_setup, warmup
 
-    monkeypatch.setattr(memory, "of_device", lambda **_: 1e6)
+    monkeypatch.setattr(memory, "available_memory", lambda **_: 1e6)
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "load", lambda *_: pytest.fail("it was loaded"))
+        patch.setattr(trainer_setup, "load_network", lambda *_: pytest.fail("it was loaded"))
         with pytest.raises(KkwarmError, match="too large: about"):
             warmup(base, traces, tmp_path / "w", WarmupConfig(max_steps=1, threads=1), progress=False)
         assert not (tmp_path / "w" / "manifest.json").exists()
@@ -251,7 +263,7 @@ def test_a_model_larger_than_the_memory_is_refused_before_it_is_loaded(
     assert warmup(base, traces, tmp_path / "w", config, progress=False).done
 
 
-def test_a_dry_run_says_what_it_needs(tmp_path: Path, base: Path, traces: Path) -> None:
+def test_a_dry_run_reports_memory(tmp_path: Path, base: Path, traces: Path) -> None:
     import json
 
     from click.testing import CliRunner

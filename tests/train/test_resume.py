@@ -52,7 +52,7 @@ def kill_at(kind: str, step: int, model: Path, traces: Path, out: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["warmup", pytest.param("rlvr", marks=pytest.mark.slow)])
-def test_a_killed_run_goes_on_to_the_same_weights(kind: str, tmp_path: Path, base: Path, traces: Path) -> None:
+def test_a_killed_run_resumes_to_the_same_weights(kind: str, tmp_path: Path, base: Path, traces: Path) -> None:
     model = base
     if kind == "rlvr":  # a random checkpoint gets no reward
         config = WarmupConfig(learning_rate=1e-2, epochs=2, batch_size=8, threads=1)
@@ -69,35 +69,35 @@ def test_a_killed_run_goes_on_to_the_same_weights(kind: str, tmp_path: Path, bas
         assert (again / "rollouts.jsonl").read_text() == (whole / "rollouts.jsonl").read_text()
 
 
-def test_a_half_written_step_checkpoint_is_passed_over(tmp_path: Path) -> None:
-    from kkwarm.train.steps import _mark, last_whole
+def test_incomplete_step_checkpoints_are_skipped(tmp_path: Path) -> None:
+    from kkwarm.train.checkpoints import find_last_checkpoint, mark_complete
 
     for number, marked in ((4, True), (8, True), (12, False), (16, True)):
         folder = tmp_path / f"checkpoint-{number}"
         folder.mkdir()
         (folder / "model.safetensors").write_bytes(b"x" * number)
         if marked:
-            _mark(folder)
+            mark_complete(folder)
     (tmp_path / "checkpoint-16" / "model.safetensors").write_bytes(b"torn")
-    assert last_whole(tmp_path) == tmp_path / "checkpoint-8"
+    assert find_last_checkpoint(tmp_path) == tmp_path / "checkpoint-8"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-4", "checkpoint-8"]
 
 
-def test_an_interrupt_saves_and_goes_on(
+def test_an_interrupted_run_saves_and_resumes(
     tmp_path: Path, base: Path, traces: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from kkwarm.train.steps import Recorder
+    from kkwarm.train.callback import RunCallback
 
-    on_log = Recorder.on_log
+    on_log = RunCallback.on_log
 
-    def interrupting(self: Recorder, args: object, state: object, control: object, logs: dict[str, float]) -> None:
+    def interrupting(self: RunCallback, args: object, state: object, control: object, logs: dict[str, float]) -> None:
         on_log(self, args, state, control, logs)
         if state.global_step == 2:  # type: ignore[attr-defined]
             os.kill(os.getpid(), signal.SIGINT)
 
     config = WarmupConfig(learning_rate=1e-2, epochs=1, batch_size=8, threads=1)
     with monkeypatch.context() as patch:
-        patch.setattr(Recorder, "on_log", lambda self, a, s, c, logs, **_: interrupting(self, a, s, c, logs))
+        patch.setattr(RunCallback, "on_log", lambda self, a, s, c, logs, **_: interrupting(self, a, s, c, logs))
         with pytest.raises(KeyboardInterrupt):
             warmup(base, traces, tmp_path / "w", config, progress=False)
     assert Run.read(tmp_path / "w").manifest.state == "interrupted"
@@ -108,7 +108,7 @@ def test_an_interrupt_saves_and_goes_on(
     assert capsys.readouterr().out == ""
 
 
-def test_a_full_disk_is_one_line_and_the_run_goes_on(
+def test_a_full_disk_gives_one_line_and_the_run_resumes(
     tmp_path: Path, base: Path, traces: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from safetensors import SafetensorError
@@ -125,7 +125,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on(
     assert warmup(base, traces, tmp_path / "w", config, progress=False).done
 
 
-def test_another_recipe_in_the_folder_is_refused(tmp_path: Path, base: Path, traces: Path) -> None:
+def test_rejects_a_folder_with_other_settings(tmp_path: Path, base: Path, traces: Path) -> None:
     config = WarmupConfig(learning_rate=1e-2, max_steps=1, batch_size=4, threads=1)
     run = warmup(base, traces, tmp_path / "w", config, progress=False)
     before = run.manifest.finished
@@ -140,13 +140,13 @@ def test_another_recipe_in_the_folder_is_refused(tmp_path: Path, base: Path, tra
 
 
 def test_a_second_sigterm_still_saves_and_a_second_ctrl_c_does_not() -> None:
-    from kkwarm.train.steps import Interrupt
+    from kkwarm.train.callback import InterruptHandler
 
-    with Interrupt() as interrupt:
+    with InterruptHandler() as interrupt:
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
             if number == signal.SIGINT:
                 with pytest.raises(KeyboardInterrupt):
                     os.kill(os.getpid(), number)
             else:
                 os.kill(os.getpid(), number)
-            assert interrupt.wished
+            assert interrupt.requested

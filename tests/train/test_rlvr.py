@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import toy_task as toy
@@ -36,7 +35,7 @@ def log_of(run: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
-def test_rewards_are_the_benchmarks_verdicts(tmp_path: Path, warmed: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_rewards_equal_the_benchmarks_verdicts(tmp_path: Path, warmed: Path, capfd: pytest.CaptureFixture[str]) -> None:
     config = RlvrConfig("toy", 20, learning_rate=1e-4, steps=3, keep_rollouts=True, **SMALL)
     run = rlvr(warmed, config, tmp_path / "r", labels={"condition": "both"})
     assert capfd.readouterr().out == "", "nothing belongs on stdout"
@@ -73,7 +72,7 @@ def test_the_reward_rises_on_a_learnable_task(tmp_path: Path, warmed: Path) -> N
     assert last > first + 0.3
 
 
-def test_without_a_signal_it_says_so_and_changes_nothing(
+def test_equal_rewards_warn_and_leave_the_weights_unchanged(
     tmp_path: Path, base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from click.testing import CliRunner
@@ -97,34 +96,35 @@ def test_without_a_signal_it_says_so_and_changes_nothing(
     assert all(before[k].equal(after[k]) for k in before)
 
 
-def test_rows_without_advantage_change_neither_loss_nor_gradient(tmp_path: Path, warmed: Path) -> None:
+def test_dropping_zero_advantages_changes_neither_loss_nor_gradient(tmp_path: Path, warmed: Path) -> None:
     import torch
 
-    from kkwarm.train.engine import load
-    from kkwarm.train.grpo import trainer_of
-    from kkwarm.train.policy import with_signal
+    from kkwarm.train.grpo import build_trainer, render_prompts
+    from kkwarm.train.grpo_trainer import drop_zero_advantages
+    from kkwarm.train.trainer_setup import load_network
     from kkwarm.verify import Judge
 
     plan = plan_rlvr(RlvrConfig("toy", 20, precision="fp32", micro_batch_size=8, **SMALL))
     with Judge() as judge:
-        trainer, _ = trainer_of(*load(warmed, plan.config), plan, tmp_path, judge)
-        trainer._skips = lambda: False
+        network = load_network(warmed, plan.config)
+        trainer, _ = build_trainer(network, plan, render_prompts(plan, warmed), tmp_path, judge)
+        trainer._can_drop_zero_advantages = lambda: False
         trainer.create_optimizer()
         trainer.model.train()
         trainer.current_gradient_accumulation_steps = 1
         whole = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
     whole["advantages"][4:12] = 0.0
-    found = []
-    for batch in (whole, with_signal(whole, 1)):
+    results = []
+    for batch in (whole, drop_zero_advantages(whole, 1)):
         trainer.model.zero_grad()
         loss = trainer._compute_loss(trainer.model, batch)
         loss.backward()
-        found.append((float(loss.detach()), torch.cat([p.grad.flatten() for p in trainer.model.parameters()])))
-    kept = with_signal(whole, 1)["advantages"]
+        results.append((float(loss.detach()), torch.cat([p.grad.flatten() for p in trainer.model.parameters()])))
+    kept = drop_zero_advantages(whole, 1)["advantages"]
     assert 0 < len(kept) <= 8 and bool((kept != 0).all())
-    assert found[0][1].norm() > 0
-    torch.testing.assert_close(found[1][1], found[0][1], rtol=1e-4, atol=1e-6)
-    assert with_signal({"advantages": torch.zeros(8)}, 4)["advantages"].shape == (4,)
+    assert results[0][1].norm() > 0
+    torch.testing.assert_close(results[1][1], results[0][1], rtol=1e-4, atol=1e-6)
+    assert drop_zero_advantages({"advantages": torch.zeros(8)}, 4)["advantages"].shape == (4,)
 
 
 def test_lora_and_checkpointing(tmp_path: Path, warmed: Path) -> None:
@@ -140,13 +140,13 @@ def test_lora_and_checkpointing(tmp_path: Path, warmed: Path) -> None:
     assert {k.split(".")[-2] for k in before if not before[k].equal(after[k])} >= {"q_proj", "down_proj"}
 
 
-def test_prompts_that_the_tokenizer_cannot_read_are_told(tmp_path: Path) -> None:
+def test_warns_about_prompts_that_the_tokenizer_cannot_represent(tmp_path: Path) -> None:
     words = tiny_checkpoint(tmp_path / "words", vocab=["say"])
     run = rlvr(words, RlvrConfig("toy", 20, steps=1, **SMALL), tmp_path / "r", progress=False)
-    assert any("no token for some text of 20 of 20 prompts" in said for said in run.manifest.warnings)
+    assert any("no token for some text of 20 of 20 prompts" in warning for warning in run.manifest.warnings)
 
 
-def test_the_order_takes_every_example_and_repeats_none_in_a_step() -> None:
+def test_the_order_covers_all_examples_and_no_step_repeats_one() -> None:
     plan = plan_rlvr(RlvrConfig("toy", 36, steps=20, prompts_per_step=5))
     order = plan.order()
     parts = [order[i : i + 5] for i in range(0, 100, 5)]
@@ -167,7 +167,7 @@ def test_the_order_takes_every_example_and_repeats_none_in_a_step() -> None:
         ({"domain": "toy", "learning_rate": -1.0}, "learning_rate must be positive"),
     ],
 )
-def test_bad_settings_are_refused(settings: dict[str, object], message: str) -> None:
+def test_rejects_bad_settings(settings: dict[str, object], message: str) -> None:
     with pytest.raises(KkwarmError, match=message):
         plan_rlvr(RlvrConfig(**settings))  # type: ignore[arg-type]
 
@@ -196,16 +196,19 @@ def test_the_papers_settings() -> None:
     assert (w.max_grad_norm, w.warmup_steps, w.schedule) == (0.1, 25, "constant") and 3 <= w.epochs <= 5
 
 
-def test_vllm_completions_are_read_as_the_backend_reads_its_own(base: Path) -> None:
-    """Where trl generates, only token ids are known."""
+def test_completions_from_token_ids_equal_those_of_the_backend(base: Path) -> None:
+    """With vLLM, trl generates and passes token ids only."""
     from kkwarm.backends.checkpoint import load_tokenizer
-    from kkwarm.train.rollout import Reward
+    from kkwarm.train.rollout import completion_from_ids
 
     tokenizer = load_tokenizer(base)
-    fake = SimpleNamespace()
-    reward = Reward([], fake, toy.ToyFormat(), None, fake, tokenizer, 4, 12, ends=frozenset({tokenizer.eos_token_id}))  # type: ignore[arg-type]
+    ends = frozenset({tokenizer.eos_token_id})
+
+    def completion(ids: list[int]) -> Completion:
+        return completion_from_ids(ids, tokenizer, stop=toy.ToyFormat().stop, end_ids=ends, max_tokens=12)
+
     words = tokenizer("the word </think> <answer> red </answer>")["input_ids"]
-    assert reward._read(words).finish_reason == "stop"
-    assert reward._read(words).text == tokenizer.decode(words)
-    assert reward._read([*words[:-1], tokenizer.eos_token_id]).finish_reason == "stop"
-    assert reward._read(words[:2] * 6).finish_reason == "length"
+    assert completion(words).finish_reason == "stop"
+    assert completion(words).text == tokenizer.decode(words)
+    assert completion([*words[:-1], tokenizer.eos_token_id]).finish_reason == "stop"
+    assert completion(words[:2] * 6).finish_reason == "length"

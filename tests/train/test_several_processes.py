@@ -19,7 +19,7 @@ import kkwarm.train.launch
 from kkwarm.errors import KkwarmError
 from kkwarm.store import Run
 from kkwarm.train import RlvrConfig, WarmupConfig, rlvr, warmup
-from kkwarm.train.launch import layout
+from kkwarm.train.launch import plan_processes
 
 WARMUP = WarmupConfig(learning_rate=1e-2, epochs=2, batch_size=16, micro_batch_size=8, precision="fp32", threads=1)
 
@@ -55,7 +55,7 @@ def test_sft_has_the_same_losses_and_weights(tmp_path: Path, base: Path, traces:
 
 
 @pytest.mark.slow
-def test_two_processes_fly_together_and_one_keeps_the_best(tmp_path: Path, base: Path, traces: Path) -> None:
+def test_two_processes_evaluate_together_and_one_keeps_the_best(tmp_path: Path, base: Path, traces: Path) -> None:
     config = replace(WARMUP, epochs=4, eval_on=("easy",), eval_every=4, eval_questions=11)
     one = warmup(base, traces, tmp_path / "one", config, progress=False)
     two = warmup(base, traces, tmp_path / "two", replace(config, nproc=2), progress=False)
@@ -75,8 +75,10 @@ def test_grpo_has_the_same_rollouts_losses_and_weights(tmp_path: Path, base: Pat
     config = RlvrConfig("easy", 20, learning_rate=1e-3, precision="fp32", threads=1, keep_rollouts=True, **shape)
     one = rlvr(warmed, config, tmp_path / "one", progress=False).path
     two = rlvr(warmed, replace(config, nproc=2), tmp_path / "two", progress=False).path
-    drawn = [[json.loads(line) for line in (p / "rollouts.jsonl").read_text().splitlines()] for p in (one, two)]
-    assert len(drawn[0]) == 36 and drawn[0] == drawn[1], "groups that two processes share draw what one process draws"
+    rollouts = [[json.loads(line) for line in (p / "rollouts.jsonl").read_text().splitlines()] for p in (one, two)]
+    assert len(rollouts[0]) == 36 and rollouts[0] == rollouts[1], (
+        "two processes that share groups generate what one process generates"
+    )
     for a, b in zip(steps(one), steps(two), strict=True):
         assert {k: a[k] for k in ("reward", "accuracy", "status", "no_signal", "length", "truncated")} == {
             k: b[k] for k in ("reward", "accuracy", "status", "no_signal", "length", "truncated")
@@ -114,7 +116,7 @@ def workers(parent: int) -> list[int]:
 
 
 @pytest.mark.slow
-def test_ctrl_c_and_a_killed_process_leave_a_run_that_goes_on_with_any_number(
+def test_ctrl_c_and_a_killed_process_leave_a_run_that_resumes_with_any_number(
     tmp_path: Path, base: Path, traces: Path
 ) -> None:
     out, config = tmp_path / "two", replace(WARMUP, epochs=20, save_every=5)
@@ -125,7 +127,7 @@ def test_ctrl_c_and_a_killed_process_leave_a_run_that_goes_on_with_any_number(
     at = int(next((out / "steps").iterdir()).name.rpartition("-")[2])
     assert 3 <= at < 60
     when_logged(out, at + 8, lambda: os.kill(workers(os.getpid())[-1], signal.SIGKILL))
-    with pytest.raises(KkwarmError, match=r"process . was killed by SIGKILL .*the same command goes on"):
+    with pytest.raises(KkwarmError, match=r"process . was killed by SIGKILL .*run the same command again"):
         warmup(base, traces, out, replace(config, nproc=2), progress=False)
     assert Run.read(out).manifest.state != "done"
     again = warmup(base, traces, out, config, progress=False)
@@ -135,13 +137,13 @@ def test_ctrl_c_and_a_killed_process_leave_a_run_that_goes_on_with_any_number(
 
 
 @pytest.mark.slow
-def test_a_mistake_is_told_once_by_the_parent(
+def test_the_parent_reports_an_error_once(
     tmp_path: Path, base: Path, traces: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(KkwarmError, match="2 processes cannot share the 3 sequences of a step"):
         warmup(base, traces, tmp_path / "w", WarmupConfig(batch_size=3, nproc=2, threads=1), progress=False)
-    told = capfd.readouterr()
-    assert "Traceback" not in told.err and told.out == ""
+    printed = capfd.readouterr()
+    assert "Traceback" not in printed.err and printed.out == ""
     assert not (tmp_path / "w" / "manifest.json").exists()
 
 
@@ -152,67 +154,67 @@ def test_a_mistake_is_told_once_by_the_parent(
         ({"accelerate": "fsdp2", "nproc": 2}, "", r"shards over GPUs, and there is none \(--device cpu tries it"),
         ({"accelerate": "zero3", "nproc": 2}, "", "zero3 shards over GPUs, and there is none"),
         ({"accelerate": "FILE", "nproc": 2}, "a: [", "cannot be read"),
-        ({"accelerate": "FILE", "nproc": 2}, "a: 1", "is no accelerate config"),
+        ({"accelerate": "FILE", "nproc": 2}, "a: 1", "is not an accelerate config"),
         (
             {"accelerate": "FILE", "nproc": 2},
             "distributed_type: MULTI_CPU\nnum_processes: 8\n",
-            r"is for 8 processes, not 2 \(--nproc 8, or mend the file\)",
+            r"is for 8 processes, not 2 \(--nproc 8, or change the file\)",
         ),
         ({"device": "cuda", "nproc": 2}, "", "--device cuda: no CUDA device is available"),
     ],
 )
-def test_bad_layouts_are_one_line(tmp_path: Path, settings: dict[str, object], text: str, message: str) -> None:
+def test_bad_layouts_give_one_line(tmp_path: Path, settings: dict[str, object], text: str, message: str) -> None:
     if settings.get("accelerate") == "FILE":
         (tmp_path / "a.yaml").write_text(text)
         settings = {**settings, "accelerate": str(tmp_path / "a.yaml")}
     with pytest.raises(KkwarmError, match=message):
-        layout(WarmupConfig(**settings))  # type: ignore[arg-type]
+        plan_processes(WarmupConfig(**settings))  # type: ignore[arg-type]
 
 
-def test_more_processes_than_gpus_or_cores_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejects_more_processes_than_gpus_or_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     monkeypatch.setattr("os.cpu_count", lambda: 4)
     with pytest.raises(KkwarmError, match=r"8 processes, but 4 CPU cores \(--nproc 4\)"):
-        layout(WarmupConfig(nproc=8, device="cpu"))
+        plan_processes(WarmupConfig(nproc=8, device="cpu"))
     with pytest.raises(KkwarmError, match="4 processes cannot share the 6 sequences of a step"):
-        layout(RlvrConfig("toy", nproc=4, device="cpu", prompts_per_step=3, generations=2))
-    found = layout(WarmupConfig(nproc=4, device="cpu"))
+        plan_processes(RlvrConfig("toy", nproc=4, device="cpu", prompts_per_step=3, generations=2))
+    found = plan_processes(WarmupConfig(nproc=4, device="cpu"))
     assert found is not None and found.nproc == 4 and found.arguments()[-1] == "4"
     monkeypatch.setattr("kkwarm.train.launch.find_spec", lambda name: None)
     with pytest.raises(KkwarmError, match=r"--accelerate-config zero3 needs DeepSpeed \(pip install deepspeed\)"):
-        layout(WarmupConfig(nproc=2, device="cpu", accelerate="zero3"))
+        plan_processes(WarmupConfig(nproc=2, device="cpu", accelerate="zero3"))
     monkeypatch.setattr("kkwarm.train.launch.find_spec", lambda name: name)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(KkwarmError, match=r"4 processes, but 2 CUDA devices \(--nproc 2, or --device cpu\)"):
-        layout(WarmupConfig(nproc=4))
-    found = layout(WarmupConfig(accelerate="fsdp2"))
+        plan_processes(WarmupConfig(nproc=4))
+    found = plan_processes(WarmupConfig(accelerate="fsdp2"))
     assert found is not None and found.nproc == 2, "all GPUs"
     with pytest.raises(KkwarmError, match="LoRA with sharded weights"):
-        layout(WarmupConfig(accelerate="zero3", lora=True))
+        plan_processes(WarmupConfig(accelerate="zero3", lora=True))
 
 
 def test_presets_become_the_environment_of_accelerates_launcher(tmp_path: Path) -> None:
-    from kkwarm.train.launch import PRESETS, Layout
+    from kkwarm.train.launch import PRESETS, ProcessLayout
 
-    found = Layout(2, PRESETS / "fsdp2.yaml").environment()
+    found = ProcessLayout(2, PRESETS / "fsdp2.yaml").environment()
     assert found["ACCELERATE_USE_FSDP"] == "true" and found["FSDP_VERSION"] == "2"
     assert found["FSDP_AUTO_WRAP_POLICY"] == "TRANSFORMER_BASED_WRAP" and found["ACCELERATE_MIXED_PRECISION"] == "no"
     machines = {"num_machines": 2, "machine_rank": 1, "main_process_ip": "10.0.0.1", "main_process_port": 29501}
-    assert " ".join(Layout(16, tmp_path, machines).arguments()) == (
+    assert " ".join(ProcessLayout(16, tmp_path, machines).arguments()) == (
         "--nnodes 2 --nproc-per-node 8 --node-rank 1 --master-addr 10.0.0.1 --master-port 29501"
     )
-    with pytest.raises(KkwarmError, match="says no machine_rank"):
-        Layout(16, tmp_path, {"num_machines": 2, "main_process_ip": "a", "main_process_port": 1}).arguments()
+    with pytest.raises(KkwarmError, match="machine_rank is missing"):
+        ProcessLayout(16, tmp_path, {"num_machines": 2, "main_process_ip": "a", "main_process_port": 1}).arguments()
 
 
 def test_a_step_is_shared_equally(monkeypatch: pytest.MonkeyPatch) -> None:
-    from kkwarm.train.distributed import share
+    from kkwarm.train.distributed import split_step
 
-    assert share(20, 4) == (4, 5) and share(64, 1000) == (64, 1) and share(20, 7) == (5, 4)
+    assert split_step(20, 4) == (4, 5) and split_step(64, 1000) == (64, 1) and split_step(20, 7) == (5, 4)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert share(20, 4) == (2, 5) and share(64, 1000) == (32, 1) and share(2, 1) == (1, 1)
+    assert split_step(20, 4) == (2, 5) and split_step(64, 1000) == (32, 1) and split_step(2, 1) == (1, 1)
 
 
 def test_the_toy_worker_is_the_real_one() -> None:

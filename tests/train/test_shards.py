@@ -1,4 +1,4 @@
-"""Weights in shards (FSDP2, ZeRO-3) over two CPU processes (gloo) against one process with all of them."""
+"""Sharded weights (FSDP2, ZeRO-3) over two CPU processes (gloo) against one process with all of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from test_several_processes import close, when_logged, workers
 import kkwarm.train.launch
 from kkwarm.errors import KkwarmError
 from kkwarm.train import RlvrConfig, WarmupConfig, rlvr, warmup
-from kkwarm.train.steps import fits
+from kkwarm.train.checkpoints import check_sharding
 
 WARMUP = WarmupConfig(
     learning_rate=1e-2, max_steps=3, batch_size=16, micro_batch_size=8, precision="fp32", threads=1, device="cpu"
@@ -37,7 +37,7 @@ def sharded(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_sft_in_shards(tmp_path: Path, base: Path, traces: Path, sharded: dict[str, Any]) -> None:
+def test_sft_with_sharded_weights(tmp_path: Path, base: Path, traces: Path, sharded: dict[str, Any]) -> None:
     one = warmup(base, traces, tmp_path / "one", WARMUP, progress=False)
     two = warmup(base, traces, tmp_path / "two", replace(WARMUP, **sharded), progress=False)
     assert two.manifest.processes == 2
@@ -48,7 +48,7 @@ def test_sft_in_shards(tmp_path: Path, base: Path, traces: Path, sharded: dict[s
 
 
 @pytest.mark.slow
-def test_grpo_in_shards_draws_the_same_rollouts(
+def test_grpo_with_sharded_weights_generates_the_same_rollouts(
     tmp_path: Path, base: Path, traces: Path, sharded: dict[str, Any]
 ) -> None:
     """A copy that holds all weights generates; it is refreshed from the shards at every step."""
@@ -61,8 +61,8 @@ def test_grpo_in_shards_draws_the_same_rollouts(
     )  # fmt: skip
     one = rlvr(warmed, config, tmp_path / "one", progress=False).path
     two = rlvr(warmed, replace(config, **sharded), tmp_path / "two", progress=False).path
-    drawn = [[json.loads(line) for line in (p / "rollouts.jsonl").read_text().splitlines()] for p in (one, two)]
-    assert len(drawn[0]) == 36 and drawn[0] == drawn[1]
+    rollouts = [[json.loads(line) for line in (p / "rollouts.jsonl").read_text().splitlines()] for p in (one, two)]
+    assert len(rollouts[0]) == 36 and rollouts[0] == rollouts[1]
     assert any(row["no_signal"] < 1 for row in steps(one))
     assert (one / "evals.jsonl").read_text() == (two / "evals.jsonl").read_text()
     for a, b in zip(steps(one), steps(two), strict=True):
@@ -75,16 +75,18 @@ def test_grpo_in_shards_draws_the_same_rollouts(
 
 
 @pytest.mark.slow
-def test_a_killed_run_in_shards_goes_on(tmp_path: Path, base: Path, traces: Path, sharded: dict[str, Any]) -> None:
+def test_a_killed_run_with_sharded_weights_resumes(
+    tmp_path: Path, base: Path, traces: Path, sharded: dict[str, Any]
+) -> None:
     config = replace(WARMUP, max_steps=12, save_every=3)
     in_shards, out = replace(config, **sharded), tmp_path / "two"
     when_logged(out, 7, lambda: os.kill(workers(os.getpid())[-1], signal.SIGKILL))
-    with pytest.raises(KkwarmError, match=r"process . was killed by SIGKILL .*the same command goes on"):
+    with pytest.raises(KkwarmError, match=r"process . was killed by SIGKILL .*run the same command again"):
         warmup(base, traces, out, in_shards, progress=False)
     kept = max((out / "steps").iterdir(), key=lambda p: int(p.name.rpartition("-")[2]))
     name = sharded["accelerate"]
-    assert list(kept.glob(HELD[name])), "weights are in shards while it trains"
-    with pytest.raises(KkwarmError, match=rf"weights in shards \({name}\).*go on with --accelerate-config {name}"):
+    assert list(kept.glob(HELD[name])), "weights are sharded while it trains"
+    with pytest.raises(KkwarmError, match=rf"sharded weights \({name}\).*resume with --accelerate-config {name}"):
         warmup(base, traces, out, config, progress=False)
     again = warmup(base, traces, out, in_shards, progress=False)
     whole = warmup(base, traces, tmp_path / "one", config, progress=False)
@@ -93,11 +95,13 @@ def test_a_killed_run_in_shards_goes_on(tmp_path: Path, base: Path, traces: Path
     close(again.path, whole.path, 2e-3)
 
 
-def test_a_step_checkpoint_is_read_as_it_was_kept(tmp_path: Path) -> None:
-    fits(tmp_path, "MULTI_GPU")
-    with pytest.raises(KkwarmError, match=r"holds whole weights: .* \(go on without --accelerate-config, as before\)"):
-        fits(tmp_path, "FSDP")
+def test_a_step_checkpoint_needs_the_same_sharding(tmp_path: Path) -> None:
+    check_sharding(tmp_path, "MULTI_GPU")
+    with pytest.raises(
+        KkwarmError, match=r"holds unsharded weights.* \(resume without --accelerate-config, as before\)"
+    ):
+        check_sharding(tmp_path, "FSDP")
     (tmp_path / "global_step5").mkdir()
-    fits(tmp_path, "DEEPSPEED")
-    with pytest.raises(KkwarmError, match=r"weights in shards \(zero3\): .*--accelerate-config zero3"):
-        fits(tmp_path, "NO")
+    check_sharding(tmp_path, "DEEPSPEED")
+    with pytest.raises(KkwarmError, match=r"sharded weights \(zero3\).*--accelerate-config zero3"):
+        check_sharding(tmp_path, "NO")

@@ -21,7 +21,7 @@ def test_the_commands_import_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_the_best_steps_weights_are_told_as_a_path(tmp_path: Path, base: Path, traces: Path) -> None:
+def test_reports_the_path_of_the_best_weights(tmp_path: Path, base: Path, traces: Path) -> None:
     command = ["warmup", str(base), "--traces", str(traces), "-o", str(tmp_path / "w"), "--json", "--threads", "1"]
     eval_on = [
         "--eval-on",
@@ -42,7 +42,7 @@ def test_the_best_steps_weights_are_told_as_a_path(tmp_path: Path, base: Path, t
 
 
 @pytest.mark.parametrize("name", ["warmup", "rlvr"])
-def test_what_is_not_given_is_not_set(name: str) -> None:
+def test_options_that_are_not_given_are_not_set(name: str) -> None:
     """An option that switches something off must not do so by being left out."""
     from kkwarm.cli.training import settings_of
 
@@ -59,17 +59,17 @@ def test_what_is_not_given_is_not_set(name: str) -> None:
     assert parsed("--no-memory-check", "--no-keep-best") == {"memory_check": False, "keep_best": False}
 
 
-def test_the_command_refuses_what_does_not_fit(
+def test_rejects_a_model_that_does_not_fit(
     tmp_path: Path, base: Path, traces: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import kkwarm.train.memory
 
-    monkeypatch.setattr(kkwarm.train.memory, "of_device", lambda **_: 1e6)
+    monkeypatch.setattr(kkwarm.train.memory, "available_memory", lambda **_: 1e6)
     done = CliRunner().invoke(cli, ["warmup", str(base), "--traces", str(traces), "-o", str(tmp_path / "w")])
     assert isinstance(done.exception, KkwarmError) and "too large: about" in done.exception.message
 
 
-def test_dry_runs_say_what_would_be_done_and_do_nothing(tmp_path: Path, base: Path, traces: Path) -> None:
+def test_dry_runs_report_the_plan_and_write_nothing(tmp_path: Path, base: Path, traces: Path) -> None:
     def document(*args: str) -> dict[str, object]:
         result = CliRunner().invoke(cli, [*args, "-o", str(tmp_path / "out"), "--dry-run", "--json"])
         assert result.exit_code == 0, result.output
@@ -118,7 +118,7 @@ def test_trl_arguments_are_read_as_json_or_text(pairs: tuple[str, ...], settings
         passed(("a",))
 
 
-def test_a_bad_setting_is_one_line(tmp_path: Path) -> None:
+def test_a_bad_setting_gives_one_line(tmp_path: Path) -> None:
     args = ["distill", "--domain", "toy", "--teacher", "symbolic", "-n", "3", "--top-p", "2", "-o", str(tmp_path / "d")]
     result = CliRunner().invoke(cli, args)
     assert isinstance(result.exception, KkwarmError) and "top_p must be in (0, 1]" in str(result.exception)

@@ -9,12 +9,12 @@ import toy_task as toy
 
 from kkwarm.errors import KkwarmError
 from kkwarm.train import WarmupConfig, warmup, write_traces
-from kkwarm.train.sft import IGNORED, Rows, plan_warmup, trainer_of
+from kkwarm.train.sft import IGNORED, WarmupPlan, build_trainer, plan_warmup
 
 CONFIG = WarmupConfig(learning_rate=1e-2, epochs=4, batch_size=8, threads=1)
 
 
-def test_the_loss_falls_and_the_checkpoint_is_whole(
+def test_the_loss_falls_and_the_checkpoint_loads(
     tmp_path: Path, base: Path, traces: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from kkwarm.backends.checkpoint import load_model, load_tokenizer
@@ -23,8 +23,7 @@ def test_the_loss_falls_and_the_checkpoint_is_whole(
     results = run.manifest.results
     assert results["loss"] < 0.3 * results["first_loss"]
     assert results["steps"] == 24 and results["traces"] == 48
-    _, rows = plan_warmup(base, traces, CONFIG)
-    assert results["tokens"] == 4 * rows.tokens
+    assert results["tokens"] == 4 * plan_warmup(base, traces, CONFIG).tokens
     assert run.manifest.labels == {"condition": "warmed"}
     assert capfd.readouterr().out == "", "nothing belongs on stdout"
     model, tokenizer = load_model(run.path), load_tokenizer(run.path)
@@ -37,11 +36,13 @@ def test_loss_is_on_the_completion_only(tmp_path: Path, base: Path, traces: Path
     from kkwarm.backends.checkpoint import load_model, load_tokenizer
 
     tokenizer = load_tokenizer(base)
-    listed, rows = plan_warmup(base, traces, CONFIG)
-    trainer, _ = trainer_of(load_model(base), tokenizer, rows, CONFIG, tmp_path)
+    plan = plan_warmup(base, traces, CONFIG)
+    trainer, _ = build_trainer(load_model(base), tokenizer, plan, tmp_path)
     batch = next(iter(trainer.get_train_dataloader()))
     assert batch["input_ids"].shape[0] == 8
-    wanted = {f"{t.question} <think>": f"the word is {t.answer} </think> <answer> {t.answer} </answer>" for t in listed}
+    wanted = {
+        f"{t.question} <think>": f"the word is {t.answer} </think> <answer> {t.answer} </answer>" for t in plan.traces
+    }
     for ids, labels in zip(batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True):
         learnt = [i for i, label in enumerate(labels) if label != IGNORED]
         assert [ids[i] for i in learnt] == [labels[i] for i in learnt]
@@ -61,18 +62,20 @@ def test_packed_rows_do_not_see_each_other(tmp_path: Path, base: Path, traces: P
     tokenizer = load_tokenizer(base)
     losses = []
     for packing in (False, True):
-        made = changed(config, {"packing": packing, "batch_size": 48 if not packing else 64})
-        _, rows = plan_warmup(base, traces, made)
-        trainer, _ = trainer_of(load_model(base), tokenizer, rows, made, tmp_path)
+        packed = changed(config, {"packing": packing, "batch_size": 48 if not packing else 64})
+        plan = plan_warmup(base, traces, packed)
+        trainer, _ = build_trainer(load_model(base), tokenizer, plan, tmp_path)
         batch = next(iter(trainer.get_train_dataloader()))
-        assert (batch["labels"] != IGNORED).sum() == sum(len(i) - p for i, p in zip(rows.ids, rows.prompt, strict=True))
+        assert (batch["labels"] != IGNORED).sum() == sum(
+            len(i) - p for i, p in zip(plan.ids, plan.prompt_lengths, strict=True)
+        )
         with torch.no_grad():
             losses.append(float(trainer.compute_loss(trainer.model, batch)))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 @pytest.mark.parametrize("packing", [False, True])
-def test_the_width_of_a_batch_is_no_matter(tmp_path: Path, base: Path, traces: Path, packing: bool) -> None:
+def test_padding_does_not_change_the_loss(tmp_path: Path, base: Path, traces: Path, packing: bool) -> None:
     """On a GPU batches are padded to a multiple of 64."""
     from dataclasses import replace
 
@@ -98,24 +101,24 @@ def test_long_traces_are_left_out_and_counted(tmp_path: Path, base: Path) -> Non
         warmup(base, path, tmp_path / "x", WarmupConfig(max_length=4), progress=False)
 
 
-def test_words_that_the_tokenizer_cannot_read_are_told(
+def test_warns_about_words_that_the_tokenizer_cannot_represent(
     tmp_path: Path, base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     listed = [*toy._teach(8, 0), toy.Trace("odd", "toy", "say : mauve", "the word is mauve", "mauve", "symbolic")]
     write_traces(tmp_path / "traces.jsonl", listed)
     run = warmup(base, tmp_path / "traces.jsonl", tmp_path / "w", WarmupConfig(max_steps=1, threads=1), progress=False)
-    (said,) = run.manifest.warnings
-    assert "no token for some text of 1 of 9 traces, 'mauve' for one: the model reads <unk> there" in said
-    assert said in capsys.readouterr().err
+    (warning,) = run.manifest.warnings
+    assert "no token for some text of 1 of 9 traces, 'mauve' for one: the model reads <unk> there" in warning
+    assert warning in capsys.readouterr().err
 
 
-def test_epochs_are_shuffled_anew() -> None:
-    rows = Rows(WarmupConfig(epochs=2.5, batch_size=2, seed=1), [[1]] * 10, [0] * 10)
-    order = rows.order(10)
-    assert len(order) == 25 and rows.steps(10) == 13
+def test_each_epoch_is_shuffled_anew() -> None:
+    plan = WarmupPlan(WarmupConfig(epochs=2.5, batch_size=2, seed=1), [], [[1]] * 10, [0] * 10)
+    order = plan.order(10)
+    assert len(order) == 25 and plan.steps(10) == 13
     assert sorted(order[:10]) == sorted(order[10:20]) == list(range(10)) and order[:10] != order[10:20]
-    assert Rows(WarmupConfig(max_steps=7, batch_size=2), [], []).order(10)[:10] != order[:10]
-    assert len(Rows(WarmupConfig(max_steps=7, batch_size=2), [], []).order(10)) == 14
+    by_steps = WarmupPlan(WarmupConfig(max_steps=7, batch_size=2), [], [], []).order(10)
+    assert by_steps[:10] != order[:10] and len(by_steps) == 14
 
 
 def test_lora_is_merged_into_the_checkpoint(tmp_path: Path, base: Path, traces: Path) -> None:
@@ -154,7 +157,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_good_checkpoint(
             WarmupConfig(max_steps=1, trl={"packng": True}),
             r"unknown argument of trl's SFTConfig 'packng' \(did you mean",
         ),
-        (WarmupConfig(max_steps=1, trl={"loss_type": "no such"}), "trl refuses the settings: Invalid `loss_type`"),
+        (WarmupConfig(max_steps=1, trl={"loss_type": "no such"}), "trl rejects the settings: Invalid `loss_type`"),
     ],
 )
 def test_trl_arguments_are_checked(
@@ -162,7 +165,7 @@ def test_trl_arguments_are_checked(
 ) -> None:
     with pytest.raises(KkwarmError, match=message):
         warmup(base, traces, tmp_path / "w", config, progress=False)
-    assert not (tmp_path / "w" / "manifest.json").exists(), "the folder is free for the mended command"
+    assert not (tmp_path / "w" / "manifest.json").exists(), "the folder is free for the corrected command"
 
 
 def test_no_pad_token_no_checkpoint_unknown_domain(tmp_path: Path, traces: Path) -> None:
@@ -178,24 +181,24 @@ def test_no_pad_token_no_checkpoint_unknown_domain(tmp_path: Path, traces: Path)
 
 
 @pytest.mark.parametrize(
-    ("unk", "shift", "says"),
+    ("unk", "shift", "message"),
     [
         (None, 0, r"its tokenizer fails: .*does it belong to this checkpoint"),
         ("<unk>", 1000, r"token \d+ is beyond the model's \d+ \(does the tokenizer belong"),
     ],
 )
-def test_a_tokenizer_of_another_checkpoint_is_refused(
-    tmp_path: Path, base: Path, traces: Path, unk: str | None, shift: int, says: str
+def test_rejects_the_tokenizer_of_another_checkpoint(
+    tmp_path: Path, base: Path, traces: Path, unk: str | None, shift: int, message: str
 ) -> None:
     """Before a step: it would train on nonsense, or on CUDA kill the process."""
     bad = tmp_path / "bad"
     shutil.copytree(base, bad)
-    said = json.loads((bad / "tokenizer.json").read_text())
-    known = {piece: i for piece, i in said["model"]["vocab"].items() if unk or i < 8}
-    said["model"]["vocab"] = {piece: i + shift for piece, i in known.items()}
-    said["model"]["unk_token"] = unk or "<gone>"
-    said["added_tokens"] = []
-    (bad / "tokenizer.json").write_text(json.dumps(said))
-    with pytest.raises(KkwarmError, match=says):
+    content = json.loads((bad / "tokenizer.json").read_text())
+    pieces = {piece: i for piece, i in content["model"]["vocab"].items() if unk or i < 8}
+    content["model"]["vocab"] = {piece: i + shift for piece, i in pieces.items()}
+    content["model"]["unk_token"] = unk or "<gone>"
+    content["added_tokens"] = []
+    (bad / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(KkwarmError, match=message):
         warmup(bad, traces, tmp_path / "w", WarmupConfig(max_steps=1, batch_size=2))
     assert not (tmp_path / "w" / "manifest.json").exists()
