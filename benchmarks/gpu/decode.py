@@ -28,7 +28,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.tiny:
         args.shape, args.rows, args.columns, args.steps, args.repeats = "tiny", 8, 24, 2, 1
-    from memory import configuration
+    from memory import qwen_config
     from paired import RESULTS, keep, ratio, spread
     from transformers import Qwen2ForCausalLM
 
@@ -38,7 +38,7 @@ def main() -> None:
     on_gpu = torch.cuda.is_available()
     torch.set_default_dtype(torch.bfloat16 if on_gpu else torch.float32)
     with torch.device("cuda" if on_gpu else "cpu"):
-        model = Qwen2ForCausalLM(configuration(args.shape.lower())).eval()
+        model = Qwen2ForCausalLM(qwen_config(args.shape.lower())).eval()
     torch.set_default_dtype(torch.float32)
     network = Network.inspect(model)
     ways: dict[str, Any] = {"kkwarm": use_decode_attention, "sdpa": contextlib.nullcontext}
