@@ -117,13 +117,13 @@ def test_rlvr_is_watched_and_its_alarms_are_kept(tmp_path: Path, base: Path) -> 
 def test_other_questions_begin_anew(
     tmp_path: Path, base: Path, traces: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kkwarm.train.steps import Recorder
+    from kkwarm.train.callback import RunCallback
 
-    on_step_end = Recorder.on_step_end
+    on_step_end = RunCallback.on_step_end
 
-    def interrupting(self: Recorder, args: object, state: object, control: object, **more: object) -> None:
+    def interrupting(self: RunCallback, args: object, state: object, control: object, **more: object) -> None:
         if state.global_step == 4:  # type: ignore[attr-defined]
-            self.interrupt.wished = True
+            self.interrupt.requested = True
         on_step_end(self, args, state, control, **more)
 
     config = {
@@ -135,7 +135,7 @@ def test_other_questions_begin_anew(
         "eval_questions": 6,
     }
     with monkeypatch.context() as patch:
-        patch.setattr(Recorder, "on_step_end", interrupting)
+        patch.setattr(RunCallback, "on_step_end", interrupting)
         with pytest.raises(KeyboardInterrupt):
             warmup(base, traces, tmp_path / "w", WarmupConfig(eval_on=("toy",), **config), progress=False)  # type: ignore[arg-type]
     run = warmup(base, traces, tmp_path / "w", WarmupConfig(eval_on=("easy",), **config), progress=False)  # type: ignore[arg-type]
