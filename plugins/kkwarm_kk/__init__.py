@@ -1,12 +1,12 @@
-"""Knights & Knaves: the domain of the warm-up, and the teachers that need no model."""
+"""Knights & Knaves: the domain of the warm-up, and its teachers, which need no model."""
 
 from __future__ import annotations
 
 from kkwarm.plugins import hookimpl
 from kkwarm.types import Domain, Probe, Teacher, Verifier
-from kkwarm_kk.answer import check
 from kkwarm_kk.data import gold, identity, load
-from kkwarm_kk.teacher import direct, symbolic
+from kkwarm_kk.teachers import direct_traces, symbolic_traces
+from kkwarm_kk.verifier import check
 
 
 @hookimpl
@@ -27,8 +27,8 @@ def kkwarm_domains() -> list[Domain]:
 @hookimpl
 def kkwarm_teachers() -> list[Teacher]:
     return [
-        Teacher("symbolic", "kk", symbolic, "generated puzzles, worked out at length by logic alone"),
-        Teacher("direct", "kk", direct, "the same puzzles with the answer alone (a control)"),
+        Teacher("symbolic", "kk", symbolic_traces, "generated puzzles with long reasoning from a symbolic solver"),
+        Teacher("direct", "kk", direct_traces, "control: the same puzzles with the answer only"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The published English of Knights & Knaves puzzles (mem-kk-logic, Logic-RL): rendering and parsing."""
+"""Renders and parses the published English of Knights & Knaves puzzles (mem-kk-logic, Logic-RL)."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from collections.abc import Mapping, Sequence
 from kkwarm_kk.puzzle import MAX_PEOPLE, And, Iff, Implies, Is, Not, Or, Puzzle, Statement
 
 
-def _words(text: str) -> tuple[str, ...]:
+def _split(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
 # The names of the published puzzles.
-NAMES = _words(
+NAMES = _split(
     """Abigail Aiden Alexander Amelia Aria Aurora Ava Avery Benjamin Charlotte Chloe Daniel David Elizabeth Ella Emily
     Emma Ethan Evelyn Grace Harper Henry Isabella Jack Jackson Jacob James Joseph Liam Lily Logan Lucas Luke Mason
     Matthew Mia Michael Noah Oliver Olivia Owen Penelope Riley Samuel Scarlett Sebastian Sofia Sophia Victoria
     William Zoey"""
 )
-SAYINGS = (
+STATEMENT_TEMPLATES = (
     '"{content}" - {name}.',
     '{name} commented, "{content}".',
     '{name} was heard saying, "{content}".',
@@ -40,41 +40,41 @@ SAYINGS = (
     '{name} remarked, "{content}".',
     '"{content}," {name} mentioned.',
 )
-BEGINS = "A very special island"
+OPENING = "A very special island"
 _HEAD = (
-    BEGINS + " is inhabited only by knights and knaves. Knights always tell the truth, and knaves always "
+    OPENING + " is inhabited only by knights and knaves. Knights always tell the truth, and knaves always "
     "lie. You meet {people} inhabitants: {names}."
 )
-ENDS = "So who is a knight and who is a knave?"
+QUESTION = "So who is a knight and who is a knave?"
 
 
 class ParseError(ValueError):
-    """The text is not a puzzle in the published English; the message says where reading stopped."""
+    """The text is not a puzzle in the published English. The message names the place."""
 
 
-def role(knight: bool) -> str:
+def role_name(knight: bool) -> str:
     return "knight" if knight else "knave"
 
 
-def listed(items: Sequence[str], word: str = "and") -> str:
+def join_words(items: Sequence[str], word: str = "and") -> str:
     """["A", "B", "C"] -> "A, B, and C"; two items without a comma."""
     if len(items) < 3:
         return f" {word} ".join(items)
     return f"{', '.join(items[:-1])}, {word} {items[-1]}"
 
 
-def say(statement: Statement, names: Sequence[str], start: bool = False) -> str:
-    """What a speaker says. `start`: with the capital of "If" that the published puzzles have everywhere."""
+def render_statement(statement: Statement, names: Sequence[str], start: bool = False) -> str:
+    """A statement in English. `start` writes "If" with a capital, as the published puzzles do."""
 
     def unit(part: Statement) -> str:
         simple = isinstance(part, Is) or (isinstance(part, Not) and isinstance(part.part, Is))
-        return say(part, names) if simple else f"({say(part, names)})"
+        return render_statement(part, names) if simple else f"({render_statement(part, names)})"
 
     match statement:
         case Is(person, knight):
-            return f"{names[person]} is a {role(knight)}"
+            return f"{names[person]} is a {role_name(knight)}"
         case Not(Is(person, knight)):
-            return f"{names[person]} is not a {role(knight)}"
+            return f"{names[person]} is not a {role_name(knight)}"
         case Not(part):
             return f"it is not the case that {unit(part)}"
         case And(parts):
@@ -88,18 +88,18 @@ def say(statement: Statement, names: Sequence[str], start: bool = False) -> str:
 
 
 def render(puzzle: Puzzle, names: Sequence[str], rng: random.Random) -> str:
-    """The puzzle as a question; `names` are in the people's order, `rng` picks how each statement is introduced."""
+    """The puzzle as a question. `names` are in the people's order; `rng` selects how each statement is introduced."""
     people = f"{', '.join(names[:-1])}, and {names[-1]}"  # the published comma, for two people too
-    said = [
-        rng.choice(SAYINGS).format(name=name, content=say(statement, names, start=True))
+    statements = [
+        rng.choice(STATEMENT_TEMPLATES).format(name=name, content=render_statement(statement, names, start=True))
         for name, statement in zip(names, puzzle.statements, strict=True)
     ]
-    return " ".join([_HEAD.format(people=len(names), names=people), *said, ENDS])
+    return " ".join([_HEAD.format(people=len(names), names=people), *statements, QUESTION])
 
 
-def answer_text(answer: Mapping[str, str]) -> str:
-    """{"Zoey": "knight", ...} -> the paper's answer: ``(1) Zoey is a knight`` and so on, a line each."""
-    return "\n".join(f"({i}) {name} is a {what}" for i, (name, what) in enumerate(answer.items(), 1))
+def render_answer(answer: Mapping[str, str]) -> str:
+    """The paper's answer format: a line ``(1) Zoey is a knight`` for each person of {"Zoey": "knight", ...}."""
+    return "\n".join(f"({i}) {name} is a {role}" for i, (name, role) in enumerate(answer.items(), 1))
 
 
 # --- parsing ------------------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ _SAYING_PATTERNS = tuple(
         " "
         + re.escape(saying).replace(r"\{name\}", f"(?P<name>{_NAME})").replace(r"\{content\}", r'(?P<content>[^".]+)')
     )
-    for saying in SAYINGS
+    for saying in STATEMENT_TEMPLATES
 )
 _TOKEN = re.compile(
     rf" *(?:(?P<claim>(?P<name>{_NAME}) is (?P<not>not )?an? (?P<role>knight|knave)\b)"
@@ -122,8 +122,8 @@ _TOKEN = re.compile(
 
 
 def _tokens(content: str) -> list[tuple[str, str, bool, bool]]:
-    """(word, name, negated, knight); word is "claim" for a claim about one person."""
-    found, at = [], 0
+    """Tuples (word, name, negated, knight); word is "claim" for a claim about one person."""
+    tokens, at = [], 0
     while at < len(content):
         match = _TOKEN.match(content, at)
         if match is None:
@@ -131,13 +131,13 @@ def _tokens(content: str) -> list[tuple[str, str, bool, bool]]:
                 raise ParseError(f"cannot read {content[at : at + 40]!r} in the statement {content[:200]!r}")
             break
         word = "claim" if match["claim"] else match["word"].lower()
-        found.append((word, match["name"] or "", bool(match["not"]), match["role"] == "knight"))
+        tokens.append((word, match["name"] or "", bool(match["not"]), match["role"] == "knight"))
         at = match.end()
-    return found
+    return tokens
 
 
-class _Content:
-    """Recursive descent over one statement. Connectives do not mix without brackets: that would be ambiguous."""
+class _StatementParser:
+    """A recursive descent parser of one statement. Different connectives need brackets, to be unambiguous."""
 
     def __init__(self, content: str, index: Mapping[str, int]) -> None:
         self.content, self.index = content, index
@@ -151,7 +151,7 @@ class _Content:
             raise ParseError(f"expected {word!r} but found {self.word() or 'the end'!r} in {self.content[:200]!r}")
         self.at += 1
 
-    def whole(self) -> Statement:
+    def parse(self) -> Statement:
         statement = self.expression(0)
         if self.word():
             raise ParseError(f"unexpected {self.word()!r} in the statement {self.content[:200]!r}")
@@ -192,13 +192,16 @@ class _Content:
         _, name, negated, knight = self.tokens[self.at]
         self.at += 1
         if name not in self.index:
-            raise ParseError(f"{name} is spoken of but is not among the inhabitants")
+            raise ParseError(f"{name} is mentioned but is not among the inhabitants")
         claim = Is(self.index[name], knight)
         return Not(claim) if negated else claim
 
 
 def parse(text: str) -> tuple[Puzzle, tuple[str, ...]]:
-    """A question in the published English -> the puzzle and the names in its order. Raises ParseError."""
+    """The puzzle of a question in the published English, and the names in its order.
+
+    :raises ParseError: the text is not such a question.
+    """
     head = _HEAD_PATTERN.match(text)
     if head is None:
         raise ParseError("the text does not begin as a published Knights & Knaves puzzle does")
@@ -206,9 +209,9 @@ def parse(text: str) -> tuple[Puzzle, tuple[str, ...]]:
     if len(names) != int(head["people"]) or len(set(names)) != len(names) or not 2 <= len(names) <= MAX_PEOPLE:
         raise ParseError(f"{head['people']} inhabitants are announced, but the names are {', '.join(names)}")
     index = {name: i for i, name in enumerate(names)}
-    said: dict[int, Statement] = {}
+    statements: dict[int, Statement] = {}
     at = head.end()
-    while text[at:].strip() != ENDS:
+    while text[at:].strip() != QUESTION:
         for pattern in _SAYING_PATTERNS:
             match = pattern.match(text, at)
             if match is not None:
@@ -217,10 +220,10 @@ def parse(text: str) -> tuple[Puzzle, tuple[str, ...]]:
             raise ParseError(f"cannot read a statement at {text[at : at + 60].strip()!r}")
         if match["name"] not in index:
             raise ParseError(f"{match['name']} speaks but is not among the inhabitants")
-        if index[match["name"]] in said:
+        if index[match["name"]] in statements:
             raise ParseError(f"{match['name']} speaks twice")
-        said[index[match["name"]]] = _Content(match["content"], index).whole()
+        statements[index[match["name"]]] = _StatementParser(match["content"], index).parse()
         at = match.end()
-    if len(said) != len(names):
-        raise ParseError(f"only {len(said)} of {len(names)} inhabitants speak")
-    return Puzzle(tuple(said[i] for i in range(len(names)))), names
+    if len(statements) != len(names):
+        raise ParseError(f"only {len(statements)} of {len(names)} inhabitants speak")
+    return Puzzle(tuple(statements[i] for i in range(len(names)))), names

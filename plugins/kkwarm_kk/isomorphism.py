@@ -1,39 +1,38 @@
-"""When two puzzles are the same: canonical names up to renaming and reordering of people."""
+"""Canonical names of puzzles, equal up to renaming and reordering of people."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 
-from kkwarm_kk.puzzle import FULL, KNIGHT, And, Iff, Implies, Is, Not, Or, Puzzle, Statement
+from kkwarm_kk.puzzle import FULL_TABLE, KNIGHT_TABLE, And, Iff, Implies, Is, Not, Or, Puzzle, Statement
 
 
-def _refine(colours: list[int], edges: list[list[tuple[int, int]]]) -> list[int]:
-    """Splits classes of people until the people of one class look alike to one another's eyes (1-WL)."""
-    people = range(len(colours))
+def _refine(colors: list[int], edges: list[list[tuple[int, int]]]) -> list[int]:
+    """Color refinement (1-WL): splits classes of people until the members of each class cannot be told apart."""
+    people = range(len(colors))
     while True:
         keys = [
-            (colours[i], edges[i][i], tuple(sorted((colours[j], edges[i][j]) for j in people if j != i)))
-            for i in people
+            (colors[i], edges[i][i], tuple(sorted((colors[j], edges[i][j]) for j in people if j != i))) for i in people
         ]
         rank = {key: n for n, key in enumerate(sorted(set(keys)))}
         refined = [rank[key] for key in keys]
-        if len(rank) == len(set(colours)):
+        if len(rank) == len(set(colors)):
             return refined
-        colours = refined
+        colors = refined
 
 
-def _orders(colours: list[int], edges: list[list[tuple[int, int]]]) -> Iterator[list[int]]:
-    """Every ordering of the people that the refined colours leave open."""
-    colours = _refine(colours, edges)
-    shared = [c for c in sorted(set(colours)) if colours.count(c) > 1]
+def _orders(colors: list[int], edges: list[list[tuple[int, int]]]) -> Iterator[list[int]]:
+    """Every ordering of the people that the refined colors allow."""
+    colors = _refine(colors, edges)
+    shared = [c for c in sorted(set(colors)) if colors.count(c) > 1]
     if not shared:
-        yield sorted(range(len(colours)), key=colours.__getitem__)
+        yield sorted(range(len(colors)), key=colors.__getitem__)
         return
-    for person, colour in enumerate(colours):
-        if colour == shared[0]:
-            # Doubling leaves room below each class for the one person singled out.
-            yield from _orders([2 * c - (i == person) for i, c in enumerate(colours)], edges)
+    for person, color in enumerate(colors):
+        if color == shared[0]:
+            # Doubling makes a free color below each class for the individualized person.
+            yield from _orders([2 * c - (i == person) for i, c in enumerate(colors)], edges)
 
 
 def _reordered(tables: Sequence[int], order: Sequence[int]) -> bytes:
@@ -49,11 +48,12 @@ def _reordered(tables: Sequence[int], order: Sequence[int]) -> bytes:
 
 
 def _candidates(puzzle: Puzzle) -> Iterator[list[int]]:
-    """Orders of the people that depend on nothing but the puzzle up to renaming, at least one of them."""
+    """At least one order of the people that depends only on the puzzle up to renaming."""
     n = puzzle.people
-    tables = [s.table & FULL[n] for s in puzzle.statements]
+    tables = [s.table & FULL_TABLE[n] for s in puzzle.statements]
     edges = [
-        [((tables[i] & KNIGHT[j]).bit_count(), (tables[j] & KNIGHT[i]).bit_count()) for j in range(n)] for i in range(n)
+        [((tables[i] & KNIGHT_TABLE[j]).bit_count(), (tables[j] & KNIGHT_TABLE[i]).bit_count()) for j in range(n)]
+        for i in range(n)
     ]
     return _orders([table.bit_count() for table in tables], edges)
 
@@ -65,7 +65,7 @@ def canonical(puzzle: Puzzle) -> str:
     (so "not a knight" is "a knave", and "A or B" is "B or A").
     """
     n = puzzle.people
-    tables = [s.table & FULL[n] for s in puzzle.statements]
+    tables = [s.table & FULL_TABLE[n] for s in puzzle.statements]
     best = min(_reordered(tables, order) for order in _candidates(puzzle))
     return blake2b(bytes([n]) + best, digest_size=16).hexdigest()
 

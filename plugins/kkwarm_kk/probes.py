@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from kkwarm.types import Probe, Target
-from kkwarm_kk.english import listed
+from kkwarm_kk.english import join_words
 
 
 def _pairs(t: Target) -> list[tuple[str, str]]:
@@ -24,14 +24,14 @@ def _correct(t: Target) -> Iterator[str]:
         "\n".join(f"{n} is a {r}" for n, r in pairs),
         "\n".join(f"- **{n}**: {r.capitalize()}" for n, r in pairs),
         "\n".join(f"{i}. {n} is a **{r}**." for i, (n, r) in enumerate(pairs, 1)),
-        listed([f"{n} is a {r}" for n, r in pairs]) + ".",
+        join_words([f"{n} is a {r}" for n, r in pairs]) + ".",
         "So the final answer is: " + ", ".join(f"{n} ({r})" for n, r in pairs),
         f"Knights: {', '.join(knights) or 'none'}\nKnaves: {', '.join(knaves) or 'none'}",
         json.dumps(t.example.answer),
         "\n".join(["| Name | Role |", "|---|---|", *(f"| {n} | {r.capitalize()} |" for n, r in pairs)]),
         "\n".join(f"{n}'s role: {r}" for n, r in pairs),
         " ".join(
-            f"{listed(group)} {'is a' if len(group) == 1 else 'are'} {role}{'s' * (len(group) > 1)}."
+            f"{join_words(group)} {'is a' if len(group) == 1 else 'are'} {role}{'s' * (len(group) > 1)}."
             for group, role in ((knights, "knight"), (knaves, "knave"))
             if group
         ),

@@ -1,8 +1,8 @@
-"""Knights & Knaves puzzles as truth tables: statements, the solver and the generator.
+"""Knights & Knaves puzzles as truth tables: statements, solver and generator.
 
-A truth table is a Python integer: bit `a` is the value under assignment `a`, and bit `p` of `a` says whether person `p`
-is a knight. Statements keep their table over `MAX_PEOPLE` people; its lowest ``2**n`` bits are the table over `n`
-people. A speaker is a knight exactly if the statement is true, so a whole puzzle is solved by `n` exclusive-ors.
+A truth table is a Python integer: bit `a` is the value under assignment `a`, and bit `p` of `a` tells whether person
+`p` is a knight. Statements store their table over `MAX_PEOPLE` people; its lowest ``2**n`` bits are the table over `n`
+people. A speaker is a knight exactly if the statement is true, so `n` exclusive-ors solve a puzzle.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAX_PEOPLE = 8
-FULL = tuple((1 << (1 << n)) - 1 for n in range(MAX_PEOPLE + 1))
-"""`FULL[n]`: the table over `n` people that is true everywhere."""
-KNIGHT = tuple(sum(1 << a for a in range(1 << MAX_PEOPLE) if a >> person & 1) for person in range(MAX_PEOPLE))
-"""`KNIGHT[p]`: where person `p` is a knight."""
-_ALL = FULL[MAX_PEOPLE]
+FULL_TABLE = tuple((1 << (1 << n)) - 1 for n in range(MAX_PEOPLE + 1))
+"""`FULL_TABLE[n]`: the table over `n` people that is true everywhere."""
+KNIGHT_TABLE = tuple(sum(1 << a for a in range(1 << MAX_PEOPLE) if a >> person & 1) for person in range(MAX_PEOPLE))
+"""`KNIGHT_TABLE[p]`: the table of "person `p` is a knight"."""
+_ALL = FULL_TABLE[MAX_PEOPLE]
 KINDS = ("is", "not", "and", "or", "if", "iff")
-_BLOCK = 4096  # candidates drawn at a time, after smaller blocks for whoever needs few puzzles
+_MAX_BLOCK = 4096  # candidates per block; the first blocks are smaller, for callers that need few puzzles
 
 
 def _table() -> int:
@@ -35,14 +35,14 @@ def _table() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Is:
-    """Person `person` (from 0) is a knight, or a knave."""
+    """Person `person` (counted from 0) is a knight, or a knave."""
 
     person: int
     knight: bool
     table: int = _table()
 
     def __post_init__(self) -> None:
-        knight = KNIGHT[self.person]
+        knight = KNIGHT_TABLE[self.person]
         object.__setattr__(self, "table", knight if self.knight else _ALL ^ knight)
 
 
@@ -110,7 +110,7 @@ def parts_of(statement: Statement) -> tuple[Statement, ...]:
 
 
 def people_in(statement: Statement) -> tuple[int, ...]:
-    """The people that `statement` speaks of, each once, in reading order."""
+    """The people that `statement` mentions, each once, in reading order."""
     if isinstance(statement, Is):
         return (statement.person,)
     return tuple(dict.fromkeys(p for part in parts_of(statement) for p in people_in(part)))
@@ -118,7 +118,7 @@ def people_in(statement: Statement) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Puzzle:
-    """`statements[i]` is what person `i` says. Any number of solutions; `solve` finds them."""
+    """`statements[i]` is the statement of person `i`. A puzzle may have any number of solutions."""
 
     statements: tuple[Statement, ...]
 
@@ -127,35 +127,38 @@ class Puzzle:
         return len(self.statements)
 
 
-def worlds(puzzle: Puzzle) -> int:
-    """The truth table of the assignments under which every knight spoke the truth and every knave lied."""
-    broken = 0
-    for knight, statement in zip(KNIGHT, puzzle.statements, strict=False):
-        broken |= knight ^ statement.table
-    return FULL[len(puzzle.statements)] & ~broken
+def consistent_assignments(puzzle: Puzzle) -> int:
+    """The truth table of the assignments under which every knight tells the truth and every knave lies."""
+    violated = 0
+    for knight, statement in zip(KNIGHT_TABLE, puzzle.statements, strict=False):
+        violated |= knight ^ statement.table
+    return FULL_TABLE[len(puzzle.statements)] & ~violated
 
 
-def roles(assignment: int, people: int) -> tuple[bool, ...]:
-    """Assignment number -> one bool per person, True for a knight."""
+def assignment_roles(assignment: int, people: int) -> tuple[bool, ...]:
+    """The roles in an assignment: one bool per person, True for a knight."""
     return tuple(bool(assignment >> person & 1) for person in range(people))
 
 
 def solve(puzzle: Puzzle) -> list[tuple[bool, ...]]:
-    """All solutions, each one bool per person (True: knight), ordered by assignment number."""
-    found, rest = [], worlds(puzzle)
+    """All solutions, each with one bool per person (True: knight), ordered by assignment number."""
+    solutions, rest = [], consistent_assignments(puzzle)
     while rest:
         lowest = rest & -rest
-        found.append(roles(lowest.bit_length() - 1, puzzle.people))
+        solutions.append(assignment_roles(lowest.bit_length() - 1, puzzle.people))
         rest ^= lowest
-    return found
+    return solutions
 
 
 def solution(puzzle: Puzzle) -> tuple[bool, ...]:
-    """The only solution. Raises ValueError where there is none, or more than one."""
-    table = worlds(puzzle)
+    """The only solution.
+
+    :raises ValueError: there is no solution, or more than one.
+    """
+    table = consistent_assignments(puzzle)
     if table.bit_count() != 1:
         raise ValueError(f"the puzzle has {table.bit_count()} solutions, not exactly one")
-    return roles(table.bit_length() - 1, puzzle.people)
+    return assignment_roles(table.bit_length() - 1, puzzle.people)
 
 
 # --- generation ---------------------------------------------------------------------------------------------------
@@ -163,10 +166,11 @@ def solution(puzzle: Puzzle) -> tuple[bool, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Difficulty:
-    """How hard generated puzzles are. The defaults are the published puzzles' grammar.
+    """The difficulty of generated puzzles. The defaults are the published puzzles' grammar.
 
-    `depth`: how deep connectives nest (1: connectives of plain claims). `width`: most operands of an and/or.
-    `kinds`: the kinds of statement, drawn with equal probability: is, not, and, or, if, iff.
+    :param depth: nesting depth of connectives (1: connectives of plain claims).
+    :param width: largest number of operands of an and/or.
+    :param kinds: the kinds of statement, sampled with equal probability: is, not, and, or, if, iff.
     """
 
     people: int = 5
@@ -176,10 +180,11 @@ class Difficulty:
 
     def __post_init__(self) -> None:
         if not 2 <= self.people <= MAX_PEOPLE:
-            raise KkwarmError(f"a puzzle of {self.people} people", hint=f"choose 2 to {MAX_PEOPLE} people")
+            raise KkwarmError(f"a puzzle cannot have {self.people} people", hint=f"choose 2 to {MAX_PEOPLE} people")
         if self.depth < 1 or not 2 <= self.width <= MAX_PEOPLE:
             raise KkwarmError(
-                f"depth {self.depth}, width {self.width} of statements", hint=f"depth >= 1, width 2 to {MAX_PEOPLE}"
+                f"statements cannot have depth {self.depth} and width {self.width}",
+                hint=f"depth must be at least 1, width 2 to {MAX_PEOPLE}",
             )
         unknown = [kind for kind in self.kinds if kind not in KINDS]
         if unknown or not self.kinds:
@@ -188,12 +193,12 @@ class Difficulty:
 
 @dataclass(frozen=True, slots=True)
 class _Pool:
-    """For each speaker the statements to draw from, grouped by kind."""
+    """For each speaker, the statements to sample from, grouped by kind."""
 
     statements: list[list[Statement]]
-    starts: Any  # int [kinds]: where each kind's group begins
+    starts: Any  # int [kinds]: index of each kind's first statement
     sizes: Any  # int [kinds]
-    consistent: Any  # uint64 [speakers, statements, words]: worlds in which the speaker can say the statement
+    consistent: Any  # uint64 [speakers, statements, words]: assignments in which the speaker can make the statement
 
 
 def _compose(kind: str, a: Statement, b: Statement) -> Statement:
@@ -208,8 +213,8 @@ def _compose(kind: str, a: Statement, b: Statement) -> Statement:
             return Iff(a, b)
 
 
-def _plain(kind: str, speaker: int, people: int) -> list[Statement]:
-    """Every statement of `kind` in the published grammar. Nobody says just what they are themselves."""
+def _plain_statements(kind: str, speaker: int, people: int) -> list[Statement]:
+    """Every statement of `kind` in the published grammar. Nobody states only their own role."""
     if kind in ("is", "not"):
         claims: list[Statement] = [Is(p, k) for p in range(people) if p != speaker for k in (True, False)]
         return claims if kind == "is" else [Not(claim) for claim in claims]
@@ -217,7 +222,7 @@ def _plain(kind: str, speaker: int, people: int) -> list[Statement]:
     return [_compose(kind, a, b) for a in leaves for b in leaves if a.person != b.person]
 
 
-def _nested(kind: str, speaker: int, difficulty: Difficulty, depth: int, rng: random.Random) -> Statement:
+def _nested_statement(kind: str, speaker: int, difficulty: Difficulty, depth: int, rng: random.Random) -> Statement:
     """One random statement of `kind` with connectives nested up to `depth` deep."""
     if kind in ("is", "not") and depth <= 1:
         others = [p for p in range(difficulty.people) if p != speaker]
@@ -227,32 +232,32 @@ def _nested(kind: str, speaker: int, difficulty: Difficulty, depth: int, rng: ra
     def part(person: int) -> Statement:
         inner = [k for k in difficulty.kinds if k not in ("is", "not")]
         if depth > 1 and inner and rng.random() < 0.5:
-            return _nested(rng.choice(inner), speaker, difficulty, depth - 1, rng)
+            return _nested_statement(rng.choice(inner), speaker, difficulty, depth - 1, rng)
         return Is(person, rng.random() < 0.5)
 
     if kind == "is":
-        return _nested("is", speaker, difficulty, 1, rng)
+        return _nested_statement("is", speaker, difficulty, 1, rng)
     if kind == "not":
         inner = part((speaker + rng.randrange(1, difficulty.people)) % difficulty.people)
         return Not(inner)
-    wide = min(difficulty.width, difficulty.people) if kind in ("and", "or") else 2
-    parts = tuple(part(p) for p in rng.sample(range(difficulty.people), rng.randint(2, wide)))
+    max_width = min(difficulty.width, difficulty.people) if kind in ("and", "or") else 2
+    parts = tuple(part(p) for p in rng.sample(range(difficulty.people), rng.randint(2, max_width)))
     if kind in ("and", "or"):
         return And(parts) if kind == "and" else Or(parts)
     return _compose(kind, parts[0], parts[1])
 
 
 def _tabulate(groups: list[list[list[Statement]]], people: int) -> _Pool:
-    """`groups[speaker][kind]` are statements; each kind's group has the same size for all speakers."""
+    """Builds the pool of `groups[speaker][kind]`. Each kind's group has the same size for all speakers."""
     import numpy as np
 
     bits = 1 << people
     size = max(bits // 8, 8)
     statements = [[s for group in kinds for s in group] for kinds in groups]
     raw = b"".join(
-        (FULL[people] & ~(KNIGHT[speaker] ^ s.table)).to_bytes(size, "little")
-        for speaker, said in enumerate(statements)
-        for s in said
+        (FULL_TABLE[people] & ~(KNIGHT_TABLE[speaker] ^ s.table)).to_bytes(size, "little")
+        for speaker, speaker_statements in enumerate(statements)
+        for s in speaker_statements
     )
     sizes = np.array([len(group) for group in groups[0]])
     return _Pool(
@@ -265,23 +270,28 @@ def _tabulate(groups: list[list[list[Statement]]], people: int) -> _Pool:
 
 @lru_cache(maxsize=32)
 def _plain_pool(people: int, kinds: tuple[str, ...]) -> _Pool:
-    return _tabulate([[_plain(kind, who, people) for kind in kinds] for who in range(people)], people)
+    return _tabulate(
+        [[_plain_statements(kind, speaker, people) for kind in kinds] for speaker in range(people)], people
+    )
 
 
 def _nested_pool(difficulty: Difficulty, rng: random.Random) -> _Pool:
-    """A fresh random pool: there are too many nested statements to list."""
-    each = 64
+    """A new random pool, because there are too many nested statements to list all."""
+    group_size = 64
     return _tabulate(
         [
-            [[_nested(kind, who, difficulty, difficulty.depth, rng) for _ in range(each)] for kind in difficulty.kinds]
-            for who in range(difficulty.people)
+            [
+                [_nested_statement(kind, speaker, difficulty, difficulty.depth, rng) for _ in range(group_size)]
+                for kind in difficulty.kinds
+            ]
+            for speaker in range(difficulty.people)
         ],
         difficulty.people,
     )
 
 
-def _draw(pool: _Pool, size: int, rng: np.random.Generator) -> list[Puzzle]:
-    """The candidates with exactly one solution among `size` random ones."""
+def _sample_puzzles(pool: _Pool, size: int, rng: np.random.Generator) -> list[Puzzle]:
+    """Samples `size` puzzles and returns those with exactly one solution."""
     import numpy as np
 
     people = len(pool.statements)
@@ -296,24 +306,26 @@ def _draw(pool: _Pool, size: int, rng: np.random.Generator) -> list[Puzzle]:
 
 
 def generate(difficulty: Difficulty, seed: int = 0) -> Iterator[Puzzle]:
-    """Endless puzzles, each with exactly one solution; the same ones for the same arguments.
+    """An endless stream of puzzles with exactly one solution, the same ones for the same arguments.
 
-    Isomorphic puzzles may recur. Raises KkwarmError where the difficulty admits (nearly) no such puzzle.
+    Isomorphic puzzles may recur.
+
+    :raises KkwarmError: (nearly) no puzzle of this difficulty has exactly one solution.
     """
     import numpy as np
 
-    numbers = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     nested = difficulty.depth > 1 or difficulty.width > 2
-    size, barren = 128, 0
-    while barren < 50:
+    size, n_empty_blocks = 128, 0
+    while n_empty_blocks < 50:
         if nested:
-            pool = _nested_pool(difficulty, random.Random(int(numbers.integers(1 << 62))))
+            pool = _nested_pool(difficulty, random.Random(int(rng.integers(1 << 62))))
         else:
             pool = _plain_pool(difficulty.people, difficulty.kinds)
-        found = _draw(pool, size, numbers)
-        size = min(2 * size, _BLOCK)
-        barren = 0 if found else barren + 1
-        yield from found
+        puzzles = _sample_puzzles(pool, size, rng)
+        size = min(2 * size, _MAX_BLOCK)
+        n_empty_blocks = 0 if puzzles else n_empty_blocks + 1
+        yield from puzzles
     raise KkwarmError(
-        f"hardly any puzzle with exactly one solution among those of {difficulty}", hint="allow more kinds of statement"
+        f"(nearly) no puzzle of {difficulty} has exactly one solution", hint="allow more kinds of statement"
     )

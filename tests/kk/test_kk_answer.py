@@ -1,4 +1,4 @@
-"""The verifier: every honest wording counts, no dishonest one does."""
+"""The verifier accepts every correct wording and no other answer."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kkwarm_kk import kkwarm_domains, kkwarm_probes
-from kkwarm_kk.answer import LONGEST, check
 from kkwarm_kk.probes import PROBES
+from kkwarm_kk.verifier import MAX_CHARS, check
 
 from kkwarm.types import Example, Response, Status, Verdict
 
@@ -20,11 +20,11 @@ PAPER = "(1) Zoey is a knight\n(2) Bob is a knave\n(3) Kim is a knight"
 LINE = "Zoey is a knight, Bob is a knave, Kim is a knight"
 
 
-def judge(text: str, tagged: bool = True, gold: dict[str, str] = GOLD) -> Verdict:
+def verify(text: str, tagged: bool = True, gold: dict[str, str] = GOLD) -> Verdict:
     return check(Example("x", "who?", gold), Response(text, "", text, tagged))
 
 
-ACCEPT_PROBES = [
+CORRECT = [
     PAPER,
     PAPER + ".",
     PAPER.replace("\n", " "),
@@ -87,7 +87,7 @@ ACCEPT_PROBES = [
     "Zoey is a knight. However, Bob is a knave. Kim is a knight.",
 ]
 
-DISHONEST = [
+INCORRECT = [
     PAPER.replace("is a", "is not a").replace("knight", "k").replace("knave", "knight").replace("k\n", "knave\n"),
     PAPER.replace("Bob is a knave", "Bob is not a knight"),
     PAPER.replace("Bob is a knave", "Bob isn't a knight"),
@@ -175,17 +175,17 @@ DISHONEST = [
 
 
 @pytest.mark.parametrize("tagged", [True, False])
-@pytest.mark.parametrize("text", ACCEPT_PROBES)
-def test_honest_wordings_are_accepted(text: str, tagged: bool) -> None:
-    verdict = judge(text, tagged)
+@pytest.mark.parametrize("text", CORRECT)
+def test_correct_wordings_are_accepted(text: str, tagged: bool) -> None:
+    verdict = verify(text, tagged)
     assert verdict.correct, verdict
     assert verdict.answer == LINE
 
 
 @pytest.mark.parametrize("tagged", [True, False])
-@pytest.mark.parametrize("text", DISHONEST)
-def test_dishonest_wordings_are_rejected(text: str, tagged: bool) -> None:
-    verdict = judge(text, tagged)
+@pytest.mark.parametrize("text", INCORRECT)
+def test_incorrect_wordings_are_rejected(text: str, tagged: bool) -> None:
+    verdict = verify(text, tagged)
     assert verdict.status in (Status.WRONG, Status.UNPARSED)
     assert verdict.reason.endswith(".") and len(verdict.reason) < 200
 
@@ -199,31 +199,31 @@ def test_dishonest_wordings_are_rejected(text: str, tagged: bool) -> None:
         (
             LINE + ", Zed is a knave",
             Status.WRONG,
-            "The answer is no assignment: 'Zed' is not among the people of the puz",
+            "The answer is not a valid assignment: 'Zed' is not among the people of the puz",
         ),
         (
             LINE + ", Bob is a knight",
             Status.WRONG,
-            "The answer is no assignment: Bob is called both a knight and a knave",
+            "The answer is not a valid assignment: Bob is called both a knight and a knave",
         ),
-        ("Zoey is not a knight", Status.UNPARSED, "The answer cannot be read: 'not' has no place in a plain list"),
-        ("The answer is:", Status.UNPARSED, "Nobody is said to be a knight or a knave."),
-        ("Zoey is a knight " * 1000, Status.UNPARSED, f"The answer is longer than {LONGEST} characters."),
+        ("Zoey is not a knight", Status.UNPARSED, "The answer cannot be read: 'not' is not allowed in a plain list"),
+        ("The answer is:", Status.UNPARSED, "The answer does not say who is a knight or a knave."),
+        ("Zoey is a knight " * 1000, Status.UNPARSED, f"The answer is longer than {MAX_CHARS} characters."),
     ],
 )
 def test_the_status_and_reason_name_the_cause(text: str, status: Status, reason: str) -> None:
-    verdict = judge(text)
+    verdict = verify(text)
     assert verdict.status is status
     assert verdict.reason.startswith(reason)
 
 
-PLAIN_HONEST = [
+FREE_TEXT_CORRECT = [
     "If Zoey is a knave then Bob lies, a contradiction.\n\nSo Zoey is a knight.\n\n**Final answer:**\n\n" + PAPER,
     "Bob cannot be a knight. Therefore, " + LINE + ". This is the only consistent solution.",
     "Suppose Bob is a knight. That is impossible.\n\n### Conclusion\n" + PAPER + "\n\nAll statements are consistent.",
     "Case 1 is not possible: it contradicts Kim.\n\n" + PAPER,
 ]
-PLAIN_DISHONEST = [
+FREE_TEXT_INCORRECT = [
     PAPER + "\nWait, that is wrong.",
     PAPER + "\n\nBut maybe not.",
     PAPER + "\n\nHmm, let me try again.",
@@ -242,49 +242,49 @@ PLAIN_DISHONEST = [
 ]
 
 
-@pytest.mark.parametrize("text", PLAIN_HONEST)
-def test_the_end_of_free_text_is_read(text: str) -> None:
-    verdict = judge(text, tagged=False)
+@pytest.mark.parametrize("text", FREE_TEXT_CORRECT)
+def test_the_assignment_is_read_from_the_end_of_free_text(text: str) -> None:
+    verdict = verify(text, tagged=False)
     assert verdict.correct, verdict
 
 
-@pytest.mark.parametrize("text", PLAIN_DISHONEST)
-def test_free_text_that_takes_it_back_is_rejected(text: str) -> None:
-    assert not judge(text, tagged=False).correct
+@pytest.mark.parametrize("text", FREE_TEXT_INCORRECT)
+def test_free_text_that_denies_its_assignment_is_rejected(text: str) -> None:
+    assert not verify(text, tagged=False).correct
 
 
-@pytest.mark.parametrize("text", PLAIN_HONEST)
-def test_inside_tags_only_the_answer_may_stand(text: str) -> None:
-    assert judge(text).status is Status.UNPARSED
+@pytest.mark.parametrize("text", FREE_TEXT_CORRECT)
+def test_tags_may_contain_only_the_answer(text: str) -> None:
+    assert verify(text).status is Status.UNPARSED
 
 
 @pytest.mark.parametrize(
     "text", ["A. Zoey: knight\nB. Bob: knave\nC. Kim: knight", "Knights:\na) Zoey\nb) Kim\nKnaves:\na) Bob"]
 )
-def test_letters_number_as_numbers_do(text: str) -> None:
-    assert judge(text).correct
+def test_list_letters_are_accepted(text: str) -> None:
+    assert verify(text).correct
 
 
 def test_names_that_are_also_words_of_the_grammar() -> None:
     gold = {"A": "knight", "B": "knave", "Will": "knave"}
-    assert judge("A is a knight, B is a knave, Will is a knave", gold=gold).correct
-    assert judge("(1) A: knight\n(2) B: knave\n(3) Will: knave", gold=gold).correct
-    assert not judge("A is a knave, B is a knave, Will is a knave", gold=gold).correct
-    assert not judge("(A) A is a knight\n(B) B is a knave\n(C) Will is a knave", gold=gold).correct
+    assert verify("A is a knight, B is a knave, Will is a knave", gold=gold).correct
+    assert verify("(1) A: knight\n(2) B: knave\n(3) Will: knave", gold=gold).correct
+    assert not verify("A is a knave, B is a knave, Will is a knave", gold=gold).correct
+    assert not verify("(A) A is a knight\n(B) B is a knave\n(C) Will is a knave", gold=gold).correct
     gold = {"Zoë": "knight", "Mary Ann": "knave", "O'Neil": "knave"}
-    assert judge("Zoë is a knight, Mary Ann is a knave, O'Neil is a knave", gold=gold).correct
-    assert judge("Zoe\u0308 is a knight, mary ann is a knave, o'neil is a knave", gold=gold).correct
-    assert not judge("Zoe is a knight, Mary Ann is a knave, O'Neil is a knave", gold=gold).correct
+    assert verify("Zoë is a knight, Mary Ann is a knave, O'Neil is a knave", gold=gold).correct
+    assert verify("Zoe\u0308 is a knight, mary ann is a knave, o'neil is a knave", gold=gold).correct
+    assert not verify("Zoe is a knight, Mary Ann is a knave, O'Neil is a knave", gold=gold).correct
 
 
 ROLES = st.lists(st.sampled_from(["knight", "knave"]), min_size=2, max_size=8)
 NAMES = ("Zoey", "Bob", "Kim", "Mason", "Ava", "Liam", "Noah", "Emma")
 
 
-def worded(said: dict[str, str], seed: int) -> str:
+def sample_wording(assignment: dict[str, str], seed: int) -> str:
     """An honest wording of an assignment."""
     rng = random.Random(seed)
-    items = list(said.items())
+    items = list(assignment.items())
     if rng.random() < 0.3:
         rng.shuffle(items)
     if rng.random() < 0.2:
@@ -306,12 +306,12 @@ def worded(said: dict[str, str], seed: int) -> str:
 @given(ROLES, ROLES, st.integers(0, 10**6), st.booleans())
 def test_correct_exactly_if_every_role_is_right(gold: list[str], other: list[str], seed: int, tagged: bool) -> None:
     right = dict(zip(NAMES, gold, strict=False))
-    said = dict(zip(NAMES, (other * 8)[: len(gold)], strict=False))
-    assert judge(worded(right, seed), tagged, right).correct
-    assert judge(worded(said, seed), tagged, right).correct is (said == right)
+    assignment = dict(zip(NAMES, (other * 8)[: len(gold)], strict=False))
+    assert verify(sample_wording(right, seed), tagged, right).correct
+    assert verify(sample_wording(assignment, seed), tagged, right).correct is (assignment == right)
 
 
-SPOILERS = [
+NEGATING_WORDS = [
     "not",
     "never",
     "no",
@@ -339,38 +339,38 @@ SPOILERS = [
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.integers(0, 10**6), st.sampled_from(SPOILERS), st.integers(0, 10**6))
-def test_one_spoiling_word_anywhere_is_never_accepted(seed: int, spoiler: str, place: int) -> None:
-    words = worded(GOLD, seed).split(" ")
-    words.insert(place % (len(words) + 1), spoiler)
-    assert not judge(" ".join(words)).correct, words
+@given(st.integers(0, 10**6), st.sampled_from(NEGATING_WORDS), st.integers(0, 10**6))
+def test_one_negating_word_anywhere_is_never_accepted(seed: int, word: str, place: int) -> None:
+    words = sample_wording(GOLD, seed).split(" ")
+    words.insert(place % (len(words) + 1), word)
+    assert not verify(" ".join(words)).correct, words
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 10**6), st.data())
-def test_leaving_somebody_out_is_never_accepted(seed: int, data: st.DataObject) -> None:
+def test_an_incomplete_assignment_is_never_accepted(seed: int, data: st.DataObject) -> None:
     left = data.draw(st.sampled_from(sorted(GOLD)))
-    assert not judge(worded({n: r for n, r in GOLD.items() if n != left}, seed)).correct
+    assert not verify(sample_wording({n: r for n, r in GOLD.items() if n != left}, seed)).correct
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.text(max_size=60), st.booleans())
 def test_any_text_gets_a_verdict(text: str, tagged: bool) -> None:
     for answer in (text, PAPER + text, text + PAPER, text + "\n" + PAPER + "\n" + text):
-        assert judge(answer, tagged).status in (Status.CORRECT, Status.WRONG, Status.UNPARSED)
+        assert verify(answer, tagged).status in (Status.CORRECT, Status.WRONG, Status.UNPARSED)
 
 
-def test_huge_answers_are_judged_at_once() -> None:
+def test_huge_answers_are_verified_quickly() -> None:
     started = time.process_time()
     for piece in ("Zoey is a knight, ", "(", "*", "Zoey ", "\n", "a.", " ", "1. ", "so ", "Knights: ", "é", "- ", "|:"):
         huge = piece * (1_000_000 // len(piece))
         for text in (huge, huge + PAPER, PAPER + huge):
             for tagged in (True, False):
-                judge(text, tagged)
+                verify(text, tagged)
     assert time.process_time() - started < 10, "78 verdicts on a megabyte each"
 
 
-def test_the_red_team_gets_attacks_of_this_domain() -> None:
+def test_the_probes_of_this_domain_are_registered() -> None:
     assert kkwarm_probes() == list(PROBES)
     assert {a.expect for a in PROBES} == {"accept", "reject"}
     (domain,) = kkwarm_domains()

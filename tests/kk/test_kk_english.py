@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from kk_strategies import puzzles
 from kkwarm_kk import data
-from kkwarm_kk.data import generated as generated_examples
-from kkwarm_kk.data import gold, held_out, load
+from kkwarm_kk.data import generate_examples, gold, is_held_out, load
 from kkwarm_kk.english import NAMES, ParseError, parse, render
 from kkwarm_kk.isomorphism import canonical, canonical_wording
 from kkwarm_kk.puzzle import Difficulty, Puzzle, generate, solution
@@ -27,7 +26,7 @@ QUIZ = (
 
 @settings(max_examples=100, deadline=None)
 @given(puzzles())
-def test_what_is_rendered_parses_back(puzzle: Puzzle) -> None:
+def test_rendered_puzzles_parse_back(puzzle: Puzzle) -> None:
     names = NAMES[10 : 10 + puzzle.people]
     read, found = parse(render(puzzle, names, random.Random(0)))
     assert found == names
@@ -49,7 +48,7 @@ def test_published_grammar_parses_back_exactly() -> None:
     [
         ("", "only 1 of 2"),
         ('"Zoey is a knight" - Mia.', "Mia speaks but"),
-        ("Jack said that Mia is a knight.", "Mia is spoken of"),
+        ("Jack said that Mia is a knight.", "Mia is mentioned"),
         ("Jack said that Zoey is a pirate.", "cannot read"),
         ("Jack said that Zoey is a knight and Zoey is a knave or Jack is a knight.", "unexpected 'or'"),
         ("Jack said that If Zoey is a knight.", "expected 'then'"),
@@ -59,7 +58,7 @@ def test_published_grammar_parses_back_exactly() -> None:
         ("Jack said that " + "it is not the case that " * 3000 + "Zoey is a knight.", "deeper"),
     ],
 )
-def test_unreadable_puzzles_say_where(jack: str, message: str) -> None:
+def test_parse_errors_name_the_place(jack: str, message: str) -> None:
     with pytest.raises(ParseError, match=message):
         parse(QUIZ.format(jack=jack))
 
@@ -87,7 +86,7 @@ def test_published_puzzles_all_parse_and_have_their_stored_solution(shared_data:
     assert shared == [3] * 5, "test puzzles that are a training puzzle with other names, as the data's README states"
 
 
-def test_load_keeps_every_test_puzzle_and_no_training_puzzle_like_one(shared_data: Path) -> None:
+def test_load_drops_training_puzzles_isomorphic_to_a_test_puzzle(shared_data: Path) -> None:
     examples = load()
     test = [e for e in examples if e.split == "test"]
     train = [e for e in examples if e.split == "train"]
@@ -102,27 +101,27 @@ def test_load_keeps_every_test_puzzle_and_no_training_puzzle_like_one(shared_dat
 
 def test_the_hub_is_read_where_no_folder_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """Configurations are train and test, splits 3ppl to 7ppl; a training puzzle like a test puzzle is dropped."""
-    asked = []
+    requests = []
 
     def rows(repo: str, split: str, config: str | None = None) -> list[dict[str, object]]:
-        asked.append((repo, split, config))
+        requests.append((repo, split, config))
         people = int(split[0])
         puzzle = next(generate(Difficulty(people), people))
         names = NAMES[:people] if config == "test" else NAMES[people : 2 * people]
         return [{"quiz": render(puzzle, names, random.Random(1)), "names": names, "solution": solution(puzzle)}]
 
     monkeypatch.delenv("KKWARM_DATA", raising=False)
-    monkeypatch.setattr(data, "hub", rows)
+    monkeypatch.setattr(data, "hub_rows", rows)
     data._load.cache_clear()
     try:
         examples = load()
     finally:
         data._load.cache_clear()
-    assert asked[:2] == [(data.REPO, "3ppl", "train"), (data.REPO, "3ppl", "test")]
+    assert requests[:2] == [(data.REPO, "3ppl", "train"), (data.REPO, "3ppl", "test")]
     assert [e.id for e in examples] == [f"knights-and-knaves/{n}ppl/test/0" for n in range(3, 8)]
 
 
-def test_data_that_is_not_as_expected_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_name_missing_or_damaged_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pyarrow
     from pyarrow import parquet
 
@@ -141,14 +140,14 @@ def test_data_that_is_not_as_expected_is_named(tmp_path: Path, monkeypatch: pyte
         load()
 
 
-def test_generated_examples_keep_to_their_side() -> None:
-    test = generated_examples(60, seed=1, split="test", difficulty=Difficulty(4))
-    train = generated_examples(60, seed=1, split="train", difficulty=Difficulty(4))
+def test_generated_test_and_training_examples_are_disjoint() -> None:
+    test = generate_examples(60, seed=1, split="test", difficulty=Difficulty(4))
+    train = generate_examples(60, seed=1, split="train", difficulty=Difficulty(4))
     assert len({e.id for e in test + train}) == 120
-    assert all(held_out(e.meta["canonical"]) for e in test)
+    assert all(is_held_out(e.meta["canonical"]) for e in test)
     assert {e.meta["canonical"] for e in test}.isdisjoint(e.meta["canonical"] for e in train)
     for example in test:
         puzzle, names = parse(example.question)
         assert example.answer == {n: "knight" if k else "knave" for n, k in zip(names, solution(puzzle), strict=True)}
     with pytest.raises(KkwarmError, match="different puzzles"):
-        generated_examples(5000, difficulty=Difficulty(2))
+        generate_examples(5000, difficulty=Difficulty(2))

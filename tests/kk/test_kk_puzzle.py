@@ -39,7 +39,7 @@ def depth(statement: Statement) -> int:
 
 @settings(max_examples=150, deadline=None)
 @given(puzzles())
-def test_solve_finds_what_enumeration_finds(puzzle: Puzzle) -> None:
+def test_solve_agrees_with_enumeration(puzzle: Puzzle) -> None:
     assert set(solve(puzzle)) == brute_force(puzzle)
     assert len(solve(puzzle)) == len(brute_force(puzzle))
 
@@ -53,13 +53,13 @@ def test_generated_puzzles_have_exactly_one_solution(people: int) -> None:
             assert statement not in (Is(speaker, True), Is(speaker, False)), "nobody just says what they are"
 
 
-def test_generation_repeats_by_seed_and_differs_between_seeds() -> None:
+def test_generation_is_determined_by_the_seed() -> None:
     first, again, other = (list(islice(generate(Difficulty(5), seed), 50)) for seed in (1, 1, 2))
     assert first == again
     assert first != other
 
 
-def test_all_kinds_come_about_equally_often() -> None:
+def test_all_kinds_of_statement_are_equally_frequent() -> None:
     kinds = {Is: "is", Not: "not", And: "and", Or: "or", Implies: "if", Iff: "iff"}
     counts = dict.fromkeys(KINDS, 0)
     for puzzle in islice(generate(Difficulty(6), 3), 2000):
@@ -68,7 +68,7 @@ def test_all_kinds_come_about_equally_often() -> None:
     assert min(counts.values()) > 0.6 * max(counts.values()), counts
 
 
-def test_difficulty_is_kept() -> None:
+def test_generated_puzzles_have_the_requested_difficulty() -> None:
     hard = list(islice(generate(Difficulty(4, depth=3, width=3), 0), 300))
     assert all(brute_force(p) == {solution(p)} for p in hard[:50])
     assert max(depth(s) for p in hard for s in p.statements) == 3
@@ -99,7 +99,7 @@ def test_no_solution_is_an_error() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(puzzles(), st.randoms(use_true_random=False))
-def test_canonical_forget_names_and_order(puzzle: Puzzle, rng: random.Random) -> None:
+def test_canonical_ignores_names_and_order(puzzle: Puzzle, rng: random.Random) -> None:
     to = list(range(puzzle.people))
     rng.shuffle(to)
     assert canonical(reordered(puzzle, to)) == canonical(puzzle)
@@ -116,7 +116,7 @@ def test_canonical_is_equal_only_where_a_renaming_makes_puzzles_equivalent(a: Pu
     assert (canonical(a) == canonical(b)) is same
 
 
-def test_canonical_reads_meaning_and_wording_reads_form() -> None:
+def test_canonical_compares_meaning_and_canonical_wording_form() -> None:
     knave = Puzzle((Is(1, False), Or((Is(0, True), Is(1, True)))))
     same = Puzzle((Not(Is(1, True)), Implies(Is(0, False), Is(1, True))))
     swapped = Puzzle((Is(1, False), Or((Is(1, True), Is(0, True)))))

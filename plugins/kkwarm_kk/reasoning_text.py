@@ -1,7 +1,7 @@
-"""Puts the steps of a search into words, as a reasoning model would: many wordings, the same logic.
+"""Renders the steps of a search as the text of a reasoning model: many wordings, the same logic.
 
-What is claimed is always quoted word for word, and every plain "X is a knight" outside quotes is something known,
-supposed or concluded at that step: a test reads the text back and checks each of them.
+Statements are always quoted word for word. Every plain "X is a knight" outside quotes is a role that is known, assumed
+or concluded at that step: a test parses the text and checks each of them.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from kkwarm_kk.english import listed, role, say
+from kkwarm_kk.english import join_words, render_statement, role_name
 from kkwarm_kk.puzzle import And, Iff, Implies, Is, Not, Or, Puzzle, Statement, people_in
-from kkwarm_kk.steps import Kind, Known, Step, fits, forced, value_of, with_role
+from kkwarm_kk.search import PartialAssignment, Step, StepKind, can_be_role, forced_role, truth_value, with_role
 
 _OPENINGS = (
     "Okay, so let me work through this puzzle.",
@@ -101,7 +101,7 @@ _RECHECK_SELF = (
     " {p} is a {r}.",
     "Hold on, is that right? With {p} as a {x}, the statement would be {tv}, which no {x} says. Yes, {p} is a {r}.",
 )
-_FOUND = (
+_SOLVED = (
     "Now everybody is settled{still}: {all}.",
     "That leaves nobody open{still}: {all}. No contradiction so far.",
     "So this case gives{still}: {all}. Nothing contradicts.",
@@ -144,13 +144,13 @@ _CLOSINGS = (
 _FILLERS = ("Hmm. ", "Okay. ", "Right. ", "Good. ", "Let me see. ")
 
 
-def gloss(statement: Statement, true: bool) -> str:
-    """What it means for the statement to be true (or false), where that takes a word."""
+def explain_truth_value(statement: Statement, true: bool) -> str:
+    """What it means that the statement is true (or false), for statements where that needs an explanation."""
     match statement:
         case Is() | Not(Is()):
             return ""
         case Not(part):
-            return gloss(part, not true)
+            return explain_truth_value(part, not true)
         case And(parts):
             every = "both parts hold" if len(parts) == 2 else "every part holds"
             return every if true else "at least one part fails"
@@ -172,45 +172,53 @@ class _Writer:
     puzzle: Puzzle
     names: Sequence[str]
     rng: random.Random
-    guessed: bool  # whether any assumption is made
+    has_assumption: bool
 
-    def pick(self, wordings: Sequence[str]) -> str:
-        return self.rng.choice(wordings)
+    def choose(self, templates: Sequence[str]) -> str:
+        return self.rng.choice(templates)
 
-    def claim(self, speaker: int) -> str:
-        return say(self.puzzle.statements[speaker], self.names)
+    def statement(self, speaker: int) -> str:
+        return render_statement(self.puzzle.statements[speaker], self.names)
 
-    def everybody(self, known: Known) -> str:
-        return listed([f"{name} is a {role(bool(v))}" for name, v in zip(self.names, known, strict=True)])
+    def render_roles(self, assignment: PartialAssignment) -> str:
+        return join_words([f"{name} is a {role_name(bool(v))}" for name, v in zip(self.names, assignment, strict=True)])
 
-    def facts(self, speaker: int, known: Known, settles: Callable[[Known], bool], given: int = -1) -> str:
-        """As few known roles as settle the matter among the people that `speaker` speaks of; "" where none is needed.
+    def facts(
+        self,
+        speaker: int,
+        assignment: PartialAssignment,
+        suffices: Callable[[PartialAssignment], bool],
+        given: int = -1,
+    ) -> str:
+        """As few known roles as suffice, among the people whom `speaker` mentions. "" if none is needed.
 
-        `given`: a person whose role the sentence says anyway.
+        `given`: a person whose role the sentence states anyway.
         """
         about = set(people_in(self.puzzle.statements[speaker])) | {given}
-        needed: Known = tuple(v if p in about else None for p, v in enumerate(known))
+        needed: PartialAssignment = tuple(v if p in about else None for p, v in enumerate(assignment))
         for person, value in enumerate(needed):
             fewer = (*needed[:person], None, *needed[person + 1 :])
-            if value is not None and person != given and settles(fewer):
+            if value is not None and person != given and suffices(fewer):
                 needed = fewer
-        return listed([f"{self.names[p]} is a {role(v)}" for p, v in enumerate(needed) if v is not None and p != given])
+        return join_words(
+            [f"{self.names[p]} is a {role_name(v)}" for p, v in enumerate(needed) if v is not None and p != given]
+        )
 
-    def value_facts(self, speaker: int, known: Known, given: int = -1) -> str:
-        """The facts that settle whether what `speaker` says is true."""
-        true = value_of(self.puzzle, speaker, known)
-        return self.facts(speaker, known, lambda k: value_of(self.puzzle, speaker, k) is true, given)
+    def truth_value_facts(self, speaker: int, assignment: PartialAssignment, given: int = -1) -> str:
+        """The facts that decide the truth value of the speaker's statement."""
+        true = truth_value(self.puzzle, speaker, assignment)
+        return self.facts(speaker, assignment, lambda a: truth_value(self.puzzle, speaker, a) is true, given)
 
-    def fill(self, wording: str, facts: str, **words: str) -> str:
-        """`facts` goes in as {facts} (inside a sentence), {Facts} or {So} (at its start), {because} (at its end)."""
+    def format(self, template: str, facts: str, **words: str) -> str:
+        """Fills in a template. `facts` is for {facts} (mid-sentence), {Facts} and {So} (at its start), {because}."""
         words |= {
             "facts": f"since {facts}, " if facts else "",
             "Facts": f"Since {facts}, " if facts else "",
             "So": f"Given that {facts}, " if facts else "So ",
             "because": f" because {facts}" if facts else "",
         }
-        text = wording.format(**words)
-        # A sentence may have lost its first words.
+        text = template.format(**words)
+        # Without facts a sentence loses its first words: capitalize what is left.
         for stop in (". ", "? "):
             head, *rest = text.split(stop)
             text = stop.join([head, *(r[:1].upper() + r[1:] for r in rest)])
@@ -218,126 +226,133 @@ class _Writer:
 
     def introduction(self) -> str:
         names, rng = self.names, self.rng
-        opening = self.pick(_OPENINGS).format(n=len(names))
-        claims = [self.claim(p) for p in range(len(names))]
-        shape = rng.randrange(4)
-        if shape == 0:
-            said = "\n" + "\n".join(f'- {n}: "{c}"' for n, c in zip(names, claims, strict=True))
-        elif shape == 1:
-            said = "\n" + "\n".join(
-                f'{i}. {n} says "{c}".' for i, (n, c) in enumerate(zip(names, claims, strict=True), 1)
+        opening = self.choose(_OPENINGS).format(n=len(names))
+        statements = [self.statement(p) for p in range(len(names))]
+        layout = rng.randrange(4)
+        if layout == 0:
+            body = "\n" + "\n".join(f'- {n}: "{c}"' for n, c in zip(names, statements, strict=True))
+        elif layout == 1:
+            body = "\n" + "\n".join(
+                f'{i}. {n} says "{c}".' for i, (n, c) in enumerate(zip(names, statements, strict=True), 1)
             )
-        elif shape == 2:
+        elif layout == 2:
             verbs = ("says", "claims", "tells us", "states")
-            said = " ".join(f'{n} {rng.choice(verbs)} "{c}".' for n, c in zip(names, claims, strict=True))
+            body = " ".join(f'{n} {rng.choice(verbs)} "{c}".' for n, c in zip(names, statements, strict=True))
         else:
-            said = f"The people are {listed(names)}, and I have the statement of each."
-        return opening + ("" if shape < 2 else " ") + said + ("\n" if shape < 2 else " ") + self.pick(_RULES)
+            body = f"The people are {join_words(names)}, and I have the statement of each."
+        return opening + ("" if layout < 2 else " ") + body + ("\n" if layout < 2 else " ") + self.choose(_RULES)
 
     def step(self, step: Step) -> str:
         method = getattr(self, f"_{step.kind.value}", None)
-        return method(step) if method else self._plain(step)
+        return method(step) if method else self._simple_step(step)
 
-    def _plain(self, step: Step) -> str:
+    def _simple_step(self, step: Step) -> str:
         table = {
-            Kind.ASSUME: _ASSUME_MORE if step.depth else _ASSUME,
-            Kind.OTHERWISE: _OTHERWISE,
-            Kind.REFUTE: _REFUTE,
-            Kind.FOUND: _FOUND,
-            Kind.ONLY: _ONLY if self.guessed else _ONLY_FORCED,
-            Kind.TRUST: _TRUST,
+            StepKind.ASSUME: _ASSUME_MORE if step.depth else _ASSUME,
+            StepKind.OTHERWISE: _OTHERWISE,
+            StepKind.REFUTE: _REFUTE,
+            StepKind.SOLVED: _SOLVED,
+            StepKind.ONLY: _ONLY if self.has_assumption else _ONLY_FORCED,
+            StepKind.TRUST: _TRUST,
         }
         still = " under the assumptions still standing" if step.depth > 1 else " in this case" if step.depth else ""
-        everybody = self.everybody(step.known) if step.kind in (Kind.FOUND, Kind.ONLY, Kind.TRUST) else ""
-        return self.pick(table[step.kind]).format(
-            p=self.names[step.person], r=role(step.value), x=role(not step.value), still=still, all=everybody
+        states_roles = step.kind in (StepKind.SOLVED, StepKind.ONLY, StepKind.TRUST)
+        return self.choose(table[step.kind]).format(
+            p=self.names[step.person],
+            r=role_name(step.value),
+            x=role_name(not step.value),
+            still=still,
+            all=self.render_roles(step.assignment) if states_roles else "",
         )
 
-    def _about(self, step: Step, known: Known) -> dict[str, str]:
-        """The words that most wordings need; `known` is what the statement's truth value is read under."""
-        true = value_of(self.puzzle, step.speaker, known)
+    def _words(self, step: Step, assignment: PartialAssignment) -> dict[str, str]:
+        """The fields that most templates need. The statement's truth value is taken under `assignment`."""
+        true = truth_value(self.puzzle, step.speaker, assignment)
         return {
             "s": self.names[step.speaker],
-            "c": self.claim(step.speaker),
+            "c": self.statement(step.speaker),
             "tv": "true" if true else "false",
             "p": self.names[step.person],
-            "r": role(step.value),
-            "x": role(not step.value),
+            "r": role_name(step.value),
+            "x": role_name(not step.value),
         }
 
     def _clash(self, step: Step) -> str:
-        words = self._about(step, step.known)
-        facts = self.value_facts(step.speaker, step.known, given=step.speaker)
-        return self.fill(self.pick(_CLASH), facts, sr=role(bool(step.known[step.speaker])), **words)
+        words = self._words(step, step.assignment)
+        facts = self.truth_value_facts(step.speaker, step.assignment, given=step.speaker)
+        speaker_role = role_name(bool(step.assignment[step.speaker]))
+        return self.format(self.choose(_CLASH), facts, sr=speaker_role, **words)
 
     def _paradox(self, step: Step) -> str:
-        words = self._about(step, step.known)
-        facts = self.facts(step.speaker, step.known, lambda known: not any(fits(self.puzzle, step.speaker, known)))
-        return self.fill(self.pick(_PARADOX), facts, **words)
+        words = self._words(step, step.assignment)
+        facts = self.facts(step.speaker, step.assignment, lambda a: not any(can_be_role(self.puzzle, step.speaker, a)))
+        return self.format(self.choose(_PARADOX), facts, **words)
 
     def _speaker(self, step: Step) -> str:
-        if value_of(self.puzzle, step.speaker, step.known) is not None:
-            facts = self.value_facts(step.speaker, step.known)
-            return self.fill(self.pick(_SPEAKER), facts, **self._about(step, step.known))
-        contrary = with_role(step.known, step.person, not step.value)
-        facts = self.value_facts(step.speaker, contrary, given=step.speaker)
-        return self.fill(self.pick(_SPEAKER_IF), facts, **self._about(step, contrary))
+        if truth_value(self.puzzle, step.speaker, step.assignment) is not None:
+            facts = self.truth_value_facts(step.speaker, step.assignment)
+            return self.format(self.choose(_SPEAKER), facts, **self._words(step, step.assignment))
+        contrary = with_role(step.assignment, step.person, not step.value)
+        facts = self.truth_value_facts(step.speaker, contrary, given=step.speaker)
+        return self.format(self.choose(_SPEAKER_IF), facts, **self._words(step, contrary))
 
     def _content(self, step: Step) -> str:
-        true = bool(step.known[step.speaker])
-        words = self._about(step, step.known) | {"tv": "true" if true else "false", "sr": role(true)}
+        true = bool(step.assignment[step.speaker])
+        words = self._words(step, step.assignment) | {"tv": "true" if true else "false", "sr": role_name(true)}
         statement = self.puzzle.statements[step.speaker]
-        meaning = gloss(statement, true) if self.rng.random() < 0.7 else ""
+        meaning = explain_truth_value(statement, true) if self.rng.random() < 0.7 else ""
         facts = self.facts(
             step.speaker,
-            step.known,
-            lambda known: forced(self.puzzle, step.speaker, known, step.person) is step.value,
+            step.assignment,
+            lambda a: forced_role(self.puzzle, step.speaker, a, step.person) is step.value,
             given=step.speaker,
         )
-        return self.fill(self.pick(_CONTENT), facts, gloss=f": {meaning}" if meaning else "", **words)
+        return self.format(self.choose(_CONTENT), facts, gloss=f": {meaning}" if meaning else "", **words)
 
     def _recheck(self, step: Step) -> str:
-        contrary = with_role(step.known, step.person, not step.value)
-        words = self._about(step, contrary)
+        contrary = with_role(step.assignment, step.person, not step.value)
+        words = self._words(step, contrary)
         if step.speaker == step.person:
-            return self.fill(self.pick(_RECHECK_SELF), "", **words)
-        return self.fill(self.pick(_RECHECK), "", sr=role(bool(step.known[step.speaker])), own="is", **words)
+            return self.format(self.choose(_RECHECK_SELF), "", **words)
+        speaker_role = role_name(bool(step.assignment[step.speaker]))
+        return self.format(self.choose(_RECHECK), "", sr=speaker_role, own="is", **words)
 
     def _verify(self, step: Step) -> str:
-        words = self._about(step, step.known)
-        facts = self.value_facts(step.speaker, step.known)
-        return self.fill(self.pick(_VERIFY), facts, sr=role(bool(step.known[step.speaker])), **words)
+        words = self._words(step, step.assignment)
+        facts = self.truth_value_facts(step.speaker, step.assignment)
+        speaker_role = role_name(bool(step.assignment[step.speaker]))
+        return self.format(self.choose(_VERIFY), facts, sr=speaker_role, **words)
 
 
-_NEW_PARAGRAPH = frozenset({Kind.ASSUME, Kind.OTHERWISE, Kind.REFUTE, Kind.ONLY, Kind.TRUST})
+_NEW_PARAGRAPH = frozenset({StepKind.ASSUME, StepKind.OTHERWISE, StepKind.REFUTE, StepKind.ONLY, StepKind.TRUST})
 
 
-def sentences(
+def render_steps(
     puzzle: Puzzle, names: Sequence[str], steps: Sequence[Step], rng: random.Random
 ) -> list[tuple[Step | None, str]]:
-    """Each step with its words, between an introduction and a closing (None)."""
-    writer = _Writer(puzzle, names, rng, any(step.kind is Kind.ASSUME for step in steps))
-    written: list[tuple[Step | None, str]] = [(None, writer.introduction())]
+    """Each step with its text, between an introduction and a closing (both with step None)."""
+    writer = _Writer(puzzle, names, rng, any(step.kind is StepKind.ASSUME for step in steps))
+    texts: list[tuple[Step | None, str]] = [(None, writer.introduction())]
     verifying = False
     for step in steps:
         text = writer.step(step)
-        if step.kind is Kind.VERIFY and not verifying:
+        if step.kind is StepKind.VERIFY and not verifying:
             verifying = True
-            text = f"{writer.pick(_VERIFY_OPENINGS)} {text}"
-        elif step.kind in (Kind.SPEAKER, Kind.CONTENT) and rng.random() < 0.08:
-            text = writer.pick(_FILLERS) + text
-        written.append((step, text))
-    written.append((None, writer.pick(_CLOSINGS)))
-    return written
+            text = f"{writer.choose(_VERIFY_OPENINGS)} {text}"
+        elif step.kind in (StepKind.SPEAKER, StepKind.CONTENT) and rng.random() < 0.08:
+            text = writer.choose(_FILLERS) + text
+        texts.append((step, text))
+    texts.append((None, writer.choose(_CLOSINGS)))
+    return texts
 
 
-def prose(puzzle: Puzzle, names: Sequence[str], steps: Sequence[Step], rng: random.Random) -> str:
-    """The steps as running text."""
+def render_reasoning(puzzle: Puzzle, names: Sequence[str], steps: Sequence[Step], rng: random.Random) -> str:
+    """The steps as continuous text."""
     parts: list[str] = []
     verifying = False
-    for step, text in sentences(puzzle, names, steps, rng):
-        opens = step is None or step.kind in _NEW_PARAGRAPH or (step.kind is Kind.VERIFY and not verifying)
-        verifying = step is not None and step.kind is Kind.VERIFY
+    for step, text in render_steps(puzzle, names, steps, rng):
+        new_paragraph = step is None or step.kind in _NEW_PARAGRAPH or (step.kind is StepKind.VERIFY and not verifying)
+        verifying = step is not None and step.kind is StepKind.VERIFY
         if text:
-            parts += [("\n\n" if opens else " ") if parts else "", text]
+            parts += [("\n\n" if new_paragraph else " ") if parts else "", text]
     return "".join(parts)

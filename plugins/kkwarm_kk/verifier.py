@@ -1,0 +1,138 @@
+"""The K&K verifier accepts every correct wording of the whole assignment, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from kkwarm.types import Example, Response, Status, Verdict
+from kkwarm_kk.answer_parser import (
+    BULLETS,
+    OPENING_NOUNS,
+    ROLES,
+    InvalidAssignment,
+    NameMatcher,
+    UnreadableAnswer,
+    parse_assignment,
+    tokenize,
+    word_set,
+)
+from kkwarm_kk.english import role_name
+
+MAX_CHARS = 4000
+"""The longest answer that is read, in characters: four times what eight people with long names need."""
+
+_SENTENCE_END = re.compile(r"(?<=[^\W\d_][.!?])[*_`]*[^\S\n]+|[^\S\n]*\n\s*")
+_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+_CLOSING_WORDS = word_set(
+    """this that the is are all every each everything statement statements consistent with satisfies satisfy works
+    checks out assignment solution answer only unique final condition conditions constraints given and it fits
+    together holds qed people puzzle for of"""
+)
+_DOUBT_WORDS = word_set(
+    """not no none never neither nor cannot false wrong incorrect untrue if suppose supposing assume assuming
+    assumption unless maybe perhaps might may could would should possible possibly impossible contradiction
+    contradictory either or opposite unlikely guess says said say claims claimed claim states stated lie lies lied
+    wait except other instead rather hypothesis case whether question reverse swap"""
+)
+_FORWARD_WORDS = frozenset({"following", "below", "next", "these"})
+_CLOSING = re.compile(r"[\w\s.,!*'’]+")
+
+
+def _is_closing(segment: str) -> bool:
+    """Whether the segment is a sentence that may follow the claims."""
+    words = _WORD.findall(segment.casefold())
+    return bool(words) and _CLOSING.fullmatch(segment) is not None and _CLOSING_WORDS.issuperset(words)
+
+
+def _is_list_line(segment: str, people: NameMatcher) -> bool:
+    """Whether the segment is a line of a list of names ("- Zoey"), or its heading ("Knaves:")."""
+    tokens = tokenize(segment)
+    words = [t.word for t in tokens]
+    if words[-1:] == [":"] and words[-2:-1] and words[-2] in ROLES:
+        return words[:-2] in ([], ["the"])
+    start = 0
+    while start < len(words) and (words[start] in BULLETS or words[start].isdigit() or words[start] in (".", ")", "(")):
+        start += 1
+    match = people.match(tokens, start)
+    return match is not None and all(w in (".", ",") for w in words[match[1] :])
+
+
+def _refers_forward(segment: str, has_opening: bool) -> bool:
+    """Whether a sentence is about what follows it. `has_opening`: that begins with "The answer is" or similar."""
+    end = segment.rstrip(" *_`")[-1:]
+    words = _WORD.findall(segment.casefold())
+    if end in (":", ",") or words[-1:] in (["that"], ["is"], ["are"]) or not _FORWARD_WORDS.isdisjoint(words):
+        return True
+    return not has_opening and end not in (".", "!", "?", ")")
+
+
+def _find_doubt(segment: str) -> str:
+    """The first word by which a sentence denies or only supposes what follows it, "" if there is none."""
+    for word in map(str, _WORD.findall(segment.casefold())):
+        if word in _DOUBT_WORDS or word.endswith(("n't", "n’t")):
+            return word
+    return ""
+
+
+def parse_end(text: str, people: Mapping[str, Any]) -> dict[str, bool]:
+    """The claims at the end of free text: its last unbroken run of sentences and lines that are only claims.
+
+    Only a few closing sentences ("Everything checks out.") may follow the claims, and the sentence before them must not
+    deny them ("It is false that:"). Raises the same errors as `parse_assignment`.
+    """
+    segments = [s for s in _SENTENCE_END.split(text[-MAX_CHARS:]) if s.strip()]
+    while segments and _is_closing(segments[-1]):
+        segments.pop()
+    start = len(segments)
+    names = NameMatcher(people)
+    error = UnreadableAnswer("it does not say who is a knight or a knave")
+    while start:
+        try:
+            if not _is_list_line(segments[start - 1], names):
+                parse_assignment(segments[start - 1], people)
+        except UnreadableAnswer as err:
+            error = err
+            break
+        start -= 1
+    if start == len(segments):
+        raise error
+    if start < 2 and len(text) > MAX_CHARS:
+        raise UnreadableAnswer(f"the claims begin more than {MAX_CHARS} characters before its end")
+    has_opening = not OPENING_NOUNS.isdisjoint(_WORD.findall(segments[start].casefold()))
+    for segment in reversed(segments[:start]):
+        if not _refers_forward(segment, has_opening):
+            break
+        if word := _find_doubt(segment):
+            raise UnreadableAnswer(f"the claims follow {word!a}")
+    return parse_assignment("\n".join(segments[start:]), people)
+
+
+# --- the verdict --------------------------------------------------------------------------------------------------
+
+
+def check(example: Example, response: Response) -> Verdict:
+    """Correct if the answer gives every person of `example.answer` ({name: "knight" or "knave"}) the right role."""
+    gold: Mapping[str, str] = example.answer
+    text = (response.answer or "").strip()
+    if not text:
+        return Verdict(Status.UNPARSED, None, "The answer is empty.")
+    if response.tagged and len(text) > MAX_CHARS:
+        return Verdict(Status.UNPARSED, None, f"The answer is longer than {MAX_CHARS} characters.")
+    try:
+        claims = parse_assignment(text, gold) if response.tagged else parse_end(text, gold)
+    except UnreadableAnswer as err:
+        return Verdict(Status.UNPARSED, None, f"The answer cannot be read: {err}.")
+    except InvalidAssignment as err:
+        return Verdict(Status.WRONG, None, f"The answer is not a valid assignment: {err}.")
+    if not claims:
+        return Verdict(Status.UNPARSED, None, "The answer does not say who is a knight or a knave.")
+    answer = ", ".join(f"{name} is a {role_name(claims[name])}" for name in gold if name in claims)
+    missing = [name for name in gold if name not in claims]
+    if missing:
+        return Verdict(Status.WRONG, answer, f"The answer says nothing about {', '.join(missing)}.")
+    wrong = [name for name, role in gold.items() if claims[name] != ROLES[role]]
+    if wrong:
+        return Verdict(Status.WRONG, answer, f"The answer is wrong about {', '.join(wrong)}.")
+    return Verdict(Status.CORRECT, answer, "Every role is correct.")
