@@ -29,7 +29,7 @@ from typing import Any
 import psutil
 
 from kkwarm.store import environment
-from kkwarm.verify.sandbox import ALLOW, Level
+from kkwarm.verify.sandbox import ALLOW_UNSANDBOXED, Level
 
 ROOT = Path(__file__).resolve().parents[1]
 DOMAINS = ("humaneval_plus", "mini_code")
@@ -52,14 +52,14 @@ class Machine:
         self.level, self.seccomp = level, seccomp
         self.prefix: Sequence[str] = FORBIDDEN if level is Level.PROCESS else ()
         self.env = dict(os.environ) | ({"PATH": empty} if level is Level.NAMESPACES else {})
-        self.env.pop(ALLOW, None)
+        self.env.pop(ALLOW_UNSANDBOXED, None)
 
     def run(self, code: str, *args: str, allow: bool = False) -> subprocess.CompletedProcess[str]:
         """A program of this interpreter; `allow`: model-written code may run without namespaces."""
         source = ("" if self.seccomp else NO_FILTER) + code
         process = subprocess.Popen(
             [*self.prefix, sys.executable, "-c", source, *args],
-            env=self.env | ({ALLOW: "1"} if allow else {}),
+            env=self.env | ({ALLOW_UNSANDBOXED: "1"} if allow else {}),
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

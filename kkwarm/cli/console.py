@@ -93,9 +93,9 @@ class PercentagePoints(Number):
 
 def _allow(ctx: click.Context, option: click.Parameter, given: bool) -> None:
     if given:
-        from kkwarm.verify.sandbox import ALLOW
+        from kkwarm.verify.sandbox import ALLOW_UNSANDBOXED
 
-        os.environ[ALLOW] = "1"  # so that the processes of a study, too, may
+        os.environ[ALLOW_UNSANDBOXED] = "1"  # so that the processes of a study, too, may
 
 
 unsandboxed_option = click.option(

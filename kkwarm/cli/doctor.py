@@ -201,21 +201,32 @@ def _device() -> Iterator[Line]:
 
 
 def _sandbox() -> Iterator[Line]:
-    from kkwarm.verify.sandbox import ALLOW, Level, allowed, landlock_missing, level, probe, seccomp_missing
+    from kkwarm.verify.sandbox import (
+        ALLOW_UNSANDBOXED,
+        Level,
+        unsandboxed_allowed,
+        landlock_unavailable,
+        strongest_level,
+        probe_levels,
+        seccomp_unavailable,
+    )
 
-    at = level()
-    lock = f"without Landlock ({landlock_missing()})" if landlock_missing() else "with Landlock"
-    causes = "; ".join(f"{lv.value}: {cause}" for lv, cause in probe().items() if cause)
-    if at is Level.PROCESS and allowed():
+    at = strongest_level()
+    lock = f"without Landlock ({landlock_unavailable()})" if landlock_unavailable() else "with Landlock"
+    causes = "; ".join(f"{lv.value}: {cause}" for lv, cause in probe_levels().items() if cause)
+    if at is Level.PROCESS and unsandboxed_allowed():
         yield Line(
-            "sandbox", "note", f"level process only, {lock}, and model-written code is allowed ({ALLOW}=1)", causes
+            "sandbox",
+            "note",
+            f"level process only, {lock}, and model-written code is allowed ({ALLOW_UNSANDBOXED}=1)",
+            causes,
         )
     elif at is Level.PROCESS:
-        mend = f"{causes}. Install bubblewrap or allow user namespaces; or insist with {ALLOW}=1"
+        mend = f"{causes}. Install bubblewrap or allow user namespaces; or insist with {ALLOW_UNSANDBOXED}=1"
         yield Line("sandbox", "note", f"level process only, {lock}: model-written code is refused", mend)
     else:
         yield Line("sandbox", "ok", f"level {at.value}", causes)
-    if cause := seccomp_missing():
+    if cause := seccomp_unavailable():
         yield Line("seccomp", "note", f"no filter of system calls ({cause})", "pip install 'kkwarm[sandbox]'")
     else:
         yield Line("seccomp", "ok", "system calls of model-written code are filtered")

@@ -41,14 +41,20 @@ def environment() -> dict[str, Any]:
 
 def _sandbox() -> dict[str, Any]:
     """The isolation level of model-written code, and whether the user allows code at the weakest level."""
-    from kkwarm.verify.sandbox import Level, allowed, landlock_missing, level, seccomp_missing
+    from kkwarm.verify.sandbox import (
+        Level,
+        unsandboxed_allowed,
+        landlock_unavailable,
+        strongest_level,
+        seccomp_unavailable,
+    )
 
     try:
-        name = level().value
+        name = strongest_level().value
     except KkwarmError:
         name = "none"
-    info = {"level": name, "seccomp": not seccomp_missing(), "unsandboxed_code_allowed": allowed()}
-    return info | ({"landlock": not landlock_missing()} if name == Level.PROCESS else {})
+    info = {"level": name, "seccomp": not seccomp_unavailable(), "unsandboxed_code_allowed": unsandboxed_allowed()}
+    return info | ({"landlock": not landlock_unavailable()} if name == Level.PROCESS else {})
 
 
 def _processor() -> str:

@@ -1,10 +1,9 @@
-"""For plugin authors: assertions, conformance rules, a scripted model, a tiny checkpoint."""
+"""Tools for plugin authors: assertions, conformance rules, a scripted model, a tiny checkpoint."""
 
 from kkwarm.testing.assertions import assert_accepts, assert_conforms, assert_rejects, verdict_on
 from kkwarm.testing.checkpoint import tiny_checkpoint
-from kkwarm.testing.conformance import check_domain
+from kkwarm.testing.conformance import Finding, check_domain
 from kkwarm.testing.scripted import ScriptedModel
-from kkwarm.testing.subject import Finding
 
 __all__ = [
     "Finding",

@@ -1,4 +1,4 @@
-"""Assertions for plugin authors' tests."""
+"""Assertions for the tests of plugins."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["assert_accepts", "assert_conforms", "assert_rejects", "verdict_on"]
 def verdict_on(domain: str, answer: str | None = None, *, example: str | None = None) -> Verdict:
     """The verdict on `answer`, composed by the domain's format, for an example (the first test example by default).
 
-    :param answer: the inside of the answer tags; None: the gold answer.
+    :param answer: the text inside the answer tags; None: the gold answer.
     :param example: the id of any example of the domain.
     :raises AssertionError: there is no such example, or no gold answer.
     """
     reg = registry()
     benchmark = reg.benchmark(domain)
     fmt = reg.format(benchmark.format)
-    chosen = _example(benchmark.load_all() if example else benchmark.load(), example)
+    chosen = _find_example(benchmark.load_all() if example else benchmark.load(), example)
     if answer is None:
         gold = reg.domain(domain).gold
         assert gold is not None, f"{domain} has no gold(example)"
@@ -31,21 +31,21 @@ def verdict_on(domain: str, answer: str | None = None, *, example: str | None = 
 
 
 def assert_accepts(domain: str, answer: str | None = None, *, example: str | None = None) -> None:
-    """The answer (by default the gold one) is judged correct. Parameters: as of `verdict_on`."""
+    """Asserts that the answer (by default the gold answer) is correct. Parameters as in `verdict_on`."""
     verdict = verdict_on(domain, answer, example=example)
-    assert verdict.correct, f"{domain} judged {answer!r} {verdict.status}: {verdict.reason}"
+    assert verdict.correct, f"{domain} rejected {answer!r} ({verdict.status}): {verdict.reason}"
 
 
 def assert_rejects(domain: str, answer: str, *, example: str | None = None) -> None:
-    """The answer is not judged correct. Parameters: as of `verdict_on`."""
+    """Asserts that the answer is not correct. Parameters as in `verdict_on`."""
     verdict = verdict_on(domain, answer, example=example)
     assert not verdict.correct, f"{domain} accepted {answer!r}"
 
 
-def assert_conforms(domain: str, *, probed: int = 12) -> None:
-    """What `kkwarm check` checks: every rule is kept, and the adversarial probes gets no wrong verdict.
+def assert_conforms(domain: str, *, examples: int = 12) -> None:
+    """Asserts what `kkwarm check` checks: the domain follows every rule, and no adversarial probe fails.
 
-    :param attacked: examples that the adversarial probes attacks.
+    :param examples: number of examples on which the adversarial probes are run.
     """
     from kkwarm.testing.conformance import check_domain, failed
     from kkwarm.verify.probes import probe_domain
@@ -53,16 +53,17 @@ def assert_conforms(domain: str, *, probed: int = 12) -> None:
     with Judge() as judge:
         problems = failed(check_domain(registry(), domain, judge))
         assert not problems, "\n".join(f"{p.rule}: {p.problem}; see {p.where}" for p in problems)
-        failures, _ = probe_domain(registry(), domain, probed, judge)
-    wrongly = [
-        f"wrongly {'rejected' if m.expect == 'accept' else 'accepted'} for {m.example} ({m.probe}): {m.completion[:200]!r}"
-        for m in failures
+        failures, _ = probe_domain(registry(), domain, examples, judge)
+    lines = [
+        f"wrongly {'rejected' if f.expect == 'accept' else 'accepted'} for {f.example} ({f.probe}): "
+        f"{f.completion[:200]!r}"
+        for f in failures
     ]
-    assert not wrongly, "\n".join(wrongly)
+    assert not lines, "\n".join(lines)
 
 
-def _example(examples: Iterable[Example], wanted: str | None) -> Example:
+def _find_example(examples: Iterable[Example], id_: str | None) -> Example:
     for e in examples:
-        if wanted is None or e.id == wanted:
+        if id_ is None or e.id == id_:
             return e
-    raise AssertionError(f"no example {wanted!r}")
+    raise AssertionError(f"no example {id_!r}")

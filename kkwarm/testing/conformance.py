@@ -1,4 +1,4 @@
-"""Rules that every domain keeps, checked without a model. Each rule has a fixture under ``tests/`` that breaks it."""
+"""Checks without a model that a domain follows every rule. Each rule has a test with a domain that breaks it."""
 
 from __future__ import annotations
 
@@ -6,60 +6,83 @@ import functools
 import inspect
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError, describe_error
 from kkwarm.plugins import Registry
-from kkwarm.testing.data_rules import DATA_PARTS, DATA_RULES, unusable
-from kkwarm.testing.subject import Finding, Rule, Subject
-from kkwarm.testing.verdict_rules import QUICK, VERDICT_PARTS, VERDICT_RULES
+from kkwarm.testing.rules import RULE_PARTS, RULES, SPEED_RULE, Rule, Subject, find_unusable_example
 from kkwarm.types import Domain, Example
 from kkwarm.verify import Judge
 
 __all__ = ["RULES", "Finding", "check_domain", "failed"]
 
-RULES: dict[str, Rule] = DATA_RULES | VERDICT_RULES
-_PARTS = DATA_PARTS | VERDICT_PARTS
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result of one rule.
+
+    :param problem: what is wrong; empty where the rule is met.
+    :param note: a measurement.
+    :param shown: text to display, such as a rendered prompt.
+    :param where: the part of the domain to fix, with file and line of a function: ``load (units.py, line 9)``.
+    """
+
+    rule: str
+    problem: str = ""
+    note: str = ""
+    shown: str = ""
+    where: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the rule is met."""
+        return not self.problem
 
 
 def check_domain(reg: Registry, name: str, judge: Judge) -> list[Finding]:
-    """Every rule's finding for the domain of that name.
+    """Applies every rule to the domain of that name.
 
-    Loading comes first; where it fails, nothing else is tried. Where verdicts are slow, no further ones are.
+    If loading fails, no other rule is applied. If verdicts are slow, no rule that needs further verdicts is.
 
-    :raises KkwarmError: unknown domain, or its data cannot be had (the user's environment, not the domain's fault).
+    :raises KkwarmError: unknown domain, or its data is not available, which is not the domain's fault.
     """
     domain, benchmark = reg.domain(name), reg.benchmark(name)
-    examples, problem = _loaded(domain)
+    examples, problem = _load_examples(domain)
     if problem:
-        return [Finding("loads", problem, where=_where(name, "load", domain.load))]
-    subject = Subject(
-        reg, domain, benchmark, reg.verifier(benchmark.verifier), reg.format(domain.format), examples, judge
-    )
-    counts = {s: sum(e.split == s for e in examples) for s in ("train", "test")}
+        return [Finding("loads", problem, where=_location(name, "load", domain.load))]
+    verifier, fmt = reg.verifier(benchmark.verifier), reg.format(domain.format)
+    subject = Subject(reg, domain, benchmark, verifier, fmt, examples, judge)
+    counts = {split: sum(e.split == split for e in examples) for split in ("train", "test")}
     findings = [Finding("loads", note=f"{counts['train']:,} train, {counts['test']:,} test")]
     for rule_name, rule in RULES.items():
-        findings.append(_finding(rule_name, rule, subject))
-        if rule_name == QUICK and findings[-1].problem:
+        findings.append(_apply(rule_name, rule, subject))
+        if rule_name == SPEED_RULE and findings[-1].problem:
             break
     return findings
 
 
-def _loaded(domain: Domain) -> tuple[list[Example], str]:
+def failed(findings: Iterable[Finding]) -> list[Finding]:
+    """The findings with a problem."""
+    return [f for f in findings if not f.ok]
+
+
+def _load_examples(domain: Domain) -> tuple[list[Example], str]:
+    """The examples, and the problem with them, if there is one."""
     try:
-        found = domain.load()
-        if not isinstance(found, Iterable):
-            return [], f"load() gave {found!r}; it must give a list of kkwarm.types.Example objects"
-        examples = list(found)
+        returned = domain.load()
+        if not isinstance(returned, Iterable):
+            return [], f"load() returned {returned!r}; it must return a list of kkwarm.types.Example objects"
+        examples = list(returned)
     except KkwarmError:
         raise
     except Exception as err:
         return [], f"load() failed: {describe_error(err)}"
-    return examples, unusable(examples)
+    return examples, find_unusable_example(examples)
 
 
-def _finding(name: str, rule: Rule, subject: Subject) -> Finding:
+def _apply(name: str, rule: Rule, subject: Subject) -> Finding:
     started = time.perf_counter()
     subject.note = subject.shown = ""
     try:
@@ -71,27 +94,22 @@ def _finding(name: str, rule: Rule, subject: Subject) -> Finding:
     note = subject.note or (f"{seconds:.1f} s" if (seconds := time.perf_counter() - started) > 0.1 else "")
     if not problem:
         return Finding(name, "", note, subject.shown)
-    domain, part = subject.domain, _PARTS[name]
+    domain, part = subject.domain, RULE_PARTS[name]
     functions: dict[str, Any] = {
         "load": domain.load,
         "gold": domain.gold,
         "verifier": subject.verifier.check,
         "format": type(subject.format).split,
     }
-    return Finding(name, problem, note, subject.shown, _where(domain.name, part, functions.get(part)))
+    return Finding(name, problem, note, subject.shown, _location(domain.name, part, functions.get(part)))
 
 
-def _where(name: str, part: str, function: Callable[..., Any] | None) -> str:
-    """The part of a domain, and where its function begins: its author's, where it was not made on demand."""
+def _location(name: str, part: str, function: Callable[..., Any] | None) -> str:
+    """The part of a domain, with file and line of its function, unless the domain was created on demand."""
     if ":" in name or name.endswith(".toml"):
         return part
     while isinstance(function, functools.partial):
         function = function.func
-    bare: Any = inspect.unwrap(function) if function is not None else None
-    code = getattr(bare, "__code__", None) or getattr(vars(type(bare)).get("__call__"), "__code__", None)
+    unwrapped: Any = inspect.unwrap(function) if function is not None else None
+    code = getattr(unwrapped, "__code__", None) or getattr(vars(type(unwrapped)).get("__call__"), "__code__", None)
     return part if code is None else f"{part} ({Path(code.co_filename).name}, line {code.co_firstlineno})"
-
-
-def failed(findings: Iterable[Finding]) -> list[Finding]:
-    """The findings that are problems."""
-    return [f for f in findings if not f.ok]

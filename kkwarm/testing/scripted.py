@@ -1,4 +1,4 @@
-"""A model whose every answer is written beforehand: benchmarks and plugins are tried without a checkpoint."""
+"""A model with predefined replies, for trying benchmarks and plugins without a checkpoint."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ __all__ = ["ScriptedModel"]
 Reply = Callable[[str, int], "str | Completion"]
 
 
-class _Template:
-    """As much of a tokenizer as a format needs that renders by a chat template."""
+class _ChatTokenizer:
+    """The part of a tokenizer that a format with a chat template needs."""
 
     chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
 
@@ -24,37 +24,40 @@ class _Template:
 
 @dataclass(slots=True)
 class ScriptedModel:
-    """A backend that answers by ``reply(prompt, sample index)``, with a text or a whole `Completion`.
+    """A backend that answers with ``reply(prompt, sample index)``, which returns a text or a `Completion`.
 
-    It goes wherever a backend goes: ``kkwarm.evaluation.bench("scripted", ["units"], backend=ScriptedModel(reply))``.
-    A text counts as ended by itself; its tokens are its words. `asked` keeps every prompt, in order.
+    It can replace any backend: ``kkwarm.evaluation.bench("scripted", ["units"], backend=ScriptedModel(reply))``.
+    For a text, the finish reason is ``stop`` and every word counts as a token. `prompts` lists all prompts in order.
     """
 
     reply: Reply
     name: str = "scripted"
     checkpoint: str = "scripted"
     fingerprint: str = "scripted"
-    tokenizer: Any = field(default_factory=_Template)
-    asked: list[str] = field(default_factory=list)
+    tokenizer: Any = field(default_factory=_ChatTokenizer)
+    prompts: list[str] = field(default_factory=list)
 
     @classmethod
     def from_replies(cls, replies: Sequence[str] | Mapping[str, str], default: str = "") -> ScriptedModel:
-        """Answers by a list (one after the other, over again) or by a mapping from a part of the prompt."""
+        """A model that cycles through a list of replies, or that looks for a key of a mapping in the prompt.
+
+        :param default: the reply where no key occurs in the prompt.
+        """
         if isinstance(replies, Mapping):
             return cls(lambda prompt, _: next((text for part, text in replies.items() if part in prompt), default))
-        made = cls(lambda *_: default)
-        made.reply = lambda *_: replies[(len(made.asked) - 1) % len(replies)]
-        return made
+        model = cls(lambda *_: default)
+        model.reply = lambda *_: replies[(len(model.prompts) - 1) % len(replies)]
+        return model
 
     def generate(self, requests: Sequence[Any], sampling: Sampling) -> Iterator[tuple[Any, int, Completion]]:
-        """Yields (request, sample index, completion), in the order of the requests."""
+        """Yields (request, sample index, completion) in the order of the requests."""
         for request in requests:
             for index in request.samples:
-                self.asked.append(request.prompt)
-                found = self.reply(request.prompt, index)
-                if isinstance(found, str):
-                    found = Completion(found, len(found.split()), "stop")
-                yield request, index, found
+                self.prompts.append(request.prompt)
+                reply = self.reply(request.prompt, index)
+                if isinstance(reply, str):
+                    reply = Completion(reply, len(reply.split()), "stop")
+                yield request, index, reply
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing, as there are no resources to release."""

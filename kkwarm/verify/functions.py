@@ -15,7 +15,7 @@ from typing import Any
 
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Example, Response, Status, Verdict, Verifier
-from kkwarm.verify.sandbox import CallJob, DecodeError, End, Limits, Outcome, decode, encode, shared_sandbox, short
+from kkwarm.verify.sandbox import CallJob, DecodeError, End, Limits, Outcome, decode, encode, shared_sandbox, short_repr
 
 __all__ = ["extract_code", "function_verifier", "results_equal"]
 
@@ -121,7 +121,7 @@ class _FunctionJob:
             return False
         if results_equal(result, self.cases[index][1]):
             return True
-        self.rejected = short(result)
+        self.rejected = short_repr(result)
         return False
 
     def verdict(self, outcome: Outcome) -> Verdict:
@@ -130,14 +130,14 @@ class _FunctionJob:
         if outcome.end is End.LOST:
             return Verdict(Status.ERROR, self.code, f"the sandbox failed: {outcome.detail}")
         reason = {
-            End.REFUSED: f"returned {self.rejected}",
+            End.REJECTED: f"returned {self.rejected}",
             End.RAISED: f"raised {outcome.detail}",
             End.OPAQUE: f"returned a value that is not plain data ({outcome.detail})",
             End.LOAD: f"does not run: {outcome.detail}",
             End.TIMEOUT: f"did not end: {outcome.detail or f'limit of {self.seconds:g} s of CPU time'}",
         }.get(outcome.end, outcome.detail)
         if outcome.index is not None and outcome.index < len(self.cases):
-            args = ", ".join(short(a) for a in self.cases[outcome.index][0])
+            args = ", ".join(short_repr(a) for a in self.cases[outcome.index][0])
             reason = f"{self.entry}({args}): {reason}"
         return Verdict(Status.TIMEOUT if outcome.end is End.TIMEOUT else Status.WRONG, self.code, reason)
 

@@ -24,7 +24,7 @@ from functools import cache
 from pathlib import Path
 
 from kkwarm.errors import KkwarmError
-from kkwarm.verify.sandbox import CallJob, End, Limits, Sandbox, calibrate, encode
+from kkwarm.verify.sandbox import CallJob, End, Limits, Sandbox, measure_slowness, encode
 
 from .tasks import CodeTask
 
@@ -134,7 +134,7 @@ class _Group:
     """Canonical solutions that run in one process. Results are condensed as they come: never all are in memory."""
 
     def __init__(self, parts: Sequence[tuple[Reference, int]]) -> None:
-        self.slowness = calibrate()
+        self.slowness = measure_slowness()
         self.parts = [reference for reference, _ in parts]
         self.inputs: list[bytes] = []
         self.owners: list[tuple[int, int]] = []  # (which part, the index of its input) of each call

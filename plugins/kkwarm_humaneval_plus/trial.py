@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kkwarm.types import Status, Verdict
-from kkwarm.verify.sandbox import CallJob, DecodeError, End, Limits, Outcome, Sandbox, decode, short
+from kkwarm.verify.sandbox import CallJob, DecodeError, End, Limits, Outcome, Sandbox, decode, short_repr
 
 from .compare import equal
 from .reference import Condensed, Reference, condensed
@@ -20,7 +20,7 @@ class Trial:
     """Runs until a result is known to be wrong.
 
     Results beyond what the reference covers are held, large ones as digests; `settle` judges them when it covers them.
-    `slowness` is the machine's (`calibrate`); in `canonical` large expected outputs are computed again.
+    `slowness` is the machine's (`measure_slowness`); in `canonical` large expected outputs are computed again.
     """
 
     def __init__(self, expected: Reference, code: str, slowness: float, canonical: Sandbox) -> None:
@@ -76,7 +76,7 @@ class Trial:
         for index, (found, exact) in enumerate(self.held, self.covered):
             if isinstance(found, bytes):
                 if not self._right(index, found, exact):
-                    self.outcome = Outcome(End.REFUSED, index)
+                    self.outcome = Outcome(End.REJECTED, index)
                     return True
             elif found != self.expected.outputs[index]:
                 return False
@@ -97,7 +97,7 @@ class Trial:
         args, answer = decode(self.inputs[index]), decode(wanted, len(wanted) + 1)
         if equal(self.task.oracle, args, result, answer, self.task.atol, exact=exact):
             return True
-        self.given = short(result)
+        self.given = short_repr(result)
         return False
 
     def verdict(self) -> Verdict:
@@ -111,11 +111,11 @@ class Trial:
         if outcome.end is End.TIMEOUT:
             limit = self.limits[at] if at is not None and at < len(self.limits) else self.floor
             what = f"no end within {limit:.1f} s of CPU time" if not outcome.detail else f"no end: {outcome.detail}"
-            if outcome.repeated:
+            if outcome.rerun:
                 what += " (tried twice, for the machine was overloaded)"
             return Verdict(Status.TIMEOUT, self.code, self._where(at, what), metrics(base, False))
         what = {
-            End.REFUSED: f"gave {self.given}",
+            End.REJECTED: f"gave {self.given}",
             End.RAISED: f"raised {outcome.detail}",
             End.OPAQUE: f"gave no plain data ({outcome.detail})",
             End.LOAD: f"does not run: {outcome.detail}",
@@ -126,7 +126,7 @@ class Trial:
         if at is None or at >= len(self.inputs):
             return what
         kind, n = ("base", at) if at < self.task.n_base else ("plus", at - self.task.n_base)
-        args = ", ".join(short(a, 40) for a in decode(self.inputs[at]))
+        args = ", ".join(short_repr(a, 40) for a in decode(self.inputs[at]))
         return f"{kind} input {n}, {self.task.entry}({args if len(args) <= 80 else args[:77] + '...'}): {what}"
 
 
@@ -137,6 +137,6 @@ def metrics(base: bool, plus: bool) -> dict[str, float]:
 
 def _shown(data: bytes) -> str:
     try:
-        return short(decode(data[:4096], max_nodes=500))
+        return short_repr(decode(data[:4096], max_nodes=500))
     except DecodeError:
         return "a value of another shape"

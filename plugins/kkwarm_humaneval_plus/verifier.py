@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Example, Response, Status, Verdict
-from kkwarm.verify.sandbox import Sandbox, calibrate, shared_sandbox
+from kkwarm.verify.sandbox import Sandbox, measure_slowness, shared_sandbox
 
 from .extract import MAX_CHARS, extract
 from .mbpp import MBPP
@@ -74,7 +74,7 @@ def _run(pairs: Sequence[tuple[CodeTask, str]]) -> list[Verdict]:
     sandbox.start(len(pairs))
     with Sandbox(trusted=True) as canonical:  # it starts workers only where expected outputs are lacking
         expected = references(list({task.id: task for task, _ in pairs}.values()), canonical)
-        slowness = calibrate()
+        slowness = measure_slowness()
         trials = [Trial(expected[task.id], code, slowness, canonical) for task, code in pairs]
         _try(sandbox, trials)
         extend(_most(trials), expected, canonical)
@@ -82,7 +82,7 @@ def _run(pairs: Sequence[tuple[CodeTask, str]]) -> list[Verdict]:
         if again:  # a large result of other bytes, or a slow call whose limit is known only now
             extend({t.task.id: len(t.inputs) for t in again}, expected, canonical)
             _try(sandbox, again)  # with every expected output known, nothing is held any more
-    repeated = sum(t.outcome.repeated for t in trials)
+    repeated = sum(t.outcome.rerun for t in trials)
     if repeated:
         _log.warning("machine overloaded: %d checks were repeated", repeated)
     return [t.verdict() for t in trials]

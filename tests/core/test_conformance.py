@@ -102,20 +102,20 @@ BREAKS: dict[str, Domain] = {
     "loading is deterministic": replace(GOOD, load=shuffled),
     "examples are JSON data": replace(GOOD, load=rows(answer=lambda i, e: (i,)), verifier=lambda e, r: True),
     "splits are disjoint": replace(GOOD, load=rows(question=lambda i, e: f"What is {i % 6}?")),
-    "facets are given": replace(GOOD, facet="sort"),
+    "facets are present": replace(GOOD, facet="sort"),
     "prompts render": replace(GOOD, format="mute"),
     "the format round-trips": replace(GOOD, format="mute"),
     "gold answers are accepted": replace(GOOD, gold=lambda e: f"about {e.answer}"),
-    "others' answers are rejected": replace(GOOD, verifier=lambda e, r: bool((r.answer or "").strip())),
+    "answers of other examples are rejected": replace(GOOD, verifier=lambda e, r: bool((r.answer or "").strip())),
     "empty answers are rejected": replace(GOOD, verifier=lambda e, r: exact(e, r) or not (r.answer or "").strip()),
     "the verifier is pure": replace(GOOD, verifier=flaky),
-    "the verifier leaves examples alone": replace(
+    "the verifier does not modify examples": replace(
         GOOD, load=rows(meta=lambda i, e: {"kind": "sum"}), verifier=Verifier("d", exact, precheck=noting)
     ),
     "the verifier survives odd input": replace(GOOD, verifier=fragile),
     "the reward table is complete": replace(GOOD, rewards=Rewards(timeout=float("nan"))),
-    "correct is rewarded most": replace(GOOD, rewards=Rewards(correct=1.0, unparsed=1.0)),
-    "verdicts are quick": replace(GOOD, verifier=slow, load=lambda: ROWS[:1] + ROWS[-1:]),
+    "correct has the highest reward": replace(GOOD, rewards=Rewards(correct=1.0, unparsed=1.0)),
+    "verdicts are fast": replace(GOOD, verifier=slow, load=lambda: ROWS[:1] + ROWS[-1:]),
     "the benchmark runs in lm-eval": replace(GOOD, verifier=unnumbered),
 }
 
@@ -142,8 +142,8 @@ def remembering(example: Example, response: Response) -> bool:
 
 # Mistakes of a real author -> the rule that names them, and how.
 MISTAKES: dict[str, tuple[Domain, str, str]] = {
-    "load returns nothing": (replace(GOOD, load=lambda: None), "loads", "load() gave None"),  # type: ignore[arg-type,return-value]
-    "rows that are no examples": (asked({"id": "1"}), "loads", "gave a dict; it must give kkwarm.types.Example"),
+    "load returns nothing": (replace(GOOD, load=lambda: None), "loads", "load() returned None"),  # type: ignore[arg-type,return-value]
+    "rows that are no examples": (asked({"id": "1"}), "loads", "returned a dict; it must return kkwarm.types.Example"),
     "a number as id": (asked(Example(7, "?", 1)), "loads", "example 0 has the id 7"),  # type: ignore[arg-type]
     "no id": (asked(Example("", "?", 1)), "loads", "has the id ''"),
     "an id that cannot be hashed": (asked(Example(["a"], "?", 1)), "loads", "the id ['a']"),  # type: ignore[arg-type]
@@ -164,21 +164,25 @@ MISTAKES: dict[str, tuple[Domain, str, str]] = {
             Example("y", f"{_LONG} Which of these is it? cherry, pear, plum", 1),
         ),
         "splits are disjoint",
-        "train x is too like test y (near): the contamination check will stop on it",
+        "train x is too similar to test y (near), so the contamination check will stop training",
     ),
     "meta that is no JSON": (
         replace(GOOD, load=rows(meta=lambda i, e: {"tags": {"a"}})),
         "examples are JSON data",
-        "meta of d/0 is no JSON data: Object of type set",
+        "meta of d/0 is not JSON data: Object of type set",
     ),
     "braces": (
         replace(GOOD, load=rows(question=lambda i, e: f"{{context}} {e.question}")),
         "prompts render",
-        "every question has {context}",
+        "every question contains {context}",
     ),
-    "one prompt for all": (replace(GOOD, format="deaf"), "prompts render", "ask different things and have one prompt"),
+    "one prompt for all": (
+        replace(GOOD, format="deaf"),
+        "prompts render",
+        "have different questions and the same prompt",
+    ),
     "a format of its own expression": (replace(GOOD, format="digit"), "the format round-trips", "no digit"),
-    "gold that is no text": (replace(GOOD, gold=lambda e: e.answer), "the format round-trips", "it must be text"),
+    "gold that is no text": (replace(GOOD, gold=lambda e: e.answer), "the format round-trips", "it must return text"),
     "gold that fails for one in four hundred": (
         replace(
             GOOD,
@@ -186,12 +190,12 @@ MISTAKES: dict[str, tuple[Domain, str, str]] = {
             verifier=lambda e, r: exact(e, r) and e.id != "77",
         ),
         "gold answers are accepted",
-        "the gold answer of 77, '78', is judged wrong",
+        "the gold answer of 77, '78', has the verdict wrong",
     ),
     "no gold": (replace(GOOD, gold=None), "gold answers are accepted", "has no gold"),
     "one answer everywhere": (
         replace(GOOD, load=rows(answer=lambda i, e: "yes")),
-        "others' answers are rejected",
+        "answers of other examples are rejected",
         "all 12 gold answers are 'yes'",
     ),
     "a verifier that remembers": (
@@ -261,8 +265,8 @@ def test_a_good_domain_keeps_every_rule() -> None:
 
 @pytest.mark.parametrize("rule", ["loads", *RULES])
 def test_each_rule_finds_the_domain_that_breaks_it(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if rule == "verdicts are quick":
-        monkeypatch.setattr("kkwarm.testing.verdict_rules.SLOW_S", 0.05)
+    if rule == "verdicts are fast":
+        monkeypatch.setattr("kkwarm.testing.rules.SLOW_S", 0.05)
     assert problems(BREAKS[rule]).get(rule)
 
 
@@ -273,8 +277,8 @@ def test_mistakes_of_authors_are_named(mistake: str) -> None:
 
 
 def test_nothing_more_is_judged_by_a_slow_verifier(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kkwarm.testing.verdict_rules.SLOW_S", 0.05)
-    assert list(problems(replace(GOOD, verifier=slow))) == ["verdicts are quick"]
+    monkeypatch.setattr("kkwarm.testing.rules.SLOW_S", 0.05)
+    assert list(problems(replace(GOOD, verifier=slow))) == ["verdicts are fast"]
 
 
 def test_braces_of_code_and_mathematics_are_no_template() -> None:
@@ -302,8 +306,8 @@ def test_a_verifier_that_changes_its_example_is_refused_by_name(verifier: Any) -
     def fresh() -> list[Example]:
         return [replace(e, meta={"kind": "sum"}) for e in ROWS]
 
-    found = problems(replace(GOOD, load=fresh, verifier=verifier))["the verifier leaves examples alone"]
-    assert found == "verifier d of plugin p ((in memory)) changes the example that it judges"
+    found = problems(replace(GOOD, load=fresh, verifier=verifier))["the verifier does not modify examples"]
+    assert found == "verifier d of plugin p ((in memory)) modifies the example"
 
 
 def test_what_a_check_measured_and_shows() -> None:
@@ -311,7 +315,7 @@ def test_what_a_check_measured_and_shows() -> None:
     with Judge() as judge:
         findings = {f.rule: f for f in check_domain(load([("p", plugin)]), "d", judge)}
     assert "What is" in findings["prompts render"].shown
-    assert "ms a verdict" in findings["verdicts are quick"].note
+    assert "ms per verdict" in findings["verdicts are fast"].note
     assert "malformed -2" in findings["the reward table is complete"].note
 
 

@@ -1,4 +1,4 @@
-"""`ScriptedModel` answers what it is told to, wherever a backend goes."""
+"""`ScriptedModel` works as a backend."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_it_is_a_backend() -> None:
 def test_replies_by_turn_and_by_prompt() -> None:
     turns = ScriptedModel.from_replies(["one", "two"])
     assert texts(turns) == ["one", "two", "one"]
-    assert turns.asked == ["Capital of France?"] * 2 + ["Capital of Peru?"]
+    assert turns.prompts == ["Capital of France?"] * 2 + ["Capital of Peru?"]
     assert texts(ScriptedModel.from_replies({"Peru": "Lima"}, default="?")) == ["?", "?", "Lima"]
 
 
@@ -56,4 +56,4 @@ def test_check_shows_a_prompt_and_what_it_measured(tmp_path: Path, capsys: pytes
     assert ended.value.code == 0, found
     assert "User: What is" in found["prompt"]
     notes = {r["rule"]: r["note"] for r in found["rules"]}
-    assert notes["verdicts are quick"].endswith("ms a verdict")
+    assert notes["verdicts are fast"].endswith("ms per verdict")

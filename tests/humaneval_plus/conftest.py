@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from kkwarm.verify.sandbox import ALLOW, Level, level
+from kkwarm.verify.sandbox import ALLOW_UNSANDBOXED, Level, strongest_level
 
 
 @pytest.fixture(autouse=True)
 def _sandboxed(monkeypatch: pytest.MonkeyPatch) -> None:
-    if level() is Level.PROCESS:
-        monkeypatch.setenv(ALLOW, "1")  # what runs here is known
+    if strongest_level() is Level.PROCESS:
+        monkeypatch.setenv(ALLOW_UNSANDBOXED, "1")  # what runs here is known
 
 
 @pytest.fixture(scope="module", autouse=True)

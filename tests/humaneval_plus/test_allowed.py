@@ -9,7 +9,15 @@ import pytest
 from kkwarm_humaneval_plus import mbpp
 
 from kkwarm.cli import COMMANDS, main
-from kkwarm.verify.sandbox import ALLOW, Level, Sandbox, landlock_missing, levels, pool, seccomp_missing
+from kkwarm.verify.sandbox import (
+    ALLOW_UNSANDBOXED,
+    Level,
+    Sandbox,
+    landlock_unavailable,
+    levels,
+    pool,
+    seccomp_unavailable,
+)
 
 from .mbpp_rows import ROWS, write
 
@@ -19,9 +27,9 @@ CODE = "def is_not_prime(n): return n < 2 or any(n % d == 0 for d in range(2, n)
 @pytest.fixture
 def weak(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A machine without namespaces, with MBPP+ and a file of outputs."""
-    monkeypatch.setattr(levels, "_try", lambda at: "" if at is Level.PROCESS else "forbidden here")
+    monkeypatch.setattr(levels, "_start_problem", lambda at: "" if at is Level.PROCESS else "forbidden here")
     monkeypatch.setattr(pool, "_shared", {})
-    monkeypatch.setenv(ALLOW, "")
+    monkeypatch.setenv(ALLOW_UNSANDBOXED, "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("KKWARM_DATA", str(tmp_path))
     monkeypatch.setattr(mbpp, "COUNT", len(ROWS))
@@ -51,7 +59,7 @@ def test_it_runs_where_the_user_insists_and_the_run_says_so(weak: Path, capsys: 
     assert kkwarm(*command) == 0
     assert json.loads(capsys.readouterr().out)["benchmarks"]["mbpp_plus"]["accuracy"] == 1.0
     recorded = json.loads((run / "manifest.json").read_text())["environment"]["sandbox"]
-    locks = {"seccomp": not seccomp_missing(), "landlock": not landlock_missing()}
+    locks = {"seccomp": not seccomp_unavailable(), "landlock": not landlock_unavailable()}
     assert recorded == {"level": "process", "unsandboxed_code_allowed": True, **locks}
     for sandbox in pool._shared.values():
         assert sandbox.level is Level.PROCESS
@@ -62,7 +70,7 @@ def test_it_runs_where_the_user_insists_and_the_run_says_so(weak: Path, capsys: 
 def test_doctor_names_the_level(
     weak: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], allowed: str, says: str
 ) -> None:
-    monkeypatch.setenv(ALLOW, allowed)
+    monkeypatch.setenv(ALLOW_UNSANDBOXED, allowed)
     kkwarm("doctor", "--json", "--offline")
     (line,) = [x for x in json.loads(capsys.readouterr().out)["findings"] if x["what"] == "sandbox"]
     assert line["state"] == "note" and "level process" in line["found"] and says in line["found"]
@@ -73,8 +81,8 @@ def test_a_run_names_the_level_in_force(tmp_path: Path) -> None:
 
     with Run.open(tmp_path / "run", kind="bench", config={}) as run:
         recorded = run.manifest.environment["sandbox"]
-    assert (recorded["level"], recorded["seccomp"]) == (levels.level().value, not seccomp_missing())
-    assert recorded["unsandboxed_code_allowed"] is levels.allowed()
+    assert (recorded["level"], recorded["seccomp"]) == (levels.strongest_level().value, not seccomp_unavailable())
+    assert recorded["unsandboxed_code_allowed"] is levels.unsandboxed_allowed()
 
 
 @pytest.mark.parametrize("name", ["bench", "check", "distill", "rescore", "rlvr", "score", "study", "try"])

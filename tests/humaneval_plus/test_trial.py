@@ -14,7 +14,7 @@ from kkwarm_humaneval_plus.tasks import CodeTask, make_task
 from kkwarm_humaneval_plus.trial import Trial
 
 from kkwarm.types import Status, Verdict
-from kkwarm.verify.sandbox import End, Outcome, Sandbox, encode, level
+from kkwarm.verify.sandbox import End, Outcome, Sandbox, encode, strongest_level
 
 N = 30
 
@@ -46,7 +46,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def sandboxes() -> Iterator[tuple[Sandbox, Sandbox]]:
-    with Sandbox(1, level=level(), trusted=True) as candidates, Sandbox(1, trusted=True) as canonical:
+    with Sandbox(1, level=strongest_level(), trusted=True) as candidates, Sandbox(1, trusted=True) as canonical:
         yield candidates, canonical
 
 

@@ -151,12 +151,12 @@ def test_an_unknown_id_is_the_user_s_mistake(examples: dict[str, Example]) -> No
 
 
 def test_without_a_sandbox_code_is_refused(examples: dict[str, Example], monkeypatch: pytest.MonkeyPatch) -> None:
-    from kkwarm.verify.sandbox import ALLOW, Level, Sandbox
+    from kkwarm.verify.sandbox import ALLOW_UNSANDBOXED, Level, Sandbox
 
-    monkeypatch.delenv(ALLOW, raising=False)
+    monkeypatch.delenv(ALLOW_UNSANDBOXED, raising=False)
     with pytest.raises(KkwarmError, match="refused"):
         Sandbox(level=Level.PROCESS)
-    monkeypatch.setenv(ALLOW, "1")
+    monkeypatch.setenv(ALLOW_UNSANDBOXED, "1")
     Sandbox(level=Level.PROCESS).close()
 
 

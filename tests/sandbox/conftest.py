@@ -7,20 +7,20 @@ from typing import Any
 
 import pytest
 
-from kkwarm.verify.sandbox import CallJob, DecodeError, Level, Limits, Outcome, Sandbox, decode, encode, probe
+from kkwarm.verify.sandbox import CallJob, DecodeError, Level, Limits, Outcome, Sandbox, decode, encode, probe_levels
 
 Run = Callable[..., Outcome]
 CALL_S = 0.3
 
 
 def _contained() -> list[Level]:
-    return [at for at, problem in probe().items() if not problem and at is not Level.PROCESS]
+    return [at for at, problem in probe_levels().items() if not problem and at is not Level.PROCESS]
 
 
 @pytest.fixture(scope="session", params=list(Level), ids=lambda at: at.value)
 def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     """Every level that can be had; `trusted` because these tests' code is ours."""
-    if problem := probe()[request.param]:
+    if problem := probe_levels()[request.param]:
         pytest.skip(f"level {request.param} is not to be had here: {problem}")
     with Sandbox(2, level=request.param, trusted=True) as made:
         yield made
@@ -29,7 +29,7 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
 @pytest.fixture(scope="session", params=[Level.BUBBLEWRAP, Level.NAMESPACES], ids=lambda at: at.value)
 def contained(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     """The levels with namespaces only: for attacks that would harm the user's own processes without."""
-    if problem := probe()[request.param]:
+    if problem := probe_levels()[request.param]:
         pytest.skip(f"level {request.param} is not to be had here: {problem}")
     with Sandbox(2, level=request.param) as made:
         yield made

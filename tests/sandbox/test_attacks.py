@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from kkwarm.verify.sandbox import CallJob, End, Level, Limits, Sandbox, decode, encode, pool, probe
+from kkwarm.verify.sandbox import CallJob, End, Level, Limits, Sandbox, decode, encode, pool, probe_levels
 
 from .conftest import Run, job
 from .forgeries import FORGERIES
@@ -167,7 +167,7 @@ def test_neither_expected_outputs_nor_others_code_are_in_memory(run: Run) -> Non
     other = "KEPT = 'MARKER-other-' * 1000\ndef f(x): return 'MARKER-other-result'"
     assert run(other, inputs=[[1]], expected=["MARKER-other-result"]).end is End.PASSED
     outcome = run(HUNT, inputs=[[1]], expected=["MARKER-gold!"])
-    assert outcome.end is End.REFUSED, outcome
+    assert outcome.end is End.REJECTED, outcome
     assert run(HUNT, inputs=[[1]], expected=[""]).end is End.PASSED, "it found something"
 
 
@@ -225,7 +225,7 @@ def test_no_channel_to_the_next_candidate(sandbox: Sandbox, channel: str) -> Non
 
 
 def test_its_folder_is_removed_at_the_weakest_level() -> None:
-    if problem := probe()[Level.PROCESS]:
+    if problem := probe_levels()[Level.PROCESS]:
         pytest.skip(problem)
     source = "import os, tempfile\ndef f(x): return [os.getcwd(), os.environ['HOME'], tempfile.gettempdir()]"
     seen: list[list[str]] = []
@@ -241,7 +241,7 @@ def test_its_folder_is_removed_at_the_weakest_level() -> None:
 
 
 def test_a_folder_that_is_closed_or_replaced_stops_nothing(tmp_path: Path) -> None:
-    if problem := probe()[Level.PROCESS]:
+    if problem := probe_levels()[Level.PROCESS]:
         pytest.skip(problem)
     tmp_path.chmod(0o755)
     closed = (
@@ -257,7 +257,7 @@ def test_a_folder_that_is_closed_or_replaced_stops_nothing(tmp_path: Path) -> No
 
 
 def test_its_folder_is_removed_where_the_run_was_killed() -> None:
-    if problem := probe()[Level.PROCESS]:
+    if problem := probe_levels()[Level.PROCESS]:
         pytest.skip(problem)
     source = """
         import os, sys
@@ -283,7 +283,7 @@ def test_all_calls_together_may_sleep_four_times_as_long_as_one(run: Run) -> Non
     inputs, expected = [[i] for i in range(50)], list(range(1, 51))
     limits = Limits(cpu_s=3.0, idle_s=0.3)
     outcome = run(source.format(upto=50), inputs=inputs, expected=expected, limits=limits)
-    assert (outcome.end, outcome.proven) == (End.TIMEOUT, False), outcome
+    assert (outcome.end, outcome.conclusive) == (End.TIMEOUT, False), outcome
     assert run(source.format(upto=5), inputs=inputs, expected=expected, limits=limits).end is End.PASSED
 
 
@@ -305,12 +305,12 @@ def f(x):
 def test_who_hides_its_sleep_is_ended_by_the_clock(
     sandbox: Sandbox, crowded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Limits, "patience_s", 0.5)
-    monkeypatch.setattr(pool, "_FURTHER_S", 0.5)
+    monkeypatch.setattr(Limits, "soft_wall_s", 0.5)
+    monkeypatch.setattr(pool, "_EXTENSION_S", 0.5)
     asked = []
-    monkeypatch.setattr(pool, "overloaded", lambda: crowded and (asked.append(1), len(asked) < 3)[1])
+    monkeypatch.setattr(pool, "is_overloaded", lambda: crowded and (asked.append(1), len(asked) < 3)[1])
     (outcome,) = sandbox.run_many([job(HIDDEN, [[1]], [2])])
-    assert (outcome.end, outcome.proven) == (End.TIMEOUT, False), outcome
+    assert (outcome.end, outcome.conclusive) == (End.TIMEOUT, False), outcome
     assert outcome.wall_s > (1.5 if crowded else 0.5), "on an overloaded machine it has more time"
 
 

@@ -115,7 +115,7 @@ def test_numbers_that_share_a_hash_are_refused_in_time(form: str) -> None:
     else:
         raw = (b"<" if form == "set" else b">") + struct.pack("<I", count) + b"".join(numbers)
     began = time.process_time()
-    with pytest.raises(DecodeError, match="share their hashes"):
+    with pytest.raises(DecodeError, match="share a hash"):
         decode(raw)
     assert time.process_time() - began < 10
 

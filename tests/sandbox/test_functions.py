@@ -13,7 +13,7 @@ from kkwarm.formats import BUILT_IN
 from kkwarm.types import Completion, Example, Status, Verdict
 from kkwarm.verify import function_verifier, verify
 from kkwarm.verify.functions import extract_code, results_equal
-from kkwarm.verify.sandbox import ALLOW
+from kkwarm.verify.sandbox import ALLOW_UNSANDBOXED
 
 AREA = Example("area", "Write area(a, b).", {"entry": "area", "cases": [[[3, 4], 12], [[0, 9], 0]]})
 
@@ -21,7 +21,7 @@ AREA = Example("area", "Write area(a, b).", {"entry": "area", "cases": [[[3, 4],
 @pytest.fixture(autouse=True)
 def _any_level(monkeypatch: pytest.MonkeyPatch) -> None:
     """This code is ours: it may run where there are no namespaces."""
-    monkeypatch.setenv(ALLOW, "1")
+    monkeypatch.setenv(ALLOW_UNSANDBOXED, "1")
 
 
 def judged(*answers: str, example: Example = AREA) -> list[Verdict]:

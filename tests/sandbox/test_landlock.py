@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from kkwarm.verify.sandbox import End, Level, Sandbox, landlock_missing, probe
+from kkwarm.verify.sandbox import End, Level, Sandbox, landlock_unavailable, probe_levels
 from kkwarm.verify.sandbox.inside import landlock
 
 from .conftest import job
 
-needed = pytest.mark.skipif(bool(landlock_missing()), reason=f"no Landlock: {landlock_missing()}")
+needed = pytest.mark.skipif(bool(landlock_unavailable()), reason=f"no Landlock: {landlock_unavailable()}")
 
 
 @pytest.fixture(scope="module")
 def weakest() -> Iterator[Sandbox]:
-    if problem := probe()[Level.PROCESS]:
+    if problem := probe_levels()[Level.PROCESS]:
         pytest.skip(problem)
     with Sandbox(1, level=Level.PROCESS, trusted=True) as made:
         yield made
@@ -51,7 +51,7 @@ def test_files_of_the_user_are_refused(weakest: Sandbox, tmp_path: Path, what: s
 
 @needed
 @pytest.mark.skipif(
-    not landlock_missing() and landlock._version() < 6, reason="Landlock has no signals before version 6"
+    not landlock_unavailable() and landlock._version() < 6, reason="Landlock has no signals before version 6"
 )
 @pytest.mark.parametrize("which", ["its supervisor", "this process"])
 def test_no_other_process_is_signalled(weakest: Sandbox, which: str) -> None:
@@ -82,5 +82,5 @@ def test_hidden_folders_are_not_opened(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     lib = tmp_path / "lib"
-    opened = dict(landlock._opened(lib, {lib / "site-packages"}))
+    opened = dict(landlock._readable_paths(lib, {lib / "site-packages"}))
     assert opened == {lib: landlock.READ_DIR, lib / "a.py": landlock.READ, lib / "b": landlock.READ}

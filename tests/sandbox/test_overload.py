@@ -44,27 +44,27 @@ def run(sandbox: Sandbox, *codes: str) -> list[Outcome]:
 def test_what_slept_is_repeated_alone_where_the_machine_is_overloaded(
     sandbox_of_two: Sandbox, calls: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "overloaded", lambda: True)
+    monkeypatch.setattr(pool, "is_overloaded", lambda: True)
     slept, spun, right = run(sandbox_of_two, SLEEP, SPIN, RIGHT)
-    assert (slept.end, slept.proven, slept.repeated) == (End.TIMEOUT, False, True)
-    assert (spun.end, spun.proven, spun.repeated) == (End.TIMEOUT, True, False)
-    assert (right.end, right.repeated) == (End.PASSED, False)
+    assert (slept.end, slept.conclusive, slept.rerun) == (End.TIMEOUT, False, True)
+    assert (spun.end, spun.conclusive, spun.rerun) == (End.TIMEOUT, True, False)
+    assert (right.end, right.rerun) == (End.PASSED, False)
     assert calls == [(3, 2), (1, 1)]
 
 
 def test_on_a_calm_machine_it_is_believed_at_once(
     sandbox_of_two: Sandbox, calls: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "overloaded", lambda: False)
+    monkeypatch.setattr(pool, "is_overloaded", lambda: False)
     (slept,) = run(sandbox_of_two, SLEEP)
-    assert (slept.end, slept.proven, slept.repeated) == (End.TIMEOUT, False, False)
+    assert (slept.end, slept.conclusive, slept.rerun) == (End.TIMEOUT, False, False)
     assert calls == [(1, 2)]
 
 
 def test_a_loop_in_c_is_proven_too(sandbox_of_two: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "overloaded", lambda: True)
+    monkeypatch.setattr(pool, "is_overloaded", lambda: True)
     (spun,) = run(sandbox_of_two, SPIN_IN_C)
-    assert (spun.end, spun.proven, spun.repeated) == (End.TIMEOUT, True, False)
+    assert (spun.end, spun.conclusive, spun.rerun) == (End.TIMEOUT, True, False)
 
 
 def test_the_second_try_decides(sandbox_of_two: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,13 +75,13 @@ def test_the_second_try_decides(sandbox_of_two: Sandbox, monkeypatch: pytest.Mon
     def starved(self: Sandbox, jobs: Sequence[CallJob], at_once: int) -> list[Outcome]:
         tries.append(len(jobs))
         outcomes = original(self, jobs, at_once)
-        return [Outcome(End.TIMEOUT, 0, proven=False)] * len(jobs) if len(tries) == 1 else outcomes
+        return [Outcome(End.TIMEOUT, 0, conclusive=False)] * len(jobs) if len(tries) == 1 else outcomes
 
     monkeypatch.setattr(Sandbox, "_run", starved)
-    monkeypatch.setattr(pool, "overloaded", lambda: True)
+    monkeypatch.setattr(pool, "is_overloaded", lambda: True)
     right, wrong = run(sandbox_of_two, RIGHT, "def f(x): return x")
-    assert (right.end, right.repeated) == (End.PASSED, True)
-    assert (wrong.end, wrong.repeated) == (End.REFUSED, True)
+    assert (right.end, right.rerun) == (End.PASSED, True)
+    assert (wrong.end, wrong.rerun) == (End.REJECTED, True)
     assert tries == [2, 1, 1]
 
 
@@ -93,7 +93,7 @@ def test_pressure_is_read(text: str, crowded: bool, tmp_path: object, monkeypatc
     monkeypatch.setattr(levels, "_PRESSURE_FILE", f"{tmp_path}/cpu")
     with open(f"{tmp_path}/cpu", "w") as out:
         out.write(text)
-    assert levels.overloaded() is crowded
+    assert levels.is_overloaded() is crowded
 
 
 @pytest.mark.parametrize(("load", "crowded"), [(0.1, False), (100.0, True)])
@@ -103,4 +103,4 @@ def test_without_pressure_figures_the_load_average_counts(
     monkeypatch.setattr(levels, "_PRESSURE_FILE", "/nowhere")
     monkeypatch.setattr(levels.os, "getloadavg", lambda: (load * 64, 0.0, 0.0))
     monkeypatch.setattr(levels.os, "cpu_count", lambda: 64)
-    assert levels.overloaded() is crowded
+    assert levels.is_overloaded() is crowded

@@ -10,11 +10,11 @@ import textwrap
 
 import pytest
 
-from kkwarm.verify.sandbox import End, seccomp_missing, syscalls
+from kkwarm.verify.sandbox import End, seccomp_unavailable, syscalls
 
 from .conftest import Run
 
-needed = pytest.mark.skipif(bool(seccomp_missing()), reason=f"no filter: {seccomp_missing()}")
+needed = pytest.mark.skipif(bool(seccomp_unavailable()), reason=f"no filter: {seccomp_unavailable()}")
 
 
 def syscall(number: int, *args: object) -> str:

@@ -1,18 +1,25 @@
-"""Runs model-written code. Nothing that the code prints, raises, patches or kills decides its own verdict.
+"""Runs model-written code so that nothing it prints, raises, patches or kills can decide its own verdict.
 
-A `CallJob` is code, a function's name, inputs, and a `judge` that stays on the trusted side: it gets each result as
-data and compares it with an expected output that never enters the sandbox.
+A `CallJob` holds code, a function's name, inputs, and a `judge` that stays on the trusted side. The judge receives each
+result as plain data, and compares it with an expected output that never enters the sandbox.
 """
 
-from kkwarm.verify.sandbox.codec import DecodeError, decode, encode, short
-from kkwarm.verify.sandbox.inside.landlock import missing as landlock_missing
-from kkwarm.verify.sandbox.levels import ALLOW, allowed, calibrate, level, overloaded, probe
+from kkwarm.verify.sandbox.codec import DecodeError, decode, encode, short_repr
+from kkwarm.verify.sandbox.inside.landlock import unavailable as landlock_unavailable
+from kkwarm.verify.sandbox.levels import (
+    ALLOW_UNSANDBOXED,
+    is_overloaded,
+    measure_slowness,
+    probe_levels,
+    strongest_level,
+    unsandboxed_allowed,
+)
 from kkwarm.verify.sandbox.model import CallJob, End, Level, Limits, Outcome
 from kkwarm.verify.sandbox.pool import Sandbox, shared_sandbox
-from kkwarm.verify.sandbox.syscalls import missing as seccomp_missing
+from kkwarm.verify.sandbox.syscalls import unavailable as seccomp_unavailable
 
 __all__ = [
-    "ALLOW",
+    "ALLOW_UNSANDBOXED",
     "CallJob",
     "DecodeError",
     "End",
@@ -20,15 +27,15 @@ __all__ = [
     "Limits",
     "Outcome",
     "Sandbox",
-    "allowed",
-    "calibrate",
     "decode",
     "encode",
-    "landlock_missing",
-    "level",
-    "overloaded",
-    "probe",
-    "seccomp_missing",
+    "is_overloaded",
+    "landlock_unavailable",
+    "measure_slowness",
+    "probe_levels",
+    "seccomp_unavailable",
     "shared_sandbox",
-    "short",
+    "short_repr",
+    "strongest_level",
+    "unsandboxed_allowed",
 ]

@@ -1,7 +1,7 @@
-"""Decodes what came out of the sandbox: a small subset of the marshal format (version 2), read by our own strict code.
+"""Decodes results from the sandbox: a small subset of the marshal format (version 2), read by a strict decoder.
 
-The candidate's side writes it by `marshal.dumps`, which is fast and takes exact built-in types only. `marshal.loads`
-is not made for hostile input, so it is used only on flat lists of numbers, whose bytes are checked before.
+The candidate's process writes them with `marshal.dumps`, which is fast and accepts exact built-in types only.
+`marshal.loads` is not safe for hostile input, so it is used only for flat lists of numbers, after a check of the bytes.
 """
 
 from __future__ import annotations
@@ -14,40 +14,41 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-__all__ = ["DecodeError", "decode", "encode", "short"]
+__all__ = ["DecodeError", "decode", "encode", "short_repr"]
 
 _MAX_DEPTH = 100
 _MAX_DIGITS = 1 << 18
-# Numbers that share a hash make a set quadratic: 16 MB of them would take an hour. A million honest parts take 0.2 s.
-_HASHING_S, _HASHED_AT_ONCE = 1.0, 256
+# Numbers that share a hash make a set quadratic: 16 MB of them would take an hour. A million ordinary items take 0.2 s.
+_MAX_HASHING_S, _HASH_BATCH = 1.0, 256
 _SCALARS = re.compile(rb"(?:[NTF]|i.{4}|g.{8})*+", re.DOTALL)
 _INT, _COUNT, _DOUBLE, _COMPLEX = struct.Struct("<i"), struct.Struct("<I"), struct.Struct("<d"), struct.Struct("<dd")
 
 
 class DecodeError(ValueError):
-    """The bytes are no plain data, or more of it than was expected."""
+    """The bytes are not plain data, or too much of it."""
 
 
 def encode(value: Any) -> bytes:
-    """Built-in data as bytes.
+    """Encodes built-in data as bytes.
 
-    :raises ValueError: `value` holds something that is no None, bool, int, float, complex, str, bytes, list, tuple,
+    :raises ValueError: `value` contains another type than None, bool, int, float, complex, str, bytes, list, tuple,
         dict, set or frozenset.
     """
     return marshal.dumps(value, 2)
 
 
 def decode(data: bytes, max_nodes: int = 1_000_000) -> Any:
-    """The value of `data`, if it has at most `max_nodes` parts and is nested at most 100 deep.
+    """Decodes `data`.
 
-    :raises DecodeError: otherwise; or its sets and dicts are made to take long.
+    :raises DecodeError: it is not valid, has more than `max_nodes` parts, is nested deeper than 100 levels, or has sets
+        or dicts built to take long.
     """
     if data[:1] in (b"[", b"(") and len(data) >= 5:
         (count,) = _COUNT.unpack_from(data, 1)
         if count <= len(data) - 5 and _SCALARS.fullmatch(data, 5):
             flat = marshal.loads(data) if count <= max_nodes and _tokens(data) == count else None
             if flat is None:
-                raise DecodeError("a list of another length than it says, or too long")
+                raise DecodeError("a list is too long, or its length is wrong")
             return flat
     reader = _Reader(data, max_nodes)
     try:
@@ -55,7 +56,7 @@ def decode(data: bytes, max_nodes: int = 1_000_000) -> Any:
     except (struct.error, IndexError, UnicodeDecodeError, TypeError) as err:
         raise DecodeError(str(err)) from None
     if reader.at != len(data):
-        raise DecodeError("data after the value")
+        raise DecodeError("trailing data")
     return value
 
 
@@ -77,7 +78,7 @@ class _Reader:
     def take(self, size: int) -> bytes:
         part = self.data[self.at : self.at + size]
         if len(part) != size:
-            raise DecodeError("cut short")
+            raise DecodeError("truncated")
         self.at += size
         return part
 
@@ -120,10 +121,10 @@ class _Reader:
         """15-bit digits, least significant first; a negative count for a negative number."""
         (signed,) = _INT.unpack(self.take(4))
         if abs(signed) > _MAX_DIGITS:
-            raise DecodeError("too large a number")
+            raise DecodeError("number too large")
         digits = struct.unpack(f"<{abs(signed)}H", self.take(2 * abs(signed)))
         if any(d >> 15 for d in digits):
-            raise DecodeError("a digit out of range")
+            raise DecodeError("digit out of range")
         size = int("".join(f"{d:015b}" for d in reversed(digits)) or "0", 2)
         return -size if signed < 0 else size
 
@@ -133,14 +134,14 @@ class _Reader:
         self.at += 1
 
     def hashed(self, into: Any, parts: Iterable[Any]) -> Any:
-        """`into`, a set or dict, updated in limited time."""
+        """Adds the parts to a set or dict within a time limit, and returns it."""
         parts = iter(parts)
-        while some := list(islice(parts, _HASHED_AT_ONCE)):
-            began = time.thread_time()
-            into.update(some)
-            self.hashing_s += time.thread_time() - began
-            if self.hashing_s > _HASHING_S:
-                raise DecodeError("parts that share their hashes")
+        while batch := list(islice(parts, _HASH_BATCH)):
+            started = time.thread_time()
+            into.update(batch)
+            self.hashing_s += time.thread_time() - started
+            if self.hashing_s > _MAX_HASHING_S:
+                raise DecodeError("many parts share a hash")
         return into
 
 
@@ -148,10 +149,10 @@ _CONSTANTS: dict[bytes, Any] = {b"N": None, b"T": True, b"F": False}
 _SEQUENCES: dict[bytes, Any] = {b"[": list, b"(": tuple}
 
 
-def short(value: object, limit: int = 60) -> str:
-    """A value as text of at most `limit` characters, for reasons that people read."""
+def short_repr(value: object, limit: int = 60) -> str:
+    """The `repr` of a value in at most `limit` characters, for messages."""
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # integers of thousands of digits
+    except (ValueError, RecursionError):  # integers with thousands of digits
         return f"a large {type(value).__name__}"
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,4 +1,4 @@
-"""Which level of sandbox this machine gives: found out by starting it, once."""
+"""Determines which levels of sandbox work on this machine, by starting one worker at each level."""
 
 from __future__ import annotations
 
@@ -13,74 +13,81 @@ from kkwarm.errors import KkwarmError
 from kkwarm.verify.sandbox.model import Level
 from kkwarm.verify.sandbox.worker import Worker, WorkerFailed
 
-__all__ = ["ALLOW", "allowed", "calibrate", "level", "overloaded", "permitted", "probe"]
+__all__ = [
+    "ALLOW_UNSANDBOXED",
+    "is_overloaded",
+    "measure_slowness",
+    "probe_levels",
+    "require_permission",
+    "strongest_level",
+    "unsandboxed_allowed",
+]
 
-ALLOW = "KKWARM_ALLOW_UNSANDBOXED_CODE"
-_TYPICAL_S = 0.0125  # what `calibrate`'s work takes on a 2020s server core
+ALLOW_UNSANDBOXED = "KKWARM_ALLOW_UNSANDBOXED_CODE"
+_REFERENCE_S = 0.0125  # CPU seconds that `_work` takes on a server core of the 2020s
 _PRESSURE_FILE = "/proc/pressure/cpu"
-_PRESSURE = 50.0  # percent of the last 10 seconds in which something waited for a core; a full pool alone makes few
-_LOAD = 1.5  # processes that want to run, per core
+_MAX_PRESSURE = 50.0  # percent of the last 10 seconds in which some process waited for a core
+_MAX_LOAD = 1.5  # runnable processes per core
 
 
-def probe() -> dict[Level, str]:
-    """Each level, strongest first, with why it is not to be had here ("" where it is)."""
-    return {at: _try(at) for at in Level}
+def probe_levels() -> dict[Level, str]:
+    """Each level, strongest first, with the reason why it does not work here; empty where it works."""
+    return {level: _start_problem(level) for level in Level}
 
 
-def level() -> Level:
+def strongest_level() -> Level:
     """The strongest level that works on this machine.
 
-    :raises KkwarmError: not even a limited process can be had (Windows).
+    :raises KkwarmError: not even a limited process works (Windows).
     """
-    for at in Level:
-        if not _try(at):
-            return at
+    for level in Level:
+        if not _start_problem(level):
+            return level
     raise KkwarmError("model-written code cannot be run on this system", hint="use Linux or macOS")
 
 
-def allowed() -> bool:
-    """Whether the user has allowed model-written code in a limited process alone."""
-    return os.environ.get(ALLOW, "") in ("1", "true", "yes")
+def unsandboxed_allowed() -> bool:
+    """Whether the user allows model-written code to run in a limited process, without a sandbox."""
+    return os.environ.get(ALLOW_UNSANDBOXED, "") in ("1", "true", "yes")
 
 
-def permitted(at: Level) -> Level:
-    """`at`, if model-written code may run there.
+def require_permission(level: Level) -> None:
+    """Checks that model-written code may run at this level.
 
-    :raises KkwarmError: it is a limited process alone, and the user has not allowed that.
+    :raises KkwarmError: the level is only a limited process, and the user has not allowed that.
     """
-    if at is Level.PROCESS and not allowed():
-        causes = "; ".join(f"{k}: {v}" for k, v in probe().items() if v)
+    if level is Level.PROCESS and not unsandboxed_allowed():
+        causes = "; ".join(f"{k}: {v}" for k, v in probe_levels().items() if v)
         raise KkwarmError(
-            f"model-written code is refused: no namespaces are to be had here ({causes or 'level process'})",
+            f"model-written code is refused: no sandbox works here ({causes or 'level process'})",
             hint="allow unprivileged user namespaces or install bubblewrap; at your own risk: "
-            f"--allow-unsandboxed-code, or {ALLOW}=1",
+            f"--allow-unsandboxed-code, or {ALLOW_UNSANDBOXED}=1",
         )
-    return at
 
 
-def calibrate() -> float:
-    """How many times slower than a typical core this one runs Python now (CPU time, so load hardly matters); >= 1.
+def measure_slowness() -> float:
+    """How many times slower than a reference core this machine runs Python, at least 1. Based on CPU time.
 
-    Measured anew every minute.
+    The result is cached for a minute.
     """
-    return _measured(int(time.monotonic() / 60))
+    return _measure_slowness(int(time.monotonic() / 60))
 
 
 @functools.lru_cache(maxsize=1)
-def _measured(minute: int) -> float:
-    return max(1.0, min(_work() for _ in range(3)) / _TYPICAL_S)
+def _measure_slowness(minute: int) -> float:
+    return max(1.0, min(_work() for _ in range(3)) / _REFERENCE_S)
 
 
-def overloaded() -> bool:
-    """Whether others compete for the cores right now: by the kernel's pressure figures, else by the load average."""
+def is_overloaded() -> bool:
+    """Whether other processes compete for the cores: by the kernel's pressure statistics, else by the load average."""
     try:
         with open(_PRESSURE_FILE) as pressure:
             waiting = re.search(r"some avg10=([\d.]+)", pressure.read())
     except OSError:
         waiting = None
     if waiting is not None:
-        return float(waiting[1]) > _PRESSURE
-    return os.getloadavg()[0] / (os.cpu_count() or 1) > _LOAD
+        return float(waiting[1]) > _MAX_PRESSURE
+    return os.getloadavg()[0] / (os.cpu_count() or 1) > _MAX_LOAD
 
 
 def _work() -> float:
@@ -93,18 +100,18 @@ def _work() -> float:
 
 
 @functools.cache
-def _try(at: Level) -> str:
-    """Why a worker of that level does not start; "" where it does."""
+def _start_problem(level: Level) -> str:
+    """Why a worker of that level does not start; empty where it does."""
     if sys.platform == "win32":
         return "not on Windows"
-    if at is not Level.PROCESS and sys.platform != "linux":
+    if level is not Level.PROCESS and sys.platform != "linux":
         return "only on Linux"
-    if at is Level.BUBBLEWRAP and os.geteuid() == 0:
-        return "not used as root: the kernel would not limit its processes (level namespaces gives root up)"
-    if at is Level.BUBBLEWRAP and shutil.which("bwrap") is None:
+    if level is Level.BUBBLEWRAP and os.geteuid() == 0:
+        return "not used as root, since the kernel would not limit its processes (level namespaces drops root)"
+    if level is Level.BUBBLEWRAP and shutil.which("bwrap") is None:
         return "bwrap is not installed"
     try:
-        worker = Worker(at, ())
+        worker = Worker(level, ())
     except OSError as err:
         return str(err)
     try:

@@ -1,4 +1,4 @@
-"""The nouns of the sandbox: levels, limits, jobs and how they end."""
+"""Data types of the sandbox: levels, limits, jobs and outcomes."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ MIB = 1 << 20
 
 
 class Level(StrEnum):
-    """How model-written code is kept in, strongest first."""
+    """How model-written code is isolated, strongest first."""
 
     BUBBLEWRAP = "bubblewrap"  # own user, process, network, mount, IPC namespaces; read-only minimal file system
-    NAMESPACES = "namespaces"  # the same, set up by ourselves
-    # A limited process alone. Where the kernel has Landlock, it reads Python's files only and writes to a folder of its
-    # own; elsewhere it can read files, use the network, harm the user's processes.
+    NAMESPACES = "namespaces"  # the same, set up by kkwarm
+    # Only a limited process. Where the kernel has Landlock, it can read Python's files and write to its own folder.
+    # Elsewhere it can read files, use the network and harm the user's processes.
     PROCESS = "process"
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one candidate may use. Sizes in bytes, times in seconds.
+    """Resource limits of one candidate. Sizes are in bytes, times in seconds.
 
-    Times are CPU times, so that a loaded machine fails nobody; `idle_s` is how long a call may sleep, by the clock (all
-    calls together: four times as long).
-    `memory` is address space for each process; `file_size` also is the size of the private /tmp; `processes` counts
-    threads. `output` limits everything that comes back, `result` one value.
+    :param cpu_s: CPU time, so that load on the machine does not count.
+    :param idle_s: wall-clock time that one call may sleep. All calls together may sleep four times as long.
+    :param memory: address space of each process.
+    :param processes: number of processes and threads.
+    :param file_size: size of a file, and of the private /tmp.
+    :param output: total size of all results; `result`: size of one result.
     """
 
     cpu_s: float = 60.0
@@ -41,13 +43,13 @@ class Limits:
     result: int = 16 * MIB
 
     @property
-    def patience_s(self) -> float:
-        """How long it may take by the clock on a machine that is not overloaded."""
+    def soft_wall_s(self) -> float:
+        """Wall-clock limit on a machine that is not overloaded."""
         return 30.0 + 2.0 * self.cpu_s
 
     @property
     def wall_s(self) -> float:
-        """The last resort by the clock, for a machine that is overloaded beyond use."""
+        """Wall-clock limit on any machine."""
         return 60.0 + 20.0 * self.cpu_s
 
 
@@ -56,15 +58,17 @@ Judge = Callable[[int, bytes, bool, float], bool]
 
 @dataclass(frozen=True, slots=True)
 class CallJob:
-    """Code whose function `entry` is called on each input, until `judge` refuses a result.
+    """Code whose function `entry` is called on each input, until `judge` rejects a result.
 
-    `inputs` are argument tuples, each encoded by `kkwarm.verify.sandbox.encode`; every call decodes its own: changing
-    them changes nothing else. `limits_s` is CPU seconds for each call, `load_s` for running the code itself.
-    ``judge(index, encoded, exact, cpu_s)`` runs on the trusted side; `exact` is False where the value came as a
-    library's type (numpy scalar, `Counter`) instead of a built-in one; `cpu_s` is what the candidate's process says the
-    call took: believe it of trusted code only. A job may be begun anew (its worker was lost, the machine overloaded):
-    then the judge is asked again from index 0. Results are sent in batches; before the calls that `milestones` names,
-    what there is is sent, so that a call that hangs cannot hold it back.
+    :param inputs: argument tuples, each encoded by `kkwarm.verify.sandbox.encode`. Every call decodes its own copy.
+    :param limits_s: CPU seconds for each call.
+    :param judge: ``judge(index, encoded, exact, cpu_s)`` runs on the trusted side and returns whether to accept.
+        `exact` is False where the result had a library's type (numpy scalar, `Counter`) instead of a built-in one.
+        `cpu_s` is reported by the candidate's process, so it can be forged. A job may be restarted, because its worker
+        was lost or the machine overloaded; the judge is then called again from index 0.
+    :param load_s: CPU seconds for executing the code itself.
+    :param milestones: results are sent in batches; before these calls all pending results are sent, so that a call that
+        hangs does not hold them back.
     """
 
     code: str
@@ -81,22 +85,26 @@ class End(StrEnum):
     """Why a job ended. Only `PASSED` means that every result came and was accepted."""
 
     PASSED = "passed"
-    REFUSED = "refused"  # `judge` refused a result
+    REJECTED = "rejected"  # `judge` rejected a result
     RAISED = "raised"  # a call raised
-    OPAQUE = "opaque"  # a call returned something that is no plain data
+    OPAQUE = "opaque"  # a call returned something other than plain data
     TIMEOUT = "timeout"
-    LOAD = "load"  # the code does not run, or does not define the function
+    LOAD = "load"  # the code raised, or does not define the function
     CRASHED = "crashed"  # its process ended without a result
-    OUTPUT = "output"  # it sent more than it may, or what is no message
+    OUTPUT = "output"  # it sent too much, or an invalid message
     LOST = "lost"  # the sandbox itself failed, three times
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a job ended. `index` is the call that decided it (None: none did), `detail` is short and printable.
+    """How a job ended.
 
-    `proven`: False where its time was up by the clock, although it had not used its CPU time: it slept, or did not get
-    a core. `repeated`: that happened on an overloaded machine, so it was run once more, alone; this is how that ended.
+    :param index: the call that decided the outcome; None where no call did.
+    :param detail: a short, printable explanation.
+    :param conclusive: False for a timeout by wall-clock time while CPU time was left. The candidate slept, or did not
+        get a core.
+    :param rerun: the first attempt was inconclusive on an overloaded machine, and this is the outcome of a second one,
+        which ran alone.
     """
 
     end: End
@@ -105,5 +113,5 @@ class Outcome:
     cpu_s: float = 0.0
     wall_s: float = 0.0
     peak_bytes: int = 0
-    proven: bool = True
-    repeated: bool = False
+    conclusive: bool = True
+    rerun: bool = False

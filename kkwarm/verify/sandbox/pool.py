@@ -1,4 +1,4 @@
-"""Runs many candidates at once, each in a fresh child of a warm worker, and hands their results to trusted judges."""
+"""Runs many candidates in parallel, each in a new child of a running worker, and passes results to trusted judges."""
 
 from __future__ import annotations
 
@@ -20,27 +20,26 @@ from typing import Self
 
 from kkwarm.errors import KkwarmError
 from kkwarm.verify.sandbox.inside import wire
-from kkwarm.verify.sandbox.levels import level as strongest
-from kkwarm.verify.sandbox.levels import overloaded, permitted
+from kkwarm.verify.sandbox.levels import is_overloaded, require_permission, strongest_level
 from kkwarm.verify.sandbox.model import CallJob, End, Level, Outcome
 from kkwarm.verify.sandbox.worker import Report, Worker, WorkerFailed
 
 __all__ = ["Sandbox", "shared_sandbox"]
 
-_CHUNK = 1 << 18
-_GRACE_S = 30.0
-_TRIES = 3
-_FURTHER_S = 10.0
+_CHUNK = 1 << 18  # bytes
+_GRACE_S = 30.0  # how long a cancelled child's report may take
+_MAX_ATTEMPTS = 3
+_EXTENSION_S = 10.0  # more wall-clock time for a job on an overloaded machine
 
 
 class Sandbox:
-    """A pool of warm workers; they start when first needed and stay until `close`.
+    """A pool of workers. They start when first needed and run until `close`.
 
-    :param workers: candidates that run at once; None: one for each core.
-    :param level: None for the strongest that this machine gives.
+    :param workers: number of candidates that run in parallel; None: one per core.
+    :param level: None for the strongest level that works on this machine.
     :param packages: installed packages that candidates may import, besides the standard library.
-    :param trusted: the code is not a model's (reference solutions): any level will do.
-    :raises KkwarmError: only level ``process`` is to be had and the user has not allowed it.
+    :param trusted: the code was not written by a model (reference solutions), so any level is allowed.
+    :raises KkwarmError: only level ``process`` works, and the user has not allowed it.
     """
 
     def __init__(
@@ -51,14 +50,15 @@ class Sandbox:
         packages: Sequence[str] = ("numpy",),
         trusted: bool = False,
     ) -> None:
-        chosen = level if level is not None else strongest()
-        self.level = chosen if trusted else permitted(chosen)
+        self.level = level if level is not None else strongest_level()
+        if not trusted:
+            require_permission(self.level)
         self.size = workers or os.cpu_count() or 1
         self.packages = tuple(packages)
         self._workers: list[Worker] = []
         self._owner = os.getpid()
         self._lock = threading.Lock()
-        _living.add(self)
+        _open_pools.add(self)
 
     def __enter__(self) -> Self:
         return self
@@ -67,37 +67,36 @@ class Sandbox:
         self.close()
 
     def close(self) -> None:
-        """Ends every worker and all that runs below it."""
+        """Ends every worker and all its child processes."""
         for worker in self._workers:
             worker.close(owner=os.getpid() == self._owner)
         self._workers.clear()
 
     def start(self, jobs: int) -> None:
-        """Starts the workers that so many jobs will need, without waiting for them."""
+        """Starts the workers for that many jobs, without waiting for them."""
         with self._lock:
-            self._own()
+            self._discard_inherited()
             self._start(min(self.size, jobs))
 
     def run_many(self, jobs: Sequence[CallJob]) -> list[Outcome]:
-        """How each job ended, in order. A judge that raises ends the batch with that error.
+        """Runs the jobs and returns their outcomes in order. An exception of a judge ends the whole batch.
 
-        Where a job's time was up by the clock, not by its CPU time, on an overloaded machine, it runs once more,
-        alone, before that is believed.
+        A job that exceeds its wall-clock limit, but not its CPU time, on an overloaded machine is run again, alone.
         """
         with self._lock:
-            self._own()
+            self._discard_inherited()
             try:
                 outcomes = self._run(jobs, self.size)
                 for i, outcome in enumerate(outcomes):
-                    if doubtful(outcome):
-                        outcomes[i] = replace(self._run([jobs[i]], 1)[0], repeated=True)
+                    if is_inconclusive(outcome):
+                        outcomes[i] = replace(self._run([jobs[i]], 1)[0], rerun=True)
                 return outcomes
             except BaseException:
-                self.close()  # interrupted: nothing may go on running
+                self.close()  # interrupted: leave nothing running
                 raise
 
-    def _own(self) -> None:
-        if os.getpid() != self._owner:  # forked: the workers are the parent's
+    def _discard_inherited(self) -> None:
+        if os.getpid() != self._owner:  # forked: the workers belong to the parent
             self.close()
             self._owner = os.getpid()
 
@@ -105,25 +104,25 @@ class Sandbox:
         while len(self._workers) < count:
             self._workers.append(Worker(self.level, self.packages))
 
-    def _run(self, jobs: Sequence[CallJob], at_once: int) -> list[Outcome]:
+    def _run(self, jobs: Sequence[CallJob], parallel: int) -> list[Outcome]:
         outcomes: list[Outcome | None] = [None] * len(jobs)
-        self._start(min(at_once, len(jobs)))
+        self._start(min(parallel, len(jobs)))
         waiting = deque((i, 1) for i in range(len(jobs)))
         running: dict[Worker, _Run] = {}
         with selectors.DefaultSelector() as selector:
             while waiting or running:
-                while waiting and len(running) < at_once:
+                while waiting and len(running) < parallel:
                     i, attempt = waiting.popleft()
                     try:
                         worker = self._idle(running)
                     except WorkerFailed as err:
-                        if not running:  # not one worker: the machine is at fault, and would be for every job
+                        if not running:  # no worker starts at all, so every job would fail
                             raise KkwarmError(f"the sandbox ({self.level}) does not start: {err}") from None
-                        self._again(waiting, outcomes, i, attempt, f"no worker starts: {err}")
+                        self._retry(waiting, outcomes, i, attempt, f"no worker starts: {err}")
                         continue
                     try:
                         running[worker] = _Run(worker, jobs[i], i, attempt, selector)
-                    except WorkerFailed:  # it died while idle: no fault of the job's
+                    except WorkerFailed:  # the worker died while idle
                         self._drop(worker)
                         waiting.appendleft((i, attempt))
                 for worker, ended in self._step(selector, running):
@@ -131,7 +130,7 @@ class Sandbox:
                     run.close()
                     if ended is None:
                         self._drop(worker)
-                        self._again(waiting, outcomes, run.index, run.attempt, "its worker was lost")
+                        self._retry(waiting, outcomes, run.index, run.attempt, "its worker was lost")
                     else:
                         outcomes[run.index] = ended
         return [o for o in outcomes if o is not None]
@@ -139,7 +138,7 @@ class Sandbox:
     def _step(
         self, selector: selectors.BaseSelector, running: dict[Worker, _Run]
     ) -> list[tuple[Worker, Outcome | None]]:
-        """Serves what is ready. Returns the runs that ended; None for those whose worker was lost."""
+        """Handles the sockets that are ready. Returns the runs that ended, with None where the worker was lost."""
         if not running:
             return []
         wait = max(0.0, min(run.deadline for run in running.values()) - time.monotonic())
@@ -153,15 +152,15 @@ class Sandbox:
                     ended.append((run.worker, run.finish(run.worker.report())))
                 except WorkerFailed:
                     ended.append((run.worker, None))
-        gone = {worker for worker, _ in ended}
+        finished = {worker for worker, _ in ended}
         now = time.monotonic()
         for worker, run in running.items():
-            if worker not in gone and now >= run.deadline and not run.overdue():
+            if worker not in finished and now >= run.deadline and not run.on_deadline():
                 ended.append((worker, None))
         return ended
 
     def _idle(self, running: dict[Worker, _Run]) -> Worker:
-        """A started worker without a job."""
+        """A running worker without a job."""
         while True:
             idle = [w for w in self._workers if w not in running]
             if not idle:
@@ -181,22 +180,22 @@ class Sandbox:
             self._workers.remove(worker)
 
     @staticmethod
-    def _again(
+    def _retry(
         waiting: deque[tuple[int, int]], outcomes: list[Outcome | None], i: int, attempt: int, cause: str
     ) -> None:
-        if attempt < _TRIES:
+        if attempt < _MAX_ATTEMPTS:
             waiting.appendleft((i, attempt + 1))
         else:
             outcomes[i] = Outcome(End.LOST, detail=f"{cause}, {attempt} times")
 
 
-def doubtful(outcome: Outcome) -> bool:
-    """Whether a timeout may be the machine's doing. One that sleeps looks like one that is kept from its core."""
-    return outcome.end is End.TIMEOUT and not outcome.proven and overloaded()
+def is_inconclusive(outcome: Outcome) -> bool:
+    """Whether a timeout may be due to load: a candidate that sleeps looks like one that does not get a core."""
+    return outcome.end is End.TIMEOUT and not outcome.conclusive and is_overloaded()
 
 
 class _Run:
-    """One job in one worker: sends the job, reads records, asks the judge."""
+    """One job in one worker: sends the job, reads the records and calls the judge."""
 
     def __init__(
         self, worker: Worker, job: CallJob, index: int, attempt: int, selector: selectors.BaseSelector
@@ -207,10 +206,10 @@ class _Run:
         self.received = self.next = 0
         self.verdict: tuple[End, int | None, str] | None = None
         self.done = self.cancelled = False
-        self.proven = True
+        self.conclusive = True
         now = time.monotonic()
-        self.deadline = now + job.limits.patience_s
-        self.last = now + job.limits.wall_s + _GRACE_S  # the supervisor ends the child before that
+        self.deadline = now + job.limits.soft_wall_s
+        self.last_deadline = now + job.limits.wall_s + _GRACE_S  # the supervisor ends the child earlier
         self.socket, inside = socket.socketpair()
         self.socket.setblocking(False)
         try:
@@ -229,17 +228,19 @@ class _Run:
                 self.selector.unregister(source)
         self.socket.close()
 
-    def overdue(self) -> bool:
-        """Past the deadline: the child is ended, or given more time on an overloaded machine. False: it was ended, and
-        its report did not come; the worker is to be given up."""
+    def on_deadline(self) -> bool:
+        """Ends the child, or gives it more time on an overloaded machine.
+
+        Returns False where the child had been ended before and its report did not arrive: the worker is lost.
+        """
         if self.cancelled:
             return False
         now = time.monotonic()
-        if now < self.last and overloaded():
-            self.deadline = min(now + _FURTHER_S, self.last)
+        if now < self.last_deadline and is_overloaded():
+            self.deadline = min(now + _EXTENSION_S, self.last_deadline)
             return True
-        self.proven = False
-        self.end(End.TIMEOUT, self.next, "its time by the clock is up")
+        self.conclusive = False
+        self.end(End.TIMEOUT, self.next, "wall-clock limit reached")
         return True
 
     def serve(self, events: int) -> None:
@@ -248,7 +249,7 @@ class _Run:
                 self.outbox = self.outbox[self.socket.send(self.outbox) :]
             except BlockingIOError:
                 pass
-            except OSError:  # the child is gone; its report says how
+            except OSError:  # the child has ended; its report says how
                 self.outbox = memoryview(b"")
             if not self.outbox:
                 self.selector.modify(self.socket, selectors.EVENT_READ, self)
@@ -257,7 +258,7 @@ class _Run:
                 self.selector.unregister(self.socket)
 
     def read(self) -> bool:
-        """Takes what has come. False at the end of it."""
+        """Reads what has arrived. Returns False at the end of the stream."""
         try:
             part = self.socket.recv(_CHUNK)
         except BlockingIOError:
@@ -280,16 +281,16 @@ class _Run:
         while end - at >= size and self.verdict is None and not self.done:
             kind, cpu_s, length = wire.RECORD.unpack_from(self.inbox, at)
             if length > self.job.limits.result or kind not in b"VNOXTLDF":
-                self.end(End.OUTPUT, self.next, "what it sent is no result")
+                self.end(End.OUTPUT, self.next, "it sent an invalid message")
                 break
             if end - at - size < length:
                 break
             data = bytes(self.inbox[at + size : at + size + length])
             at += size + length
-            self.take(kind, data, cpu_s)
+            self.handle(kind, data, cpu_s)
         del self.inbox[:at]
 
-    def take(self, kind: bytes, data: bytes, cpu_s: float) -> None:
+    def handle(self, kind: bytes, data: bytes, cpu_s: float) -> None:
         i = self.next
         if kind == b"D" or i >= len(self.job.inputs):
             self.done = True
@@ -297,17 +298,17 @@ class _Run:
             if self.job.judge(i, data, kind == b"V", cpu_s):
                 self.next += 1
             else:
-                self.end(End.REFUSED, i, "")
+                self.end(End.REJECTED, i, "")
         elif kind == b"T":
-            self.proven = cpu_s >= self.job.limits_s[i]
-            self.end(End.TIMEOUT, i, "" if self.proven else "it slept")
+            self.conclusive = cpu_s >= self.job.limits_s[i]
+            self.end(End.TIMEOUT, i, "" if self.conclusive else "it slept")
         elif kind == b"L":
             self.end(End.LOAD, None, _printable(data))
         else:
             self.end({b"O": End.OPAQUE, b"X": End.RAISED}.get(kind, End.CRASHED), i, _printable(data))
 
     def end(self, end: End, index: int | None, detail: str) -> None:
-        """Decides the job: nothing that still comes can change it. The child is ended."""
+        """Sets the outcome, which later messages cannot change, and ends the child."""
         if self.verdict is None:
             self.verdict = (end, index, detail)
         self.inbox.clear()
@@ -317,8 +318,8 @@ class _Run:
             self.worker.cancel()
 
     def finish(self, report: Report) -> Outcome:
-        """The child has ended; what it had sent is still read."""
-        self.cancelled = True  # there is no one left to end
+        """Reads what the child sent before it ended, and returns the outcome."""
+        self.cancelled = True  # the child needs no cancelling any more
         while self.verdict is None and not self.done:
             received = self.received
             if not self.read() or self.received == received:
@@ -326,14 +327,14 @@ class _Run:
         if self.verdict is None:
             self.verdict = self._undecided(report)
         end, index, detail = self.verdict
-        return Outcome(end, index, detail, report.cpu_s, report.wall_s, report.peak_bytes, self.proven)
+        return Outcome(end, index, detail, report.cpu_s, report.wall_s, report.peak_bytes, self.conclusive)
 
     def _undecided(self, report: Report) -> tuple[End, int | None, str]:
         if self.next == len(self.job.inputs):
             return End.PASSED, None, ""
         if report.time_up or report.cpu_s >= self.job.limits.cpu_s:
-            self.proven = report.cpu_s >= self.job.limits_s[self.next]
-            return End.TIMEOUT, self.next, f"{report.cpu_s:.1f} s of CPU time, {report.wall_s:.1f} s by the clock"
+            self.conclusive = report.cpu_s >= self.job.limits_s[self.next]
+            return End.TIMEOUT, self.next, f"{report.cpu_s:.1f} s of CPU time, {report.wall_s:.1f} s of wall-clock time"
         if os.WIFSIGNALED(report.status):
             name = signal.Signals(os.WTERMSIG(report.status)).name
             return End.CRASHED, self.next, f"its process was ended by {name}"
@@ -361,12 +362,12 @@ def _printable(data: bytes) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)[:200]
 
 
-_living: weakref.WeakSet[Sandbox] = weakref.WeakSet()
+_open_pools: weakref.WeakSet[Sandbox] = weakref.WeakSet()
 _shared: dict[int, Sandbox] = {}
 
 
 def shared_sandbox() -> Sandbox:
-    """The process's own pool, at the strongest level; it ends with the process."""
+    """The pool that this process shares, at the strongest level. It ends with the process."""
     pool = _shared.get(os.getpid())
     if pool is None:
         _shared.clear()
@@ -376,6 +377,6 @@ def shared_sandbox() -> Sandbox:
 
 @atexit.register
 def _close_all() -> None:
-    for sandbox in list(_living):
+    for sandbox in list(_open_pools):
         if sandbox._owner == os.getpid():
             sandbox.close()

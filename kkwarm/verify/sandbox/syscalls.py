@@ -1,7 +1,7 @@
-"""A seccomp filter for candidates: a further layer on every level, where libseccomp can be had to compile it.
+"""A seccomp filter for candidates: an additional layer at every level, where libseccomp is installed to compile it.
 
-It is compiled on the trusted side, by libseccomp's own binding (``seccomp``, of the system's packages) or by
-``pyseccomp`` (the extra ``sandbox``), and loaded by each candidate's process before the candidate.
+It is compiled on the trusted side by libseccomp's own Python binding (``seccomp``, a system package) or by
+``pyseccomp`` (the extra ``sandbox``). Each candidate's process loads it before it runs the candidate.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-__all__ = ["missing", "program"]
+__all__ = ["program", "unavailable"]
 
 _NEWUSER = 0x10000000  # Linux sched.h: CLONE_NEWUSER
-# What no solution needs, and ways out of a sandbox have been made of; or what would outlive the process (System V's
-# memory, which no resource limit counts, and keys).
+# System calls that no solution needs and that have been used to escape sandboxes, or that create objects which outlive
+# the process (System V shared memory, which no resource limit counts, and keys).
 _DENIED = """
     socket io_uring_setup io_uring_enter io_uring_register ptrace process_vm_readv process_vm_writev pidfd_getfd
     mount umount2 move_mount open_tree fsopen fsconfig fsmount fspick mount_setattr pivot_root chroot unshare setns
@@ -41,7 +41,7 @@ def _compiled() -> tuple[bytes, str]:
             return _compile(importlib.import_module(name)), ""
         except ImportError as err:
             cause = "no binding of libseccomp" if isinstance(err, ModuleNotFoundError) else str(err)
-        except (AttributeError, OSError, RuntimeError, ValueError) as err:  # another module of that name; no library
+        except (AttributeError, OSError, RuntimeError, ValueError) as err:  # another module of that name, or no library
             cause = f"{name}: {' '.join(str(err).split())[:100]}"
     return b"", cause
 
@@ -51,10 +51,10 @@ def _compile(library: Any) -> bytes:
     for name in _DENIED.split():
         try:
             rules.add_rule(library.ERRNO(errno.EPERM), name)
-        except (OSError, RuntimeError, ValueError):  # this processor, or this libseccomp, does not know it
+        except (OSError, RuntimeError, ValueError):  # unknown to this processor or this libseccomp
             continue
     rules.add_rule(library.ERRNO(errno.EPERM), "clone", library.Arg(0, library.MASKED_EQ, _NEWUSER, _NEWUSER))
-    rules.add_rule(library.ERRNO(errno.ENOSYS), "clone3")  # its flags are in memory; callers fall back to clone
+    rules.add_rule(library.ERRNO(errno.ENOSYS), "clone3")  # a filter cannot read its flags; callers fall back to clone
     with tempfile.TemporaryFile() as file:
         rules.export_bpf(file)
         file.seek(0)
@@ -62,10 +62,10 @@ def _compile(library: Any) -> bytes:
 
 
 def program() -> bytes:
-    """The compiled filter; empty where there is none."""
+    """The compiled filter; empty where it is not available."""
     return _compiled()[0]
 
 
-def missing() -> str:
-    """Why there is no filter; "" where there is one."""
+def unavailable() -> str:
+    """Why the filter is not available; empty where it is."""
     return _compiled()[1]

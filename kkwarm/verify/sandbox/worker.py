@@ -1,4 +1,4 @@
-"""One warm worker: a supervisor process inside the sandbox, and its control socket."""
+"""One worker: a supervisor process inside the sandbox, and its control socket."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _OWN_PROCESSES = 2  # launcher and supervisor share the candidate's user namespa
 
 
 class WorkerFailed(Exception):
-    """The supervisor did not start, or is gone."""
+    """The supervisor did not start, or has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How a child ended, by the supervisor: its wait status, times and peak memory."""
+    """The supervisor's report on how a child ended: its wait status, times and peak memory."""
 
     status: int
     cpu_s: float
@@ -45,16 +45,16 @@ class Report:
 
 
 class Worker:
-    """Starts the supervisor at once; `wait_started` must return before the first `start`."""
+    """Starts the supervisor immediately; `wait_started` must return before the first `start`."""
 
     def __init__(self, level: Level, packages: Sequence[str]) -> None:
         self.level = level
         self.started = False
         self.control, inside = socket.socketpair()
-        self.folder: Path | None = None  # where candidates may write, without a file system of their own
+        self.folder: Path | None = None  # where candidates may write at level process
         if level is Level.PROCESS:
             self.folder = Path(tempfile.mkdtemp(prefix="kkwarm-code-")).resolve()
-            self.folder.chmod(0o711)  # candidates may be another user
+            self.folder.chmod(0o711)  # candidates may run as another user
         fd = inside.fileno()
         try:
             self.process = subprocess.Popen(
@@ -64,7 +64,7 @@ class Worker:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 env={
-                    "PYTHONHASHSEED": "0",  # one order of sets: the same code gives the same verdict
+                    "PYTHONHASHSEED": "0",  # a fixed order of sets, so that verdicts are reproducible
                     "PYTHONDONTWRITEBYTECODE": "1",
                     "PYTHONUTF8": "1",
                     "OPENBLAS_NUM_THREADS": "1",
@@ -72,7 +72,7 @@ class Worker:
                     "HOME": "/tmp",
                 },
                 cwd="/",
-                start_new_session=True,  # Ctrl-C reaches the trusted side only
+                start_new_session=True,  # Ctrl-C reaches only the trusted side
             )
         except OSError:
             self._remove()
@@ -82,7 +82,7 @@ class Worker:
         self.control.settimeout(_START_S)
 
     def wait_started(self) -> None:
-        """:raises WorkerFailed: with the cause, as the supervisor told it."""
+        """:raises WorkerFailed: it did not start; with the cause that the supervisor reported."""
         if self.started:
             return
         try:
@@ -92,12 +92,12 @@ class Worker:
         if kind != b"S":
             self.process.kill()
             cause = self.process.communicate()[1].decode("utf-8", "replace").strip().splitlines()
-            raise WorkerFailed(cause[-1] if cause else "the supervisor ended at once")
+            raise WorkerFailed(cause[-1] if cause else "the supervisor ended immediately")
         self.started = True
         self.control.settimeout(10.0)
 
     def start(self, job: socket.socket, limits: Limits) -> None:
-        """Has the supervisor fork a child that talks through `job`."""
+        """Lets the supervisor fork a child that communicates through `job`."""
         processes = limits.processes + (0 if self.level is Level.PROCESS else _OWN_PROCESSES)
         times = (limits.cpu_s, limits.wall_s, limits.idle_s)
         message = wire.RUN.pack(b"R", *times, limits.memory, processes, limits.file_size, limits.open_files)
@@ -107,12 +107,12 @@ class Worker:
             raise WorkerFailed(str(err)) from None
 
     def cancel(self) -> None:
-        """Ends the child that runs; its report still comes."""
+        """Ends the running child. Its report still arrives."""
         with contextlib.suppress(OSError):
             self.control.sendall(b"K".ljust(wire.RUN.size, b"\0"))
 
     def report(self) -> Report:
-        """:raises WorkerFailed: the supervisor is gone."""
+        """:raises WorkerFailed: the supervisor has ended."""
         _, status, cpu_s, wall_s, peak, time_up = wire.REPORT.unpack(self._receive())
         return Report(status, cpu_s, wall_s, int(peak), bool(time_up))
 
@@ -124,16 +124,16 @@ class Worker:
             except OSError as err:
                 raise WorkerFailed(str(err)) from None
             if not part:
-                raise WorkerFailed("the supervisor is gone")
+                raise WorkerFailed("the supervisor has ended")
             data += part
         return data
 
     def close(self, *, owner: bool = True) -> None:
-        """Ends the supervisor and all below it. After a fork, the copy (`owner` False) only closes its descriptors."""
+        """Ends the supervisor and its children. A forked copy (`owner` False) only closes its descriptors."""
         self.control.close()
         if owner:
             try:
-                self.process.wait(5.0)  # it ends when the control socket closes, having swept its children
+                self.process.wait(5.0)  # it ends its children and itself when the control socket closes
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -147,16 +147,18 @@ class Worker:
 
 
 def _command(level: Level, fd: int, packages: Sequence[str], folder: Path | None) -> list[str]:
-    found = _package_trees(packages)
-    trees = [*_runtime(), *((folder, _SITE / folder.name) for folder in found)]
-    hidden = _installed(trees)
+    package_trees = _package_trees(packages)
+    trees = [*_runtime(), *((folder, _SITE / folder.name) for folder in package_trees)]
+    hidden = _site_packages(trees)
     config = {
         "level": level.value,
         "read_only": [[str(source), str(target)] for source, target in trees],
         "hidden": [str(folder) for folder in hidden],
-        "path": sorted({str(f.parent) for f in found}) if level is Level.PROCESS else [str(_SITE)] * bool(found),
+        "path": sorted({str(f.parent) for f in package_trees})
+        if level is Level.PROCESS
+        else [str(_SITE)] * bool(package_trees),
         "folder": None if folder is None else str(folder),
-        "drop": _drop_to() if level is Level.PROCESS else None,
+        "drop": _unprivileged_user() if level is Level.PROCESS else None,
         "filter": base64.b64encode(program()).decode(),
     }
 
@@ -181,23 +183,24 @@ def _stdlib() -> Path:
 
 
 def _runtime() -> list[tuple[Path, Path]]:
-    """(source, target) of what Python needs to run: its standard library and the system's shared libraries."""
-    wanted = [Path(p) for p in ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/nix/store")]
-    wanted += [_stdlib(), Path(sys.base_prefix, "lib"), Path(sys.base_exec_prefix, "lib")]
+    """(source, target) folders that Python needs to run: its standard library and the system's shared libraries."""
+    candidates = [Path(p) for p in ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/nix/store")]
+    candidates += [_stdlib(), Path(sys.base_prefix, "lib"), Path(sys.base_exec_prefix, "lib")]
     trees: list[tuple[Path, Path]] = []
-    for path in wanted:
+    for path in candidates:
         if path.is_dir() and not any(path.is_relative_to(target) for _, target in trees):
-            # A top-level link (/lib -> usr/lib) is made again inside; elsewhere the folder itself is what is needed.
+            # A top-level link (/lib -> usr/lib) is recreated inside; other links are resolved to their folder.
             trees.append((path if path.parent == Path("/") else path.resolve(), path))
     return trees
 
 
-def _installed(trees: Sequence[tuple[Path, Path]]) -> list[Path]:
-    """Folders of installed packages inside these trees, as seen inside: a plugin among them may hold right answers.
+def _site_packages(trees: Sequence[tuple[Path, Path]]) -> list[Path]:
+    """Folders of installed packages inside these trees, by their paths in the sandbox. They are hidden, because plugins
+    among them may hold gold answers.
 
-    They lie there where kkwarm is installed into a Python of its own (conda, a container), not into a virtual one.
+    There are some where kkwarm is installed without a virtual environment (conda, a container).
     """
-    found = {
+    folders = {
         target / folder.relative_to(source)
         for source, target in trees
         if not source.is_symlink()
@@ -205,11 +208,11 @@ def _installed(trees: Sequence[tuple[Path, Path]]) -> list[Path]:
         for folder in source.glob(pattern)
         if folder.is_dir() and not folder.is_symlink()
     }
-    return sorted(found)
+    return sorted(folders)
 
 
 def _package_trees(packages: Sequence[str]) -> list[Path]:
-    """Folders of installed packages that candidates may import, and of the shared libraries beside them."""
+    """Folders of the packages that candidates may import, and of the shared libraries next to them."""
     trees: list[Path] = []
     for name in packages:
         spec = find_spec(name)
@@ -218,8 +221,8 @@ def _package_trees(packages: Sequence[str]) -> list[Path]:
     return trees
 
 
-def _drop_to() -> int | None:
-    """As root without namespaces, candidates run as ``nobody``, where that user can read Python's files."""
+def _unprivileged_user() -> int | None:
+    """The user id that candidates run as if kkwarm runs as root: ``nobody``, if that user can read Python's files."""
     if os.geteuid() != 0:
         return None
     stdlib = _stdlib().resolve()

@@ -1,1 +1,1 @@
-"""What runs inside the sandbox; imported there as the package ``inside``, without the rest of kkwarm."""
+"""Code that runs inside the sandbox. It is imported there as the package ``inside``, without the rest of kkwarm."""

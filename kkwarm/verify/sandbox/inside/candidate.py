@@ -1,4 +1,4 @@
-"""Runs the candidate. Everything here shares its process with it, and can be changed by it."""
+"""Runs the candidate. Everything here shares its process with the candidate, which can change it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .wire import record
 
 FLUSH_BYTES, FLUSH_S = 1 << 16, 0.1
 TICK_S, AWAKE_S = 0.1, 0.02
-NAPS = 4  # all calls together may sleep this many times as long as one
+NAPS = 4  # all calls together may sleep this many times as long as one call
 BETWEEN_S = 1.0  # CPU time to encode and send one result
 MESSAGE_CHARS = 300
-# Candidates import these most often; a forked child then has them for nothing.
+# The modules that candidates import most often. They are imported before the fork, so that children need not.
 COMMON = (
     "bisect cmath collections copy dataclasses datetime decimal enum fractions functools hashlib heapq itertools json "
     "math numbers operator random re statistics string typing"
@@ -34,15 +34,18 @@ def preload() -> None:
 
 
 class Candidate:
-    """Runs one candidate on its inputs and sends what each call gave. Whatever the candidate does to this object can
-    only change *values*; the trusted side compares them with expected outputs that were never here."""
+    """Runs one candidate on its inputs and sends the result of each call.
+
+    A candidate that tampers with this object can change only the values that are sent. The trusted side compares them
+    with expected outputs, which are never in this process.
+    """
 
     def __init__(self, fd: int, over: ctypes.c_double, idle_s: float) -> None:
         self.fd, self.over, self.idle_s = fd, over, idle_s
         self.pending: list[bytes] = []
         self.size, self.flushed = 0, time.monotonic()
         self.limit = self.cpu0 = self.seen = self.idle = self.slept = self.ticked = self.used = 0.0
-        self.call, self.alarmed, self.given_up, self.running = 0, -1, 0, False
+        self.call, self.alarmed, self.switches, self.running = 0, -1, 0, False
 
     def send(self, data: bytes) -> None:
         self.pending.append(data)
@@ -54,10 +57,10 @@ class Candidate:
         data = memoryview(b"".join(self.pending))
         self.pending.clear()
         self.size, self.flushed = 0, time.monotonic()
-        before = given_up()
+        before = voluntary_switches()
         while data:
             data = data[os.write(self.fd, data) :]
-        self.given_up += given_up() - before  # the reader was slow: not the candidate's sleep
+        self.switches += voluntary_switches() - before  # waiting for a slow reader is not sleep of the candidate
 
     def read(self, size: int) -> bytes:
         data = bytearray()
@@ -69,32 +72,31 @@ class Candidate:
         return bytes(data)
 
     def on_alarm(self, signum: int, frame: FrameType | None) -> None:
-        """Ends a call that used its CPU time, or slept: gave up its core of its own accord and did nothing else.
+        """Ends a call that exceeded its CPU time, or that slept, which means it gave up its core voluntarily.
 
-        Who is merely kept from a core by a loaded machine gives nothing up, and a long gap between two alarms counts
-        little; 20 ms of CPU time, however slowly they come, are proof of being awake. Naps between them add up over
-        all calls.
+        A candidate that does not get a core on a loaded machine gives nothing up voluntarily, and a long gap between
+        two alarms counts little. 20 ms of CPU time show that the candidate is awake. Sleep adds up over all calls.
         """
         if not self.running:
             return
-        now, used, switches = time.monotonic(), time.process_time(), given_up()
-        nap = min(now - self.ticked, 2 * TICK_S) if switches > self.given_up else 0.0
+        now, used, switches = time.monotonic(), time.process_time(), voluntary_switches()
+        nap = min(now - self.ticked, 2 * TICK_S) if switches > self.switches else 0.0
         if used - self.used < AWAKE_S:
             self.slept += nap
-        if self.call != self.alarmed:  # the first alarm in this call: what was before is not its own
+        if self.call != self.alarmed:  # the first alarm in this call: earlier use is not its own
             self.alarmed, self.seen, self.idle = self.call, self.cpu0, 0.0
         elif used - self.seen > AWAKE_S:
             self.seen, self.idle = used, 0.0
         else:
             self.idle += nap
-        self.given_up = switches
+        self.switches = switches
         self.flush()
         if used - self.cpu0 >= self.limit or self.idle > self.idle_s or self.slept > NAPS * self.idle_s:
             self.pending.append(record(b"T", b"", used - self.cpu0))
             self.flush()
             os._exit(0)
         self.ticked, self.used = now, used
-        if 0.0 < self.limit - (used - self.cpu0) < TICK_S:  # the last tick: no later than it must be
+        if 0.0 < self.limit - (used - self.cpu0) < TICK_S:  # the last tick: exactly at the limit
             signal.setitimer(signal.ITIMER_REAL, max(0.001, self.limit - (used - self.cpu0)), TICK_S)
 
     def start(self, limit: float) -> None:
@@ -112,7 +114,9 @@ class Candidate:
     def run(self) -> None:
         job = marshal.loads(self.read(int.from_bytes(self.read(4), "little")))  # written by the trusted side
         signal.signal(signal.SIGALRM, self.on_alarm)
-        signal.setitimer(signal.ITIMER_REAL, TICK_S, TICK_S)  # setting it for each call would cost as much as the call
+        signal.setitimer(
+            signal.ITIMER_REAL, TICK_S, TICK_S
+        )  # one timer for all calls, since setting it costs as much as a call
         module = ModuleType("candidate")
         sys.modules["candidate"] = module
         self.start(job["load_s"])
@@ -141,8 +145,8 @@ class Candidate:
         self.flush()
 
 
-def given_up() -> int:
-    """How often this process has left its core of its own accord."""
+def voluntary_switches() -> int:
+    """How often this process has given up its core voluntarily."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
 
 
@@ -158,10 +162,10 @@ EXACT = (type(None), bool, int, float, complex, str, bytes, list, tuple, dict, s
 
 
 def encode(result: Any, limit: int) -> tuple[bytes, bytes]:
-    """``V``: built-in data; ``N``: data whose outermost type is a known library's; ``O``: anything else (its type)."""
+    """``V``: built-in data; ``N``: data of a known library's type; ``O``: anything else, with the name of its type."""
     kind = b"V" if type(result) in EXACT else b"N"
     try:
-        if "numpy" in sys.modules:  # its scalars offer a buffer, which marshal would write as bytes
+        if "numpy" in sys.modules:  # its scalars have a buffer, which marshal would write as bytes
             raise ValueError
         data = marshal.dumps(result, 2)
     except ValueError:
@@ -170,12 +174,12 @@ def encode(result: Any, limit: int) -> tuple[bytes, bytes]:
         except BaseException:
             return b"O", type(result).__name__[:MESSAGE_CHARS].encode("utf-8", "replace")
     except BaseException:
-        return b"O", b"a value too large to be sent"
-    return (kind, data) if len(data) <= limit else (b"O", b"a value too large to be sent")
+        return b"O", b"a value that is too large"
+    return (kind, data) if len(data) <= limit else (b"O", b"a value that is too large")
 
 
 def plain(value: Any, depth: int) -> Any:
-    """Standard containers and numpy scalars as built-in data; other types are refused: they might define equality."""
+    """Standard containers and numpy scalars as built-in data. Other types are refused: they may define equality."""
     kind = type(value)
     if depth > 50:
         raise ValueError

@@ -1,4 +1,4 @@
-"""Linux namespaces by libc: a new root, no network, no other process, no privilege."""
+"""Sets up Linux namespaces through libc: a new root, no network, no other processes, no privileges."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def call(name: str, *args: Any) -> int:
-    """A libc function that returns -1 on failure.
+    """Calls a libc function that returns -1 on failure.
 
     :raises OSError: with the function's name.
     """
@@ -48,7 +48,7 @@ def write_at(proc: int, path: str, text: str) -> None:
 
 
 def enter_user_namespace(proc: int, flags: int) -> None:
-    """A new user namespace in which this process keeps its user id and has every capability."""
+    """Enters a new user namespace, in which this process keeps its user id and has every capability."""
     uid, gid = os.geteuid(), os.getegid()
     call("unshare", flags | NEWUSER)
     write_at(proc, "self/setgroups", "deny")
@@ -57,9 +57,9 @@ def enter_user_namespace(proc: int, flags: int) -> None:
 
 
 def build_root(read_only: list[tuple[str, str]], hidden: list[str]) -> None:
-    """Makes a file system of the given (source, target) trees, read-only, and the four harmless devices, the root.
+    """Replaces the root by a read-only file system with the (source, target) trees and four harmless devices.
 
-    The folders `hidden` inside these trees are empty.
+    :param hidden: folders inside these trees that are made empty.
     """
     mount(None, "/", None, MS_REC | MS_PRIVATE)
     mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=755")
@@ -86,7 +86,7 @@ def build_root(read_only: list[tuple[str, str]], hidden: list[str]) -> None:
         mount(f"/old/dev/{name}", f"/new/dev/{name}", None, MS_BIND)
     os.chdir("/new")
     call("pivot_root", b".", b".")
-    call("umount2", b".", 2)  # MNT_DETACH: nothing of the old root can be reached any more
+    call("umount2", b".", 2)  # MNT_DETACH: nothing of the old root remains reachable
     os.chdir("/")
     make_read_only("/", recursive=False)
 
@@ -96,8 +96,8 @@ def make_read_only(target: str, *, recursive: bool = True) -> None:
     flags = AT_RECURSIVE if recursive else 0
     if call_quietly("syscall", number(SYS_MOUNT_SETATTR), -100, target.encode(), flags, attributes, number(32)) == 0:
         return
-    kept = os.statvfs(target).f_flag & (MS_NOSUID | MS_NODEV | 8 | 1024 | 2048)  # a remount may not clear these
-    mount(None, target, None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | kept)
+    locked_flags = os.statvfs(target).f_flag & (MS_NOSUID | MS_NODEV | 8 | 1024 | 2048)  # a remount must keep these
+    mount(None, target, None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | locked_flags)
 
 
 def call_quietly(name: str, *args: Any) -> int:
@@ -105,22 +105,22 @@ def call_quietly(name: str, *args: Any) -> int:
 
 
 def leave_session_keyring() -> None:
-    """The user's session may hold keys; where there are none, or no such call, there is nothing to leave."""
+    """Leaves the keyring of the user's session, which may hold keys. Failure means that there is none."""
     if SYS_KEYCTL is not None:
         call_quietly("syscall", number(SYS_KEYCTL), KEYCTL_JOIN_SESSION_KEYRING, None)
 
 
 def load_filter(program: bytes) -> None:
-    """Loads a compiled seccomp filter: it holds for this process and all below it, for good."""
+    """Loads a compiled seccomp filter for this process and its children, permanently."""
     code = ctypes.create_string_buffer(program, len(program))
     call("prctl", PR_SET_SECCOMP, number(2), struct.pack("@HP", len(program) // 8, ctypes.addressof(code)), 0, 0)
 
 
 def confine(read_only: list[tuple[str, str]], hidden: list[str]) -> int:
-    """Enters the namespaces; the next fork is process 1 of its own. Returns a handle of the host's /proc.
+    """Enters the namespaces. The next fork becomes process 1 of its own. Returns a descriptor of the host's /proc.
 
-    As root the file system is built first (Python may live where only root may look), then root is given up for the
-    user ``nobody``; an ordinary user does it inside a user namespace of their own.
+    As root, the file system is built first (Python may be readable by root only), and then the user changes to
+    ``nobody``. An ordinary user builds it inside a new user namespace.
     """
     proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     rest = NEWPID | NEWNET | NEWIPC | NEWUTS
@@ -130,11 +130,11 @@ def confine(read_only: list[tuple[str, str]], hidden: list[str]) -> int:
         os.setgroups([])
         os.setgid(NOBODY)
         os.setuid(NOBODY)
-        call("prctl", PR_SET_DUMPABLE, number(1), 0, 0, 0)  # changing the user took the right to our own /proc files
+        call("prctl", PR_SET_DUMPABLE, number(1), 0, 0, 0)  # changing the user removed access to our own /proc files
         enter_user_namespace(proc, rest | NEWNS)
     else:
         enter_user_namespace(proc, rest | NEWNS)
         build_root(read_only, hidden)
-    with contextlib.suppress(OSError):  # a further lock; /proc/sys may be read-only
+    with contextlib.suppress(OSError):  # an additional lock; /proc/sys may be read-only
         write_at(proc, "sys/user/max_user_namespaces", "0")
     return proc

@@ -1,6 +1,6 @@
-"""Landlock: where there are no namespaces, a candidate reads Python's own files only, and writes to its folder only.
+"""Landlock: without namespaces, it limits a candidate to reading Python's files and writing to its own folder.
 
-It also connects to nothing by TCP, and signals and traces nothing but its own, as far as the kernel's version goes.
+As far as the kernel's version allows, it also blocks TCP, and signals to and tracing of other processes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from . import kernel
 
-__all__ = ["missing", "restrict", "ruleset"]
+__all__ = ["restrict", "ruleset", "unavailable"]
 
 # Linux landlock.h; the numbers of the calls are the same on every processor.
 SYS_CREATE_RULESET, SYS_ADD_RULE, SYS_RESTRICT_SELF = 444, 445, 446
@@ -23,39 +23,45 @@ VERSION, PATH_BENEATH = 1, 1
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR, TRUNCATE, IOCTL_DEV = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 14, 1 << 15
 ON_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 READ = EXECUTE | READ_FILE | READ_DIR
-FILE_SYSTEM = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}  # by the version that added some
+FILE_SYSTEM = {
+    1: (1 << 13) - 1,
+    2: (1 << 14) - 1,
+    3: (1 << 15) - 1,
+    5: (1 << 16) - 1,
+}  # by the version that added rights
 TCP = {4: 3}  # bind, connect
 SCOPES = {6: 3}  # abstract sockets, signals
-# What Python looks at beside its own files.
+# What Python reads besides its own files.
 SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo", "/dev/zero", "/dev/random", "/dev/urandom")
 
 
-def missing() -> str:
-    """Why there is no Landlock; "" where there is."""
+def unavailable() -> str:
+    """Why Landlock is not available; empty where it is."""
     if sys.platform != "linux":
         return "only on Linux"
     try:
-        return "" if _version() >= 1 else "the kernel has none"
+        return "" if _version() >= 1 else "the kernel does not support it"
     except OSError as err:
-        return "the kernel has none" if err.errno == errno.ENOSYS else "it is switched off, or forbidden here"
+        return "the kernel does not support it" if err.errno == errno.ENOSYS else "it is disabled or forbidden"
 
 
 def ruleset(readable: Iterable[str], hidden: Iterable[str], listed: Iterable[str], folder: str) -> int | None:
-    """A descriptor for `restrict`; None where there is no Landlock.
+    """A file descriptor for `restrict`; None where Landlock is not available.
 
-    `hidden` are folders in the readable ones; of the folders `listed`, and of those around hidden ones, only names can
-    be read. In `folder` everything is allowed.
+    :param hidden: folders inside the readable ones that cannot be read.
+    :param listed: folders of which only the file names can be read; so can those of folders around hidden ones.
+    :param folder: where everything is allowed.
     """
-    if missing():
+    if unavailable():
         return None
     version = _version()
-    handled = [_of(version, FILE_SYSTEM), _of(version, TCP), _of(version, SCOPES)]
+    handled = [_rights(version, FILE_SYSTEM), _rights(version, TCP), _rights(version, SCOPES)]
     size = 24 if version >= 6 else 16 if version >= 4 else 8
     attributes = struct.pack("<QQQ", *handled)
     rules = kernel.call("syscall", kernel.number(SYS_CREATE_RULESET), attributes, kernel.number(size), 0)
     closed = {Path(h) for h in hidden}
     for tree in readable:
-        for path, access in _opened(Path(tree), closed):
+        for path, access in _readable_paths(Path(tree), closed):
             _allow(rules, path, access & handled[0])
     for path in map(Path, listed):
         _allow(rules, path, READ_DIR)
@@ -67,7 +73,7 @@ def ruleset(readable: Iterable[str], hidden: Iterable[str], listed: Iterable[str
 
 
 def restrict(rules: int) -> None:
-    """Holds for this process and all below it, for good; it must have given up new privileges."""
+    """Restricts this process and its children permanently. It must have set no_new_privs before."""
     kernel.call("syscall", kernel.number(SYS_RESTRICT_SELF), rules, 0)
 
 
@@ -75,12 +81,12 @@ def _version() -> int:
     return kernel.call("syscall", kernel.number(SYS_CREATE_RULESET), None, kernel.number(0), VERSION)
 
 
-def _of(version: int, rights: dict[int, int]) -> int:
+def _rights(version: int, rights: dict[int, int]) -> int:
     return max((mask for since, mask in rights.items() if version >= since), default=0)
 
 
-def _opened(tree: Path, closed: set[Path]) -> Iterator[tuple[Path, int]]:
-    """A right holds for all below a folder: so a tree with a closed folder in it is opened piece by piece."""
+def _readable_paths(tree: Path, closed: set[Path]) -> Iterator[tuple[Path, int]]:
+    """The paths to allow. A right covers a whole folder, so a tree with a closed folder in it is allowed in parts."""
     if tree in closed:
         return
     if not any(c.is_relative_to(tree) for c in closed):
@@ -88,14 +94,14 @@ def _opened(tree: Path, closed: set[Path]) -> Iterator[tuple[Path, int]]:
         return
     yield tree, READ_DIR
     for part in tree.iterdir():
-        yield from _opened(part, closed)
+        yield from _readable_paths(part, closed)
 
 
 def _allow(rules: int, path: Path, access: int) -> None:
     try:
         fd = os.open(path, 0o10000000 | os.O_CLOEXEC)  # O_PATH
     except OSError:
-        return  # it is not there, or not for us
+        return  # it does not exist, or is not accessible
     try:
         attributes = struct.pack("<Qi", access if path.is_dir() else access & ON_FILES, fd)
         kernel.call("syscall", kernel.number(SYS_ADD_RULE), rules, PATH_BENEATH, ctypes.c_char_p(attributes), 0)

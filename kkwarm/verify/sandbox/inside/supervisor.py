@@ -1,12 +1,12 @@
-"""The inside of the sandbox: needs the standard library only, knows nothing of kkwarm.
+"""The sandbox's supervisor. It needs only the standard library and does not import kkwarm.
 
-``launcher -> supervisor -> one child per candidate``. The launcher builds namespaces and forks the supervisor, which is
-process 1 of its own process namespace: should it die, the kernel ends everything below it. For each job the supervisor
-receives limits and one end of a socket, and forks a child that is process 1 of a *further* namespace: no other process
-is visible to it, and when it ends, whatever it left running ends too.
+Processes: ``launcher -> supervisor -> one child per candidate``. The launcher creates namespaces and forks the
+supervisor, which is process 1 of its process namespace. If it dies, the kernel ends its children. For each job the
+supervisor receives limits and one end of a socket, and forks a child that is process 1 of another namespace. The child
+sees no other process, and when it ends, everything that it left running ends too.
 
-The supervisor never reads a job or a result: both go through the job's own socket, between the child and the trusted
-side. So its memory, which every child inherits, holds no other candidate's code and no result.
+The supervisor never reads a job or a result. Both go through the job's own socket, between the child and the trusted
+side. So its memory, which every child inherits, holds neither code of other candidates nor results.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from .kernel import call
 from .wire import REPORT, RUN, record
 
 POLL_S, BUSY_S = 0.2, 0.001
-ASLEEP_S = 20.0  # after this long without CPU time a child that ignores its alarm is taken for asleep
+ASLEEP_S = 20.0  # a child that ignores its alarm counts as asleep after this time without CPU use
 
 
 class Supervisor:
-    """Forks a child for each job; knows limits, and how children ended."""
+    """Forks a child for each job, enforces limits and reports how children ended."""
 
     def __init__(self, control: socket.socket, own_pid_ns: int | None, config: dict[str, Any]) -> None:
         level = config["level"]
@@ -49,7 +49,7 @@ class Supervisor:
         self.namespaces, self.hide_proc = level != "process", level == "bubblewrap"
         self.over = ctypes.c_double()
         self.folder = None if config["folder"] is None else Path(config["folder"])
-        self.own: Path | None = None  # the folder in it of the child that runs
+        self.child_folder: Path | None = None  # the current child's folder inside `folder`
         self.rules: int | None = None
         if self.folder is not None:
             trees = [source for source, _ in config["read_only"]]
@@ -61,7 +61,7 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def serve(self) -> None:
-        """Until the trusted side closes the control socket."""
+        """Runs jobs until the trusted side closes the control socket."""
         self.control.sendall(REPORT.pack(b"S", 0, 0.0, 0.0, 0.0, 0))
         while True:
             message, fds = receive(self.control)
@@ -74,13 +74,13 @@ class Supervisor:
 
     def run(self, job: int, limits: tuple[Any, ...]) -> None:
         started = time.monotonic()
-        # Shared with the child: the CPU time at which its call is over. A C double is written in one piece. The page is
-        # new, since the next child could read what this one wrote there.
+        # Shared with the child: the CPU time at which its current call must end. A C double is written atomically. Each
+        # child gets a new page, so that it cannot read what an earlier one wrote.
         self.over = ctypes.c_double.from_buffer(mmap.mmap(-1, mmap.PAGESIZE))
         self.over.value = math.inf
         if self.own_pid_ns is not None:
             call("unshare", kernel.NEWPID)
-        self.renew()
+        self.create_child_folder()
         pid = os.fork()
         if pid == 0:
             child(job, self, limits)
@@ -113,12 +113,12 @@ class Supervisor:
             self.leave()
 
     def sweep(self, pid: int) -> None:
-        """Ends whatever the child left. With a process namespace the kernel has done it already."""
+        """Ends processes that the child left running. With a process namespace the kernel has done so already."""
         if self.own_pid_ns is not None:
             return
         with contextlib.suppress(OSError):
             os.killpg(pid, signal.SIGKILL)
-        while True:  # orphans come to us: we are their subreaper
+        while True:  # this process is the subreaper of orphans
             for orphan in children():
                 with contextlib.suppress(OSError):
                     os.kill(orphan, signal.SIGKILL)
@@ -128,28 +128,30 @@ class Supervisor:
             except ChildProcessError:
                 return
 
-    def renew(self) -> None:
-        """A child without a file system of its own gets a new folder; the last one's is removed."""
+    def create_child_folder(self) -> None:
+        """Without a private file system, each child gets a new folder, and the previous one is removed."""
         if self.folder is None:
             return
         import tempfile
 
         self.folder.chmod(0o711)
-        if self.own is not None:
-            remove(self.own)
-        self.own = Path(tempfile.mkdtemp(dir=self.folder))  # given `dir`, it does not settle the child's own choice
+        if self.child_folder is not None:
+            remove(self.child_folder)
+        self.child_folder = Path(
+            tempfile.mkdtemp(dir=self.folder)
+        )  # with `dir` it does not set `tempfile.tempdir` for the child
         if self.drop_to is not None:
-            os.chown(self.own, self.drop_to, self.drop_to)
+            os.chown(self.child_folder, self.drop_to, self.drop_to)
 
     def leave(self) -> NoReturn:
-        """The trusted side is gone, perhaps killed: what it would have removed is removed here."""
+        """Cleans up and exits when the trusted side has gone, perhaps killed."""
         if self.folder is not None:
             remove(self.folder)
         os._exit(0)
 
 
 def remove(folder: Path) -> None:
-    """A folder with all in it; what is there was made by a candidate, which may have closed it or put a link there."""
+    """Removes a folder that a candidate may have made unreadable or replaced by a link."""
     import shutil
 
     with contextlib.suppress(OSError):
@@ -165,16 +167,16 @@ def remove(folder: Path) -> None:
 
 
 class Watch:
-    """Whether a child's time is up, seen from outside: even where it hangs in C code or ignores its own alarm.
+    """Checks a child's time limits from outside, which also works where it hangs in C code or ignores its alarm.
 
-    What counts is its CPU time: a loaded machine fails nobody. The clock on the wall is the last resort.
+    CPU time counts, so that load on the machine does not matter. The wall-clock limit is the last resort.
     """
 
     def __init__(self, pid: int, over: ctypes.c_double, limits: tuple[Any, ...]) -> None:
         self.clock = (~pid << 3) | 2 if sys.platform == "linux" else None  # clock_getcpuclockid(3)
         self.over, self.cpu_s, self.wall_s, self.idle_s = over, limits[1], limits[2], limits[3]
         self.started = self.active = time.monotonic()
-        self.seen, self.late, self.killed = 0.0, False, False
+        self.seen, self.was_late, self.killed = 0.0, False, False
 
     def time_up(self) -> bool:
         if self.killed:
@@ -185,12 +187,12 @@ class Watch:
             try:
                 used = time.clock_gettime(self.clock)
             except OSError:
-                return False  # it has just ended
+                return False  # the child has just ended
             if used - self.seen > BUSY_S:
                 self.seen, self.active = used, now
             late = used > self.over.value + POLL_S
-            self.killed |= used > self.cpu_s or (late and self.late) or now - self.active > ASLEEP_S + self.idle_s
-            self.late = late  # once may be the moment between two calls
+            self.killed |= used > self.cpu_s or (late and self.was_late) or now - self.active > ASLEEP_S + self.idle_s
+            self.was_late = late  # once may be the moment between two calls
         return self.killed
 
 
@@ -201,12 +203,12 @@ def children() -> list[int]:
 
 
 def receive(control: socket.socket) -> tuple[bytes | None, list[int]]:
-    """The next message and the descriptors that came with it; (None, []) at the end."""
+    """The next message and its file descriptors; (None, []) at the end of the stream."""
     data, fds = b"", list[int]()
     while len(data) < RUN.size:
         try:
             part, ancillary, _, _ = control.recvmsg(RUN.size - len(data), socket.CMSG_SPACE(4))
-        except ConnectionError:  # it was killed before it read our last report
+        except ConnectionError:  # the trusted side was killed before it read our last report
             return None, []
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
@@ -228,7 +230,7 @@ def child(job: int, supervisor: Supervisor, limits: tuple[Any, ...]) -> NoReturn
 
 
 def restrict(job: int, supervisor: Supervisor, limits: tuple[Any, ...]) -> None:
-    """Limits, own /tmp, no capability; of the descriptors only the job's stays, as number 3."""
+    """Sets limits and a private /tmp, and drops capabilities. Only the job's descriptor remains open, as number 3."""
     _, cpu_s, _, _, memory, processes, file_size, open_files = limits
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -238,13 +240,13 @@ def restrict(job: int, supervisor: Supervisor, limits: tuple[Any, ...]) -> None:
         call("unshare", kernel.NEWNS | kernel.NEWIPC)
         flags = kernel.MS_NOSUID | kernel.MS_NODEV
         kernel.mount("tmpfs", "/tmp", "tmpfs", flags, f"size={file_size},nr_inodes=256,mode=777")
-        if supervisor.hide_proc:  # bubblewrap mounts one, and it shows the supervisor
+        if supervisor.hide_proc:  # bubblewrap mounts one that shows the supervisor
             kernel.mount("tmpfs", "/proc", "tmpfs", flags, "size=4k,mode=555")
         os.chdir("/tmp")
-    elif supervisor.own is not None:
-        os.environ["HOME"] = os.environ["TMPDIR"] = str(supervisor.own)
-        os.chdir(supervisor.own)
-    null = os.open(os.devnull, os.O_RDWR)  # opened anew: flags and owner would be shared with the next child
+    elif supervisor.child_folder is not None:
+        os.environ["HOME"] = os.environ["TMPDIR"] = str(supervisor.child_folder)
+        os.chdir(supervisor.child_folder)
+    null = os.open(os.devnull, os.O_RDWR)  # reopened, since flags and owner would be shared with the next child
     for target in (0, 1, 2):
         os.dup2(null, target)
     if linux:
@@ -280,13 +282,16 @@ def lower(what: int, limit: int) -> None:
 
 
 def launch(fd: int, config: dict[str, Any]) -> int:
-    """`config`: level, read_only ([source, target] pairs), hidden (folders in them), path (of packages), filter (a
-    compiled seccomp filter in base64, or ""); at level process drop (user id) and folder (in which to write)."""
+    """Creates the namespaces and runs the supervisor.
+
+    :param config: level, read_only ([source, target] pairs), hidden (folders in them), path (of packages), filter (a
+        compiled seccomp filter in base64, or empty); at level process also drop (a user id) and folder (to write in).
+    """
     control = socket.socket(fileno=fd)
     level = config["level"]
     own_pid_ns: int | None = None
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write("1000")  # short of memory, the kernel ends candidates first
+        file.write("1000")  # if memory runs out, the kernel ends candidates first
     if level == "process":
         if sys.platform == "linux":
             call("prctl", kernel.PR_SET_CHILD_SUBREAPER, kernel.number(1), 0, 0, 0)
@@ -303,7 +308,7 @@ def launch(fd: int, config: dict[str, Any]) -> int:
         call("prctl", kernel.PR_SET_PDEATHSIG, kernel.number(signal.SIGKILL), 0, 0, 0)
         own_pid_ns = os.open("self/ns/pid", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
         os.close(proc)
-    if sys.platform == "linux":  # for good, so not once more by each child
+    if sys.platform == "linux":  # permanent, so children need not repeat it
         for capability in range(41):
             kernel.call_quietly("prctl", kernel.PR_CAPBSET_DROP, kernel.number(capability), 0, 0, 0)
     preload()
@@ -315,14 +320,16 @@ def launch(fd: int, config: dict[str, Any]) -> int:
 
 
 def main() -> NoReturn:
-    """Arguments: where this package lies, the control socket's descriptor, the configuration as JSON."""
+    """Arguments: the folder of this package, the control socket's descriptor, the configuration as JSON."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     fd = int(sys.argv[2])
     code = 1
     try:
         code = launch(fd, json.loads(sys.argv[3]))
     except OSError as err:
-        os.write(2, f"{err.strerror or err}\n".encode())  # first: the trusted side kills us when it reads the other
+        os.write(
+            2, f"{err.strerror or err}\n".encode()
+        )  # before the report, because the trusted side kills this process when it reads that
         with contextlib.suppress(OSError):
             os.write(fd, REPORT.pack(b"!", err.errno or 0, 0.0, 0.0, 0.0, 0))
     os._exit(code)
