@@ -204,11 +204,11 @@ def _sandbox() -> Iterator[Line]:
     from kkwarm.verify.sandbox import (
         ALLOW_UNSANDBOXED,
         Level,
-        unsandboxed_allowed,
         landlock_unavailable,
-        strongest_level,
         probe_levels,
         seccomp_unavailable,
+        strongest_level,
+        unsandboxed_allowed,
     )
 
     at = strongest_level()

@@ -43,10 +43,10 @@ def _sandbox() -> dict[str, Any]:
     """The isolation level of model-written code, and whether the user allows code at the weakest level."""
     from kkwarm.verify.sandbox import (
         Level,
-        unsandboxed_allowed,
         landlock_unavailable,
-        strongest_level,
         seccomp_unavailable,
+        strongest_level,
+        unsandboxed_allowed,
     )
 
     try:

@@ -24,7 +24,7 @@ from functools import cache
 from pathlib import Path
 
 from kkwarm.errors import KkwarmError
-from kkwarm.verify.sandbox import CallJob, End, Limits, Sandbox, measure_slowness, encode
+from kkwarm.verify.sandbox import CallJob, End, Limits, Sandbox, encode, measure_slowness
 
 from .tasks import CodeTask
 
