@@ -37,16 +37,20 @@ if TYPE_CHECKING:
     "name",
     shell_complete=complete_domains,
     required=True,
-    help="Whose verifier and questions (NAME or NAME:FACET).",
+    help="Benchmark that provides verifier and questions, as NAME or NAME:FACET.",
 )
-@click.option("--samples-out", type=click.Path(path_type=Path), help="Write a JSON line for each completion.")
-@click.option("--format", "format_name", help="How completions are split.  [default: the benchmark's, mostly auto]")
-@click.option("--workers", type=Whole(1), help="Processes for slow verdicts.  [default: one for each core]")
+@click.option("--samples-out", type=click.Path(path_type=Path), help="Write one JSON line per completion to this file.")
+@click.option(
+    "--format",
+    "format_name",
+    help="Format that splits completions into reasoning and answer.  [default: the benchmark's]",
+)
+@click.option("--workers", type=Whole(1), help="Number of processes for slow verifiers.  [default: one per core]")
 @click.option(
     "-o",
     "--out",
     type=click.Path(path_type=Path),
-    help="Keep the samples as a run in this folder; stopped, the same command goes on.",
+    help="Store the samples as a run in this folder. The same command resumes it.",
 )
 @unsandboxed_option
 @json_option
@@ -62,26 +66,26 @@ def command(
     """Score the saved outputs in FILE.
 
     FILE holds JSON lines (.gz too): `id` (the benchmark's own), `completion` (a string, or a list of strings for
-    several samples; rows with one id are samples of one question) and, optionally, `reference` (the gold answer; then
-    the id need not be the benchmark's). Nothing is ever guessed: an answer that cannot be read counts as unparsed.
+    several samples; rows with the same id are samples of one question) and, optionally, `reference` (the gold answer;
+    then the id need not be the benchmark's). Answers are never guessed: an answer that cannot be read is `unparsed`.
     """
     from kkwarm.plugins import registry
-    from kkwarm.scoring.score import examples_of, read_rows
+    from kkwarm.scoring.score import match_examples, read_rows
 
     reg = registry()
     benchmark = reg.benchmark(name)
     fmt = reg.format(format_name or benchmark.saved_format)
-    _writable(samples_out, file)
+    _check_writable(samples_out, file)
     rows = read_rows(file)
-    examples = examples_of(rows, benchmark, file)
+    examples = match_examples(rows, benchmark, file)
     _check_references(reg, rows, examples, benchmark, file)
-    began = time.perf_counter()
-    with _opened(out, file, benchmark, fmt) as run:
-        scored = _judged(rows, examples, benchmark, fmt, workers, run)
+    start = time.perf_counter()
+    with _open_run(out, file, benchmark, fmt) as run:
+        scored = _score(rows, examples, benchmark, fmt, workers, run)
         figures = {benchmark.name: scored.figures}
         if run is not None:
             run.finish(results={"benchmarks": figures})
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - start
     if samples_out is not None:
         _write_samples(samples_out, scored, reg.rewards(benchmark.name))
     document = {
@@ -111,8 +115,8 @@ def _check_references(
 
 
 @contextmanager
-def _opened(out: Path | None, file: Path, benchmark: Benchmark, fmt: Format) -> Iterator[Run | None]:
-    """The run that keeps what is judged, where one is asked for."""
+def _open_run(out: Path | None, file: Path, benchmark: Benchmark, fmt: Format) -> Iterator[Run | None]:
+    """The run that stores the samples; None without --out."""
     if out is None:
         yield None
         return
@@ -125,14 +129,14 @@ def _opened(out: Path | None, file: Path, benchmark: Benchmark, fmt: Format) -> 
         now = verifier_provenance(registry().verifier(benchmark.verifier), fmt)
         then = run.manifest.verifiers.get(benchmark.name)
         if then and then.get("code") != now.get("code"):
-            hint = f"`kkwarm rescore {out}` judges them again, or choose another folder with -o"
-            raise KkwarmError(f"the verdicts in {out} are another verifier's", hint=hint)
+            hint = f"run `kkwarm rescore {out}`, or use another --out"
+            raise KkwarmError(f"the verdicts in {out} come from another version of the verifier", hint=hint)
         run.record(file=str(file))
         run.record_verifiers({benchmark.name: now})
         yield run
 
 
-def _judged(
+def _score(
     rows: Sequence[Row],
     examples: Sequence[Example],
     benchmark: Benchmark,
@@ -154,30 +158,30 @@ def _judged(
         def advance(n: int) -> None:
             bar.advance(task, n)
 
-        kept: dict[str, Any] = {}
+        storage: dict[str, Any] = {}
         if run is not None:
-            kept = {"stored": {(s.id, s.index): s for s in run.samples()}, "keep": run.append}
-        return score_rows(rows, examples, benchmark, verifier, fmt, workers=workers, progress=advance, **kept)
+            storage = {"stored": {(s.id, s.index): s for s in run.samples()}, "keep": run.append}
+        return score_rows(rows, examples, benchmark, verifier, fmt, workers=workers, progress=advance, **storage)
 
 
-def _writable(path: Path | None, source: Path) -> None:
-    """Finds out before the work, not after it, that a file cannot be written."""
+def _check_writable(path: Path | None, source: Path) -> None:
+    """Reports an unwritable file before the work rather than after it."""
     if path is None:
         return
-    there = path.exists()
-    if there and source.exists() and path.samefile(source):
-        raise KkwarmError(f"--samples-out {path} is the file to be scored", hint="choose another file")
+    exists = path.exists()
+    if exists and source.exists() and path.samefile(source):
+        raise KkwarmError(f"--samples-out {path} is the file to score", hint="use another --samples-out")
     try:
         with open(path, "a", encoding="utf-8"):
             pass
-        if not there:
+        if not exists:
             path.unlink()
     except OSError as err:
-        raise KkwarmError(f"{path} cannot be written: {err.strerror}", hint="choose another --samples-out") from None
+        raise KkwarmError(f"{path} cannot be written: {err.strerror}", hint="use another --samples-out") from None
 
 
 def _write_samples(path: Path, scored: Scored, rewards: Rewards) -> None:
-    """All of it or nothing, but for what is no file (a pipe, /dev/stdout)."""
+    """Writes the file completely or not at all, unless it is a pipe or device such as /dev/stdout."""
     special = path.exists() and not path.is_file()
     path = path.resolve()
     target = path if special else path.with_name(f".{path.name}.{os.getpid()}")
@@ -229,12 +233,12 @@ def show(document: dict[str, Any]) -> None:
             table.add_section()
         table.add_row("all", *_cells(figures, statuses), style="bold")
         console.print(table)
-        further = [f"{key} {_percent(figures[key])}" for key in _shown_k(figures)]
-        further += [f"{key} {value:.4g}" for key, value in figures["metrics"].items()]
-        if further:
-            console.print(Text("; ".join(further)))
+        extra = [f"{key} {_percent(figures[key])}" for key in _reported_k(figures)]
+        extra += [f"{key} {value:.4g}" for key, value in figures["metrics"].items()]
+        if extra:
+            console.print(Text("; ".join(extra)))
     if "run" in document:
-        console.print(Text(f"kept in {document['run']}"))
+        console.print(Text(f"stored in {document['run']}"))
 
 
 def _cells(figures: dict[str, Any], statuses: list[str]) -> list[str]:
@@ -243,7 +247,7 @@ def _cells(figures: dict[str, Any], statuses: list[str]) -> list[str]:
     return [f"{figures['n']:,}", _percent(figures["accuracy"]), "" if error is None else f"{100 * error:.2f}", *counts]
 
 
-def _shown_k(figures: dict[str, Any]) -> list[str]:
+def _reported_k(figures: dict[str, Any]) -> list[str]:
     """pass@k for powers of two and the largest k, where there are several samples."""
     ks = [int(key.removeprefix("pass@")) for key in figures if key.startswith("pass@")]
     return [f"pass@{k}" for k in ks if k > 1 and (k & (k - 1) == 0 or k == max(ks))]

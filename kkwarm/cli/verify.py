@@ -1,4 +1,4 @@
-"""`kkwarm verify`: whether a stored run still agrees with itself and with what is on this machine."""
+"""`kkwarm verify`: checks a stored run against itself and against this machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 from kkwarm.cli.console import complete_runs, echo_json, json_option, judged_bar, out_console
 
 if TYPE_CHECKING:
-    from kkwarm.scoring.findings import Finding
+    from kkwarm.scoring.verify_run import Finding
     from kkwarm.store import Run
 
 STYLE = {"agrees": "green", "differs": "bold red", "unchecked": "yellow"}
@@ -23,38 +23,38 @@ STYLE = {"agrees": "green", "differs": "bold red", "unchecked": "yellow"}
 @json_option
 @click.pass_context
 def command(ctx: click.Context, run: Path, as_json: bool) -> None:
-    """Check a stored RUN (or every step of a study) without a model.
+    """Check a stored RUN, or every step of a study, without a model.
 
-    Judges its completions again, and compares checksums, figures, and the hashes of data, prompts, verifier, settings,
-    traces and checkpoints with what is on this machine. Exits 1 where something no longer agrees.
+    Verifies its completions again, and compares checksums, figures, and the hashes of data, prompts, verifier,
+    settings, traces and checkpoints with those on this machine. Exits with 1 if something differs.
     """
     from kkwarm.store import Run, find_run
 
     stored = Run.read(find_run(run))
-    found = _findings(stored)
-    counts = {state: sum(f.state == state for f in found) for state in STYLE}
+    findings = _find(stored)
+    counts = {state: sum(f.state == state for f in findings) for state in STYLE}
     if as_json:
         rows = [
-            {"what": f.what, "state": f.state.value, "says": f.says, "lines": list(f.lines)}
+            {"what": f.what, "state": f.state.value, "detail": f.detail, "lines": list(f.lines)}
             | ({"step": f.step} if f.step else {})
-            for f in found
+            for f in findings
         ]
         document = {"run": str(stored.path), "kind": stored.manifest.kind, "agrees": not counts["differs"]}
         echo_json({**document, "counts": counts, "findings": rows})
     else:
-        _show(stored, found, counts)
+        _show(stored, findings, counts)
     ctx.exit(1 if counts["differs"] else 0)
 
 
-def _findings(run: Run) -> list[Finding]:
+def _find(run: Run) -> list[Finding]:
     from kkwarm.plugins import registry
-    from kkwarm.scoring.verify_run import agreement
+    from kkwarm.scoring.verify_run import verify_run
 
     with judged_bar(run.name) as advance:
-        return list(agreement(run, registry(), lambda name, n: advance(n, name)))
+        return list(verify_run(run, registry(), lambda name, n: advance(n, name)))
 
 
-def _show(run: Run, found: Sequence[Finding], counts: dict[str, int]) -> None:
+def _show(run: Run, findings: Sequence[Finding], counts: dict[str, int]) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -65,28 +65,28 @@ def _show(run: Run, found: Sequence[Finding], counts: dict[str, int]) -> None:
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=not study, overflow="fold")
     table.add_column(overflow="fold")
-    for what, state, says in _summed(found) if study else [(f.what, f.state.value, f.says) for f in found]:
-        table.add_row(Text(state, style=STYLE[state]), Text(what), Text(says, style="dim" if state == "agrees" else ""))
+    rows = _group(findings) if study else [(f.what, f.state.value, f.detail) for f in findings]
+    for what, state, detail in rows:
+        style = "dim" if state == "agrees" else ""
+        table.add_row(Text(state, style=STYLE[state]), Text(what), Text(detail, style=style))
     console.print(table)
-    said = [f"{counts['agrees']:,} agree", f"{counts['differs']:,} no longer agree"]
-    said.append(f"{counts['unchecked']:,} could not be checked here")
-    verdict = "differs" if counts["differs"] else "agrees"
-    console.print(Text("; ".join(said) + ".", style=STYLE[verdict]))
+    summary = f"{counts['agrees']:,} agree; {counts['differs']:,} differ; {counts['unchecked']:,} could not be checked."
+    console.print(Text(summary, style=STYLE["differs" if counts["differs"] else "agrees"]))
 
 
-def _summed(found: Sequence[Finding]) -> list[tuple[str, str, str]]:
-    """What agrees, counted over the steps and benchmarks of a study; everything else as it is, with its step."""
-    kinds = Counter(_kind(f) for f in found if f.state == "agrees")
-    rows = [(kind, "agrees", f"{n:,} time{'s' * (n > 1)}") for kind, n in kinds.items()]
-    alike: dict[tuple[str, str, str], list[Finding]] = {}
-    for f in found:
+def _group(findings: Sequence[Finding]) -> list[tuple[str, str, str]]:
+    """Rows for a study: what agrees is counted over steps and benchmarks, equal other findings share a row."""
+    agreeing = Counter(_kind(f) for f in findings if f.state == "agrees")
+    rows = [(kind, "agrees", f"{n:,} time{'s' * (n > 1)}") for kind, n in agreeing.items()]
+    groups: dict[tuple[str, str, str], list[Finding]] = {}
+    for f in findings:
         if f.state != "agrees":
-            alike.setdefault((_kind(f), f.state.value, f.says), []).append(f)
-    for (kind, state, says), them in alike.items():
-        first = them[0].what.partition(": ")[2]
-        where = ", ".join(part for part in (first, them[0].step) if part)
-        more = f", and {len(them) - 1:,} times more" if len(them) > 1 else ""
-        rows.append((kind, state, f"{says} ({where}{more})" if where else says))
+            groups.setdefault((_kind(f), f.state.value, f.detail), []).append(f)
+    for (kind, state, detail), group in groups.items():
+        benchmark = group[0].what.partition(": ")[2]
+        where = ", ".join(part for part in (benchmark, group[0].step) if part)
+        more = f", and {len(group) - 1:,} more" if len(group) > 1 else ""
+        rows.append((kind, state, f"{detail} ({where}{more})" if where else detail))
     return rows
 
 

@@ -1,3 +1,1 @@
-"""Judges what is stored, without a model: saved outputs (`score`), runs by today's verifiers (`rescore`), and whether a
-run still agrees with itself and with this machine (`agreement`).
-"""
+"""Scores stored completions without a model: saved outputs, runs with today's verifiers, and checks of stored runs."""

@@ -1,4 +1,4 @@
-"""Judges the stored completions of a run again, by today's verifiers and data; no model is needed."""
+"""Scores the stored completions of a run again with today's verifiers and data. No model is needed."""
 
 from __future__ import annotations
 
@@ -16,34 +16,38 @@ from kkwarm.store import Run
 from kkwarm.types import Benchmark, Example, Sample
 from kkwarm.verify.judge import Judge
 
-__all__ = ["Flip", "Rescored", "judged_again", "rescore", "write_rescored"]
+__all__ = ["Flip", "RescoredBenchmark", "format_name", "rescore", "rescore_samples", "write_rescored"]
 
-# Fields of a manifest that belong to the run itself; all others are facts about its samples, and are carried over.
-_OWN = {
-    "schema_version", "kind", "protocol", "config", "inputs", "config_hash", "created", "state", "environment", "finished", "resumed",
-    "results", "rescored_from", "products", "verifiers",
-}  # fmt: skip
+# Manifest fields that a rescored run does not take over from the original run.
+_NOT_COPIED = {
+    *("schema_version", "kind", "protocol", "config", "inputs", "config_hash", "created", "state", "environment"),
+    *("finished", "resumed", "results", "rescored_from", "products", "verifiers"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """A sample whose status is another one today."""
+    """A sample whose verdict changed."""
 
     before: Sample
     after: Sample
 
 
 @dataclass(slots=True)
-class Rescored:
-    """One benchmark of a run: samples before and after, in the order of storing."""
+class RescoredBenchmark:
+    """One benchmark of a run: its samples before and after, in the order of storing.
+
+    `missing` counts samples whose question the benchmark no longer has; they keep their verdict. `skipped` says why
+    nothing was scored.
+    """
 
     benchmark: str
     before: list[Sample] = field(default_factory=list)
     after: list[Sample] = field(default_factory=list)
     figures_before: dict[str, Any] = field(default_factory=dict)
     figures_after: dict[str, Any] = field(default_factory=dict)
-    gone: int = 0  # samples whose question the benchmark no longer has: their verdict stays
-    skipped: str = ""  # why nothing of it could be judged
+    missing: int = 0
+    skipped: str = ""
 
     @property
     def flips(self) -> list[Flip]:
@@ -53,7 +57,7 @@ class Rescored:
 
     @property
     def counts(self) -> dict[str, int]:
-        """``"wrong -> correct"`` -> how many, most first."""
+        """Number of flips of each kind (``"wrong -> correct"``), most frequent first."""
         kinds = Counter(f"{f.before.verdict.status} -> {f.after.verdict.status}" for f in self.flips)
         return dict(kinds.most_common())
 
@@ -64,85 +68,82 @@ def rescore(
     *,
     workers: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
-) -> list[Rescored]:
+) -> list[RescoredBenchmark]:
     """Today's verdicts on every stored completion, by benchmark.
 
-    :raises KkwarmError: the run holds no samples, or none of its benchmarks is known here.
+    :raises KkwarmError: the run has no samples, or none of its benchmarks is registered.
     """
     stored: dict[str, list[Sample]] = defaultdict(list)
     for sample in run.samples():
         stored[sample.benchmark].append(sample)
     if not stored:
-        raise KkwarmError(f"{run.path} holds no samples", hint="runs of bench, score and import have some")
-    results = []
+        raise KkwarmError(f"{run.path} holds no samples", hint="runs of bench, score and import have samples")
     with Judge(workers) as judge:
-        for name, samples in stored.items():
-            results.append(judged_again(run, registry, judge, name, samples, progress))
+        results = [rescore_samples(run, registry, judge, name, samples, progress) for name, samples in stored.items()]
     if all(r.skipped for r in results):
-        raise KkwarmError(f"{run.path}: nothing can be judged again: {results[0].skipped}")
+        raise KkwarmError(f"{run.path}: nothing can be scored again: {results[0].skipped}")
     return results
 
 
-def judged_again(
+def rescore_samples(
     run: Run, registry: Registry, judge: Judge, name: str, samples: list[Sample], progress: Callable[[int], None]
-) -> Rescored:
-    """Today's verdicts on samples of one benchmark; `skipped` says why where it is not known here."""
+) -> RescoredBenchmark:
+    """Today's verdicts on the samples of one benchmark; `skipped` is set where the benchmark is not registered."""
     try:
-        benchmark = registry.benchmark(name.removesuffix("+forced"))  # as bench names answers that it forced to work
+        benchmark = registry.benchmark(name.removesuffix("+forced"))
     except KkwarmError as err:
-        return Rescored(name, samples, samples, skipped=str(err))
+        return RescoredBenchmark(name, samples, samples, skipped=str(err))
     fmt = registry.format(format_name(run, name, benchmark))
     verifier = registry.verifier(benchmark.verifier)
-    known = _examples(benchmark, samples)
+    examples = _load_examples(benchmark, samples)
     after: list[Sample] = list(samples)
-    there = [i for i, s in enumerate(samples) if s.id in known]
-    for begin in range(0, len(there), CHUNK):
-        part = there[begin : begin + CHUNK]
-        pairs = [(known[samples[i].id], samples[i].completion) for i in part]
+    places = [i for i, s in enumerate(samples) if s.id in examples]
+    for start in range(0, len(places), CHUNK):
+        part = places[start : start + CHUNK]
+        pairs = [(examples[samples[i].id], samples[i].completion) for i in part]
         for i, verdict in zip(part, judge.verify(verifier, fmt, pairs), strict=True):
             after[i] = replace(samples[i], verdict=verdict)
         progress(len(part))
-    facets = facets_of(list(known.values()), benchmark.facet)
-    gone = len(samples) - len(there)
-    return Rescored(name, samples, after, summarize(samples, facets), summarize(after, facets), gone)
+    facets = facets_of(list(examples.values()), benchmark.facet)
+    figures = summarize(samples, facets), summarize(after, facets)
+    return RescoredBenchmark(name, samples, after, *figures, missing=len(samples) - len(places))
 
 
-def _examples(benchmark: Benchmark, samples: Sequence[Sample]) -> dict[str, Example]:
-    """Id -> example: the benchmark's own, or made of the reference that was scored against."""
-    known = {s.id: Example(s.id, "", s.meta["reference"]) for s in samples if "reference" in s.meta}
-    if any(s.id not in known for s in samples):
-        known = {**{e.id: e for e in benchmark.load_all()}, **known}
-    return known
+def _load_examples(benchmark: Benchmark, samples: Sequence[Sample]) -> dict[str, Example]:
+    """Examples by id: made from the references that the samples carry, else the benchmark's own."""
+    examples = {s.id: Example(s.id, "", s.meta["reference"]) for s in samples if "reference" in s.meta}
+    if any(s.id not in examples for s in samples):
+        examples = {**{e.id: e for e in benchmark.load_all()}, **examples}
+    return examples
 
 
 def format_name(run: Run, name: str, benchmark: Benchmark) -> str:
-    """The format by which the run's completions were split, as its configuration says; else the benchmark's."""
+    """The format that split the run's completions of benchmark `name`; the benchmark's default if none is recorded."""
     config = run.manifest.config
-    formats = config.get("formats")
-    named = formats.get(name) if isinstance(formats, dict) else None
-    named = named or config.get("format")
-    if isinstance(named, str) and named:
-        return named
+    recorded = config.get("formats", {}).get(name) or config.get("format")
+    if isinstance(recorded, str) and recorded:
+        return recorded
     return benchmark.saved_format if run.manifest.kind in ("score", "import") else benchmark.format
 
 
-def write_rescored(run: Run, results: Sequence[Rescored], path: Path) -> Run:
-    """A new run folder with today's verdicts; the old one is left as it is.
+def write_rescored(run: Run, results: Sequence[RescoredBenchmark], path: Path) -> Run:
+    """Writes today's verdicts to a new run folder. The original run does not change.
 
-    :raises KkwarmError: the folder is a run already, or cannot be written.
+    :raises KkwarmError: the folder already holds a run, or cannot be written.
     """
     if (path / "manifest.json").exists():
-        raise KkwarmError(f"{path} is a run already", hint="choose another folder with -o")
+        raise KkwarmError(f"{path} already holds a run", hint="use another --out")
     inputs = {**run.manifest.inputs, "rescored_from": str(run.path)}
     with Run.open(path, kind=run.manifest.kind, config=run.manifest.config, inputs=inputs) as new:
         for result in results:
             new.append(result.after)
-        carried = run.manifest.model_dump(exclude_unset=True, exclude=_OWN)
-        old = run.manifest.results
-        figures = dict(old.get("benchmarks", {}))
+        figures = dict(run.manifest.benchmarks)
         for result in results:
-            if not result.skipped:  # what other figures a benchmark has (lengths, say) does not depend on verdicts
+            if not result.skipped:  # figures that do not depend on verdicts, such as lengths, stay
                 figures[result.benchmark] = {**figures.get(result.benchmark, {}), **result.figures_after}
-        results_now = {**old, "benchmarks": figures, "run": str(path)}
-        new.finish(**carried, rescored_from=str(run.path), results=results_now)
+        new.finish(
+            **run.manifest.model_dump(exclude_unset=True, exclude=_NOT_COPIED),
+            rescored_from=str(run.path),
+            results={**run.manifest.results, "benchmarks": figures, "run": str(path)},
+        )
         return new

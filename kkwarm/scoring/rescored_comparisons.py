@@ -1,4 +1,4 @@
-"""What today's verdicts change in comparisons: each then (as stored) and today (both sides judged again)."""
+"""Compares runs before and after rescoring: with the stored verdicts, and with today's verdicts on both sides."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from kkwarm.analysis.load import WITH_SAMPLES, load
 from kkwarm.analysis.study_data import MARGIN
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import Registry
-from kkwarm.scoring.rescore import Rescored, rescore, write_rescored
+from kkwarm.scoring.rescore import RescoredBenchmark, rescore, write_rescored
 from kkwarm.store import Run
 
-__all__ = ["Comparison", "comparisons", "partners", "study_again"]
+__all__ = ["Comparison", "compare_rescored", "find_comparable_runs", "rescore_study"]
 
 Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One paired comparison then and today: ``estimate``, ``ci``, ``p_holm`` and ``verdict`` (gain, loss, tie, ...)."""
+    """A paired comparison before and after: ``estimate``, ``ci``, ``p_holm`` and ``verdict`` (gain, loss, tie, ...)."""
 
     what: str
     baseline: str
@@ -36,71 +36,75 @@ class Comparison:
 
     @property
     def changed(self) -> bool:
-        """Whether its word is another one; a moved estimate alone is no change of what it says."""
+        """Whether the verdict differs. An estimate that differs alone does not count."""
         return bool(self.before["verdict"] != self.after["verdict"])
 
     def document(self) -> dict[str, Any]:
+        """The comparison as JSON data."""
         return {**asdict(self), "changed": self.changed}
 
 
-def partners(run: Run) -> list[Path]:
-    """Stored runs that it is compared with: by its study's plan, else those beside it that asked the same questions."""
-    if (found := _of_study(run)) is not None:
-        return found
-    asked = _asked(run)
-    beside = []
+def find_comparable_runs(run: Run) -> list[Path]:
+    """The runs that the study of `run` compares it with; outside a study, runs beside it with the same questions."""
+    if (folders := _find_in_study(run)) is not None:
+        return folders
+    questions = _questions(run)
+    siblings = []
     for manifest in sorted(run.path.resolve().parent.glob("*/manifest.json")):
         if manifest.parent == run.path.resolve():
             continue
         with suppress(KkwarmError):
             other = Run.read(manifest.parent)
-            if other.done and not other.manifest.rescored_from and asked & _asked(other):
-                beside.append(other.path)
-    return beside
+            if other.done and not other.manifest.rescored_from and questions & _questions(other):
+                siblings.append(other.path)
+    return siblings
 
 
-def comparisons(
+def compare_rescored(
     run: Run,
-    results: Sequence[Rescored],
+    results: Sequence[RescoredBenchmark],
     others: Sequence[Path],
     registry: Registry,
     *,
     workers: int | None = None,
     progress: Progress = lambda done: None,
 ) -> tuple[list[Comparison], list[str]]:
-    """The run against each other run, on every benchmark of both; and what could not be compared, with the cause."""
-    found: list[Comparison] = []
+    """Compares a rescored run with others, which are rescored too.
+
+    :returns: the comparisons on all shared benchmarks, and a message for each run that could not be compared.
+    """
+    comparisons: list[Comparison] = []
     problems: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         ours = write_rescored(run, results, Path(folder, "ours")).path
         for number, path in enumerate(others):
             try:
                 other = Run.read(path)
-                again = rescore(other, registry, workers=workers, progress=progress)
-                theirs = write_rescored(other, again, Path(folder, f"other{number}")).path
+                rescored = rescore(other, registry, workers=workers, progress=progress)
+                theirs = write_rescored(other, rescored, Path(folder, f"other{number}")).path
                 before = compare(path, run.path, margin=MARGIN, common=True)["benchmarks"]
                 after = compare(theirs, ours, margin=MARGIN, common=True)["benchmarks"]
             except KkwarmError as err:
                 problems.append(f"{path}: {err}")
                 continue
-            found += [
+            comparisons += [
                 Comparison(run.name, path.name, name, _change(before[name]["change"]), _change(after[name]["change"]))
                 for name in before
                 if name in after
             ]
-    return found, problems
+    return comparisons, problems
 
 
-def study_again(
+def rescore_study(
     study: Run, registry: Registry, folder: Path, *, workers: int | None = None, progress: Progress = lambda done: None
-) -> tuple[dict[str, list[Rescored]], list[Comparison], list[dict[str, Any]]]:
-    """A study with today's verdicts, written to `folder` as a study of its own.
+) -> tuple[dict[str, list[RescoredBenchmark]], list[Comparison], list[dict[str, Any]]]:
+    """Rescores a study and writes it to `folder` as a study with today's verdicts.
 
-    :returns: what was judged again, by step; every change of its matrix; and every claim: ``id``, ``on``, and ``holds``
-        and ``verdict`` before and after.
+    :returns: the results by step; every comparison of its matrix; and every claim: ``id``, ``on``, ``text``, and
+        ``holds``, ``verdict`` and ``estimate`` before and after.
     """
-    shutil.copytree(study.path, folder, ignore=_rest, dirs_exist_ok=True)
-    steps: dict[str, list[Rescored]] = {}
+    shutil.copytree(study.path, folder, ignore=_ignore, dirs_exist_ok=True)
+    steps: dict[str, list[RescoredBenchmark]] = {}
     for manifest in sorted((study.path / "steps").glob("*/manifest.json")):
         run = Run.read(manifest.parent)
         target = folder / "steps" / run.name
@@ -127,8 +131,8 @@ def _change(change: Mapping[str, Any]) -> dict[str, Any]:
     return {key: change[key] for key in ("estimate", "ci", "p_holm", "verdict")}
 
 
-def _asked(run: Run) -> set[tuple[str, str]]:
-    """What tells that two runs asked the same: hashes of prompts; for scored files the benchmark's name."""
+def _questions(run: Run) -> set[tuple[str, str]]:
+    """Identifies the questions of a run: hashes of prompts; for scored and imported outputs the benchmark's name."""
     manifest = run.manifest
     if manifest.kind not in WITH_SAMPLES:
         return set()
@@ -137,8 +141,8 @@ def _asked(run: Run) -> set[tuple[str, str]]:
     return {("benchmark", str(manifest.config.get("benchmark")))}
 
 
-def _of_study(run: Run) -> list[Path] | None:
-    """For a step of a study: the runs of the same seed that its condition is compared with; None elsewhere."""
+def _find_in_study(run: Run) -> list[Path] | None:
+    """For a step of a study, the runs of the same seed that its condition is compared with; None for other runs."""
     try:
         study = Run.read(run.path.resolve().parent.parent)
     except KkwarmError:
@@ -146,20 +150,20 @@ def _of_study(run: Run) -> list[Path] | None:
     plan = study.manifest.plan
     if plan is None:
         return None
-    against = {c.name: c.baseline for c in plan.conditions}
-    found: list[str] = []
+    baselines = {c.name: c.baseline for c in plan.conditions}
+    steps: list[str] = []
     for name, seeds in plan.rows.items():
         for seed, parts in seeds.items():
             for part in ("bench", "forced"):
                 if parts.get(part) != run.path.name:
                     continue
-                others = [against[name], *(c for c, of in against.items() if of == name)]
-                found += [plan.rows[c][seed][part] for c in others if c and part in plan.rows[c][seed]]
-    folders = [run.path.parent / step for step in dict.fromkeys(found)]
+                others = [baselines[name], *(c for c, baseline in baselines.items() if baseline == name)]
+                steps += [plan.rows[c][seed][part] for c in others if c and part in plan.rows[c][seed]]
+    folders = [run.path.parent / step for step in dict.fromkeys(steps)]
     return [f for f in folders if (f / "manifest.json").exists()]
 
 
-def _rest(folder: str, names: list[str]) -> set[str]:
-    """What a report does not read: weights, traces, logs of workers, and samples, which are written anew."""
-    kept = {"manifest.json", "log.jsonl", "steps"}
-    return {n for n in names if n not in kept and not (Path(folder, n).is_dir() and Path(folder).name == "steps")}
+def _ignore(folder: str, names: list[str]) -> set[str]:
+    """Files that a report does not read (weights, traces, logs of workers), and samples, which are written again."""
+    copied = {"manifest.json", "log.jsonl", "steps"}
+    return {n for n in names if n not in copied and not (Path(folder, n).is_dir() and Path(folder).name == "steps")}

@@ -1,6 +1,6 @@
-"""Scores outputs that were saved in a file: JSON lines with `id`, `completion` and, optionally, `reference`.
+"""Scores saved outputs: JSON lines with `id`, `completion` and, optionally, `reference`.
 
-The whole file is read and checked before anything is judged, so that a mistake in its last line costs no time.
+The whole file is read and checked before anything is verified, so that an error in its last line costs no time.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from kkwarm.errors import KkwarmError
 from kkwarm.types import Benchmark, Completion, Example, Format, Sample, Status, Task, Verifier
 from kkwarm.verify.judge import Judge
 
-__all__ = ["Row", "Scored", "check_references", "examples_of", "facets_of", "read_rows", "score_rows"]
+__all__ = ["Row", "Scored", "check_references", "facets_of", "match_examples", "read_rows", "score_rows"]
 
-CHUNK = 256  # completions judged between two reports of progress
-CODE_CHUNK = 32  # of model-written code, between two times that what is judged is kept: seconds of work
+CHUNK = 256  # completions verified between two progress updates
+CODE_CHUNK = 32  # programs verified between two writes to the run: seconds of work
 _REASONS = ("stop", "length")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One saved completion. A reference of null is none."""
+    """One saved completion. A reference of null counts as none."""
 
     line: int
     id: str
@@ -38,13 +38,13 @@ class Row:
 
     @property
     def has_reference(self) -> bool:
-        """Whether the row brings its own gold answer."""
+        """Whether the row has its own gold answer."""
         return self.reference is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Samples in input order (each with its row's id), and the figures over them."""
+    """Samples in input order, the ids of their rows, and the figures."""
 
     samples: list[Sample]
     ids: list[str]
@@ -52,25 +52,25 @@ class Scored:
 
 
 def read_rows(path: Path | str) -> list[Row]:
-    """The completions of a file, in order; a row with a list of completions gives several.
+    """The completions of a file in order; a line with a list of completions gives several rows.
 
-    Optional beside the contract's keys: `finish_reason` (``stop`` or ``length``) and `n_tokens`.
+    Optional keys are `reference`, `finish_reason` (``stop`` or ``length``) and `n_tokens`.
 
-    :raises KkwarmError: a line is damaged or lacks a key; names the line.
+    :raises KkwarmError: a line is damaged or lacks a key; the message names the line.
     """
     rows: list[Row] = []
     for line, raw in read_numbered_jsonl(path):
-        rows += _rows(path, line, raw)
+        rows += _read_row(path, line, raw)
     if not rows:
-        raise KkwarmError(f"{path}: no completions in it", hint='write JSON lines with "id" and "completion"')
+        raise KkwarmError(f"{path}: it holds no completions", hint='write JSON lines with "id" and "completion"')
     return rows
 
 
-def _rows(path: Path | str, line: int, raw: Mapping[str, Any]) -> Iterator[Row]:
+def _read_row(path: Path | str, line: int, raw: Mapping[str, Any]) -> Iterator[Row]:
     for name in ("id", "completion"):
         if name not in raw:
-            has = ", ".join(sorted(raw)[:8]) or "nothing"
-            raise KkwarmError(f'{path}, line {line}: no "{name}"', hint=f"it has: {has}")
+            keys = ", ".join(sorted(raw)[:8]) or "none"
+            raise KkwarmError(f'{path}, line {line}: key "{name}" is missing', hint=f"its keys: {keys}")
     id_ = raw["id"]
     if isinstance(id_, bool) or not isinstance(id_, str | int):
         raise KkwarmError(f'{path}, line {line}: "id" is {json.dumps(id_)[:60]}, not a string')
@@ -80,61 +80,61 @@ def _rows(path: Path | str, line: int, raw: Mapping[str, Any]) -> Iterator[Row]:
     if not completions:
         raise KkwarmError(f'{path}, line {line}: "completion" is an empty list')
     for i, text in enumerate(completions):
-        reason, tokens = _at(raw.get("finish_reason"), i), _at(raw.get("n_tokens"), i)
+        reason, tokens = _item(raw.get("finish_reason"), i), _item(raw.get("n_tokens"), i)
         completion = Completion(
-            text,  # null or no string: the judge says so
+            text,  # the judge reports null and other types
             tokens if isinstance(tokens, int) and not isinstance(tokens, bool) else None,
             reason if reason in _REASONS else "unknown",
         )
         yield Row(line, str(id_), completion, raw.get("reference"))
 
 
-def _at(value: Any, i: int) -> Any:
+def _item(value: Any, i: int) -> Any:
     if isinstance(value, list):
         return value[i] if i < len(value) else None
     return value
 
 
-def examples_of(rows: Sequence[Row], benchmark: Benchmark, path: Path | str) -> list[Example]:
+def match_examples(rows: Sequence[Row], benchmark: Benchmark, path: Path | str) -> list[Example]:
     """The example that each row answers.
 
-    A row with a reference makes its own, of the id and the reference alone; each pair of these is one question. The
-    benchmark's data is loaded only where a row needs it.
+    A row with a reference becomes an example of its id and reference; each such pair is one question. The benchmark's
+    data is loaded only if a row has no reference.
 
-    :raises KkwarmError: rows without a reference have ids that the benchmark lacks.
+    :raises KkwarmError: a row without a reference has an id that the benchmark lacks.
     """
-    known: dict[str, Example] = {}
+    own: dict[str, Example] = {}
     if any(not row.has_reference for row in rows):
-        known = {e.id: e for e in benchmark.load_all()}
-        missing = [row for row in rows if not row.has_reference and row.id not in known]
+        own = {e.id: e for e in benchmark.load_all()}
+        missing = [row for row in rows if not row.has_reference and row.id not in own]
         if missing:
-            raise _missing(missing, known, benchmark.name, path)
-    made: dict[tuple[str, str], Example] = {}
-    seen: Counter[str] = Counter()
+            raise _unknown_ids(missing, own, benchmark.name, path)
+    referenced: dict[tuple[str, str], Example] = {}
+    count: Counter[str] = Counter()
     examples = []
     for row in rows:
         if not row.has_reference:
-            examples.append(known[row.id])
+            examples.append(own[row.id])
             continue
         pair = row.id, json.dumps(row.reference, sort_keys=True)
-        if pair not in made:
-            seen[row.id] += 1
-            taken = seen[row.id] > 1 or row.id in known
-            made[pair] = Example(f"{row.id} #{seen[row.id]}" if taken else row.id, "", row.reference)
-        examples.append(made[pair])
+        if pair not in referenced:
+            count[row.id] += 1
+            is_used = count[row.id] > 1 or row.id in own
+            referenced[pair] = Example(f"{row.id} #{count[row.id]}" if is_used else row.id, "", row.reference)
+        examples.append(referenced[pair])
     return examples
 
 
 def check_references(
     rows: Sequence[Row], examples: Sequence[Example], task: Task, verifier: Verifier, fmt: Format, path: Path | str
 ) -> None:
-    """Finds references of the wrong kind, which would make every answer wrong without a word.
+    """Rejects references of the wrong type, which would silently make every answer wrong.
 
-    Each different reference is put to the verifier as the task's own gold answer to it. Verifiers of whole batches
-    (model-written code) go by the id, and are left out.
+    The verifier must accept the task's gold answer to each distinct reference. Batch verifiers (model-written code) use
+    the id instead and are not checked.
 
     :param fmt: the task's own format.
-    :raises KkwarmError: the verifier does not accept a reference as its own answer.
+    :raises KkwarmError: the verifier does not accept the gold answer to a reference.
     """
     if task.gold is None or verifier.check_batch is not None:
         return
@@ -145,49 +145,50 @@ def check_references(
     if not first:
         return
     golds = {key: _gold(task, example) for key, (_, example) in first.items()}
-    asked = [key for key, gold in golds.items() if gold is not None]
-    pairs = [(first[key][1], Completion(fmt.compose(None, golds[key] or ""), finish_reason="stop")) for key in asked]
+    keys = [key for key, gold in golds.items() if gold is not None]
+    pairs = [(first[key][1], Completion(fmt.compose(None, golds[key] or ""), finish_reason="stop")) for key in keys]
     with Judge() as judge:
-        verdicts = dict(zip(asked, judge.verify(verifier, fmt, pairs), strict=True))
+        verdicts = dict(zip(keys, judge.verify(verifier, fmt, pairs), strict=True))
     for key, (row, _) in first.items():
         if key not in verdicts or verdicts[key].status not in (Status.CORRECT, Status.TIMEOUT):
-            shown = json.dumps(row.reference, ensure_ascii=False)[:60]
+            text = json.dumps(row.reference, ensure_ascii=False)[:60]
             raise KkwarmError(
-                f"{path}, line {row.line}: {task.name} accepts no answer to the reference {shown}", hint=_like(task)
+                f"{path}, line {row.line}: {task.name} accepts no answer to the reference {text}",
+                hint=_describe_references(task),
             )
 
 
 def _gold(task: Task, example: Example) -> str | None:
-    """The right answer to an example of a user's own; None where the reference makes none."""
+    """The gold answer to an example with a user's reference; None where the reference has the wrong type."""
     assert task.gold is not None
     try:
-        found = task.gold(example)
-    except Exception:  # whatever a plugin's code says to a value of another kind
+        gold = task.gold(example)
+    except Exception:  # plugin code may raise anything on a value of another type
         return None
-    return found if isinstance(found, str) else None
+    return gold if isinstance(gold, str) else None
 
 
-def _like(task: Task) -> str:
+def _describe_references(task: Task) -> str:
     try:
-        own = next(iter(task.load())).answer
+        answer = next(iter(task.load())).answer
     except (KkwarmError, StopIteration):
-        return "it must be of the kind that the benchmark's own answers are"
-    return f"its own look like {json.dumps(own, ensure_ascii=False, default=str)[:80]}"
+        return "use the type of the benchmark's own answers"
+    return f"its own references look like {json.dumps(answer, ensure_ascii=False, default=str)[:80]}"
 
 
-def _missing(rows: Sequence[Row], known: Mapping[str, Example], name: str, path: Path | str) -> KkwarmError:
+def _unknown_ids(rows: Sequence[Row], examples: Mapping[str, Example], name: str, path: Path | str) -> KkwarmError:
     ids = list(dict.fromkeys(row.id for row in rows))
     first = rows[0]
-    near = difflib.get_close_matches(first.id, list(known), n=3, cutoff=0.6) or list(known)[:2]
-    others = f", and {len(ids) - 1:,} further ids" if len(ids) > 1 else ""
+    similar = difflib.get_close_matches(first.id, list(examples), n=3, cutoff=0.6) or list(examples)[:2]
+    others = f", nor {len(ids) - 1:,} further ids" if len(ids) > 1 else ""
     return KkwarmError(
         f"{path}, line {first.line}: {name} has no id {first.id!r}{others}",
-        hint=f"its ids look like {', '.join(map(repr, near))}; or give each row a reference",
+        hint=f"its ids look like {', '.join(map(repr, similar))}; or give each row a reference",
     )
 
 
 def facets_of(examples: Sequence[Example], facet: str | None) -> dict[str, str] | None:
-    """Id -> value of the facet; None where there is no facet, or no example has it."""
+    """The facet's value by example id; None where there is no facet, or no example has it."""
     if facet is None:
         return None
     return {e.id: str(e.meta[facet]) for e in examples if facet in e.meta} or None
@@ -205,34 +206,34 @@ def score_rows(
     stored: Mapping[tuple[str, int], Sample] = MappingProxyType({}),
     keep: Callable[[Sequence[Sample]], None] | None = None,
 ) -> Scored:
-    """Judges every row and summarises.
+    """Verifies every row and summarizes the verdicts.
 
-    :param progress: gets the number of completions dealt with since the last call.
-    :param stored: samples judged before, by id and index; they are not judged again.
-    :param keep: gets what is judged, as it comes.
+    :param progress: called with the number of completions processed since the last call.
+    :param stored: samples of an earlier session by id and index; they are not verified again.
+    :param keep: called with new samples after each chunk.
     """
     samples: list[Sample] = []
     count: Counter[str] = Counter()
     size = CHUNK if keep is None or verifier.check_batch is None else CODE_CHUNK
     with Judge(workers) as judge:
-        for begin in range(0, len(rows), size):
-            part = range(begin, min(begin + size, len(rows)))
+        for start in range(0, len(rows), size):
+            part = range(start, min(start + size, len(rows)))
             places = []
             for i in part:
                 places.append((examples[i].id, count[examples[i].id]))
                 count[examples[i].id] += 1
             new = [i for i, place in zip(part, places, strict=True) if place not in stored]
-            judged = iter(judge.verify(verifier, fmt, [(examples[i], rows[i].completion) for i in new]))
-            fresh = []
+            verdicts = iter(judge.verify(verifier, fmt, [(examples[i], rows[i].completion) for i in new]))
+            added = []
             for i, (id_, index) in zip(part, places, strict=True):
                 sample = stored.get((id_, index))
                 if sample is None:
                     meta = {"reference": rows[i].reference} if rows[i].has_reference else {}
-                    sample = Sample(benchmark.name, id_, index, rows[i].completion, next(judged), meta=meta)
-                    fresh.append(sample)
+                    sample = Sample(benchmark.name, id_, index, rows[i].completion, next(verdicts), meta=meta)
+                    added.append(sample)
                 samples.append(sample)
             if keep is not None:
-                keep(fresh)
+                keep(added)
             progress(len(part))
     figures = summarize(samples, facets_of(examples, benchmark.facet))
     return Scored(samples, [row.id for row in rows], figures)

@@ -1,7 +1,6 @@
-"""Does a stored run still agree with itself, and with the data, prompts, code and weights that are on this machine?
+"""Verifies a stored run: against itself, and against the data, prompts, code and weights on this machine.
 
-Nothing is generated and no model is loaded. Every finding says what was compared, and whether it agrees, differs, or
-could not be checked here, and why not.
+Nothing is generated and no model is loaded.
 """
 
 from __future__ import annotations
@@ -9,63 +8,80 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
+from kkwarm.paths import expand_path
 from kkwarm.plugins import Registry
-from kkwarm.scoring import provenance
-from kkwarm.scoring.findings import SHOWN, Finding, State
-from kkwarm.scoring.rescore import Flip, Rescored, format_name, judged_again
+from kkwarm.scoring.rescore import Flip, RescoredBenchmark, format_name, rescore_samples
 from kkwarm.store import Run, StoredLine, config_hash, file_hash
 from kkwarm.types import Sample
 from kkwarm.verify.judge import Judge
 from kkwarm.verify.source import verifier_provenance
 
-__all__ = ["agreement"]
+__all__ = ["Finding", "State", "verify_run"]
 
-Key = tuple[str, str, int]
+MAX_NAMED = 5  # ids or lines that a finding names
 
 
-def agreement(
+class State(StrEnum):
+    """Result of one comparison."""
+
+    AGREES = "agrees"
+    DIFFERS = "differs"
+    UNCHECKED = "unchecked"  # the other side is not on this machine or was not recorded
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One comparison. `lines` are the lines of ``samples.jsonl`` that it is about, `step` is the step of a study."""
+
+    what: str
+    state: State
+    detail: str = ""
+    lines: tuple[int, ...] = ()
+    step: str = ""
+
+
+def verify_run(
     run: Run, registry: Registry, progress: Callable[[str, int], None] = lambda name, n: None
 ) -> Iterator[Finding]:
-    """Findings on one run; on a study, on each of its steps and its report as well.
+    """Findings on a run; for a study, on each of its steps and on its report.
 
-    :param progress: called with the run's name and the number of completions judged since the last call.
+    :param progress: called with a run's name and the number of completions verified since the last call.
     """
     if run.manifest.kind == "study":
-        yield from _study(run, registry, progress)
+        yield from _check_study(run, registry, progress)
         return
-    yield _settings(run)
-    yield from _products(run)
+    yield _check_settings(run)
+    yield from _check_files(run)
     lines = list(run.lines())
     if lines or run.incomplete_bytes or run.manifest.results:
-        yield from _samples(run, lines)
-    yield from provenance.findings(run, registry, [line.sample for line in lines if line.sample is not None])
-    yield from _verdicts(run, registry, lines, lambda n: progress(run.name, n))
+        yield from _check_lines(run, lines)
+    yield from _check_inputs(run, registry, [line.sample for line in lines if line.sample is not None])
+    yield from _check_verdicts(run, registry, lines, lambda n: progress(run.name, n))
 
 
-# -- the run against itself -------------------------------------------------------------------------------------------
+# -- the run itself ---------------------------------------------------------------------------------------------------
 
 
-def _settings(run: Run) -> Finding:
-    """The manifest's hash covers kind, settings (sampling, seed, format, limit) and the hashes of all inputs."""
+def _check_settings(run: Run) -> Finding:
+    """The hash of kind, settings and inputs against the recorded one."""
     m = run.manifest
     now = config_hash({"kind": m.kind, "config": m.config, "inputs": m.inputs})
     if now == m.config_hash:
         return Finding("settings", State.AGREES, f"hash {now}")
-    return Finding("settings", State.DIFFERS, f"hash {now}, stored {m.config_hash}: the manifest was changed")
+    return Finding("settings", State.DIFFERS, f"hash {now}, recorded {m.config_hash}: the manifest was edited")
 
 
-def _products(run: Run) -> Iterator[Finding]:
-    """Files of a finished run against the hashes it was finished with."""
-    made: Mapping[str, str] = run.manifest.products
-    if not made:
-        why = "the run is not done" if not run.done else "the run is older than these hashes"
-        yield Finding("files", State.UNCHECKED, why)
-    for name, then in made.items():
+def _check_files(run: Run) -> Iterator[Finding]:
+    """The files of a finished run against their recorded hashes."""
+    if not run.manifest.products:
+        yield Finding("files", State.UNCHECKED, "no hashes were recorded" if run.done else "the run is not done")
+    for name, recorded in run.manifest.products.items():
         path = run.path / name
         if not path.exists():
             yield Finding(f"file {name}", State.DIFFERS, "it is missing")
@@ -76,165 +92,323 @@ def _products(run: Run) -> Iterator[Finding]:
             now = fingerprint(path)
         else:
             now = file_hash(path)
-        same = now == then
-        says = f"hash {now}" if same else f"hash {now}, {then} when the run was finished"
-        yield Finding(f"file {name}", State.AGREES if same else State.DIFFERS, says)
+        yield _compare_hashes(f"file {name}", recorded, now)
 
 
-def _samples(run: Run, lines: Sequence[StoredLine]) -> Iterator[Finding]:
+def _compare_hashes(what: str, recorded: str, now: str) -> Finding:
+    if recorded == now:
+        return Finding(what, State.AGREES, f"hash {now}")
+    return Finding(what, State.DIFFERS, f"hash {now} today, {recorded} recorded")
+
+
+def _check_lines(run: Run, lines: Sequence[StoredLine]) -> Iterator[Finding]:
     bad = [line for line in lines if line.sample is None]
     if bad:
-        says = "; ".join(f"line {line.number}: {line.problem}" for line in bad[:SHOWN]) + _more(bad)
-        yield Finding("checksums", State.DIFFERS, says, tuple(line.number for line in bad))
+        detail = "; ".join(f"line {line.number}: {line.problem}" for line in bad[:MAX_NAMED]) + _more(bad)
+        yield Finding("checksums", State.DIFFERS, detail, tuple(line.number for line in bad))
     elif lines:
         yield Finding("checksums", State.AGREES, f"{len(lines):,} lines")
     if run.incomplete_bytes:
         state = State.DIFFERS if run.done else State.UNCHECKED
-        says = f"line {len(lines) + 1} is cut short ({run.incomplete_bytes:,} bytes)"
-        hint = "" if run.done else "; the same command goes on in its place"
-        yield Finding("last line", state, says + hint, (len(lines) + 1,))
+        detail = f"line {len(lines) + 1} is incomplete ({run.incomplete_bytes:,} bytes)"
+        hint = "" if run.done else "; the same command replaces it"
+        yield Finding("last line", state, detail + hint, (len(lines) + 1,))
     count = Counter((s.benchmark, s.id, s.index) for line in lines if (s := line.sample) is not None)
-    twice = [line for line in lines if (s := line.sample) is not None and count[s.benchmark, s.id, s.index] > 1]
-    if twice:
-        says = f"{len(twice):,} lines hold a sample that stands there twice, such as line {twice[-1].number}"
-        yield Finding("samples", State.DIFFERS, says, tuple(line.number for line in twice))
+    repeated = [line for line in lines if (s := line.sample) is not None and count[s.benchmark, s.id, s.index] > 1]
+    if repeated:
+        detail = f"{len(repeated):,} lines hold a sample that is stored twice, such as line {repeated[-1].number}"
+        yield Finding("samples", State.DIFFERS, detail, tuple(line.number for line in repeated))
 
 
-def _verdicts(
+# -- verdicts and figures ---------------------------------------------------------------------------------------------
+
+
+def _check_verdicts(
     run: Run, registry: Registry, lines: Sequence[StoredLine], progress: Callable[[int], None]
 ) -> Iterator[Finding]:
-    """Verdicts, their code and their figures, by benchmark."""
+    """Verdicts, verifier code and figures of each benchmark."""
     stored: dict[str, list[Sample]] = defaultdict(list)
-    places: dict[Key, int] = {}
+    numbers: dict[tuple[str, str, int], int] = {}
     for line in lines:
         if (s := line.sample) is not None:
             stored[s.benchmark].append(s)
-            places[s.benchmark, s.id, s.index] = line.number
+            numbers[s.benchmark, s.id, s.index] = line.number
     figures = run.manifest.benchmarks
     for name in figures:
         if name not in stored:
-            yield Finding(f"verdicts: {name}", State.DIFFERS, "there are figures of it, but no samples")
+            yield Finding(
+                f"verdicts: {name}", State.DIFFERS, "the manifest has figures for it, but there are no samples"
+            )
     with Judge() as judge:
         for name, samples in stored.items():
-            yield _code(run, registry, name)
+            yield _check_verifier(run, registry, name)
             try:
-                again = judged_again(run, registry, judge, name, samples, progress)
+                result = rescore_samples(run, registry, judge, name, samples, progress)
             except KkwarmError as err:  # no data, or no sandbox, on this machine
-                again = Rescored(name, samples, samples, skipped=str(err))
-            yield from _replayed(name, again, places)
+                result = RescoredBenchmark(name, samples, samples, skipped=str(err))
+            yield from _compare_verdicts(name, result, numbers)
             if name in figures:
-                yield _figures(name, figures[name], samples)
+                yield _check_figures(name, figures[name], samples)
             elif run.done and run.manifest.kind in ("bench", "score", "import"):
-                yield Finding(f"figures: {name}", State.DIFFERS, "the run is done, and its manifest has none of it")
+                yield Finding(
+                    f"figures: {name}", State.DIFFERS, "the run is done, but its manifest has no figures for it"
+                )
 
 
-def _replayed(name: str, again: Rescored, places: Mapping[Key, int]) -> Iterator[Finding]:
+def _compare_verdicts(
+    name: str, result: RescoredBenchmark, numbers: Mapping[tuple[str, str, int], int]
+) -> Iterator[Finding]:
     what = f"verdicts: {name}"
-    if again.skipped:
-        yield Finding(what, State.UNCHECKED, again.skipped)
+    if result.skipped:
+        yield Finding(what, State.UNCHECKED, result.skipped)
         return
-    total = len(again.before) - again.gone
+    total = len(result.before) - result.missing
     changed = [
         Flip(b, a)
-        for b, a in zip(again.before, again.after, strict=True)
+        for b, a in zip(result.before, result.after, strict=True)
         if b.verdict.status is not a.verdict.status or dict(b.verdict.metrics) != dict(a.verdict.metrics)
     ]
     if changed:
-        named = sorted((places[f.before.benchmark, f.before.id, f.before.index], f) for f in changed)
-        says = "; ".join(f"line {n} ({f.before.id}): {_flip(f)}" for n, f in named[:SHOWN]) + _more(named)
-        says = f"{len(changed):,} of {total:,} are others today: {says}"
-        yield Finding(what, State.DIFFERS, says, tuple(n for n, _ in named))
+        rows = sorted((numbers[f.before.benchmark, f.before.id, f.before.index], f) for f in changed)
+        examples = "; ".join(f"line {n} ({f.before.id}): {_describe_flip(f)}" for n, f in rows[:MAX_NAMED])
+        detail = f"{len(changed):,} of {total:,} verdicts changed: {examples}{_more(rows)}"
+        yield Finding(what, State.DIFFERS, detail, tuple(n for n, _ in rows))
     elif total:
         yield Finding(what, State.AGREES, f"all {total:,} are the same today")
-    if again.gone:
-        says = f"{again.gone:,} samples are of questions that it no longer has"
-        yield Finding(what, State.DIFFERS if total else State.UNCHECKED, says)
+    if result.missing:
+        detail = f"{result.missing:,} samples belong to questions that the benchmark no longer has"
+        yield Finding(what, State.DIFFERS if total else State.UNCHECKED, detail)
 
 
-def _flip(flip: Flip) -> str:
+def _describe_flip(flip: Flip) -> str:
     before, after = flip.before.verdict, flip.after.verdict
     if before.status is after.status:
         return f"{before.status}, with other metrics"
     return f"{before.status} stored, {after.status} today"
 
 
-def _code(run: Run, registry: Registry, name: str) -> Finding:
+def _check_verifier(run: Run, registry: Registry, name: str) -> Finding:
     what = f"verifier: {name}"
-    then: Mapping[str, Any] = run.manifest.verifiers.get(name, {})
-    if not then.get("code"):
-        return Finding(what, State.UNCHECKED, "the run does not say what code judged it")
+    recorded: Mapping[str, Any] = run.manifest.verifiers.get(name, {})
+    if not recorded.get("code"):
+        return Finding(what, State.UNCHECKED, "the run does not record which code verified it")
     try:
         benchmark = registry.benchmark(name.removesuffix("+forced"))
         fmt = registry.format(format_name(run, name, benchmark))
         now = verifier_provenance(registry.verifier(benchmark.verifier), fmt)
     except KkwarmError as err:
         return Finding(what, State.UNCHECKED, str(err))
-    differs = [
+    differences = [
         f"{library} {version}, {now['libraries'].get(library, 'none')} today"
-        for library, version in then.get("libraries", {}).items()
+        for library, version in recorded.get("libraries", {}).items()
         if now.get("libraries", {}).get(library) != version
     ]
-    if then["code"] != now.get("code"):
-        differs.insert(0, f"code {then['code']}, {now.get('code', 'unknown')} today")
-    if then.get("before"):
-        differs.append(f"earlier sessions of the run had other code ({', '.join(then['before'])})")
-    return (
-        Finding(what, State.DIFFERS, "; ".join(differs))
-        if differs
-        else Finding(what, State.AGREES, f"code {then['code']}")
-    )
+    if recorded["code"] != now.get("code"):
+        differences.insert(0, f"code {recorded['code']}, {now.get('code', 'unknown')} today")
+    if recorded.get("before"):
+        differences.append(f"earlier sessions of the run had other code ({', '.join(recorded['before'])})")
+    if differences:
+        return Finding(what, State.DIFFERS, "; ".join(differences))
+    return Finding(what, State.AGREES, f"code {recorded['code']}")
 
 
-def _figures(name: str, stored: Mapping[str, Any], samples: Sequence[Sample]) -> Finding:
-    """The manifest's figures against those that the stored samples give."""
+def _check_figures(name: str, recorded: Mapping[str, Any], samples: Sequence[Sample]) -> Finding:
+    """The manifest's figures against those computed from the stored samples."""
     from kkwarm.analysis.metrics import summarize
 
     what = f"figures: {name}"
     now = json.loads(json.dumps(summarize(samples)))
-    keys = [k for k in now if k in stored and k != "by"]
-    wrong = [k for k in keys if not _alike(stored[k], now[k])]
+    keys = [k for k in now if k in recorded and k != "by"]
+    wrong = [k for k in keys if not _is_close(recorded[k], now[k])]
     if wrong:
-        says = "; ".join(f"{k} {stored[k]} stored, {now[k]} by the samples" for k in wrong[:SHOWN])
-        return Finding(what, State.DIFFERS, says)
-    return Finding(what, State.AGREES, f"{len(keys)} figures follow from the samples")
+        detail = "; ".join(f"{k} {recorded[k]} recorded, {now[k]} from the samples" for k in wrong[:MAX_NAMED])
+        return Finding(what, State.DIFFERS, detail)
+    return Finding(what, State.AGREES, f"{len(keys)} figures agree with the samples")
 
 
-def _alike(a: Any, b: Any) -> bool:
-    """Whether all that is stored (`a`) comes out again, but for the last digits of numbers."""
+def _is_close(a: Any, b: Any) -> bool:
+    """Whether all values of `a` are in `b`, up to rounding of floats."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
-        return set(a) <= set(b) and all(_alike(a[k], b[k]) for k in a)
+        return set(a) <= set(b) and all(_is_close(a[k], b[k]) for k in a)
     if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(map(_alike, a, b))
+        return len(a) == len(b) and all(map(_is_close, a, b))
     if isinstance(a, float) and isinstance(b, float | int):
         return abs(a - b) <= 1e-9 * max(1.0, abs(a))
     return bool(a == b)
 
 
-def _more(listed: Sequence[Any]) -> str:
-    return f"; and {len(listed) - SHOWN:,} more" if len(listed) > SHOWN else ""
+def _more(rows: Sequence[Any]) -> str:
+    return f"; and {len(rows) - MAX_NAMED:,} more" if len(rows) > MAX_NAMED else ""
+
+
+# -- inputs: questions, prompts, training examples, traces, checkpoints -----------------------------------------------
+
+
+def _check_inputs(run: Run, registry: Registry, samples: Sequence[Sample]) -> Iterator[Finding]:
+    """A finding for each recorded input of the run."""
+    inputs, config, kind = run.manifest.inputs, run.manifest.config, run.manifest.kind
+    if kind == "bench":
+        yield from _check_questions(run, registry, samples)
+    if kind in ("rlvr", "distill") and "examples" in inputs:
+        yield _check_examples(run, registry, inputs["examples"])
+    if kind == "distill" and not inputs:
+        yield _check_teacher(run, registry)
+    if "traces" in inputs:
+        yield _check_file("traces", run, run.manifest.traces, inputs["traces"])
+    if "outputs" in inputs:
+        yield _check_file("outputs", run, run.manifest.file, inputs["outputs"])
+    if "checkpoint" in inputs:
+        yield _check_checkpoint("checkpoint", run, _checkpoint(run), inputs["checkpoint"])
+    if "teacher" in inputs:
+        yield _check_checkpoint("teacher", run, config.get("teacher"), inputs["teacher"])
+
+
+def _check_questions(run: Run, registry: Registry, samples: Sequence[Sample]) -> Iterator[Finding]:
+    from kkwarm.evaluation.config import BenchConfig
+    from kkwarm.evaluation.plan import LM_EVAL_PREFIX, make_eval_task
+
+    inputs, config = run.manifest.inputs, run.manifest.config
+    formats = config.get("formats", {})
+    for name in config.get("benchmarks", ()):
+        if name.startswith(LM_EVAL_PREFIX):
+            yield Finding(f"data: {name}", State.UNCHECKED, "its data and prompts come from lm-eval")
+            continue
+        fmt = next((formats[key] for key in (name, f"{name}+forced") if key in formats), None)
+        settings = BenchConfig(limit=config.get("limit"), format=fmt, force=bool(config.get("force")))
+        try:
+            chat = registry.format(fmt).chat if fmt else False
+            today = make_eval_task(name, registry, settings, _load_tokenizer(run) if chat else None)
+        except KkwarmError as err:
+            yield Finding(f"data: {name}", State.UNCHECKED, str(err))
+            continue
+        for key, now in today.fingerprints().items():
+            what, _, benchmark = key.partition(":")
+            if key not in inputs:
+                yield Finding(f"{what}: {benchmark}", State.UNCHECKED, "the run records no hash of it")
+                continue
+            finding = _compare_hashes(f"{what}: {benchmark}", inputs[key], now)
+            if finding.state is State.DIFFERS:
+                hashes = {i.example.id: i.prompt_hash for i in today.items}
+                changes = _describe_changes(hashes, [s for s in samples if s.benchmark == benchmark])
+                finding = replace(finding, detail=finding.detail + changes)
+            yield finding
+
+
+def _describe_changes(hashes: Mapping[str, str], samples: Sequence[Sample]) -> str:
+    """Names questions that no longer exist or have another prompt. `hashes`: question id -> hash of today's prompt."""
+    missing = list(dict.fromkeys(s.id for s in samples if s.id not in hashes))
+    changed = list(dict.fromkeys(s.id for s in samples if s.id in hashes and s.prompt_hash not in ("", hashes[s.id])))
+    return "".join(
+        f"; {len(ids):,} questions {how}: {', '.join(ids[:MAX_NAMED])}{', …' if len(ids) > MAX_NAMED else ''}"
+        for ids, how in ((missing, "no longer exist"), (changed, "have a different prompt"))
+        if ids
+    )
+
+
+def _load_tokenizer(run: Run) -> Any:
+    from kkwarm.backends.checkpoint import load_tokenizer
+
+    return load_tokenizer(_locate(run, str(_checkpoint(run))))
+
+
+def _check_examples(run: Run, registry: Registry, recorded: str) -> Finding:
+    from kkwarm.data import fingerprint
+    from kkwarm.train.distillation import select_training_examples
+
+    config = run.manifest.config
+    count = config["examples" if run.manifest.kind == "rlvr" else "n"]
+    try:
+        task = registry.task(config["domain"])
+        benchmarks = config.get("drop_contaminated")
+        seed = int(config.get("seed", 0))
+        examples = select_training_examples(task, int(count), seed, decontaminate_against=benchmarks)
+    except KkwarmError as err:
+        return Finding("examples", State.UNCHECKED, str(err))
+    return _compare_hashes("examples", recorded, fingerprint(examples))
+
+
+def _check_teacher(run: Run, registry: Registry) -> Finding:
+    """The traces against those that the registered teacher gives today."""
+    from kkwarm.train.traces import TRACES, read_traces
+
+    config = run.manifest.config
+    try:
+        stored = [json.dumps(asdict(t), sort_keys=True) for t in read_traces(run.path / TRACES)]
+        teacher = registry.teacher(config["domain"], config["teacher"])
+        traces = teacher.traces(int(config["n"]), int(config.get("seed", 0)))
+        today = [json.dumps(asdict(t), sort_keys=True) for t in traces]
+    except KkwarmError as err:
+        return Finding("traces", State.UNCHECKED, str(err))
+    expected = set(today)
+    other = [number for number, trace in enumerate(stored, 1) if trace not in expected]
+    unfiltered = not config.get("verified_only") and "drop_contaminated" not in config
+    if other or (unfiltered and stored != today):
+        where = f", such as line {other[0]}" if other else ""
+        detail = f"{len(other):,} of {len(stored):,} traces differ from what the teacher gives today{where}"
+        return Finding("traces", State.DIFFERS, detail)
+    return Finding("traces", State.AGREES, f"the teacher gives the same {len(stored):,} traces")
+
+
+def _check_file(what: str, run: Run, name: str, recorded: str) -> Finding:
+    if not name:
+        return Finding(what, State.UNCHECKED, "the run does not record where the file was")
+    path = Path(_locate(run, name))
+    if not path.is_file():
+        return Finding(what, State.UNCHECKED, f"{name} is not on this machine")
+    return _compare_hashes(what, recorded, file_hash(path))
+
+
+def _check_checkpoint(what: str, run: Run, model: Any, recorded: str) -> Finding:
+    from kkwarm.backends.checkpoint import fingerprint
+
+    backend = run.manifest.config.get("backend") or run.manifest.provenance.get("backend")
+    if backend not in (None, "hf", "vllm"):
+        return Finding(what, State.UNCHECKED, f"backend {backend} gives no access to the weights")
+    if not isinstance(model, str):
+        return Finding(what, State.UNCHECKED, "the run does not record which checkpoint it was")
+    try:
+        return _compare_hashes(what, recorded, fingerprint(_locate(run, model)))
+    except KkwarmError as err:
+        return Finding(what, State.UNCHECKED, str(err))
+
+
+def _checkpoint(run: Run) -> str | None:
+    return run.manifest.model.checkpoint if run.manifest.model is not None else None
+
+
+def _locate(run: Run, name: str) -> str:
+    """The path as recorded or, if a study was moved, the path of the same name beside the run."""
+    path = expand_path(name)
+    if path.exists():
+        return name
+    parts = path.parts
+    for count in (1, 2):
+        sibling = run.path.parent.joinpath(*parts[-count:])
+        if len(parts) > count and sibling.exists():
+            return str(sibling)
+    return name
 
 
 # -- studies ----------------------------------------------------------------------------------------------------------
 
 
-def _study(study: Run, registry: Registry, progress: Callable[[str, int], None]) -> Iterator[Finding]:
-    yield _settings(study)
+def _check_study(study: Run, registry: Registry, progress: Callable[[str, int], None]) -> Iterator[Finding]:
+    yield _check_settings(study)
     for step in study.manifest.plan.steps if study.manifest.plan is not None else ():
         folder = study.path / "steps" / step
         try:
-            found = list(agreement(Run.read(folder), registry, progress))
+            findings = list(verify_run(Run.read(folder), registry, progress))
         except KkwarmError as err:
-            state = State.UNCHECKED if not study.done else State.DIFFERS
-            found = [Finding("run", state, str(err))]
-        yield from (replace(f, step=step) for f in found)
-    yield _report(study)
+            findings = [Finding("run", State.DIFFERS if study.done else State.UNCHECKED, str(err))]
+        yield from (replace(f, step=step) for f in findings)
+    yield _check_report(study)
 
 
-def _report(study: Run) -> Finding:
-    """The report kept with the study against one computed anew from its samples."""
+def _check_report(study: Run) -> Finding:
+    """The stored report against one computed from the samples."""
     path: Path = study.path / "report.json"
     if not path.exists():
-        return Finding("report.json", State.UNCHECKED, "the study is not done" if not study.done else "it is missing")
+        return Finding("report.json", State.UNCHECKED, "it is missing" if study.done else "the study is not done")
     from kkwarm.analysis.build import analyse
     from kkwarm.analysis.load import load
 
@@ -242,13 +416,11 @@ def _report(study: Run) -> Finding:
         stored = json.loads(path.read_text("utf-8"))
         now = json.loads(json.dumps(analyse(load([study.path]))))
     except ValueError as err:
-        return Finding("report.json", State.DIFFERS, f"it is no JSON: {err}")
+        return Finding("report.json", State.DIFFERS, f"it is not JSON: {err}")
     except KkwarmError as err:
         return Finding("report.json", State.UNCHECKED, str(err))
     parts = ("conditions", "domains", "matrix", "claims", "curves", "problems", "contamination", "method")
-    wrong = [p for p in parts if not _alike(stored.get(p), now.get(p))]
+    wrong = [p for p in parts if not _is_close(stored.get(p), now.get(p))]
     if wrong:
-        return Finding(
-            "report.json", State.DIFFERS, f"computed anew from the samples, {', '.join(wrong)} come out otherwise"
-        )
-    return Finding("report.json", State.AGREES, "computed anew from the samples, it is the same")
+        return Finding("report.json", State.DIFFERS, f"{', '.join(wrong)} differ when computed from the samples")
+    return Finding("report.json", State.AGREES, "it is the same when computed from the samples")

@@ -51,8 +51,8 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("x.jsonl", b"", "no completions in it"),
-        ("x.jsonl", b"\n \n", "no completions in it"),
+        ("x.jsonl", b"", "it holds no completions"),
+        ("x.jsonl", b"\n \n", "it holds no completions"),
         ("x.jsonl", GOOD.encode() * 2 + b'{"id": 1,\n', "line 3: not JSON"),
         ("x.jsonl", GOOD.encode() + b'{"id": "b", "compl', "line 2: not JSON (Unterminated string starting at, column"),
         ("x.jsonl", GOOD.encode() + b'{"id": "b", "compl', "this last line was cut short: remove it"),
@@ -65,7 +65,7 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("x.jsonl.gz", GOOD.encode(), "Not a gzipped file"),
         ("x.jsonl.gz", gzip.compress(GOOD.encode() * 99, mtime=0)[:40], "ended before the end-of-stream marker"),
         ("x.jsonl.gz", gzip.compress(GOOD.encode() * 99, mtime=0)[:14] + b"\xff" * 60, "fetch or compress it again"),
-        ("x.jsonl", b'\n\n{"task_id": "a", "completion": "b"}\n', 'line 3: no "id" (it has: completion, task_id)'),
+        ("x.jsonl", b'\n\n{"task_id": "a", "completion": "b"}\n', 'line 3: key "id" is missing (its keys: completion, task_id)'),
         ("x.jsonl", b'{"id": null, "completion": "b"}\n', '"id" is null, not a string'),
         ("x.jsonl", b'{"id": "a", "completion": []}\n', '"completion" is an empty list'),
         ("x.jsonl", b'\n{"id": "mini_math/test/1x", "completion": "3"}\n', "line 2: mini_math has no id"),
@@ -117,7 +117,7 @@ ARGUMENTS: list[tuple[tuple[str, ...], str]] = [
     *(((*SCORE, "--workers", n), f"'{n}' is not a valid integer") for n in ("1.5", "nan", "many")),
     ((*SCORE, "--samples-out", "none/s.jsonl"), "none/s.jsonl cannot be written: No such file"),
     ((*SCORE, "--samples-out", "first"), "first cannot be written: Is a directory"),
-    ((*SCORE, "--samples-out", "good.jsonl"), "is the file to be scored"),
+    ((*SCORE, "--samples-out", "good.jsonl"), "is the file to score"),
     ((*SCORE, "--samples-out", "/dev/full"), "No space left on device"),
     ((*SCORE, "-o", "good.jsonl"), "good.jsonl cannot be written: File exists"),
     ((*SCORE, "-o", "first"), "first already holds a run of bench, not of score"),
@@ -175,7 +175,7 @@ ARGUMENTS: list[tuple[tuple[str, ...], str]] = [
     (("report", "first", "--html", "/dev/full"), "/dev/full cannot be written: No space left on device"),
     (("verify", "thrid"), "there is no run thrid"),
     (("rescore", "first", "--compare-to", "secnd"), "there is no run secnd (did you mean second?)"),
-    (("rescore", "first", "--alone", "--compare-to", "second"), "leave one of them out"),
+    (("rescore", "first", "--alone", "--compare-to", "second"), "leave out one of them"),
     (("rescore", "first", "-o", "second"), "second is not empty"),
     (("rescore", "first", "-o", "good.jsonl"), "good.jsonl is a file"),
     (("import", "lmeval", "first"), "Did you mean 'lm-eval'"),
@@ -315,7 +315,7 @@ def test_figures_taken_out_of_a_manifest(there: Path, capsys: pytest.CaptureFixt
         main(["verify", "first", "--json"])
     assert ended.value.code == 1
     rows = {f["what"]: f for f in json.loads(capsys.readouterr().out)["findings"]}
-    assert rows["figures: mini_math"]["says"] == "the run is done, and its manifest has none of it"
+    assert rows["figures: mini_math"]["detail"] == "the run is done, but its manifest has no figures for it"
 
 
 # -- data -------------------------------------------------------------------------------------------------------------

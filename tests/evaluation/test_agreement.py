@@ -18,11 +18,9 @@ from kkwarm.backends.base import Request
 from kkwarm.backends.replay import ReplayBackend
 from kkwarm.cli import main
 from kkwarm.evaluation import BenchConfig, bench
-from kkwarm.scoring.findings import Finding, State
-from kkwarm.scoring.verify_run import agreement
+from kkwarm.scoring.verify_run import Finding, State, verify_run
 from kkwarm.store import Run
 from kkwarm.types import Completion, Example, Response, Status, Verdict
-from kkwarm.verify.source import verifier_provenance
 
 GOLD = {f"toy/{e.id}": e.answer for e in toy_benchmark.examples()}
 
@@ -39,19 +37,19 @@ def run(toy: Toy, tmp_path: Path) -> Path:
 
 
 def found(path: Path) -> dict[str, Finding]:
-    return {f.what: f for f in agreement(Run.read(path), registry())}
+    return {f.what: f for f in verify_run(Run.read(path), registry())}
 
 
 def differing(path: Path) -> dict[str, str]:
-    return {what: f.says for what, f in found(path).items() if f.state is State.DIFFERS}
+    return {what: f.detail for what, f in found(path).items() if f.state is State.DIFFERS}
 
 
-def edit(path: Path, number: int, change: Callable[[dict[str, Any]], None], *, mend: bool = False) -> None:
-    """Changes the sample of a line; a careful forger mends the checksum too."""
+def edit(path: Path, number: int, change: Callable[[dict[str, Any]], None], *, fix_checksum: bool = False) -> None:
+    """Changes the sample of a line; `fix_checksum` also updates the checksum, as a careful forger would."""
     lines = (path / "samples.jsonl").read_text().splitlines()
     line = json.loads(lines[number - 1])
     change(line["sample"])
-    if mend:
+    if fix_checksum:
         line["crc"] = zlib.crc32(json.dumps(line["sample"], separators=(",", ":")).encode())
     lines[number - 1] = json.dumps(line, separators=(",", ":"))
     (path / "samples.jsonl").write_text("\n".join(lines) + "\n")
@@ -74,7 +72,7 @@ def test_an_untouched_run_agrees(run: Path) -> None:
         "verdicts: toy": State.AGREES,
         "figures: toy": State.AGREES,
     }
-    assert found(run)["verdicts: toy"].says == "all 24 are the same today"
+    assert found(run)["verdicts: toy"].detail == "all 24 are the same today"
 
 
 def test_an_edited_line_is_named(run: Path) -> None:
@@ -83,20 +81,20 @@ def test_an_edited_line_is_named(run: Path) -> None:
     checksums = found(run)["checksums"]
     assert checksums.state is State.DIFFERS
     assert checksums.lines == (8, 20)
-    assert "line 8: its checksum does not match" in checksums.says
+    assert "line 8: its checksum does not match" in checksums.detail
 
 
 def test_a_forged_verdict_is_named_although_its_checksum_fits(run: Path) -> None:
-    edit(run, 8, correct, mend=True)
+    edit(run, 8, correct, fix_checksum=True)
     wrong = differing(run)
     assert set(wrong) == {"file samples.jsonl", "verdicts: toy", "figures: toy"}
-    assert wrong["verdicts: toy"].startswith("1 of 24 are others today: line 8 (sum/")
+    assert wrong["verdicts: toy"].startswith("1 of 24 verdicts changed: line 8 (sum/")
     assert "correct stored, wrong today" in wrong["verdicts: toy"]
-    assert "accuracy 0.5 stored, 0.541" in wrong["figures: toy"]
+    assert "accuracy 0.5 recorded, 0.541" in wrong["figures: toy"]
 
 
 def test_other_metrics_under_the_same_status_are_found(run: Path) -> None:
-    edit(run, 1, lambda s: s["verdict"]["metrics"].update(near=0.5), mend=True)
+    edit(run, 1, lambda s: s["verdict"]["metrics"].update(near=0.5), fix_checksum=True)
     assert "with other metrics" in differing(run)["verdicts: toy"]
 
 
@@ -109,7 +107,7 @@ def test_removed_and_doubled_lines_are_found(run: Path) -> None:
     (run / "samples.jsonl").unlink()
     assert {
         "file samples.jsonl": "it is missing",
-        "verdicts: toy": "there are figures of it, but no samples",
+        "verdicts: toy": "the manifest has figures for it, but there are no samples",
     }.items() <= (differing(run).items())
 
 
@@ -128,7 +126,7 @@ def test_edited_figures_and_settings_are_found(run: Path) -> None:
     path.write_text(json.dumps(manifest))
     wrong = differing(run)
     assert set(wrong) == {"settings", "figures: toy"}
-    assert "accuracy 0.9 stored, 0.5 by the samples" in wrong["figures: toy"]
+    assert "accuracy 0.9 recorded, 0.5 from the samples" in wrong["figures: toy"]
 
 
 def test_changed_questions_are_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +136,7 @@ def test_changed_questions_are_named(run: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(Toy, "kkwarm_domains", _domains(lambda: changed, toy_benchmark.check))
     wrong = differing(run)
     assert set(wrong) == {"data: toy", "prompts: toy", "verdicts: toy"}
-    assert "1 questions are no longer there: sum/11; 1 questions are asked in other words: sum/3" in wrong["data: toy"]
+    assert "1 questions no longer exist: sum/11; 1 questions have a different prompt: sum/3" in wrong["data: toy"]
 
 
 def test_another_verifier_is_found_with_what_it_judges_otherwise(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,20 +146,7 @@ def test_another_verifier_is_found_with_what_it_judges_otherwise(run: Path, monk
     monkeypatch.setattr(Toy, "kkwarm_domains", _domains(toy_benchmark.examples, strict))
     wrong = differing(run)
     assert set(wrong) == {"verifier: toy", "verdicts: toy"}
-    assert wrong["verdicts: toy"].startswith("12 of 24 are others today")
-
-
-def test_a_run_that_hashed_the_text_of_its_verifier_is_compared_by_it(run: Path) -> None:
-    path, reg = run / "manifest.json", registry()
-    manifest = json.loads(path.read_text())
-    fmt = reg.format(reg.benchmark("toy").format)
-    for code, state in (("0" * 16, State.DIFFERS), (None, State.AGREES)):
-        older = verifier_provenance(reg.verifier("toy"), fmt, "text")
-        manifest["verifiers"]["toy"] = older | ({"code": code} if code else {})
-        path.write_text(json.dumps(manifest))
-        finding = found(run)["verifier: toy"]
-        assert finding.state is state
-        assert ("pass over comments" in finding.says) is (state is State.DIFFERS)
+    assert wrong["verdicts: toy"].startswith("12 of 24 verdicts changed")
 
 
 def test_what_is_not_here_is_said(run: Path) -> None:
@@ -169,14 +154,14 @@ def test_what_is_not_here_is_said(run: Path) -> None:
     for key in ("products", "verifiers"):  # as runs before these were kept
         del manifest[key]
     (run / "manifest.json").write_text(json.dumps(manifest))
-    findings = {f.what: f for f in agreement(Run.read(run), registry())}
-    assert findings["files"].says == "the run is older than these hashes"
+    findings = {f.what: f for f in verify_run(Run.read(run), registry())}
+    assert findings["files"].detail == "no hashes were recorded"
     assert findings["verifier: toy"].state is State.UNCHECKED
     from kkwarm import plugins
 
-    bare = {f.what: f for f in agreement(Run.read(run), plugins.load())}  # the plugin is not installed here
+    bare = {f.what: f for f in verify_run(Run.read(run), plugins.load())}  # the plugin is not installed here
     assert {f.state for w, f in bare.items() if "toy" in w and "figures" not in w} == {State.UNCHECKED}
-    assert "unknown benchmark" in bare["verdicts: toy"].says
+    assert "unknown benchmark" in bare["verdicts: toy"].detail
 
 
 def test_the_command(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,8 +51,8 @@ def test_a_gain_of_an_older_verifier_is_none_today(capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit):
         main(["rescore", str(lenient)])
     out = " ".join(capsys.readouterr().out.split())
-    assert "1 of 1 comparisons say something else today" in out
-    assert "lenient against base on math: gain +100.0 -> tie +0.0" in out
+    assert "1 of 1 comparisons have another verdict today" in out
+    assert "lenient compared with base on math: gain +100.0 -> tie +0.0" in out
 
 
 def test_the_other_side_is_judged_again_too(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

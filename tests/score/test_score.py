@@ -89,8 +89,8 @@ def test_tagged_outputs_are_held_to_the_format(capsys: pytest.CaptureFixture[str
     [
         (b'{"id": "x", "completion": "a", "reference": 1}\n{"id": "y", "comp', "line 2: not JSON"),
         (b'{"id": "x", "completion": "\xff"}\n', "line 1: not UTF-8"),
-        (b'{"id": "x"}\n', 'line 1: no "completion"'),
-        (b'{"completion": "x"}\n', 'line 1: no "id"'),
+        (b'{"id": "x"}\n', 'line 1: key "completion" is missing'),
+        (b'{"completion": "x"}\n', 'line 1: key "id" is missing'),
         (b'{"id": null, "completion": "x"}\n', '"id" is null'),
         (b'{"id": "x", "completion": []}\n', "empty list"),
         (b"[1]\n", "line 1: a list"),
@@ -111,7 +111,7 @@ def test_bad_names(capsys: pytest.CaptureFixture[str], references: Path, tmp_pat
         ((references, "--benchmark", "maht"), "did you mean math"),
         ((references, "--benchmark", "math", "--format", "nope"), "unknown format"),
         ((references, "--benchmark", "math", "--samples-out", tmp_path / "no" / "s"), "cannot be written"),
-        ((references, "--benchmark", "math", "--samples-out", references), "is the file to be scored"),
+        ((references, "--benchmark", "math", "--samples-out", references), "is the file to score"),
     ):
         code, out, err = run(capsys, "score", *args)
         assert (code, out) == (2, "") and message in err
@@ -174,7 +174,7 @@ def test_flips_are_shown_and_written_beside(
     assert all(s.verdict.correct for s in Run.read(lenient).samples())  # the old run is as it was
     assert written.manifest.benchmarks["math"]["worked"] == 0.5
     code, out, _ = run(capsys, "rescore", lenient)
-    assert code == 0 and "3 verdicts flipped" in out and "a[1]: correct -> wrong" in out
+    assert code == 0 and "3 verdicts changed" in out and "a[1]: correct -> wrong" in out
 
 
 def test_rescore_of_what_is_no_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_a_run_judged_by_another_verifier_is_not_mixed(capsys: pytest.CaptureFix
     path.write_text(json.dumps(manifest))
     code, _, err = run(capsys, "score", file, "--benchmark", "mini_math", "-o", tmp_path / "run")
     assert code == 2
-    assert "are another verifier's (`kkwarm rescore" in err
+    assert "come from another version of the verifier (run `kkwarm rescore" in err
 
 
 def test_rewards_of_a_narrowed_benchmark() -> None:

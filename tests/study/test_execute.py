@@ -19,7 +19,7 @@ import pytest
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
 from kkwarm.reporting.terminal import render_text
-from kkwarm.scoring.verify_run import agreement
+from kkwarm.scoring.verify_run import verify_run
 from kkwarm.store import Run
 from kkwarm.study.local import default_jobs
 from kkwarm.study.plan import Plan
@@ -78,7 +78,7 @@ def test_more_seeds_join_a_study(recipe: Recipe, without_models: Without, tmp_pa
     assert did(out) == Counter(dict.fromkeys(steps, 1)) and set(before) < set(steps)
     manifest = Run.read(out).manifest
     assert manifest.config["seeds"] == [0, 1, 2] and manifest.state == "done"
-    assert {f.state.value for f in agreement(Run.read(out), registry()) if f.what == "settings"} == {"agrees"}
+    assert {f.state.value for f in verify_run(Run.read(out), registry()) if f.what == "settings"} == {"agrees"}
     for other in (recipe, of([0, 2, 3]), of([0, 1, 2, 3], title="Another")):
         with pytest.raises(KkwarmError, match="already holds a run with different settings"):
             do_study(other, out, 2, quiet, render_text)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from kkwarm.plugins import registry
-from kkwarm.scoring.findings import State
-from kkwarm.scoring.verify_run import agreement
+from kkwarm.scoring.verify_run import State, verify_run
 from kkwarm.store import Run
 from kkwarm.train import DistillConfig, RlvrConfig, WarmupConfig, distill, rlvr, warmup
 
 
 def states(run: Run) -> dict[str, State]:
-    return {f.what: f.state for f in agreement(Run.read(run.path), registry())}
+    return {f.what: f.state for f in verify_run(Run.read(run.path), registry())}
 
 
 def test_a_chain_agrees_until_something_is_changed(base: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from kkwarm.errors import ContaminationError, KkwarmError
 from kkwarm.plugins import registry
-from kkwarm.scoring.verify_run import agreement
+from kkwarm.scoring.verify_run import verify_run
 from kkwarm.train import WarmupConfig, read_traces, warmup
 from kkwarm.train.distillation import select_training_examples
 from kkwarm.train.traces import write_traces
@@ -136,7 +136,7 @@ def test_skips_contaminated_examples(base: Path, tmp_path: Path) -> None:
         rlvr(base, config, tmp_path / "r", progress=False)
     run = rlvr(base, replace(config, drop_contaminated=True), tmp_path / "s", progress=False)
     assert run.manifest.example_ids == [ranked[0], ranked[4]] and run.manifest.contamination == []
-    found = {f.what: f.state.value for f in agreement(run, registry())}
+    found = {f.what: f.state.value for f in verify_run(run, registry())}
     assert found["examples"] == "agrees"
 
 
@@ -165,7 +165,7 @@ def test_drops_contaminated_traces_of_a_registered_teacher(tmp_path: Path) -> No
     assert kept == [t for t in read_traces(made.path) if t.question not in questions[:4]]
     results = run.manifest.results
     assert (run.manifest.contamination, results["traces"], results["left_out"]) == ([], len(kept), 12 - len(kept))
-    assert {f.what: f.state.value for f in agreement(run, registry())}["traces"] == "agrees"
+    assert {f.what: f.state.value for f in verify_run(run, registry())}["traces"] == "agrees"
 
 
 def test_another_benchmark_can_be_named(base: Path, contaminated: Path, tmp_path: Path) -> None:
