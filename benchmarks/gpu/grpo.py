@@ -68,8 +68,8 @@ def main() -> None:
         rollout = Clock(VLLMGeneration, "generate")
     reward = Clock(Rollout, "reward")
     config = RlvrConfig(
-        "speed",
-        100,
+        domain="speed",
+        examples=100,
         steps=args.steps,
         prompts_per_step=args.prompts,
         generations=args.generations,

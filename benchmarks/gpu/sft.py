@@ -13,7 +13,6 @@ import json
 import shutil
 import statistics
 import sys
-from dataclasses import replace
 from typing import Any
 
 from subject import SHAPES, arguments, device_peak_mb, folder, install, peak_flops, traces
@@ -55,7 +54,7 @@ def main() -> None:
     source = traces(args.work / f"traces-{words}" / "traces.jsonl", args.steps * args.batch_size * 4, words)
     out = args.work / f"sft-{args.shape}"
     shutil.rmtree(out, ignore_errors=True)
-    run = warmup(model, source, out, replace(config), progress=False)
+    run = warmup(model, source, out, config.replace(), progress=False)
     rows = [json.loads(line) for line in (run.path / "log.jsonl").read_text("utf-8").splitlines()]
     found = figures(rows)
     peak = peak_flops()

@@ -31,8 +31,8 @@ def settings(args: argparse.Namespace) -> Any:
     from kkwarm.train import RlvrConfig
 
     return RlvrConfig(
-        DOMAIN,
-        100,
+        domain=DOMAIN,
+        examples=100,
         learning_rate=RATE,
         steps=args.steps,
         prompts_per_step=args.prompts,

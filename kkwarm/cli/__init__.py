@@ -19,24 +19,24 @@ __all__ = ["cli", "main"]
 
 # Name -> one line for `kkwarm --help`, so that help imports no command. In the order of a user's day.
 COMMANDS: dict[str, str] = {
-    "doctor": "What is installed, what is missing, and how to mend it.",
+    "doctor": "Check the installation: versions, GPU, sandbox, data.",
     "domains": "List domains, or show one with rendered examples.",
     "plugins": "List plugins with their hooks and failures.",
     "new": "Write an installable domain plugin.",
-    "check": "Check a domain without a model, and attack its verifier.",
-    "try": "Judge one completion and explain the verdict.",
-    "distill": "Make warm-up traces.",
-    "warmup": "Warm up a checkpoint: SFT on traces.",
-    "rlvr": "RLVR: GRPO with a domain's verifier as the reward.",
-    "power": "What difference a run of this size can show.",
-    "bench": "Benchmark any checkpoint.",
+    "check": "Check a domain and its verifier without a model.",
+    "try": "Verify one completion and explain the verdict.",
+    "distill": "Generate warm-up traces with a teacher.",
+    "warmup": "Fine-tune a checkpoint on traces (SFT).",
+    "rlvr": "Train with GRPO, with a domain's verifier as the reward.",
+    "power": "Estimate what difference a run can detect.",
+    "bench": "Evaluate a checkpoint on benchmarks.",
     "score": "Score saved outputs.",
     "rescore": "Score a stored run again with today's verifier.",
     "verify": "Check a stored run: checksums, hashes, verdicts.",
     "study": "Run a whole experiment as a resumable plan.",
-    "report": "Transfer matrix and claims of stored runs.",
+    "report": "Report results and claims of stored runs.",
     "compare": "Compare two runs on the same questions.",
-    "import": "Turn other tools' results into runs.",
+    "import": "Import results of other tools as runs.",
 }
 
 
@@ -77,14 +77,14 @@ class Commands(click.Group):
     def _add_plugins(self) -> None:
         if not self._from_plugins:
             self._from_plugins = True
-            if _others():
+            if _has_other_plugins():
                 from kkwarm.plugins import add_commands
 
                 add_commands(self, reserved=COMMANDS)
 
 
-def _others() -> bool:
-    """Whether anybody else's plugins are installed: kkwarm's own add no command, and are not loaded to find none."""
+def _has_other_plugins() -> bool:
+    """Whether third-party plugins are installed. kkwarm's own add no commands, so they need not be loaded for help."""
     from importlib.metadata import PackageNotFoundError, distribution, entry_points
 
     try:
@@ -106,7 +106,7 @@ def _file(name: str) -> Path | None:
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="kkwarm")
 def cli() -> None:
-    """Warm up on Knights & Knaves, train by RLVR on at most 100 examples, and see what transfers.
+    """Warm up on Knights & Knaves, train with RLVR on at most 100 examples, and measure what transfers.
 
     Start with `kkwarm doctor`, then `kkwarm study mini`.
     """
@@ -116,7 +116,7 @@ def main(args: list[str] | None = None) -> Any:
     """The console script: user mistakes become one line on stderr and an exit code."""
     interrupt_on_sigterm()
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # what the terminal cannot show is shown escaped
+        if isinstance(stream, io.TextIOWrapper):  # characters that the terminal cannot encode are escaped
             stream.reconfigure(errors="backslashreplace")
     try:
         code = cli.main(args=args, prog_name="kkwarm", standalone_mode=False)
@@ -133,7 +133,7 @@ def main(args: list[str] | None = None) -> Any:
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         run = next((path for path in reversed(RESUMABLE_RUNS) if Path(path).exists()), None)
-        _say(f"interrupted; what was done is kept in {run}: the same command goes on" if run else "interrupted")
+        _say(f"interrupted; progress is stored in {run}: repeat the command to resume" if run else "interrupted")
         sys.exit(130)
     except BrokenPipeError:  # `kkwarm ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -147,7 +147,7 @@ def main(args: list[str] | None = None) -> Any:
 
 
 def _one_line(err: click.ClickException) -> str:
-    """What click found wrong with the arguments, and where their help is."""
+    """click's message about wrong arguments, with the command that shows their help."""
     message = " ".join(err.format_message().split()).rstrip(".")
     context = getattr(err, "ctx", None)
     return f"{message} (see `{context.command_path} --help`)" if context else message
@@ -156,5 +156,5 @@ def _one_line(err: click.ClickException) -> str:
 def _say(message: str) -> None:
     from kkwarm.reporting.sanitize import shown
 
-    brief = re.sub(r"\S{1000,}", lambda m: f"{m[0][:100]}... ({len(m[0]):,} characters)", message)  # a name, mistyped
+    brief = re.sub(r"\S{1000,}", lambda m: f"{m[0][:100]}... ({len(m[0]):,} characters)", message)
     warn(shown(brief), "red")

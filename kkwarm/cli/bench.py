@@ -9,8 +9,6 @@ import click
 
 from kkwarm.cli import power
 from kkwarm.cli.console import (
-    Number,
-    Whole,
     complete_domains,
     complete_models,
     echo_json,
@@ -19,12 +17,22 @@ from kkwarm.cli.console import (
     out_console,
     unsandboxed_option,
 )
+from kkwarm.cli.options import configure, settings_command
 from kkwarm.cli.power import detect_option, prior_option
-from kkwarm.cli.training import engine_option, passed
 from kkwarm.errors import KkwarmError
+from kkwarm.schema.settings import HARDWARE, OUTPUT, SAMPLING, STOPPING, BenchConfig
+
+PANELS = {
+    "Model and data": ("--on", "--label"),
+    SAMPLING: ("--allow-unsandboxed-code",),
+    HARDWARE: (),
+    STOPPING: (),
+    "Power analysis": ("--power", "--prior", "--detect"),
+    OUTPUT: ("--out", "--dry-run", "--json", "--help"),
+}
 
 
-@click.command()
+@settings_command(BenchConfig, panels=PANELS)
 @click.argument("model", shell_complete=complete_models)
 @click.option(
     "--on",
@@ -33,62 +41,50 @@ from kkwarm.errors import KkwarmError
     multiple=True,
     required=True,
     metavar="NAME,...",
-    help="Benchmarks; lm_eval:NAME too.",
+    help="Benchmarks, as `kkwarm domains` lists them; lm_eval:NAME for tasks of lm-eval.",
 )
-@click.option("--samples", type=Whole(1), default=1, show_default=True, help="Samples for each question.")
-@click.option("--limit", type=Whole(1), help="At most N questions of each, always the same ones.")
-@click.option("--backend", type=click.Choice(["hf", "vllm", "openai"]), default="hf", show_default=True)
-@click.option("--base-url", help="The server's address, as http://HOST:PORT/v1 (backend openai).")
-@click.option("--temperature", type=Number(0), help="0 is greedy.  [default: the benchmark's]")
-@click.option("--top-p", type=Number(0, 1, min_open=True), help="[default: the benchmark's]")
-@click.option("--max-tokens", type=Whole(1), help="[default: the benchmark's]")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--format", "format_name", help="Prompt format.  [default: the benchmark's]")
-@click.option("--force-reasoning", is_flag=True, help="Make it work step by step; results are of NAME+forced.")
-@click.option("--batch-size", type=Whole(1), help="Rows at a time (backend hf).  [default: by memory]")
-@engine_option
-@click.option("--device", help="cpu, cuda, cuda:1.  [default: CUDA where there is one]")
+@click.option(
+    "--label", "labels", multiple=True, metavar="KEY=VALUE", help="Label that is stored with the run, for reports."
+)
 @unsandboxed_option
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/bench/MODEL-HASH]")
-@click.option("--label", "labels", multiple=True, metavar="K=V", help="Kept with the run, for reports.")
-@click.option("--until", type=Number(), metavar="H", help="Stop where the score is known within H (0.02: 2 points).")
-@click.option("--until-decided", metavar="RUN", help="Stop where gain, loss or tie against RUN is decided.")
-@click.option("--margin", type=Number(0, 1), default=0.05, show_default=True, help="What still is a tie.")
-@click.option("--power", "power_only", is_flag=True, help="Say what difference this run could show; run nothing.")
+@click.option("--power", "power_only", is_flag=True, help="Print what difference this run could detect, and stop.")
 @prior_option
 @detect_option
-@click.option("--dry-run", is_flag=True, help="Say what would be done; load no model.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Run folder.  [default: under runs/bench, by model and settings]",
+)
+@click.option("--dry-run", is_flag=True, help="Print what would be done, with its size, and load no model.")
 @json_option
 def command(
     model: str,
     names: tuple[str, ...],
+    given: dict[str, Any],
     out: Path | None,
     labels: tuple[str, ...],
     dry_run: bool,
     as_json: bool,
-    format_name: str | None,
-    force_reasoning: bool,
-    engine: tuple[str, ...],
     power_only: bool,
     priors: tuple[Path, ...],
     detect: float | None,
-    **settings: Any,
 ) -> None:
-    """Benchmark MODEL: a checkpoint folder, a run that holds one, a hub id, what a package ships (kkwarm_mini:BASE), or
-    a served model's name.
+    """Evaluate MODEL on benchmarks.
 
-    The same command goes on where it was interrupted.
+    MODEL is a checkpoint folder, a run that contains one, a hub id, a checkpoint that a package ships
+    (kkwarm_mini:BASE), or the name of a served model. After an interruption, repeat the command to resume.
     """
-    from kkwarm.evaluation import BenchConfig, bench
+    from kkwarm.evaluation import bench
 
+    config = configure(BenchConfig, given)
     if power_only:
-        planned = power.plan(names, settings["samples"], settings["limit"], priors, detect)
+        planned = power.plan(names, config.samples, config.limit, priors, detect)
         echo_json(planned) if as_json else power.show(planned)
         return
     if priors or detect is not None:
         raise KkwarmError("--prior and --detect belong to --power", hint="add --power, or leave them out")
     named = _labels(labels)
-    config = BenchConfig(format=format_name, force=force_reasoning, engine=passed(engine, "--engine"), **settings)
     if dry_run:
         plan = _plan(model, names, out, config)
         echo_json(plan) if as_json else _show_plan(plan)

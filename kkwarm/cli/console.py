@@ -1,4 +1,4 @@
-"""What commands share: JSON on stdout and nothing else there, everything else on stderr."""
+"""Options, types and output that commands share. With --json, stdout holds one JSON document and nothing else."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from kkwarm.errors import shorten, warn
-from kkwarm.limits import LARGEST
-from kkwarm.schema.settings import fraction_hint
+from kkwarm.schema.settings import LARGEST, fraction_hint
 
 __all__ = [
     "Number",
@@ -27,16 +26,16 @@ __all__ = [
     "echo_json",
     "err_console",
     "json_option",
-    "judged_bar",
+    "verification_bar",
     "out_console",
     "unsandboxed_option",
 ]
 
-_STDOUT = "kkwarm.stdout"  # where `echo_json` writes, in the context's meta
+_STDOUT = "kkwarm.stdout"  # key in the context's meta: the stream that `echo_json` writes to
 
 
-def _alone(ctx: click.Context, option: click.Parameter, given: bool) -> bool:
-    """From here on what plugins and libraries print goes to stderr."""
+def _reserve_stdout(ctx: click.Context, option: click.Parameter, given: bool) -> bool:
+    """Sends everything that plugins and libraries print to stderr."""
     if given:
         ctx.meta[_STDOUT] = sys.stdout
         ctx.with_resource(redirect_stdout(sys.stderr))
@@ -44,32 +43,32 @@ def _alone(ctx: click.Context, option: click.Parameter, given: bool) -> bool:
 
 
 json_option = click.option(
-    "--json", "as_json", is_flag=True, callback=_alone, help="One JSON document on stdout, nothing else there."
+    "--json", "as_json", is_flag=True, callback=_reserve_stdout, help="Print the result as one JSON document on stdout."
 )
 
 
 class Whole(click.IntRange):
-    """A whole number from a least one on; at most `LARGEST`, which help need not name."""
+    """A whole number within limits, at most `LARGEST`."""
 
-    name = "integer"  # click's "integer range" makes "not a valid integer range" of what is no number
+    name = "integer"  # click's own name gives the message "not a valid integer range"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        found: int = super().convert(value, param, ctx)
-        if found > LARGEST:
-            self.fail(f"{shorten(found)} is too large; at most {LARGEST}.", param, ctx)
-        return found
+        number: int = super().convert(value, param, ctx)
+        if number > LARGEST:
+            self.fail(f"{shorten(number)} is too large; at most {LARGEST}.", param, ctx)
+        return number
 
 
 class Number(click.FloatRange):
-    """A finite number within limits: click lets NaN through every limit."""
+    """A finite number within limits. click alone accepts NaN within any limits."""
 
     name = "number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        found: float = super().convert(value, param, ctx)
-        if not math.isfinite(found):
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number.", param, ctx)
-        return found
+        return number
 
     def _describe_range(self) -> str:
         return "" if self.min is None and self.max is None else super()._describe_range()
@@ -91,24 +90,24 @@ class PercentagePoints(Number):
         return points
 
 
-def _allow(ctx: click.Context, option: click.Parameter, given: bool) -> None:
+def _allow_unsandboxed(ctx: click.Context, option: click.Parameter, given: bool) -> None:
     if given:
         from kkwarm.verify.sandbox import ALLOW_UNSANDBOXED
 
-        os.environ[ALLOW_UNSANDBOXED] = "1"  # so that the processes of a study, too, may
+        os.environ[ALLOW_UNSANDBOXED] = "1"  # inherited by the processes of a study
 
 
 unsandboxed_option = click.option(
     "--allow-unsandboxed-code",
     is_flag=True,
     expose_value=False,
-    callback=_allow,
-    help="Run model-written code even where no sandbox can be had; the run records it.",
+    callback=_allow_unsandboxed,
+    help="Run model-written code even if no sandbox is available. The run records it.",
 )
 
 
 def complete_domains(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[str]:
-    """Names of domains for the shell, after the last comma of a list."""
+    """Completes the name of a domain after the last comma of a list."""
     from kkwarm.plugins import registry
 
     before, comma, last = incomplete.rpartition(",")
@@ -116,24 +115,24 @@ def complete_domains(ctx: click.Context, option: click.Parameter, incomplete: st
 
 
 def complete_runs(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Paths, and the runs under `KKWARM_HOME` by their names there."""
+    """Completes paths, and names of runs under `KKWARM_HOME`."""
     from kkwarm.store import runs_home
 
     home = runs_home()
     folders = sorted(
         m.parent.relative_to(home) for m in [*home.glob("*/manifest.json"), *home.glob("*/*/manifest.json")]
     )
-    named = [CompletionItem(str(f)) for f in folders if incomplete and str(f).startswith(incomplete)]
-    return [*named, CompletionItem(incomplete, type="file")]
+    names = [CompletionItem(str(f)) for f in folders if incomplete and str(f).startswith(incomplete)]
+    return [*names, CompletionItem(incomplete, type="file")]
 
 
 def complete_models(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Checkpoint and run folders; hub ids and served names cannot be known."""
+    """Completes checkpoint and run folders; hub ids and served names are not known here."""
     return [CompletionItem(incomplete, type="dir")]
 
 
 def echo_json(document: Any) -> None:
-    """Prints one JSON document; what commands a terminal, or has no encoding, is escaped."""
+    """Prints one JSON document. Terminal control characters and characters without an encoding are escaped."""
     from kkwarm.reporting.sanitize import escaped_json
 
     context = click.get_current_context(silent=True)
@@ -147,19 +146,22 @@ def echo_json(document: Any) -> None:
 
 
 @contextmanager
-def judged_bar(name: str) -> Iterator[Callable[..., None]]:
-    """A count of judged completions on a terminal's stderr; what it yields takes how many more, and of which run."""
+def verification_bar(name: str) -> Iterator[Callable[..., None]]:
+    """Shows the number of verified completions on a terminal's stderr.
+
+    Yields a function that adds a number to the count and optionally changes the name of the run.
+    """
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     console = err_console()
-    columns = (SpinnerColumn(), TextColumn("{task.description}: {task.completed:,.0f} judged"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}: {task.completed:,.0f} verified"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(name, total=None)
         yield lambda n, of=name: bar.update(task, advance=n, description=of)
 
 
 def out_console() -> Any:
-    """A rich console on stdout, safe for text that a model wrote."""
+    """A rich console on stdout, safe for model-written text."""
     from kkwarm.reporting.sanitize import console
 
     return console()

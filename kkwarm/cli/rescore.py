@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kkwarm.cli.console import Whole, complete_runs, echo_json, json_option, judged_bar, out_console, unsandboxed_option
+from kkwarm.cli.console import (
+    Whole,
+    complete_runs,
+    echo_json,
+    json_option,
+    out_console,
+    unsandboxed_option,
+    verification_bar,
+)
 from kkwarm.errors import KkwarmError
 
 if TYPE_CHECKING:
@@ -58,7 +66,7 @@ def command(
     others = [Run.read(find_run(path)).path for path in compare_to]
     target = out or (_sibling(stored.path) if write else None)
     _check_target(target)
-    with judged_bar(stored.name) as advance:
+    with verification_bar(stored.name) as advance:
         if stored.manifest.kind == "study":
             document = _study(stored, target, workers, advance)
         else:

@@ -14,23 +14,35 @@ from kkwarm.errors import KkwarmError
 
 @click.command()
 @click.argument("recipe")
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="The study's folder.  [default: under KKWARM_HOME]")
-@click.option("--jobs", type=Whole(1), help="Steps at once.  [default: one for each core; with a GPU, 1; on Ray, all]")
 @click.option(
-    "--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Where steps are done."
+    "-o", "--out", type=click.Path(path_type=Path), help="Folder of the study.  [default: a folder under KKWARM_HOME]"
+)
+@click.option(
+    "--jobs",
+    type=Whole(1),
+    help="Number of steps that run at the same time.  [default: one per core; 1 with a GPU; all on Ray]",
+)
+@click.option(
+    "--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Where steps run."
 )
 @click.option(
     "--ray-address",
     metavar="ADDRESS",
-    help="Of a Ray cluster: auto, HOST:PORT, ray://HOST:PORT.  [default: RAY_ADDRESS, or this machine]",
+    help="Address of a Ray cluster: auto, HOST:PORT or ray://HOST:PORT.  [default: RAY_ADDRESS, or this machine]",
 )
 @click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting: --set evaluate.limit=20."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a setting of the recipe, such as evaluate.limit=20. Can be given several times.",
 )
 @click.option(
-    "--allow-contamination", is_flag=True, help="Train on evaluated questions too; the report marks what it touches."
+    "--allow-contamination",
+    is_flag=True,
+    help="Train even if the training data contains evaluated questions. The report marks the affected results.",
 )
-@click.option("--dry-run", is_flag=True, help="Print the plan with its estimated cost; do nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and its estimated cost, and stop.")
 @unsandboxed_option
 @json_option
 def command(
@@ -44,44 +56,61 @@ def command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Run a whole experiment as a resumable plan, and report it.
+    """Run a whole experiment as a resumable plan, and report its results.
 
-    RECIPE is built in (`mini`, `mini-examples`, `paper-qwen2.5-3b`) or a TOML file. Stopped at any time, the same
-    command goes on.
+    RECIPE is a built-in recipe (`mini`, `mini-examples`, `paper-qwen2.5-3b`) or a TOML or YAML file. After an
+    interruption, repeat the command to resume.
     """
-    from kkwarm.reporting.terminal import render_text
+    from kkwarm.schema.recipe import load_recipe
     from kkwarm.study.local import default_jobs
-    from kkwarm.study.progress import workers
-    from kkwarm.study.recipe_loader import load
-    from kkwarm.study.run import default_folder, do_study, joinable
+    from kkwarm.study.run import default_folder
 
     if ray_address is not None and executor != "ray":
-        raise KkwarmError("--ray-address is for --executor ray", hint="add --executor ray")
+        raise KkwarmError("--ray-address needs --executor ray", hint="add --executor ray")
     if allow_contamination:
-        os.environ["KKWARM_ALLOW_CONTAMINATION"] = "1"  # its workers train
-    made = load(recipe, settings)
-    folder = out or default_folder(made)
+        os.environ["KKWARM_ALLOW_CONTAMINATION"] = "1"  # inherited by the workers, which train
+    loaded = load_recipe(recipe, settings)
+    folder = out or default_folder(loaded)
     if dry_run:
-        _dry_run(made, folder, jobs or default_jobs(), as_json)
+        _show_plan(loaded, folder, jobs or default_jobs(), as_json)
         return
-    console = err_console()
-    who = "on Ray" if executor == "ray" else workers(jobs or default_jobs())
-    console.print(f"study {made.name}: {made.title}\nin {folder}, {who}", markup=False, soft_wrap=True)
-    if out is None and not folder.exists():
-        for other, seeds in joinable(made).items():
-            has = f"{other} is this study with seeds {', '.join(map(str, seeds))}"
-            console.print(f"{has}: with -o {other} only what others need is done", markup=False, soft_wrap=True)
-    document = do_study(made, folder, jobs, console, render_text, executor=executor, address=ray_address)
+    document = _run(loaded, folder, jobs, executor, ray_address, is_default=out is None)
     if as_json:
         echo_json(document)
     else:
         from kkwarm.reporting.terminal import show
 
         show(document, out_console())
-        console.print(f"report kept in {folder}", markup=False, soft_wrap=True)
+        out_console().print(f"report stored in {folder}", markup=False, soft_wrap=True)
 
 
-def _dry_run(recipe: Any, folder: Path, jobs: int, as_json: bool) -> None:
+def _run(
+    recipe: Any,
+    folder: Path,
+    jobs: int | None,
+    executor: Literal["local", "ray"],
+    address: str | None,
+    *,
+    is_default: bool,
+) -> Any:
+    """Runs the study with progress on stderr; returns its report."""
+    from kkwarm.reporting.terminal import render_text
+    from kkwarm.study.local import default_jobs
+    from kkwarm.study.progress import workers
+    from kkwarm.study.run import do_study, joinable
+
+    console = err_console()
+    where = "on Ray" if executor == "ray" else workers(jobs or default_jobs())
+    console.print(f"study {recipe.name}: {recipe.title}\nin {folder}, {where}", markup=False, soft_wrap=True)
+    if is_default and not folder.exists():
+        for other, seeds in joinable(recipe).items():
+            same = f"{other} holds this study with seeds {', '.join(map(str, seeds))}"
+            advice = f"to run only what the other seeds need, use -o {other}"
+            console.print(f"{same}; {advice}", markup=False, soft_wrap=True)
+    return do_study(recipe, folder, jobs, console, render_text, executor=executor, address=address)
+
+
+def _show_plan(recipe: Any, folder: Path, jobs: int, as_json: bool) -> None:
     from kkwarm.study.plan import make_plan
     from kkwarm.study.plan_view import describe, show_plan
 

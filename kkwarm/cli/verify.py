@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kkwarm.cli.console import complete_runs, echo_json, json_option, judged_bar, out_console
+from kkwarm.cli.console import complete_runs, echo_json, json_option, out_console, verification_bar
 
 if TYPE_CHECKING:
     from kkwarm.scoring.verify_run import Finding
@@ -50,7 +50,7 @@ def _find(run: Run) -> list[Finding]:
     from kkwarm.plugins import registry
     from kkwarm.scoring.verify_run import verify_run
 
-    with judged_bar(run.name) as advance:
+    with verification_bar(run.name) as advance:
         return list(verify_run(run, registry(), lambda name, n: advance(n, name)))
 
 

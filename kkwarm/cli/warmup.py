@@ -7,50 +7,79 @@ from typing import Any
 
 import click
 
-from kkwarm.cli.console import Number, Whole, complete_models, json_option
-from kkwarm.cli.training import dry_run_option, memory_of, out_option, results_of, settings_of, show, training_options
+from kkwarm.cli.console import complete_models, json_option
+from kkwarm.cli.options import configure, settings_command
+from kkwarm.cli.training import dry_run_option, memory_of, out_option, preset_option, results_of, show
+from kkwarm.schema.settings import (
+    CONTAMINATION,
+    EVALUATION,
+    HARDWARE,
+    MODEL_AND_DATA,
+    OPTIMIZATION,
+    OUTPUT,
+    PAPER_WARMUP,
+    TRACKING,
+    WarmupConfig,
+)
+
+PANELS = {
+    MODEL_AND_DATA: ("--traces", "--preset"),
+    OPTIMIZATION: (),
+    EVALUATION: (),
+    HARDWARE: (),
+    CONTAMINATION: (),
+    TRACKING: (),
+    OUTPUT: ("--out", "--dry-run", "--json", "--help"),
+}
 
 
-@click.command()
+@settings_command(WarmupConfig, panels=PANELS, first=("epochs", "learning_rate", "batch_size", "lora"))
 @click.argument("model", shell_complete=complete_models)
-@click.option("--traces", required=True, type=click.Path(path_type=Path), help="A distill run, or a file of traces.")
-@click.option("--epochs", type=Number(), help="[default: 3]")
-@click.option("--max-steps", type=Whole(1), help="Steps instead of epochs.")
-@click.option("--max-length", type=Whole(2), help="Longer traces are left out.  [default: the model's context]")
-@click.option("--packing", is_flag=True, default=None, help="Several traces in a row, each attending to itself only.")
-@training_options
+@click.option(
+    "--traces",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Traces to train on: the folder of a distill run, or a file of traces.",
+)
+@preset_option
 @out_option
 @dry_run_option
 @json_option
 def command(
-    model: str, traces: Path, out: Path, preset: str | None, dry_run: bool, as_json: bool, **options: Any
+    model: str,
+    traces: Path,
+    given: dict[str, Any],
+    out: Path,
+    preset: str | None,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
-    """Warm MODEL up: SFT on traces, with the loss on the completion only.
+    """Fine-tune MODEL on traces (SFT, with the loss on completions only).
 
-    The run folder gets checkpoint/ and log.jsonl. Stopped at any time, the same command goes on, with the same result.
+    Writes checkpoint/ and log.jsonl to the run folder. After an interruption, repeat the command to resume; the final
+    weights are the same.
     """
     from kkwarm.train import distributed
-    from kkwarm.train.config import PAPER_WARMUP, WarmupConfig, changed
     from kkwarm.train.sft import plan_warmup, warmup
 
-    config = changed(PAPER_WARMUP if preset == "paper" else WarmupConfig(), settings_of(options))
-    if dry_run:
-        plan = plan_warmup(model, traces, config)
-        n = len(plan.ids)
-        document = {
-            "model": model,
-            "traces": n,
-            "left_out": plan.dropped + len(plan.contaminated),
-            "domains": sorted({t.domain for t in plan.traces}),
-        }
-        if not config.packing:
-            document |= {"steps": plan.steps(n), "tokens": sum(len(plan.ids[i]) for i in plan.order(n))}
-        else:
-            document |= {"tokens_an_epoch": plan.tokens, "epochs": config.epochs}
-        document["memory"] = memory_of(model, config, plan.step_size())
-        show(document, as_json)
+    config = configure(WarmupConfig, given, PAPER_WARMUP if preset == "paper" else None)
+    if not dry_run:
+        run = warmup(model, traces, out, config)
+        if distributed.is_main():
+            show({**results_of(run), "alarms": [a["text"] for a in run.manifest.alarms]}, as_json)
         return
-    run = warmup(model, traces, out, config)
-    if not distributed.is_main():
-        return
-    show({**results_of(run), "alarms": [a["text"] for a in run.manifest.alarms]}, as_json)
+    plan = plan_warmup(model, traces, config)
+    n = len(plan.ids)
+    document = {
+        "model": model,
+        "traces": n,
+        "left_out": plan.dropped + len(plan.contaminated),
+        "domains": sorted({t.domain for t in plan.traces}),
+        "sequences_per_step": config.batch_size,
+    }
+    if not config.packing:
+        document |= {"steps": plan.steps(n), "tokens": sum(len(plan.ids[i]) for i in plan.order(n))}
+    else:
+        document |= {"tokens_an_epoch": plan.tokens, "epochs": config.epochs}
+    document["memory"] = memory_of(model, config, plan.step_size())
+    show(document, as_json)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kkwarm.evaluation.config import BenchConfig
+from kkwarm.schema.settings import BenchConfig
 
 if TYPE_CHECKING:
     from kkwarm.backends.base import Backend

@@ -17,9 +17,9 @@ from kkwarm.analysis.cells import protocol
 from kkwarm.analysis.stats.sequential import ConfidenceSequence, Decision
 from kkwarm.errors import KkwarmError
 from kkwarm.evaluation.collect import SampleKey
-from kkwarm.evaluation.config import BenchConfig
 from kkwarm.evaluation.plan import EvalTask, Item, shuffle_items
 from kkwarm.schema.manifest import Manifest
+from kkwarm.schema.settings import BenchConfig
 from kkwarm.store import Run
 from kkwarm.types import Sample
 
@@ -58,7 +58,7 @@ class EarlyStopping:
 
     def _until_half_width(self, task: EvalTask, order: Sequence[Item], collector: Collector) -> dict[str, Any]:
         assert self.config.until is not None
-        sequence = ConfidenceSequence(len(order), self.config.until)
+        sequence = ConfidenceSequence(len(order), self.config.until / 100)
         while sequence.count < len(order) and not sequence.reached:
             part = order[: sequence.count + PART]
             sequence.add(self._scores(task, part, collector)[sequence.count :])
@@ -68,7 +68,7 @@ class EarlyStopping:
     def _until_decided(self, task: EvalTask, order: Sequence[Item], collector: Collector) -> dict[str, Any]:
         by_id = self.baseline[task.name]
         baseline = np.array([by_id[item.example.id] for item in order])
-        decision = Decision(len(order), self.config.margin, self.family)
+        decision = Decision(len(order), self.config.margin / 100, self.family)
         for questions in decision.at:
             look = decision.look(baseline[:questions], self._scores(task, order[:questions], collector))
             if look.word is not None:

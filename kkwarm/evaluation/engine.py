@@ -20,14 +20,13 @@ from kkwarm.backends.checkpoint import display_name, fingerprint, load_tokenizer
 from kkwarm.backends.text import unknown_token_warning
 from kkwarm.errors import KkwarmError, warn
 from kkwarm.evaluation.collect import GenerationStats, RunSink, SampleKey, collect
-from kkwarm.evaluation.config import BenchConfig
 from kkwarm.evaluation.early_stopping import EarlyStopping, make_early_stopping
 from kkwarm.evaluation.plan import LM_EVAL_PREFIX, EvalTask, make_eval_task, parse_benchmark_names
 from kkwarm.evaluation.progress import ProgressBars
 from kkwarm.formats import has_reasoning
-from kkwarm.limits import affordable
 from kkwarm.plugins import Registry
 from kkwarm.schema.manifest import Manifest
+from kkwarm.schema.settings import BenchConfig, check_run_size
 from kkwarm.store import Run, config_hash, read_contamination, runs_home
 from kkwarm.store.run import PROTOCOL
 from kkwarm.types import Sample
@@ -101,7 +100,7 @@ def prepare(
         checkpoint, tokenizer = opened.fingerprint, opened.tokenizer
     try:
         prepared.tasks = [make_eval_task(n, registry, config, tokenizer) for n in own_names]
-        affordable(sum(len(t.items) for t in prepared.tasks) * config.samples, "completions")
+        check_run_size(sum(len(t.items) for t in prepared.tasks) * config.samples, "completions")
     except BaseException:
         prepared.close()
         raise

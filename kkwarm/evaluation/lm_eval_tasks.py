@@ -12,10 +12,10 @@ from typing import Any
 from kkwarm.analysis.metrics import summarize
 from kkwarm.backends.checkpoint import default_device, default_dtype, resolve
 from kkwarm.errors import KkwarmError, unknown_name
-from kkwarm.evaluation.config import BenchConfig
 from kkwarm.evaluation.lm_eval_logs import main_metric, read_answer, read_scores, read_verdict
 from kkwarm.evaluation.plan import LM_EVAL_PREFIX
 from kkwarm.evaluation.progress import ProgressBars
+from kkwarm.schema.settings import BenchConfig
 from kkwarm.store import Run
 from kkwarm.types import Completion, Sample
 

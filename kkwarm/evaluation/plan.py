@@ -11,8 +11,8 @@ from typing import Any
 from kkwarm.data.splits import content_hash, fingerprint
 from kkwarm.errors import KkwarmError
 from kkwarm.evaluation.collect import SampleRequest, SampleRequests
-from kkwarm.evaluation.config import BenchConfig
 from kkwarm.plugins import Registry
+from kkwarm.schema.settings import BenchConfig
 from kkwarm.types import Benchmark, Example, Format, Sampling, Verifier
 
 __all__ = [

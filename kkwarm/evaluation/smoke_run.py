@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
 
 import pluggy
 
 from kkwarm import hookspecs
 from kkwarm.analysis.metrics import summarize
 from kkwarm.backends.base import Backend
-from kkwarm.evaluation.config import BenchConfig
 from kkwarm.evaluation.engine import SampleCollector
 from kkwarm.evaluation.plan import make_eval_task
 from kkwarm.evaluation.progress import ProgressBars
 from kkwarm.plugins import Registry
+from kkwarm.schema.settings import BenchConfig
 from kkwarm.store import Run
 from kkwarm.types import Example
 from kkwarm.verify import Judge
@@ -46,7 +45,7 @@ def smoke_run(
     manager.add_hookspecs(hookspecs)
     with (
         tempfile.TemporaryDirectory() as folder,
-        Run.open(folder, kind="bench", config=asdict(config)) as run,
+        Run.open(folder, kind="bench", config=config.dump()) as run,
         ProgressBars(False) as bars,
     ):
         collector = SampleCollector(run, lambda: backend, samples, judge, Registry(manager), bars)

@@ -17,7 +17,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.paths import expand_path
 from kkwarm.plugins import Registry
 from kkwarm.scoring.rescore import Flip, RescoredBenchmark, format_name, rescore_samples
-from kkwarm.store import Run, StoredLine, config_hash, file_hash
+from kkwarm.store import Run, StoredLine, file_hash, run_hash
 from kkwarm.types import Sample
 from kkwarm.verify.judge import Judge
 from kkwarm.verify.source import verifier_provenance
@@ -71,7 +71,7 @@ def verify_run(
 def _check_settings(run: Run) -> Finding:
     """The hash of kind, settings and inputs against the recorded one."""
     m = run.manifest
-    now = config_hash({"kind": m.kind, "config": m.config, "inputs": m.inputs})
+    now = run_hash(m.kind, m.config, m.inputs)
     if now == m.config_hash:
         return Finding("settings", State.AGREES, f"hash {now}")
     return Finding("settings", State.DIFFERS, f"hash {now}, recorded {m.config_hash}: the manifest was edited")
@@ -264,8 +264,8 @@ def _check_inputs(run: Run, registry: Registry, samples: Sequence[Sample]) -> It
 
 
 def _check_questions(run: Run, registry: Registry, samples: Sequence[Sample]) -> Iterator[Finding]:
-    from kkwarm.evaluation.config import BenchConfig
     from kkwarm.evaluation.plan import LM_EVAL_PREFIX, make_eval_task
+    from kkwarm.schema.settings import BenchConfig
 
     inputs, config = run.manifest.inputs, run.manifest.config
     formats = config.get("formats", {})
@@ -319,7 +319,7 @@ def _check_examples(run: Run, registry: Registry, recorded: str) -> Finding:
     count = config["examples" if run.manifest.kind == "rlvr" else "n"]
     try:
         task = registry.task(config["domain"])
-        benchmarks = config.get("drop_contaminated")
+        benchmarks = config.get("decontaminate_against", ()) if config.get("drop_contaminated") else None
         seed = int(config.get("seed", 0))
         examples = select_training_examples(task, int(count), seed, decontaminate_against=benchmarks)
     except KkwarmError as err:
@@ -341,7 +341,7 @@ def _check_teacher(run: Run, registry: Registry) -> Finding:
         return Finding("traces", State.UNCHECKED, str(err))
     expected = set(today)
     other = [number for number, trace in enumerate(stored, 1) if trace not in expected]
-    unfiltered = not config.get("verified_only") and "drop_contaminated" not in config
+    unfiltered = not config.get("verified_only") and not config.get("drop_contaminated")
     if other or (unfiltered and stored != today):
         where = f", such as line {other[0]}" if other else ""
         detail = f"{len(other):,} of {len(stored):,} traces differ from what the teacher gives today{where}"

@@ -10,6 +10,7 @@ from kkwarm.store.run import (
     find_run,
     find_training_run,
     read_contamination,
+    run_hash,
     runs_home,
 )
 
@@ -24,5 +25,6 @@ __all__ = [
     "find_run",
     "find_training_run",
     "read_contamination",
+    "run_hash",
     "runs_home",
 ]

@@ -22,6 +22,7 @@ from kkwarm import interrupt
 from kkwarm.errors import KkwarmError
 from kkwarm.paths import expand_path
 from kkwarm.schema.manifest import Kind, Manifest
+from kkwarm.schema.settings import stored_identity
 from kkwarm.store.environment import environment
 from kkwarm.store.manifest import MANIFEST, read_manifest
 from kkwarm.types import Completion, Sample, Status, Verdict
@@ -34,6 +35,7 @@ __all__ = [
     "find_run",
     "find_training_run",
     "read_contamination",
+    "run_hash",
     "runs_home",
 ]
 
@@ -89,6 +91,11 @@ def config_hash(config: Mapping[str, Any]) -> str:
     """Hash of a configuration (16 hex digits). Equal configurations have equal hashes."""
     text = json.dumps(config, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def run_hash(kind: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """A run's identity: the hash of its kind, its inputs and the settings that decide the result."""
+    return config_hash({"kind": kind, "config": stored_identity(kind, config), "inputs": inputs})
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +166,7 @@ class Run:
         lock: Any,
         extends: Callable[[Manifest], bool] | None,
     ) -> Run:
-        identity = config_hash({"kind": kind, "config": config, "inputs": inputs})
+        identity = run_hash(kind, config, inputs)
         if (path / MANIFEST).exists():
             run = cls.read(path)
             same = run.manifest.config_hash == identity
@@ -379,10 +386,12 @@ def _different_run(
         return KkwarmError(f"{path} already holds a run of {manifest.kind}, not of {kind}", hint=hint)
     here = dict(_settings(_json_data({**config, **inputs})))
     there = dict(_settings({**manifest.config, **manifest.inputs}))
+    here_decides = dict(_settings(_json_data({**stored_identity(kind, config), **inputs})))
+    there_decides = dict(_settings({**stored_identity(kind, manifest.config), **manifest.inputs}))
     differences = [
         f"{key}: {_short(there.get(key, 'default'))} there, {_short(here.get(key, 'default'))} here"
-        for key in sorted({*here, *there})
-        if here.get(key) != there.get(key)
+        for key in sorted({*here_decides, *there_decides})
+        if here_decides.get(key) != there_decides.get(key)
     ]
     what = f" ({'; '.join(differences)})" if differences else ""
     return KkwarmError(f"{path} already holds a run with different settings{what}", hint=hint)

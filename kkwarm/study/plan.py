@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.backends.checkpoint import resolve_package_path
+from kkwarm.schema.recipe import Condition, Evaluate, Recipe, Resources, WarmupStage
+from kkwarm.schema.settings import identity, stored_identity
 from kkwarm.store import config_hash
 from kkwarm.store.run import PROTOCOL
 from kkwarm.study.cost import Cost, bench_cost, distill_cost, is_model_teacher, rlvr_cost, warmup_cost
-from kkwarm.study.recipe import Condition, Recipe, Resources
 
 __all__ = ["Plan", "Step", "make_plan"]
 
@@ -99,14 +100,14 @@ class _Builder:
 
     def _stage(self, name: str, seed: int, model: str, last: str | None) -> str:
         stage = self.recipe.stages[name]
-        config = {"seed": seed, "decontaminate_against": list(self.recipe.evaluate.domains), **stage.config}
+        config = {"seed": seed, "decontaminate_against": list(self.recipe.evaluate.domains), **stage.given()}
         inputs = {"model": f"@{last}" if last else self.models[model]}
         needs = [last] if last else []
-        if stage.traces is not None:
+        if isinstance(stage, WarmupStage):
             traces = self._traces(stage.traces, seed)
             inputs["traces"] = f"@{traces}"
             needs.append(traces)
-            cost = warmup_cost(config, self.recipe.traces[stage.traces], self.recipe.assume)
+            cost = warmup_cost(config, self._distill_config(stage.traces, seed), self.recipe.assume)
         else:
             cost = rlvr_cost(config, self.recipe.assume)
         start = self.steps[last].id.rpartition("-")[0].removesuffix(f"-s{seed}") if last else _slug(model)
@@ -114,15 +115,18 @@ class _Builder:
         return self._add(f"{start}-{_slug(name)}-s{seed}", step, model)
 
     def _traces(self, name: str, seed: int) -> str:
-        table = self.recipe.traces[name]
-        config = {"seed": seed, **table}  # a seed in the recipe fixes the traces: one set for all seeds
+        config = self._distill_config(name, seed)
         labels = {"traces": name, "seed": config["seed"]}
         step = Step("", "distill", config, {}, (), labels, distill_cost(config, self.recipe.assume))
         return self._add(f"traces-{_slug(name)}-s{config['seed']}", step, None)
 
+    def _distill_config(self, name: str, seed: int) -> dict[str, Any]:
+        """A seed in the recipe fixes the traces: one set for all seeds."""
+        return {"seed": seed, **self.recipe.traces[name].model_dump(mode="json", exclude_unset=True)}
+
     def _bench(self, slug: str, condition: Condition, seed: int, model: str, last: str | None, *, forced: bool) -> str:
         evaluate = self.recipe.evaluate
-        config: dict[str, Any] = {"seed": seed, **evaluate.config, "domains": list(evaluate.domains)}
+        config: dict[str, Any] = {"seed": seed, **evaluate.given(), "domains": list(evaluate.domains)}
         if forced:
             config["force"] = True
         step = Step(
@@ -132,13 +136,13 @@ class _Builder:
             inputs={"model": f"@{last}" if last else self.models[model]},
             needs=(last,) if last else (),
             labels={"condition": condition.name, "seed": seed},
-            cost=bench_cost(config, evaluate.domains, self.recipe.assume),
+            cost=bench_cost(evaluate, evaluate.domains, self.recipe.assume),
         )
         return self._add(f"bench-{slug}{'-forced' if forced else ''}-s{seed}", step, model)
 
     def _add(self, name: str, step: Step, model: str | None) -> str:
         marks = {k: v if v.startswith("@") else self.marks.get(model or "", v) for k, v in step.inputs.items()}
-        identity = {"protocol": PROTOCOL, "kind": step.kind, "config": step.config, "inputs": marks}
+        identity = {"protocol": PROTOCOL, "kind": step.kind, "config": _identity(step), "inputs": marks}
         mark = config_hash(identity)[:8]
         for known in self.steps.values():
             if known.id.rpartition("-")[2] == mark:
@@ -155,6 +159,13 @@ class _Builder:
                 return given[key]
         alone = step.kind == "distill" and not is_model_teacher(str(step.config["teacher"]))
         return Resources(gpus=0.0) if alone else Resources()
+
+
+def _identity(step: Step) -> dict[str, Any]:
+    """The settings of a step that decide its result."""
+    if step.kind == "bench":
+        return identity(Evaluate(**step.config))
+    return dict(stored_identity(step.kind, step.config))
 
 
 def _fingerprint(model: str) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kkwarm.schema.recipe import Recipe
 from kkwarm.study.execute import is_done
 from kkwarm.study.plan import Plan
 from kkwarm.study.progress import Estimate, duration, workers
-from kkwarm.study.recipe import Recipe
 
 __all__ = ["describe", "show_plan"]
 
@@ -130,7 +130,7 @@ def _assumptions(recipe: Recipe) -> dict[str, Any]:
         f"tokens: prompt {a.prompt}, answer {a.answer}, trace {a.trace}",
         f"{a.start_s:g} s to start a step",
     ]
-    if any(t.get("samples") for t in recipe.traces.values()):
+    if any(t.samples > 1 for t in recipe.traces.values()):
         text.insert(2, f"the teacher ({a.teacher_parameters / 1e9:.4g} G) generates {teacher:,.0f} tokens/s")
     if a.questions:
         text.append("questions: " + ", ".join(f"{k} {v:,}" for k, v in a.questions.items()))

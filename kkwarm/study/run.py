@@ -12,13 +12,13 @@ from typing import Any
 
 from kkwarm.errors import KkwarmError
 from kkwarm.schema.manifest import Manifest
+from kkwarm.schema.recipe import Recipe
 from kkwarm.store import Run, config_hash, runs_home
 from kkwarm.store.manifest import read_manifest
 from kkwarm.study.execute import Outcome, Turn, execute, is_done
 from kkwarm.study.executors import Name, open_executor
 from kkwarm.study.plan import Plan, make_plan
 from kkwarm.study.progress import Display
-from kkwarm.study.recipe import Recipe
 
 __all__ = ["default_folder", "do_study", "joinable"]
 
@@ -136,7 +136,7 @@ def _recorded(recipe: Recipe, plan: Plan) -> dict[str, Any]:
         "margin": recipe.margin,
         "domains": list(recipe.evaluate.domains),
         "conditions": [{"name": c.name, "baseline": c.baseline, "chain": list(c.chain)} for c in recipe.conditions],
-        "claims": [{f: getattr(c, f) for f in c.__dataclass_fields__} for c in recipe.claims],
+        "claims": [c.model_dump() for c in recipe.claims],
         "grids": {name: {str(n): c for n, c in grid.items()} for name, grid in recipe.grids.items()},
         "rows": {name: {str(seed): dict(parts) for seed, parts in seeds.items()} for name, seeds in plan.rows.items()},
         "steps": list(plan.steps),

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kkwarm.config import build
-
 __all__ = ["run"]
 
 
@@ -18,27 +16,24 @@ def run(spec: Mapping[str, Any]) -> None:
     """
     kind, config, out = spec["kind"], dict(spec["config"]), Path(spec["out"])
     inputs, labels = spec["inputs"], {"step": spec["id"], **spec["labels"]}
-    where = f"step {spec['id']}"
     if kind == "distill":
         from kkwarm.train import DistillConfig, distill
 
-        distill(build(DistillConfig, config, where), out, labels=labels, progress=False)
+        distill(DistillConfig(**config), out, labels=labels, progress=False)
     elif kind == "warmup":
         from kkwarm.train import WarmupConfig, warmup
 
-        warmup(
-            inputs["model"], inputs["traces"], out, build(WarmupConfig, config, where), labels=labels, progress=False
-        )
+        warmup(inputs["model"], inputs["traces"], out, WarmupConfig(**config), labels=labels, progress=False)
     elif kind == "rlvr":
         from kkwarm.train import RlvrConfig, rlvr
 
-        rlvr(inputs["model"], build(RlvrConfig, config, where), out, labels=labels, progress=False)
+        rlvr(inputs["model"], RlvrConfig(**config), out, labels=labels, progress=False)
     elif kind == "bench":
         from kkwarm.evaluation import BenchConfig, bench
 
         domains = config.pop("domains")
-        settings = build(BenchConfig, config, where)
+        settings = BenchConfig(**config)
         kept = {key: str(value) for key, value in labels.items()}
         bench(inputs["model"], domains, out, settings, labels=kept, progress=False)
     else:
-        raise ValueError(f"{where}: unknown kind {kind!r}")
+        raise ValueError(f"step {spec['id']}: unknown kind {kind!r}")

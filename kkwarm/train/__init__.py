@@ -1,6 +1,6 @@
 """Distillation, warm-up by SFT, and RLVR: the only importers of trl (inside the functions that train)."""
 
-from kkwarm.train.config import (
+from kkwarm.schema.settings import (
     PAPER_DISTILL,
     PAPER_RLVR,
     PAPER_WARMUP,

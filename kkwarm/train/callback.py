@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Self
 from transformers import TrainerCallback
 
 from kkwarm.errors import KkwarmError
+from kkwarm.schema.settings import TrainConfig, WarmupConfig
 from kkwarm.train import distributed
 from kkwarm.train.checkpoints import STEPS, find_last_checkpoint, mark_complete
-from kkwarm.train.config import TrainConfig, WarmupConfig
 from kkwarm.train.progress import Progress, StepLog, Watchdog, print_status
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from kkwarm.errors import KkwarmError
 from kkwarm.evaluation.collect import RunSink, SampleRequest, SampleRequests, collect
 from kkwarm.paths import expand_path
 from kkwarm.plugins import Registry, registry
+from kkwarm.schema.settings import DistillConfig
 from kkwarm.store import Run
-from kkwarm.train.config import DistillConfig, identity
 from kkwarm.train.contamination_check import contamination_check, decontaminate
 from kkwarm.train.loop import open_run, read_finished
 from kkwarm.train.progress import Progress, print_status
@@ -104,7 +104,7 @@ def _refuse_model_settings(config: DistillConfig, options: Mapping[str, Any] | N
         )
     if options is None:
         return
-    default = DistillConfig(config.domain, config.teacher, config.n)
+    default = DistillConfig(domain=config.domain, teacher=config.teacher, n=config.n)
     settings = ("temperature", "top_p", "max_tokens", "format")
     names = [name for name in settings if getattr(config, name) != getattr(default, name)]
     names += [name for name, value in options.items() if value is not None]
@@ -178,7 +178,7 @@ def _distill_from_teacher(
     plan: DistillPlan, teacher: Teacher, out: Path, labels: dict[str, Any] | None, progress: bool
 ) -> Run:
     config = plan.config
-    settings = identity(config)
+    settings = config.dump()
     if (done := read_finished(out, kind="distill", config=settings, inputs={}, product=TRACES)) is not None:
         return done
     with open_run(out, kind="distill", config=settings, inputs={}) as run:
@@ -215,7 +215,7 @@ def _distill_from_model(
     backend = open_backend(plan.backend, config.teacher, **options)
     try:
         inputs = {"teacher": backend.fingerprint, "examples": fingerprint(plan.examples)}
-        settings = identity(config)
+        settings = config.dump()
         if (done := read_finished(out, kind="distill", config=settings, inputs=inputs, product=TRACES)) is not None:
             return done
         with open_run(out, kind="distill", config=settings, inputs=inputs) as run:

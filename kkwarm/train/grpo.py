@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from kkwarm.data import fingerprint as fingerprint_examples
 from kkwarm.errors import KkwarmError
-from kkwarm.limits import affordable
 from kkwarm.plugins import registry
+from kkwarm.schema.settings import RlvrConfig
 from kkwarm.store import Run
 from kkwarm.train import distributed
 from kkwarm.train.checkpoints import CHECKPOINT, save_checkpoint
-from kkwarm.train.config import RlvrConfig, identity
 from kkwarm.train.contamination_check import contamination_check
 from kkwarm.train.distillation import select_training_examples
 from kkwarm.train.launch import launch, plan_processes
@@ -55,10 +54,7 @@ class RlvrPlan:
 
     @property
     def steps(self) -> int:
-        if self.config.steps is not None:
-            return self.config.steps
-        affordable(len(self.examples) * self.config.epochs, "prompts")
-        return max(1, math.floor(len(self.examples) * self.config.epochs / self.config.prompts_per_step))
+        return self.config.steps_for(len(self.examples))
 
     @property
     def max_tokens(self) -> int:
@@ -171,7 +167,7 @@ def rlvr(
     out = Path(out)
     plan = plan_rlvr(config)
     inputs = {"checkpoint": fingerprint(model), "examples": fingerprint_examples(plan.examples)}
-    settings = identity(config)
+    settings = config.dump()
     if (run := read_finished(out, kind="rlvr", config=settings, inputs=inputs, product=CHECKPOINT)) is not None:
         return run
     check_requirements(config)

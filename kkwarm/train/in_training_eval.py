@@ -18,11 +18,11 @@ from kkwarm.backends.base import Backend, Request
 from kkwarm.data import content_hash
 from kkwarm.evaluation.collect import SampleRequest, SampleRequests, collect
 from kkwarm.plugins import registry
+from kkwarm.schema.settings import TrainConfig
 from kkwarm.train import distributed
 from kkwarm.train.alarms import best_eval, check_evals, check_step_log, select_best_step
 from kkwarm.train.best_weights import BEST, BestWeights
 from kkwarm.train.checkpoints import CHECKPOINT
-from kkwarm.train.config import TrainConfig
 from kkwarm.train.progress import StepLog, print_status
 from kkwarm.types import Benchmark, Example, Format, Sample, Sampling, Verifier
 from kkwarm.verify import Judge

@@ -15,7 +15,6 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,8 @@ from typing import Any
 from kkwarm import interrupt
 from kkwarm.errors import KkwarmError
 from kkwarm.paths import expand_path
+from kkwarm.schema.settings import TrainConfig
 from kkwarm.train import distributed
-from kkwarm.train.config import TrainConfig
 from kkwarm.train.progress import print_status
 
 __all__ = ["PRESETS", "ProcessLayout", "launch", "plan_processes"]
@@ -184,7 +183,7 @@ def launch(layout: ProcessLayout, kind: str, config: TrainConfig, **job: Any) ->
     with tempfile.TemporaryDirectory(prefix="kkwarm-") as name:
         folder = Path(name)
         job_file = folder / "job.json"
-        settings = {**asdict(config), "nproc": 1, "accelerate": None}
+        settings = {**config.dump(), "nproc": 1, "accelerate": None}
         job_file.write_text(json.dumps({"kind": kind, "config": settings, **job}, default=str))
         args = torchrun.parse_args(
             [*layout.arguments(), "--signals-to-handle", "SIGHUP", "--module", WORKER, str(job_file)]

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
 from kkwarm.schema.manifest import Kind, Manifest
-from kkwarm.store import Run, config_hash, environment
+from kkwarm.schema.settings import TrainConfig
+from kkwarm.store import Run, environment, run_hash
 from kkwarm.train import distributed
 from kkwarm.train.checkpoints import STEPS, check_sharding, distributed_type, find_last_checkpoint
-from kkwarm.train.config import TrainConfig
 from kkwarm.train.progress import StepLog, Watchdog
 from kkwarm.train.trainer_setup import uses_bf16, uses_cuda
 
@@ -35,7 +35,7 @@ def read_finished(
     if not (out / "manifest.json").exists() or not (out / product).exists():
         return None
     run = Run.read(out)
-    same = run.manifest.config_hash == config_hash({"kind": kind, "config": config, "inputs": inputs})
+    same = run.manifest.config_hash == run_hash(kind, config, inputs)
     return run if same and run.done else None
 
 

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kkwarm.errors import KkwarmError
+from kkwarm.schema.settings import RlvrConfig, TrainConfig
 from kkwarm.train import distributed
-from kkwarm.train.config import RlvrConfig, TrainConfig
 from kkwarm.train.progress import print_status
 
 C = TypeVar("C", bound=TrainConfig)
@@ -258,9 +258,9 @@ def fit_config(run: Any, model: str | Path, config: C, *, tokens: int, rows: int
     if fit.changes:
         run.record(warnings=[*run.manifest.warnings, fit.changes])
         print_status(fit.changes)
-    fitting: C = replace(config, gradient_checkpointing=fit.gradient_checkpointing)
+    fitting: C = config.replace(gradient_checkpointing=fit.gradient_checkpointing)
     if fit.vllm_share is not None and "vllm_gpu_memory_utilization" not in config.trl:
-        fitting = replace(fitting, trl={**config.trl, "vllm_gpu_memory_utilization": round(fit.vllm_share, 3)})
+        fitting = fitting.replace(trl={**config.trl, "vllm_gpu_memory_utilization": round(fit.vllm_share, 3)})
     return fitting, fit.rows
 
 
@@ -282,7 +282,7 @@ def fit_to_device(shape: ModelShape, config: TrainConfig, device: Device, *, tok
     share = _vllm_share(config) if device.memory else 0.0
 
     def estimate(batch: int, gradient_checkpointing: bool, share: float) -> MemoryEstimate:
-        candidate = replace(config, gradient_checkpointing=gradient_checkpointing)
+        candidate = config.replace(gradient_checkpointing=gradient_checkpointing)
         result = estimate_memory(shape, candidate, device, tokens=tokens, rows=batch)
         return replace(result, vllm=share * device.memory)
 
@@ -321,7 +321,7 @@ def _too_large(
     parts = ", ".join(f"{k} {v:.1f}" for k, v in least.fields().items() if k != "total" and v >= 0.05)
     hints = []
     if not config.lora:
-        lora = replace(config, lora=True, gradient_checkpointing=True)
+        lora = config.replace(lora=True, gradient_checkpointing=True)
         total = estimate_memory(shape, lora, device, tokens=tokens, rows=1).total
         hints.append(f"--lora needs about {total / GIB:.1f} GiB")
     elif config.lora_rank > max(32, shape.hidden):

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from kkwarm.schema.settings import RlvrConfig
 from kkwarm.train import distributed
-from kkwarm.train.config import RlvrConfig
 from kkwarm.types import Completion, Example, Status, Verdict
 from kkwarm.verify import Judge
 

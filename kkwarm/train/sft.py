@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
-from kkwarm.limits import affordable
 from kkwarm.plugins import registry
+from kkwarm.schema.settings import WarmupConfig
 from kkwarm.store import Run, file_hash
 from kkwarm.train import distributed
 from kkwarm.train.checkpoints import CHECKPOINT, save_checkpoint
-from kkwarm.train.config import WarmupConfig, identity
 from kkwarm.train.contamination_check import contamination_check, decontaminate
 from kkwarm.train.launch import launch, plan_processes
 from kkwarm.train.loop import finish_run, open_run, read_finished, record_environment, summarize, train_to_end
@@ -71,10 +70,7 @@ class WarmupPlan:
 
     def steps(self, rows: int) -> int:
         """Number of optimizer steps."""
-        if self.config.max_steps is not None:
-            return self.config.max_steps
-        affordable(rows * self.config.epochs, "traces")
-        return max(1, math.ceil(rows * self.config.epochs / self.config.batch_size))
+        return self.config.steps_for(rows)
 
     def step_size(self) -> dict[str, int]:
         """What determines the memory of a step: tokens of its longest row, rows of a forward pass and of a step."""
@@ -181,7 +177,7 @@ def warmup(
 
     out = Path(out)
     inputs = {"checkpoint": fingerprint(model), "traces": file_hash(traces_file(traces))}
-    settings = identity(config)
+    settings = config.dump()
     if (run := read_finished(out, kind="warmup", config=settings, inputs=inputs, product=CHECKPOINT)) is not None:
         return run
     check_requirements(config)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
+from kkwarm.schema.settings import RlvrConfig, TrainConfig
 from kkwarm.train import distributed
 from kkwarm.train.checkpoints import STEPS
-from kkwarm.train.config import RlvrConfig, TrainConfig
 
 __all__ = [
     "QuietTrainer",

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from kkwarm.errors import KkwarmError
+from kkwarm.schema.settings import RlvrConfig
 from kkwarm.train import distributed
-from kkwarm.train.config import RlvrConfig
 from kkwarm.train.in_training_eval import EvalEngine, EvalEngineFactory
 
 __all__ = ["check_server", "policy_engine", "vllm_arguments"]

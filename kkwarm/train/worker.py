@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
+from kkwarm.schema.settings import RlvrConfig, WarmupConfig
 from kkwarm.train import distributed
-from kkwarm.train.config import RlvrConfig, WarmupConfig
 from kkwarm.train.launch import FAILED, STOP
 from kkwarm.train.progress import print_status
 
@@ -52,8 +52,7 @@ def main(job_file: Path) -> int:
 def _train(job: dict[str, Any]) -> None:
     from kkwarm.train import rlvr, warmup
 
-    # Not through `kkwarm.config`, which would turn 2 into 2.0 and so make it another run.
-    settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in job["config"].items()}
+    settings: dict[str, Any] = job["config"]
     shared = {"labels": job["labels"], "progress": job["progress"]}
     if job["kind"] == "warmup":
         warmup(job["model"], job["traces"], job["out"], WarmupConfig(**settings), **shared)

@@ -14,17 +14,18 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from string import Formatter
 from typing import Any, Literal
 
-from kkwarm.config import ConfigError, Document, Problems, build
-from kkwarm.config import read as read_config
+from pydantic import BaseModel, ConfigDict, Field
+
 from kkwarm.data import holdout
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
+from kkwarm.schema.document import ConfigError, Document, Problems, validate
+from kkwarm.schema.document import read as read_config
 from kkwarm.types import Domain, Example, Rewards, Sampling, Split
 from kkwarm_bridges import rows
 from kkwarm_bridges.answers import read_number, verifier
@@ -35,8 +36,7 @@ __all__ = ["Table", "domain", "load"]
 _SHOWN = 5  # rows named for each kind of problem
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(BaseModel):
     """What the file says. `question`, `answer`, `id`, `facet` name columns.
 
     :param data: a file or folder, relative to the TOML file, or an id on the hub; `config` is the hub's.
@@ -48,6 +48,8 @@ class Table:
     :param prompt: the question's text, with ``{column}`` for any column; `choices` are appended as ``A. text``.
     :param tolerance: how far a number may be off (verifier ``number``).
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     data: str
     question: str = "question"
@@ -64,9 +66,9 @@ class Table:
     prompt: str | None = None
     format: str = "think-answer"
     description: str = ""
-    tolerance: float = field(default=0.0, metadata={"min": 0})
-    rewards: Rewards = field(default_factory=Rewards)
-    sampling: Sampling = field(default_factory=Sampling)
+    tolerance: float = Field(0.0, ge=0)
+    rewards: Rewards = Rewards()
+    sampling: Sampling = Sampling()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -99,10 +101,11 @@ def domain(name: str) -> Domain:
 
 
 def _checked(document: Document) -> Table:
-    problems = Problems(document.where, document.lines)
-    table = build(Table, document.data, document.where, problems=problems)
+    problems = document.problems()
+    table = validate(Table, document.data, problems)
     _judged_together(document.data, problems)
-    problems.end()
+    problems.raise_any()
+    assert table is not None
     return table
 
 

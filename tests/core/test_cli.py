@@ -108,7 +108,7 @@ def test_sigterm_ends_a_command_as_ctrl_c_does(
         del cli.commands["wait"]
         signal.signal(signal.SIGTERM, before)
     assert code == 130
-    said = f"interrupted; what was done is kept in {tmp_path / 'run'}: the same command goes on"
+    said = f"interrupted; progress is stored in {tmp_path / 'run'}: repeat the command to resume"
     assert err.strip() == f"kkwarm: {said if kept else 'interrupted'}"
 
 

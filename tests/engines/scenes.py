@@ -53,8 +53,8 @@ def trained(folder: Path, **more: Any) -> tuple[Any, Any]:
 
     generation.VLLMGeneration._init_vllm = kept
     config = RlvrConfig(
-        "mini_code",
-        8,
+        domain="mini_code",
+        examples=8,
         steps=2,
         prompts_per_step=4,
         generations=4,

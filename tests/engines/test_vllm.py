@@ -174,7 +174,7 @@ def test_flights_are_drawn_by_the_colocated_engine(
     _, plain = colocated
     for name in ("checkpoint/model.safetensors", "rollouts.jsonl"):
         assert (tmp_path / "run" / name).read_bytes() == (plain / name).read_bytes(), "watching changes nothing"
-    config = RlvrConfig("mini_code", eval_on=("mini_math", "mini_kk"), eval_questions=6)
+    config = RlvrConfig(domain="mini_code", eval_on=("mini_math", "mini_kk"), eval_questions=6)
     for model, drew in ((base, found["first"]), (str(tmp_path / "run"), found["last"])):
         alone = open_backend("vllm", model, enforce_eager=True)
         for w, before in zip(load_eval_benchmarks(config), drew, strict=True):

@@ -89,7 +89,7 @@ def prepare(folder: Path) -> None:
     """The traces that `warmup` reads, and the recipe that `study` does."""
     from kkwarm.train import DistillConfig, distill
 
-    distill(DistillConfig("mini_kk", "symbolic", 64), folder / "traces", progress=False)
+    distill(DistillConfig(domain="mini_kk", teacher="symbolic", n=64), folder / "traces", progress=False)
     (folder / "killed.toml").write_text(RECIPE)
 
 
@@ -98,7 +98,7 @@ def _distill(given: Path, out: Path) -> None:
 
     from kkwarm.train import DistillConfig, distill
 
-    config = DistillConfig("mini_kk", str(BASE), 12, samples=2, temperature=1.0, top_p=1.0, max_tokens=48)
+    config = DistillConfig(domain="mini_kk", teacher=str(BASE), n=12, samples=2, temperature=1.0, top_p=1.0, max_tokens=48)
     distill(config, out, options={"batch_size": 1}, progress=False)
 
 
@@ -117,7 +117,7 @@ def _rlvr(given: Path, out: Path) -> None:
     from kkwarm.train import RlvrConfig, rlvr
 
     config = RlvrConfig(
-        "mini_code", 8, learning_rate=3e-4, steps=6, prompts_per_step=2, generations=4, save_every=2, threads=1, max_tokens=48,
+        domain="mini_code", examples=8, learning_rate=3e-4, steps=6, prompts_per_step=2, generations=4, save_every=2, threads=1, max_tokens=48,
         keep_rollouts=True, **WATCHED,
     )  # fmt: skip
     rlvr(str(BASE), config, out, progress=False)
@@ -143,10 +143,10 @@ def _study(given: Path, out: Path) -> None:
     from rich.console import Console
 
     from kkwarm.reporting.terminal import render_text
-    from kkwarm.study.recipe_loader import load
+    from kkwarm.schema.recipe import load_recipe
     from kkwarm.study.run import do_study
 
-    do_study(load(str(given / "killed.toml")), out, 2, Console(file=io.StringIO()), render_text)
+    do_study(load_recipe(str(given / "killed.toml")), out, 2, Console(file=io.StringIO()), render_text)
 
 
 WORKS: dict[str, Callable[[Path, Path], None]] = {

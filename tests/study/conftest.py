@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 from fake_steps import planned
 
-from kkwarm.study import recipe_loader
+from kkwarm.schema.recipe import Recipe, load_recipe
 from kkwarm.study import run as runs
 from kkwarm.study.plan import Plan
-from kkwarm.study.recipe import Recipe
 
 RECIPE = """
 title = "A small study"
@@ -82,7 +81,7 @@ def recipe_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def recipe(recipe_file: Path) -> Recipe:
-    return recipe_loader.load(str(recipe_file))
+    return load_recipe(str(recipe_file))
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
+from kkwarm.schema.recipe import Recipe
 from kkwarm.store import Run
 from kkwarm.study.plan import Plan, make_plan
-from kkwarm.study.recipe import Recipe
 from kkwarm.types import Completion, Sample, Status, Verdict
 
 SKILL = {"base": 0.4, "warm": 0.3, "rlvr": 0.15, "direct": -0.1}

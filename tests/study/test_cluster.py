@@ -23,12 +23,11 @@ import pytest
 from kkwarm.cli import main
 from kkwarm.errors import KkwarmError
 from kkwarm.reporting.terminal import render_text
+from kkwarm.schema.recipe import Recipe, load_recipe
 from kkwarm.store import Run
 from kkwarm.study.executors import open_executor
 from kkwarm.study.local import cores
 from kkwarm.study.plan import Plan, make_plan
-from kkwarm.study.recipe import Recipe
-from kkwarm.study.recipe_loader import load
 from kkwarm.study.run import do_study
 
 Without = Callable[[Recipe], Plan]
@@ -91,7 +90,7 @@ def test_without_ray_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest
 def test_needs_of_a_step_are_its_stages_or_its_kinds(recipe_file: Path) -> None:
     settings = ["resources.rlvr={cpus=4, gpus=2}", "resources.bench={gpus=0.5}"]
     recipe_file.write_text(recipe_file.read_text() + "\n[resources.warm]\ncpus = 3\n")
-    plain, asked = load(str(recipe_file)), load(str(recipe_file), settings)
+    plain, asked = load_recipe(str(recipe_file)), load_recipe(str(recipe_file), settings)
     needs = {s.id.rpartition("-")[0]: (s.resources.cpus, s.resources.gpus) for s in make_plan(asked).steps.values()}
     assert needs["base-rlvr-s0"] == (4, 2)
     assert needs["base-warm-s0"] == (3, None)
@@ -100,7 +99,7 @@ def test_needs_of_a_step_are_its_stages_or_its_kinds(recipe_file: Path) -> None:
     assert set(make_plan(plain).steps) == set(make_plan(asked).steps)  # what a step occupies is not what it does
     assert plain.data == asked.data
     with pytest.raises(KkwarmError, match=r"resources\.worm: unknown step 'worm'"):
-        load(str(recipe_file), ["resources.worm={cpus=4}"])
+        load_recipe(str(recipe_file), ["resources.worm={cpus=4}"])
 
 
 # -- a cluster ---------------------------------------------------------------------------------------------------------
@@ -214,7 +213,7 @@ def test_a_killed_node_costs_its_steps_only(
 def test_what_fits_on_no_node_is_said(
     cluster: Any, recipe_file: Path, without_models: Without, tmp_path: Path, quiet: Any
 ) -> None:
-    recipe = load(str(recipe_file), ["resources.rlvr={cpus=64}"])
+    recipe = load_recipe(str(recipe_file), ["resources.rlvr={cpus=64}"])
     with pytest.raises(KkwarmError, match=r"rlvr.* needs 64 cores and 0 GPUs of one node; nodes have"):
         on(cluster, recipe, tmp_path / "s", quiet)
 
@@ -257,7 +256,7 @@ def test_real_steps_leave_the_same_weights_and_samples(cluster: Any, tmp_path: P
     import kill_work
 
     (tmp_path / "real.toml").write_text(kill_work.RECIPE)
-    recipe = load(str(tmp_path / "real.toml"))
+    recipe = load_recipe(str(tmp_path / "real.toml"))
     do_study(recipe, tmp_path / "local", cores(), quiet, render_text)  # a thread for each step, as on the cluster
     on(cluster, recipe, tmp_path / "ray", quiet)
     ours, theirs = kill_work.product(tmp_path / "local"), kill_work.product(tmp_path / "ray")

@@ -10,7 +10,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,12 @@ import pytest
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
 from kkwarm.reporting.terminal import render_text
+from kkwarm.schema.recipe import Recipe, load_recipe
 from kkwarm.scoring.verify_run import verify_run
 from kkwarm.store import Run
 from kkwarm.study.local import default_jobs
 from kkwarm.study.plan import Plan
 from kkwarm.study.progress import Estimate, duration
-from kkwarm.study.recipe import Recipe
-from kkwarm.study.recipe_loader import load
 from kkwarm.study.run import default_folder, do_study, joinable
 
 HERE = Path(__file__).parent
@@ -66,7 +64,7 @@ def test_more_seeds_join_a_study(recipe: Recipe, without_models: Without, tmp_pa
     """Only what they need is done, and the report counts them; fewer seeds or other settings are another study."""
 
     def of(seeds: list[int], **more: Any) -> Recipe:
-        return replace(recipe, seeds=tuple(seeds), data={**recipe.data, "seeds": seeds, **more})
+        return recipe.model_copy(update={"seeds": tuple(seeds), "data": {**recipe.data, "seeds": seeds, **more}})
 
     out = tmp_path / "study"
     first = do_study(recipe, out, 2, quiet, render_text)
@@ -89,13 +87,13 @@ def test_a_study_that_seeds_can_join_is_found(
     recipe: Recipe, without_models: Without, tmp_path: Path, quiet: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KKWARM_HOME", str(tmp_path))
-    recipe = replace(recipe, name="mine")
+    recipe = recipe.model_copy(update={"name": "mine"})
     assert joinable(recipe) == {}
     do_study(recipe, default_folder(recipe), 2, quiet, render_text)
     (tmp_path / "mine-damaged").mkdir()
     (tmp_path / "mine-damaged" / "manifest.json").write_text("{")
     more, other = (
-        replace(recipe, seeds=(0, 1, 2), data={**recipe.data, "seeds": [0, 1, 2], **changed})
+        recipe.model_copy(update={"seeds": (0, 1, 2), "data": {**recipe.data, "seeds": [0, 1, 2], **changed}})
         for changed in ({}, {"title": "Another"})
     )
     assert joinable(more) == {default_folder(recipe): [0, 1]}
@@ -156,7 +154,7 @@ def test_a_folder_of_another_recipe_is_refused(
     out = tmp_path / "s"
     do_study(recipe, out, 2, quiet, render_text)
     with pytest.raises(KkwarmError, match=r"stages\..* there"):
-        do_study(load(str(recipe_file), ["stages.rlvr.steps=11"]), out, 2, quiet, render_text)
+        do_study(load_recipe(str(recipe_file), ["stages.rlvr.steps=11"]), out, 2, quiet, render_text)
 
 
 def driver(recipe_file: Path, out: Path) -> subprocess.Popen[str]:
@@ -214,7 +212,7 @@ def test_an_ended_study_leaves_no_orphan_and_goes_on(recipe_file: Path, tmp_path
     until(lambda: not alive(str(out / "logs")), 60)
     if by != signal.SIGKILL:
         assert Run.read(out).manifest.state == "interrupted"
-        assert "goes on" in err
+        assert "repeat the command to resume" in err
     hang.unlink()
     second = driver(recipe_file, out)
     text, err = second.communicate(timeout=120)

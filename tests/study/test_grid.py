@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from kkwarm.config import ConfigError
 from kkwarm.errors import KkwarmError
+from kkwarm.schema.document import ConfigError
+from kkwarm.schema.recipe import load_recipe
 from kkwarm.study.plan import make_plan
-from kkwarm.study.recipe_loader import load
 
 GRID = "stages.rlvr.examples=[10, 25, 50]"
 SMALL = "stages.rlvr.prompts_per_step=5"
 
 
 def test_a_condition_for_each_number(recipe_file: Path) -> None:
-    made = load(str(recipe_file), [GRID, SMALL])
+    made = load_recipe(str(recipe_file), [GRID, SMALL])
     by_name = {c.name: c for c in made.conditions}
     assert list(by_name) == [
         "base", "warmed", "base + RLVR 10", "base + RLVR 25", "base + RLVR 50",
@@ -25,14 +25,14 @@ def test_a_condition_for_each_number(recipe_file: Path) -> None:
     assert by_name["warmed + RLVR 25"].chain == ("base", "warm", "rlvr-25")
     assert by_name["warmed + RLVR 25"].baseline == "base + RLVR 25"  # with as many examples
     assert by_name["base + RLVR 25"].baseline == "base"
-    assert made.stages["rlvr-25"].config["examples"] == 25
+    assert made.stages["rlvr-25"].examples == 25
     assert "rlvr" not in made.stages
     assert (made.claims[0].base_rlvr, made.claims[0].warmed_rlvr) == ("base + RLVR 50", "warmed + RLVR 50")
     assert made.grids["base + RLVR"] == {10: "base + RLVR 10", 25: "base + RLVR 25", 50: "base + RLVR 50"}
 
 
 def test_the_plan_shares_warm_ups_and_has_one_training_for_each_number(recipe_file: Path) -> None:
-    plan = make_plan(load(str(recipe_file), [GRID, SMALL]))
+    plan = make_plan(load_recipe(str(recipe_file), [GRID, SMALL]))
     kinds = [step.kind for step in plan.steps.values()]
     assert (kinds.count("warmup"), kinds.count("rlvr")) == (2, 2 * 2 * 3)
     assert {s.config["examples"] for s in plan.steps.values() if s.kind == "rlvr"} == {10, 25, 50}
@@ -44,18 +44,18 @@ def test_the_plan_shares_warm_ups_and_has_one_training_for_each_number(recipe_fi
         ("[50, 10]", "rising order"),
         ("[10, 10]", "rising order"),
         ("[10]", "rising order"),
-        ("[10, 2.5]", "rising order"),
-        ("[true, 10]", "rising order"),
+        ("[10, 2.5]", "whole number"),
+        ("[true, 10]", "whole number"),
         ("[2, 10]", "5 prompts in a step, but only 2 examples"),
-        ("[0, 10]", "must be positive"),
+        ("[0, 10]", "too small"),
     ],
 )
 def test_wrong_numbers(recipe_file: Path, value: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        load(str(recipe_file), [f"stages.rlvr.examples={value}", SMALL])
+        load_recipe(str(recipe_file), [f"stages.rlvr.examples={value}", SMALL])
 
 
 def test_a_name_that_is_taken(recipe_file: Path) -> None:
     recipe_file.write_text(recipe_file.read_text() + '\n[[conditions]]\nname = "base + RLVR 25"\nchain = ["base"]\n')
     with pytest.raises(KkwarmError, match=r"base \+ RLVR 25.*twice"):
-        load(str(recipe_file), [GRID, SMALL])
+        load_recipe(str(recipe_file), [GRID, SMALL])

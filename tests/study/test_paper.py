@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from kkwarm.schema.recipe import load_recipe
 from kkwarm.study.cost import Cost
 from kkwarm.study.plan import make_plan
-from kkwarm.study.recipe_loader import load
 
 
 def study(*args: str) -> subprocess.CompletedProcess[str]:
@@ -45,10 +45,10 @@ def test_dry_run_for_people() -> None:
 
 def test_costs_follow_settings() -> None:
     def cost(*settings: str) -> Cost:
-        return make_plan(load("paper-qwen2.5-3b", settings)).steps[key(settings)].cost
+        return make_plan(load_recipe("paper-qwen2.5-3b", settings)).steps[key(settings)].cost
 
     def key(settings: tuple[str, ...]) -> str:
-        plan = make_plan(load("paper-qwen2.5-3b", settings))
+        plan = make_plan(load_recipe("paper-qwen2.5-3b", settings))
         return next(k for k in plan.steps if k.startswith("base-rlvr-math"))
 
     whole, half = cost(), cost("stages.rlvr-math.epochs=12.5")

@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from kkwarm.config import ConfigError
 from kkwarm.errors import KkwarmError
+from kkwarm.schema.document import ConfigError
+from kkwarm.schema.recipe import Recipe, RlvrStage, built_in_recipes, load_recipe
 from kkwarm.study.plan import make_plan
 from kkwarm.study.plan_view import describe, show_plan
-from kkwarm.study.recipe import Recipe
-from kkwarm.study.recipe_loader import built_in, load
 
 
 def kinds(recipe: Recipe) -> dict[str, int]:
@@ -38,7 +37,7 @@ def test_a_step_stands_after_what_it_needs(recipe: Recipe) -> None:
 
 def test_ids_are_stable_and_follow_settings(recipe_file: Path) -> None:
     def ids(*settings: str) -> set[str]:
-        return set(make_plan(load(str(recipe_file), settings)).steps)
+        return set(make_plan(load_recipe(str(recipe_file), settings)).steps)
 
     assert ids() == ids()
     changed = ids("stages.rlvr.steps=11")
@@ -50,12 +49,12 @@ def test_ids_are_stable_and_follow_settings(recipe_file: Path) -> None:
 def test_other_weights_are_another_step(recipe_file: Path, recipe: Recipe) -> None:
     before = set(make_plan(recipe).steps)
     (Path(recipe.models["base"]) / "config.json").write_text('{"changed": 1}')
-    after = set(make_plan(load(str(recipe_file))).steps)
+    after = set(make_plan(load_recipe(str(recipe_file))).steps)
     assert before & after == {i for i in before if i.startswith("traces")}
 
 
 def test_a_fixed_seed_makes_one_set_of_traces(recipe_file: Path) -> None:
-    assert kinds(load(str(recipe_file), ["traces.long.seed=7"]))["distill"] == 1
+    assert kinds(load_recipe(str(recipe_file), ["traces.long.seed=7"]))["distill"] == 1
 
 
 def test_the_longest_chain_comes_first(recipe: Recipe) -> None:
@@ -89,13 +88,13 @@ def test_everything_wrong_at_once(recipe_file: Path) -> None:
     text = text.replace('on = "mini_code"', "").replace("[evaluate]", "[evaluate]\nlimits = 3")
     recipe_file.write_text(text)
     with pytest.raises(ConfigError) as wrong:
-        load(str(recipe_file))
+        load_recipe(str(recipe_file))
     found = "\n".join(wrong.value.problems)
     for part in ("claims[0].on: is missing", "stepps: unknown key; did you mean steps?"):
         assert part in found or "claims[0].on" in found
     recipe_file.write_text(text.replace("warmup = ", 'on = "mini_code"\nwarmup = '))
     with pytest.raises(ConfigError) as wrong:
-        load(str(recipe_file))
+        load_recipe(str(recipe_file))
     found = "\n".join(wrong.value.problems)
     for part in (
         "stages.rlvr.stepps: unknown key; did you mean steps?",
@@ -110,14 +109,14 @@ def test_everything_wrong_at_once(recipe_file: Path) -> None:
 
 def test_unknown_recipes_offer_near_names() -> None:
     with pytest.raises(KkwarmError) as wrong:
-        load("minni")
+        load_recipe("minni")
     assert "did you mean mini" in str(wrong.value)
 
 
-@pytest.mark.parametrize("name", sorted(built_in()))
+@pytest.mark.parametrize("name", sorted(built_in_recipes()))
 def test_built_in_recipes_are_whole(name: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    made = load(name, [f"models.base={tmp_path}"])
+    made = load_recipe(name, [f"models.base={tmp_path}"])
     plan = make_plan(made)
     assert made.claims
     assert all(step.cost.seconds > 0 for step in plan.steps.values())
@@ -126,19 +125,19 @@ def test_built_in_recipes_are_whole(name: str, tmp_path: Path) -> None:
 def test_the_paper_recipe_has_the_paper_settings() -> None:
     from kkwarm.train import PAPER_DISTILL, PAPER_RLVR, PAPER_WARMUP
 
-    made = load("paper-qwen2.5-3b")
+    made = load_recipe("paper-qwen2.5-3b")
     assert made.models == {"base": "Qwen/Qwen2.5-3B"}
     traces = made.traces["long"]
-    assert (traces["teacher"], traces["domain"]) == ("Qwen/QwQ-32B", "kk")
-    assert {k: traces.get(k, False) for k in PAPER_DISTILL} == PAPER_DISTILL
-    warm = made.stages["warm"].config
+    assert (traces.teacher, traces.domain) == ("Qwen/QwQ-32B", "kk")
+    assert {k: getattr(traces, k) for k in PAPER_DISTILL} == PAPER_DISTILL
+    warm = made.stages["warm"].given()
     assert all(getattr(PAPER_WARMUP, k) == (tuple(v) if isinstance(v, list) else v) for k, v in warm.items())
     sizes = {}
     for name, stage in made.stages.items():
-        if stage.kind == "rlvr":
-            sizes[stage.config["domain"]] = stage.config["examples"]
+        if isinstance(stage, RlvrStage):
+            sizes[stage.domain] = stage.examples
             own = ("domain", "examples", "max_tokens")
-            assert all(getattr(PAPER_RLVR, k) == v for k, v in stage.config.items() if k not in own), name
+            assert all(getattr(PAPER_RLVR, k) == v for k, v in stage.given().items() if k not in own), name
     assert sizes == {"math": 100, "humaneval_plus": 50, "mmlu_pro:physics": 100, "mmlu_pro:history": 100}
-    evaluate = made.evaluate.config
-    assert (evaluate["samples"], evaluate["temperature"], evaluate["top_p"]) == (4, 0.7, 0.95)
+    evaluate = made.evaluate
+    assert (evaluate.samples, evaluate.temperature, evaluate.top_p) == (4, 0.7, 0.95)

@@ -15,7 +15,7 @@ def states(run: Run) -> dict[str, State]:
 
 
 def test_a_chain_agrees_until_something_is_changed(base: Path, tmp_path: Path) -> None:
-    made = distill(DistillConfig("toy", "symbolic", 12), tmp_path / "traces", progress=False)
+    made = distill(DistillConfig(domain="toy", teacher="symbolic", n=12), tmp_path / "traces", progress=False)
     assert states(made) == {"settings": State.AGREES, "file traces.jsonl": State.AGREES, "traces": State.AGREES}
 
     warmed = warmup(base, made.path, tmp_path / "warmed", WarmupConfig(max_steps=1, threads=1), progress=False)
@@ -24,7 +24,7 @@ def test_a_chain_agrees_until_something_is_changed(base: Path, tmp_path: Path) -
         ("settings", "file checkpoint", "traces", "checkpoint"), State.AGREES
     )
 
-    config = RlvrConfig("toy", examples=2, steps=1, prompts_per_step=2, generations=2, max_tokens=4, threads=1)
+    config = RlvrConfig(domain="toy", examples=2, steps=1, prompts_per_step=2, generations=2, max_tokens=4, threads=1)
     trained = rlvr(warmed.path, config, tmp_path / "trained", progress=False)
     assert set(states(trained).values()) == {State.AGREES}
 

@@ -95,7 +95,7 @@ def test_of_lora_the_adapter_is_kept(tmp_path: Path, base: Path, traces: Path, m
         learning_rate=3e-2,
         epochs=6,
         batch_size=8,
-        lora=8,
+        lora_rank=8,
         threads=1,
         eval_on=("easy",),
         eval_every=36,

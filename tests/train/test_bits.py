@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,7 @@ def test_qlora_trains_on_4_bits_and_is_merged(tmp_path: Path, wide: Path, traces
     import bitsandbytes
     import torch
 
-    config = replace(WARMUP, qlora=True, lora=8, learning_rate=3e-2, eval_on=("easy",), eval_every=24, eval_questions=8)
+    config = WARMUP.replace(qlora=True, lora_rank=8, learning_rate=3e-2, eval_on=("easy",), eval_every=24, eval_questions=8)
     run = warmup(wide, traces, tmp_path / "w", config, progress=False)
     results = run.manifest.results
     assert results["loss"] < 0.5 * results["first_loss"]
@@ -49,7 +48,7 @@ def weights_of(folder: Path) -> dict[str, object]:
 
 def test_rlvr_by_qlora(tmp_path: Path, wide: Path, traces: Path) -> None:
     warmed = warmup(wide, traces, tmp_path / "w", WARMUP, progress=False).path
-    run = rlvr(warmed, replace(RLVR, qlora=True, lora=8, steps=3, device="cpu"), tmp_path / "r", progress=False)
+    run = rlvr(warmed, RLVR.replace(qlora=True, lora_rank=8, steps=3, device="cpu"), tmp_path / "r", progress=False)
     assert run.done and any(row["grad_norm"] > 0 for row in steps(run.path))
 
 
@@ -59,9 +58,9 @@ def test_a_run_with_an_8_bit_optimizer_resumes_to_the_same_weights(
     import torch
     from trl import SFTTrainer
 
-    config = replace(WARMUP, optim="adamw_8bit", save_every=3)
+    config = WARMUP.replace(optim="adamw_8bit", save_every=3)
     whole = warmup(base, traces, tmp_path / "whole", config, progress=False)
-    plain = warmup(base, traces, tmp_path / "plain", replace(config, optim="adamw"), progress=False)
+    plain = warmup(base, traces, tmp_path / "plain", config.replace(optim="adamw"), progress=False)
     for a, b in zip(steps(whole.path), steps(plain.path), strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=0.1, abs=0.05)
     compute_loss = SFTTrainer.compute_loss

@@ -40,7 +40,7 @@ def test_rejects_traces_with_the_benchmarks_questions(base: Path, contaminated: 
 
 
 def test_allowed_contamination_is_recorded(base: Path, contaminated: Path, tmp_path: Path) -> None:
-    run = warmup(base, contaminated, tmp_path / "r", replace(CONFIG, allow_contamination=True), progress=False)
+    run = warmup(base, contaminated, tmp_path / "r", CONFIG.replace(allow_contamination=True), progress=False)
     assert [(k["domain"], k["trained"], k["how"]) for k in run.manifest.contamination] == [
         ("toy", "t0", "text"),
         ("toy", "t1", "text"),
@@ -55,8 +55,8 @@ def test_contamination_is_inherited_up_to_the_report(base: Path, contaminated: P
     from kkwarm.reporting.terminal import render_text
     from kkwarm.train import RlvrConfig, rlvr
 
-    config = RlvrConfig("toy", examples=2, steps=1, prompts_per_step=2, generations=2, max_tokens=4, threads=1)
-    warmed = warmup(base, contaminated, tmp_path / "warmed", replace(CONFIG, allow_contamination=True), progress=False)
+    config = RlvrConfig(domain="toy", examples=2, steps=1, prompts_per_step=2, generations=2, max_tokens=4, threads=1)
+    warmed = warmup(base, contaminated, tmp_path / "warmed", CONFIG.replace(allow_contamination=True), progress=False)
     trained = rlvr(warmed.path, config, tmp_path / "trained", progress=False)
     assert [(k["id"], k["trained"]) for k in trained.manifest.contamination] == [("toy/0", "t0"), ("toy/4", "t1")]
     short = BenchConfig(max_tokens=4)
@@ -82,7 +82,7 @@ def _benchmark(name: str, asks: Sequence[Example]) -> None:
 def test_drops_contaminated_traces(base: Path, contaminated: Path, tmp_path: Path) -> None:
     clean = Trace("clean", "toy", "word now : blue", "the word is blue", "blue", "x")
     write_traces(contaminated, [*read_traces(contaminated), clean, *read_traces(contaminated)])
-    config = replace(CONFIG, drop_contaminated=True)
+    config = CONFIG.replace(drop_contaminated=True)
     run = warmup(base, contaminated, tmp_path / "r", config, progress=False)
     assert run.manifest.warnings == ["4 of 5 traces contain evaluated questions and are left out"]
     results = run.manifest.results
@@ -100,14 +100,14 @@ def test_drops_contaminated_traces(base: Path, contaminated: Path, tmp_path: Pat
             base,
             contaminated,
             tmp_path / "r",
-            replace(config, decontaminate_against=("mini_math",)),
+            config.replace(decontaminate_against=("mini_math",)),
             progress=False,
         )
     write_traces(contaminated, read_traces(contaminated)[:2])
     with pytest.raises(KkwarmError, match="all 2 traces contain evaluated questions"):
         warmup(base, contaminated, tmp_path / "s", config, progress=False)
     with pytest.raises(KkwarmError, match="exclude each other"):
-        replace(config, allow_contamination=True)
+        config.replace(allow_contamination=True)
 
 
 def test_skips_contaminated_examples(base: Path, tmp_path: Path) -> None:
@@ -130,11 +130,11 @@ def test_skips_contaminated_examples(base: Path, tmp_path: Path) -> None:
     ]  # the toy's own: its sides are apart
     with pytest.raises(KkwarmError, match="toy has 33 training examples that are not evaluated, not 34"):
         select_training_examples(task, 34, 0, decontaminate_against=["held"])
-    config = RlvrConfig("toy", examples=2, steps=1, prompts_per_step=2, generations=2, max_tokens=4, threads=1)
-    config = replace(config, decontaminate_against=("held",))
+    config = RlvrConfig(domain="toy", examples=2, steps=1, prompts_per_step=2, generations=2, max_tokens=4, threads=1)
+    config = config.replace(decontaminate_against=("held",))
     with pytest.raises(ContaminationError, match="--drop-contaminated trains on the others"):
         rlvr(base, config, tmp_path / "r", progress=False)
-    run = rlvr(base, replace(config, drop_contaminated=True), tmp_path / "s", progress=False)
+    run = rlvr(base, config.replace(drop_contaminated=True), tmp_path / "s", progress=False)
     assert run.manifest.example_ids == [ranked[0], ranked[4]] and run.manifest.contamination == []
     found = {f.what: f.state.value for f in verify_run(run, registry())}
     assert found["examples"] == "agrees"
@@ -143,10 +143,10 @@ def test_skips_contaminated_examples(base: Path, tmp_path: Path) -> None:
 def test_distill_is_checked_too(tmp_path: Path) -> None:
     from kkwarm.train import DistillConfig, distill
 
-    config = DistillConfig("toy", "symbolic", 20, decontaminate_against=("toy_train",))
+    config = DistillConfig(domain="toy", teacher="symbolic", n=20, decontaminate_against=("toy_train",))
     with pytest.raises(KkwarmError, match="unknown benchmark"):
         distill(config, tmp_path / "d", progress=False)
-    run = distill(replace(config, decontaminate_against=()), tmp_path / "d", progress=False)
+    run = distill(config.replace(decontaminate_against=()), tmp_path / "d", progress=False)
     assert run.manifest.compared_with == ["toy"]
     assert run.manifest.contamination == []
 
@@ -154,13 +154,13 @@ def test_distill_is_checked_too(tmp_path: Path) -> None:
 def test_drops_contaminated_traces_of_a_registered_teacher(tmp_path: Path) -> None:
     from kkwarm.train import DistillConfig, distill
 
-    made = distill(DistillConfig("toy", "symbolic", 12), tmp_path / "all", progress=False)
+    made = distill(DistillConfig(domain="toy", teacher="symbolic", n=12), tmp_path / "all", progress=False)
     questions = sorted({t.question for t in read_traces(made.path)})
     _benchmark("held", [Example(f"held/{i}", q, q.split()[-1]) for i, q in enumerate(questions[:4])])
-    config = DistillConfig("toy", "symbolic", 12, decontaminate_against=("held",))
+    config = DistillConfig(domain="toy", teacher="symbolic", n=12, decontaminate_against=("held",))
     with pytest.raises(ContaminationError, match="4 evaluation items"):
         distill(config, tmp_path / "d", progress=False)
-    run = distill(replace(config, drop_contaminated=True, verified_only=True), tmp_path / "e", progress=False)
+    run = distill(config.replace(drop_contaminated=True, verified_only=True), tmp_path / "e", progress=False)
     kept = read_traces(run.path)
     assert kept == [t for t in read_traces(made.path) if t.question not in questions[:4]]
     results = run.manifest.results
@@ -170,9 +170,9 @@ def test_drops_contaminated_traces_of_a_registered_teacher(tmp_path: Path) -> No
 
 def test_another_benchmark_can_be_named(base: Path, contaminated: Path, tmp_path: Path) -> None:
     run = warmup(
-        base, contaminated, tmp_path / "r", replace(CONFIG, decontaminate_against=("mini_math",)), progress=False
+        base, contaminated, tmp_path / "r", CONFIG.replace(decontaminate_against=("mini_math",)), progress=False
     )
     assert run.manifest.compared_with == ["mini_math"]
     assert run.manifest.contamination == []
     with pytest.raises(KkwarmError, match="unknown benchmark"):
-        warmup(base, contaminated, tmp_path / "s", replace(CONFIG, decontaminate_against=("tory",)), progress=False)
+        warmup(base, contaminated, tmp_path / "s", CONFIG.replace(decontaminate_against=("tory",)), progress=False)

@@ -17,7 +17,7 @@ from kkwarm.train.distillation import select_training_examples
 
 
 def test_a_registered_teacher_gives_its_traces(tmp_path: Path) -> None:
-    run = distill(DistillConfig("toy", "symbolic", 10), tmp_path / "d")
+    run = distill(DistillConfig(domain="toy", teacher="symbolic", n=10), tmp_path / "d")
     traces = read_traces(run.path)
     assert traces == toy._teach(10, 0)
     assert run.done and run.manifest.results["traces"] == 10
@@ -25,14 +25,14 @@ def test_a_registered_teacher_gives_its_traces(tmp_path: Path) -> None:
 
 
 def test_a_recipe_may_put_a_registered_teacher_where_another_s_settings_stay(tmp_path: Path) -> None:
-    config = DistillConfig("mini_kk", "symbolic", 3, max_tokens=64, temperature=0.3)
+    config = DistillConfig(domain="mini_kk", teacher="symbolic", n=3, max_tokens=64, temperature=0.3)
     assert len(read_traces(distill(config, tmp_path / "d").path / "traces.jsonl")) == 3
     with pytest.raises(KkwarmError, match="temperature, max_tokens are for models"):
         distill(config, tmp_path / "e", options={})
 
 
 def test_verified_only_drops_wrong_answers(tmp_path: Path) -> None:
-    run = distill(DistillConfig("toy", "liar", 10, verified_only=True), tmp_path / "d")
+    run = distill(DistillConfig(domain="toy", teacher="liar", n=10, verified_only=True), tmp_path / "d")
     assert [t.id for t in read_traces(run.path)] == ["t0", "t2", "t4", "t6", "t8"]
     assert run.manifest.results == {"traces": 5, "left_out": 5, "status": {"correct": 5, "wrong": 5}}
 
@@ -41,7 +41,7 @@ def test_a_checkpoint_teaches_and_a_stopped_run_goes_on(tmp_path: Path, base: Pa
     from kkwarm.train import WarmupConfig, warmup
 
     teacher = warmup(base, traces, tmp_path / "w", WarmupConfig(learning_rate=1e-2, epochs=6, batch_size=8)).path
-    config = DistillConfig("toy", str(teacher), 6, samples=3, temperature=1.0, top_p=1.0)
+    config = DistillConfig(domain="toy", teacher=str(teacher), n=6, samples=3, temperature=1.0, top_p=1.0)
     whole = distill(config, tmp_path / "whole", progress=False)
     kept = read_traces(whole.path)
     stored = list(whole.samples())
@@ -70,7 +70,7 @@ def test_an_interrupted_run_keeps_every_completion(tmp_path: Path, monkeypatch: 
         return f" sample {index} </think> <answer> x </answer>"
 
     monkeypatch.setattr("kkwarm.backends.open_backend", lambda *_, **__: ReplayBackend(reply))
-    config = DistillConfig("toy", "teacher", 25, samples=3)
+    config = DistillConfig(domain="toy", teacher="teacher", n=25, samples=3)
     with pytest.raises(KeyboardInterrupt):
         distill(config, tmp_path / "d", base_url="http://localhost/v1", progress=False)
     assert len(list(Run.read(tmp_path / "d").samples())) == 71
@@ -81,7 +81,7 @@ def test_an_interrupted_run_keeps_every_completion(tmp_path: Path, monkeypatch: 
 def test_words_that_the_teacher_cannot_read_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = tiny_checkpoint(tmp_path / "words", vocab=["say"])
     with pytest.raises(KkwarmError, match="none of 4 completions became a trace"):
-        distill(DistillConfig("toy", str(words), 4, max_tokens=4), tmp_path / "d", progress=False)
+        distill(DistillConfig(domain="toy", teacher=str(words), n=4, max_tokens=4), tmp_path / "d", progress=False)
     (said,) = json.loads((tmp_path / "d" / "manifest.json").read_text())["warnings"]
     assert said.startswith("the tokenizer has no token for some text of 4 of 4 prompts")
     assert said in capsys.readouterr().err
@@ -89,15 +89,15 @@ def test_words_that_the_teacher_cannot_read_are_told(tmp_path: Path, capsys: pyt
 
 def test_only_verified_completions_of_a_checkpoint(tmp_path: Path, base: Path) -> None:
     with pytest.raises(KkwarmError, match="none of 4 completions became a trace"):
-        distill(DistillConfig("toy", str(base), 4, verified_only=True), tmp_path / "d", progress=False)
+        distill(DistillConfig(domain="toy", teacher=str(base), n=4, verified_only=True), tmp_path / "d", progress=False)
 
 
 def test_no_true_trace_of_a_registered_teacher(tmp_path: Path) -> None:
     """Nothing was stored: the folder is free for the mended command."""
     says = r"none of 1 traces of the teacher became a trace \(1 wrong\) \(leave out --verified-only, or use another"
     with pytest.raises(KkwarmError, match=says):
-        distill(DistillConfig("toy", "wrong", 1, verified_only=True), tmp_path / "d")
-    assert distill(DistillConfig("toy", "wrong", 1), tmp_path / "d").done
+        distill(DistillConfig(domain="toy", teacher="wrong", n=1, verified_only=True), tmp_path / "d")
+    assert distill(DistillConfig(domain="toy", teacher="wrong", n=1), tmp_path / "d").done
 
 
 def test_the_choice_is_nested_and_depends_on_the_seed() -> None:
@@ -119,7 +119,7 @@ def test_the_choice_is_nested_and_depends_on_the_seed() -> None:
 )
 def test_unknown_names_offer_near_ones(tmp_path: Path, domain: str, teacher: str, message: str) -> None:
     with pytest.raises(KkwarmError, match=message):
-        distill(DistillConfig(domain, teacher, 3), tmp_path / "d")
+        distill(DistillConfig(domain=domain, teacher=teacher, n=3), tmp_path / "d")
 
 
 @pytest.mark.parametrize(
@@ -142,6 +142,6 @@ def test_a_broken_trace_is_named_by_its_line(tmp_path: Path, line: bytes, messag
 def test_what_a_package_ships_is_a_teacher() -> None:
     from kkwarm.train.distillation import plan_distill
 
-    assert plan_distill(DistillConfig("mini_math", "kkwarm_mini:BASE", 3)).backend == "hf"
+    assert plan_distill(DistillConfig(domain="mini_math", teacher="kkwarm_mini:BASE", n=3)).backend == "hf"
     with pytest.raises(KkwarmError, match="kkwarm_mini has no BASS"):
-        plan_distill(DistillConfig("mini_math", "kkwarm_mini:BASS", 3))
+        plan_distill(DistillConfig(domain="mini_math", teacher="kkwarm_mini:BASS", n=3))

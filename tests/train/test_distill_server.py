@@ -51,7 +51,7 @@ def url() -> Iterator[str]:
 
 
 def test_a_servers_completions_become_traces(url: str, tmp_path: Path) -> None:
-    config = DistillConfig("toy", "teacher", 10, samples=2)
+    config = DistillConfig(domain="toy", teacher="teacher", n=10, samples=2)
     run = distill(config, tmp_path / "r", base_url=url, progress=False)
     traces = read_traces(tmp_path / "r")
     assert run.done
@@ -61,7 +61,7 @@ def test_a_servers_completions_become_traces(url: str, tmp_path: Path) -> None:
 
 
 def test_only_verified_ones(url: str, tmp_path: Path) -> None:
-    run = distill(DistillConfig("toy", "teacher", 10, verified_only=True), tmp_path / "r", base_url=url, progress=False)
+    run = distill(DistillConfig(domain="toy", teacher="teacher", n=10, verified_only=True), tmp_path / "r", base_url=url, progress=False)
     traces = read_traces(tmp_path / "r")
     assert 0 < len(traces) < 10
     assert all(t.answer == t.question.split()[-1] for t in traces)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from kkwarm.train.rollout import Rollout
 
 GROUP, LIMIT, RATE, CLIP = 4, 12, 2.0, 0.1
 RLVR = RlvrConfig(
-    *("toy", 20), steps=2, prompts_per_step=4, generations=GROUP, max_tokens=LIMIT, temperature=0.7, epsilon=0.1,
+    domain="toy", examples=20, steps=2, prompts_per_step=4, generations=GROUP, max_tokens=LIMIT, temperature=0.7, epsilon=0.1,
     learning_rate=RATE, max_grad_norm=CLIP, micro_batch_size=8, precision="fp32", threads=1, trl={"num_iterations": 2, "optim": "sgd"},
 )  # fmt: skip
 
@@ -159,7 +159,7 @@ def test_the_sampler_draws_from_what_the_trainer_trains(
             sampled.setdefault(key, []).append(float(table[i, batch.last[i]]))
 
     monkeypatch.setattr(HFBackend, "_draw", noted)
-    config = replace(RLVR, temperature=temperature, top_p=top_p, trl={}, micro_batch_size=16)
+    config = RLVR.replace(temperature=temperature, top_p=top_p, trl={}, micro_batch_size=16)
     plan = plan_rlvr(config)
     with Judge() as judge:
         network = load_network(warmed, config)

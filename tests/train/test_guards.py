@@ -52,9 +52,7 @@ def test_out_of_memory_names_the_option_that_resumes_the_run(
 
 
 def _fields(config: WarmupConfig) -> dict[str, object]:
-    from dataclasses import asdict
-
-    return asdict(config)
+    return config.dump()
 
 
 def test_a_diverging_loss_stops_and_only_good_checkpoints_are_kept(
@@ -191,7 +189,7 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KkwarmError, match=r"--track tensorboard needs tensorboard \(pip install 'kkwarm\[track\]'\)"):
         check_requirements(WarmupConfig(track=("tensorboard",)))
     with pytest.raises(KkwarmError, match=r"--liger needs liger-kernel"):
-        check_requirements(RlvrConfig("toy", liger=True))
+        check_requirements(RlvrConfig(domain="toy", liger=True))
 
 
 @pytest.mark.parametrize(
@@ -236,7 +234,7 @@ def test_a_vllm_that_does_not_fit_the_driver_gives_one_line(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "vllm", raising=False)
     with pytest.raises(KkwarmError, match=rf"vLLM cannot be imported: \w+: libcuda.so.1 is missing .*{hint}"):
-        rlvr(base, RlvrConfig("toy", 9, vllm=vllm), tmp_path / "r", progress=False)  # type: ignore[arg-type]
+        rlvr(base, RlvrConfig(domain="toy", examples=9, vllm=vllm), tmp_path / "r", progress=False)  # type: ignore[arg-type]
     assert not (tmp_path / "r" / "manifest.json").exists()
     with pytest.raises(KkwarmError, match=r"vLLM cannot be imported.*--backend hf"):
         open_backend("vllm", str(base))
@@ -267,7 +265,7 @@ def test_tensorboard_gets_loss_and_reward(tmp_path: Path, base: Path, traces: Pa
     more = {"threads": 1, "track": ("tensorboard",)}
     sft = warmup(base, traces, tmp_path / "w", WarmupConfig(max_steps=2, **more), progress=False)  # type: ignore[arg-type]
     assert "train/loss" in tags(sft)
-    config = RlvrConfig("toy", 9, steps=2, prompts_per_step=2, generations=2, **more)  # type: ignore[arg-type]
+    config = RlvrConfig(domain="toy", examples=9, steps=2, prompts_per_step=2, generations=2, **more)  # type: ignore[arg-type]
     grpo = rlvr(base, config, tmp_path / "r", progress=False)
     assert {"train/loss", "train/reward", "train/accuracy"} <= tags(grpo)
     assert toy.WORDS

@@ -96,8 +96,8 @@ def test_a_watched_run_ends_with_the_weights_of_an_unwatched_one(
 
 def test_rlvr_is_watched_and_its_alarms_are_kept(tmp_path: Path, base: Path) -> None:
     config = RlvrConfig(
-        "toy",
-        9,
+        domain="toy",
+        examples=9,
         steps=11,
         prompts_per_step=2,
         generations=2,

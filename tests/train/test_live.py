@@ -106,7 +106,7 @@ def test_one_process_queries_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_engine_is_long_enough_for_evaluation_prompts(base: Path) -> None:
-    config = RlvrConfig("toy", eval_on=("toy", "easy"), eval_questions=5, vllm="colocate")
+    config = RlvrConfig(domain="toy", eval_on=("toy", "easy"), eval_questions=5, vllm="colocate")
     domains = load_eval_benchmarks(config)
     tokenizer = load_tokenizer(base)
     prompts = [ToyFormat().render(e.question) for w in domains for e in w.examples]

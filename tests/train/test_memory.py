@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +124,7 @@ def test_the_estimate_holds_for_an_adapter(tmp_path: Path, bf16: bool, gradient_
     pytest.importorskip("peft")
     from peft import LoraConfig, get_peft_model
 
-    config = WarmupConfig(gradient_checkpointing=gradient_checkpointing, lora=8)
+    config = WarmupConfig(gradient_checkpointing=gradient_checkpointing, lora_rank=8)
     model = model_of(config, **SMALL)
     model.save_pretrained(tmp_path)
     if gradient_checkpointing:
@@ -237,13 +236,13 @@ def test_fits_by_fewer_rows_then_by_checkpointing_or_fails() -> None:
 
 
 def test_rlvr_counts_copies_and_vllms_share() -> None:
-    config = RlvrConfig("math")
+    config = RlvrConfig(domain="math")
     plain = fit(config, 140, tokens=1024).estimate
     assert plain.copies == 2 * QWEN.parameters
-    assert fit(replace(config, beta=0.1), 140, tokens=1024).estimate.copies == 6 * QWEN.parameters
-    shared = fit(replace(config, vllm="colocate"), 140, tokens=1024)
+    assert fit(config.replace(beta=0.1), 140, tokens=1024).estimate.copies == 6 * QWEN.parameters
+    shared = fit(config.replace(vllm="colocate"), 140, tokens=1024)
     assert shared.vllm_share == pytest.approx(0.3) and shared.estimate.vllm == pytest.approx(0.3 * 140 * GIB)
-    tight = fit(replace(config, vllm="colocate"), 34, tokens=1024)
+    tight = fit(config.replace(vllm="colocate"), 34, tokens=1024)
     assert 0.1 < tight.vllm_share < 0.3 and "of the GPU for vLLM" in tight.changes
     assert tight.estimate.total <= 34 * GIB
 

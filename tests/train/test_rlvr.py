@@ -36,7 +36,7 @@ def log_of(run: Path) -> list[dict[str, object]]:
 
 
 def test_rewards_equal_the_benchmarks_verdicts(tmp_path: Path, warmed: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    config = RlvrConfig("toy", 20, learning_rate=1e-4, steps=3, keep_rollouts=True, **SMALL)
+    config = RlvrConfig(domain="toy", examples=20, learning_rate=1e-4, steps=3, keep_rollouts=True, **SMALL)
     run = rlvr(warmed, config, tmp_path / "r", labels={"condition": "both"})
     assert capfd.readouterr().out == "", "nothing belongs on stdout"
     rows = [json.loads(line) for line in (run.path / "rollouts.jsonl").read_text().splitlines()]
@@ -66,7 +66,7 @@ def test_rewards_equal_the_benchmarks_verdicts(tmp_path: Path, warmed: Path, cap
 
 @pytest.mark.slow
 def test_the_reward_rises_on_a_learnable_task(tmp_path: Path, warmed: Path) -> None:
-    config = RlvrConfig("easy", 36, learning_rate=5e-3, steps=25, prompts_per_step=6, generations=8, threads=1)
+    config = RlvrConfig(domain="easy", examples=36, learning_rate=5e-3, steps=25, prompts_per_step=6, generations=8, threads=1)
     rows = log_of(rlvr(warmed, config, tmp_path / "r", progress=False).path)
     first, last = (sum(float(r["reward"]) for r in part) / 5 for part in (rows[:5], rows[-5:]))  # type: ignore[arg-type]
     assert last > first + 0.3
@@ -104,7 +104,7 @@ def test_dropping_zero_advantages_changes_neither_loss_nor_gradient(tmp_path: Pa
     from kkwarm.train.trainer_setup import load_network
     from kkwarm.verify import Judge
 
-    plan = plan_rlvr(RlvrConfig("toy", 20, precision="fp32", micro_batch_size=8, **SMALL))
+    plan = plan_rlvr(RlvrConfig(domain="toy", examples=20, precision="fp32", micro_batch_size=8, **SMALL))
     with Judge() as judge:
         network = load_network(warmed, plan.config)
         trainer, _ = build_trainer(network, plan, render_prompts(plan, warmed), tmp_path, judge)
@@ -132,7 +132,7 @@ def test_lora_and_checkpointing(tmp_path: Path, warmed: Path) -> None:
     from safetensors.torch import load_file
 
     config = RlvrConfig(
-        "toy", 20, learning_rate=1e-2, steps=2, lora=4, gradient_checkpointing=True, micro_batch_size=8, **SMALL
+        domain="toy", examples=20, learning_rate=1e-2, steps=2, lora_rank=4, gradient_checkpointing=True, micro_batch_size=8, **SMALL
     )
     run = rlvr(warmed, config, tmp_path / "r", progress=False)
     before, after = (load_file(f / "checkpoint" / "model.safetensors") for f in (warmed, run.path))
@@ -142,17 +142,17 @@ def test_lora_and_checkpointing(tmp_path: Path, warmed: Path) -> None:
 
 def test_warns_about_prompts_that_the_tokenizer_cannot_represent(tmp_path: Path) -> None:
     words = tiny_checkpoint(tmp_path / "words", vocab=["say"])
-    run = rlvr(words, RlvrConfig("toy", 20, steps=1, **SMALL), tmp_path / "r", progress=False)
+    run = rlvr(words, RlvrConfig(domain="toy", examples=20, steps=1, **SMALL), tmp_path / "r", progress=False)
     assert any("no token for some text of 20 of 20 prompts" in warning for warning in run.manifest.warnings)
 
 
 def test_the_order_covers_all_examples_and_no_step_repeats_one() -> None:
-    plan = plan_rlvr(RlvrConfig("toy", 36, steps=20, prompts_per_step=5))
+    plan = plan_rlvr(RlvrConfig(domain="toy", examples=36, steps=20, prompts_per_step=5))
     order = plan.order()
     parts = [order[i : i + 5] for i in range(0, 100, 5)]
     assert len(order) == 100 and all(len(set(p)) == 5 for p in parts)
     assert len(set(order)) == 36
-    assert plan_rlvr(RlvrConfig("toy", 36, epochs=2, prompts_per_step=5)).steps == 14
+    assert plan_rlvr(RlvrConfig(domain="toy", examples=36, epochs=2, prompts_per_step=5)).steps == 14
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,7 +40,7 @@ def close(a: Path, b: Path, tolerance: float) -> None:
 @pytest.mark.slow
 def test_sft_has_the_same_losses_and_weights(tmp_path: Path, base: Path, traces: Path) -> None:
     one = warmup(base, traces, tmp_path / "one", WARMUP, progress=False)
-    two = warmup(base, traces, tmp_path / "two", replace(WARMUP, nproc=2), labels={"condition": "w"}, progress=False)
+    two = warmup(base, traces, tmp_path / "two", WARMUP.replace(nproc=2), labels={"condition": "w"}, progress=False)
     assert two.done and two.manifest.processes == 2 and two.manifest.labels == {"condition": "w"}
     assert one.manifest.config_hash == two.manifest.config_hash, "the number of processes is no part of a recipe"
     assert len(steps(one.path)) == len(steps(two.path)) == 6
@@ -56,9 +55,9 @@ def test_sft_has_the_same_losses_and_weights(tmp_path: Path, base: Path, traces:
 
 @pytest.mark.slow
 def test_two_processes_evaluate_together_and_one_keeps_the_best(tmp_path: Path, base: Path, traces: Path) -> None:
-    config = replace(WARMUP, epochs=4, eval_on=("easy",), eval_every=4, eval_questions=11)
+    config = WARMUP.replace(epochs=4, eval_on=("easy",), eval_every=4, eval_questions=11)
     one = warmup(base, traces, tmp_path / "one", config, progress=False)
-    two = warmup(base, traces, tmp_path / "two", replace(config, nproc=2), progress=False)
+    two = warmup(base, traces, tmp_path / "two", config.replace(nproc=2), progress=False)
     for run in (one, two):
         rows = [json.loads(line) for line in (run.path / "evals.jsonl").read_text().splitlines()]
         assert [(row["step"], len(row["correct"]["easy"])) for row in rows] == [(0, 11), (4, 11), (8, 11), (12, 11)]
@@ -70,11 +69,11 @@ def test_two_processes_evaluate_together_and_one_keeps_the_best(tmp_path: Path, 
 
 @pytest.mark.slow
 def test_grpo_has_the_same_rollouts_losses_and_weights(tmp_path: Path, base: Path, traces: Path) -> None:
-    warmed = warmup(base, traces, tmp_path / "w", replace(WARMUP, epochs=8), progress=False).path
+    warmed = warmup(base, traces, tmp_path / "w", WARMUP.replace(epochs=8), progress=False).path
     shape = {"steps": 3, "prompts_per_step": 3, "generations": 4}
-    config = RlvrConfig("easy", 20, learning_rate=1e-3, precision="fp32", threads=1, keep_rollouts=True, **shape)
+    config = RlvrConfig(domain="easy", examples=20, learning_rate=1e-3, precision="fp32", threads=1, keep_rollouts=True, **shape)
     one = rlvr(warmed, config, tmp_path / "one", progress=False).path
-    two = rlvr(warmed, replace(config, nproc=2), tmp_path / "two", progress=False).path
+    two = rlvr(warmed, config.replace(nproc=2), tmp_path / "two", progress=False).path
     rollouts = [[json.loads(line) for line in (p / "rollouts.jsonl").read_text().splitlines()] for p in (one, two)]
     assert len(rollouts[0]) == 36 and rollouts[0] == rollouts[1], (
         "two processes that share groups generate what one process generates"
@@ -119,16 +118,16 @@ def workers(parent: int) -> list[int]:
 def test_ctrl_c_and_a_killed_process_leave_a_run_that_resumes_with_any_number(
     tmp_path: Path, base: Path, traces: Path
 ) -> None:
-    out, config = tmp_path / "two", replace(WARMUP, epochs=20, save_every=5)
+    out, config = tmp_path / "two", WARMUP.replace(epochs=20, save_every=5)
     when_logged(out, 3, lambda: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
-        warmup(base, traces, out, replace(config, nproc=2), progress=False)
+        warmup(base, traces, out, config.replace(nproc=2), progress=False)
     assert Run.read(out).manifest.state == "interrupted"
     at = int(next((out / "steps").iterdir()).name.rpartition("-")[2])
     assert 3 <= at < 60
     when_logged(out, at + 8, lambda: os.kill(workers(os.getpid())[-1], signal.SIGKILL))
     with pytest.raises(KkwarmError, match=r"process . was killed by SIGKILL .*run the same command again"):
-        warmup(base, traces, out, replace(config, nproc=2), progress=False)
+        warmup(base, traces, out, config.replace(nproc=2), progress=False)
     assert Run.read(out).manifest.state != "done"
     again = warmup(base, traces, out, config, progress=False)
     whole = warmup(base, traces, tmp_path / "one", config, progress=False)
@@ -178,7 +177,7 @@ def test_rejects_more_processes_than_gpus_or_cores(monkeypatch: pytest.MonkeyPat
     with pytest.raises(KkwarmError, match=r"8 processes, but 4 CPU cores \(--nproc 4\)"):
         plan_processes(WarmupConfig(nproc=8, device="cpu"))
     with pytest.raises(KkwarmError, match="4 processes cannot share the 6 sequences of a step"):
-        plan_processes(RlvrConfig("toy", nproc=4, device="cpu", prompts_per_step=3, generations=2))
+        plan_processes(RlvrConfig(domain="toy", nproc=4, device="cpu", prompts_per_step=3, generations=2))
     found = plan_processes(WarmupConfig(nproc=4, device="cpu"))
     assert found is not None and found.nproc == 4 and found.arguments()[-1] == "4"
     monkeypatch.setattr("kkwarm.train.launch.find_spec", lambda name: None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ def sharded(request: pytest.FixtureRequest) -> dict[str, Any]:
 @pytest.mark.slow
 def test_sft_with_sharded_weights(tmp_path: Path, base: Path, traces: Path, sharded: dict[str, Any]) -> None:
     one = warmup(base, traces, tmp_path / "one", WARMUP, progress=False)
-    two = warmup(base, traces, tmp_path / "two", replace(WARMUP, **sharded), progress=False)
+    two = warmup(base, traces, tmp_path / "two", WARMUP.replace(**sharded), progress=False)
     assert two.manifest.processes == 2
     for a, b in zip(steps(one.path), steps(two.path), strict=True):
         for name in ("step", "loss", "learning_rate", "grad_norm", "tokens"):
@@ -53,14 +52,14 @@ def test_grpo_with_sharded_weights_generates_the_same_rollouts(
 ) -> None:
     """A copy that holds all weights generates; it is refreshed from the shards at every step."""
     warmed = warmup(
-        base, traces, tmp_path / "w", replace(WARMUP, max_steps=24, learning_rate=1e-2), progress=False
+        base, traces, tmp_path / "w", WARMUP.replace(max_steps=24, learning_rate=1e-2), progress=False
     ).path
     config = RlvrConfig(
-        *("easy", 20), learning_rate=1e-3, steps=3, prompts_per_step=3, generations=4, precision="fp32", threads=1, device="cpu",
+        domain="easy", examples=20, learning_rate=1e-3, steps=3, prompts_per_step=3, generations=4, precision="fp32", threads=1, device="cpu",
         keep_rollouts=True, eval_on=("easy",), eval_every=2, eval_questions=5,
     )  # fmt: skip
     one = rlvr(warmed, config, tmp_path / "one", progress=False).path
-    two = rlvr(warmed, replace(config, **sharded), tmp_path / "two", progress=False).path
+    two = rlvr(warmed, config.replace(**sharded), tmp_path / "two", progress=False).path
     rollouts = [[json.loads(line) for line in (p / "rollouts.jsonl").read_text().splitlines()] for p in (one, two)]
     assert len(rollouts[0]) == 36 and rollouts[0] == rollouts[1]
     assert any(row["no_signal"] < 1 for row in steps(one))
@@ -78,8 +77,8 @@ def test_grpo_with_sharded_weights_generates_the_same_rollouts(
 def test_a_killed_run_with_sharded_weights_resumes(
     tmp_path: Path, base: Path, traces: Path, sharded: dict[str, Any]
 ) -> None:
-    config = replace(WARMUP, max_steps=12, save_every=3)
-    in_shards, out = replace(config, **sharded), tmp_path / "two"
+    config = WARMUP.replace(max_steps=12, save_every=3)
+    in_shards, out = config.replace(**sharded), tmp_path / "two"
     when_logged(out, 7, lambda: os.kill(workers(os.getpid())[-1], signal.SIGKILL))
     with pytest.raises(KkwarmError, match=r"process . was killed by SIGKILL .*run the same command again"):
         warmup(base, traces, out, in_shards, progress=False)

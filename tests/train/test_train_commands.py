@@ -9,12 +9,14 @@ import pytest
 from click.testing import CliRunner
 
 from kkwarm.cli import cli
+from kkwarm.cli.options import parse_pairs
 from kkwarm.errors import KkwarmError
+from kkwarm.schema.settings import RlvrConfig, WarmupConfig
 
 
 def test_the_commands_import_nothing_heavy() -> None:
     code = (
-        "import sys, kkwarm.cli.distill, kkwarm.cli.warmup, kkwarm.cli.rlvr, kkwarm.train, kkwarm.train.config\n"
+        "import sys, kkwarm.cli.distill, kkwarm.cli.warmup, kkwarm.cli.rlvr, kkwarm.train, kkwarm.schema.settings\n"
         "print([m for m in ('torch', 'trl', 'transformers', 'datasets', 'numpy') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -44,16 +46,16 @@ def test_reports_the_path_of_the_best_weights(tmp_path: Path, base: Path, traces
 @pytest.mark.parametrize("name", ["warmup", "rlvr"])
 def test_options_that_are_not_given_are_not_set(name: str) -> None:
     """An option that switches something off must not do so by being left out."""
-    from kkwarm.cli.training import settings_of
+    from kkwarm.cli.options import given_settings
 
+    model = WarmupConfig if name == "warmup" else RlvrConfig
     command = cli.get_command(None, name)  # type: ignore[arg-type]
     assert command is not None
     given = ["model", "-o", "out", *(["--traces", "."] if name == "warmup" else ["--domain", "d"])]
 
     def parsed(*more: str) -> dict[str, object]:
-        found = command.make_context(name, [*given, *more]).params
-        own = ("model", "out", "traces", "domain", "dry_run", "as_json", "allow_unsandboxed")
-        return settings_of({k: v for k, v in found.items() if k not in own})
+        settings = given_settings(model, command.make_context(name, [*given, *more]))
+        return {k: v for k, v in settings.items() if k != "domain"}
 
     assert parsed() == {}
     assert parsed("--no-memory-check", "--no-keep-best") == {"memory_check": False, "keep_best": False}
@@ -111,14 +113,12 @@ def test_distill_then_warmup(tmp_path: Path, base: Path) -> None:
     [(("a=1",), {"a": 1}), (("a-b=x y",), {"a_b": "x y"}), (("a=True", 'b={"c": 2}'), {"a": True, "b": {"c": 2}})],
 )
 def test_trl_arguments_are_read_as_json_or_text(pairs: tuple[str, ...], settings: dict[str, object]) -> None:
-    from kkwarm.cli.training import passed
-
-    assert passed(pairs) == settings
-    with pytest.raises(KkwarmError, match="not KEY=VALUE"):
-        passed(("a",))
+    assert parse_pairs(pairs, "--trl") == settings
+    with pytest.raises(KkwarmError, match="--trl a: not KEY=VALUE"):
+        parse_pairs(("a",), "--trl")
 
 
 def test_a_bad_setting_gives_one_line(tmp_path: Path) -> None:
     args = ["distill", "--domain", "toy", "--teacher", "symbolic", "-n", "3", "--top-p", "2", "-o", str(tmp_path / "d")]
     result = CliRunner().invoke(cli, args)
-    assert isinstance(result.exception, KkwarmError) and "top_p must be in (0, 1]" in str(result.exception)
+    assert isinstance(result.exception, KkwarmError) and "--top-p: 2.0 is too large; at most 1" in str(result.exception)

@@ -56,13 +56,12 @@ def test_packed_rows_do_not_see_each_other(tmp_path: Path, base: Path, traces: P
     import torch
 
     from kkwarm.backends.checkpoint import load_model, load_tokenizer
-    from kkwarm.train.config import changed
 
-    config = changed(CONFIG, {"precision": "fp32", "epochs": 1.0})
+    config = CONFIG.replace(precision="fp32", epochs=1.0)
     tokenizer = load_tokenizer(base)
     losses = []
     for packing in (False, True):
-        packed = changed(config, {"packing": packing, "batch_size": 48 if not packing else 64})
+        packed = config.replace(packing=packing, batch_size=48 if not packing else 64)
         plan = plan_warmup(base, traces, packed)
         trainer, _ = build_trainer(load_model(base), tokenizer, plan, tmp_path)
         batch = next(iter(trainer.get_train_dataloader()))
@@ -77,11 +76,10 @@ def test_packed_rows_do_not_see_each_other(tmp_path: Path, base: Path, traces: P
 @pytest.mark.parametrize("packing", [False, True])
 def test_padding_does_not_change_the_loss(tmp_path: Path, base: Path, traces: Path, packing: bool) -> None:
     """On a GPU batches are padded to a multiple of 64."""
-    from dataclasses import replace
 
     logs = []
     for name, more in (("as it is", {}), ("padded", {"pad_to_multiple_of": 64})):
-        config = replace(CONFIG, precision="fp32", max_steps=2, packing=packing, trl=more)
+        config = CONFIG.replace(precision="fp32", max_steps=2, packing=packing, trl=more)
         run = warmup(base, traces, tmp_path / name, config, progress=False)
         logs.append([json.loads(line) for line in (run.path / "log.jsonl").read_text("utf-8").splitlines()])
     for ours, theirs in zip(*logs, strict=True):
@@ -125,7 +123,7 @@ def test_lora_is_merged_into_the_checkpoint(tmp_path: Path, base: Path, traces: 
     pytest.importorskip("peft")
     from safetensors.torch import load_file
 
-    config = WarmupConfig(learning_rate=1e-2, max_steps=3, batch_size=8, lora=4, threads=1)
+    config = WarmupConfig(learning_rate=1e-2, max_steps=3, batch_size=8, lora_rank=4, threads=1)
     run = warmup(base, traces, tmp_path / "w", config, progress=False)
     before, after = (load_file(folder / "model.safetensors") for folder in (base, run.path / "checkpoint"))
     changed = {k for k in before if not before[k].equal(after[k])}

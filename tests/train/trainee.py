@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import toy_task as toy
@@ -11,10 +10,10 @@ import toy_task as toy
 from kkwarm.train import RlvrConfig, WarmupConfig, rlvr, warmup
 
 WARMUP = WarmupConfig(learning_rate=1e-2, epochs=5, batch_size=8, save_every=4, threads=1)
-WATCHED = replace(WARMUP, eval_on=("toy", "easy"), eval_every=1, eval_questions=12)
+WATCHED = WARMUP.replace(eval_on=("toy", "easy"), eval_every=1, eval_questions=12)
 RLVR = RlvrConfig(
-    "easy",
-    20,
+    domain="easy",
+    examples=20,
     learning_rate=5e-3,
     steps=10,
     prompts_per_step=4,
