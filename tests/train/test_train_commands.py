@@ -40,7 +40,7 @@ def test_reports_the_path_of_the_best_weights(tmp_path: Path, base: Path, traces
     done = CliRunner().invoke(cli, [*command, *eval_on])
     best = json.loads(done.stdout)["best"]
     assert best["step"] == 36 and best["weights"] == str(tmp_path / "w" / "best")
-    assert "the best so far: kept" in done.stderr and (tmp_path / "w" / "best" / "config.json").is_file()
+    assert "the best so far: weights kept" in done.stderr and (tmp_path / "w" / "best" / "config.json").is_file()
 
 
 @pytest.mark.parametrize("name", ["warmup", "rlvr"])
