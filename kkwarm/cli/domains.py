@@ -1,4 +1,4 @@
-"""kkwarm domains: the list, or one domain with rendered examples, a gold completion and its verdict."""
+"""kkwarm domains: lists domains, or shows one with rendered examples, gold completions and their verdicts."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from kkwarm.cli.console import Whole, complete_domains, echo_json, json_option, 
 
 @click.command()
 @click.argument("name", shell_complete=complete_domains, required=False)
-@click.option("--examples", type=Whole(0), default=3, show_default=True, help="Examples to show of one domain.")
+@click.option(
+    "--examples", type=Whole(0), default=3, show_default=True, help="Number of examples to show of domain NAME."
+)
 @json_option
 def command(name: str | None, examples: int, as_json: bool) -> None:
-    """List domains, or show NAME: splits, verifier, rewards, and rendered examples with their gold answers."""
+    """List all domains, or show the domain NAME: splits, verifier, rewards, and examples with gold answers."""
     from kkwarm.plugins import registry
 
     reg = registry()
     if name is None:
         _list(reg, as_json)
     else:
-        _one(reg, name, examples, as_json)
+        _show_one(reg, name, examples, as_json)
 
 
 def _list(reg: Any, as_json: bool) -> None:
@@ -42,25 +44,25 @@ def _list(reg: Any, as_json: bool) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("domain", "what it is", "teachers"):
+    for column in ("domain", "description", "teachers"):
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(row["name"], escape(row["description"]), ", ".join(row["teachers"]))
     console = out_console()
     console.print(table)
     if reg.failures:
-        console.print(f"\n{len(reg.failures)} plugin failures: `kkwarm plugins` shows them", style="yellow")
+        console.print(f"\n{len(reg.failures)} plugin failures: see `kkwarm plugins`", style="yellow")
 
 
-def _one(reg: Any, name: str, count: int, as_json: bool) -> None:
-    document = _described(reg, name, count)
+def _show_one(reg: Any, name: str, count: int, as_json: bool) -> None:
+    document = _describe(reg, name, count)
     if as_json:
         echo_json(document)
     else:
-        _show(document)
+        _print(document)
 
 
-def _described(reg: Any, name: str, count: int) -> dict[str, Any]:
+def _describe(reg: Any, name: str, count: int) -> dict[str, Any]:
     from collections import Counter
     from dataclasses import asdict
 
@@ -75,7 +77,7 @@ def _described(reg: Any, name: str, count: int) -> dict[str, Any]:
     golds = [fmt.compose(None, domain.gold(e)) if domain.gold else "" for e in chosen]
     pairs = [(e, Completion(g, finish_reason="stop")) for e, g in zip(chosen, golds, strict=True)]
     verdicts = verify(reg.verifier(benchmark.verifier), fmt, pairs)
-    shown = [
+    examples = [
         {
             "id": e.id,
             "prompt": e.question if fmt.chat else fmt.render(e.question),
@@ -101,11 +103,11 @@ def _described(reg: Any, name: str, count: int) -> dict[str, Any]:
             "test_hash": fingerprint(test),
             "train_hash": fingerprint(train),
         },
-        "examples": shown,
+        "examples": examples,
     }
 
 
-def _show(document: dict[str, Any]) -> None:
+def _print(document: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.panel import Panel
 

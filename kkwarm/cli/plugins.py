@@ -1,4 +1,4 @@
-"""kkwarm plugins: distributions, versions, hooks, failures."""
+"""kkwarm plugins: lists plugins with their distributions, versions, hooks and failures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kkwarm.cli.console import echo_json, json_option, out_console
 @json_option
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
-    """List plugins with their hooks. Exits 1 if one failed."""
+    """List plugins with their hooks and failures. Exits with 1 if one failed."""
     from kkwarm.plugins import registry
 
     reg = registry()

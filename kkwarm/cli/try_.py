@@ -1,4 +1,4 @@
-"""kkwarm try: judges one completion and explains the verdict."""
+"""kkwarm try: verifies one completion and explains the verdict."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from kkwarm.errors import KkwarmError, unknown_name
 
 @click.command()
 @click.argument("name", shell_complete=complete_domains)
-@click.option("--id", "example_id", help="The example to answer; by default the first test example.")
-@click.option("--format", "format_name", help="How to split the completion; by default the domain's format.")
+@click.option("--id", "example_id", help="Id of the example to answer. Default: the first test example.")
+@click.option("--format", "format_name", help="Format that splits the completion. Default: the domain's format.")
 @click.argument("completion", required=False)
 @unsandboxed_option
 @json_option
 def command(name: str, example_id: str | None, format_name: str | None, completion: str | None, as_json: bool) -> None:
-    """Judge COMPLETION (or standard input) as an answer to an example of the domain NAME."""
+    """Verify COMPLETION (default: standard input) as an answer to an example of the domain NAME."""
     from kkwarm.plugins import registry
     from kkwarm.types import Completion
     from kkwarm.verify import verify
@@ -31,35 +31,24 @@ def command(name: str, example_id: str | None, format_name: str | None, completi
     if example is None:
         raise unknown_name(f"id of {name}", str(example_id), examples)
     if completion is None:
-        if sys.stdin is None:  # closed by the caller
-            raise _nothing()
-        if sys.stdin.isatty():
-            click.echo(f"{example.question}\n\nPaste a completion, then Ctrl-D:", err=True)
-        completion = sys.stdin.read()
+        completion = _read_stdin(example.question)
     if not completion.strip():
-        raise _nothing()
+        raise _no_completion()
     fmt = reg.format(format_name or benchmark.format)
     pair = (example, Completion(completion, finish_reason="stop"))
     verdict = verify(reg.verifier(benchmark.verifier), fmt, [pair])[0]
     response = fmt.split(pair[1])
     reward = reg.rewards(benchmark.name).for_status(verdict.status)
     if as_json:
-        echo_json(
-            {
-                "id": example.id,
-                "reward": reward,
-                **asdict(verdict),
-                "reasoning": response.reasoning,
-                "split": response.answer,
-            }
-        )
+        document = {"id": example.id, "reward": reward, **asdict(verdict)}
+        echo_json(document | {"reasoning": response.reasoning, "split": response.answer})
         return
     from rich.markup import escape
 
     console = out_console()
     colour = "green" if verdict.correct else "red"
     console.print(f"[bold {colour}]{verdict.status}[/]  {escape(verdict.reason)}")
-    console.print(f"example    {escape(example.id)}: {escape(_start(example.question))}", soft_wrap=True)
+    console.print(f"example    {escape(example.id)}: {escape(_one_line(example.question))}", soft_wrap=True)
     console.print(f"reasoning  {len(response.reasoning)} characters")
     console.print(f"answer     {escape(repr(response.answer))}")
     console.print(f"read as    {escape(repr(verdict.answer))}")
@@ -68,11 +57,18 @@ def command(name: str, example_id: str | None, format_name: str | None, completi
         console.print(f"{key:<10} {value:g}")
 
 
-def _nothing() -> KkwarmError:
+def _read_stdin(question: str) -> str:
+    if sys.stdin is None:  # closed by the caller
+        raise _no_completion()
+    if sys.stdin.isatty():
+        click.echo(f"{question}\n\nPaste a completion, then press Ctrl-D:", err=True)
+    return sys.stdin.read()
+
+
+def _no_completion() -> KkwarmError:
     return KkwarmError("no completion was given", hint="give it as an argument or on standard input")
 
 
-def _start(question: str, most: int = 100) -> str:
-    """A question in one line, cut where it is long."""
+def _one_line(question: str, limit: int = 100) -> str:
     line = " ".join(question.split())
-    return line if len(line) <= most else line[:most] + "…"
+    return line if len(line) <= limit else line[:limit] + "…"

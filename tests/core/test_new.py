@@ -1,4 +1,4 @@
-"""kkwarm new: what it writes installs, keeps every rule, and passes its own test."""
+"""kkwarm new: the plugin that it writes installs, passes `kkwarm check`, and passes its own tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kkwarm.cli import main
-from kkwarm.scaffold import KINDS, render
+from kkwarm.scaffold import KINDS, render_plugin
 
 CHECKS = """
 import sys
@@ -46,7 +46,7 @@ def test_new_plugins_pass_as_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_new_domain_is_at_most_thirty_lines(kind: str) -> None:
-    source = render("fresh", kind)["kkwarm_fresh.py"]
+    source = render_plugin("fresh", kind)["kkwarm_fresh.py"]
     assert len([line for line in source.splitlines() if line.strip()]) <= 30
 
 
@@ -55,7 +55,7 @@ def test_a_bad_name_is_refused(name: str, capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(SystemExit) as ended:
         main(["new", name])
     assert ended.value.code == 2
-    assert "cannot be a domain's name" in capsys.readouterr().err
+    assert "is not a valid domain name" in capsys.readouterr().err
 
 
 def test_a_folder_with_files_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,7 +76,7 @@ def test_the_shell_completes_it(environment: dict[str, str]) -> None:
 
 def test_new_does_not_take_its_name(environment: dict[str, str]) -> None:
     done = kkwarm(environment, "new", "colours")
-    assert done.returncode == 2 and "there already (kkwarm-colours)" in done.stderr
+    assert done.returncode == 2 and "exists already, in kkwarm-colours" in done.stderr
 
 
 def test_its_verifier_judges(environment: dict[str, str]) -> None:
