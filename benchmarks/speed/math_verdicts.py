@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kkwarm_math.verify import VERIFIER
+from kkwarm_math.verifier import VERIFIER
 
 from kkwarm.data import local_file
 from kkwarm.formats import BUILT_IN

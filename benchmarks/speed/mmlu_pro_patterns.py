@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kkwarm_mmlu_pro.extract import official_pick
+from kkwarm_mmlu_pro.extract import official_letter
 
 from kkwarm.data import local_file
 from kkwarm.store import environment
@@ -59,7 +59,7 @@ def measure(model: str, repeats: int, every: int) -> dict[str, Any]:
     peers: list[float] = []
     differ = 0
     for i in range(max(5, repeats)):
-        seconds, picks = timed(official_pick, texts)
+        seconds, picks = timed(official_letter, texts)
         ours.append(seconds)
         if i < repeats:
             seconds, official_picks = timed(official, texts)

@@ -1,11 +1,11 @@
-"""The domain `math`: MATH-500, a training pool outside it, and a verifier in front of math-verify."""
+"""The domain `math`: MATH-500, a training pool of other problems, and a verifier with rules before math-verify."""
 
 from __future__ import annotations
 
 from kkwarm.plugins import hookimpl
 from kkwarm.types import Domain, Example, Probe
 from kkwarm_math.data import load
-from kkwarm_math.verify import VERIFIER
+from kkwarm_math.verifier import VERIFIER
 
 
 def _gold(example: Example) -> str:
@@ -21,7 +21,7 @@ def kkwarm_domains() -> list[Domain]:
             load,
             VERIFIER,
             gold=_gold,
-            description="MATH-500; training pool of other MATH problems; final expressions compared by math-verify",
+            description="MATH-500, training pool of other MATH problems; final expressions compared by math-verify",
             facet="subject",
         )
     ]
@@ -29,7 +29,7 @@ def kkwarm_domains() -> list[Domain]:
 
 @hookimpl
 def kkwarm_probes() -> list[Probe]:
-    """Honest and dishonest ways to write a final expression."""
+    """Correct notations of a final expression, and hedged answers."""
     from kkwarm_math.probes import PROBES
 
     return list(PROBES)

@@ -1,4 +1,4 @@
-"""MATH-500 to evaluate on, and a pool of MATH problems outside it to train on."""
+"""MATH-500 for evaluation, and a training pool of other MATH problems."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from kkwarm_math.latex import last_boxed
 __all__ = ["load"]
 
 _LEVEL = re.compile(r"\d")
-# Left out of the pool: the contamination check finds them too like one of MATH-500 (cos A for tan A; nine other words' letters).
-_TWINS = frozenset(
+# Excluded from the pool as near-duplicates of MATH-500 problems (cos A for tan A; the letters of nine other words).
+_NEAR_DUPLICATES = frozenset(
     f"train/{content}"
     for content in (
         "905c7cb069e40aca", "c3d7bd62bda066e9", "1adad1b63fac1d44", "2f9a59d3af179e12", "8971c81d8790bd53",
@@ -29,10 +29,10 @@ _TWINS = frozenset(
 def load() -> list[Example]:
     """MATH-500 (split ``test``), then the training pool (split ``train``) in the order of its content-hash ids.
 
-    The pool: `math/train_pool.jsonl.gz` of the local folder (MATH test problems outside MATH-500), or on the hub the
-    training split of MATH. Its ids depend on the problem's content alone, and their order mixes subjects and levels.
+    The pool: `math/train_pool.jsonl.gz` of the local folder (MATH test problems outside MATH-500), or the training
+    split of MATH on the hub. Its ids depend only on the problem's content, and their order mixes subjects and levels.
 
-    :raises KkwarmError: the data is not to be had, or a row lacks what it should have.
+    :raises KkwarmError: the data is missing, or a row is incomplete.
     """
     return list(_load(os.environ.get("KKWARM_DATA", "")))
 
@@ -52,15 +52,15 @@ def _test(row: Mapping[str, Any]) -> Example:
 
 
 def _pool(rows: Iterable[Mapping[str, Any]]) -> list[Example]:
-    """Problems with a boxed answer, one for each content, by id; without those too like one of MATH-500."""
+    """Problems with a boxed answer, sorted by id, without duplicates and without near-duplicates of MATH-500."""
     pool: dict[str, Example] = {}
     for number, row in enumerate(rows, 1):
         gold = last_boxed(row["solution"])
         if gold is None:
-            raise KkwarmError(f"MATH training pool, row {number}: no \\boxed answer in its solution")
+            raise KkwarmError(f"MATH training pool, row {number}: its solution has no \\boxed answer")
         level = _LEVEL.search(str(row["level"]))
         meta = {"subject": row["type"], "level": int(level.group()) if level else None}
         example = Example("", row["problem"], gold.strip().removesuffix("."), "train", meta)
         id_ = f"train/{content_hash(example)}"
         pool.setdefault(id_, Example(id_, example.question, example.answer, "train", meta))
-    return [pool[id_] for id_ in sorted(pool.keys() - _TWINS)]
+    return [pool[id_] for id_ in sorted(pool.keys() - _NEAR_DUPLICATES)]

@@ -1,13 +1,21 @@
-"""Reads answers out of LaTeX: boxes, the expression of an answer, and a normal form to compare strings by.
+"""Extracts answers from LaTeX (boxes, the expression of an answer), and normalizes them for string comparison.
 
-Everything here is linear in the length of the text and needs the standard library only.
+All functions are linear in the length of the text and need only the standard library.
 """
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["SEGMENT", "ascii_math", "boxes", "expression", "key", "last_boxed", "sides"]
+__all__ = [
+    "MATH_SEGMENT",
+    "ascii_math",
+    "equation_sides",
+    "extract_boxes",
+    "extract_expression",
+    "last_boxed",
+    "normal_form",
+]
 
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
@@ -16,31 +24,31 @@ _UNBRACED = re.compile(r"[^\s{}$\\]+|\\[A-Za-z]+")
 
 
 def last_boxed(text: str) -> str | None:
-    r"""The content of the last closed ``\boxed{...}`` (or ``\boxed x``), braces matched; None where there is none."""
+    r"""The content of the last closed ``\boxed{...}`` (or ``\boxed x``) with matched braces, None if there is none."""
     start = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
     if start < 0:
         return None
     found = _BOX.match(text, start)
     if found is not None:
-        at = found.end()
-        if text[at : at + 1] == "{":
-            end = _closing(text, at)
+        position = found.end()
+        if text[position : position + 1] == "{":
+            end = _closing_brace(text, position)
             if end is not None:
-                return text[at + 1 : end]
-        elif (bare := _UNBRACED.match(text, at)) is not None:
+                return text[position + 1 : end]
+        elif (bare := _UNBRACED.match(text, position)) is not None:
             return bare.group().rstrip(".,;")
-    closed = boxes(text)  # the last one is cut off or damaged
+    closed = extract_boxes(text)  # the last one is cut off or damaged
     return closed[-1] if closed else None
 
 
-def boxes(text: str) -> list[str]:
-    r"""The contents of all closed, outermost ``\boxed{...}``, in one pass (unclosed ones are passed over)."""
+def extract_boxes(text: str) -> list[str]:
+    r"""The contents of all closed, outermost ``\boxed{...}`` in one pass. Unclosed ones are ignored."""
     return [text[begin:end] for _, begin, end in _box_spans(text)]
 
 
 def _box_spans(text: str) -> list[tuple[int, int, int]]:
-    """Where each of these begins, and where its content begins and ends; its brace comes after that."""
-    stack: list[tuple[int, int]] = []  # of each open box; -1: a plain brace
+    """(start of the box, start of its content, end of its content) of each such box."""
+    stack: list[tuple[int, int]] = []  # (start, content start) of each open box; -1: a plain brace
     spans: list[tuple[int, int, int]] = []
     for token in _TOKEN.finditer(text):
         if token["box"]:
@@ -56,9 +64,9 @@ def _box_spans(text: str) -> list[tuple[int, int, int]]:
     return spans
 
 
-def _closing(text: str, at: int) -> int | None:
+def _closing_brace(text: str, position: int) -> int | None:
     depth = 0
-    for token in _BRACE.finditer(text, at):
+    for token in _BRACE.finditer(text, position):
         brace = token.group()
         if brace == "{":
             depth += 1
@@ -69,9 +77,9 @@ def _closing(text: str, at: int) -> int | None:
     return None
 
 
-# -- the expression that an answer block gives ------------------------------------------------------------------------
+# -- the expression of an answer --------------------------------------------------------------------------------------
 
-SEGMENT = re.compile(r"\$\$(.+?)\$\$|\$((?:\\.|[^$\\])+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+MATH_SEGMENT = re.compile(r"\$\$(.+?)\$\$|\$((?:\\.|[^$\\])+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _LEAD = re.compile(
     r"(?:so,?\s+|thus,?\s+|therefore,?\s+|hence,?\s+)?(?:(?:my|the|our)\s+)?(?:final\s+|correct\s+)?(?:answer|result|solution)"
     r"\s*(?:is|=|:|to be|equals)+\s*:?\s*",
@@ -88,27 +96,27 @@ _DENIAL = re.compile(
     r"incorrect|false|guess|guessing|lucky|versus|vs)\b",
     re.IGNORECASE,
 )
-_FRAME = re.compile(r"\$|\\[()\[\]]|=\s*\Z")  # dollars around a box, and what it is equal to
+_FRAME = re.compile(r"\$|\\[()\[\]]|=\s*\Z")  # dollars around a box, and an equals sign before it
 _BOXES_IN_BOXES = 3
 _BARE = re.compile(r"\W*\\(?:boxed|fbox)\s*(?:[^\s{}$\\]+|\\[A-Za-z]+)\W*")
-# A number and what it counts; one letter is a variable, unless it is the sign of a unit.
+# A number and what it counts. A single letter is a variable, unless it is a unit symbol.
 _COUNTED = re.compile(
     r"(-?\$?[0-9.,/:]+(?:(?:\\!|\{,\})[0-9.,]+)*)\s+([A-Za-z][A-Za-z .]+|[mghsL])(\^(?:[23]|\{[23]\}))?\Z"
 )
 
 
-def expression(answer: str) -> str | None:
-    r"""The expression that an answer block gives: what stands in its box or between its dollars, or all of it.
+def extract_expression(answer: str) -> str | None:
+    r"""The expression in an answer block: the content of its box or between its dollars, or all of it.
 
-    Several boxes or formulas become one list, as if separated by commas, so that an answer which names several
-    values is never taken for one of them. Other words beside a box than an introduction or a unit are part of the
-    answer. None where nothing is there to be compared.
+    Several boxes or formulas become one comma-separated list, so that an answer with several values is never taken for
+    one of them. Words beside a box other than an introduction or a unit are part of the answer. None if there is
+    nothing to compare.
     """
     text = ascii_math(answer.strip())
     for _ in range(_BOXES_IN_BOXES):
         if "\\boxed" in text or "\\fbox" in text:
             text = _from_boxes(text)
-    text = _unwrapped(text)
+    text = _strip(text)
     if "$" in text or "\\(" in text or "\\[" in text:
         text = _from_segments(text)
     if text[:1].isalpha():
@@ -116,48 +124,48 @@ def expression(answer: str) -> str | None:
             lead = pattern.match(text)
             if lead is not None and not _DENIAL.search(lead.group()):
                 text = text[lead.end() :]
-    text = _unwrapped(text)
+    text = _strip(text)
     if "**" in text:
-        text = text.replace("**", "^")  # a power as programs write it
+        text = text.replace("**", "^")  # a power in program notation
     if (counted := _COUNTED.match(text)) is not None and not _DENIAL.search(counted[2]):
         text = f"{counted[1]}\\text{{ {counted[2]}}}{counted[3] or ''}"
     return text if any(c.isalnum() for c in text) or "\\" in text else None
 
 
 def _from_boxes(text: str) -> str:
-    r"""The contents of the boxes as a list; where more than words stands beside them, the text without frames."""
-    inside, outside, plain, at = [], [], "", 0
+    r"""The contents of the boxes as a list, or the text without boxes if it has more than words beside them."""
+    inside, outside, plain, position = [], [], "", 0
     for start, begin, end in _box_spans(text):
         inside.append(text[begin:end])
-        outside.append(text[at:start])
-        plain += text[at:start] + text[begin:end]
-        at = end + 1
+        outside.append(text[position:start])
+        plain += text[position:start] + text[begin:end]
+        position = end + 1
     if not inside:
         bare = last_boxed(text)
         return bare if bare and _BARE.fullmatch(text) else text
-    outside.append(text[at:])
-    found = _listed(inside, [_FRAME.sub(" ", part) for part in outside])
-    return plain + text[at:] if found is None else found
+    outside.append(text[position:])
+    found = _join_formulas(inside, [_FRAME.sub(" ", part) for part in outside])
+    return plain + text[position:] if found is None else found
 
 
 def _from_segments(text: str) -> str:
-    r"""The formulas of a text of formulas and words, as a list; the text without dollars where that is no such text."""
-    inside, outside, at = [], [], 0
-    for match in SEGMENT.finditer(text):
-        outside.append(text[at : match.start()])
+    r"""The formulas of a text of formulas and words as a list; otherwise the text without dollars."""
+    inside, outside, position = [], [], 0
+    for match in MATH_SEGMENT.finditer(text):
+        outside.append(text[position : match.start()])
         inside.append(next(g for g in match.groups() if g is not None))
-        at = match.end()
-    outside.append(text[at:])
-    found = _listed(inside, outside) if inside else None
+        position = match.end()
+    outside.append(text[position:])
+    found = _join_formulas(inside, outside) if inside else None
     return re.sub(r"(?<!\\)\$|\\[()\[\]]", "", text) if found is None else found
 
 
-def _listed(inside: list[str], outside: list[str]) -> str | None:
-    """Formulas as a list, the only one with its unit; None where what stands around them is more than words."""
+def _join_formulas(inside: list[str], outside: list[str]) -> str | None:
+    """The formulas as a list, a single one with its unit; None if there is more than words around them."""
     around = " ".join(outside)
     if not _WORDS_ONLY.match(around) or _DENIAL.search(around):
         return None
-    # `$5$ cm`: what follows the only formula is its unit; words before it are not.
+    # `$5$ cm`: words after a single formula are its unit; words before it are not.
     unit = outside[-1].strip(" .*")
     if len(inside) == 1 and unit and unit.isascii() and unit.replace(" ", "").isalpha():
         return f"{inside[0]}\\text{{ {unit}}}"
@@ -167,12 +175,12 @@ def _listed(inside: list[str], outside: list[str]) -> str | None:
 def _distinct(parts: list[str]) -> list[str]:
     seen: dict[str, str] = {}
     for part in parts:
-        seen.setdefault(key(part), part)
+        seen.setdefault(normal_form(part), part)
     return list(seen.values())
 
 
-def _unwrapped(text: str) -> str:
-    """Without white space, emphasis, final full stop around it."""
+def _strip(text: str) -> str:
+    """Strips surrounding white space and emphasis, and a final full stop."""
     text = text.strip()
     for mark in ("**", "__", "`", "*"):
         if len(text) > 2 * len(mark) and text.startswith(mark) and text.endswith((mark, mark + ".")):
@@ -196,7 +204,7 @@ _DEGREE = re.compile(r"\\degree(?![A-Za-z])")
 _COMMAND_END = re.compile(r"(\\[A-Za-z]+)\s+(?=[A-Za-z])")
 _EQUALS_OR_BRACE = re.compile(r"(?<![\\<>!])=|(?<!\\)[{}]")
 _THOUSANDS = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
-_WHITE = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
+_WHITE_SPACE = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
 _ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|([0-9]+|[A-Za-z]))")
 _SIGNS = str.maketrans(
     {
@@ -208,17 +216,17 @@ _SIGNS = str.maketrans(
 
 
 def ascii_math(text: str) -> str:
-    """Mathematical signs outside ASCII as LaTeX; digits and letters of other scripts stay what they are."""
+    """Writes non-ASCII mathematical signs as LaTeX. Digits and letters of other scripts are kept."""
     if text.isascii():
         return text
     return _ROOT.sub(lambda m: f"\\sqrt{{{m[1] or m[2]}}}", text).translate(_SIGNS)
 
 
-def key(text: str, *, number: bool = False) -> str:
-    r"""A normal form of LaTeX for comparing strings: spacing, `\left`, spelling of fractions and roots, `\$`.
+def normal_form(text: str, *, number: bool = False) -> str:
+    r"""Normalizes LaTeX for string comparison: spacing, `\left`, notation of fractions and roots, `\$`.
 
-    Two answers with equal keys are the same expression written in two ways; unequal keys say nothing. With `number`
-    the separators of thousands go too: ``10,080``, but not the list ``10, 080``.
+    Answers with equal normal forms are the same expression; different normal forms decide nothing. With `number`,
+    thousands separators are removed too: ``10,080``, but not the list ``10, 080``.
     """
     text = ascii_math(text)
     if "\\" in text or "{,}" in text:
@@ -229,7 +237,7 @@ def key(text: str, *, number: bool = False) -> str:
         text = _EMPTY_SET.sub(r"\\emptyset", _DEGREE.sub(r"^\\circ", text))
         text = _SIZES.sub("", text)
         text = _FRAC.sub(r"\\frac", text)
-        text = _SHORT_FRAC.sub(_whole_frac, text)
+        text = _SHORT_FRAC.sub(_complete_fraction, text)
         text = _SHORT_SQRT.sub(r"\\sqrt{\1}", text)
         text = _SPACES.sub(" ", text)
         text = _COMMAND_END.sub("\\1\0", text)  # `\ln e` is no `\lne`
@@ -238,11 +246,11 @@ def key(text: str, *, number: bool = False) -> str:
         text = text[:-1]
     if number and _THOUSANDS.fullmatch(text):
         return text.replace(",", "")
-    return _WHITE.sub("", text).replace("\0", " ")
+    return _WHITE_SPACE.sub("", text).replace("\0", " ")
 
 
-def sides(text: str) -> list[str]:
-    r"""The sides of a chain of equations; an ``=`` in braces (of ``\sum_{i=1}``) parts nothing."""
+def equation_sides(text: str) -> list[str]:
+    r"""The sides of a chain of equations. An ``=`` in braces (``\sum_{i=1}``) does not count."""
     if "=" not in text:
         return [text]
     parts, depth, start = [], 0, 0
@@ -254,6 +262,6 @@ def sides(text: str) -> list[str]:
     return [*parts, text[start:]]
 
 
-def _whole_frac(match: re.Match[str]) -> str:
+def _complete_fraction(match: re.Match[str]) -> str:
     top, short_top, bottom, short_bottom = match.groups()
     return f"\\frac{{{short_top if top is None else top}}}{{{short_bottom if bottom is None else bottom}}}"

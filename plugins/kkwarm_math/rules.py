@@ -1,5 +1,7 @@
-r"""What can be decided about two answers without a computer algebra system: equal strings, plain numbers, and the cases
-in which math-verify 0.9 is wrong (each is named in `RULES`, with its reason, and has a test).
+r"""Compares two answers without a computer algebra system, as far as possible.
+
+It decides equal strings, plain numbers, and the cases in which math-verify 0.9 is wrong. `RULES` names each of these
+cases with its reason; each has a test.
 """
 
 from __future__ import annotations
@@ -9,26 +11,26 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from kkwarm_math.latex import key, sides
-from kkwarm_math.unfinished import unfinished
+from kkwarm_math.latex import equation_sides, normal_form
+from kkwarm_math.unevaluated import find_unevaluated
 
-__all__ = ["RULES", "Ruling", "decide"]
+__all__ = ["RULES", "Decision", "decide"]
 
 RULES: dict[str, str] = {
-    "percent": "50\\% equals both 50 and 0.5 for math-verify; they are not equal to each other. The sign is a unit "
-    "where the gold answer or the question has it, else a hundredth.",
+    "percent": "50\\% equals both 50 and 0.5 for math-verify, which are not equal to each other. The sign is a unit "
+    "if the gold answer or the question has it, otherwise a hundredth.",
     "base": "2516_8 equals 2516 and 2516_9 for math-verify, which drops the subscript; these are three numbers.",
     "brackets": "(1,2) equals \\{1,2\\} for math-verify, (8,-2) equals [8,-2], (2,\\infty) equals (2,\\infty]; a "
-    "point or an interval is no set, an open interval no closed one.",
+    "point or an interval is not a set, and an open interval is not a closed one.",
     "text": "\\text{June 20} differs from June 20 for math-verify, which multiplies the letters of words (so that a "
     "word equals its anagrams); words are compared as words.",
-    "thousands": "10{,}000 differs from 10000 in some versions and stored scores; the separator is no content.",
+    "thousands": "10{,}000 differs from 10000 in some versions and stored scores; the separator has no meaning.",
     "decimals": ".0000672 equals .0000673 for math-verify, which rounds to six places; written-out numbers are exact.",
-    "chain": "6=5 answers 5 for math-verify, which takes the last side; an equation of unequal numbers has no value.",
+    "chain": "6=5 answers 5 for math-verify, which takes the last side; a false equation has no value.",
     "units": "5 cm equals 5 m, and 5 or more equals 5, for math-verify, which drops words; known units must agree, a "
-    "qualifier is no unit, and 5 thousand is not 5.",
-    "unfinished": "26^2-24^2 equals 100 for math-verify; a formula copied from the question, or a sum, a logarithm or "
-    "a maximum that nobody has worked out, answers nothing.",
+    "qualifier is not a unit, and 5 thousand is not 5.",
+    "unevaluated": "26^2-24^2 equals 100 for math-verify; a formula copied from the question is not an answer, nor is "
+    "a sum, a logarithm or a maximum that is not evaluated.",
     "zero": "7391 then 0 equals 0 for math-verify, which multiplies what stands side by side; nothing but 0 is 0.",
 }
 
@@ -37,50 +39,59 @@ MAX_DEPTH = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Ruling:
-    """A decision, and the rule that made it."""
+class Decision:
+    """Whether two answers are equal, and the rule that decided it."""
 
     equal: bool
     rule: str
 
 
-def decide(gold: str, answer: str, question: str = "") -> Ruling | None:
-    """Whether the expression `answer` gives the expression `gold`, or None where only algebra can tell."""
+def decide(gold: str, answer: str, question: str = "") -> Decision | None:
+    """Whether the expressions `answer` and `gold` are equal, or None if only algebra can tell."""
     if gold == answer:
-        return Ruling(True, "same text")
-    g, a = _read(gold), _read_now(answer)
-    if g.key == a.key:
-        return Ruling(True, "same text")
-    if (ruling := _by_kind(g, a)) is not None:
-        return ruling
-    if g.body == a.body and g.percent == a.percent:
-        return Ruling(True, "same text")
-    if g.name and a.name and g.name != a.name:
-        return Ruling(False, "another variable")
-    ruling = _percent(g, a, question) if g.percent or a.percent else _numbers(g.number, a.number)
-    if ruling is not None and not (ruling.equal and a.number is not None and not a.number.exact):
-        return ruling
-    return _by_work(g, a, question) or ruling
+        return Decision(True, "same text")
+    gold_expr, answer_expr = _analyze_cached(gold), _analyze(answer)
+    if gold_expr.normal_form == answer_expr.normal_form:
+        return Decision(True, "same text")
+    if (decision := _compare_kinds(gold_expr, answer_expr)) is not None:
+        return decision
+    if gold_expr.body == answer_expr.body and gold_expr.percent == answer_expr.percent:
+        return Decision(True, "same text")
+    if gold_expr.name and answer_expr.name and gold_expr.name != answer_expr.name:
+        return Decision(False, "another variable")
+    decision = (
+        _compare_percent(gold_expr, answer_expr, question)
+        if gold_expr.percent or answer_expr.percent
+        else _compare_numbers(gold_expr.number, answer_expr.number)
+    )
+    if decision is not None and not (
+        decision.equal and answer_expr.number is not None and not answer_expr.number.exact
+    ):
+        return decision
+    return _check_evaluated(gold_expr, answer_expr, question) or decision
 
 
-# -- reading ----------------------------------------------------------------------------------------------------------
+# -- analysis ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A plain number. `exact` is False for a quotient, which a rounded decimal may stand for."""
+    """A plain number. `exact` is False for a quotient, which may also be written as a rounded decimal."""
 
     value: Fraction
     exact: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
-    """An expression read for comparison: `body` is the key without unit and percent sign, `name` what is assigned to
-    (``x`` of ``x=5``), `words` a text answer, `clash` an equation of unequal numbers, `between` whether text inside it
-    sets one thing against another."""
+class _Expression:
+    """An expression, analyzed for comparison.
 
-    key: str
+    `body` is the normal form without unit and percent sign, `name` the assigned variable (``x`` of ``x=5``), `words` a
+    text answer, `bracket` the enclosing bracket, `false_equation` whether it equates different numbers, and
+    `has_qualifier` whether text inside it qualifies the value ("5 to 6").
+    """
+
+    normal_form: str
     body: str
     unit: str
     percent: bool
@@ -89,15 +100,15 @@ class _Reading:
     words: str | None
     base: tuple[str, int] | None
     bracket: str
-    clash: bool
-    between: bool = False
+    false_equation: bool
+    has_qualifier: bool = False
 
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,60}")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]{1,60}\.[0-9]{0,60}|\.[0-9]{1,60})")
 _QUOTIENT = re.compile(r"([+-]?)(?:\\frac\{([+-]?[0-9]{1,60})\}\{([+-]?[0-9]{1,60})\}|([0-9]{1,60})/([0-9]{1,60}))")
 _MIXED = re.compile(r"(-?)([0-9]{1,20})(?:\\frac\{([0-9]{1,20})\}\{([0-9]{1,20})\}| ([0-9]{1,20})/([0-9]{1,20}))")
-_FRAMED = re.compile(r"(?:\\(?:text|mbox|mathrm|mathbf|mathit|bf|textbf)\s*)?\{([^{}]*)\}|\(([^()]*)\)")
+_ENCLOSED = re.compile(r"(?:\\(?:text|mbox|mathrm|mathbf|mathit|bf|textbf)\s*)?\{([^{}]*)\}|\(([^()]*)\)")
 _CLOSED_AT_INFINITY = re.compile(r"\\infty[)}]*\]|\[[+-]?\\infty")
 _ASSIGNED = re.compile(r"[A-Za-z]=(?=[^=]*\Z)")
 _BASE = re.compile(r"([0-9A-Za-z]+)_(?:\{(?:\\text\{)?([0-9A-Za-z]+)\}{1,2}|(\d))")
@@ -108,9 +119,9 @@ _BASES = {
 }  # fmt: skip
 _TEXT = r"\\(?:text|mbox|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|operatorname)\s*"
 _TEXT_COMMAND = re.compile(rf"{_TEXT}(?=\{{)")
-_NO_WORD = re.compile(r"[^a-z0-9:/.-]|(?<![0-9])[./:-]|[./:-](?![0-9])")
-_WORDS = re.compile(rf"(?:{_TEXT}\{{([^{{}}]*)\}}\s*)+")
-_TAIL = re.compile(rf"(.*\S)\s*{_TEXT}\{{([^{{}}]*)\}}(\^\{{?\d\}}?)?\s*", re.DOTALL)
+_NON_WORD = re.compile(r"[^a-z0-9:/.-]|(?<![0-9])[./:-]|[./:-](?![0-9])")
+_TEXT_ONLY = re.compile(rf"(?:{_TEXT}\{{([^{{}}]*)\}}\s*)+")
+_TRAILING_TEXT = re.compile(rf"(.*\S)\s*{_TEXT}\{{([^{{}}]*)\}}(\^\{{?\d\}}?)?\s*", re.DOTALL)
 _QUALIFIER = re.compile(
     r"\b(?:or|and|not|no|none|to|more|less|fewer|any|about|than|at|least|most|except|minus|plus|either|only|if|for|mod|is|are|was|wrong|"
     r"incorrect|false|but|however|else|perhaps|maybe|probably|possibly|nope|never|guess|think|believe|suppose|roughly|"
@@ -118,11 +129,11 @@ _QUALIFIER = re.compile(
     re.IGNORECASE,
 )
 _TEXTS = re.compile(rf"{_TEXT}\{{([^{{}}]*)\}}")
-_BETWEEN = re.compile(
+_INNER_QUALIFIER = re.compile(
     r"\b(?:to|through|vs|versus|not|never|no|else|than|either|maybe|perhaps|possibly|wrong|incorrect|false|guess|but)\b",
     re.IGNORECASE,
 )
-_JOINTS = frozenset({"and", "or", ",", ", and", "for", "if", "when", "where", "in", "is", "units", "cis"})
+_CONNECTIVES = frozenset({"and", "or", ",", ", and", "for", "if", "when", "where", "in", "is", "units", "cis"})
 _INNER_TEXT = re.compile(r"\\(?:text|mbox|textrm|textbf|textit)\s*\{([^{}]*[A-Za-z][^{}]*)\}")
 _UNIT = re.compile(r"[A-Za-z ./^'23-]*")
 _SCALE = re.compile(r"\s*(hundred|thousand|million|billion|trillion|dozen|squared|cubed)s?\b", re.IGNORECASE)
@@ -130,30 +141,34 @@ _PERCENT = re.compile(r"\\?%|\\text\{\s*percent\s*\}|\bpercent\b", re.IGNORECASE
 
 
 @lru_cache(maxsize=8192)
-def _read(text: str) -> _Reading:
-    """`_read_now`, remembered: for gold answers, which come again."""
-    return _read_now(text)
+def _analyze_cached(text: str) -> _Expression:
+    """`_analyze` with a cache, for gold answers, which recur."""
+    return _analyze(text)
 
 
-def _read_now(text: str) -> _Reading:
-    whole = key(text)
+def _analyze(text: str) -> _Expression:
+    whole = normal_form(text)
     if _INTEGER.fullmatch(whole):
-        return _Reading(whole, whole, "", False, "", Number(Fraction(int(whole))), None, None, "", False)
+        return _Expression(whole, whole, "", False, "", Number(Fraction(int(whole))), None, None, "", False)
     percent = "%" in text or "percent" in text
-    body, unit = (text, "") if "\\" not in text else _unit(text)
-    stripped = key(_PERCENT.sub("", body) if percent else body, number=True)
+    body, unit = (text, "") if "\\" not in text else _split_unit(text)
+    stripped = normal_form(_PERCENT.sub("", body) if percent else body, number=True)
     if stripped.endswith("^\\circ"):
         stripped, unit = stripped.removesuffix("^\\circ"), unit or "degrees"
     assigned = _ASSIGNED.match(stripped)
     name = stripped[0] if assigned else ""
-    number = number_of(stripped[2:] if assigned else stripped)
-    base, bracket, clash = _base(whole), _bracket(whole), _clash(stripped)
-    between = "\\" in text and (any(map(_BETWEEN.search, _TEXTS.findall(text))) or _wordy(sides(body)[-1]))
-    return _Reading(whole, stripped, unit, percent, name, number, _words(text), base, bracket, clash, between)
+    number = parse_number(stripped[2:] if assigned else stripped)
+    base, bracket, false_equation = _parse_base(whole), _enclosing_bracket(whole), _is_false_equation(stripped)
+    has_qualifier = "\\" in text and (
+        any(map(_INNER_QUALIFIER.search, _TEXTS.findall(text))) or _has_words(equation_sides(body)[-1])
+    )
+    return _Expression(
+        whole, stripped, unit, percent, name, number, _parse_words(text), base, bracket, false_equation, has_qualifier
+    )
 
 
-def number_of(text: str) -> Number | None:
-    """The plain number (integer, decimal, quotient, mixed number) that a key is, or None."""
+def parse_number(text: str) -> Number | None:
+    """The plain number (integer, decimal, quotient, mixed number) that a normal form is, or None."""
     if _INTEGER.fullmatch(text):
         return Number(Fraction(int(text)))
     if _DECIMAL.fullmatch(text):
@@ -165,35 +180,35 @@ def number_of(text: str) -> Number | None:
     if (found := _MIXED.fullmatch(text)) is not None and (bottom := int(found[4] or found[6])):
         value = int(found[2]) + Fraction(int(found[3] or found[5]), bottom)
         return Number(-value if found[1] else value, exact=False)
-    if (found := _FRAMED.fullmatch(text)) is not None:
-        return number_of(found[1] if found[2] is None else found[2])
+    if (found := _ENCLOSED.fullmatch(text)) is not None:
+        return parse_number(found[1] if found[2] is None else found[2])
     return None
 
 
-def _unit(text: str) -> tuple[str, str]:
-    r"""The expression before a trailing ``\text{...}``, and that text; a text alone is no unit."""
-    tail = _TAIL.fullmatch(text)
+def _split_unit(text: str) -> tuple[str, str]:
+    r"""The expression before a trailing ``\text{...}``, and that text. A text alone is not a unit."""
+    tail = _TRAILING_TEXT.fullmatch(text)
     if tail is None:
         return text, ""
     return tail[1], " ".join(tail[2].split()) + (tail[3] or "").replace("{", "").replace("}", "")
 
 
-def _wordy(text: str) -> bool:
-    """Whether other words than joints and units stand inside a formula: math-verify drops them and what follows."""
+def _has_words(text: str) -> bool:
+    """Whether a formula contains words other than connectives and units. math-verify drops them and what follows."""
     found = map(str.strip, _INNER_TEXT.findall(text) if not _INNER_TEXT.fullmatch(text) else ())
-    return any(len(w) > 1 and w not in _JOINTS and _unit_name(w) not in _UNITS for w in found)
+    return any(len(w) > 1 and w not in _CONNECTIVES and _unit_name(w) not in _UNITS for w in found)
 
 
-def _words(text: str) -> str | None:
-    r"""An answer in words, casefolded: its letters and digits, parts between commas in order; None for a formula."""
+def _parse_words(text: str) -> str | None:
+    r"""The letters and digits of an answer in words, casefolded, with sorted parts; None for a formula."""
     text = _TEXT_COMMAND.sub("", text)
     if "\\" in text or not text.isascii() or not re.search(r"[A-Za-z]", text) or re.search(r"[=+^_<>|?]", text):
         return None
     parts = re.split(r",(?:\s*and\b)?|\band\b", text.casefold())
-    return ",".join(sorted(filter(None, (_NO_WORD.sub("", part) for part in parts))))
+    return ",".join(sorted(filter(None, (_NON_WORD.sub("", part) for part in parts))))
 
 
-def _base(whole: str) -> tuple[str, int] | None:
+def _parse_base(whole: str) -> tuple[str, int] | None:
     found = _BASE.fullmatch(whole)
     if found is None or not re.search(r"\d", found[1]):
         return None
@@ -202,8 +217,8 @@ def _base(whole: str) -> tuple[str, int] | None:
     return None if base is None else (found[1].upper().lstrip("0") or "0", base)
 
 
-def _bracket(whole: str) -> str:
-    r"""``(``, ``[`` or ``{`` where the whole is one bracket around a list; "" otherwise."""
+def _enclosing_bracket(whole: str) -> str:
+    r"""``(``, ``[`` or ``{`` if one bracket encloses a list, otherwise ""."""
     for begin, end, name in (("(", ")", "("), ("[", "]", "["), ("\\{", "\\}", "{")):
         if whole.startswith(begin) and whole.endswith(end) and "," in whole:
             inner = whole[len(begin) : -len(end)]
@@ -211,47 +226,51 @@ def _bracket(whole: str) -> str:
     return ""
 
 
-def _clash(body: str) -> bool:
-    """An equation between plain numbers that are not equal, or an approximation that is more than 1% off."""
+def _is_false_equation(body: str) -> bool:
+    """Whether it is an equation of different plain numbers, or an approximation that is off by more than 1%."""
     if "=" not in body and "\\approx" not in body:
         return False
-    values = {n.value for n in map(number_of, sides(body)) if n is not None}
-    near = [n.value for n in map(number_of, body.split("\\approx")) if n is not None]
+    values = {n.value for n in map(parse_number, equation_sides(body)) if n is not None}
+    near = [n.value for n in map(parse_number, body.split("\\approx")) if n is not None]
     return len(values) > 1 or bool(near and max(near) - min(near) > max(map(abs, near)) / 100)
 
 
 # -- deciding ---------------------------------------------------------------------------------------------------------
 
 
-def _by_kind(g: _Reading, a: _Reading) -> Ruling | None:
-    if g.words is not None and not g.number and _WORDS.fullmatch(g.key):
-        # Several letters are a set, spelt ACF or A, C, F.
-        same = a.words is not None and (a.words == g.words or a.words.replace(",", "") == g.words.replace(",", ""))
-        return Ruling(same, "text")
-    if g.base is not None or a.base is not None:
-        return Ruling(g.base == a.base, "base")
-    if _SUBSCRIPT.search(a.key) and not _SUBSCRIPT.search(g.key):
-        return Ruling(False, "base")
-    kinds = {g.bracket, a.bracket}
-    if kinds == {"(", "{"} or (g.number is not None and a.bracket in ("(", "[")):
-        return Ruling(False, "brackets")
-    if kinds == {"(", "["} and g.key.count(",") == 1:
-        return Ruling(False, "brackets")  # of an interval; of more than two numbers they are only style
-    if _CLOSED_AT_INFINITY.search(a.key) and not _CLOSED_AT_INFINITY.search(g.key):
-        return Ruling(False, "brackets")
-    if a.clash and not g.clash:
-        return Ruling(False, "chain")
-    if (a.unit != g.unit and _units_differ(g.unit, a.unit)) or (a.between and not g.between):
-        return Ruling(False, "units")
+def _compare_kinds(gold: _Expression, answer: _Expression) -> Decision | None:
+    if gold.words is not None and not gold.number and _TEXT_ONLY.fullmatch(gold.normal_form):
+        # Several letters are a set, written ACF or A, C, F.
+        same = answer.words is not None and (
+            answer.words == gold.words or answer.words.replace(",", "") == gold.words.replace(",", "")
+        )
+        return Decision(same, "text")
+    if gold.base is not None or answer.base is not None:
+        return Decision(gold.base == answer.base, "base")
+    if _SUBSCRIPT.search(answer.normal_form) and not _SUBSCRIPT.search(gold.normal_form):
+        return Decision(False, "base")
+    kinds = {gold.bracket, answer.bracket}
+    if kinds == {"(", "{"} or (gold.number is not None and answer.bracket in ("(", "[")):
+        return Decision(False, "brackets")
+    if kinds == {"(", "["} and gold.normal_form.count(",") == 1:
+        return Decision(False, "brackets")  # in an interval; around more than two numbers they are only style
+    if _CLOSED_AT_INFINITY.search(answer.normal_form) and not _CLOSED_AT_INFINITY.search(gold.normal_form):
+        return Decision(False, "brackets")
+    if answer.false_equation and not gold.false_equation:
+        return Decision(False, "chain")
+    if (answer.unit != gold.unit and _units_differ(gold.unit, answer.unit)) or (
+        answer.has_qualifier and not gold.has_qualifier
+    ):
+        return Decision(False, "units")
     return None
 
 
-def _by_work(g: _Reading, a: _Reading, question: str) -> Ruling | None:
-    """Wrong where the answer leaves the work to others."""
-    if g.number is not None and g.number.value == 0 and number_of(sides(a.body)[-1]) is None:
-        return Ruling(False, "zero")
-    left = unfinished(g.body, a.body, question, number=g.number is not None)
-    return Ruling(False, f"unfinished: {left}") if left else None
+def _check_evaluated(gold: _Expression, answer: _Expression, question: str) -> Decision | None:
+    """Rejects answers that are not evaluated."""
+    if gold.number is not None and gold.number.value == 0 and parse_number(equation_sides(answer.body)[-1]) is None:
+        return Decision(False, "zero")
+    missing_step = find_unevaluated(gold.body, answer.body, question, number=gold.number is not None)
+    return Decision(False, f"unevaluated: {missing_step}") if missing_step else None
 
 
 def _units_differ(gold: str, answer: str) -> bool:
@@ -262,7 +281,7 @@ def _units_differ(gold: str, answer: str) -> bool:
 
 
 def _scale(unit: str) -> str:
-    """The word by which a unit multiplies: 5 thousand is not 5."""
+    """The word that multiplies a unit: 5 thousand is not 5."""
     found = _SCALE.match(unit)
     return found[1].casefold() if found else ""
 
@@ -295,22 +314,22 @@ _UNITS = _units(
 )  # fmt: skip
 
 
-def _percent(g: _Reading, a: _Reading, question: str) -> Ruling | None:
-    if g.number is None or a.number is None:
+def _compare_percent(gold: _Expression, answer: _Expression, question: str) -> Decision | None:
+    if gold.number is None or answer.number is None:
         return None
-    unit = g.percent or bool(_PERCENT.search(question)) or (not question and abs(g.number.value) > 1)
-    value = a.number.value if unit or not a.percent else a.number.value / 100
-    return Ruling(g.number.value == value, "percent")
+    unit = gold.percent or bool(_PERCENT.search(question)) or (not question and abs(gold.number.value) > 1)
+    value = answer.number.value if unit or not answer.percent else answer.number.value / 100
+    return Decision(gold.number.value == value, "percent")
 
 
-def _numbers(g: Number | None, a: Number | None) -> Ruling | None:
-    if g is None or a is None:
+def _compare_numbers(gold: Number | None, answer: Number | None) -> Decision | None:
+    if gold is None or answer is None:
         return None
-    if g.value == a.value:
-        return Ruling(True, "same number")
-    if g.exact == a.exact:  # both written out, or both quotients
-        return Ruling(False, "another number")
-    # A decimal may stand for a quotient: 0.333333 for 1/3. Only where that is out of the question is it decided here.
-    if abs(g.value - a.value) > abs(g.value) / 1000:
-        return Ruling(False, "another number")
+    if gold.value == answer.value:
+        return Decision(True, "same number")
+    if gold.exact == answer.exact:  # both written out, or both quotients
+        return Decision(False, "another number")
+    # A decimal may be a rounded quotient (0.333333 for 1/3), so only clear differences are decided here.
+    if abs(gold.value - answer.value) > abs(gold.value) / 1000:
+        return Decision(False, "another number")
     return None

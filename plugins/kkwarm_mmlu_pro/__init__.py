@@ -1,20 +1,20 @@
-"""The domain `mmlu_pro`: multiple choice with up to ten options, judged without any guess."""
+"""The domain `mmlu_pro`: multiple choice with up to ten options, verified without random guesses."""
 
 from __future__ import annotations
 
 from kkwarm.plugins import hookimpl
 from kkwarm.types import Domain, Example, Probe, Response, Status, Verdict, Verifier
 from kkwarm_mmlu_pro.data import load
-from kkwarm_mmlu_pro.extract import choice, first_stated
+from kkwarm_mmlu_pro.extract import first_stated_letter, parse_letter
 
 
 def check(example: Example, response: Response) -> Verdict:
-    """The verdict on the letter that the response gives; no letter, several, or one out of range: ``unparsed``."""
+    """The verdict on the response's letter. No letter, several letters or one out of range give ``unparsed``."""
     text = response.answer or ""
     if response.tagged:
-        letter, reason = choice(text, example.meta.get("options", ()))
+        letter, reason = parse_letter(text, example.meta.get("options", ()))
     else:
-        letter, reason = first_stated(text), 'no "answer is (X)"'
+        letter, reason = first_stated_letter(text), 'the text has no "answer is (X)"'
     if letter is None:
         return Verdict(Status.UNPARSED, reason=reason)
     return Verdict(Status.CORRECT if letter == str(example.answer).strip() else Status.WRONG, letter)
@@ -31,9 +31,9 @@ def kkwarm_domains() -> list[Domain]:
         Domain(
             "mmlu_pro",
             load,
-            Verifier("mmlu_pro", check, precheck=check),  # it decides everything at once
+            Verifier("mmlu_pro", check, precheck=check),  # fast enough to decide everything without a worker
             gold=_gold,
-            description="MMLU-Pro, 14 categories; 100 questions of each to train on; one letter, no guess",
+            description="MMLU-Pro, 14 categories with 100 training questions each; one letter, no random guess",
             facet="category",
         )
     ]
@@ -41,7 +41,7 @@ def kkwarm_domains() -> list[Domain]:
 
 @hookimpl
 def kkwarm_probes() -> list[Probe]:
-    """Honest and dishonest ways to name an option."""
+    """Correct ways to name an option, and answers that do not name it."""
     from kkwarm_mmlu_pro.probes import PROBES
 
     return list(PROBES)

@@ -1,4 +1,4 @@
-"""MMLU-Pro's 12,032 test questions: 100 of each category to train on, the others to evaluate on."""
+"""MMLU-Pro's 12,032 test questions: 100 of each category for training, the others for evaluation."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from kkwarm_mmlu_pro.extract import LETTERS
 
 __all__ = ["TRAIN", "load", "render"]
 
-TRAIN = 100  # for each category, as the paper takes them from physics and history
-# Ids of questions never trained on: the contamination check finds them too like another one (of physics one is there twice,
-# with other options; of history two ask about one passage).
-_TWINS = frozenset(
+TRAIN = 100  # training questions per category, as the paper takes them from physics and history
+# Ids of questions that are never training questions, because they are near-duplicates of another one (a physics
+# question with other options; two history questions about one passage).
+_NEAR_DUPLICATES = frozenset(
     map(str, (999, 1128, 1137, 1149, 1686, 4834, 5029, 6492, 6505, 6543, 6546, 6623, 6679, 6688, 6691, 9263, 11904))
 )
 
@@ -24,27 +24,27 @@ _TWINS = frozenset(
 def load() -> list[Example]:
     """All questions in the data's order, each with its split.
 
-    :raises KkwarmError: the data is not to be had.
+    :raises KkwarmError: the data is missing.
     """
     return list(_load(os.environ.get("KKWARM_DATA", "")))
 
 
 def render(question: str, options: list[str]) -> str:
-    """The question with its options by letter."""
+    """The question, with its options by letter."""
     lines = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
-    asked = "Give only the letter of the correct option as the answer."
-    return "\n".join([question.strip(), "Options:", *lines, asked])
+    instruction = "Give only the letter of the correct option as the answer."
+    return "\n".join([question.strip(), "Options:", *lines, instruction])
 
 
 @lru_cache(maxsize=2)
 def _load(_source: str) -> tuple[Example, ...]:
     path = local_file("mmlu_pro/test.jsonl.gz")
     rows = read_jsonl(path) if path else hub_rows("TIGER-Lab/MMLU-Pro", "test")
-    return tuple(holdout([_example(row) for row in rows], train=TRAIN, by="category", never=_TWINS))
+    return tuple(holdout([_example(row) for row in rows], train=TRAIN, by="category", never=_NEAR_DUPLICATES))
 
 
 def _example(row: Mapping[str, Any]) -> Example:
-    # "N/A" fills up the options of some versions; the official prompt leaves it out, and it is always last.
+    # "N/A" pads the options in some versions. It is always last, and the official prompt omits it.
     options = [str(o).strip() for o in row["options"] if o != "N/A"]
     meta = {"category": row["category"], "src": row.get("src", ""), "options": options}
     return Example(str(row["question_id"]), render(row["question"], options), row["answer"], "test", meta)

@@ -1,7 +1,7 @@
-"""Reads the chosen letter out of an answer.
+"""Extracts the letter of the chosen option from an answer.
 
-Free text (outputs saved by other tools): the first match of the official pattern ``answer is (X)``, and no guess where
-there is none. A tagged answer: one letter, alone or with its own option's text, or exactly one option's text.
+In free text (outputs saved by other tools) this is the first match of the official pattern ``answer is (X)``, without a
+guess if there is none. A tagged answer is one letter, alone or with its own option's text, or one option's text.
 """
 
 from __future__ import annotations
@@ -9,22 +9,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-__all__ = ["LETTERS", "choice", "first_stated", "official_pick"]
+__all__ = ["LETTERS", "first_stated_letter", "official_letter", "parse_letter"]
 
 LETTERS = "ABCDEFGHIJ"
 
-# The official scorer's patterns (TIGER-AI-Lab/MMLU-Pro, evaluate_from_local.py; MIT), without their quadratic cost:
-# there the second is `.*[aA]nswer:\s*([A-J])` and the third `\b[A-J]\b(?!.*\b[A-J]\b)` over the whole text.
+# The official scorer's patterns (TIGER-AI-Lab/MMLU-Pro, evaluate_from_local.py; MIT) in linear time. Its second pattern
+# is `.*[aA]nswer:\s*([A-J])` and its third `\b[A-J]\b(?!.*\b[A-J]\b)` over the whole text; both take quadratic time.
 _STATED = re.compile(r"answer is \(?([A-J])\)?")
-_ANSWER = re.compile(r"[aA]nswer:(?=\s*([A-J]))")
-_LONE = re.compile(r"\b[A-J]\b")
+_AFTER_ANSWER = re.compile(r"[aA]nswer:(?=\s*([A-J]))")
+_SINGLE_LETTER = re.compile(r"\b[A-J]\b")
 
-_ONE = re.compile(r"(?:option|choice|answer)?\s*[(\[（]?\s*([A-Ja-j])\s*[)\]）]?\s*[.:)]?", re.IGNORECASE)
-_WITH_TEXT = re.compile(
+_LETTER_ONLY = re.compile(r"(?:option|choice|answer)?\s*[(\[（]?\s*([A-Ja-j])\s*[)\]）]?\s*[.:)]?", re.IGNORECASE)
+_LETTER_AND_TEXT = re.compile(
     r"(?:(?:[Oo]ption|[Cc]hoice)\s+)?[(\[（]?([A-J])(?:[)\]）][.:]?|[.:,]|\s+[-–—])?\s*(?<![A-J])(?=\S)(.+)", re.DOTALL
 )
-_PRAISE = re.compile(r"\s+is\s+(?:the\s+)?(?:correct|right|best)(?:\s+(?:answer|option|choice))?\.?\Z", re.IGNORECASE)
-_LEAD = re.compile(
+_IS_CORRECT = re.compile(
+    r"\s+is\s+(?:the\s+)?(?:correct|right|best)(?:\s+(?:answer|option|choice))?\.?\Z", re.IGNORECASE
+)
+_INTRODUCTION = re.compile(
     r"(?:(?:so|thus|hence|therefore),?\s+)?(?:the\s+)?(?:final\s+|correct\s+|right\s+|best\s+)?(?:answer|option|choice)"
     r"\s*(?:is|:)\s*:?\s*",
     re.IGNORECASE,
@@ -40,97 +42,99 @@ _PAIRS = (
 )
 
 
-def first_stated(text: str) -> str | None:
-    """The letter of the first ``answer is (X)``. Linear."""
-    at = text.find("answer is ")  # much faster than the same prefix in a pattern
-    while at >= 0:
-        match = _STATED.match(text, at)
+def first_stated_letter(text: str) -> str | None:
+    """The letter of the first ``answer is (X)``, in linear time."""
+    position = text.find("answer is ")  # much faster than the same prefix in a pattern
+    while position >= 0:
+        match = _STATED.match(text, position)
         if match is not None:
             return match[1]
-        at = text.find("answer is ", at + 1)
+        position = text.find("answer is ", position + 1)
     return None
 
 
-def official_pick(text: str) -> str | None:
-    """What the official scorer's three patterns pick, one after the other; linear, identical picks.
+def official_letter(text: str) -> str | None:
+    """The letter that the official scorer's three patterns extract, in linear time.
 
-    kkwarm's verdicts use the first pattern only: the last one takes any lone letter (the pronoun "I", say), which is
-    close to a guess. This one is kept to compare scores that were published with it.
+    kkwarm's verdicts use only the first pattern: the last one takes any single letter (such as the pronoun "I"), which
+    is close to a guess. This function is for comparison with scores that were published with all three.
     """
-    return first_stated(text) or _after_answer(text) or _last_lone(text)
+    return first_stated_letter(text) or _after_answer(text) or _last_single_letter(text)
 
 
 def _after_answer(text: str) -> str | None:
-    """The letter after an ``Answer:``: the last one of the first line that has any, as a greedy `.*` picks it."""
+    """The letter after ``Answer:``, the last such letter of the first line that has any, as a greedy `.*` matches."""
     letter = None
     line_end = len(text)
-    at = text.find("nswer:")
-    while 0 <= at < line_end:
-        match = _ANSWER.match(text, at - 1) if at else None
+    position = text.find("nswer:")
+    while 0 <= position < line_end:
+        match = _AFTER_ANSWER.match(text, position - 1) if position else None
         if match is not None:
             if letter is None:
-                end = text.find("\n", at)
+                end = text.find("\n", position)
                 line_end = len(text) if end < 0 else end
             letter = match[1]
-        at = text.find("nswer:", at + 1)
+        position = text.find("nswer:", position + 1)
     return letter
 
 
-def _last_lone(text: str) -> str | None:
-    """The last letter A-J that stands alone, looked for from the end."""
+def _last_single_letter(text: str) -> str | None:
+    """The last letter A-J that is a word of its own, searched from the end."""
     window = 256
     while True:
-        lone = _LONE.findall(text, max(0, len(text) - window))
-        if lone or window >= len(text):
-            return lone[-1] if lone else None
+        letters = _SINGLE_LETTER.findall(text, max(0, len(text) - window))
+        if letters or window >= len(text):
+            return letters[-1] if letters else None
         window *= 4
 
 
-def choice(answer: str, options: Sequence[str] = ()) -> tuple[str | None, str]:
-    """The one letter that a tagged answer gives, and why there is none otherwise.
+def parse_letter(answer: str, options: Sequence[str] = ()) -> tuple[str | None, str]:
+    """The letter that a tagged answer gives, or None and the reason.
 
-    :param options: the texts in order, without letters; empty where they are not known (then letters A-J are allowed).
+    :param options: the options' texts in order, without letters. Empty if unknown; then the letters A-J are allowed.
     """
-    text = _unwrapped(answer)
+    text = _strip(answer)
     if not text:
-        return None, "empty answer"
+        return None, "the answer is empty"
     allowed = LETTERS[: len(options)] if options else LETTERS
-    one = _ONE.fullmatch(text)
-    if one is not None and (one[1].isupper() or len(text.strip("().[]: ")) == 1):
-        letter = one[1].upper()
+    single = _LETTER_ONLY.fullmatch(text)
+    if single is not None and (single[1].isupper() or len(text.strip("().[]: ")) == 1):
+        letter = single[1].upper()
         return (letter, "") if letter in allowed else (None, f"{letter} is not one of the options")
-    for whole in (answer, text):
-        if (letter := _by_text(whole, options)) is not None:
+    for candidate in (answer, text):
+        if (letter := _letter_of_text(candidate, options)) is not None:
             return letter, ""
-    named = _WITH_TEXT.fullmatch(text)
-    if named is not None and named[1] in allowed and options:
-        own = _plain(options[allowed.index(named[1])])
-        if _plain(named[2]) == own:
-            return named[1], ""
-        return None, f"{named[1]} is followed by other text than its option's"
-    return None, "neither one letter nor one option's text"
+    with_text = _LETTER_AND_TEXT.fullmatch(text)
+    if with_text is not None and with_text[1] in allowed and options:
+        option_text = _normalize(options[allowed.index(with_text[1])])
+        if _normalize(with_text[2]) == option_text:
+            return with_text[1], ""
+        return None, f"{with_text[1]} is followed by text that is not its option's"
+    return None, "the answer is neither one letter nor one option's text"
 
 
-def _by_text(text: str, options: Sequence[str]) -> str | None:
-    """The letter of the only option that reads exactly so, case and all, or else but for case."""
+def _letter_of_text(text: str, options: Sequence[str]) -> str | None:
+    """The letter of the only option with this text: compared with case, then without."""
     if not options or len(text) > 2 * max(map(len, options)) + 100:
         return None
-    readings: tuple[Callable[[str], str], ...] = (_plain, lambda t: _plain(t).casefold())
-    for same in readings:
-        hits = [letter for letter, option in zip(LETTERS, options, strict=False) if same(option) == same(text)]
-        if len(hits) == 1:
-            return hits[0]
+    normalizers: tuple[Callable[[str], str], ...] = (_normalize, lambda t: _normalize(t).casefold())
+    for normalize in normalizers:
+        letters = [
+            letter for letter, option in zip(LETTERS, options, strict=False) if normalize(option) == normalize(text)
+        ]
+        if len(letters) == 1:
+            return letters[0]
     return None
 
 
-def _plain(text: str) -> str:
-    """Without emphasis and a final full stop, white space collapsed."""
+def _normalize(text: str) -> str:
+    """Strips emphasis and a final full stop, and collapses white space."""
     text = " ".join(text.split()).strip("*")
     return text[:-1].rstrip() if text.endswith(".") else text
 
 
-def _unwrapped(answer: str) -> str:
-    """Without emphasis, dollars, a box and "the answer is" around it."""
+def _strip(answer: str) -> str:
+    """Strips emphasis, dollars, a box and "the answer is"."""
     text = answer.strip()
     for _ in range(4):
         before = text
@@ -139,9 +143,9 @@ def _unwrapped(answer: str) -> str:
                 text = text.rstrip(".").removeprefix(begin).removesuffix(end).strip()
         if (box := _BOX.fullmatch(text.rstrip("."))) is not None:
             text = next(inside for inside in box.groups() if inside is not None).strip()
-        if (lead := _LEAD.match(text)) is not None:
+        if (lead := _INTRODUCTION.match(text)) is not None:
             text = text[lead.end() :]
-        text = _PRAISE.sub("", text)
+        text = _IS_CORRECT.sub("", text)
         if text == before:
             break
     return text

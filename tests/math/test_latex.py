@@ -7,7 +7,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kkwarm_math.latex import boxes, expression, key, last_boxed
+from kkwarm_math.latex import extract_boxes, extract_expression, last_boxed, normal_form
 
 BALANCED = st.recursive(
     st.text("ab1\\,+ ", max_size=6).map(lambda s: s.replace("\\", "\\alpha ")),
@@ -20,7 +20,7 @@ BALANCED = st.recursive(
 def test_last_box_is_found_with_its_braces(content: str, before: str) -> None:
     text = before.replace("{", "").replace("}", "") + "\\boxed{1} so \\boxed{" + content + "}."
     assert last_boxed(text) == content
-    assert boxes(text) == ["1", content]
+    assert extract_boxes(text) == ["1", content]
 
 
 @pytest.mark.parametrize(
@@ -64,13 +64,13 @@ def test_last_boxed(text: str, expected: str | None) -> None:
     ],
 )
 def test_expression(answer: str, expected: str | None) -> None:
-    got = expression(answer)
+    got = extract_expression(answer)
     assert (got if got is None else got.strip()) == expected
 
 
 @pytest.mark.parametrize("answer", ["The answer is not 5", "not $5$", "neither $5$"])
 def test_a_denied_value_is_not_the_answer(answer: str) -> None:
-    assert expression(answer) != "5"
+    assert extract_expression(answer) != "5"
 
 
 @pytest.mark.parametrize(
@@ -88,19 +88,19 @@ def test_a_denied_value_is_not_the_answer(answer: str) -> None:
     ],
 )
 def test_one_expression_written_in_two_ways(one: str, other: str) -> None:
-    assert key(one) == key(other)
+    assert normal_form(one) == normal_form(other)
 
 
 @pytest.mark.parametrize(
     ("one", "other"), [("1 2", "12"), (r"1\ 2", "12"), ("1,2", "12"), ("x_1", "x1"), ("100, 200", "100200")]
 )
 def test_different_expressions_stay_different(one: str, other: str) -> None:
-    assert key(one) != key(other)
+    assert normal_form(one) != normal_form(other)
 
 
 def test_separators_of_thousands_are_not_those_of_a_list() -> None:
-    assert key(r"10,\!080", number=True) == key("10{,}080", number=True) == "10080"
-    assert key("100, 200", number=True) == "100,200"
+    assert normal_form(r"10,\!080", number=True) == normal_form("10{,}080", number=True) == "10080"
+    assert normal_form("100, 200", number=True) == "100,200"
 
 
 @pytest.mark.parametrize(
@@ -110,8 +110,8 @@ def test_linear_on_a_megabyte(piece: str) -> None:
     text = piece * (1_000_000 // len(piece))
     began = time.process_time()
     last_boxed(text)
-    boxes(text)
+    extract_boxes(text)
     assert time.process_time() - began < 5
-    expression(text[:8_000])
-    key(text[:8_000])
+    extract_expression(text[:8_000])
+    normal_form(text[:8_000])
     assert time.process_time() - began < 10

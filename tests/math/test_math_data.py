@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from kkwarm_math.data import load
-from kkwarm_math.verify import VERIFIER, check, precheck
+from kkwarm_math.verifier import VERIFIER, check, precheck
 
 from kkwarm.data import content_hash
 from kkwarm.data.contamination import Item, find_overlaps
@@ -18,7 +18,7 @@ from kkwarm.types import Completion, Example, Response
 from kkwarm.verify import Judge
 
 
-def test_splits_are_whole_and_apart(shared_data: Path) -> None:
+def test_splits_are_complete_and_disjoint(shared_data: Path) -> None:
     examples = load()
     test, pool = ([e for e in examples if e.split == split] for split in ("test", "train"))
     assert (len(test), len(pool)) == (500, 4490)
@@ -31,13 +31,13 @@ def test_splits_are_whole_and_apart(shared_data: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_split_passes_the_leak_gate(shared_data: Path) -> None:
+def test_the_split_passes_the_contamination_check(shared_data: Path) -> None:
     examples = load()
     trained, asked = ([Item("math", e.id, e.question) for e in examples if e.split == s] for s in ("train", "test"))
     assert not [(k.trained.id, k.evaluated.id) for k in find_overlaps(trained, asked)]
 
 
-def test_every_gold_answer_is_right_however_it_is_wrapped(shared_data: Path) -> None:
+def test_every_gold_answer_is_correct_in_every_wrapping(shared_data: Path) -> None:
     for example in load():
         for form in ("{}", "${}$", "\\boxed{{{}}}", "The answer is ${}$.", "\\[\n{}\n\\]", "**{}**"):
             answer = form.format(example.answer)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kkwarm_math.rules import RULES, decide
-from kkwarm_math.verify import VERIFIER, check, precheck
+from kkwarm_math.verifier import VERIFIER, check, precheck
 
 from kkwarm.formats import BUILT_IN
 from kkwarm.types import Completion, Example, Response, Status, Verdict
@@ -92,7 +92,7 @@ ACCEPT_PROBES = [
 
 
 @pytest.mark.parametrize(("gold", "answer"), ACCEPT_PROBES)
-def test_honest_answers_pass(gold: object, answer: str) -> None:
+def test_correct_answers_are_accepted(gold: object, answer: str) -> None:
     assert judged(gold, answer).correct
 
 
@@ -164,7 +164,7 @@ DISHONEST = [
 
 
 @pytest.mark.parametrize(("gold", "answer"), DISHONEST)
-def test_dishonest_answers_do_not_pass(gold: str, answer: str) -> None:
+def test_incorrect_answers_are_rejected(gold: str, answer: str) -> None:
     assert not judged(gold, answer).correct
 
 
@@ -219,30 +219,30 @@ LISTED = [
     ("units", "5", r"5 \text{ (just a guess)}", "", False),
     ("units", "5", r"5\text{, else 7391}", "", False),
     ("units", "5", r"5 \text{ nope}", "", False),
-    ("unfinished", "100", "26^2-24^2", "Find $26^2-24^2$.", False),
-    ("unfinished", "100", "26^2-24^2 = 100", "Find $26^2-24^2$.", True),
-    ("unfinished", "100", "50+50", "", False),
-    ("unfinished", "100", r"\sqrt{10000}", "", False),
-    ("unfinished", "6", r"\log_2 64", "", False),
-    ("unfinished", "9", r"\max(9, 3)", "", False),
-    ("unfinished", "9", "|9|", "", False),
-    ("unfinished", "2k+2", "(-k + 4) + (-2 + 3k)", "Simplify $(-k+4) + (-2+3k)$.", False),
-    ("unfinished", "2k+2", "1 \\cdot ((-k+4)+(-2+3k)) + 0", "Simplify $(-k+4) + (-2+3k)$.", False),
-    ("unfinished", "2k+2", "2(k+1)", "Simplify $(-k+4) + (-2+3k)$.", True),
-    ("unfinished", r"11\sqrt2", r"\sqrt{242}", r"Simplify $\sqrt{242}$.", False),
-    ("unfinished", r"-\frac{\pi}{6}", r"\arcsin(-\frac{1}{2})", "", False),
-    ("unfinished", r"\log_2 3", r"\frac{\ln 3}{\ln 2}", "", True),
-    ("unfinished", "120000", r"1.2 \times 10^5", "", True),
-    ("unfinished", "x+1", "x+1", "Is it $x+1$ or $x-1$?", True),
-    ("unfinished", "0.15", r"\frac{3}{20}", r"Write $\frac{3}{20}$ as a decimal.", False),
-    ("unfinished", "0.15", "3/20", r"Write $\frac{3}{20}$ as a decimal.", False),
-    ("unfinished", "0.15", r"\frac{3}{20}", "What is the probability?", True),
-    ("unfinished", r"\frac{4}{11}", "8/22", r"Simplify $\frac{8}{22}$.", False),
-    ("unfinished", "0", "a + b = 0", "Let $a + b = 0$. Find the least $|a|$.", False),
-    ("unfinished", "8", "ab = 8", "Let $ab = 8$. What is the least integer above $ab - 1$?", False),
-    ("unfinished", "5", r"\sum_{i=1}^5 1", "", False),
-    ("unfinished", "5", r"\ln e^5", "", False),
-    ("unfinished", "5", "25^{1/2}", "", False),
+    ("unevaluated", "100", "26^2-24^2", "Find $26^2-24^2$.", False),
+    ("unevaluated", "100", "26^2-24^2 = 100", "Find $26^2-24^2$.", True),
+    ("unevaluated", "100", "50+50", "", False),
+    ("unevaluated", "100", r"\sqrt{10000}", "", False),
+    ("unevaluated", "6", r"\log_2 64", "", False),
+    ("unevaluated", "9", r"\max(9, 3)", "", False),
+    ("unevaluated", "9", "|9|", "", False),
+    ("unevaluated", "2k+2", "(-k + 4) + (-2 + 3k)", "Simplify $(-k+4) + (-2+3k)$.", False),
+    ("unevaluated", "2k+2", "1 \\cdot ((-k+4)+(-2+3k)) + 0", "Simplify $(-k+4) + (-2+3k)$.", False),
+    ("unevaluated", "2k+2", "2(k+1)", "Simplify $(-k+4) + (-2+3k)$.", True),
+    ("unevaluated", r"11\sqrt2", r"\sqrt{242}", r"Simplify $\sqrt{242}$.", False),
+    ("unevaluated", r"-\frac{\pi}{6}", r"\arcsin(-\frac{1}{2})", "", False),
+    ("unevaluated", r"\log_2 3", r"\frac{\ln 3}{\ln 2}", "", True),
+    ("unevaluated", "120000", r"1.2 \times 10^5", "", True),
+    ("unevaluated", "x+1", "x+1", "Is it $x+1$ or $x-1$?", True),
+    ("unevaluated", "0.15", r"\frac{3}{20}", r"Write $\frac{3}{20}$ as a decimal.", False),
+    ("unevaluated", "0.15", "3/20", r"Write $\frac{3}{20}$ as a decimal.", False),
+    ("unevaluated", "0.15", r"\frac{3}{20}", "What is the probability?", True),
+    ("unevaluated", r"\frac{4}{11}", "8/22", r"Simplify $\frac{8}{22}$.", False),
+    ("unevaluated", "0", "a + b = 0", "Let $a + b = 0$. Find the least $|a|$.", False),
+    ("unevaluated", "8", "ab = 8", "Let $ab = 8$. What is the least integer above $ab - 1$?", False),
+    ("unevaluated", "5", r"\sum_{i=1}^5 1", "", False),
+    ("unevaluated", "5", r"\ln e^5", "", False),
+    ("unevaluated", "5", "25^{1/2}", "", False),
     ("zero", "0", "7391 then 0", "", False),
     ("zero", "0", r"\phantom{7391} 0", "", False),
     ("zero", "0", "x = 0", "", True),
@@ -257,9 +257,9 @@ def test_listed_cases(rule: str, gold: str, answer: str, question: str, right: b
     assert judged(gold, answer, question).correct is right
 
 
-def test_every_rule_is_tested_and_math_verify_is_really_wrong_there() -> None:
+def test_every_rule_has_a_case_that_math_verify_gets_wrong() -> None:
     """Where a later math-verify mends one of these, the rule can go."""
-    from kkwarm_math.verify import _equal, _parse
+    from kkwarm_math.verifier import _equal, _parse
 
     first = {rule: (gold, answer, right) for rule, gold, answer, _, right in reversed(LISTED)}
     assert {*first} == {*RULES}
@@ -277,11 +277,11 @@ NUMBERS = st.one_of(
 
 @given(NUMBERS, NUMBERS)
 def test_rules_agree_with_math_verify_on_numbers(gold: str, answer: str) -> None:
-    from kkwarm_math.verify import _equal, _parse
+    from kkwarm_math.verifier import _equal, _parse
 
-    ruling = decide(gold, answer)
-    if ruling is not None:
-        assert ruling.equal == _equal(gold, _parse(answer)), ruling.rule
+    decision = decide(gold, answer)
+    if decision is not None:
+        assert decision.equal == _equal(gold, _parse(answer)), decision.rule
 
 
 @given(st.text(max_size=60))
@@ -310,7 +310,7 @@ def test_a_hanging_check_is_killed(answer: str, gold: str, other: str) -> None:
 @pytest.mark.parametrize(
     "answer", ["5" * 1_000_000, "{" * 500 + "5" + "}" * 500, "$" * 1_000_000, r"\boxed{" * 100_000, "\ud800"]
 )
-def test_large_and_deep_answers_are_decided_at_once(answer: str) -> None:
+def test_large_and_deep_answers_are_decided_quickly(answer: str) -> None:
     verdict = precheck(Example("1", "", "5"), Response(answer, "", answer, True))
     assert verdict is not None and verdict.status in (Status.UNPARSED, Status.WRONG)
 
@@ -328,7 +328,7 @@ BOMBS = {
 }
 
 
-def test_every_bomb_gets_a_verdict_in_bounded_time() -> None:
+def test_every_expensive_answer_gets_a_verdict_in_bounded_time() -> None:
     """Whatever sympy would do with it: the worker is killed, the others are judged, and none of them is right."""
     from dataclasses import replace
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kkwarm_mmlu_pro import check, kkwarm_domains
 from kkwarm_mmlu_pro.data import load
-from kkwarm_mmlu_pro.extract import choice, first_stated, official_pick
+from kkwarm_mmlu_pro.extract import first_stated_letter, official_letter, parse_letter
 
 from kkwarm.data.contamination import Item, find_overlaps
 from kkwarm.formats import BUILT_IN
@@ -36,7 +36,7 @@ def test_splits(shared_data: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_split_passes_the_leak_gate(shared_data: Path) -> None:
+def test_the_split_passes_the_contamination_check(shared_data: Path) -> None:
     """All categories at once: a question of history may stand among philosophy's too."""
     examples = load()
     trained, asked = ([Item("mmlu_pro", e.id, e.question) for e in examples if e.split == s] for s in ("train", "test"))
@@ -84,8 +84,8 @@ def test_the_split_passes_the_leak_gate(shared_data: Path) -> None:
         ("Option C is the correct answer.", "C"),
     ],
 )
-def test_one_letter_or_its_text(answer: str, letter: str) -> None:
-    assert choice(answer, OPTIONS) == (letter, "")
+def test_a_letter_or_its_text_is_accepted(answer: str, letter: str) -> None:
+    assert parse_letter(answer, OPTIONS) == (letter, "")
 
 
 @pytest.mark.parametrize(
@@ -135,31 +135,31 @@ def test_one_letter_or_its_text(answer: str, letter: str) -> None:
         "C 5 m or A Paris",
     ],
 )
-def test_anything_else_is_no_answer(answer: str) -> None:
-    letter, reason = choice(answer, OPTIONS)
+def test_other_answers_are_unparsed(answer: str) -> None:
+    letter, reason = parse_letter(answer, OPTIONS)
     assert letter is None and reason
 
 
-def test_equal_options_are_told_apart_by_letter_only() -> None:
-    assert choice("same", ["same", "same", "other"]) == (None, "neither one letter nor one option's text")
-    assert choice("B. same", ["same", "same", "other"]) == ("B", "")
+def test_equal_options_need_a_letter() -> None:
+    assert parse_letter("same", ["same", "same", "other"]) == (None, "the answer is neither one letter nor one option's text")
+    assert parse_letter("B. same", ["same", "same", "other"]) == ("B", "")
 
 
 def test_the_order_of_options_does_not_matter_to_a_text() -> None:
     for shift in range(len(OPTIONS)):
         turned = OPTIONS[shift:] + OPTIONS[:shift]
-        letter, _ = choice("Berlin", turned)
+        letter, _ = parse_letter("Berlin", turned)
         assert letter is not None and turned["ABCDEFGHIJ".index(letter)] == "Berlin"
 
 
 @given(st.text(alphabet="ABCJIx .,()\n", max_size=12))
-def test_no_text_with_two_letters_is_an_answer(answer: str) -> None:
-    letter, _ = choice(answer, ["first", "second", "third"])
+def test_two_letters_are_unparsed(answer: str) -> None:
+    letter, _ = parse_letter(answer, ["first", "second", "third"])
     if letter is not None:
         assert set(re.findall("[A-Z]", answer)) == {letter} and letter in "ABC"
 
 
-def test_the_verdict_goes_by_the_letter_in_this_order_of_options() -> None:
+def test_the_verdict_uses_the_letter_in_this_order_of_options() -> None:
     """The same options in another order have another right letter, and neither text nor letter may go by memory."""
     turned = ["x", "y", "Berlin"]
     for options, right in ((["Berlin", "x", "y"], "A"), (turned, "C")):
@@ -173,7 +173,7 @@ def test_the_verdict_goes_by_the_letter_in_this_order_of_options() -> None:
 @pytest.mark.parametrize(
     "text", ["I", "I.", "(I)", "I: think", "I do not know", "I think I would say so", "As I said, I"]
 )
-def test_the_pronoun_is_an_answer_only_where_it_stands_alone(text: str) -> None:
+def test_the_letter_i_is_an_answer_only_if_it_stands_alone(text: str) -> None:
     example = Example("1", "", "I", meta={"options": list("abcdefghij")})
     alone = text.strip("().") == "I"
     assert check(example, Response(text, "", text, True)).correct is alone
@@ -207,18 +207,18 @@ PIECES = ["answer is ", "Answer:", "answer:", "(", ")", "A", "J", "I ", "x", " "
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=14))
-def test_linear_patterns_pick_what_the_official_ones_do(parts: list[str]) -> None:
+def test_linear_patterns_extract_what_the_official_ones_do(parts: list[str]) -> None:
     text = "".join(parts)
-    assert official_pick(text) == official(text)
+    assert official_letter(text) == official(text)
 
 
 @pytest.mark.parametrize("piece", ["answer: ", "A ", "answer is ", "x", "\n", "Answer:"])
-def test_picks_are_linear(piece: str) -> None:
+def test_extraction_takes_linear_time(piece: str) -> None:
     text = piece * (1_000_000 // len(piece))
     began = time.process_time()
-    official_pick(text)
-    first_stated(text)
-    choice(text, OPTIONS)
+    official_letter(text)
+    first_stated_letter(text)
+    parse_letter(text, OPTIONS)
     assert time.process_time() - began < 8
 
 
