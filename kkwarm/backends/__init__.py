@@ -1,4 +1,4 @@
-"""Backends draw completions from a checkpoint: transformers, vLLM, an OpenAI-compatible server, or a file."""
+"""Backends generate completions: with transformers, vLLM, an OpenAI-compatible server, or from a file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kkwarm.errors import KkwarmError, unknown_name
 
 __all__ = ["BACKENDS", "Backend", "Request", "open_backend"]
 
-# Name -> options it takes, so that a wrong one is refused before anything heavy is imported.
+# The options of each backend, checked before anything heavy is imported.
 BACKENDS: dict[str, frozenset[str]] = {
     "hf": frozenset({"device", "dtype", "batch_size", "attention", "replicas"}),
     "vllm": frozenset(
@@ -19,30 +19,30 @@ BACKENDS: dict[str, frozenset[str]] = {
     "replay": frozenset({"file"}),
 }
 
-_COUNTS = frozenset({"batch_size", "tensor_parallel_size", "max_model_len", "replicas", "concurrency"})
-_NAMES = frozenset({"device", "dtype", "attention", "base_url", "api_key", "file"})
+_INTEGER_OPTIONS = frozenset({"batch_size", "tensor_parallel_size", "max_model_len", "replicas", "concurrency"})
+_TEXT_OPTIONS = frozenset({"device", "dtype", "attention", "base_url", "api_key", "file"})
 
 
 def open_backend(name: str, model: str, **options: Any) -> Backend:
-    """Opens a backend on a checkpoint; options that are None are left out.
+    """Opens a backend; options that are None are ignored.
 
-    :param name: ``hf`` (device, dtype, batch_size, attention), ``vllm`` (see `BACKENDS`), ``openai`` (base_url) or
-        ``replay`` (file). hf and vllm take `replicas`: so many copies, each in a process with devices of its own.
-    :raises KkwarmError: unknown backend or option; the checkpoint or server cannot be had.
+    :param name: ``hf``, ``vllm``, ``openai`` or ``replay``; `BACKENDS` lists the options of each. With `replicas`, hf
+        and vllm run that many copies, each in a process with its own devices.
+    :raises KkwarmError: unknown backend or option, or the checkpoint or server is unavailable.
     """
     if name not in BACKENDS:
         raise unknown_name("backend", name, BACKENDS)
     given = {key: value for key, value in options.items() if value is not None}
     for option in given.keys() - BACKENDS[name]:
-        takers = [b for b, known in BACKENDS.items() if option in known]
+        others = [b for b, options_of in BACKENDS.items() if option in options_of]
         raise KkwarmError(
-            f"backend {name} has no option {option}", hint=f"{option} belongs to {', '.join(takers)}" if takers else ""
+            f"backend {name} has no option {option}", hint=f"{option} belongs to {', '.join(others)}" if others else ""
         )
     for option, value in given.items():
-        if option in _COUNTS and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise KkwarmError(f"{option} must be a whole number from 1 on, not {value!r}")
-        if option in _NAMES and isinstance(value, bool | int | float | list | dict):
-            raise KkwarmError(f"{option} must be a name, not {value!r}")
+        if option in _INTEGER_OPTIONS and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise KkwarmError(f"{option} must be a whole number of at least 1, not {value!r}")
+        if option in _TEXT_OPTIONS and isinstance(value, bool | int | float | list | dict):
+            raise KkwarmError(f"{option} must be text, not {value!r}")
     replicas = given.pop("replicas", 1)
     if replicas > 1:
         from kkwarm.backends.replicas import Replicas

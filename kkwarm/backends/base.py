@@ -1,4 +1,4 @@
-"""What a backend is: prompts in, completions with text, tokens and finish reason out."""
+"""The interface of a backend: prompts in; completions with text, tokens and finish reason out."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, Protocol, runtime_checkable
 
 from kkwarm.types import Completion, Sampling
 
-__all__ = ["Backend", "Request", "Scores"]
+__all__ = ["Backend", "LogprobBackend", "Request"]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Samples to draw for one prompt: those with the indices `samples` (a resumed run asks only for missing ones).
+    """Samples to generate for one prompt, by index (a resumed run requests only the missing ones).
 
-    The randomness of a sample depends on (`Sampling.seed`, `key`, index) only: not on the batch it is generated in.
+    The randomness of a sample depends on (`Sampling.seed`, `key`, index) only, not on the batch it is generated in.
     """
 
     key: str
@@ -25,7 +25,7 @@ class Request:
 
 
 class Backend(Protocol):
-    """Draws completions from one checkpoint."""
+    """Generates completions with one checkpoint."""
 
     @property
     def name(self) -> str:
@@ -39,16 +39,16 @@ class Backend(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the weights change; goes into the run's inputs."""
+        """Changes with the weights; part of a run's inputs."""
         ...
 
     @property
     def tokenizer(self) -> Any:
-        """The transformers tokenizer, or None where the server keeps it."""
+        """The transformers tokenizer, or None if only the server has it."""
         ...
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[Request, int, Completion]]:
-        """Yields (request, sample index, completion) as they are finished, in any order."""
+        """Yields (request, sample index, completion) in the order in which they finish."""
         ...
 
     def close(self) -> None:
@@ -57,12 +57,12 @@ class Backend(Protocol):
 
 
 @runtime_checkable
-class Scores(Protocol):
-    """A backend that can tell how probable given tokens are."""
+class LogprobBackend(Protocol):
+    """A backend that can score given tokens."""
 
     def logprobs(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
-        """For each (prompt ids, completion ids) the natural log-probability of each completion token, at temperature 1.
+        """For each (prompt ids, completion ids), the natural log-probability of each completion token at temperature 1.
 
-        :raises KkwarmError: the engine or server does not tell.
+        :raises KkwarmError: the engine or server does not return log-probabilities.
         """
         ...

@@ -1,4 +1,4 @@
-"""Finds, fingerprints and loads checkpoints: a folder, a run, a LoRA adapter, what a package ships, or a hub id."""
+"""Finds, fingerprints and loads checkpoints: folders, runs, LoRA adapters, package data, and hub ids."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kkwarm.backends.hub import ADAPTER, CONFIG, hub_file, line
+from kkwarm.backends.hub import ADAPTER, CONFIG, hub_file, one_line
 from kkwarm.errors import KkwarmError, unknown_name
 from kkwarm.paths import expand_path
 
@@ -49,7 +49,7 @@ def resolve(model: str | os.PathLike[str]) -> str:
     """The folder of the checkpoint, or its hub id.
 
     :param model: a checkpoint folder, a run folder that holds ``checkpoint/``, ``package:ATTRIBUTE`` or a hub id.
-    :raises KkwarmError: it is none of these, or a hub id that can neither be reached nor is cached.
+    :raises KkwarmError: it is none of these, or a hub id that is neither reachable nor cached.
     """
     path = expand_path(resolve_package_path(str(model)))
     if path.is_dir():
@@ -57,8 +57,8 @@ def resolve(model: str | os.PathLike[str]) -> str:
             if (folder / CONFIG).is_file() or (folder / ADAPTER).is_file():
                 return str(folder)
         if (path / "manifest.json").exists():
-            raise KkwarmError(f"{path} is a run without a checkpoint", hint="it may not be finished: start it again")
-        raise KkwarmError(f"{path} is no checkpoint: it holds neither {CONFIG} nor {ADAPTER}")
+            raise KkwarmError(f"{path} is a run without a checkpoint", hint="if it is unfinished, run it again")
+        raise KkwarmError(f"{path} is no checkpoint: it contains neither {CONFIG} nor {ADAPTER}")
     if path.exists():
         raise KkwarmError(f"{path} is a file, not a checkpoint folder")
     name = str(model)
@@ -69,27 +69,27 @@ def resolve(model: str | os.PathLike[str]) -> str:
 
 
 def resolve_package_path(model: str) -> str:
-    """The folder that ``package:ATTRIBUTE`` names, such as ``kkwarm_mini:BASE``; any other text as it is.
+    """The folder of ``package:ATTRIBUTE``, such as ``kkwarm_mini:BASE``; any other text is returned unchanged.
 
-    :raises KkwarmError: the package or the attribute does not exist, or no checkpoint lies there.
+    :raises KkwarmError: the package, the attribute or the folder does not exist.
     """
     package, colon, attribute = model.partition(":")
     if not colon or not package.isidentifier() or not attribute.isidentifier():
         return model
     try:
-        found = getattr(importlib.import_module(package), attribute)
+        folder = getattr(importlib.import_module(package), attribute)
     except ModuleNotFoundError as err:
         raise KkwarmError(f"model {model}: package {err.name} is not installed") from None
     except AttributeError:
         raise KkwarmError(f"model {model}: {package} has no {attribute}") from None
-    if not Path(found).is_dir():
-        raise KkwarmError(f"model {model}: {found} is no folder", hint=f"the install of {package} is not whole")
-    return str(found)
+    if not Path(folder).is_dir():
+        raise KkwarmError(f"model {model}: {folder} is no folder", hint=f"reinstall {package}")
+    return str(folder)
 
 
 def display_name(model: str | os.PathLike[str]) -> str:
-    """A short name for tables and folders: the run's name where `model` is a run folder or its ``checkpoint/``, and
-    RUN-best for its ``best/``.
+    """A short name for tables and folders: the run's name for a run folder or its ``checkpoint/``, and RUN-best for its
+    ``best/``.
     """
     path = Path(str(model).rstrip("/"))
     if path.name == "best" and (path.parent / "manifest.json").is_file():
@@ -99,7 +99,7 @@ def display_name(model: str | os.PathLike[str]) -> str:
 
 
 def load_tokenizer(model: str | os.PathLike[str]) -> Any:
-    """The tokenizer, padding on the left, as generation needs. Without a pad token it pads with eos, else unk, else 0.
+    """The tokenizer, with left padding for generation. Without a pad token it pads with eos, else unk, else token 0.
 
     :raises KkwarmError: there is none, or it cannot be read.
     """
@@ -113,16 +113,15 @@ def load_tokenizer(model: str | os.PathLike[str]) -> Any:
     ):
         source = resolve(base)
     try:
-        with _quiet():
+        with _quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", trust_remote_code=False)
     except Exception as err:  # transformers raises many unrelated types for an unreadable tokenizer
         if Path(source).is_dir() and not any(Path(source, f).exists() for f in _TOKENIZER):
             raise KkwarmError(f"{source} has no tokenizer", hint="save its files beside the weights") from err
-        raise _refused(f"{source}: its tokenizer cannot be loaded", err) from err
+        raise _loading_error(f"{source}: its tokenizer cannot be loaded", err) from err
     if tokenizer.pad_token_id is None:
-        # Padding is masked everywhere, so which token it is changes no result.
-        stand_in = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
-        tokenizer.pad_token = stand_in
+        # Padding is masked everywhere, so the token does not change results.
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
     return tokenizer
 
 
@@ -138,111 +137,109 @@ def load_model(
     """The causal language model in evaluation mode, on its device.
 
     :param dtype: default bf16 on CUDA, fp32 on the CPU.
-    :param merge_adapters: fold a LoRA adapter into its base (faster to generate with); False keeps the peft model.
-    :param attention: transformers' `attn_implementation`; None lets it choose.
-    :param check: refuse weights that are larger than the device's free memory before they are read.
-    :raises KkwarmError: no checkpoint, an encoder, unreadable, missing or too large weights, or a device that is not
-        there.
+    :param merge_adapters: merge a LoRA adapter into its base (generates faster); False returns the peft model.
+    :param attention: transformers' `attn_implementation`; None: transformers' default.
+    :param check: refuse weights that exceed the device's free memory before they are read.
+    :raises KkwarmError: no checkpoint, an encoder, unreadable, missing or too large weights, or an unavailable device.
     """
     source = resolve(model)
-    place = _device(device)
-    options: dict[str, Any] = {"dtype": dtype or default_dtype(place)}
+    target = _parse_device(device)
+    options: dict[str, Any] = {"dtype": dtype or default_dtype(target)}
     if check:
-        _check_room(source, place, options["dtype"])
+        _check_memory(source, target, options["dtype"])
     if attention:
-        options["attn_implementation"] = _known_attention(attention)
+        options["attn_implementation"] = _check_attention(attention)
     adapter = Path(source, ADAPTER).is_file()
     try:
-        with _quiet():
+        with _quiet_transformers():
             if adapter:
                 loaded = _load_adapter(source, options, merge_adapters)
             else:
-                loaded = _load_whole(source, options)
-        loaded = loaded.to(place)
+                loaded = _load_model(source, options)
+        loaded = loaded.to(target)
     except KkwarmError:
         raise
     except Exception as err:  # transformers, safetensors and torch raise many unrelated types for a bad checkpoint
-        raise _refused(f"{source} cannot be loaded", err) from err
+        raise _loading_error(f"{source} cannot be loaded", err) from err
     return loaded.eval()
 
 
-def _known_attention(name: str) -> str:
-    """:raises KkwarmError: transformers has no such attention; a kernel of the hub has a slash in its name."""
+def _check_attention(name: str) -> str:
+    """:raises KkwarmError: transformers has no such attention. (A kernel from the hub has a slash in its name.)"""
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-    known = {"eager", *(each for each in ALL_ATTENTION_FUNCTIONS.valid_keys() if "|" not in each)}
-    if name not in known and "/" not in name:
-        raise unknown_name("attention", name, known)
+    names = {"eager", *(key for key in ALL_ATTENTION_FUNCTIONS.valid_keys() if "|" not in key)}
+    if name not in names and "/" not in name:
+        raise unknown_name("attention", name, names)
     return name
 
 
-def _load_whole(source: str, options: Mapping[str, Any]) -> Any:
-    """The model of a folder or hub id, whole and finite."""
+def _load_model(source: str, options: Mapping[str, Any]) -> Any:
+    """The model of a folder or hub id, checked for completeness."""
     from transformers import AutoModelForCausalLM
 
-    from kkwarm.backends.integrity import check_whole
+    from kkwarm.backends.integrity import check_checkpoint
 
-    own = {"trust_remote_code": False, "output_loading_info": True, "ignore_mismatched_sizes": True}
-    loaded, told = AutoModelForCausalLM.from_pretrained(source, **own, **options)
-    check_whole(source, loaded, told)
+    checks = {"trust_remote_code": False, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    loaded, loading_info = AutoModelForCausalLM.from_pretrained(source, **checks, **options)
+    check_checkpoint(source, loaded, loading_info)
     return loaded
 
 
 def read_config(model: str | os.PathLike[str]) -> Any:
-    """transformers' configuration of a checkpoint; of an adapter, its base's.
+    """transformers' configuration of a checkpoint; for an adapter, that of its base.
 
-    :raises KkwarmError: it cannot be read, names an architecture that transformers does not know, or needs code of its
-        own.
+    :raises KkwarmError: it cannot be read, or transformers does not have its architecture.
     """
     from transformers import AutoConfig
 
     source = resolve(model)
     try:
-        with _quiet():
+        with _quiet_transformers():
             config = AutoConfig.from_pretrained(resolve(_base_of(source) or source), trust_remote_code=False)
     except KkwarmError:
         raise
     except Exception as err:  # transformers raises many unrelated types for an unreadable configuration
-        raise _refused(f"{source}: its configuration cannot be read", err) from err
+        raise _loading_error(f"{source}: its configuration cannot be read", err) from err
     layers = getattr(config.get_text_config(), "num_hidden_layers", 1)
     if not isinstance(layers, int) or layers < 1:
         raise KkwarmError(f"{source}: its configuration has {layers} layers (num_hidden_layers)")
     context = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
     if context is not None and context < 1:
         raise KkwarmError(
-            f"{source}: its configuration leaves no room for text (max_position_embeddings is {context})",
+            f"{source}: its configuration allows no text (max_position_embeddings is {context})",
             hint="correct config.json",
         )
     return config
 
 
-def _refused(what: str, err: Exception) -> KkwarmError:
-    """What a library says of a checkpoint, with what helps."""
-    said = str(err)
+def _loading_error(what: str, err: Exception) -> KkwarmError:
+    """A library's error about a checkpoint, with a hint."""
+    message = str(err)
     hint = ""
-    if "out of memory" in said.lower():
+    if "out of memory" in message.lower():
         hint = "the model is larger than the memory of the device: use a smaller one, or --backend vllm"
-    elif "trust_remote_code" in said:
-        return KkwarmError(f"{what}: it needs Python code of its own", hint="take a model that transformers knows")
-    elif kind := re.search(r"model type `(.+?)` but Transformers does not recognize", said):
-        known = "correct model_type in config.json, or update transformers"
-        return KkwarmError(f"{what}: transformers does not know the architecture {kind[1]!r}", hint=known)
-    elif "no file named" in said:
+    elif "trust_remote_code" in message:
+        return KkwarmError(f"{what}: it needs its own Python code", hint="use a model that transformers has")
+    elif kind := re.search(r"model type `(.+?)` but Transformers does not recognize", message):
+        hint = "correct model_type in config.json, or update transformers"
+        return KkwarmError(f"{what}: transformers does not have the architecture {kind[1]!r}", hint=hint)
+    elif "no file named" in message:
         hint = "its weights are missing: fetch or save them again"
     elif type(err).__name__ == "SafetensorError":
-        hint = "the file is damaged or cut short: fetch or save it again"
-    return KkwarmError(f"{what}: {line(err)}", hint=hint)
+        hint = "the file is damaged or truncated: fetch or save it again"
+    return KkwarmError(f"{what}: {one_line(err)}", hint=hint)
 
 
 def default_device() -> str:
-    """``cuda`` where there is one, else ``cpu``."""
+    """``cuda`` if available, else ``cpu``."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def default_dtype(device: str | torch.device) -> torch.dtype:
-    """bf16 on CUDA (fp16 where the GPU has no bf16), fp32 elsewhere."""
+    """bf16 on CUDA (fp16 if the GPU lacks bf16), fp32 elsewhere."""
     import torch
 
     if torch.device(device).type != "cuda":
@@ -257,16 +254,16 @@ def parse_dtype(name: str) -> torch.dtype:
     """
     import torch
 
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if name not in known:
-        raise unknown_name("dtype", name, known)
-    return known[name]
+    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in dtypes:
+        raise unknown_name("dtype", name, dtypes)
+    return dtypes[name]
 
 
 def fingerprint(model: str | os.PathLike[str]) -> str:
     """Hash (16 hex digits) of configuration, weights and tokenizer; for a hub id, of its commit.
 
-    An adapter's fingerprint covers its base too. Bytes are read once for each size and time of change.
+    An adapter's fingerprint includes its base. A file is read once for each size and modification time.
     """
     source = resolve(model)
     digest = hashlib.sha256()
@@ -293,43 +290,43 @@ def _sha256(path: str, size: int, changed: int) -> str:
 
 
 def _looks_like_path(name: str) -> bool:
-    """A hub id is ``name`` or ``owner/name``; anything else was meant as a path."""
+    """Whether a name is a path: a hub id is ``name`` or ``owner/name``."""
     return name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith("/") or "\\" in name or not name
 
 
-def _device(device: str | torch.device | None) -> torch.device:
+def _parse_device(device: str | torch.device | None) -> torch.device:
     import torch
 
     try:
-        place = torch.device(device or default_device())
+        target = torch.device(device or default_device())
     except RuntimeError:
         raise KkwarmError(f"unknown device {device!r}", hint="use cpu, cuda or cuda:0") from None
-    if place.type == "cuda" and not torch.cuda.is_available():
+    if target.type == "cuda" and not torch.cuda.is_available():
         raise KkwarmError("no CUDA device is available", hint="leave out --device, or see `kkwarm doctor`")
-    if place.type == "cuda" and place.index is not None and place.index >= torch.cuda.device_count():
-        raise KkwarmError(f"{place} does not exist: there are {torch.cuda.device_count()} CUDA devices")
-    return place
+    if target.type == "cuda" and target.index is not None and target.index >= torch.cuda.device_count():
+        raise KkwarmError(f"{target} does not exist: there are {torch.cuda.device_count()} CUDA devices")
+    return target
 
 
 def _base_of(source: str) -> str | None:
-    """The base checkpoint that a LoRA adapter names, or None where the folder is no adapter."""
+    """The base checkpoint of a LoRA adapter; None if the folder is no adapter."""
     path = Path(source, ADAPTER)
     if not path.is_file():
         return None
     try:
-        said = json.loads(path.read_text("utf-8"))
+        config = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as err:
         raise KkwarmError(f"{path} cannot be read: {getattr(err, 'strerror', None) or err}") from None
-    base = said.get("base_model_name_or_path") if isinstance(said, dict) else None
+    base = config.get("base_model_name_or_path") if isinstance(config, dict) else None
     if not base or not isinstance(base, str):
         raise KkwarmError(f"{path} names no base model", hint="add base_model_name_or_path")
     if expand_path(base).resolve() == Path(source).resolve():
-        raise KkwarmError(f"{path} names itself as its base model", hint="mend base_model_name_or_path")
+        raise KkwarmError(f"{path} names itself as its base model", hint="correct base_model_name_or_path")
     return base
 
 
-def _check_room(source: str, place: torch.device, dtype: torch.dtype) -> None:
-    """Refuses weights that cannot fit: on a CPU the system would kill the process without a word."""
+def _check_memory(source: str, device: torch.device, dtype: torch.dtype) -> None:
+    """:raises KkwarmError: the weights exceed the free memory; on a CPU, the system would kill the process silently."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -342,14 +339,14 @@ def _check_room(source: str, place: torch.device, dtype: torch.dtype) -> None:
         with torch.device("meta"):
             network = AutoModelForCausalLM.from_config(config)
     except (OSError, ValueError, KeyError):
-        return  # loading says what is wrong with it
+        return  # loading reports the problem
     gib = sum(p.numel() for p in network.parameters()) * dtype.itemsize / 2**30
-    there = available_memory(place) / 2**30
-    if gib > there:
+    free = available_memory(device) / 2**30
+    if gib > free:
         kind = str(dtype).removeprefix("torch.")
         raise KkwarmError(
-            f"{source} is too large: {gib:.1f} GiB in {kind}, {there:.1f} GiB of {place} are free",
-            hint="take a smaller model, another device, or a server (--backend openai)",
+            f"{source} is too large: {gib:.1f} GiB in {kind}, {free:.1f} GiB of {device} are free",
+            hint="use a smaller model, another device, or a server (--backend openai)",
         )
 
 
@@ -371,26 +368,26 @@ def _load_adapter(source: str, options: dict[str, Any], merge: bool) -> Any:
         kind = json.loads(Path(source, ADAPTER).read_text("utf-8")).get("peft_type")
         if kind not in PEFT_TYPE_TO_CONFIG_MAPPING:
             where = Path(source, ADAPTER)
-            raise KkwarmError(f"{where}: peft_type {kind!r} is none that peft knows", hint="a LoRA adapter's is LORA")
-    base = _load_whole(resolve(_base_of(source) or ""), options)
+            raise KkwarmError(f"{where}: peft does not have the peft_type {kind!r}", hint="a LoRA adapter's is LORA")
+    base = _load_model(resolve(_base_of(source) or ""), options)
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", message="Found missing adapter keys")  # peft would go on without them
+        warnings.filterwarnings("error", message="Found missing adapter keys")  # peft would continue without them
         loaded = PeftModel.from_pretrained(base, source)
     check_weights(source, loaded)
     return loaded.merge_and_unload() if merge else loaded
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps transformers' own bars, reports and advice off stderr: what is wrong is raised."""
+def _quiet_transformers() -> Iterator[None]:
+    """Silences transformers' progress bars, reports and advice on stderr; errors are still raised."""
     from transformers.utils import logging
 
-    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    progress_bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity(logging.CRITICAL)
     try:
         yield
     finally:
         logging.set_verbosity(level)
-        if shown:
+        if progress_bars:
             logging.enable_progress_bar()

@@ -1,4 +1,4 @@
-"""The hub's side of finding a checkpoint: what is cached, what can be fetched, what is refused and why."""
+"""Finds a checkpoint on the Hugging Face hub or in its cache, and explains why one is unavailable."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from functools import lru_cache
 
 from kkwarm.errors import KkwarmError
 
-__all__ = ["ADAPTER", "CONFIG", "hub_file", "line"]
+__all__ = ["ADAPTER", "CONFIG", "hub_file", "one_line"]
 
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
 
 
-def has_an_address() -> bool:
-    """False without a network: the hub's library would try for half a minute, also for a mistyped folder."""
+def hub_resolves() -> bool:
+    """Whether the hub's address resolves. Without a network its library would retry for half a minute, also for a
+    misspelled folder.
+    """
     import socket
     from urllib.parse import urlsplit
     from urllib.request import getproxies
@@ -20,7 +22,7 @@ def has_an_address() -> bool:
     from huggingface_hub.constants import ENDPOINT
 
     if getproxies():
-        return True  # its address is the proxy's business
+        return True  # the proxy resolves it
     try:
         return bool(socket.getaddrinfo(urlsplit(ENDPOINT).hostname, None))
     except OSError:
@@ -29,7 +31,10 @@ def has_an_address() -> bool:
 
 @lru_cache(maxsize=64)
 def hub_file(name: str) -> str:
-    """Path of the cached configuration of a hub id; fetches it where it is not cached."""
+    """Path of the cached configuration of a hub id, which is downloaded if necessary.
+
+    :raises KkwarmError: the hub has no such model, refuses access, or is unreachable while the model is not cached.
+    """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import (
         EntryNotFoundError,
@@ -39,7 +44,7 @@ def hub_file(name: str) -> str:
         RepositoryNotFoundError,
     )
 
-    offline = not has_an_address()
+    offline = not hub_resolves()
     for file in (CONFIG, ADAPTER):
         try:
             return hf_hub_download(name, file, local_files_only=offline)
@@ -50,20 +55,20 @@ def hub_file(name: str) -> str:
         except (RepositoryNotFoundError, HFValidationError):
             raise KkwarmError(f"{name} is neither a folder nor a model on the hub") from None
         except LocalEntryNotFoundError:
-            offline = True  # perhaps only the other file is cached; the hub's retries took half a minute
+            offline = True  # the other file may be cached; do not wait for the hub's retries again
         except EntryNotFoundError:
             continue
-        except Exception as err:  # many transport errors, from several libraries
-            cause = line(err)
+        except Exception as err:  # several libraries raise many transport errors
             raise KkwarmError(
-                f"{name}: the hub cannot be reached: {cause}", hint="give a folder, or go online once to cache it"
+                f"{name}: the hub cannot be reached: {one_line(err)}",
+                hint="give a folder, or go online once to cache it",
             ) from None
     raise KkwarmError(
         f"{name} is no folder, and the hub cannot be reached or has no {CONFIG} for it",
-        hint="give a checkpoint folder, or go online once so that it is cached",
+        hint="give a checkpoint folder, or go online once to cache it",
     )
 
 
-def line(err: BaseException) -> str:
-    """An exception in one line."""
+def one_line(err: BaseException) -> str:
+    """An exception's type and message in one line."""
     return f"{type(err).__name__}: {' '.join(str(err).split())[:300]}"

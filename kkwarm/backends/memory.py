@@ -1,4 +1,4 @@
-"""How many rows fit into memory, and what running out of it looks like."""
+"""Memory of a device: the batch size that fits, and errors that mean it ran out."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import Any
 
 __all__ = ["available_memory", "estimate_batch_size", "is_out_of_memory", "release_memory"]
 
-_CPU_CACHE = 512 * 1024**2  # measured on a 2M-parameter model: beyond this, more rows gain nothing
-_MOST = 1024
+_CPU_CACHE_BYTES = 512 * 1024**2  # measured on a 2M-parameter model: a larger batch gains nothing
+_MAX_ROWS = 1024
 
 
-def estimate_batch_size(model: Any, kept: tuple[int, int], columns: int) -> int:
-    """Rows of `columns` tokens whose past should fit; running out of memory corrects an estimate.
+def estimate_batch_size(model: Any, cache_bytes: tuple[int, int], tokens: int) -> int:
+    """The number of rows of `tokens` tokens whose cache should fit. Running out of memory corrects the estimate.
 
-    :param kept: bytes that the model keeps of a row, and of each of its tokens.
+    :param cache_bytes: bytes of the cache for a row, and for each of its tokens.
     """
-    row, column = kept
+    per_row, per_token = cache_bytes
     budget = 0.6 * available_memory(model.device)
     if model.device.type != "cuda":
         weights = sum(p.numel() * p.element_size() for p in model.parameters())
-        budget = min(max(_CPU_CACHE, 4 * weights), budget / 2)  # other programs live there too
-    return int(min(max(1, budget // max(1, row + column * columns)), _MOST))
+        budget = min(max(_CPU_CACHE_BYTES, 4 * weights), budget / 2)  # other programs use this memory too
+    return int(min(max(1, budget // max(1, per_row + per_token * tokens)), _MAX_ROWS))
 
 
 def available_memory(device: Any) -> int:
-    """Bytes of a device that may be taken: of a CPU, what programs can have without swapping."""
+    """Free bytes of a device; for a CPU, what can be allocated without swapping."""
     if device.type == "cuda":
         import torch
 
@@ -36,15 +36,19 @@ def available_memory(device: Any) -> int:
 
 
 def is_out_of_memory(err: BaseException) -> bool:
-    """Whether an exception says so: torch has a type for CUDA only."""
+    """Whether an exception means that memory ran out. (torch has an exception type for CUDA only.)"""
     import torch
 
-    told = str(err).lower()
-    return isinstance(err, MemoryError | torch.OutOfMemoryError) or "out of memory" in told or "can't allocate" in told
+    message = str(err).lower()
+    return (
+        isinstance(err, MemoryError | torch.OutOfMemoryError)
+        or "out of memory" in message
+        or "can't allocate" in message
+    )
 
 
 def release_memory() -> None:
-    """Gives back what nothing refers to."""
+    """Frees unreferenced memory, on the GPU too."""
     import torch
 
     gc.collect()

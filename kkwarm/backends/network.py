@@ -1,4 +1,4 @@
-"""How a network is called: which arguments its `forward` has, what it keeps of a text, how long a text it takes."""
+"""Calls a network of transformers: the arguments of its `forward`, the size of its cache, and its context length."""
 
 from __future__ import annotations
 
@@ -14,83 +14,95 @@ if TYPE_CHECKING:
 
 __all__ = ["Network"]
 
-_SHORT = 4  # tokens: within any window
-_CACHES = ("past_key_values", "cache", "cache_params")  # ``cache``: transformers from 5.24 on; the last: Mamba's
+_SHORT = 4  # tokens; shorter than any attention window
+# Names of `forward`'s cache argument: up to transformers 5.23, from 5.24 on, and Mamba's up to 5.23.
+_CACHES = ("past_key_values", "cache", "cache_params")
+_OTHER_BACKENDS = "try --backend vllm, or a server (--backend openai)"
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A causal language model of transformers that can go on from a cache.
+    """A causal language model of transformers that generates with a cache.
 
-    :param plain: every layer keeps all keys and values: no sliding window, no recurrent state.
-    :param cache: the name of `forward`'s argument for the cache.
-    :param embedded: tokens that it has embeddings of; a tokenizer may know more.
+    :param full_cache: every layer caches all keys and values: no sliding window, no recurrent state.
+    :param cache_argument: the name of `forward`'s argument for the cache.
+    :param takes_positions: `forward` has ``position_ids``.
+    :param takes_logits_to_keep: `forward` has ``logits_to_keep``.
+    :param embedded: number of tokens that have embeddings; the tokenizer may have more.
     """
 
     model: Any
-    plain: bool
-    cache: str
-    positions: bool
-    last_only: bool
+    full_cache: bool
+    cache_argument: str
+    takes_positions: bool
+    takes_logits_to_keep: bool
     embedded: int
 
     @classmethod
     def inspect(cls, model: Any) -> Self:
-        """Looks at a loaded model, or at a LoRA adapter on one.
+        """Inspects a loaded model, or a LoRA adapter on one.
 
-        :raises KkwarmError: it keeps its past in a way that rows cannot share.
+        :raises KkwarmError: its cache is of a kind whose rows cannot be batched.
         """
-        from kkwarm.backends.kv_cache import keeps_all_keys
+        from kkwarm.backends.kv_cache import has_full_cache
 
-        own = (
-            model.get_base_model() if hasattr(model, "get_base_model") else model
-        )  # peft's forward names few arguments
-        kind = type(own).__name__
-        taken = inspect.signature(own.forward).parameters
-        cache = next((name for name in _CACHES if name in taken), None)
-        if cache is None or not getattr(own, "_supports_default_dynamic_cache", lambda: True)():
-            raise KkwarmError(f"{kind} keeps its past in a way of its own, which --backend hf cannot run", hint=_ELSE)
-        embedded = int(own.get_input_embeddings().weight.shape[0])
-        return cls(model, keeps_all_keys(own), cache, "position_ids" in taken, "logits_to_keep" in taken, embedded)
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model  # peft's forward hides arguments
+        arguments = inspect.signature(base.forward).parameters
+        cache = next((name for name in _CACHES if name in arguments), None)
+        if cache is None or not getattr(base, "_supports_default_dynamic_cache", lambda: True)():
+            raise KkwarmError(
+                f"{type(base).__name__} has its own kind of cache, which --backend hf cannot use", hint=_OTHER_BACKENDS
+            )
+        return cls(
+            model,
+            has_full_cache(base),
+            cache,
+            "position_ids" in arguments,
+            "logits_to_keep" in arguments,
+            int(base.get_input_embeddings().weight.shape[0]),
+        )
 
-    def __call__(self, ids: Any, mask: Any, positions: Any, cache: Any, padded: bool, begun: bool) -> torch.Tensor:
+    def __call__(self, ids: Any, mask: Any, positions: Any, cache: Any, padded: bool, cached: bool) -> torch.Tensor:
         """Logits [rows, vocabulary] of the next token.
 
-        :param ids, positions: [rows, new]. :param mask: [rows, columns], False before a row's start.
-        :param padded: some row starts later than the others. :param begun: the cache holds what came before `ids`.
-        :raises KkwarmError: the model itself fails, other than for memory.
+        :param ids, positions: [rows, new tokens].
+        :param mask: [rows, columns], False before a row's start.
+        :param padded: some row starts later than others.
+        :param cached: the cache holds the tokens before `ids`.
+        :raises KkwarmError: the model fails, other than for lack of memory.
         """
-        # A recurrent state has no columns: padding is masked when it is read, and is no matter afterwards.
-        masked = not (begun and self.cache == "cache_params") and (padded or not self.plain)
-        given = {self.cache: cache, "use_cache": True} | ({"logits_to_keep": 1} if self.last_only else {})
-        return self._run(ids, mask if masked else None, positions, **given)[:, -1]
+        # A recurrent state has no columns: its padding is masked while the prompt is read, and not needed afterwards.
+        is_recurrent = self.cache_argument == "cache_params"
+        masked = not (cached and is_recurrent) and (padded or not self.full_cache)
+        arguments = {self.cache_argument: cache, "use_cache": True}
+        if self.takes_logits_to_keep:
+            arguments["logits_to_keep"] = 1
+        return self._forward(ids, mask if masked else None, positions, **arguments)[:, -1]
 
-    def whole(self, ids: Any, mask: Any, positions: Any) -> torch.Tensor:
-        """Logits [rows, columns, vocabulary] of texts; arguments as above."""
-        return self._run(ids, mask, positions)
+    def all_logits(self, ids: Any, mask: Any, positions: Any) -> torch.Tensor:
+        """Logits [rows, columns, vocabulary] of complete texts; arguments as in `__call__`."""
+        return self._forward(ids, mask, positions)
 
-    def _run(self, ids: Any, mask: Any, positions: Any, **given: Any) -> torch.Tensor:
+    def _forward(self, ids: Any, mask: Any, positions: Any, **arguments: Any) -> torch.Tensor:
         import torch
 
         device = self.model.device
-        if self.positions:
-            given["position_ids"] = positions.to(device)
+        arguments |= {"input_ids": ids.to(device), "attention_mask": None if mask is None else mask.to(device)}
+        if self.takes_positions:
+            arguments["position_ids"] = positions.to(device)
         with torch.inference_mode():
             try:
-                out = self.model(
-                    input_ids=ids.to(device), attention_mask=None if mask is None else mask.to(device), **given
-                )
+                logits: torch.Tensor = self.model(**arguments).logits
             except Exception as err:
                 if is_out_of_memory(err):
                     raise
                 cause = f"{type(err).__name__}: {' '.join(str(err).split())[:200]}"
-                raise KkwarmError(f"{type(self.model).__name__} cannot be run: {cause}", hint=_ELSE) from err
-            logits: torch.Tensor = out.logits
+                raise KkwarmError(f"{type(self.model).__name__} cannot be run: {cause}", hint=_OTHER_BACKENDS) from err
             return logits
 
-    def kept(self) -> tuple[int, int]:
-        """Bytes that the model keeps of a row, and of each of its tokens. Measured: configurations name them in too
-        many ways, and some for each layer.
+    def cache_bytes(self) -> tuple[int, int]:
+        """Bytes of the cache for a row, and for each of its tokens. They are measured: configurations describe them in
+        too many ways, some separately for each layer.
         """
         import torch
         from transformers.cache_utils import DynamicCache
@@ -100,9 +112,9 @@ class Network:
             cache = DynamicCache(config=self.model.config)
             ids = torch.zeros(1, length, dtype=torch.long)
             self(ids, torch.ones_like(ids, dtype=torch.bool), torch.arange(length)[None, :], cache, False, False)
-            sizes.append(sum(_bytes(layer) for layer in cache.layers))
-        column = (sizes[1] - sizes[0]) // _SHORT
-        return sizes[0] - _SHORT * column, column
+            sizes.append(sum(_layer_bytes(layer) for layer in cache.layers))
+        per_token = (sizes[1] - sizes[0]) // _SHORT
+        return sizes[0] - _SHORT * per_token, per_token
 
     @property
     def vocabulary(self) -> int:
@@ -112,17 +124,14 @@ class Network:
 
     @property
     def context(self) -> int:
-        """The longest text in tokens."""
+        """Maximum number of tokens of a text."""
         config = self.model.config.get_text_config(decoder=True)
         return int(getattr(config, "max_position_embeddings", None) or 2**31)
 
 
-def _bytes(layer: Any) -> int:
-    """Of the tensors in a layer of a cache: keys and values, or states by number."""
+def _layer_bytes(layer: Any) -> int:
+    """Bytes of the tensors in one layer of a cache: keys and values, or numbered states."""
     import torch
 
-    held = [x for value in vars(layer).values() for x in (value.values() if isinstance(value, dict) else [value])]
-    return sum(x.numel() * x.element_size() for x in held if isinstance(x, torch.Tensor))
-
-
-_ELSE = "try --backend vllm, or a server (--backend openai)"
+    values = [x for value in vars(layer).values() for x in (value.values() if isinstance(value, dict) else [value])]
+    return sum(x.numel() * x.element_size() for x in values if isinstance(x, torch.Tensor))

@@ -1,4 +1,4 @@
-"""Generates on an OpenAI-compatible server: by its completions endpoint, all samples of a prompt in one call."""
+"""Generates with an OpenAI-compatible server, by its completions endpoint; all samples of a prompt are one call."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from typing import Any, Self
 import httpx
 
 from kkwarm.backends.base import Request
-from kkwarm.backends.sampling import contiguous, engine_seed
-from kkwarm.backends.server import One, Refused, Server
-from kkwarm.backends.text import cut_at_stop, finish_reason, token_ids
+from kkwarm.backends.sampling import contiguous_runs, engine_seed
+from kkwarm.backends.server import Server, SingleChoiceOnly, UnsupportedParameter
+from kkwarm.backends.text import cut_at_stop, parse_finish_reason, token_ids
 from kkwarm.errors import KkwarmError, shorten
 from kkwarm.types import Completion, Sampling
 
 __all__ = ["OpenAIBackend"]
 
 log = logging.getLogger(__name__)
-# vLLM's: without the first the stop string is cut off; with the second tokens can be counted for each choice; the
-# others keep the checkpoint's own generation settings, a server's defaults, from changing what was asked for.
+# vLLM's parameters. The first keeps the stop string in the text, the second lets tokens be counted for each choice; the
+# others override the checkpoint's own generation settings, which would change the sampling.
 _EXTENSIONS: dict[str, Any] = {
     "include_stop_str_in_output": True,
     "return_token_ids": True,
@@ -36,10 +36,10 @@ _EXTENSIONS: dict[str, Any] = {
     "repetition_penalty": 1.0,
 }
 
-_SUSPICIOUS = 8
-_OTHER = 7_919  # between the seeds of two attempts: more than a question has samples
-_LINGER = 60.0  # seconds for calls under way when another has failed for good
-_BROKEN_OFF = ("abort", "error")  # finish reasons of a choice that is no whole sample: vLLM's, when it is stopped
+_EQUAL_LIMIT = 8  # questions whose samples are all equal, before a warning
+_SEED_STEP = 7_919  # between the seeds of two attempts: more than a question has samples
+_LINGER = 60.0  # seconds to wait for pending calls after another has failed for good
+_ABORTED = ("abort", "error")  # vLLM's finish reasons of incomplete choices, when it is stopped
 
 _Call = tuple[Request, tuple[int, ...]]  # some samples of a request
 _Answer = tuple[_Call, list[Completion]] | Exception | None
@@ -47,11 +47,11 @@ _Answer = tuple[_Call, list[Completion]] | Exception | None
 
 @dataclass(slots=True)
 class OpenAIBackend:
-    """A served model. Its seeds are the server's: equal calls give equal samples only where the server says so.
+    """A served model. Sampling is the server's: equal calls give equal samples only if the server guarantees it.
 
-    :param concurrency: calls at a time.
-    :param tokenizer: of the model, where it is known: prompts then go as tokens, and no more tokens are asked for than
-        the server's context has.
+    :param concurrency: concurrent calls.
+    :param tokenizer: the model's, if known: prompts are then sent as tokens, and completions limited to the context.
+    :param context: tokens of the server's context, if known.
     """
 
     checkpoint: str
@@ -59,13 +59,13 @@ class OpenAIBackend:
     server: Server
     concurrency: int = 16
     tokenizer: Any = None
-    context: int | None = None  # tokens, where the server tells
+    context: int | None = None
     name: str = "openai"
     tokens: int = 0
-    _extended: bool = field(default=True, init=False)
-    _stop_here: bool = field(default=False, init=False)
-    _one: bool = field(default=False, init=False)
-    _varied: int | None = field(default=0, init=False)  # questions whose samples were all equal; None: some were not
+    _use_extensions: bool = field(default=True, init=False)
+    _cut_locally: bool = field(default=False, init=False)  # send no stop strings, and cut the text here
+    _single_choice: bool = field(default=False, init=False)  # one choice per call
+    _equal_questions: int | None = field(default=0, init=False)  # with equal samples; None once samples differed
 
     @classmethod
     def connect(
@@ -79,20 +79,21 @@ class OpenAIBackend:
         timeout: float = 600.0,
         pause: float = 0.5,
     ) -> Self:
-        """Asks the server for its models. The key comes from `api_key`, else ``OPENAI_API_KEY``; the rest: `Server`.
+        """Connects to a server and checks that it serves the model.
 
-        :raises KkwarmError: nobody answers, the key is refused, or the model is not served.
+        :param api_key: None: ``OPENAI_API_KEY``. For `tries`, `timeout` and `pause`, see `Server`.
+        :raises KkwarmError: no server responds, the key is refused, or the model is not served.
         """
         url = (base_url or os.environ.get("OPENAI_BASE_URL") or "").rstrip("/")
         if not url.startswith(("http://", "https://")):
-            instead = f", not {shorten(url)}" if url else ""
+            value = f", not {shorten(url)}" if url else ""
             raise KkwarmError(
-                f"--backend openai needs the server's address{instead}", hint="--base-url http://HOST:PORT/v1"
+                f"--backend openai needs the server's address{value}", hint="--base-url http://HOST:PORT/v1"
             )
-        for name, value in (("concurrency", concurrency), ("tries", tries), ("timeout", timeout)):
-            whole = isinstance(value, int) or (name == "timeout" and isinstance(value, float))
-            if not whole or isinstance(value, bool) or not 1 <= value < math.inf:
-                raise KkwarmError(f"{name} must be a number from 1 on, not {value!r}")
+        for name, number in (("concurrency", concurrency), ("tries", tries), ("timeout", timeout)):
+            valid_type = isinstance(number, int) or (name == "timeout" and isinstance(number, float))
+            if not valid_type or isinstance(number, bool) or not 1 <= number < math.inf:
+                raise KkwarmError(f"{name} must be a number of at least 1, not {number!r}")
         key = api_key or os.environ.get("OPENAI_API_KEY") or "none"
         client = httpx.Client(
             base_url=url,
@@ -101,86 +102,85 @@ class OpenAIBackend:
             limits=httpx.Limits(max_connections=concurrency),
         )
         server = Server(url, model, client, tries, timeout, pause, tuple(_EXTENSIONS))
-        told = server.describe()
-        root, length = told.get("root"), told.get("max_model_len")  # vLLM's
-        # What is served, where it tells: a job that was put back into the queue finds its server on another node.
-        named = hashlib.sha256(f"{root or url} {model}".encode()).hexdigest()[:16]
+        description = server.describe_model()
+        root, length = description.get("root"), description.get("max_model_len")  # vLLM's
+        # vLLM's `root` identifies the model even if a requeued job finds its server at another address.
+        fingerprint = hashlib.sha256(f"{root or url} {model}".encode()).hexdigest()[:16]
         context = length if isinstance(length, int) else None
-        return cls(model, named, server, concurrency, context=context)
+        return cls(model, fingerprint, server, concurrency, context=context)
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[Request, int, Completion]]:
-        """Yields the samples of a request when they have come.
+        """Yields the samples of a call when it is answered.
 
-        :raises KkwarmError: a call failed for good; samples of the calls that were under way come first.
+        :raises KkwarmError: a call failed for good; samples of calls that were pending are yielded first.
         """
         calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
         for request in requests:
-            for part in contiguous(request.samples):
-                calls.put((request, part))
+            for run in contiguous_runs(request.samples):
+                calls.put((request, run))
         answers: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
         self.server.given_up.clear()
-        count = min(self.concurrency, calls.qsize())
-        for number in range(count):  # daemons: one that waits for an answer must not keep the process from ending
+        threads = min(self.concurrency, calls.qsize())
+        for number in range(threads):  # daemons: one that waits for an answer must not keep the process alive
             arguments = (calls, answers, sampling)
             threading.Thread(target=self._work, args=arguments, daemon=True, name=f"openai-{number}").start()
         failure: Exception | None = None
         try:
-            while count:
+            while threads:
                 try:
                     answer = answers.get(timeout=None if failure is None else _LINGER)
                 except queue.Empty:
                     break
                 if answer is None:
-                    count -= 1
+                    threads -= 1
                 elif isinstance(answer, Exception):
                     failure = failure or answer
                     self.server.given_up.set()
                 else:
-                    (request, part), drawn = answer
-                    self._watch(drawn, sampling)
-                    for index, completion in zip(part, drawn, strict=True):
+                    (request, run), completions = answer
+                    self._check_variation(completions, sampling)
+                    for index, completion in zip(run, completions, strict=True):
                         self.tokens += completion.n_tokens or 0
                         yield request, index, completion
         finally:
             self.server.given_up.set()
-            with contextlib.suppress(queue.Empty):  # whoever still waits for an answer finds nothing to go on with
+            with contextlib.suppress(queue.Empty):  # threads that still wait for an answer then find no further call
                 while True:
                     calls.get_nowait()
         if failure is not None:
             raise failure
 
     def _work(self, calls: queue.SimpleQueue[_Call], answers: queue.SimpleQueue[_Answer], sampling: Sampling) -> None:
-        """Makes one call after the other until none is left, or one has failed for good anywhere; None says so."""
+        """Makes calls until none is left or one has failed for good; then puts None into the answers."""
         try:
             while not self.server.given_up.is_set():
-                request, part = call = calls.get_nowait()
-                answers.put((call, self._samples(replace(request, samples=part), sampling)))
+                request, run = call = calls.get_nowait()
+                answers.put((call, self._complete(replace(request, samples=run), sampling)))
         except queue.Empty:
             pass
-        except Exception as err:  # raised where the answers are read
+        except Exception as err:  # raised by the thread that reads the answers
             answers.put(err)
         finally:
             answers.put(None)
 
-    def _watch(self, drawn: Sequence[Completion], sampling: Sampling) -> None:
-        """Says once where a server seems to be greedy whatever the temperature: transformers' `serve` is, unless the
-        checkpoint's own generation settings sample."""
-        if len(drawn) < 2 or sampling.temperature <= 0 or self._varied is None:
+    def _check_variation(self, completions: Sequence[Completion], sampling: Sampling) -> None:
+        """Warns if the samples of many questions are all equal."""
+        if self._equal_questions is None or sampling.temperature <= 0 or len(completions) < 2:
             return
-        if len({c.text for c in drawn}) > 1:
-            self._varied = None
+        if len({c.text for c in completions}) > 1:
+            self._equal_questions = None
             return
-        self._varied += 1
-        if self._varied == _SUSPICIOUS:
+        self._equal_questions += 1
+        if self._equal_questions == _EQUAL_LIMIT:
             log.warning(
                 "%s: the samples of each of %d questions are equal: does the server sample?",
                 self.server.url,
-                _SUSPICIOUS,
+                _EQUAL_LIMIT,
             )
 
     def logprobs(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
-        """See `kkwarm.backends.base.Scores`: by `echo`, which vLLM's server has and OpenAI's own has not."""
-        found = []
+        """See `kkwarm.backends.base.LogprobBackend`. Needs `echo`, which vLLM's server supports, OpenAI's does not."""
+        logprobs = []
         for prompt, completion in texts:
             body = {
                 "model": self.checkpoint,
@@ -192,109 +192,111 @@ class OpenAIBackend:
             }
             answer = self.server.post(body)
             try:
-                told = answer["choices"][0]["logprobs"]["token_logprobs"]
-                found.append([float(x) for x in told[len(prompt) : len(prompt) + len(completion)]])
+                scores = answer["choices"][0]["logprobs"]["token_logprobs"]
+                logprobs.append([float(x) for x in scores[len(prompt) : len(prompt) + len(completion)]])
             except (KeyError, IndexError, TypeError):
-                raise KkwarmError(f"{self.server.url} does not tell log-probabilities of a prompt") from None
-        return found
+                raise KkwarmError(f"{self.server.url} returns no log-probabilities of a prompt") from None
+        return logprobs
 
     def close(self) -> None:
         self.server.client.close()
 
     # -- one request -------------------------------------------------------------------------------------------------
 
-    def _samples(self, request: Request, sampling: Sampling) -> list[Completion]:
-        """All samples of a request; a server that returns fewer choices than asked is asked again."""
-        if sampling.temperature <= 0 and len(request.samples) > 1:  # they are equal, and vLLM refuses to draw several
-            return self._samples(replace(request, samples=request.samples[:1]), sampling) * len(request.samples)
-        got: list[Completion] = []
-        idle = 0
-        while len(got) < len(request.samples):
-            rest = replace(request, samples=request.samples[len(got) :])
-            if idle and self.server.given_up.wait(self.server.patience(idle)):
+    def _complete(self, request: Request, sampling: Sampling) -> list[Completion]:
+        """All samples of a request; a server that returns fewer choices is called again."""
+        count = len(request.samples)
+        if sampling.temperature <= 0 and count > 1:  # they are equal, and vLLM refuses several greedy samples
+            return self._complete(replace(request, samples=request.samples[:1]), sampling) * count
+        completions: list[Completion] = []
+        empty_answers = 0
+        while len(completions) < count:
+            rest = replace(request, samples=request.samples[len(completions) :])
+            if empty_answers and self.server.given_up.wait(self.server.backoff(empty_answers)):
                 break  # another call has failed for good
-            new = self._ask(rest, sampling, attempt=idle)
-            idle = 0 if new else idle + 1
-            if idle >= self.server.tries:
+            new = self._call(rest, sampling, attempt=empty_answers)
+            empty_answers = 0 if new else empty_answers + 1
+            if empty_answers >= self.server.tries:
                 raise KkwarmError(
-                    f"{self.server.url} returned no choices for {request.key}, {idle} times",
-                    hint="see the server's log; what came is kept",
+                    f"{self.server.url} returned no choices for {request.key}, {empty_answers} times",
+                    hint="see the server's log; finished samples are kept",
                 )
-            got += new
-        if len(got) < len(request.samples):
+            completions += new
+        if len(completions) < count:
             raise KkwarmError(f"{self.server.url}: {request.key} was given up")
-        return got
+        return completions
 
-    def _ask(self, request: Request, sampling: Sampling, attempt: int) -> list[Completion]:
-        prompt, room = self._fitted(request.prompt, sampling.max_tokens)
-        if room <= 0:
+    def _call(self, request: Request, sampling: Sampling, attempt: int) -> list[Completion]:
+        prompt, max_tokens = self._fit_context(request.prompt, sampling.max_tokens)
+        if max_tokens <= 0:
             return [Completion("", 0, "length", ())] * len(request.samples)
         body: dict[str, Any] = {
             "model": self.checkpoint,
             "prompt": prompt,
-            "n": 1 if self._one else len(request.samples),
+            "n": 1 if self._single_choice else len(request.samples),
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
-            "max_tokens": room,
-            "seed": engine_seed(sampling.seed, request.key, request.samples[0]) + _OTHER * attempt,
+            "max_tokens": max_tokens,
+            "seed": engine_seed(sampling.seed, request.key, request.samples[0]) + _SEED_STEP * attempt,
         }
-        stop_here, extended = self._stop_here, self._extended
-        if request.stop and not stop_here:
+        cut_locally, use_extensions = self._cut_locally, self._use_extensions
+        if request.stop and not cut_locally:
             body["stop"] = list(request.stop)[:4]
         try:
-            answer = self.server.post(body | (_EXTENSIONS if extended else {}))
-        except Refused:
-            # A server without the extensions cuts the stop string off and does not say so: cut here instead.
-            self._extended, self._stop_here = False, True
-            return self._ask(request, sampling, attempt)
-        except One:
-            self._one = True
-            return self._ask(request, sampling, attempt)
-        choices = self._choices(answer)[: len(request.samples)]
-        if request.stop and not stop_here and any(_ambiguous(c, request.stop) for c in choices):
-            self._stop_here = True
-            return self._ask(request, sampling, attempt)
+            answer = self.server.post(body | (_EXTENSIONS if use_extensions else {}))
+        except UnsupportedParameter:
+            # Without the extensions, a server removes the stop string silently: cut the text here instead.
+            self._use_extensions, self._cut_locally = False, True
+            return self._call(request, sampling, attempt)
+        except SingleChoiceOnly:
+            self._single_choice = True
+            return self._call(request, sampling, attempt)
+        choices = self._read_choices(answer)[: len(request.samples)]
+        if request.stop and not cut_locally and any(_may_lack_stop(c, request.stop) for c in choices):
+            self._cut_locally = True
+            return self._call(request, sampling, attempt)
         usage = answer.get("usage") or {}
-        alone = usage.get("completion_tokens") if len(choices) == 1 else None
-        return [_completion(choice, request.stop, alone) for choice in choices]
+        n_tokens = usage.get("completion_tokens") if len(choices) == 1 else None
+        return [_make_completion(choice, request.stop, n_tokens) for choice in choices]
 
-    def _choices(self, answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """Whole samples, by index, up to the first that is not one: the next call has the seeds from there on."""
+    def _read_choices(self, answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """The choices by index, up to the first incomplete one: the next call continues with its seed."""
         choices = answer.get("choices")
         if not isinstance(choices, list) or not all(isinstance(c, Mapping) for c in choices):
             raise KkwarmError(f"{self.server.url} answers with no list of choices", hint="is it OpenAI-compatible?")
         if any(not isinstance(c.get("text", 0), str | None) for c in choices):
             raise KkwarmError(
                 f"{self.server.url} answers with choices that have no text",
-                hint="does it have /completions, or chat only?",
+                hint="does it support /completions, or chat only?",
             )
         if all(isinstance(c.get("index"), int) for c in choices):
             choices.sort(key=lambda c: int(c["index"]))
-        return list(takewhile(lambda c: c.get("finish_reason") not in _BROKEN_OFF, choices))
+        return list(takewhile(lambda c: c.get("finish_reason") not in _ABORTED, choices))
 
-    def _fitted(self, prompt: str, wanted: int) -> tuple[str | list[int], int]:
-        """The prompt as it is sent, and how many tokens may follow it."""
+    def _fit_context(self, prompt: str, max_tokens: int) -> tuple[str | list[int], int]:
+        """The prompt as it is sent, and the number of tokens that may follow it."""
         if self.tokenizer is None:
-            return prompt, wanted
+            return prompt, max_tokens
         (ids,) = token_ids(self.tokenizer, [prompt])
-        return ids, wanted if self.context is None else min(wanted, self.context - len(ids))
+        return ids, max_tokens if self.context is None else min(max_tokens, self.context - len(ids))
 
 
-def _completion(choice: Mapping[str, Any], stop: Sequence[str], alone: int | None) -> Completion:
+def _make_completion(choice: Mapping[str, Any], stop: Sequence[str], n_tokens: int | None) -> Completion:
+    """:param n_tokens: the call's token count, if it has one choice; a choice's token ids take precedence."""
     text = str(choice.get("text") or "")
-    reason = choice.get("finish_reason")
-    stopped = choice.get("stop_reason")
-    if isinstance(stopped, str) and stopped and not text.endswith(stopped):
-        text += stopped
+    stopped_by = choice.get("stop_reason")
+    if isinstance(stopped_by, str) and stopped_by and not text.endswith(stopped_by):
+        text += stopped_by
     ids = choice.get("token_ids")
     tokens = tuple(ids) if isinstance(ids, list) and all(isinstance(t, int) for t in ids) else None
     cut = cut_at_stop(text, stop)
     if cut is not None:
-        return Completion(cut, len(tokens) if tokens else alone, "stop", tokens)
-    return Completion(text, len(tokens) if tokens is not None else alone, finish_reason(reason), tokens)
+        return Completion(cut, len(tokens) if tokens else n_tokens, "stop", tokens)
+    reason = parse_finish_reason(choice.get("finish_reason"))
+    return Completion(text, len(tokens) if tokens is not None else n_tokens, reason, tokens)
 
 
-def _ambiguous(choice: Mapping[str, Any], stop: Sequence[str]) -> bool:
-    """Whether a stop string may have been cut off: it ended by itself, shows none, and the server does not say why."""
-    shown = cut_at_stop(str(choice.get("text") or ""), stop) is not None
-    return choice.get("finish_reason") == "stop" and not shown and "stop_reason" not in choice
+def _may_lack_stop(choice: Mapping[str, Any], stop: Sequence[str]) -> bool:
+    """Whether the server may have removed a stop string: the text stopped without one, and no reason is given."""
+    has_stop = cut_at_stop(str(choice.get("text") or ""), stop) is not None
+    return choice.get("finish_reason") == "stop" and not has_stop and "stop_reason" not in choice

@@ -1,4 +1,4 @@
-"""Completions from a file or a function: scores what was generated elsewhere, and scripts models in tests."""
+"""Completions from a file or a function: for outputs of other tools, and for scripted models in tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Script = Callable[[Request, int], "str | Completion"]
 
 @dataclass(slots=True)
 class ReplayBackend:
-    """Answers by `script(request, sample index)`."""
+    """Completes with `script(request, sample index)`."""
 
     script: Script
     checkpoint: str = "replay"
@@ -29,7 +29,7 @@ class ReplayBackend:
 
     @classmethod
     def read(cls, model: str, *, file: str | Path | None = None) -> Self:
-        """Reads JSON lines with ``id`` and ``completion`` (a string or a list of them); `file` defaults to `model`.
+        """Reads JSON lines with ``id`` and ``completion`` (a string or a list of strings); `file` defaults to `model`.
 
         :raises KkwarmError: the file or a line is unreadable.
         """
@@ -44,7 +44,7 @@ class ReplayBackend:
             saved.setdefault(row["id"], []).extend(str(text) for text in texts)
 
         def script(request: Request, index: int) -> str:
-            # A benchmark's key is NAME/ID; the file knows the id.
+            # The key of a benchmark's request is NAME/ID; the file has the id.
             texts = saved.get(request.key) or saved.get(request.key.partition("/")[2])
             if texts is None or index >= len(texts):
                 raise KkwarmError(f"{path} has no completion {index} of {request.key}")
@@ -55,10 +55,10 @@ class ReplayBackend:
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[Request, int, Completion]]:
         for request in requests:
             for index in request.samples:
-                found = self.script(request, index)
-                if isinstance(found, str):
-                    found = Completion(found, None, "stop")
-                yield request, index, found
+                completion = self.script(request, index)
+                if isinstance(completion, str):
+                    completion = Completion(completion, None, "stop")
+                yield request, index, completion
 
     def close(self) -> None:
         pass

@@ -1,6 +1,6 @@
-"""Data parallel: several copies of a backend, each in a process of its own with its own devices.
+"""Data parallelism: several copies of a backend, each in a process with its own devices.
 
-A sample depends on the seed, its request and its index, not on where it was drawn: so the copies draw what one would.
+A sample depends on the seed, its request and its index only, so several copies generate the same samples as one.
 (vLLM's own data parallelism is for servers: its offline engine refuses it.)
 """
 
@@ -22,8 +22,8 @@ from kkwarm.types import Completion, Sampling
 
 __all__ = ["Replicas"]
 
-_SHARES = 4  # a copy gets its work in about so many portions, so that none is left alone at the end
-_LEAST = 64  # requests in a portion: enough to fill a batch
+_PARTS = 4  # parts of the work for each copy, so that none is idle for long at the end
+_MIN_PART = 64  # requests in a part: enough to fill a batch
 
 
 class Replicas:
@@ -36,17 +36,17 @@ class Replicas:
         self.checkpoint = resolve(model)
         self.fingerprint = fingerprint(model)
         self.tokenizer = load_tokenizer(model)
-        devices = _devices(count, int(options.get("tensor_parallel_size") or 1))
+        devices = _assign_devices(count, int(options.get("tensor_parallel_size") or 1))
         context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA
         self._copies: dict[Connection, Any] = {}
         for number in range(count):
-            ours, its = context.Pipe()
-            arguments = (name, model, dict(options), _threads(count), its)
-            copy = context.Process(target=_serve, args=arguments, daemon=name != "vllm", name=f"{name}-{number}")
-            with _environment(devices[number]):  # what a process sees is decided before it imports torch
+            parent_end, child_end = context.Pipe()
+            arguments = (name, model, dict(options), _threads_per_copy(count), child_end)
+            copy = context.Process(target=_run_copy, args=arguments, daemon=name != "vllm", name=f"{name}-{number}")
+            with _visible_devices(devices[number]):  # a process reads them when it imports torch
                 copy.start()
-            its.close()  # so that its end closes when the copy dies
-            self._copies[ours] = copy
+            child_end.close()  # so that the pipe closes when the copy dies
+            self._copies[parent_end] = copy
         self.tokens = 0
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[Request, int, Completion]]:
@@ -54,27 +54,27 @@ class Replicas:
 
         :raises KkwarmError: a copy failed or died.
         """
-        size = max(_LEAST, -(-len(requests) // (_SHARES * len(self._copies))))
+        size = max(_MIN_PART, -(-len(requests) // (_PARTS * len(self._copies))))
         size = min(size, max(1, -(-len(requests) // len(self._copies))))
-        portions = deque((at, list(requests[at : at + size])) for at in range(0, len(requests), size))
-        busy = [pipe for pipe in self._copies if self._give(pipe, portions, sampling)]
+        parts = deque((first, list(requests[first : first + size])) for first in range(0, len(requests), size))
+        busy = [pipe for pipe in self._copies if self._send_part(pipe, parts, sampling)]
         try:
             while busy:
                 for pipe in wait(busy):
                     assert isinstance(pipe, Connection)
-                    kind, *found = self._answer(pipe)
+                    kind, *content = self._receive(pipe)
                     if kind == "sample":
-                        at, index, completion = found
+                        number, index, completion = content
                         self.tokens += completion.n_tokens or 0
-                        yield requests[at], index, completion
+                        yield requests[number], index, completion
                     elif kind == "done":
-                        if not self._give(pipe, portions, sampling):
+                        if not self._send_part(pipe, parts, sampling):
                             busy.remove(pipe)
                     else:
-                        message, hint = found
+                        message, hint = content
                         raise KkwarmError(message, hint=hint)
         finally:
-            if busy:  # given up midway: what is still on its way must not be taken for an answer to the next call
+            if busy:  # interrupted: samples still in the pipes must not be taken for results of the next call
                 self.close()
 
     def close(self) -> None:
@@ -87,26 +87,27 @@ class Replicas:
             pipe.close()
         self._copies = {}
 
-    def _give(self, pipe: Connection, portions: deque[tuple[int, list[Request]]], sampling: Sampling) -> bool:
-        """Hands a copy its next portion; False where none is left."""
-        if not portions:
+    def _send_part(self, pipe: Connection, parts: deque[tuple[int, list[Request]]], sampling: Sampling) -> bool:
+        """Sends a copy the next part; False if none is left."""
+        if not parts:
             return False
-        with contextlib.suppress(OSError):  # it is dead: reading from it says so
-            pipe.send((*portions.popleft(), sampling))
+        with contextlib.suppress(OSError):  # the copy is dead; reading from it reports that
+            pipe.send((*parts.popleft(), sampling))
         return True
 
-    def _answer(self, pipe: Connection) -> tuple[Any, ...]:
+    def _receive(self, pipe: Connection) -> tuple[Any, ...]:
         try:
-            found: tuple[Any, ...] = pipe.recv()
-            return found
+            message: tuple[Any, ...] = pipe.recv()
+            return message
         except (EOFError, OSError):
             copy = self._copies[pipe]
             copy.join(10)
-            hint = "what came is kept: start again, with a lower --batch-size if memory ran out"
+            hint = "finished samples are kept: run it again, with a lower --batch-size if memory ran out"
             raise KkwarmError(f"{copy.name} ended with code {copy.exitcode}", hint=hint) from None
 
 
-def _serve(name: str, model: str, options: dict[str, Any], threads: int | None, pipe: Connection) -> None:
+def _run_copy(name: str, model: str, options: dict[str, Any], threads: int | None, pipe: Connection) -> None:
+    """The main function of a copy's process."""
     from kkwarm.backends import open_backend
 
     try:
@@ -117,45 +118,46 @@ def _serve(name: str, model: str, options: dict[str, Any], threads: int | None, 
         backend = open_backend(name, model, **options)
         while True:
             first, requests, sampling = pipe.recv()
-            places = {id(request): first + at for at, request in enumerate(requests)}
+            numbers = {id(request): first + i for i, request in enumerate(requests)}
             for request, index, completion in backend.generate(requests, sampling):
-                pipe.send(("sample", places[id(request)], index, completion))
+                pipe.send(("sample", numbers[id(request)], index, completion))
             pipe.send(("done",))
     except EOFError:
-        return  # nobody asks any more
+        return  # the parent closed the pipe
     except KkwarmError as err:
         pipe.send(("error", err.message, err.hint))
-    except Exception as err:  # told to the process that waits, which would wait for ever
+    except Exception as err:  # the parent would wait forever if it were not sent
         cause = " ".join(str(err).split())[:300]
         pipe.send(("error", f"a copy of {name} failed: {type(err).__name__}: {cause}", "see `kkwarm doctor`"))
 
 
-def _devices(count: int, width: int) -> list[str | None]:
-    """The devices of each copy as CUDA_VISIBLE_DEVICES has them; None where there is no GPU."""
+def _assign_devices(count: int, width: int) -> list[str | None]:
+    """CUDA_VISIBLE_DEVICES of each copy, `width` devices each; None without a GPU."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     import torch
 
-    there = torch.cuda.device_count()
-    if not there:
+    available = torch.cuda.device_count()
+    if not available:
         return [None] * count
-    if count * width > there:
+    if count * width > available:
         raise KkwarmError(
-            f"{count} replicas of {width} devices need {count * width} devices: there are {there}",
-            hint=f"replicas={there // width}",
+            f"{count} replicas of {width} devices need {count * width} devices: there are {available}",
+            hint=f"replicas={available // width}",
         )
-    names = [v.strip() for v in visible.split(",")] if visible else [str(i) for i in range(there)]
-    return [",".join(names[at * width : (at + 1) * width]) for at in range(count)]
+    names = [v.strip() for v in visible.split(",")] if visible else [str(i) for i in range(available)]
+    return [",".join(names[i * width : (i + 1) * width]) for i in range(count)]
 
 
-def _threads(count: int) -> int | None:
-    """CPU threads of each copy, where there is no GPU."""
+def _threads_per_copy(count: int) -> int | None:
+    """CPU threads of each copy; None with a GPU."""
     import torch
 
     return None if torch.cuda.is_available() else max(1, (os.cpu_count() or 1) // count)
 
 
 @contextmanager
-def _environment(devices: str | None) -> Iterator[None]:
+def _visible_devices(devices: str | None) -> Iterator[None]:
+    """Sets CUDA_VISIBLE_DEVICES for processes that start meanwhile."""
     before = os.environ.get("CUDA_VISIBLE_DEVICES")
     if devices is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = devices

@@ -1,8 +1,8 @@
-"""Draws tokens whose randomness depends on (seed, request, sample, step) only, never on the batch.
+"""Samples tokens; their randomness depends on (seed, request, sample, step) only, not on the batch.
 
-One uniform number decides each token, by inverting the distribution in vocabulary order: in that order a rounding
-difference between two batches moves the bounds by as much as it moves the probabilities, where an order by probability
-would swap near-equal tokens and so move them far.
+One uniform number selects each token, by inverting the cumulative distribution in vocabulary order. In this order, a
+rounding difference between two batches shifts the bounds only as much as the probabilities; in an order by probability
+it would swap nearly equal tokens and shift their bounds a lot.
 """
 
 from __future__ import annotations
@@ -17,50 +17,51 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-__all__ = ["contiguous", "engine_seed", "nucleus", "pick", "row_key", "uniforms"]
+__all__ = ["contiguous_runs", "engine_seed", "row_key", "sample_tokens", "top_p_filter", "uniforms"]
 
 _SMALL_VOCABULARY = 4096
 
 
 def row_key(seed: int, key: str, sample: int) -> int:
-    """64 bits that name one sample of one request."""
+    """A 64-bit key that identifies one sample of one request."""
     digest = hashlib.sha256(f"{seed}\x1f{sample}\x1f{key}".encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "little")
 
 
-def contiguous(samples: Sequence[int]) -> list[tuple[int, ...]]:
-    """Sample indices in stretches without a gap: an engine that draws n at once numbers them from the first on."""
-    found: list[tuple[int, ...]] = []
+def contiguous_runs(samples: Sequence[int]) -> list[tuple[int, ...]]:
+    """Sample indices as runs without gaps: an engine numbers the samples of one call consecutively."""
+    runs: list[tuple[int, ...]] = []
     for index in sorted(samples):
-        if found and found[-1][-1] + 1 == index:
-            found[-1] += (index,)
+        if runs and runs[-1][-1] + 1 == index:
+            runs[-1] += (index,)
         else:
-            found.append((index,))
-    return found
+            runs.append((index,))
+    return runs
 
 
 def engine_seed(seed: int, key: str, first: int) -> int:
-    """The seed of a call for the samples from index `first` on. vLLM gives its n samples this seed and the next ones,
-    so that a sample has the same seed in whatever call it is drawn."""
+    """The seed of a call for the samples from index `first` on. vLLM seeds n samples with this seed and the following
+    ones, so a sample has the same seed in every call.
+    """
     return row_key(seed, key, 0) % 2**30 + first
 
 
 def uniforms(keys: NDArray[np.uint64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
-    """A number in (0, 1) for each (key, step): splitmix64, a counter-based generator (Steele et al. 2014)."""
-    with np.errstate(over="ignore"):  # wrapping around is what the generator does
+    """A number in (0, 1) for each (key, step), by splitmix64, a counter-based generator (Steele et al. 2014)."""
+    with np.errstate(over="ignore"):  # the generator wraps around
         z = keys + (steps.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z = z ^ (z >> np.uint64(31))
-    # 32 bits: fine enough for any vocabulary, and u times a sum can never round up to the sum.
+    # 32 bits are fine enough for any vocabulary, and u times a sum can never round up to the sum.
     high: NDArray[np.uint64] = z >> np.uint64(32)
     return np.asarray((high.astype(np.float64) + 0.5) / 2.0**32)
 
 
-def nucleus(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
-    """`probabilities` [rows, vocabulary], zero outside the smallest set of tokens whose mass reaches `top_p`.
+def top_p_filter(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
+    """`probabilities` [rows, vocabulary], set to zero outside the smallest set of tokens whose mass reaches `top_p`.
 
-    Tokens as probable as the least probable one of the set stay in it.
+    Tokens as probable as the least probable one of the set are kept.
     """
     import torch
 
@@ -68,24 +69,24 @@ def nucleus(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
         return probabilities
     size = probabilities.shape[-1]
     count = size if size <= _SMALL_VOCABULARY else 512
-    while True:  # a sort of 150,000 tokens for each row is dear, and the top few hundred nearly always reach top_p
+    while True:  # sorting 150,000 tokens for each row is slow, and the top few hundred nearly always reach top_p
         ranked = torch.topk(probabilities, count, dim=-1).values
         before = ranked.cumsum(-1) - ranked
         if count == size or bool((before[:, -1] >= top_p).all()):
             break
         count = min(size, count * 16)
-    kept = (before < top_p).sum(-1, keepdim=True).clamp_(min=1)
-    threshold = ranked.gather(-1, kept - 1)
+    size_of_set = (before < top_p).sum(-1, keepdim=True).clamp_(min=1)
+    threshold = ranked.gather(-1, size_of_set - 1)
     return probabilities.masked_fill(probabilities < threshold, 0.0)
 
 
-def pick(logits: torch.Tensor, uniform: NDArray[np.float64], temperature: float, top_p: float) -> torch.Tensor:
-    """A token for each row of `logits` [rows, vocabulary]; the most probable one at temperature 0."""
+def sample_tokens(logits: torch.Tensor, uniform: NDArray[np.float64], temperature: float, top_p: float) -> torch.Tensor:
+    """A token for each row of `logits` [rows, vocabulary]; at temperature 0 the most probable one."""
     import torch
 
     if temperature <= 0:
         return logits.argmax(-1)
-    probabilities = nucleus(torch.softmax(logits.float() / temperature, -1), top_p)
+    probabilities = top_p_filter(torch.softmax(logits.float() / temperature, -1), top_p)
     bounds = probabilities.cumsum(-1, dtype=torch.float64)
-    drawn = torch.from_numpy(uniform).to(logits.device).unsqueeze(-1) * bounds[:, -1:]
-    return torch.searchsorted(bounds, drawn, right=True).squeeze(-1).clamp_(max=logits.shape[-1] - 1)
+    targets = torch.from_numpy(uniform).to(logits.device).unsqueeze(-1) * bounds[:, -1:]
+    return torch.searchsorted(bounds, targets, right=True).squeeze(-1).clamp_(max=logits.shape[-1] - 1)

@@ -1,4 +1,4 @@
-"""Between text and tokens: prompts to ids, tokens that end a completion, strings that stop it."""
+"""Conversions between text and tokens, end tokens, and stop strings."""
 
 from __future__ import annotations
 
@@ -18,141 +18,143 @@ __all__ = [
     "decode",
     "encode",
     "end_tokens",
-    "finish_reason",
+    "parse_finish_reason",
     "token_ids",
     "unknown_token_warning",
 ]
 
 
 def token_ids(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
-    """Ids of each prompt, with the tokenizer's own first token unless the prompt (from a chat template) has it.
+    """Ids of each prompt, with the tokenizer's first token unless the prompt (from a chat template) begins with it.
 
-    What the tokenizer puts behind a text (some put an end there) is left out: a prompt goes on.
+    Tokens that the tokenizer appends to a text, such as an end token, are removed, because a prompt is continued.
     """
     first = tokenizer.bos_token
-    plain = [p for p in prompts if not (first and p.startswith(first))]
-    whole = [p for p in prompts if first and p.startswith(first)]
-    known: dict[str, list[int]] = {}
-    for texts, special in ((plain, True), (whole, False)):
+    with_first = [p for p in prompts if first and p.startswith(first)]
+    without_first = [p for p in prompts if not (first and p.startswith(first))]
+    ids: dict[str, list[int]] = {}
+    for texts, special in ((without_first, True), (with_first, False)):
         distinct = list(dict.fromkeys(texts))
         if distinct:
             rows = encode(tokenizer, distinct, special=special)
-            behind = _behind(tokenizer) if special else 0
-            known.update(zip(distinct, (row[: len(row) - behind] for row in rows), strict=True))
+            appended = _count_appended(tokenizer) if special else 0
+            ids.update(zip(distinct, (row[: len(row) - appended] for row in rows), strict=True))
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    return [known[p] or [start if start is not None else 0] for p in prompts]
+    return [ids[p] or [start if start is not None else 0] for p in prompts]
 
 
 def encode(tokenizer: Any, texts: Sequence[str], *, special: bool) -> list[list[int]]:
-    """Ids of texts as they are.
+    """Ids of texts, with the tokenizer's special tokens if `special`.
 
-    :raises KkwarmError: the tokenizer has no token for some of it.
+    :raises KkwarmError: the tokenizer fails on a text.
     """
     try:
         rows: list[list[int]] = tokenizer(list(texts), add_special_tokens=special)["input_ids"]
     except Exception as err:  # the tokenizers library raises bare exceptions
-        said = " ".join(str(err).split())[:200]
-        where = getattr(tokenizer, "name_or_path", "") or "the checkpoint"
-        raise KkwarmError(f"{where}: its tokenizer fails: {said}", hint="does it belong to this checkpoint?") from err
+        message = " ".join(str(err).split())[:200]
+        name = getattr(tokenizer, "name_or_path", "") or "the checkpoint"
+        raise KkwarmError(f"{name}: its tokenizer fails: {message}", hint="does it belong to this checkpoint?") from err
     return rows
 
 
-def unknown_token_warning(tokenizer: Any, texts: Sequence[str], of: str) -> str:
-    """What to tell where the tokenizer knows some of the texts only as its unknown token; empty where it reads all.
+def unknown_token_warning(tokenizer: Any, texts: Sequence[str], kind: str) -> str:
+    """A warning if the tokenizer reads part of the texts as its unknown token; else an empty string.
 
-    The model gets other questions then, though nothing fails. Byte-level vocabularies, which read everything, have no
-    such token, or take the one that ends a text for it. Of many texts, some 200 are looked at.
+    Such a model gets other questions, although nothing fails. Byte-level vocabularies read everything: they have no
+    unknown token, or use the end token for it. About 200 of the texts are checked.
 
-    :param of: what the texts are, in the plural.
+    :param kind: what the texts are, in the plural.
     """
     special = {tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id}
     inner = getattr(tokenizer, "backend_tokenizer", None)
     token = getattr(tokenizer, "unk_token", None) or getattr(getattr(inner, "model", None), "unk_token", None)
-    mark = None if token is None else tokenizer.convert_tokens_to_ids(token)
-    if mark is None or mark in special or not texts:
+    unknown_id = None if token is None else tokenizer.convert_tokens_to_ids(token)
+    if unknown_id is None or unknown_id in special or not texts:
         return ""
-    looked = list(texts)[:: max(1, len(texts) // 200)]
-    rows = encode(tokenizer, looked, special=False)
-    holding = [(text, ids) for text, ids in zip(looked, rows, strict=True) if mark in ids]
-    if not holding:
+    checked = list(texts)[:: max(1, len(texts) // 200)]
+    rows = encode(tokenizer, checked, special=False)
+    affected = [(text, ids) for text, ids in zip(checked, rows, strict=True) if unknown_id in ids]
+    if not affected:
         return ""
-    text, ids = holding[0]
-    shown = ""
+    text, ids = affected[0]
+    example = ""
     if getattr(tokenizer, "is_fast", False):
-        begin, end = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"][
-            ids.index(mark)
-        ]
-        shown = f", {shorten(text[begin:end])} for one"
+        offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        begin, end = offsets[ids.index(unknown_id)]
+        example = f", such as {shorten(text[begin:end])}"
     return (
-        f"the tokenizer has no token for some text of {len(holding)} of {len(looked)} {of}{shown}: the model reads "
-        f"{token} there. Does it belong to this checkpoint?"
+        f"the tokenizer has no token for some text of {len(affected)} of {len(checked)} {kind}{example}: the model "
+        f"reads {token} there. Does it belong to this checkpoint?"
     )
 
 
-def check_token_ids(where: str, ids: Sequence[int], vocabulary: int) -> None:
-    """:raises KkwarmError: a token of the text is beyond the model's embedding: on CUDA that would kill the process."""
-    if max(ids) >= vocabulary:
+def check_token_ids(name: str, ids: Sequence[int], embedded: int) -> None:
+    """Checks that every token of the text `name` has an embedding: on CUDA, one without would kill the process.
+
+    :raises KkwarmError: a token has none.
+    """
+    if max(ids) >= embedded:
         raise KkwarmError(
-            f"{where}: token {max(ids)} is beyond the model's {vocabulary}",
+            f"{name}: token {max(ids)} is beyond the model's {embedded}",
             hint="does the tokenizer belong to this checkpoint?",
         )
 
 
-def _behind(tokenizer: Any) -> int:
-    """How many tokens the tokenizer puts behind a text."""
-    bare, whole = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
-    before = next((at for at in range(len(whole)) if whole[at : at + len(bare)] == bare), 0)
-    return max(0, len(whole) - before - len(bare))
+def _count_appended(tokenizer: Any) -> int:
+    """The number of tokens that the tokenizer appends to a text."""
+    bare, full = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
+    before = next((i for i in range(len(full)) if full[i : i + len(bare)] == bare), 0)
+    return max(0, len(full) - before - len(bare))
 
 
 def end_tokens(tokenizer: Any, model: Any, vocabulary: int) -> NDArray[np.bool_]:
     """For each token, whether it ends a completion: the tokenizer's eos and those of the generation settings."""
-    ends: set[int] = set()
-    for found in (tokenizer.eos_token_id, getattr(model.generation_config, "eos_token_id", None)):
-        if found is not None:
-            ends.update(found if isinstance(found, list | tuple) else [found])
+    ids: set[int] = set()
+    for value in (tokenizer.eos_token_id, getattr(model.generation_config, "eos_token_id", None)):
+        if value is not None:
+            ids.update(value if isinstance(value, list | tuple) else [value])
     table = np.zeros(vocabulary, bool)
-    table[[i for i in ends if 0 <= i < vocabulary]] = True
+    table[[i for i in ids if 0 <= i < vocabulary]] = True
     return table
 
 
 class StopTables:
-    """Which tokens can complete a stop string, so that only then the text has to be looked at."""
+    """The tokens that can complete a stop string; only after them the text has to be checked."""
 
     def __init__(self, tokenizer: Any, stops: Collection[tuple[str, ...]], vocabulary: int) -> None:
-        self._places = {stop: at for at, stop in enumerate(sorted(stops))}
-        self._tables = np.zeros((len(self._places), vocabulary), bool)
+        self._numbers = {stop: i for i, stop in enumerate(sorted(stops))}
+        self._tables = np.zeros((len(self._numbers), vocabulary), bool)
         pieces = tokenizer.get_vocab() if any(stops) else {}
-        for stop, at in self._places.items():
+        for stop, number in self._numbers.items():
             for text in stop:
                 last = text[-1:]
                 if last.isascii() and last.isprintable() and not last.isspace():
-                    byte = f"<0x{ord(last):02X}>"  # SentencePiece's way to write what it has no piece for
-                    self._tables[at, [i for piece, i in pieces.items() if last in piece or piece == byte]] = True
-                else:  # vocabularies write these in their own ways
-                    self._tables[at] = True
+                    byte = f"<0x{ord(last):02X}>"  # how SentencePiece writes a byte for which it has no piece
+                    self._tables[number, [i for piece, i in pieces.items() if last in piece or piece == byte]] = True
+                else:  # vocabularies write these characters in their own ways
+                    self._tables[number] = True
 
-    def place(self, stop: tuple[str, ...]) -> int:
-        return self._places[stop]
+    def number(self, stop: tuple[str, ...]) -> int:
+        """The number of these stop strings, for `may_complete`."""
+        return self._numbers[stop]
 
-    def hit(self, places: NDArray[np.int64], tokens: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def may_complete(self, numbers: NDArray[np.int64], tokens: NDArray[np.int64]) -> NDArray[np.bool_]:
         """For each row, whether its new token may complete one of its stop strings."""
-        found: NDArray[np.bool_] = self._tables[places, tokens]
-        return found
+        result: NDArray[np.bool_] = self._tables[numbers, tokens]
+        return result
 
 
 def decode(tokenizer: Any, ids: Sequence[int]) -> str:
-    """The text of a completion's tokens, by themselves: an engine that decodes them after the prompt's may put a space
-    in front."""
+    """The text of a completion's tokens alone. An engine that decodes them after the prompt may prepend a space."""
     return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
-def finish_reason(told: object) -> FinishReason:
-    """An engine's reason as one of ours."""
-    return "stop" if told == "stop" else "length" if told == "length" else "unknown"
+def parse_finish_reason(reason: object) -> FinishReason:
+    """An engine's finish reason as one of ours."""
+    return "stop" if reason == "stop" else "length" if reason == "length" else "unknown"
 
 
 def cut_at_stop(text: str, stops: Sequence[str]) -> str | None:
-    """`text` up to the end of the stop string that ends first, or None where there is none."""
-    ends = [at + len(stop) for stop in stops if stop and (at := text.find(stop)) >= 0]
+    """`text` up to the end of the stop string that ends first; None if there is none."""
+    ends = [start + len(stop) for stop in stops if stop and (start := text.find(stop)) >= 0]
     return text[: min(ends)] if ends else None

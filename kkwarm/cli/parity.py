@@ -1,4 +1,4 @@
-"""What `kkwarm doctor --parity` shows."""
+"""Output of `kkwarm doctor --parity`."""
 
 from __future__ import annotations
 
@@ -18,51 +18,52 @@ __all__ = ["compare"]
 def compare(
     checkpoint: str, server: tuple[str, str] | None, prompts: Sequence[str], device: str | None, as_json: bool
 ) -> bool:
-    """Runs the probe and prints it; whether all ways that could be run agree."""
-    from kkwarm.backends.parity import PROMPTS, probe
+    """Compares the variants and prints the result. Returns whether all that could be run agree."""
+    from kkwarm.backends.parity import PROMPTS, compare_variants
 
     console = err_console()
     with console.status("loading") as status:
-        ways, limit = probe(
+        variants, tolerance = compare_variants(
             checkpoint,
             prompts=prompts or PROMPTS,
             device=device,
             vllm=importlib.util.find_spec("vllm") is not None,
             server=server,
-            say=status.update,
+            on_start=status.update,
         )
-    ok = all(way.agrees is not False for way in ways)
+    ok = all(variant.agrees is not False for variant in variants)
     if as_json:
-        echo_json({"ok": ok, "checkpoint": checkpoint, "tolerance": limit, "ways": [asdict(way) for way in ways]})
+        rows = [asdict(variant) for variant in variants]
+        echo_json({"ok": ok, "checkpoint": checkpoint, "tolerance": tolerance, "variants": rows})
     else:
-        _show(ways, limit)
+        _print(variants, tolerance)
     return ok
 
 
-def _show(ways: Sequence[Variant], limit: float) -> None:
+def _print(variants: Sequence[Variant], tolerance: float) -> None:
     from rich.markup import escape
     from rich.table import Table
 
     console = out_console()
-    table = Table(box=None, pad_edge=False, title_justify="left", title="beside hf eager, one text at a time")
-    for column in ("", "way", "greedy texts", "log-probability off by at most", "on average"):
-        table.add_column(column, justify="left" if column in ("", "way") else "right")
+    table = Table(box=None, pad_edge=False, title_justify="left", title="compared with hf eager, one text at a time")
+    for column in ("", "variant", "greedy texts", "max. difference of log-probabilities", "mean"):
+        table.add_column(column, justify="left" if column in ("", "variant") else "right")
     marks = {True: "[green]agrees[/]", False: "[bold red]differs[/]", None: "[yellow]not run[/]"}
-    for way in ways:
-        texts = "" if way.agrees is None else f"{way.same_texts} of {way.texts} equal"
-        table.add_row(marks[way.agrees], escape(way.name), texts, _number(way.max_error), _number(way.mean_error))
+    for v in variants:
+        texts = "" if v.agrees is None else f"{v.same_texts} of {v.texts} equal"
+        table.add_row(marks[v.agrees], escape(v.name), texts, _number(v.max_error), _number(v.mean_error))
     console.print(table)
-    for way in ways:
-        if way.note:
-            console.print(f"{way.name}: {way.note}", markup=False, soft_wrap=True)
-        for p in way.divergences:
-            tied = "" if p.margin is None else f" (the reference prefers its own by {p.margin:.2g})"
+    for v in variants:
+        if v.note:
+            console.print(f"{v.name}: {v.note}", markup=False, soft_wrap=True)
+        for d in v.divergences:
+            margin = "" if d.margin is None else f" (the reference prefers its own by {d.margin:.2g})"
             console.print(
-                f"{way.name}: {p.prompt[:40]!r} after {p.tokens} tokens: {p.expected!r}, here {p.got!r}{tied}",
+                f"{v.name}: {d.prompt[:40]!r} after {d.tokens} tokens: {d.expected!r}, here {d.actual!r}{margin}",
                 markup=False,
                 soft_wrap=True,
             )
-    console.print(f"tolerance {limit:g}: a larger difference is no rounding", markup=False)
+    console.print(f"tolerance {tolerance:g}: rounding does not explain a larger difference", markup=False)
 
 
 def _number(value: Any) -> str:

@@ -89,8 +89,12 @@ def test_greedy_equals_generate(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "settings", "says"),
     [
-        ("openai-gpt", {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 320}, "OpenAIGPTLMHeadModel keeps its"),
-        ("minimax", {**HEADS, "num_local_experts": 2, "block_size": 8}, "MiniMaxForCausalLM keeps its past in a way"),
+        (
+            "openai-gpt",
+            {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 320},
+            "OpenAIGPTLMHeadModel has its own kind of cache",
+        ),
+        ("minimax", {**HEADS, "num_local_experts": 2, "block_size": 8}, "MiniMaxForCausalLM has its own kind of cache"),
     ],
 )
 def test_what_keeps_no_cache_is_refused_in_one_line(

@@ -11,7 +11,7 @@ import torch
 
 from kkwarm.backends.base import Request
 from kkwarm.backends.hf import HFBackend
-from kkwarm.backends.sampling import nucleus, pick, row_key, uniforms
+from kkwarm.backends.sampling import row_key, sample_tokens, top_p_filter, uniforms
 from kkwarm.errors import KkwarmError
 from kkwarm.testing.checkpoint import tiny_checkpoint
 from kkwarm.types import Completion, Sampling
@@ -131,7 +131,7 @@ def test_sliding_window_model(tmp_path: Path) -> None:
     backend = HFBackend.load(str(folder), device="cpu", batch_size=4)
     sampling = Sampling(temperature=1.0, top_p=1.0, max_tokens=12)
     some = drawn(backend, sampling)
-    assert not backend._network.plain
+    assert not backend._network.full_cache
     backend.batch_size = 1
     assert drawn(backend, sampling) == some
 
@@ -155,7 +155,7 @@ def test_first_tokens_follow_the_model(backend: HFBackend) -> None:
 def test_nucleus_is_the_smallest_set(size: int) -> None:
     rows = torch.softmax(torch.randn(7, size, generator=torch.Generator().manual_seed(0)) * 3, -1)
     for top_p in (0.1, 0.5, 0.95):
-        kept = nucleus(rows, top_p)
+        kept = top_p_filter(rows, top_p)
         for row, left in zip(rows, kept, strict=True):
             mass = left.sum()
             least = left[left > 0].min()
@@ -170,7 +170,7 @@ def test_uniforms_are_uniform_and_counted() -> None:
     assert u.min() > 0 and u.max() < 1 and abs(u.mean() - 0.5) < 0.01 and abs(u.var() - 1 / 12) < 0.003
     assert np.array_equal(u[100:110], uniforms(keys[100:110], steps[100:110]))
     logits = torch.zeros(20000, 5)
-    share = torch.bincount(pick(logits, u, 1.0, 1.0), minlength=5) / 20000
+    share = torch.bincount(sample_tokens(logits, u, 1.0, 1.0), minlength=5) / 20000
     assert (share - 0.2).abs().max() < 0.02
 
 

@@ -136,7 +136,7 @@ def test_trouble_passes(server: Server, trouble: Reply) -> None:
         ((401, {"error": {"message": "bad key"}}), r"refuses the key \(401: bad key\) \(set OPENAI_API_KEY\)"),
         ((404, {"error": {"message": "no such model"}}), "does not serve 'tiny-model'"),
         ((400, {"error": {"message": "context length is 8"}}), "context length is 8.*lower --max-tokens"),
-        ((429, {"error": "busy"}), "failed 3 times: 429 busy.*start again"),
+        ((429, {"error": "busy"}), "failed 3 times: 429 busy.*run it again"),
         ((200, {"strange": 1}), "no list of choices"),
     ],
 )
@@ -236,7 +236,7 @@ def test_a_server_that_does_not_sample_is_suspected(server: Server, caplog: pyte
 
 
 def test_no_server_no_address_no_model(server: Server) -> None:
-    with pytest.raises(KkwarmError, match="nobody answers at"):
+    with pytest.raises(KkwarmError, match="no server responds at"):
         OpenAIBackend.connect("m", base_url="http://127.0.0.1:9/v1")
     with pytest.raises(KkwarmError, match="--base-url"):
         open_backend("openai", "m")
@@ -291,11 +291,11 @@ def test_with_a_tokenizer_prompts_go_as_tokens_and_fit_the_context(server: Serve
     ("reply", "says"),
     [
         ((307, b"", {"Location": "https://host/v1/completions"}), r"redirects elsewhere \(307\) \(--base-url https://host/v1\)"),
-        ((404, {"detail": "Not Found"}), r"has no /completions \(404: Not Found\) \(does it have chat only"),
+        ((404, {"detail": "Not Found"}), r"has no /completions \(404: Not Found\) \(does it support chat only"),
         ((405, b"<html>no</html>"), r"answers 405: <html>no</html> \(is it an OpenAI-compatible server"),
         ((200, {"choices": [{"message": {"content": "4"}, "finish_reason": "stop"}]}), "choices that have no text"),
         ((200, {"error": {"message": "the model crashed"}}), "failed 3 times: the model crashed"),
-        ((200, b"\xff\xfe no"), "failed 3 times: the answer is no JSON object, or was cut short"),
+        ((200, b"\xff\xfe no"), "failed 3 times: the answer is no JSON object, or was truncated"),
     ],
 )  # fmt: skip
 def test_answers_that_are_none(server: Server, reply: Reply, says: str) -> None:
@@ -376,5 +376,5 @@ def test_what_is_served_decides_not_where(server: Server) -> None:
 
 @pytest.mark.parametrize("option", [{"concurrency": 0}, {"tries": "many"}, {"timeout": -1}])
 def test_options_that_make_no_sense(server: Server, option: dict[str, Any]) -> None:
-    with pytest.raises(KkwarmError, match=f"{next(iter(option))} must be a number from 1 on"):
+    with pytest.raises(KkwarmError, match=f"{next(iter(option))} must be a number of at least 1"):
         opened(server, **option)

@@ -1,4 +1,4 @@
-"""The parity probe: finds agreement where there is, and a changed model where there is not."""
+"""The parity check finds that variants agree, and that a changed model differs."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from click.testing import CliRunner
 
 from kkwarm.backends import parity
 from kkwarm.backends.hf import HFBackend
-from kkwarm.backends.parity import Variant, probe
+from kkwarm.backends.parity import Variant, compare_variants
 from kkwarm.errors import KkwarmError
 
 
-def test_ways_of_transformers_agree(tiny: Path) -> None:
-    said: list[str] = []
-    ways, limit = probe(str(tiny), max_tokens=12, device="cpu", say=said.append)
-    assert [w.name for w in ways] == said[1:] and len(ways) == 3 and limit == 1e-3
-    for way in ways:
-        assert way.agrees and way.max_error is not None and way.max_error < 1e-4, way
-        assert way.same_texts + len(way.divergences) == way.texts == 5
+def test_variants_of_transformers_agree(tiny: Path) -> None:
+    names: list[str] = []
+    variants, tolerance = compare_variants(str(tiny), max_tokens=12, device="cpu", on_start=names.append)
+    assert [v.name for v in variants] == names[1:] and len(variants) == 3 and tolerance == 1e-3
+    for variant in variants:
+        assert variant.agrees and variant.max_error is not None and variant.max_error < 1e-4, variant
+        assert variant.same_texts + len(variant.divergences) == variant.texts == 5
 
 
 def test_logprobs_are_the_models(tiny: Path) -> None:
@@ -29,14 +29,14 @@ def test_logprobs_are_the_models(tiny: Path) -> None:
     texts = [([5, 6, 7], [8, 9]), ([11], [12, 13, 14]), (list(range(3, 40)), [1])]
     for rows in (None, 1, 2):
         backend.batch_size = rows
-        for (prompt, completion), told in zip(texts, backend.logprobs(texts), strict=True):
+        for (prompt, completion), logprobs in zip(texts, backend.logprobs(texts), strict=True):
             with torch.inference_mode():
                 table = torch.log_softmax(backend.model(torch.tensor([prompt + completion])).logits[0], -1)
             want = [float(table[len(prompt) - 1 + i, token]) for i, token in enumerate(completion)]
-            assert told == pytest.approx(want, abs=1e-4)
+            assert logprobs == pytest.approx(want, abs=1e-4)
 
 
-def test_a_way_that_differs_is_named(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variant_that_differs_is_named(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load = HFBackend.load.__func__  # type: ignore[attr-defined]
 
     def skewed(cls: type[HFBackend], model: str, **options: object) -> HFBackend:
@@ -47,19 +47,19 @@ def test_a_way_that_differs_is_named(tiny: Path, monkeypatch: pytest.MonkeyPatch
         return backend
 
     monkeypatch.setattr(HFBackend, "load", classmethod(skewed))
-    ways, limit = probe(str(tiny), max_tokens=12, device="cpu")
-    assert [w.agrees for w in ways] == [True, False, False]
-    wrong = ways[1]
-    assert wrong.max_error is not None and wrong.max_error > limit and wrong.same_texts < wrong.texts
+    variants, tolerance = compare_variants(str(tiny), max_tokens=12, device="cpu")
+    assert [v.agrees for v in variants] == [True, False, False]
+    wrong = variants[1]
+    assert wrong.max_error is not None and wrong.max_error > tolerance and wrong.same_texts < wrong.texts
     divergence = wrong.divergences[0]
-    assert divergence.expected != divergence.got and divergence.margin is not None and divergence.margin >= 0
+    assert divergence.expected != divergence.actual and divergence.margin is not None and divergence.margin >= 0
 
 
-def test_what_cannot_run_is_noted(tiny: Path) -> None:
-    ways, _ = probe(str(tiny), max_tokens=4, device="cpu", server=("http://127.0.0.1:9/v1", "m"))
-    assert ways[-1].agrees is None and "nobody answers" in ways[-1].note
+def test_a_variant_that_cannot_run_has_a_note(tiny: Path) -> None:
+    variants, _ = compare_variants(str(tiny), max_tokens=4, device="cpu", server=("http://127.0.0.1:9/v1", "m"))
+    assert variants[-1].agrees is None and "no server responds" in variants[-1].note
     with pytest.raises(KkwarmError):
-        probe(str(tiny / "nowhere"))
+        compare_variants(str(tiny / "nowhere"))
 
 
 def test_command(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,8 +68,8 @@ def test_command(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = CliRunner().invoke(command, ["--parity", str(tiny), "--json"])
     document = json.loads(done.stdout)
     assert done.exit_code == 0 and document["ok"] and document["tolerance"] == 1e-3
-    assert {way["name"] for way in document["ways"]} >= {"hf eager, batched", "hf sdpa, batched"}
-    apart = [Variant(**{**way, "agrees": False, "divergences": []}) for way in document["ways"]]
-    monkeypatch.setattr(parity, "probe", lambda *_, **__: (apart, 1e-3))
+    assert {variant["name"] for variant in document["variants"]} >= {"hf eager, batched", "hf sdpa, batched"}
+    apart = [Variant(**{**variant, "agrees": False, "divergences": []}) for variant in document["variants"]]
+    monkeypatch.setattr(parity, "compare_variants", lambda *_, **__: (apart, 1e-3))
     done = CliRunner().invoke(command, ["--parity", str(tiny)])
     assert done.exit_code == 1 and "differs" in done.stdout

@@ -74,7 +74,7 @@ def test_default_folder_is_named_by_content(toy: Toy, tiny: Path, capsys: pytest
         (["TINY", "--on", "toy:prime"], "unknown parity of toy 'prime'"),
         (["TINY", "--on", "toy", "--label", "x"], "not of the form KEY=VALUE"),
         (["TINY", "--on", "toy", "--format", "think-answer-chat"], "no chat template"),
-        (["m", "--on", "toy", "--backend", "openai", "--base-url", "http://127.0.0.1:9/v1"], "nobody answers"),
+        (["m", "--on", "toy", "--backend", "openai", "--base-url", "http://127.0.0.1:9/v1"], "no server responds"),
     ],
 )
 def test_bad_input_is_one_line(

@@ -106,7 +106,7 @@ def test_warns_about_words_that_the_tokenizer_cannot_represent(
     write_traces(tmp_path / "traces.jsonl", listed)
     run = warmup(base, tmp_path / "traces.jsonl", tmp_path / "w", WarmupConfig(max_steps=1, threads=1), progress=False)
     (warning,) = run.manifest.warnings
-    assert "no token for some text of 1 of 9 traces, 'mauve' for one: the model reads <unk> there" in warning
+    assert "no token for some text of 1 of 9 traces, such as 'mauve': the model reads <unk> there" in warning
     assert warning in capsys.readouterr().err
 
 
