@@ -262,7 +262,7 @@ def explain(model: type[BaseModel], data: Any, error: ValidationError) -> list[t
         location = _location(data, e["loc"])
         message = _message(model, location, e)
         if location in results and results[location] != message:  # a union reports each of its types
-            message = f"must be {_describe_types(_annotation(model, location))}, not {describe_value(e['input'])}"
+            message = f"must be {describe_types(_annotation(model, location))}, not {describe_value(e['input'])}"
         results[location] = message
     return list(results.items())
 
@@ -305,7 +305,7 @@ def _message(model: type[BaseModel], location: Location, error: Any) -> str:
         return f"{value!r} is not one of {', '.join(options)}" + (f"; did you mean {near[0]}?" if near else "")
     if kind in ("too_short", "too_long") and "actual_length" in context:
         return f"needs {'at least' if kind == 'too_short' else 'at most'} {_length(context)} entries"
-    return f"must be {_describe_types(_annotation(model, location))}, not {describe_value(value)}"
+    return f"must be {describe_types(_annotation(model, location))}, not {describe_value(value)}"
 
 
 def _length(context: Mapping[str, Any]) -> Any:
@@ -342,13 +342,13 @@ def _fields(kind: Any) -> dict[str, Any]:
     return {}
 
 
-def _describe_types(kind: Any) -> str:
+def describe_types(kind: Any) -> str:
     """An annotation in plain words: ``a whole number``, ``a list``."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Annotated:
-        return _describe_types(arguments[0])
+        return describe_types(arguments[0])
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(dict.fromkeys(_describe_types(a) for a in arguments if a is not type(None)))
+        return " or ".join(dict.fromkeys(describe_types(a) for a in arguments if a is not type(None)))
     if origin is typing.Literal:
         return f"one of {', '.join(map(str, arguments))}"
     if origin in (tuple, list):

@@ -7,6 +7,7 @@ the command line, keys of recipes and the documentation are generated from these
 from __future__ import annotations
 
 import math
+import typing
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -15,7 +16,7 @@ from pydantic import model_validator as validator
 from pydantic.fields import FieldInfo
 
 from kkwarm.errors import KkwarmError, shorten
-from kkwarm.schema.document import ConfigError, explain, key_path
+from kkwarm.schema.document import ConfigError, describe_types, explain, key_path
 
 __all__ = [
     "LARGEST",
@@ -30,6 +31,7 @@ __all__ = [
     "WarmupConfig",
     "check_run_size",
     "describe_default",
+    "describe_values",
     "extra_of",
     "fraction_hint",
     "identity",
@@ -49,6 +51,18 @@ CONTAMINATION = "Contamination"
 STOPPING = "Early stopping"
 TRACKING = "Tracking"
 OUTPUT = "Output"
+PANELS = (
+    MODEL_AND_DATA,
+    SAMPLING,
+    OPTIMIZATION,
+    ROLLOUTS,
+    EVALUATION,
+    STOPPING,
+    HARDWARE,
+    CONTAMINATION,
+    TRACKING,
+    OUTPUT,
+)
 
 
 def fraction_hint(name: str, value: float) -> str:
@@ -127,6 +141,23 @@ def describe_default(field: FieldInfo) -> str:
     values = value if isinstance(value, tuple) else (value,)
     shown = (f"{v:g}".replace("e-0", "e-") if isinstance(v, float) else str(v) for v in values)
     return f"default: {' '.join(shown)}"
+
+
+def describe_values(field: FieldInfo) -> str:
+    """The values that a setting takes, for documentation, such as "a whole number, at least 1"."""
+    bounds = [*field.metadata]
+    for inner in typing.get_args(field.annotation):  # an optional setting has its bounds inside
+        bounds += getattr(inner, "__metadata__", ())
+    bounds = [part for b in bounds for part in (b.metadata if isinstance(b, FieldInfo) else [b])]
+    words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+    limits = [
+        f"{word} {value:g}"
+        for bound in bounds
+        for key, word in words.items()
+        if (value := getattr(bound, key, None)) is not None and value < LARGEST
+    ]
+    kind = describe_types(field.annotation).replace("a finite number", "a number")
+    return ", ".join([kind, *dict.fromkeys(limits)])
 
 
 def extra_of(field: FieldInfo) -> dict[str, Any]:

@@ -27,7 +27,6 @@ PUBLIC = (
     "kkwarm.data",
     "kkwarm.verify",
     "kkwarm.errors",
-    "kkwarm.config",
     "kkwarm.testing",
     "kkwarm.evaluation",
     "kkwarm.train",
@@ -35,7 +34,7 @@ PUBLIC = (
     "kkwarm.backends",
 )
 SCRIPTS = ("kkwarm.testing.subprocess_load",)  # run as processes, imported by nobody
-PACKAGES = ("kkwarm.data", "kkwarm.verify", "kkwarm.testing")
+PACKAGES = ("kkwarm.data", "kkwarm.schema", "kkwarm.verify", "kkwarm.testing")
 
 
 def modules() -> list[str]:

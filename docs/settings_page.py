@@ -1,0 +1,60 @@
+"""Writes docs/pages/settings.md from the definitions in `kkwarm.schema.settings`: ``python docs/settings_page.py``."""
+
+from pathlib import Path
+
+from kkwarm.cli.options import option_name
+from kkwarm.schema.settings import (
+    PANELS,
+    BenchConfig,
+    DistillConfig,
+    RlvrConfig,
+    Settings,
+    WarmupConfig,
+    describe_default,
+    describe_values,
+    extra_of,
+)
+
+PAGE = Path(__file__).parent / "pages" / "settings.md"
+MODELS: dict[str, type[Settings]] = {
+    "distill": DistillConfig,
+    "warmup": WarmupConfig,
+    "rlvr": RlvrConfig,
+    "bench": BenchConfig,
+}
+HEAD = """# Settings
+
+<!-- Written by docs/settings_page.py from the definitions in kkwarm/schema/settings.py. Do not edit. -->
+
+Every setting is an option of its command, a key of [recipes](studies.md#write-a-recipe) and a field of the Python class
+named below, with the same bounds and default. A run resumes only if the settings marked with ✓ are equal: they decide
+its result. Settings that have their default value do not change a run's identity.
+"""
+
+
+def render() -> str:
+    """The page as Markdown."""
+    parts = [HEAD]
+    for command, model in MODELS.items():
+        parts.append(f"## kkwarm {command}\n\nPython: `kkwarm.schema.settings.{model.__name__}`.\n")
+        for panel in PANELS:
+            rows = [row(model, name) for name, f in model.model_fields.items() if extra_of(f)["panel"] == panel]
+            if rows:
+                parts.append(f"**{panel}**\n\n| setting | option | values | default | ✓ | |\n|---|---|---|---|---|---|")
+                parts.append("\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
+def row(model: type[Settings], name: str) -> str:
+    field = model.model_fields[name]
+    option = option_name(model, name)
+    if field.default is True:
+        option = f"--no-{option[2:]}"
+    default = describe_default(field).removeprefix("default: ")
+    mark = "✓" if extra_of(field)["identity"] else ""
+    description = str(field.description).replace("|", "\\|")
+    return f"| `{name}` | `{option}` | {describe_values(field)} | {default} | {mark} | {description} |"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(), "utf-8")
