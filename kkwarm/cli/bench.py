@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -79,17 +80,17 @@ def command(
 
     config = configure(BenchConfig, given)
     if power_only:
-        planned = power.plan(names, config.samples, config.limit, priors, detect)
-        echo_json(planned) if as_json else power.show(planned)
+        estimate = power.plan(names, config.samples, config.limit, priors, detect)
+        echo_json(estimate) if as_json else power.show(estimate)
         return
     if priors or detect is not None:
         raise KkwarmError("--prior and --detect belong to --power", hint="add --power, or leave them out")
-    named = _labels(labels)
+    parsed_labels = _parse_labels(labels)
     if dry_run:
         plan = _plan(model, names, out, config)
         echo_json(plan) if as_json else _show_plan(plan)
         return
-    run = bench(model, names, out, config, labels=named, progress=not as_json or err_console().is_terminal)
+    run = bench(model, names, out, config, labels=parsed_labels, progress=not as_json or err_console().is_terminal)
     results = run.manifest.results
     if as_json:
         echo_json(results)
@@ -97,39 +98,40 @@ def command(
         show(results)
 
 
-def _labels(given: tuple[str, ...]) -> dict[str, str]:
-    found = {}
-    for label in given:
+def _parse_labels(labels: tuple[str, ...]) -> dict[str, str]:
+    results = {}
+    for label in labels:
         key, equals, value = label.partition("=")
         if not equals or not key:
             raise KkwarmError(f"label {label!r} is not of the form KEY=VALUE")
-        found[key] = value
-    return found
+        results[key] = value
+    return results
 
 
-def _plan(model: str, names: tuple[str, ...], out: Path | None, config: Any) -> dict[str, Any]:
+def _plan(model: str, names: tuple[str, ...], out: Path | None, config: BenchConfig) -> dict[str, Any]:
     from kkwarm.evaluation.engine import prepare
     from kkwarm.store import Run
 
     prepared = prepare(model, names, out, config)
     try:
-        stored: dict[str, int] = {}
+        stored: Counter[str] = Counter()
         if (prepared.out / "manifest.json").exists():
-            for sample in Run.read(prepared.out).samples():
-                stored[sample.benchmark] = stored.get(sample.benchmark, 0) + 1
-        rows = [
-            {
-                "benchmark": e.name,
-                "questions": len(e.items),
-                "samples": len(e.items) * config.samples,
-                "stored": stored.get(e.name, 0),
-                "max_new_tokens": (len(e.items) * config.samples - stored.get(e.name, 0)) * e.sampling.max_tokens,
-                "format": e.format.name,
-                "temperature": e.sampling.temperature,
-                "top_p": e.sampling.top_p,
-            }
-            for e in prepared.tasks
-        ]
+            stored.update(sample.benchmark for sample in Run.read(prepared.out).samples())
+        rows = []
+        for task in prepared.tasks:
+            samples = len(task.items) * config.samples
+            rows.append(
+                {
+                    "benchmark": task.name,
+                    "questions": len(task.items),
+                    "samples": samples,
+                    "stored": stored[task.name],
+                    "max_new_tokens": (samples - stored[task.name]) * task.sampling.max_tokens,
+                    "format": task.format.name,
+                    "temperature": task.sampling.temperature,
+                    "top_p": task.sampling.top_p,
+                }
+            )
         return {"model": model, "run": str(prepared.out), "benchmarks": rows, "lm_eval": prepared.lm_eval_names}
     finally:
         prepared.close()
@@ -139,7 +141,7 @@ def _show_plan(plan: dict[str, Any]) -> None:
     from rich.table import Table
 
     table = Table(title=f"{plan['model']} -> {plan['run']}", title_justify="left")
-    for column in ("benchmark", "questions", "samples", "stored", "at most new tokens", "format", "T", "top_p"):
+    for column in ("benchmark", "questions", "samples", "stored", "max new tokens", "format", "temperature", "top_p"):
         table.add_column(column, justify="left" if column in ("benchmark", "format") else "right")
     for row in plan["benchmarks"]:
         counts = [f"{row[k]:,}" for k in ("questions", "samples", "stored", "max_new_tokens")]
@@ -150,47 +152,62 @@ def _show_plan(plan: dict[str, Any]) -> None:
 
 
 def show(results: dict[str, Any]) -> None:
-    """Prints the figures of a run as a table."""
-    from rich.table import Table
-
+    """Prints the results of a run as a table, with notes below it."""
     from kkwarm.reporting.terminal import LEAKED
 
     console = out_console()
-    table = Table(title=f"{results['model']}", title_justify="left")
-    for column in ("benchmark", "n", "K", "accuracy ± se", "pass@K", "worked", "tokens"):
-        table.add_column(column, justify="left" if column == "benchmark" else "right", no_wrap=True)
-    for name, f in results["benchmarks"].items():
-        k = f["samples"] // f["n"]
-        leaked = LEAKED if f.get("contaminated") else ""
-        accuracy = f"{100 * f['accuracy']:.1f}{leaked}" + ("" if f["stderr"] is None else f" ± {100 * f['stderr']:.1f}")
-        best = f"{100 * f[f'pass@{k}']:.1f}" if f.get(f"pass@{k}") is not None else ""
-        tokens = "" if f["mean_tokens"] is None else f"{f['mean_tokens']:.0f}"
-        worked = f"{100 * f['reasoning_rate']:.0f}%" if f.get("reasoning_rate") is not None else ""
-        table.add_row(name, f"{f['n']:,}", str(k), accuracy, best, worked, tokens)
-        for metric, value in f["metrics"].items():
-            table.add_row(f"  {metric}", "", "", f"{100 * value:.1f}", *[""] * 3)
-    console.print(table)
-    for name, f in results["benchmarks"].items():
-        counts = ", ".join(f"{count:,} {status}" for status, count in f["status"].items())
+    console.print(_results_table(results, LEAKED))
+    for name, figures in results["benchmarks"].items():
+        counts = ", ".join(f"{count:,} {status}" for status, count in figures["status"].items())
         console.print(f"{name}: {counts}", soft_wrap=True)
-        if f.get("contaminated"):
-            said = f"{LEAKED} LEAK: the checkpoint was trained on {f['contaminated']:,} questions of {name}"
-            console.print(said, style="bold red", soft_wrap=True)
-    for name, f in results["benchmarks"].items():
-        if "stopped" in f:
-            console.print(f"{name}: {_stopped(f['stopped'])}", soft_wrap=True)
+        if count := figures.get("contaminated"):
+            text = f"{LEAKED} CONTAMINATED: the checkpoint was trained on {count:,} questions of {name}"
+            console.print(text, style="bold red", soft_wrap=True)
+    for name, figures in results["benchmarks"].items():
+        if "stopped" in figures:
+            console.print(f"{name}: {_describe_stop(figures['stopped'])}", soft_wrap=True)
     speed = results["throughput"]
     if speed["tokens_per_s"]:
         console.print(f"{speed['tokens']:,} tokens in {speed['seconds']:.1f} s: {speed['tokens_per_s']:,.0f} tokens/s")
-    console.print(f"kept in {results['run']}")
+    console.print(f"stored in {results['run']}")
 
 
-def _stopped(why: dict[str, Any]) -> str:
-    """Why a benchmark ended before its last question, or did not."""
-    asked = f"{why['questions']:,} of {why['of']:,} questions"
-    saved = f"{why['generations_saved']:,} generations saved" if why["generations_saved"] else "none saved"
-    if why["rule"] == "half-width":
-        low, high = (100 * v for v in why["interval"])
-        return f"after {asked} all of them would give {low:.1f} to {high:.1f} (95%, however early one stops); {saved}"
-    interval = f"{100 * why['low']:+.1f} to {100 * why['high']:+.1f}"
-    return f"{why['verdict']} against {why['against']} after {asked}: {100 * why['value']:+.1f} ({interval}); {saved}"
+def _results_table(results: dict[str, Any], mark: str) -> Any:
+    """:param mark: shown beside the accuracy on contaminated questions."""
+    from rich.table import Table
+
+    table = Table(title=f"{results['model']}", title_justify="left")
+    for column in ("benchmark", "n", "K", "accuracy ± se", "pass@K", "reasoning", "tokens"):
+        table.add_column(column, justify="left" if column == "benchmark" else "right", no_wrap=True)
+    for name, figures in results["benchmarks"].items():
+        k = figures["samples"] // figures["n"]
+        accuracy = f"{100 * figures['accuracy']:.1f}" + (mark if figures.get("contaminated") else "")
+        if figures["stderr"] is not None:
+            accuracy += f" ± {100 * figures['stderr']:.1f}"
+        pass_at_k, rate = figures.get(f"pass@{k}"), figures.get("reasoning_rate")
+        table.add_row(
+            name,
+            f"{figures['n']:,}",
+            str(k),
+            accuracy,
+            "" if pass_at_k is None else f"{100 * pass_at_k:.1f}",
+            "" if rate is None else f"{100 * rate:.0f}%",
+            "" if figures["mean_tokens"] is None else f"{figures['mean_tokens']:.0f}",
+        )
+        for metric, value in figures["metrics"].items():
+            table.add_row(f"  {metric}", "", "", f"{100 * value:.1f}", *[""] * 3)
+    return table
+
+
+def _describe_stop(stop: dict[str, Any]) -> str:
+    """Where and why a benchmark stopped before its last question, or that it did not."""
+    questions = f"{stop['questions']:,} of {stop['of']:,} questions"
+    saved = f"{stop['generations_saved']:,} generations saved" if stop["generations_saved"] else "none saved"
+    if stop["rule"] == "half-width":
+        low, high = (100 * v for v in stop["interval"])
+        interval = f"{low:.1f} to {high:.1f}"
+        return (
+            f"stopped after {questions}; the accuracy on all of them is {interval} (95% confidence sequence); {saved}"
+        )
+    estimate = f"{stop['value']:+.1f} points ({stop['low']:+.1f} to {stop['high']:+.1f})"
+    return f"{stop['verdict']} against {stop['baseline']} after {questions}: {estimate}; {saved}"
