@@ -7,7 +7,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-__all__ = ["SCHEMA_VERSION", "Kind", "Manifest", "ModelSource", "PlanCondition", "StudyPlan", "list_problems"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "Kind",
+    "Manifest",
+    "ModelSource",
+    "PlanCondition",
+    "StepAttempt",
+    "StudyPlan",
+    "StudySession",
+    "list_problems",
+]
 
 SCHEMA_VERSION = 1
 Kind = Literal["bench", "score", "distill", "warmup", "rlvr", "study", "import"]
@@ -72,6 +82,31 @@ class StudyPlan(BaseModel):
     kinds: dict[str, Kind] = {}
 
 
+class StepAttempt(BaseModel):
+    """One attempt at a step of a study. `started` and `ended` are seconds since the session began, `seconds` is the
+    time that its worker measured, `number` counts the attempts from 1.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    step: str
+    number: int
+    worker: str = ""
+    started: float = 0.0
+    ended: float = 0.0
+    seconds: float = 0.0
+    outcome: Literal["running", "done", "failed", "lost"] = "running"
+
+
+class StudySession(BaseModel):
+    """One call of `kkwarm study`: its executor, the number of steps at once, its duration, and all attempts."""
+
+    model_config = ConfigDict(extra="forbid")
+    executor: str
+    slots: int
+    wall_s: float = 0.0
+    attempts: list[StepAttempt] = []
+
+
 class Manifest(BaseModel):
     """``manifest.json`` of a run folder. Fields that do not apply to a run keep their defaults and are not written.
 
@@ -127,7 +162,7 @@ class Manifest(BaseModel):
     seconds: dict[str, float] = {}
     worker_s: float = 0.0
     wall_s: float = 0.0
-    sessions: list[dict[str, Any]] = []
+    sessions: list[StudySession] = []
 
     @property
     def benchmarks(self) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Does a plan on an executor. What is done stays done: the same call goes on from there."""
+"""Executes a plan on an executor. Steps that are done are skipped, so the same call resumes a study."""
 
 from __future__ import annotations
 
@@ -9,81 +9,81 @@ from pathlib import Path
 from typing import Protocol
 
 from kkwarm.errors import KkwarmError
+from kkwarm.schema.manifest import StepAttempt
 from kkwarm.store import Run
-from kkwarm.study.executor import Began, Done, Event, Executor, Failed, Task, step_folder
+from kkwarm.study.executor import Event, Executor, StepFailed, StepFinished, StepStarted, Task, step_folder
 from kkwarm.study.plan import Plan, Step
 
-__all__ = ["Outcome", "Turn", "Watcher", "execute", "is_done"]
+__all__ = ["Outcome", "ProgressListener", "execute", "is_done"]
 
 
-@dataclass(slots=True)
-class Turn:
-    """One attempt at a step: `began` and `ended` in seconds since this call, `seconds` by its worker's clock."""
-
-    step: str
-    attempt: int
-    where: str = ""
-    began: float = 0.0
-    ended: float = 0.0
-    seconds: float = 0.0
-    end: str = "running"  # done, failed or lost
-
-
-class Watcher(Protocol):
-    """Told what happens, for progress on the screen."""
+class ProgressListener(Protocol):
+    """Receives the progress of an execution."""
 
     def started(self, step: Step, folder: Path) -> None: ...
     def finished(self, step: Step, seconds: float) -> None: ...
-    def failed(self, step: Step, why: str) -> None: ...
-    def retried(self, step: Step, why: str) -> None: ...
+    def failed(self, step: Step, reason: str) -> None: ...
+    def retried(self, step: Step, reason: str) -> None: ...
     def tick(self) -> None: ...
 
 
 @dataclass(slots=True)
 class Outcome:
-    """Why steps failed; `blocked`: steps that needed a failed one."""
+    """Failed steps with their reasons, and the steps that were blocked because they need a failed one."""
 
     failed: dict[str, str] = field(default_factory=dict)
     blocked: list[str] = field(default_factory=list)
 
 
 def is_done(out: Path, step: Step) -> bool:
-    """Whether the step's run is there and says that it is done."""
+    """Whether the step's run exists and is done."""
     try:
         return Run.read(step_folder(out, step.id)).done
     except KkwarmError:
-        return False  # not begun, or killed while its manifest was first written: it is done (again)
+        return False  # not started, or killed while its manifest was written for the first time
 
 
-def execute(plan: Plan, out: Path, executor: Executor, watcher: Watcher, ended: Callable[[Turn], None]) -> Outcome:
-    """Does every step that is not done, those first that the most work waits for; stops the executor at the end.
+def execute(
+    plan: Plan,
+    out: Path,
+    executor: Executor,
+    listener: ProgressListener,
+    record_attempt: Callable[[StepAttempt], None],
+) -> Outcome:
+    """Runs every step that is not done, and stops the executor at the end.
 
-    A step whose worker is lost is done again; one that fails stops those that need it, and nothing else. On an
-    interrupt the workers are ended, and their steps stay resumable.
+    Steps with the longest chain behind them start first. A step whose worker is lost is tried again; a step that fails
+    blocks only the steps that need it. An interrupt ends the workers, and their steps can be resumed.
 
-    :param ended: told of every attempt that ended, however it did.
+    :param record_attempt: called with every attempt that ended.
     """
-    return _Execution(plan, out, executor, watcher, ended).run()
+    return _Execution(plan, out, executor, listener, record_attempt).run()
 
 
 class _Execution:
     def __init__(
-        self, plan: Plan, out: Path, executor: Executor, watcher: Watcher, ended: Callable[[Turn], None]
+        self,
+        plan: Plan,
+        out: Path,
+        executor: Executor,
+        listener: ProgressListener,
+        record_attempt: Callable[[StepAttempt], None],
     ) -> None:
-        self.plan, self.out, self.executor, self.watcher, self.ended = plan, out, executor, watcher, ended
+        self.plan, self.out, self.executor = plan, out, executor
+        self.listener, self.record_attempt = listener, record_attempt
         self.priority = plan.priority()
         self.done = {key for key, step in plan.steps.items() if is_done(out, step)}
         self.attempts: dict[str, int] = {}
-        self.running: dict[str, Turn] = {}
+        self.running: dict[str, StepAttempt] = {}
         self.outcome = Outcome()
-        self.clock = time.monotonic()
+        self.start_time = time.monotonic()
 
     def run(self) -> Outcome:
         try:
-            while self._assign():
+            while self._start_ready():
                 for event in self.executor.events(0.5):
                     self._handle(event)
-                self.watcher.tick()
+                self.listener.tick()
         except BaseException:
             self.executor.stop(interrupt=True)
             raise
@@ -91,40 +91,40 @@ class _Execution:
         self.outcome.blocked = [k for k in self.plan.steps if k not in self.done and k not in self.outcome.failed]
         return self.outcome
 
-    def _assign(self) -> bool:
-        """Starts the steps that are ready and have room; False when nothing runs and nothing can."""
+    def _start_ready(self) -> bool:
+        """Starts ready steps while there is room; False when nothing runs and nothing can start."""
         limit = self.executor.limit
-        ready = sorted((s for s in self.plan.steps.values() if self._ready(s)), key=lambda s: -self.priority[s.id])
+        ready = sorted((s for s in self.plan.steps.values() if self._is_ready(s)), key=lambda s: -self.priority[s.id])
         for step in ready if limit is None else ready[: max(0, limit - len(self.running))]:
-            attempt = self.attempts[step.id] = self.attempts.get(step.id, 0) + 1
-            self.running[step.id] = Turn(step.id, attempt, began=self._now())
-            self.executor.start(Task(step, step_folder(self.out, step.id), attempt))
+            number = self.attempts[step.id] = self.attempts.get(step.id, 0) + 1
+            self.running[step.id] = StepAttempt(step=step.id, number=number, started=self._elapsed())
+            self.executor.start(Task(step, step_folder(self.out, step.id), number))
         return bool(self.running)
 
-    def _ready(self, step: Step) -> bool:
-        taken = step.id in self.done or step.id in self.running or step.id in self.outcome.failed
-        return not taken and all(need in self.done for need in step.needs)
+    def _is_ready(self, step: Step) -> bool:
+        handled = step.id in self.done or step.id in self.running or step.id in self.outcome.failed
+        return not handled and all(need in self.done for need in step.needs)
 
     def _handle(self, event: Event) -> None:
-        step, turn = self.plan.steps[event.id], self.running[event.id]
-        if isinstance(event, Began):
-            turn.where, turn.began = event.where, self._now()
-            self.watcher.started(step, step_folder(self.out, step.id))
+        step, attempt = self.plan.steps[event.id], self.running[event.id]
+        if isinstance(event, StepStarted):
+            attempt.worker, attempt.started = event.worker, self._elapsed()
+            self.listener.started(step, step_folder(self.out, step.id))
             return
         del self.running[step.id]
-        turn.ended = self._now()
-        if isinstance(event, Done):
-            turn.end, turn.seconds = "done", round(event.seconds, 3)
+        attempt.ended = self._elapsed()
+        if isinstance(event, StepFinished):
+            attempt.outcome, attempt.seconds = "done", round(event.seconds, 3)
             self.done.add(step.id)
-            self.watcher.finished(step, event.seconds)
-        elif isinstance(event, Failed) or turn.attempt >= self.executor.attempts:
-            turn.end = "failed"
-            self.outcome.failed[step.id] = event.why
-            self.watcher.failed(step, event.why)
+            self.listener.finished(step, event.seconds)
+        elif isinstance(event, StepFailed) or attempt.number >= self.executor.attempts:
+            attempt.outcome = "failed"
+            self.outcome.failed[step.id] = event.reason
+            self.listener.failed(step, event.reason)
         else:
-            turn.end = "lost"
-            self.watcher.retried(step, event.why)
-        self.ended(turn)
+            attempt.outcome = "lost"
+            self.listener.retried(step, event.reason)
+        self.record_attempt(attempt)
 
-    def _now(self) -> float:
-        return round(time.monotonic() - self.clock, 3)
+    def _elapsed(self) -> float:
+        return round(time.monotonic() - self.start_time, 3)

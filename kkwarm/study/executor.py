@@ -1,26 +1,39 @@
-"""Where the steps of a plan are done: what an executor is told, and what it tells."""
+"""Executors run the steps of a plan: on this machine or on a Ray cluster."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from kkwarm.study.plan import Step
 
-__all__ = ["Began", "Done", "Event", "Executor", "Failed", "Lost", "Task", "step_folder"]
+__all__ = [
+    "Event",
+    "Executor",
+    "ExecutorName",
+    "StepFailed",
+    "StepFinished",
+    "StepStarted",
+    "Task",
+    "WorkerLost",
+    "open_executor",
+    "step_folder",
+]
+
+ExecutorName = Literal["local", "ray"]
 
 
 def step_folder(out: Path, step_id: str) -> Path:
-    """The run of a step, in the study's folder."""
+    """The run folder of a step, inside the study's folder."""
     return out / "steps" / step_id
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A step to be done now; everything that it needs is done. `attempt` counts from 1."""
+    """A step to run now; all steps that it needs are done. `attempt` counts from 1."""
 
     step: Step
     folder: Path
@@ -28,7 +41,7 @@ class Task:
 
     @property
     def payload(self) -> str:
-        """What `worker.perform` reads: the step's function and its argument, as JSON."""
+        """The argument of `worker.run_task` as JSON: the step's function and the function's argument."""
         step, steps = self.step, self.folder.parent
         spec = {
             "id": step.id,
@@ -42,62 +55,90 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Began:
-    """The step has a worker: `where` names it."""
+class StepStarted:
+    """A worker, named by `worker`, runs the step."""
 
     id: str
-    where: str
+    worker: str
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class StepFinished:
+    """The step is done after `seconds`."""
+
     id: str
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
-    """The step said no: the same again would fail again."""
+class StepFailed:
+    """The step raised an error; another attempt would fail too."""
 
     id: str
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
-    """The step's worker was killed, or its node went: it can be done again."""
+class WorkerLost:
+    """The step's worker or node was lost; the step can be tried again."""
 
     id: str
-    why: str
+    reason: str
 
 
-Event = Began | Done | Failed | Lost
+Event = StepStarted | StepFinished | StepFailed | WorkerLost
 
 
 class Executor(Protocol):
-    """Does tasks, several at once. Made by `executors.open_executor`, ended by `stop`."""
+    """Runs several tasks at once. Created by `open_executor`, ended by `stop`."""
 
     @property
     def slots(self) -> int:
-        """Steps that are done at once, as a rule: what an estimate of the time left rests on."""
+        """Number of steps that usually run at once; estimates of the time left use it."""
         ...
 
     @property
     def limit(self) -> int | None:
-        """Tasks that may be started before others end; None: all, and the executor makes them wait."""
+        """Number of tasks that may be started before others end; None: all of them, the executor queues them."""
         ...
 
     @property
     def attempts(self) -> int:
-        """How often a step is begun before losing it counts as its own fault."""
+        """Number of attempts after which a step whose worker is lost counts as failed."""
         ...
 
-    def start(self, task: Task) -> None: ...
+    def start(self, task: Task) -> None:
+        """Starts or queues a task."""
+        ...
 
     def events(self, seconds: float) -> Sequence[Event]:
-        """What happened; waits at most so long for something to happen."""
+        """Events since the last call; waits up to `seconds` for the first one."""
         ...
 
     def stop(self, *, interrupt: bool) -> None:
-        """Frees everything. `interrupt`: running steps are asked to save and end, and ended if they do not."""
+        """Ends all workers. With `interrupt`, running steps may save first; those that do not end are killed."""
         ...
+
+
+def open_executor(
+    name: ExecutorName,
+    out: Path,
+    jobs: int | None,
+    *,
+    address: str | None = None,
+    log: Callable[[str], None] = lambda _: None,
+) -> Executor:
+    """The executor `name` for the study in `out`.
+
+    :param jobs: number of steps at once; None: as many as the machine or cluster has room for.
+    :param address: of the Ray cluster; None: ``RAY_ADDRESS``, else a local one with this machine's cores and GPUs.
+    :param log: called with messages for the user.
+    :raises KkwarmError: the executor is not available.
+    """
+    if name == "ray":
+        from kkwarm.study.cluster import RayExecutor
+
+        return RayExecutor(out, jobs, address, log)
+    from kkwarm.study.local import LocalExecutor
+
+    return LocalExecutor(out, jobs)

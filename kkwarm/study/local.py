@@ -1,4 +1,4 @@
-"""Steps in warm worker processes on this machine."""
+"""Runs steps in worker processes on this machine. Workers are reused, so that torch and trl are imported once."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from kkwarm.study.executor import Began, Done, Event, Failed, Lost, Task
+from kkwarm.study.executor import Event, StepFailed, StepFinished, StepStarted, Task, WorkerLost
 
 __all__ = ["LocalExecutor", "cores", "default_jobs", "gpus"]
 
-GRACE = 60.0  # seconds in which an interrupted step can end its training step and save it
+GRACE = 60.0  # seconds that an interrupted step has to finish its training step and save
 
 
 def cores() -> int:
@@ -29,7 +29,7 @@ def cores() -> int:
 
 
 def gpus() -> int:
-    """CUDA devices that a child may use, without importing torch."""
+    """Number of visible CUDA devices, without importing torch."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return len([v for v in visible.split(",") if v.strip() and v.strip() != "-1"])
@@ -37,7 +37,7 @@ def gpus() -> int:
 
 
 def default_jobs() -> int:
-    """One worker for each core, or one where there is a GPU (several would share its memory)."""
+    """One worker per core, or one where there is a GPU (several would share its memory)."""
     return 1 if gpus() else cores()
 
 
@@ -50,15 +50,15 @@ class _Worker:
 
 
 class LocalExecutor:
-    """`jobs` processes of `kkwarm.study.worker`, each started when it is first needed and kept warm."""
+    """Runs up to `jobs` processes of `kkwarm.study.worker`, each started when it is first needed."""
 
     attempts = 2
 
     def __init__(self, out: Path, jobs: int | None) -> None:
         self.out, self.jobs = out, jobs or default_jobs()
         self._workers: list[_Worker] = []
-        self._answers: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]] = queue.SimpleQueue()
-        self._begun: list[Event] = []
+        self._replies: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]] = queue.SimpleQueue()
+        self._started: list[Event] = []
 
     @property
     def slots(self) -> int:
@@ -71,18 +71,18 @@ class LocalExecutor:
     def start(self, task: Task) -> None:
         worker = next((w for w in self._workers if w.task is None), None) or self._start_worker()
         worker.task = task
-        self._begun.append(Began(task.step.id, f"worker {worker.number}"))
+        self._started.append(StepStarted(task.step.id, f"worker {worker.number}"))
         assert worker.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it died while idle: its end is read as an event
+        with contextlib.suppress(BrokenPipeError):  # it died while idle; `events` reports that
             worker.process.stdin.write(task.payload + "\n")
             worker.process.stdin.flush()
 
     def events(self, seconds: float) -> Sequence[Event]:
-        if self._begun:
-            begun, self._begun = self._begun, []
-            return begun
+        if self._started:
+            started, self._started = self._started, []
+            return started
         try:
-            return self._told(*self._answers.get(timeout=seconds))
+            return self._handle_reply(*self._replies.get(timeout=seconds))
         except queue.Empty:
             return ()
 
@@ -93,41 +93,43 @@ class LocalExecutor:
                     worker.process.send_signal(signal.SIGTERM)
                 elif worker.process.stdin is not None:
                     worker.process.stdin.close()
-        until = time.monotonic() + GRACE
+        deadline = time.monotonic() + GRACE
         try:
             for worker in self._workers:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    worker.process.wait(max(0.1, until - time.monotonic()))
-        finally:  # also where a second Ctrl-C ends the waiting
+                    worker.process.wait(max(0.1, deadline - time.monotonic()))
+        finally:  # also when a second Ctrl-C ends the wait
             for worker in self._workers:
                 worker.process.kill()
                 worker.process.wait()
                 worker.log.close()
             self._workers.clear()
 
-    def _told(self, worker: _Worker, answer: Mapping[str, Any] | None) -> Sequence[Event]:
+    def _handle_reply(self, worker: _Worker, reply: Mapping[str, Any] | None) -> Sequence[Event]:
+        """Turns a worker's reply into events. `reply` is None when the worker process ended."""
         task, worker.task = worker.task, None
-        if answer is None:
-            why = self._buried(worker)
-            return [Lost(task.step.id, why)] if task is not None else []
+        if reply is None:
+            reason = self._remove_worker(worker)
+            return [WorkerLost(task.step.id, reason)] if task is not None else []
         if task is None:
-            raise RuntimeError(f"worker {worker.number} answered without a step")
-        if answer["ok"]:
-            return [Done(task.step.id, answer["seconds"])]
-        return [Failed(task.step.id, answer["error"])]
+            raise RuntimeError(f"worker {worker.number} replied without a step")
+        if reply["ok"]:
+            return [StepFinished(task.step.id, reply["seconds"])]
+        return [StepFailed(task.step.id, reply["error"])]
 
-    def _buried(self, worker: _Worker) -> str:
+    def _remove_worker(self, worker: _Worker) -> str:
+        """Cleans up after a worker process that ended; returns why it ended."""
         code = worker.process.wait()
         worker.log.close()
         self._workers.remove(worker)
         killed = " (out of memory?)" if code == -signal.SIGKILL else ""
-        return f"its worker ended with code {code}{killed}; see {worker.log.name}"
+        return f"its worker process ended with code {code}{killed}; see {worker.log.name}"
 
     def _start_worker(self) -> _Worker:
         number = next(n for n in range(self.jobs) if n not in {w.number for w in self._workers})
         logs = self.out / "logs"
         logs.mkdir(parents=True, exist_ok=True)
-        log = open(logs / f"worker-{number}.log", "ab")  # noqa: SIM115 (kept open while the worker lives)
+        log = open(logs / f"worker-{number}.log", "ab")  # noqa: SIM115 (closed when the worker ends)
         worker = _Worker(number, spawn(log, self._environment(number)), log)
         threading.Thread(target=self._read, args=(worker,), daemon=True).start()
         self._workers.append(worker)
@@ -141,19 +143,19 @@ class LocalExecutor:
                 visible = env.get("CUDA_VISIBLE_DEVICES") or ",".join(str(n) for n in range(gpus()))
                 devices = [v.strip() for v in visible.split(",") if v.strip()]
                 env["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
-        else:  # workers that each use every core only get in each other's way
+        else:  # share the cores between the workers
             env["OMP_NUM_THREADS"] = env["MKL_NUM_THREADS"] = str(max(1, cores() // self.jobs))
         return env
 
     def _read(self, worker: _Worker) -> None:
         assert worker.process.stdout is not None
         for line in worker.process.stdout:
-            self._answers.put((worker, json.loads(line)))
-        self._answers.put((worker, None))
+            self._replies.put((worker, json.loads(line)))
+        self._replies.put((worker, None))
 
 
 def spawn(log: IO[bytes], env: Mapping[str, str]) -> subprocess.Popen[str]:
-    """A worker process; it ends when its standard input does."""
+    """Starts a worker process. It ends when its standard input is closed."""
     return subprocess.Popen(
         [sys.executable, "-m", "kkwarm.study.worker"],
         stdin=subprocess.PIPE,
@@ -161,5 +163,5 @@ def spawn(log: IO[bytes], env: Mapping[str, str]) -> subprocess.Popen[str]:
         stderr=log,
         text=True,
         env=env,
-        start_new_session=True,  # Ctrl-C reaches the parent only, which ends the workers in order
+        start_new_session=True,  # Ctrl-C reaches only the parent, which ends the workers in order
     )

@@ -1,11 +1,10 @@
-"""Progress of a plan on stderr: one bar for the whole with the time left, one for each running step.
+"""Progress of a plan on stderr: a bar for the study with the time left, and a bar for each running step.
 
-Where stderr is no terminal, each finished step is one line.
+Where stderr is not a terminal, each finished step is one line.
 """
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from pathlib import Path
 from types import TracebackType
@@ -19,13 +18,13 @@ FILES = {"bench": "samples.jsonl", "warmup": "log.jsonl", "rlvr": "log.jsonl"}
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people: ``45 s``, ``3 min 20 s``, ``2 h 05 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    """Formats seconds: ``45 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    total = round(seconds)
+    if total < 60:
+        return f"{total} s"
+    if total < 3600:
+        return f"{total // 60} min {total % 60:02d} s"
+    return f"{total // 3600} h {total % 3600 // 60:02d} min"
 
 
 def workers(count: int) -> str:
@@ -34,7 +33,7 @@ def workers(count: int) -> str:
 
 
 class _Counter:
-    """Counts the lines of a growing file, reading only what is new."""
+    """Counts the lines of a growing file; each call reads only new lines."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.offset, self.lines = path, 0, 0
@@ -52,7 +51,7 @@ class _Counter:
 
 
 class Estimate:
-    """The time left: estimated seconds of what is not done, scaled by how long steps of each kind really took."""
+    """Estimates the time left: the estimates of the remaining steps, scaled by the measured time of finished ones."""
 
     def __init__(self, plan: Plan, done: set[str], jobs: int) -> None:
         self.plan, self.done, self.jobs = plan, set(done), max(1, jobs)
@@ -64,35 +63,34 @@ class Estimate:
         self.measured[step.kind][1] += step.cost.seconds
 
     def scale(self, kind: str) -> float:
-        took, guessed = self.measured[kind]
-        if guessed > 0:
-            return took / guessed
-        took, guessed = (sum(v[i] for v in self.measured.values()) for i in (0, 1))
-        return took / guessed if guessed > 0 else 1.0
+        measured, estimated = self.measured[kind]
+        if estimated > 0:
+            return measured / estimated
+        measured, estimated = (sum(v[i] for v in self.measured.values()) for i in (0, 1))
+        return measured / estimated if estimated > 0 else 1.0
 
     def left(self, fractions: dict[str, float]) -> float:
-        """Seconds, at least those of the longest chain of steps that is left."""
-        rest = {
+        """Seconds left, at least those of the longest remaining chain of steps."""
+        remaining = {
             key: step.cost.seconds * self.scale(step.kind) * (1 - fractions.get(key, 0.0))
             for key, step in self.plan.steps.items()
             if key not in self.done
         }
         chain: dict[str, float] = {}
         for key, step in self.plan.steps.items():
-            chain[key] = rest.get(key, 0.0) + max((chain[n] for n in step.needs), default=0.0)
-        return max(sum(rest.values()) / self.jobs, max(chain.values(), default=0.0))
+            chain[key] = remaining.get(key, 0.0) + max((chain[n] for n in step.needs), default=0.0)
+        return max(sum(remaining.values()) / self.jobs, max(chain.values(), default=0.0))
 
 
 class Display:
-    """Shows a plan being done. Use as a context manager."""
+    """Shows the execution of a plan. Use as a context manager."""
 
     def __init__(self, plan: Plan, done: set[str], jobs: int, console: Any) -> None:
         self.plan, self.console, self.live = plan, console, console.is_terminal
         self.estimate = Estimate(plan, done, jobs)
         self.running: dict[str, tuple[Step, _Counter | None, Any]] = {}
         self.bars: Any = None
-        self.whole: Any = None
-        self.began = time.monotonic()
+        self.total_bar: Any = None
 
     def __enter__(self) -> Self:
         from rich.progress import BarColumn, Progress, TextColumn
@@ -102,7 +100,7 @@ class Display:
                 TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[right]}"), console=self.console
             )
             self.bars.start()
-            self.whole = self.bars.add_task("[bold]study[/]", total=len(self.plan.steps), right="")
+            self.total_bar = self.bars.add_task("[bold]study[/]", total=len(self.plan.steps), right="")
             self.tick()
         return self
 
@@ -120,17 +118,17 @@ class Display:
         self.running[step.id] = (step, counter, task)
 
     def finished(self, step: Step, seconds: float) -> None:
-        self._ended(step)
+        self._remove(step)
         self.estimate.add(step, seconds)
         self._line(step, duration(seconds))
 
-    def failed(self, step: Step, why: str) -> None:
-        self._ended(step)
-        self._line(step, f"failed: {why}", "red")
+    def failed(self, step: Step, reason: str) -> None:
+        self._remove(step)
+        self._line(step, f"failed: {reason}", "red")
 
-    def retried(self, step: Step, why: str) -> None:
-        self._ended(step)
-        self._line(step, f"tried again: {why}", "yellow")
+    def retried(self, step: Step, reason: str) -> None:
+        self._remove(step)
+        self._line(step, f"tried again: {reason}", "yellow")
 
     def tick(self) -> None:
         if self.bars is None:
@@ -144,19 +142,21 @@ class Display:
         done = len(self.estimate.done)
         left = duration(self.estimate.left(fractions))
         self.bars.update(
-            self.whole, completed=done + sum(fractions.values()), right=f"{done}/{len(self.plan.steps)}, {left} left"
+            self.total_bar,
+            completed=done + sum(fractions.values()),
+            right=f"{done}/{len(self.plan.steps)}, {left} left",
         )
 
-    def _ended(self, step: Step) -> None:
-        _, _, task = self.running.pop(step.id, (step, None, None))  # it may end before it was seen to begin
+    def _remove(self, step: Step) -> None:
+        _, _, task = self.running.pop(step.id, (step, None, None))  # a step can end before its start was reported
         if self.bars is not None and task is not None:
             self.bars.remove_task(task)
 
-    def _line(self, step: Step, what: str, style: str = "") -> None:
+    def _line(self, step: Step, text: str, style: str = "") -> None:
         done = len(self.estimate.done)
         left = duration(self.estimate.left({}))
-        text = f"[{done}/{len(self.plan.steps)}] {_short(step)}: {what} ({left} left)"
-        self.console.print(text, style=style, markup=False, soft_wrap=True)
+        line = f"[{done}/{len(self.plan.steps)}] {_short(step)}: {text} ({left} left)"
+        self.console.print(line, style=style, markup=False, soft_wrap=True)
 
 
 def _short(step: Step) -> str:

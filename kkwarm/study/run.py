@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
-from kkwarm.schema.manifest import Manifest
+from kkwarm.schema.manifest import Manifest, StepAttempt, StudySession
 from kkwarm.schema.recipe import Recipe
 from kkwarm.store import Run, config_hash, runs_home
 from kkwarm.store.manifest import read_manifest
-from kkwarm.study.execute import Outcome, Turn, execute, is_done
-from kkwarm.study.executors import Name, open_executor
+from kkwarm.study.execute import Outcome, execute, is_done
+from kkwarm.study.executor import ExecutorName, open_executor
 from kkwarm.study.plan import Plan, make_plan
 from kkwarm.study.progress import Display
 
@@ -48,7 +47,7 @@ def do_study(
     console: Any,
     render: Callable[[dict[str, Any]], str],
     *,
-    executor: Name = "local",
+    executor: ExecutorName = "local",
     address: str | None = None,
 ) -> dict[str, Any]:
     """Does what is left of the study in `out`, and returns its report's document; it is also kept there, with what
@@ -63,15 +62,15 @@ def do_study(
         run.record(plan=_recorded(recipe, plan))
         done = {key for key, step in plan.steps.items() if is_done(out, step)}
         if len(done) < len(plan.steps):
-            place = open_executor(
-                executor, out, jobs, address=address, say=lambda text: console.print(text, markup=False)
+            opened = open_executor(
+                executor, out, jobs, address=address, log=lambda text: console.print(text, markup=False)
             )
-            log = _Log(run, executor, place.slots)
-            with Display(plan, done, place.slots, console) as display:
-                outcome = execute(plan, out, place, display, log.ended)
+            timer = _Timer(run, executor, opened.slots)
+            with Display(plan, done, opened.slots, console) as display:
+                outcome = execute(plan, out, opened, display, timer.add)
             if outcome.failed:
-                raise _failure(plan, outcome, out)
-            log.close()
+                raise _failure(outcome, out)
+            timer.record()
         run.finish()
     return _report(out, render)
 
@@ -87,31 +86,31 @@ def _more_seeds(recipe: Recipe, manifest: Manifest) -> bool:
     return rest(now) == rest(before) and set(before.get("seeds", [0])) <= set(recipe.seeds)
 
 
-class _Log:
-    """Keeps in the manifest how long steps took: ``seconds`` of each, ``worker_s`` their sum, ``wall_s`` of all calls,
-    and ``sessions``, one for each call, with every attempt (`execute.Turn`).
+class _Timer:
+    """Records durations in the manifest: ``seconds`` of each step, ``worker_s`` of all steps, ``wall_s`` of all calls,
+    and a session with every attempt for each call.
     """
 
     def __init__(self, run: Run, executor: str, slots: int) -> None:
-        self.run, self.clock = run, time.monotonic()
-        self.before = float(run.manifest.wall_s)
-        self.seconds: dict[str, float] = dict(run.manifest.seconds)
-        run.record(jobs=slots)
-        self.session: dict[str, Any] = {"executor": executor, "slots": slots, "wall_s": 0.0, "turns": []}
+        self.run, self.start = run, time.monotonic()
+        self.wall_s = run.manifest.wall_s
+        self.seconds = dict(run.manifest.seconds)
+        self.session = StudySession(executor=executor, slots=slots, wall_s=0.0, attempts=[])
         self.sessions = [*run.manifest.sessions, self.session]
+        run.record(jobs=slots)
 
-    def ended(self, turn: Turn) -> None:
-        self.session["turns"].append(asdict(turn))
-        if turn.end == "done":
-            self.seconds[turn.step] = turn.seconds
-        self.close()
+    def add(self, attempt: StepAttempt) -> None:
+        self.session.attempts.append(attempt)
+        if attempt.outcome == "done":
+            self.seconds[attempt.step] = attempt.seconds
+        self.record()
 
-    def close(self) -> None:
-        took = time.monotonic() - self.clock
-        self.session["wall_s"] = round(took, 3)
+    def record(self) -> None:
+        elapsed = time.monotonic() - self.start
+        self.session.wall_s = round(elapsed, 3)
         self.run.record(
             seconds=self.seconds,
-            wall_s=round(self.before + took, 1),
+            wall_s=round(self.wall_s + elapsed, 1),
             worker_s=round(sum(self.seconds.values()), 1),
             sessions=self.sessions,
         )
@@ -144,7 +143,7 @@ def _recorded(recipe: Recipe, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _failure(plan: Plan, outcome: Outcome, out: Path) -> KkwarmError:
+def _failure(outcome: Outcome, out: Path) -> KkwarmError:
     first, why = next(iter(outcome.failed.items()))
     others = f", and {len(outcome.failed) - 1} more" if len(outcome.failed) > 1 else ""
     waiting = f"; {len(outcome.blocked)} steps wait for them" if outcome.blocked else ""

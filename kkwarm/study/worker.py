@@ -1,7 +1,7 @@
-"""A worker of a study: does one step after the other in one process, so that torch and trl are imported once.
+"""A worker process of a study: runs one step after another.
 
-It reads JSON lines ``{"function", "spec"}`` from stdin and answers each with one JSON line on its first stdout; what
-libraries print goes to stderr, which is the worker's log. It ends when its parent does.
+It reads JSON lines ``{"function", "spec"}`` from stdin and replies to each with one JSON line on stdout. The output of
+libraries goes to stderr, which is the worker's log. The worker ends when its parent does.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from typing import Any
 from kkwarm.errors import KkwarmError
 from kkwarm.interrupt import interrupt_on_sigterm
 
-__all__ = ["main", "perform"]
+__all__ = ["main", "run_task"]
 
 
 def main() -> int:
-    """Serves steps until stdin ends."""
+    """Runs steps until stdin is closed."""
     interrupt_on_sigterm()
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # from here on, prints of libraries cannot be taken for answers
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # from here on, output of libraries cannot be mistaken for replies
     tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(tasks,), daemon=True).start()
     try:
         while True:
-            reply = perform(tasks.get())
-            answers.write(json.dumps(reply) + "\n")
-            answers.flush()
+            reply = run_task(tasks.get())
+            replies.write(json.dumps(reply) + "\n")
+            replies.flush()
     except KeyboardInterrupt:
         return 130
 
@@ -41,14 +41,15 @@ def main() -> int:
 def _listen(tasks: queue.SimpleQueue[str]) -> None:
     for line in sys.stdin:
         tasks.put(line)
-    # The parent has gone (killed, perhaps): leave nothing running. Stores are crash-safe, the step resumes.
+    # The parent is gone, perhaps killed: leave nothing running. Runs are crash-safe, and the step can be resumed.
     os._exit(0)
 
 
-def perform(payload: str) -> dict[str, Any]:
-    """Does a task's step (`executor.Task.payload`); tells its seconds, or what went wrong.
+def run_task(payload: str) -> dict[str, Any]:
+    """Runs the step of a task (`executor.Task.payload`).
 
-    :raises KeyboardInterrupt: the step was interrupted, and is resumable.
+    :returns: ``ok``, and ``seconds`` or ``error``.
+    :raises KeyboardInterrupt: the step was interrupted and can be resumed.
     """
     task = json.loads(payload)
     spec = task["spec"]
@@ -70,4 +71,4 @@ def perform(payload: str) -> dict[str, Any]:
 if __name__ == "__main__":
     code = main()
     sys.stderr.flush()
-    os._exit(code)  # the listening thread still waits on stdin
+    os._exit(code)  # the listener thread still waits on stdin

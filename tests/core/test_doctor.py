@@ -19,14 +19,14 @@ class Fake:
     requires: list[str] = field(default_factory=list)
 
 
-def clashes(monkeypatch: pytest.MonkeyPatch, **installed: Fake) -> list[doctor.Line]:
+def clashes(monkeypatch: pytest.MonkeyPatch, **installed: Fake) -> list[doctor.Finding]:
     def distribution(name: str) -> Fake:
         if name not in installed:
             raise PackageNotFoundError(name)
         return installed[name]
 
     monkeypatch.setattr(doctor, "distribution", distribution)
-    return list(doctor._clashes())
+    return list(doctor._check_compatibility())
 
 
 def test_versions_that_do_not_fit_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,8 +37,8 @@ def test_versions_that_do_not_fit_are_named(monkeypatch: pytest.MonkeyPatch) -> 
         vllm=Fake("0.31.0", ["torch==2.13.0", "transformers<5.18,>=5.10.4", "numpy"]),
     )
     assert (line.what, line.state) == ("vllm and torch", "missing")
-    assert "needs torch ==2.13.0, and 2.12.1+cu130 is installed" in line.found
-    assert line.mend == "pip install 'torch==2.13.0', or another vllm"
+    assert "needs torch ==2.13.0, but 2.12.1+cu130 is installed" in line.detail
+    assert line.fix == "pip install 'torch==2.13.0', or another vllm"
 
 
 def test_trl_says_which_vllm_it_drives(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,16 +55,16 @@ def test_a_requirement_of_another_machine_is_none(monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_is_installed_here_fits() -> None:
-    assert list(doctor._clashes()) == []
+    assert list(doctor._check_compatibility()) == []
 
 
 def test_what_is_installed_and_cannot_be_imported_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "vllm.py").write_text("raise RuntimeError('the driver is too old')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    line = doctor._broken("vllm")
+    line = doctor._check_import("vllm")
     assert line is not None and line.state == "missing"
-    assert line.found == "installed, and cannot be imported: RuntimeError: the driver is too old"
-    assert doctor._broken("json") is None
+    assert line.detail == "installed, but cannot be imported: RuntimeError: the driver is too old"
+    assert doctor._check_import("json") is None
 
 
 def test_options_of_parity_alone_are_refused() -> None:
@@ -75,6 +75,6 @@ def test_options_of_parity_alone_are_refused() -> None:
 def test_a_place_for_runs_that_cannot_be_written_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("KKWARM_HOME", str(tmp_path / "file" / "runs"))
-    (line,) = doctor._disk()
+    (line,) = doctor._check_disk()
     assert (line.what, line.state) == ("runs", "note")
-    assert "cannot be written" in line.found and "KKWARM_HOME" in line.mend
+    assert "cannot be written" in line.detail and "KKWARM_HOME" in line.fix

@@ -73,7 +73,7 @@ def test_doctor_names_the_level(
     monkeypatch.setenv(ALLOW_UNSANDBOXED, allowed)
     kkwarm("doctor", "--json", "--offline")
     (line,) = [x for x in json.loads(capsys.readouterr().out)["findings"] if x["what"] == "sandbox"]
-    assert line["state"] == "note" and "level process" in line["found"] and says in line["found"]
+    assert line["state"] == "note" and "level process" in line["detail"] and says in line["detail"]
 
 
 def test_a_run_names_the_level_in_force(tmp_path: Path) -> None:

@@ -23,9 +23,10 @@ import pytest
 from kkwarm.cli import main
 from kkwarm.errors import KkwarmError
 from kkwarm.reporting.terminal import render_text
+from kkwarm.schema.manifest import StepAttempt
 from kkwarm.schema.recipe import Recipe, load_recipe
 from kkwarm.store import Run
-from kkwarm.study.executors import open_executor
+from kkwarm.study.executor import open_executor
 from kkwarm.study.local import cores
 from kkwarm.study.plan import Plan, make_plan
 from kkwarm.study.run import do_study
@@ -38,8 +39,8 @@ def did(out: Path) -> Counter[str]:
     return Counter(line.rpartition("-")[0] for line in (out / "trace.txt").read_text().split())
 
 
-def turns(out: Path) -> list[dict[str, Any]]:
-    return [turn for session in Run.read(out).manifest.sessions for turn in session["turns"]]
+def attempts(out: Path) -> list[StepAttempt]:
+    return [attempt for session in Run.read(out).manifest.sessions for attempt in session.attempts]
 
 
 # -- refusals: no cluster is needed ------------------------------------------------------------------------------------
@@ -59,18 +60,18 @@ def test_an_address_nobody_answers_is_one_line(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     text, seconds = refused(f"127.0.0.1:{port}", tmp_path)
-    assert f"no Ray cluster answers at 127.0.0.1:{port}: Connection refused" in text
+    assert f"no Ray cluster responds at 127.0.0.1:{port}: Connection refused" in text
     assert "ray start --head" in text
     assert seconds < 30
-    assert refused("cluster", tmp_path)[0].startswith("--ray-address cluster is no address")
+    assert refused("cluster", tmp_path)[0].startswith("--ray-address cluster is not an address")
 
 
 def test_a_port_of_something_else_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes connections and never says anything; ray alone would try for minutes."""
-    monkeypatch.setattr("kkwarm.study.cluster.CONNECT", 3.0)
+    monkeypatch.setattr("kkwarm.study.cluster.CLUSTER_TIMEOUT", 3.0)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         text, seconds = refused(f"127.0.0.1:{mute.getsockname()[1]}", tmp_path)
-    assert "no answer within 3 s" in text
+    assert "no response within 3 s" in text
     assert seconds < 60
 
 
@@ -159,9 +160,9 @@ def test_a_study_on_two_nodes_is_the_local_one(
     assert did(tmp_path / "ray") == did(tmp_path / "local")
     for part in ("matrix", "claims", "statuses"):
         assert theirs.get(part) == ours.get(part), part
-    done = turns(tmp_path / "ray")
-    assert {turn["end"] for turn in done} == {"done"}
-    assert len({turn["where"] for turn in done}) >= 2  # both nodes' processes
+    done = attempts(tmp_path / "ray")
+    assert {attempt.outcome for attempt in done} == {"done"}
+    assert len({attempt.worker for attempt in done}) >= 2  # both nodes' processes
     again = on(cluster, recipe, tmp_path / "ray", quiet)
     assert again["matrix"] == theirs["matrix"]
     assert did(tmp_path / "ray") == did(tmp_path / "local")
@@ -176,8 +177,8 @@ def test_a_killed_worker_costs_its_step_only(
     (out / "die-once.base-warm-s0").touch()
     assert on(cluster, recipe, out, quiet)["state"] == "done"
     assert [name for name, count in did(out).items() if count > 1] == ["base-warm-s0"]
-    lost = [turn for turn in turns(out) if turn["end"] != "done"]
-    assert [(turn["step"].rpartition("-")[0], turn["end"]) for turn in lost] == [("base-warm-s0", "lost")]
+    lost = [attempt for attempt in attempts(out) if attempt.outcome != "done"]
+    assert [(attempt.step.rpartition("-")[0], attempt.outcome) for attempt in lost] == [("base-warm-s0", "lost")]
     assert "-- attempt 2 on " in (out / "logs" / f"{lost[0]['step']}.log").read_text()
 
 
@@ -204,8 +205,8 @@ def test_a_killed_node_costs_its_steps_only(
     assert told, "the study did not end"
     assert told[0]["state"] == "done"
     assert sum(n - 1 for n in did(out).values()) == 1
-    lost = [turn for turn in turns(out) if turn["end"] != "done"]
-    assert [turn["end"] for turn in lost] == ["lost"]
+    lost = [attempt for attempt in attempts(out) if attempt.outcome != "done"]
+    assert [attempt.outcome for attempt in lost] == ["lost"]
     assert lost[0]["step"].startswith("traces-long")
 
 
@@ -214,7 +215,7 @@ def test_what_fits_on_no_node_is_said(
     cluster: Any, recipe_file: Path, without_models: Without, tmp_path: Path, quiet: Any
 ) -> None:
     recipe = load_recipe(str(recipe_file), ["resources.rlvr={cpus=64}"])
-    with pytest.raises(KkwarmError, match=r"rlvr.* needs 64 cores and 0 GPUs of one node; nodes have"):
+    with pytest.raises(KkwarmError, match=r"rlvr.* needs 64 cores and 0 GPUs on one node; nodes have"):
         on(cluster, recipe, tmp_path / "s", quiet)
 
 

@@ -51,10 +51,10 @@ def test_whole_study_then_nothing_left(recipe: Recipe, without_models: Without, 
     assert manifest.state == "done"
     assert set(manifest.seconds) == set(steps)
     (session,) = manifest.sessions
-    assert {turn["step"] for turn in session["turns"]} == set(steps)
-    assert {turn["where"] for turn in session["turns"]} <= {"worker 0", "worker 1"}
-    assert all(0 <= turn["began"] <= turn["ended"] <= session["wall_s"] for turn in session["turns"])
-    assert manifest.worker_s == pytest.approx(sum(turn["seconds"] for turn in session["turns"]), abs=0.1)
+    assert {attempt.step for attempt in session.attempts} == set(steps)
+    assert {attempt.worker for attempt in session.attempts} <= {"worker 0", "worker 1"}
+    assert all(0 <= attempt.started <= attempt.ended <= session.wall_s for attempt in session.attempts)
+    assert manifest.worker_s == pytest.approx(sum(attempt.seconds for attempt in session.attempts), abs=0.1)
     again = do_study(recipe, out, 2, quiet, render_text)
     assert did(out) == Counter(dict.fromkeys(steps, 1))
     assert again["matrix"] == document["matrix"]
@@ -117,8 +117,8 @@ def test_a_worker_that_dies_once_is_replaced(
     do_study(recipe, out, 2, quiet, render_text)
     twice = [key for key, count in did(out).items() if count == 2]
     assert [key.rpartition("-")[0] for key in twice] == ["base-warm-s0"]
-    turns = Run.read(out).manifest.sessions[0]["turns"]
-    assert [(turn["attempt"], turn["end"]) for turn in turns if turn["step"] == twice[0]] == [(1, "lost"), (2, "done")]
+    attempts = Run.read(out).manifest.sessions[0].attempts
+    assert [(attempt.number, attempt.outcome) for attempt in attempts if attempt.step == twice[0]] == [(1, "lost"), (2, "done")]
 
 
 def test_a_step_that_always_dies_stops_only_what_needs_it(
@@ -127,7 +127,7 @@ def test_a_step_that_always_dies_stops_only_what_needs_it(
     out = tmp_path / "s"
     out.mkdir()
     (out / "die.base-warm-s0").touch()
-    with pytest.raises(KkwarmError, match=r"base-warm-s0-\w+ failed: its worker ended with code 9.*3 steps wait"):
+    with pytest.raises(KkwarmError, match=r"base-warm-s0-\w+ failed: its worker process ended with code 9.*3 steps wait"):
         do_study(recipe, out, 2, quiet, render_text)
     names = {key.rpartition("-")[0]: count for key, count in did(out).items()}
     assert names["base-warm-s0"] == 2
