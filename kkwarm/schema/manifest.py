@@ -63,7 +63,7 @@ class PlanCondition(BaseModel):
 
 
 class StudyPlan(BaseModel):
-    """The part of a study's plan that its report needs.
+    """The part of a study's plan that its report needs. `margin` is in percentage points.
 
     ``rows[condition][seed][part]`` is the id of a step; the parts are ``bench``, ``forced`` and the names of stages.
     """

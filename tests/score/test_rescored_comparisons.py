@@ -79,7 +79,7 @@ def test_a_study_is_judged_again_as_a_whole(capsys: pytest.CaptureFixture[str], 
     plan = {
         "title": "A study",
         "note": "",
-        "margin": 0.05,
+        "margin": 5.0,
         "domains": ["math"],
         "claims": [],
         "conditions": [
