@@ -85,11 +85,13 @@ def _print_results(
     for f in findings:
         detail = f"[dim]{escape(f.note)}[/]" if f.ok else f"[red]{escape(f.problem)}[/]; see {escape(f.where)}"
         table.add_row(ok if f.ok else fail, f.rule, detail)
-    failed_probes = {f.probe for f in failures}
-    for probe, count in counts.items():
-        mark = fail if probe in failed_probes else ok
-        table.add_row(mark, f"adversarial probe: {escape(probe)}", f"[dim]{count} completions[/]")
     console.print(table)
+    if counts:
+        failed_probes = {f.probe for f in failures}
+        table = Table(title="adversarial probes", title_justify="left", box=None, show_header=False, pad_edge=False)
+        for probe, count in counts.items():
+            table.add_row(fail if probe in failed_probes else ok, escape(probe), f"[dim]{count} completions[/]")
+        console.print(table)
     for f in findings:
         if f.shown:
             console.print(Panel(escape(f.shown), title=f"[dim]{f.rule}: first example[/]", title_align="left"))

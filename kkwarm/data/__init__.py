@@ -1,4 +1,4 @@
-"""Data for domains: sources, splits, the contamination check."""
+"""Data for domains: reading it, splitting it, and checking it for contamination."""
 
 from kkwarm.data.sources import data_folder, hub_rows, local_file, read_jsonl, read_numbered_jsonl
 from kkwarm.data.splits import content_hash, fingerprint, holdout, normalise

@@ -1,4 +1,4 @@
-"""Where data comes from: a local folder (`KKWARM_DATA`) if set, else the Hugging Face hub by `datasets`.
+"""Reads data from the folder `KKWARM_DATA` if it is set, otherwise from the Hugging Face hub with `datasets`.
 
 The folder's layout: ``math/math500.jsonl.gz``, ``math/train_pool.jsonl.gz``, ``humaneval_plus/HumanEvalPlus.jsonl.gz``,
 ``mbpp_plus/MbppPlus.jsonl.gz``, ``mmlu_pro/test.jsonl.gz``, ``kk/logic-rl/{3..7}ppl/{train,test}.parquet``.
@@ -22,23 +22,23 @@ __all__ = ["data_folder", "hub_rows", "local_file", "read_jsonl", "read_numbered
 
 
 def data_folder() -> Path | None:
-    """The folder that `KKWARM_DATA` names, or None where it is not set.
+    """The folder that `KKWARM_DATA` names; None where it is not set.
 
-    :raises KkwarmError: it is set and is no folder.
+    :raises KkwarmError: it is set and is not a folder.
     """
-    named = os.environ.get("KKWARM_DATA", "").strip()
-    if not named:
+    value = os.environ.get("KKWARM_DATA", "").strip()
+    if not value:
         return None
-    path = expand_path(named)
+    path = expand_path(value)
     if not path.is_dir():
-        raise KkwarmError(f"KKWARM_DATA={named} is not a folder", hint="unset it to read from the hub")
+        raise KkwarmError(f"KKWARM_DATA={value} is not a folder", hint="unset it to read from the hub")
     return path
 
 
 def local_file(relative: str) -> Path | None:
-    """The file of the local folder, or None where `KKWARM_DATA` is not set (then read from the hub).
+    """A file of the folder `KKWARM_DATA`; None where it is not set, in which case read from the hub.
 
-    :raises KkwarmError: the folder is set and lacks the file: the hub is never asked behind the user's back.
+    :raises KkwarmError: the folder lacks the file. It is not downloaded from the hub instead.
     """
     root = data_folder()
     if root is None:
@@ -50,18 +50,18 @@ def local_file(relative: str) -> Path | None:
 
 
 def hub_rows(repo: str, split: str, config: str | None = None) -> Iterator[dict[str, Any]]:
-    """Rows of a data set on the Hugging Face hub.
+    """Yields the rows of a data set on the Hugging Face hub.
 
-    :raises KkwarmError: it cannot be reached or read; names the data set and both ways to get it.
+    :raises KkwarmError: the data set cannot be reached or read.
     """
     import logging
 
     import datasets
 
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries; the error below says what failed
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # hides its retries; the error below has the cause
     try:
         rows = datasets.load_dataset(repo, config, split=split)
-    except Exception as err:  # the library raises many unrelated types for "not reachable"
+    except Exception as err:  # the library raises many unrelated types
         cause = " ".join(str(err).split())[:200]
         raise KkwarmError(
             f"data set {repo} ({split}) cannot be loaded: {type(err).__name__}: {cause}",
@@ -71,7 +71,7 @@ def hub_rows(repo: str, split: str, config: str | None = None) -> Iterator[dict[
 
 
 def read_jsonl(path: Path | str) -> Iterator[dict[str, Any]]:
-    """Objects of a JSON-lines file, gzip-compressed or not. Blank lines are passed over.
+    """Yields the objects of a JSON-lines file, which may be gzip-compressed. Blank lines are skipped.
 
     :raises KkwarmError: the file or a line is unreadable, not UTF-8, or not an object; names file and line.
     """
@@ -80,7 +80,7 @@ def read_jsonl(path: Path | str) -> Iterator[dict[str, Any]]:
 
 
 def read_numbered_jsonl(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """As `read_jsonl`, each object with the number of its line, from 1."""
+    """Yields (line number from 1, object) pairs of a JSON-lines file; otherwise as `read_jsonl`."""
     path = Path(path)
     opener = gzip.open if path.suffix == ".gz" else open
     number = 0
@@ -88,29 +88,29 @@ def read_numbered_jsonl(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]
         with opener(path, "rb") as lines:
             for number, raw in enumerate(lines, 1):
                 if raw.strip():
-                    yield number, _row(path, number, raw)
+                    yield number, _parse_line(path, number, raw)
     except (OSError, EOFError, zlib.error) as err:
         where = f"{path}, line {number + 1}" if number else str(path)
         cause = err.strerror if isinstance(err, OSError) and err.strerror else str(err)
-        hint = "fetch or compress it again" if path.suffix == ".gz" and getattr(err, "errno", None) is None else ""
+        hint = "download or compress it again" if path.suffix == ".gz" and getattr(err, "errno", None) is None else ""
         raise KkwarmError(f"{where}: {cause}", hint=hint) from None
 
 
-def _row(path: Path, number: int, raw: bytes) -> dict[str, Any]:
+def _parse_line(path: Path, number: int, raw: bytes) -> dict[str, Any]:
     if number == 1:
-        raw = raw.removeprefix(codecs.BOM_UTF8)  # as Windows writes it
+        raw = raw.removeprefix(codecs.BOM_UTF8)  # written by Windows programs
     try:
         row = json.loads(raw.decode("utf-8"))
     except UnicodeDecodeError as err:
         raise KkwarmError(f"{path}, line {number}: not UTF-8 ({err.reason})", hint="save the file as UTF-8") from None
     except RecursionError:
-        raise KkwarmError(f"{path}, line {number}: nested too deeply to be read") from None
+        raise KkwarmError(f"{path}, line {number}: nested too deeply") from None
     except json.JSONDecodeError as err:
-        cut_short = number > 1 and not raw.endswith(b"\n")
-        mend = "this last line was cut short: remove it" if cut_short else "each line must be one JSON object"
+        incomplete = number > 1 and not raw.endswith(b"\n")
+        hint = "the last line is incomplete: remove it" if incomplete else "each line must be one JSON object"
         if number == 1 and raw.strip() in (b"{", b"["):
-            mend = "one document over several lines: write one object a line, as `jq -c` does"
-        raise KkwarmError(f"{path}, line {number}: not JSON ({err.msg}, column {err.colno})", hint=mend) from None
+            hint = "the document spans several lines: write one object per line, as `jq -c` does"
+        raise KkwarmError(f"{path}, line {number}: not JSON ({err.msg}, column {err.colno})", hint=hint) from None
     if not isinstance(row, dict):
         kind = {list: "a list", str: "a string", type(None): "null"}.get(type(row), "a number or truth value")
         raise KkwarmError(f"{path}, line {number}: {kind}, not a JSON object")

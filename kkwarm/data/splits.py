@@ -1,7 +1,4 @@
-"""The one definition of splits: by content hash, so that the same question is always on the same side.
-
-Training reads the ``train`` side and evaluation the ``test`` side of one list, hence they cannot overlap.
-"""
+"""Splits examples into train and test by content hash, so that equal questions are always in the same split."""
 
 from __future__ import annotations
 
@@ -21,24 +18,25 @@ _SALT = "kkwarm-split-1"
 
 
 def normalise(text: str) -> str:
-    """Text without what does not make a question another one: case, white space, Unicode compatibility forms."""
+    """The text without differences in case, white space and Unicode compatibility forms."""
     return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", text)).strip().casefold()
 
 
 def content_hash(example: Example) -> str:
-    """Hash of the normalised question (16 hex digits): the identity by which splits are made."""
+    """Hash of the normalised question (16 hex digits); splits are based on it."""
     return hashlib.sha256(normalise(example.question).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def holdout(
     examples: Iterable[Example], *, train: int, by: str | None = None, never: Collection[str] = ()
 ) -> list[Example]:
-    """The examples with `split` set: `train` of them (for each value of the facet `by`, if given) to train on.
+    """Sets the `split` of each example.
 
-    The choice depends on each example's content only: not on order, ids or a random generator. Examples of equal
-    content go to the same side.
+    The selection depends on the examples' contents only, not on their order, their ids or a random generator. Examples
+    with equal content go to the same split.
 
-    :param never: ids of examples that are never trained on: those that the contamination check finds too like another.
+    :param train: number of training examples; with `by`, for each value of that facet.
+    :param never: ids of examples that are never used for training, such as near-duplicates of test examples.
     """
     listed = list(examples)
     groups: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
@@ -46,22 +44,22 @@ def holdout(
         group = str(example.meta.get(by)) if by is not None else ""
         groups[group][content_hash(example)].append(i)
     chosen: set[int] = set()
-    apart = _shared_between(groups) | {content_hash(e) for e in listed if e.id in never}
+    excluded = _shared_between(groups) | {content_hash(e) for e in listed if e.id in never}
     for contents in groups.values():
-        ranked = sorted((h for h in contents if h not in apart), key=_rank)
-        taken = 0
+        ranked = sorted((h for h in contents if h not in excluded), key=_rank)
+        count = 0
         for h in ranked:
-            if taken + len(contents[h]) > train:
+            if count + len(contents[h]) > train:
                 continue
             chosen.update(contents[h])
-            taken += len(contents[h])
-            if taken == train:
+            count += len(contents[h])
+            if count == train:
                 break
     return [replace(e, split="train" if i in chosen else "test") for i, e in enumerate(listed)]
 
 
 def fingerprint(examples: Sequence[Example]) -> str:
-    """Hash of ids, contents, answers and splits of a list of examples: equal lists have equal fingerprints."""
+    """Hash of a list of examples: their ids, questions, answers and splits, in order (16 hex digits)."""
     digest = hashlib.sha256()
     for e in examples:
         row = [e.id, e.question, e.answer, e.split]
@@ -74,7 +72,7 @@ def _rank(content: str) -> str:
 
 
 def _shared_between(groups: dict[str, dict[str, list[int]]]) -> set[str]:
-    """Contents that stand in more than one facet: they stay on the test side."""
+    """Contents that occur in more than one group; they stay in the test split."""
     seen: dict[str, str] = {}
     shared: set[str] = set()
     for name, contents in groups.items():

@@ -176,9 +176,9 @@ def test_a_shared_id_leaves_out_no_other_item_of_that_question() -> None:
     assert contaminated_items(trained, [Item("e", "1", "One thing")]) == set(trained[:2])
 
 
-def test_the_gate_stops_and_names_the_items() -> None:
+def test_check_overlaps_raises_and_names_the_questions() -> None:
     items = [Item("d", str(i), f"question {i}") for i in range(7)]
-    with pytest.raises(ContaminationError, match=r"7 evaluation items .* and 2 more .*--allow-contamination"):
+    with pytest.raises(ContaminationError, match=r"7 evaluation questions .* and 2 more .*--allow-contamination"):
         check_overlaps(items, items)
     assert len(check_overlaps(items, items, allow=True)) == 7
     assert check_overlaps(items[:3], items[3:]) == []

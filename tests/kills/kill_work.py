@@ -98,7 +98,9 @@ def _distill(given: Path, out: Path) -> None:
 
     from kkwarm.train import DistillConfig, distill
 
-    config = DistillConfig(domain="mini_kk", teacher=str(BASE), n=12, samples=2, temperature=1.0, top_p=1.0, max_tokens=48)
+    config = DistillConfig(
+        domain="mini_kk", teacher=str(BASE), n=12, samples=2, temperature=1.0, top_p=1.0, max_tokens=48
+    )
     distill(config, out, options={"batch_size": 1}, progress=False)
 
 

@@ -28,7 +28,9 @@ def test_qlora_trains_on_4_bits_and_is_merged(tmp_path: Path, wide: Path, traces
     import bitsandbytes
     import torch
 
-    config = WARMUP.replace(qlora=True, lora_rank=8, learning_rate=3e-2, eval_on=("easy",), eval_every=24, eval_questions=8)
+    config = WARMUP.replace(
+        qlora=True, lora_rank=8, learning_rate=3e-2, eval_on=("easy",), eval_every=24, eval_questions=8
+    )
     run = warmup(wide, traces, tmp_path / "w", config, progress=False)
     results = run.manifest.results
     assert results["loss"] < 0.5 * results["first_loss"]

@@ -33,7 +33,7 @@ def contaminated(tmp_path: Path) -> Path:
 
 def test_rejects_traces_with_the_benchmarks_questions(base: Path, contaminated: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        ContaminationError, match=r"2 evaluation items are also trained on: .*toy/0 = trained t0 \(text\)"
+        ContaminationError, match=r"2 evaluation questions are also trained on: .*toy/0 = training question t0 \(text\)"
     ):
         warmup(base, contaminated, tmp_path / "r", CONFIG, progress=False)
     assert not (tmp_path / "r" / "checkpoint").exists()

@@ -61,7 +61,12 @@ def test_a_servers_completions_become_traces(url: str, tmp_path: Path) -> None:
 
 
 def test_only_verified_ones(url: str, tmp_path: Path) -> None:
-    run = distill(DistillConfig(domain="toy", teacher="teacher", n=10, verified_only=True), tmp_path / "r", base_url=url, progress=False)
+    run = distill(
+        DistillConfig(domain="toy", teacher="teacher", n=10, verified_only=True),
+        tmp_path / "r",
+        base_url=url,
+        progress=False,
+    )
     traces = read_traces(tmp_path / "r")
     assert 0 < len(traces) < 10
     assert all(t.answer == t.question.split()[-1] for t in traces)

@@ -66,7 +66,9 @@ def test_rewards_equal_the_benchmarks_verdicts(tmp_path: Path, warmed: Path, cap
 
 @pytest.mark.slow
 def test_the_reward_rises_on_a_learnable_task(tmp_path: Path, warmed: Path) -> None:
-    config = RlvrConfig(domain="easy", examples=36, learning_rate=5e-3, steps=25, prompts_per_step=6, generations=8, threads=1)
+    config = RlvrConfig(
+        domain="easy", examples=36, learning_rate=5e-3, steps=25, prompts_per_step=6, generations=8, threads=1
+    )
     rows = log_of(rlvr(warmed, config, tmp_path / "r", progress=False).path)
     first, last = (sum(float(r["reward"]) for r in part) / 5 for part in (rows[:5], rows[-5:]))  # type: ignore[arg-type]
     assert last > first + 0.3
@@ -132,7 +134,14 @@ def test_lora_and_checkpointing(tmp_path: Path, warmed: Path) -> None:
     from safetensors.torch import load_file
 
     config = RlvrConfig(
-        domain="toy", examples=20, learning_rate=1e-2, steps=2, lora_rank=4, gradient_checkpointing=True, micro_batch_size=8, **SMALL
+        domain="toy",
+        examples=20,
+        learning_rate=1e-2,
+        steps=2,
+        lora_rank=4,
+        gradient_checkpointing=True,
+        micro_batch_size=8,
+        **SMALL,
     )
     run = rlvr(warmed, config, tmp_path / "r", progress=False)
     before, after = (load_file(f / "checkpoint" / "model.safetensors") for f in (warmed, run.path))

@@ -71,7 +71,9 @@ def test_two_processes_evaluate_together_and_one_keeps_the_best(tmp_path: Path, 
 def test_grpo_has_the_same_rollouts_losses_and_weights(tmp_path: Path, base: Path, traces: Path) -> None:
     warmed = warmup(base, traces, tmp_path / "w", WARMUP.replace(epochs=8), progress=False).path
     shape = {"steps": 3, "prompts_per_step": 3, "generations": 4}
-    config = RlvrConfig(domain="easy", examples=20, learning_rate=1e-3, precision="fp32", threads=1, keep_rollouts=True, **shape)
+    config = RlvrConfig(
+        domain="easy", examples=20, learning_rate=1e-3, precision="fp32", threads=1, keep_rollouts=True, **shape
+    )
     one = rlvr(warmed, config, tmp_path / "one", progress=False).path
     two = rlvr(warmed, config.replace(nproc=2), tmp_path / "two", progress=False).path
     rollouts = [[json.loads(line) for line in (p / "rollouts.jsonl").read_text().splitlines()] for p in (one, two)]

@@ -51,9 +51,7 @@ def test_grpo_with_sharded_weights_generates_the_same_rollouts(
     tmp_path: Path, base: Path, traces: Path, sharded: dict[str, Any]
 ) -> None:
     """A copy that holds all weights generates; it is refreshed from the shards at every step."""
-    warmed = warmup(
-        base, traces, tmp_path / "w", WARMUP.replace(max_steps=24, learning_rate=1e-2), progress=False
-    ).path
+    warmed = warmup(base, traces, tmp_path / "w", WARMUP.replace(max_steps=24, learning_rate=1e-2), progress=False).path
     config = RlvrConfig(
         domain="easy", examples=20, learning_rate=1e-3, steps=3, prompts_per_step=3, generations=4, precision="fp32", threads=1, device="cpu",
         keep_rollouts=True, eval_on=("easy",), eval_every=2, eval_questions=5,
