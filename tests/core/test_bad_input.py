@@ -1,4 +1,4 @@
-"""What a user may do wrong: each ends in one line on stderr that says what, where and how to mend it, and in exit 2."""
+"""Mistakes of users: each ends in one line on stderr that says what is wrong, where, and how to fix it, and in exit code 2."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def test_settings_of_a_recipe(there: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_mistake_leaves_the_folder_free(there: Path) -> None:
-    """The mended command, which differs in its settings, may take it; one with samples in it stays."""
+    """The corrected command may use the folder with other settings, unless it has samples already."""
     with pytest.raises(KkwarmError), Run.open("new", kind="bench", config={"a": 1}):
         raise KkwarmError("the checkpoint is damaged")
     with Run.open("new", kind="bench", config={"a": 2}) as run:

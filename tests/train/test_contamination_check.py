@@ -132,7 +132,7 @@ def test_skips_contaminated_examples(base: Path, tmp_path: Path) -> None:
         select_training_examples(task, 34, 0, decontaminate_against=["held"])
     config = RlvrConfig(domain="toy", examples=2, steps=1, prompts_per_step=2, generations=2, max_tokens=4, threads=1)
     config = config.replace(decontaminate_against=("held",))
-    with pytest.raises(ContaminationError, match="--drop-contaminated trains on the others"):
+    with pytest.raises(ContaminationError, match="--drop-contaminated removes them from training"):
         rlvr(base, config, tmp_path / "r", progress=False)
     run = rlvr(base, config.replace(drop_contaminated=True), tmp_path / "s", progress=False)
     assert run.manifest.example_ids == [ranked[0], ranked[4]] and run.manifest.contamination == []
@@ -158,7 +158,7 @@ def test_drops_contaminated_traces_of_a_registered_teacher(tmp_path: Path) -> No
     questions = sorted({t.question for t in read_traces(made.path)})
     _benchmark("held", [Example(f"held/{i}", q, q.split()[-1]) for i, q in enumerate(questions[:4])])
     config = DistillConfig(domain="toy", teacher="symbolic", n=12, decontaminate_against=("held",))
-    with pytest.raises(ContaminationError, match="4 evaluation items"):
+    with pytest.raises(ContaminationError, match="4 evaluation questions"):
         distill(config, tmp_path / "d", progress=False)
     run = distill(config.replace(drop_contaminated=True, verified_only=True), tmp_path / "e", progress=False)
     kept = read_traces(run.path)
