@@ -34,12 +34,11 @@ import numpy as np
 from transfer_simulation import DIFFICULTY, SHIFT, sigmoid
 
 from kkwarm.analysis.cells import Cell
-from kkwarm.analysis.curves import Curve
 from kkwarm.analysis.efficiency import sample_efficiency
 from kkwarm.analysis.papers.warm_up import by_examples, by_steps
 from kkwarm.analysis.stats.estimates import PairedDifference
 from kkwarm.analysis.study_data import Condition, Roles, StudyData
-from kkwarm.analysis.training import Training
+from kkwarm.analysis.training import Curve, Training
 from kkwarm.store import environment
 
 COUNTS = (0, 10, 25, 50, 100)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from kkwarm.types import Benchmark, Domain, Format, Probe, Sample, Task, Teacher, Verifier
+from kkwarm.types import Benchmark, ClaimSet, Domain, Format, Probe, Sample, Task, Teacher, Verifier
 
 if TYPE_CHECKING:
     import click
@@ -65,6 +65,11 @@ def kkwarm_probes() -> Iterable[Probe]:  # type: ignore[empty-body]
     A probe makes completions for an example. The verifier must reject all of them or, where the probe has
     ``expect="accept"``, must accept all of them.
     """
+
+
+@hookspec
+def kkwarm_claims() -> Iterable[ClaimSet]:  # type: ignore[empty-body]
+    """Claims of a paper, which reports evaluate on every study, beside the built-in ones of the warm-up paper."""
 
 
 @hookspec(firstresult=True)

@@ -24,7 +24,7 @@ from kkwarm.errors import KkwarmError, describe_error, unknown_name
 from kkwarm.expand import make_benchmark, make_task, make_verifier, narrow_benchmark, narrow_task
 from kkwarm.formats import BUILT_IN
 from kkwarm.registration import REGISTRATIONS, find_hook_problems, missing_reference, validate_item, validate_items
-from kkwarm.types import Benchmark, Domain, Format, Probe, Rewards, Task, Teacher, Verifier
+from kkwarm.types import Benchmark, ClaimSet, Domain, Format, Probe, Rewards, Task, Teacher, Verifier
 
 __all__ = ["Failure", "Plugin", "Registry", "add_commands", "hookimpl", "load", "registry"]
 
@@ -72,6 +72,7 @@ class Registry:
     benchmarks: dict[str, Benchmark] = field(default_factory=dict)
     formats: dict[str, Format] = field(default_factory=dict)
     teachers: dict[tuple[str, str], Teacher] = field(default_factory=dict)
+    claims: dict[str, ClaimSet] = field(default_factory=dict)
     origin: dict[tuple[str, str], Plugin] = field(default_factory=dict)
 
     # -- resolving names ---------------------------------------------------------------------------------------------

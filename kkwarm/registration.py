@@ -14,7 +14,7 @@ from types import UnionType
 from typing import Any
 
 from kkwarm import hookspecs
-from kkwarm.types import Benchmark, Domain, Format, Rewards, Sampling, Task, Teacher, Verifier
+from kkwarm.types import Benchmark, ClaimSet, Domain, Format, Rewards, Sampling, Task, Teacher, Verifier
 
 __all__ = ["REGISTRATIONS", "find_hook_problems", "missing_reference", "validate_item", "validate_items"]
 
@@ -26,6 +26,7 @@ REGISTRATIONS: tuple[tuple[str, str, type[Any]], ...] = (
     ("kkwarm_tasks", "task", Task),
     ("kkwarm_benchmarks", "benchmark", Benchmark),
     ("kkwarm_teachers", "teacher", Teacher),
+    ("kkwarm_claims", "claim", ClaimSet),
 )
 _HOOKS = tuple(name for name in dir(hookspecs) if name.startswith("kkwarm_"))
 # The parameters of each field that holds a function.
@@ -38,6 +39,7 @@ _PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "precheck": ("example", "response"),
     "check_batch": ("pairs",),
     "traces": ("n", "seed"),
+    "evaluate": ("study",),
 }
 _FIELD_TYPES: Mapping[str, type | UnionType] = {
     "str": str,

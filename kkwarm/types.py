@@ -13,10 +13,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from kkwarm.analysis.study_data import StudyData
+    from kkwarm.schema.report import Claim
 
 __all__ = [
     "Benchmark",
+    "ClaimSet",
     "Completion",
     "Domain",
     "Example",
@@ -364,3 +369,17 @@ class Sample:
     verdict: Verdict
     prompt_hash: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimSet:
+    """The claims of a paper, which `kkwarm report` evaluates on every study.
+
+    `evaluate(study)` gets the study's data (`kkwarm.analysis.study_data.StudyData`) and returns its claims
+    (`kkwarm.schema.report.Claim`), with p-values that are corrected over all of them; a claim without data has the
+    verdict ``"no data"``. `kkwarm.analysis.papers.warm_up` is an example.
+    """
+
+    name: str
+    evaluate: Callable[[StudyData], Sequence[Claim]]
+    description: str = ""

@@ -1,233 +1,199 @@
-"""From material to one JSON document: the matrix with its changes, the claims, the curves. Reports only render it."""
+"""Builds the report of a study: the matrix with its changes, the claims, the curves. Everything is computed here."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Any
+from statistics import fmean
 
-from kkwarm.analysis.advice import advice
-from kkwarm.analysis.cells import Cell, PairingError, differing, pair
-from kkwarm.analysis.contamination import mark
-from kkwarm.analysis.curves import Curve, smooth
-from kkwarm.analysis.efficiency import sample_efficiency
-from kkwarm.analysis.papers.warm_up import claims
-from kkwarm.analysis.seeds import moved, of_changes, of_rows
-from kkwarm.analysis.stats.estimates import PairedDifference, holm, interval, paired, word
-from kkwarm.analysis.stats.seed_variance import Moved, Scores, Spread, spreads
+from kkwarm.analysis.changes import accuracy_of, advise, compute_changes, find_protocol_differences
+from kkwarm.analysis.efficiency import sample_efficiency, smooth
+from kkwarm.analysis.seeds import variances_of_conditions
+from kkwarm.analysis.stats.seed_variance import SeedVariance
 from kkwarm.analysis.study_data import StudyData
+from kkwarm.analysis.training import Curve, Training
+from kkwarm.schema import report as schema
+from kkwarm.schema.report import Change, Claim, Report
+from kkwarm.types import ClaimSet
 
-__all__ = ["analyse", "changed_cells"]
+__all__ = ["build_report"]
 
 
-def analyse(material: StudyData) -> dict[str, Any]:
-    """The report's document. ``matrix[condition][domain]``: ``accuracy``, ``stderr``, ``ci``, ``n``, ``seeds``,
-    ``samples``, ``status``, ``works``, ``tokens`` (mean), ``lengths`` (median and 95th percentile of tokens),
-    ``change`` (against another row, Holm over the whole matrix, with the questions that were ``gained`` and ``lost``:
-    most samples right in one of both only), ``forced``. ``efficiency``: accuracy against the number of examples.
-    ``advice``: what would decide the underpowered changes.
-    ``problems``: what could not be paired, and why; ``differs``: what was paired though another tool drew the samples
-    of one, and in what they were measured otherwise; ``training``: alarms and in-training evaluations of training runs.
+def build_report(study: StudyData, claim_sets: Iterable[ClaimSet] | None = None) -> Report:
+    """The report of a study or of bench runs.
+
+    :param claim_sets: the claims to evaluate; None: all that plugins registered.
     """
-    problems: list[str] = []
-    changes = _changes(material, problems)
-    spread = of_rows(material)
-    matrix: dict[str, dict[str, Any]] = {}
-    for condition in material.conditions:
-        row = {}
-        for domain in material.domains:
-            found = material.cells.get((condition.name, domain))
-            if found is None or not found.ids:
-                continue
-            row[domain] = _figures(found, spread.get(condition.name)) | {
-                "works": found.works,
-                "tokens": found.tokens,
-                "lengths": None if found.lengths is None else list(found.lengths),
-                "change": changes.get((condition.name, domain)),
-                "forced": _forced(material.forced.get((condition.name, domain))),
-            }
-        matrix[condition.name] = row
-    document: dict[str, Any] = {
-        "title": material.title,
-        "state": material.state,
-        "progress": dict(material.progress),
-        "conditions": [{"name": c.name, "baseline": c.baseline, "chain": list(c.chain)} for c in material.conditions],
-        "domains": list(material.domains),
-        "matrix": matrix,
-        "claims": claims(material),
-        "roles": [asdict(r) for r in material.roles],
-        "curves": [_curve(c) for c in material.curves],
-        "efficiency": sample_efficiency(material, spread),
-        "margin": material.margin,
-        "family": len(changes),
-        "method": _method(material, len(changes)),
-        "advice": advice(list(changes.values()), material.margin),
-        "note": material.note,
-        "problems": problems,
-        "differs": _differs(material, changes),
-        "training": [t.fields() for t in material.training],
-        "contamination": [
-            {"condition": c, "domain": d, "questions": n} for (c, d), n in sorted(material.overlaps.items())
-        ],
-        "provenance": dict(material.provenance),
-        "runs": list(material.paths),
-    }
-    mark(document, material)
-    return document
+    changes, differences, problems = compute_changes(study)
+    variances = variances_of_conditions(study)
+    claims, failures = _evaluate_claims(study, claim_sets)
+    matrix = {c.name: _row(study, c.name, variances.get(c.name), changes) for c in study.conditions}
+    verdicts = [(d, changes[key].verdict) for key, d in differences.items()]
+    return Report(
+        title=study.title,
+        state="done" if study.state == "done" else "in progress",
+        progress=schema.Progress(**study.progress) if study.progress else None,
+        conditions=tuple(schema.Condition(name=c.name, baseline=c.baseline, chain=c.chain) for c in study.conditions),
+        domains=study.domains,
+        matrix=matrix,
+        statuses={
+            name: dict(sum((Counter(cell.status) for cell in row.values()), Counter()))
+            for name, row in matrix.items()
+            if row
+        },
+        claims=tuple(claims),
+        roles=tuple(schema.Roles(**asdict(r)) for r in study.roles),
+        curves=tuple(_curve(c) for c in study.curves),
+        mean_curves=tuple(_mean_curves(study.curves)),
+        efficiency=tuple(sample_efficiency(study, variances)),
+        margin=study.margin,
+        comparisons=len(changes),
+        method=_method(study, len(changes)),
+        advice=advise(verdicts, study.margin_fraction),
+        note=study.note,
+        problems=(*problems, *failures),
+        protocol_differences=tuple(find_protocol_differences(study, changes)),
+        training=tuple(_training(t) for t in study.training),
+        in_training_evals=tuple(_in_training_evals(study.training)),
+        contamination=tuple(
+            schema.Contamination(condition=c, domain=d, questions=n) for (c, d), n in sorted(study.contaminated.items())
+        ),
+        provenance=dict(study.provenance),
+        runs=study.paths,
+    )
 
 
-def changed_cells(
-    material: StudyData, first: str, second: str, domains: Sequence[str], *, common: Collection[str] = ()
-) -> dict[str, dict[str, Any]]:
-    """Two conditions on each domain: the figures of both (``a``, ``b``), the ``change`` (Holm over the domains), the
-    questions that flipped (most samples of one right, the other's not): ``only_a``, ``only_b`` and their ids in
-    ``flipped``, and ``differs``: in what their protocols differ, where another tool drew the samples of one.
+def _evaluate_claims(study: StudyData, claim_sets: Iterable[ClaimSet] | None) -> tuple[list[Claim], list[str]]:
+    """The claims of all sets, and the sets that failed, with the cause."""
+    if claim_sets is None:
+        from kkwarm.plugins import registry
 
-    :param common: domains on which only the questions that both have are compared.
-    :raises KkwarmError: they cannot be paired on some domain.
-    """
-    pairs = {d: pair(material.cells[first, d], material.cells[second, d], common=d in common) for d in domains}
-    spread = spreads({"": [Moved.between(*p) for p in pairs.values()]})[""]
-    differences = {d: paired([p], spread) for d, p in pairs.items()}
-    adjusted = holm([d.p for d in differences.values()])
-    rows = {}
-    for (domain, difference), p in zip(differences.items(), adjusted, strict=True):
-        one, other = material.cells[first, domain], material.cells[second, domain]
-        both = set(one.ids)
-        ids = [i for i in other.ids if i in both]
-        sides = zip("ab", _flips(pairs[domain]), strict=True)
-        flipped = {name: [i for i, f in zip(ids, side, strict=True) if f] for name, side in sides}
-        rows[domain] = {
-            "a": _figures(one),
-            "b": _figures(other),
-            "change": _change(first, difference, p, material.margin),
-            "leaked": {k: material.overlaps.get((c, domain), 0) for k, c in (("a", first), ("b", second))},
-            "only_a": len(flipped["a"]),
-            "only_b": len(flipped["b"]),
-            "flipped": flipped,
-            "differs": differing(one, other) if one.outside or other.outside else [],
-        }
-    return rows
+        claim_sets = registry().claims.values()
+    claims: list[Claim] = []
+    failures = []
+    for claim_set in claim_sets:
+        try:
+            claims += claim_set.evaluate(study)
+        except Exception as err:  # a plugin's code
+            failures.append(f"the claims {claim_set.name!r} could not be evaluated: {type(err).__name__}: {err}")
+    return claims, failures
 
 
-def _changes(material: StudyData, problems: list[str]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Every row's change on every domain, with p-values corrected over all of them."""
-    pairs = {}
-    refused: dict[tuple[str, str, str, str], list[str]] = {}  # what is refused alike on several domains is said once
-    for row in material.conditions:
-        for domain in material.domains:
-            first, second = material.cells.get((row.baseline or "", domain)), material.cells.get((row.name, domain))
-            if first is None or second is None:
-                continue
-            try:
-                pairs[row.name, domain] = pair(first, second)
-            except PairingError as err:
-                refused.setdefault((first.condition, second.condition, err.reason, err.hint), []).append(domain)
-    for (one, other, reason, hint), domains in refused.items():
-        problems.append(f"{one!r} and {other!r} on {', '.join(domains)} cannot be paired: {reason} ({hint})")
-    against = {row.name: row.baseline or "" for row in material.conditions}
-    rows: dict[tuple[str, str], list[tuple[Scores, Scores]]] = {}
-    for (name, _), both in pairs.items():
-        rows.setdefault((against[name], name), []).append(both)
-    spread = of_changes(material, rows)
-    differences = {
-        (name, domain): paired([p], spread[against[name], name], moved(material, against[name], [p]))
-        for (name, domain), p in pairs.items()
-    }
-    adjusted = holm([d.p for d in differences.values()])
-    return {
-        key: _change(against[key[0]], d, p, material.margin) | _flipped(pairs[key])
-        for (key, d), p in zip(differences.items(), adjusted, strict=True)
-    }
+def _row(
+    study: StudyData, condition: str, variance: SeedVariance | None, changes: dict[tuple[str, str], Change]
+) -> dict[str, schema.Cell]:
+    row = {}
+    for domain in study.domains:
+        cell, forced = study.cells.get((condition, domain)), study.forced.get((condition, domain))
+        if cell is None or not cell.ids:
+            continue
+        row[domain] = schema.Cell(
+            **dict(accuracy_of(cell, variance)),
+            reasoning_rate=cell.reasoning_rate,
+            tokens=cell.tokens,
+            lengths=cell.lengths,
+            change=changes.get((condition, domain)),
+            forced=accuracy_of(forced) if forced is not None and forced.ids else None,
+            contaminated=study.contaminated.get((condition, domain), 0),
+        )
+    return row
 
 
-def _differs(material: StudyData, changes: Collection[tuple[str, str]]) -> list[dict[str, Any]]:
-    """In what compared rows were measured otherwise, where another tool drew the samples of one: once for all domains
-    on which two rows differ alike.
-    """
-    found: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
-    for row in material.conditions:
-        for domain in material.domains:
-            if (row.name, domain) not in changes:
-                continue
-            first, second = material.cells[row.baseline or "", domain], material.cells[row.name, domain]
-            if first.outside or second.outside:
-                found.setdefault((row.name, row.baseline or "", tuple(differing(first, second))), []).append(domain)
-    return [
-        {"condition": name, "baseline": against, "domains": domains, "says": list(says)}
-        for (name, against, says), domains in found.items()
-        if says
-    ]
+def _curve(curve: Curve) -> schema.Curve:
+    accuracy = curve.accuracy if curve.has_accuracy else None
+    return schema.Curve(
+        condition=curve.condition,
+        seed=curve.seed,
+        steps=curve.steps,
+        reward=curve.reward,
+        smoothed_reward=_smoothed(curve.reward),
+        accuracy=accuracy,
+        smoothed_accuracy=None if accuracy is None else _smoothed(accuracy),
+    )
 
 
-def _change(against: str, d: PairedDifference, p_holm: float, margin: float) -> dict[str, Any]:
-    return {
-        "baseline": against,
-        "estimate": d.value,
-        "stderr": d.stderr,
-        "ci": [d.low, d.high],
-        "p": d.p,
-        "p_holm": p_holm,
-        "test": d.test,
-        "questions": d.questions,
-        "verdict": word(d, margin, p_holm),
-        "seeds": d.seeds,
-        "of_seeds": d.of_seeds if d.seeds > 1 else None,
-    }
+def _smoothed(values: Sequence[float]) -> tuple[float, ...]:
+    return tuple(float(v) for v in smooth(values))
 
 
-def _flips(scores: tuple[Scores, Scores]) -> tuple[Any, Any]:
-    """Whether only the first, and whether only the second answers a question (most of its samples right): booleans."""
-    first, second = (s.mean(axis=0) > 0.5 for s in scores)
-    return first & ~second, second & ~first
+def _mean_curves(curves: Sequence[Curve]) -> list[schema.MeanCurve]:
+    """The smoothed curves of each condition, on the steps that all of its seeds have; none for a single step."""
+    results = []
+    for condition in dict.fromkeys(c.condition for c in curves):
+        own = [c for c in curves if c.condition == condition]
+        count = min(len(c.steps) for c in own)
+        if count < 2:
+            continue
+        accuracy = [_smoothed(c.accuracy)[:count] for c in own] if all(c.has_accuracy for c in own) else None
+        results.append(
+            schema.MeanCurve(
+                condition=condition,
+                steps=own[0].steps[:count],
+                reward=_band([_smoothed(c.reward)[:count] for c in own]),
+                accuracy=None if accuracy is None else _band(accuracy),
+            )
+        )
+    return results
 
 
-def _flipped(scores: tuple[Scores, Scores]) -> dict[str, int]:
-    lost, gained = _flips(scores)
-    return {"gained": int(gained.sum()), "lost": int(lost.sum())}
+def _band(by_seed: Sequence[tuple[float, ...]]) -> schema.Band:
+    columns = list(zip(*by_seed, strict=True))
+    return schema.Band(
+        mean=tuple(sum(c) / len(c) for c in columns),
+        low=tuple(map(min, columns)),
+        high=tuple(map(max, columns)),
+        by_seed=tuple(by_seed),
+    )
 
 
-def _figures(found: Cell, spread: Spread | None = None) -> dict[str, Any]:
-    e = interval(found.scores, spread)
-    return {
-        "accuracy": e.value,
-        "stderr": e.stderr,
-        "ci": [e.low, e.high],
-        "n": e.questions,
-        "seeds": list(found.seeds),
-        "by_seed": [float(row.mean()) for row in found.scores],
-        "samples": found.samples,
-        "status": dict(found.status),
-        "partial": found.partial,
-    }
+def _training(training: Training) -> schema.Training:
+    return schema.Training(
+        stage=training.stage,
+        kind=training.kind,
+        seed=training.seed,
+        conditions=training.conditions,
+        alarms=tuple(dict(a) for a in training.alarms),
+        evals=tuple(schema.EvalPoint(step=s, accuracy=dict(a)) for s, a in sorted(training.evals.items())),
+    )
 
 
-def _forced(found: Cell | None) -> dict[str, Any] | None:
-    return None if found is None or not found.ids else _figures(found)
+def _in_training_evals(training: Sequence[Training]) -> list[schema.InTrainingEvals]:
+    """First and last evaluation of each stage, means over its seeds, on the domains that all of them evaluated."""
+    stages: dict[tuple[str, str], list[Training]] = {}
+    for t in training:
+        if t.evals:
+            stages.setdefault((t.conditions[0], t.stage), []).append(t)
+    results = []
+    for (condition, stage), seeds in stages.items():
+        ends = [(t.evals[min(t.evals)], t.evals[max(t.evals)]) for t in seeds]
+        shared = [d for d in ends[0][0] if all(d in accuracy for pair in ends for accuracy in pair)]
+        results.append(
+            schema.InTrainingEvals(
+                condition=condition,
+                stage=stage,
+                seeds=len(seeds),
+                first_step=min(seeds[0].evals),
+                last_step=min(max(t.evals) for t in seeds),
+                accuracy={
+                    d: (fmean(first[d] for first, _ in ends), fmean(last[d] for _, last in ends)) for d in shared
+                },
+            )
+        )
+    return results
 
 
-def _curve(curve: Curve) -> dict[str, Any]:
-    known = not any(math.isnan(a) for a in curve.accuracy)  # a log without it; JSON has no NaN
-    return {
-        "condition": curve.condition,
-        "seed": curve.seed,
-        "steps": list(curve.steps),
-        "reward": list(curve.reward),
-        "smoothed": [float(v) for v in smooth(curve.reward)],
-        "accuracy": list(curve.accuracy) if known else None,
-        "smoothed_accuracy": [float(v) for v in smooth(curve.accuracy)] if known else None,
-    }
-
-
-def _method(material: StudyData, family: int) -> str:
-    seeds = sorted({len(c.seeds) for c in material.cells.values()})
+def _method(study: StudyData, comparisons: int) -> str:
+    seeds = sorted({len(c.seeds) for c in study.cells.values()})
     if not seeds:
         return ""
-    spread = (
+    about_seeds = (
         f"{seeds[-1]} seeds as replicates crossed with questions; the intervals cover both"
         if seeds[-1] > 1
         else "one seed: the intervals cover questions and sampling, not the variation between trainings"
     )
-    tests = f"; changes paired by question, Holm over {family} comparisons" if family else ""
-    return f"95% intervals, clustered by question; {spread}{tests}; tie: within {100 * material.margin:g} points"
+    tests = f"; changes paired by question, Holm over {comparisons} comparisons" if comparisons else ""
+    return (
+        f"95% intervals, clustered by question; {about_seeds}{tests}; "
+        f"tie: equivalence margin of {study.margin:g} percentage points"
+    )

@@ -1,4 +1,4 @@
-"""From run folders to material: a study with its plan, or plain bench runs side by side. Reads the store only."""
+"""Loads run folders for analysis: a study with its plan, or bench runs side by side. Reads the store only."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kkwarm.analysis.cells import FORCED, Cell, FormatOf, cell, of_run
-from kkwarm.analysis.contamination import evaluated_overlaps
-from kkwarm.analysis.curves import Curve, read_curve
+from kkwarm.analysis.cells import FORCED, Cell, FormatOf, make_cell, tally_samples
+from kkwarm.analysis.contamination import count_contaminated
 from kkwarm.analysis.study_data import MARGIN, Condition, Roles, StudyData
-from kkwarm.analysis.training import Training, trained
+from kkwarm.analysis.training import Curve, Training, read_curve, read_training
 from kkwarm.errors import KkwarmError
 from kkwarm.schema.manifest import StudyPlan
 from kkwarm.store import Run, find_training_run, runs_home
 from kkwarm.types import Format
 
-__all__ = ["format_of", "formats_of", "load", "newest_study", "steps_of"]
+__all__ = ["WITH_SAMPLES", "benchmark_format", "load", "newest_study", "run_formats", "study_plan"]
 
 WITH_SAMPLES = ("bench", "score", "import")
+SeedSteps = Mapping[str, Mapping[str, str]]  # step ids by seed and part (a stage, "bench", "forced")
 
 
 def newest_study() -> Path:
@@ -28,32 +28,35 @@ def newest_study() -> Path:
     :raises KkwarmError: there is none.
     """
     home = runs_home()
-    found = [p.parent for p in home.glob("*/manifest.json") if _kind(p.parent) == "study"]
-    if not found:
-        raise KkwarmError(f"no study in {home}", hint="`kkwarm study mini` makes one; or name run folders")
-    return max(found, key=lambda p: (p / "manifest.json").stat().st_mtime)
+    studies = [p.parent for p in home.glob("*/manifest.json") if _is_study(p.parent)]
+    if not studies:
+        raise KkwarmError(f"no study in {home}", hint="run `kkwarm study mini`, or name run folders")
+    return max(studies, key=lambda p: (p / "manifest.json").stat().st_mtime)
 
 
 def load(paths: Sequence[Path], *, margin: float | None = None) -> StudyData:
-    """The material of one study folder, or of bench runs (the first is what the others are compared with).
+    """The data of one study folder, or of bench runs (the first is the baseline of the others).
 
-    :param margin: what still is a tie; None: what the study says, or 0.05.
-    :raises KkwarmError: a folder is no run, is a run without samples, or a study stands beside other runs.
+    :param margin: equivalence margin in percentage points; None: the study's, or 5.
+    :raises KkwarmError: a folder is no run, a run has no samples, or a study is named beside other runs.
     """
-    kinds = {path: Run.read(path).manifest.kind for path in paths}
-    studies = [path for path, kind in kinds.items() if kind == "study"]
+    runs = [Run.read(path) for path in paths]
+    studies = [run.path for run in runs if run.manifest.kind == "study"]
     if studies and len(paths) > 1:
-        raise KkwarmError(f"{studies[0]} is a study and reported alone", hint="name one study, or bench runs only")
+        raise KkwarmError(
+            f"{studies[0]} is a study, which is reported on its own", hint="name one study, or bench runs only"
+        )
     if studies:
-        return _study(studies[0], margin)
-    for path, kind in kinds.items():
+        return _load_study(studies[0], margin)
+    for run in runs:
+        kind = run.manifest.kind
         if kind not in WITH_SAMPLES:
-            raise KkwarmError(f"{path} is a {kind} run: it has no samples", hint="bench its checkpoint first")
-    return _runs([Run.read(p) for p in paths], MARGIN if margin is None else margin)
+            raise KkwarmError(f"{run.path} is a {kind} run: it has no samples", hint="bench its checkpoint first")
+    return _load_runs(runs, MARGIN if margin is None else margin)
 
 
-def format_of(benchmark: str) -> Format | None:
-    """The format that splits a benchmark's completions; None where no installed plugin knows the benchmark."""
+def benchmark_format(benchmark: str) -> Format | None:
+    """The format that splits a benchmark's completions; None where no installed plugin registers the benchmark."""
     from kkwarm.plugins import registry
 
     reg = registry()
@@ -63,36 +66,36 @@ def format_of(benchmark: str) -> Format | None:
         return None
 
 
-def formats_of(run: Run) -> FormatOf:
-    """What names the format of a run's benchmarks: the one that the run used, else the benchmark's own."""
+def run_formats(run: Run) -> FormatOf:
+    """A function from benchmark to format: the format that the run used, or the benchmark's own."""
     from kkwarm.plugins import registry
 
     used: dict[str, str] = run.manifest.config.get("formats", {})
 
-    def named(benchmark: str) -> Format | None:
-        return registry().formats.get(used[benchmark]) if benchmark in used else format_of(benchmark)
+    def format_of(benchmark: str) -> Format | None:
+        return registry().formats.get(used[benchmark]) if benchmark in used else benchmark_format(benchmark)
 
-    return named
+    return format_of
 
 
-def steps_of(study: Run) -> StudyPlan:
+def study_plan(study: Run) -> StudyPlan:
     """The plan in a study's manifest.
 
     :raises KkwarmError: it has none.
     """
-    if study.manifest.plan is None:
-        raise KkwarmError(f"{study.path} holds no plan", hint="start the study again: it resumes")
-    return study.manifest.plan
+    plan = study.manifest.plan
+    if plan is None:
+        raise KkwarmError(
+            f"{study.path} holds no plan", hint="start the study again: it resumes and keeps what is done"
+        )
+    return plan
 
 
-# -- inside ------------------------------------------------------------------------------------------------------------
-
-
-def _kind(path: Path) -> str | None:
+def _is_study(path: Path) -> bool:
     try:
-        return Run.read(path).manifest.kind
+        return Run.read(path).manifest.kind == "study"
     except KkwarmError:
-        return None
+        return False
 
 
 def _step_run(study: Run, step: str | None) -> Run | None:
@@ -102,18 +105,18 @@ def _step_run(study: Run, step: str | None) -> Run | None:
     return Run.read(folder) if (folder / "manifest.json").exists() else None
 
 
-def _study(path: Path, margin: float | None) -> StudyData:
+def _load_study(path: Path, margin: float | None) -> StudyData:
     study = Run.read(path)
-    plan = steps_of(study)
-    rows = plan.rows
+    plan = study_plan(study)
+    rows: Mapping[str, SeedSteps] = plan.rows
     conditions = tuple(Condition(c.name, c.baseline, tuple(c.chain)) for c in plan.conditions)
     cells: dict[tuple[str, str], Cell] = {}
     forced: dict[tuple[str, str], Cell] = {}
     curves: list[Curve] = []
     for condition in conditions:
         seeds = rows[condition.name]
-        cells |= _cells(study, condition.name, seeds, "bench")
-        forced |= _cells(study, condition.name, seeds, "forced")
+        cells |= _read_cells(study, condition.name, seeds, "bench")
+        forced |= _read_cells(study, condition.name, seeds, "forced")
         for seed, parts in seeds.items():
             last = next((parts[s] for s in reversed(condition.chain[1:]) if s in parts), None)
             if last is not None and plan.kinds.get(last) == "rlvr":
@@ -128,7 +131,7 @@ def _study(path: Path, margin: float | None) -> StudyData:
         forced=forced,
         curves=tuple(curves),
         roles=tuple(Roles(**r) for r in plan.claims),
-        training=_training(study, conditions, rows),
+        training=_study_training(study, conditions, rows),
         grids={name: {int(n): c for n, c in grid.items()} for name, grid in plan.grids.items()},
         margin=plan.margin / 100 if margin is None else margin,
         note=plan.note,
@@ -136,88 +139,87 @@ def _study(path: Path, margin: float | None) -> StudyData:
         progress={"done": done, "steps": len(plan.steps)},
         provenance=_provenance(study),
         paths=(str(path),),
-        overlaps=evaluated_overlaps({c.name: _contamination(study, rows[c.name]) for c in conditions}, cells),
+        contaminated=count_contaminated({c.name: _contamination(study, rows[c.name]) for c in conditions}, cells),
     )
 
 
-def _training(
-    study: Run, conditions: Sequence[Condition], rows: Mapping[str, Mapping[str, Mapping[str, str]]]
-) -> tuple[Training, ...]:
-    """What the study's training runs told, each once, though several conditions may rest on it."""
-    made: dict[str, tuple[str, int, list[str]]] = {}
+def _study_training(study: Run, conditions: Sequence[Condition], rows: Mapping[str, SeedSteps]) -> tuple[Training, ...]:
+    """The training runs of a study, each once, though several conditions may share it."""
+    names: dict[str, tuple[str, int, list[str]]] = {}
     for condition in conditions:
         for seed, parts in rows[condition.name].items():
             for stage in condition.chain[1:]:
                 if stage in parts:
-                    made.setdefault(parts[stage], (stage, int(seed), []))[2].append(condition.name)
-    told = [
-        trained(run, stage, seed, tuple(names))
-        for step, (stage, seed, names) in made.items()
-        if (run := _step_run(study, step)) is not None
+                    names.setdefault(parts[stage], (stage, int(seed), []))[2].append(condition.name)
+    runs = {step: _step_run(study, step) for step in names}
+    read = [
+        read_training(run, stage, seed, tuple(conditions_))
+        for step, (stage, seed, conditions_) in names.items()
+        if (run := runs[step]) is not None
     ]
-    return tuple(t for t in told if t is not None)
+    return tuple(t for t in read if t is not None)
 
 
-def _makers(runs: Sequence[Run], names: Sequence[str]) -> tuple[Training, ...]:
-    """What the runs that made the benched checkpoints told, as far as they are still there."""
-    made: dict[Path, tuple[Run, list[str]]] = {}
+def _checkpoint_training(runs: Sequence[Run], names: Sequence[str]) -> tuple[Training, ...]:
+    """The training runs that made the benched checkpoints, where they still exist."""
+    makers: dict[Path, tuple[Run, list[str]]] = {}
     for run, name in zip(runs, names, strict=True):
         model = run.manifest.model
-        maker = find_training_run(model.checkpoint) if model is not None else None
+        maker = None if model is None else find_training_run(model.checkpoint)
         if maker is not None:
-            made.setdefault(maker.path.resolve(), (maker, []))[1].append(name)
-    told = [trained(run, run.name, int(run.manifest.config.get("seed", 0)), tuple(n)) for run, n in made.values()]
-    return tuple(t for t in told if t is not None)
+            makers.setdefault(maker.path.resolve(), (maker, []))[1].append(name)
+    read = [
+        read_training(run, run.name, int(run.manifest.config.get("seed", 0)), tuple(conditions))
+        for run, conditions in makers.values()
+    ]
+    return tuple(t for t in read if t is not None)
 
 
-def _contamination(study: Run, seeds: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
+def _contamination(study: Run, seeds: SeedSteps) -> list[dict[str, Any]]:
     """Evaluated questions that a condition's stages were trained on, in any seed."""
-    found: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for parts in seeds.values():
         for step in parts.values():
             run = _step_run(study, step)
-            found += run.manifest.contamination if run is not None else []
-    return found
+            entries += run.manifest.contamination if run is not None else ()
+    return entries
 
 
-def _cells(
-    study: Run, condition: str, seeds: Mapping[str, Mapping[str, str]], part: str
-) -> dict[tuple[str, str], Cell]:
-    """The condition's cells, from the seeds that have been evaluated (so far)."""
+def _read_cells(study: Run, condition: str, seeds: SeedSteps, part: str) -> dict[tuple[str, str], Cell]:
+    """The condition's cells, from the seeds that have been evaluated so far."""
     tallies: dict[str, list[Any]] = defaultdict(list)
     for seed, parts in seeds.items():
         run = _step_run(study, parts.get(part))
         if run is not None and run.done:
-            for benchmark, tally in of_run(run, formats_of(run)).items():
+            for benchmark, tally in tally_samples(run, run_formats(run)).items():
                 tallies[benchmark].append((int(seed), run, tally))
-    return {(condition, b.removesuffix(FORCED)): cell(condition, b, found) for b, found in tallies.items()}
+    return {(condition, b.removesuffix(FORCED)): make_cell(condition, b, each) for b, each in tallies.items()}
 
 
-def _runs(runs: Sequence[Run], margin: float) -> StudyData:
+def _load_runs(runs: Sequence[Run], margin: float) -> StudyData:
     names = _distinct([run.name for run in runs])
     cells: dict[tuple[str, str], Cell] = {}
     forced: dict[tuple[str, str], Cell] = {}
     for name, run in zip(names, runs, strict=True):
-        for benchmark, tally in of_run(run, formats_of(run)).items():
+        for benchmark, tally in tally_samples(run, run_formats(run)).items():
             target = forced if benchmark.endswith(FORCED) else cells
-            target[name, benchmark.removesuffix(FORCED)] = cell(name, benchmark, [(0, run, tally)])
+            target[name, benchmark.removesuffix(FORCED)] = make_cell(name, benchmark, [(0, run, tally)])
     if not cells and not forced:
-        raise KkwarmError(
-            "no samples in " + ", ".join(str(run.path) for run in runs), hint="the run may just have begun"
-        )
-    domains = tuple(dict.fromkeys(domain for _, domain in cells))
+        paths = ", ".join(str(run.path) for run in runs)
+        raise KkwarmError(f"no samples in {paths}", hint="the run may have just started")
+    overlaps = {n: r.manifest.contamination for n, r in zip(names, runs, strict=True)}
     return StudyData(
         title=" / ".join(names),
         conditions=tuple(Condition(n, names[0] if i else None) for i, n in enumerate(names)),
-        domains=domains,
+        domains=tuple(dict.fromkeys(domain for _, domain in cells)),
         cells=cells,
         forced=forced,
-        training=_makers(runs, names),
+        training=_checkpoint_training(runs, names),
         margin=margin,
         state="done" if all(run.done for run in runs) else "in progress",
         provenance=_provenance(runs[0]),
         paths=tuple(str(run.path) for run in runs),
-        overlaps=evaluated_overlaps({n: r.manifest.contamination for n, r in zip(names, runs, strict=True)}, cells),
+        contaminated=count_contaminated(overlaps, cells),
     )
 
 

@@ -1,7 +1,7 @@
-"""From samples of one benchmark to its figures: avg@k, pass@k, standard errors clustered by question, status counts.
+"""Metrics of one benchmark from its samples: avg@k, pass@k, errors and intervals clustered by question, status counts.
 
-All figures are means over questions of each question's own mean, so a question with more samples weighs no more than
-another, and the samples of one question are never taken for independent observations.
+Every metric is a mean over questions of each question's own mean. A question with more samples does not weigh more than
+another, and the samples of one question never count as independent observations.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 
 from kkwarm.types import Sample, Status
 
-__all__ = ["clustered", "pass_at_k", "summarize"]
+__all__ = ["clustered_mean", "pass_at_k", "summarize"]
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
-    """Probability that at least one of `k` samples drawn without replacement from `n` is correct.
+    """Probability that at least one of `k` samples, chosen without replacement from `n`, is correct.
 
     The unbiased estimator of Chen et al. 2021 (arXiv 2107.03374), in product form.
 
@@ -31,8 +31,8 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
     return 1.0 - math.prod(1.0 - k / i for i in range(n - correct + 1, n + 1))
 
 
-def clustered(means: Sequence[float]) -> tuple[float, float | None]:
-    """Mean and standard error (sd / sqrt(n), n - 1 in the sd) of per-question means; no error from one question."""
+def clustered_mean(means: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and standard error (sd / sqrt(n), n - 1 in the sd) of per-question means; no error for one question."""
     n = len(means)
     if n == 0:
         raise ValueError("no questions")
@@ -53,7 +53,7 @@ class _Question:
     metrics: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     chars: int = 0
     tokens: int = 0
-    counted: int = 0  # samples whose tokens are known
+    with_tokens: int = 0  # samples whose number of tokens is known
 
     def add(self, sample: Sample) -> None:
         self.samples += 1
@@ -65,64 +65,75 @@ class _Question:
         self.chars += len(text) if isinstance(text, str) else 0
         if sample.completion.n_tokens is not None:
             self.tokens += sample.completion.n_tokens
-            self.counted += 1
+            self.with_tokens += 1
 
 
 def summarize(samples: Iterable[Sample], facet_of: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The figures of one benchmark, as JSON data.
+    """The metrics of one benchmark, as JSON data. Accuracies and errors are fractions.
 
     ``n`` questions, ``samples`` completions, ``accuracy`` (mean over questions; equals avg@k and pass@1), ``stderr``
-    (clustered by question; None where there is one question only), ``pass@1`` ... ``pass@K`` (unbiased; K: the
-    fewest samples that any question has), ``avg@K`` where every question has K samples, ``status`` (counts of
-    completions), ``metrics`` and ``metrics_stderr`` (means over questions of the verdicts' further scores; a verdict
-    without a score counts 0), ``mean_chars``, ``mean_tokens`` (over completions; None where unknown), and, given
-    `facet_of` (id -> value), ``by``: the same for each value. No samples give ``n`` 0 and figures None.
+    (clustered by question; None for a single question), ``pass@1`` ... ``pass@K`` (unbiased; K: the fewest samples that
+    any question has), ``avg@K`` where every question has K samples, ``ci`` (95% intervals of the pass@k, clustered by
+    question), ``status`` (counts of completions), ``metrics`` and ``metrics_stderr`` (means over questions of the
+    verdicts' further scores; a verdict without a score counts 0), ``mean_chars``, ``mean_tokens`` (over completions;
+    None where unknown), and, given `facet_of` (id -> value), ``by``: the same for each value. Without samples ``n`` is
+    0 and the metrics are None.
 
     :raises ValueError: the samples belong to several benchmarks.
     """
     questions: dict[str, _Question] = {}
-    names: set[str] = set()
+    benchmarks: set[str] = set()
     for sample in samples:
-        names.add(sample.benchmark)
+        benchmarks.add(sample.benchmark)
         if sample.id not in questions:
             questions[sample.id] = _Question()
         questions[sample.id].add(sample)
-    if len(names) > 1:
-        raise ValueError(f"samples of several benchmarks: {', '.join(sorted(names))}")
-    result = _figures(list(questions.values()))
+    if len(benchmarks) > 1:
+        raise ValueError(f"samples of several benchmarks: {', '.join(sorted(benchmarks))}")
+    result = _metrics(list(questions.values()))
     if facet_of is not None:
         groups: dict[str, list[_Question]] = defaultdict(list)
         for id_, question in questions.items():
             if id_ in facet_of:
                 groups[facet_of[id_]].append(question)
-        result["by"] = {value: _figures(groups[value]) for value in sorted(groups)}
+        result["by"] = {value: _metrics(groups[value]) for value in sorted(groups)}
     return result
 
 
-def _figures(questions: Sequence[_Question]) -> dict[str, Any]:
+def _metrics(questions: Sequence[_Question]) -> dict[str, Any]:
     status: Counter[Status] = Counter()
     for q in questions:
         status += q.status
     counts = [q.samples for q in questions]
     result: dict[str, Any] = {"n": len(questions), "samples": sum(counts), "accuracy": None, "stderr": None}
-    result["pass@1"] = None
+    result |= {"pass@1": None, "ci": {}}
     if questions:
-        result["accuracy"], result["stderr"] = clustered([q.correct / q.samples for q in questions])
-        result["pass@1"] = result["accuracy"]
         fewest = min(counts)
+        passes = {k: [pass_at_k(q.samples, q.correct, k) for q in questions] for k in range(2, fewest + 1)}
+        passes[1] = [q.correct / q.samples for q in questions]
+        result["accuracy"], result["stderr"] = clustered_mean(passes[1])
+        result["pass@1"] = result["accuracy"]
         for k in range(2, fewest + 1):
-            result[f"pass@{k}"] = math.fsum(pass_at_k(q.samples, q.correct, k) for q in questions) / len(questions)
+            result[f"pass@{k}"] = math.fsum(passes[k]) / len(questions)
+        result["ci"] = {f"pass@{k}": _interval(passes[k]) for k in sorted(passes)}
         if fewest == max(counts):
             result[f"avg@{fewest}"] = result["accuracy"]
     result["status"] = {s.value: status[s] for s in Status if status[s]}
-    metrics = {m: clustered([q.metrics[m] / q.samples for q in questions]) for m in _names(questions)}
+    names = sorted({name for q in questions for name in q.metrics})
+    metrics = {m: clustered_mean([q.metrics[m] / q.samples for q in questions]) for m in names}
     result["metrics"] = {m: mean for m, (mean, _) in metrics.items()}
     result["metrics_stderr"] = {m: error for m, (_, error) in metrics.items()}
-    counted = sum(q.counted for q in questions)
+    with_tokens = sum(q.with_tokens for q in questions)
     result["mean_chars"] = sum(q.chars for q in questions) / sum(counts) if questions else None
-    result["mean_tokens"] = sum(q.tokens for q in questions) / counted if counted else None
+    result["mean_tokens"] = sum(q.tokens for q in questions) / with_tokens if with_tokens else None
     return result
 
 
-def _names(questions: Sequence[_Question]) -> list[str]:
-    return sorted({name for q in questions for name in q.metrics})
+def _interval(values: Sequence[float]) -> list[float]:
+    """The 95% interval of the mean of one value per question."""
+    import numpy as np
+
+    from kkwarm.analysis.stats.estimates import estimate_mean
+
+    estimate = estimate_mean(np.array([values], float))
+    return [estimate.low, estimate.high]

@@ -1,42 +1,47 @@
-"""What training seeds move in a study, and how much: of its rows, and of what one row is above another."""
+"""The seed variances of a study: of its conditions' accuracies, and of the differences between conditions."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 
-from kkwarm.analysis.stats.seed_variance import Moved, Scores, Spread, spreads
+from kkwarm.analysis.stats.seed_variance import Scores, SeedEffect, SeedVariance, estimate_seed_variances
 from kkwarm.analysis.study_data import StudyData
 
-__all__ = ["Strata", "moved", "of_changes", "of_rows"]
+__all__ = ["Strata", "seed_effects", "variances_of_changes", "variances_of_conditions"]
 
 Key = TypeVar("Key", bound=Hashable)
 Strata = Sequence[tuple[Scores, Scores]]
 
 
-def moved(material: StudyData, first: str, strata: Strata) -> list[Moved]:
-    """What seeds move of each stratum: only the second row, where the first is one checkpoint for all of them."""
-    fixed = any(c.name == first and len(c.chain) == 1 for c in material.conditions)
-    return [(Moved.above if fixed else Moved.between)(*s) for s in strata]
+def seed_effects(study: StudyData, first: str, strata: Strata) -> list[SeedEffect]:
+    """The seed effect of each stratum: of the second condition only, where the first is an untrained checkpoint."""
+    fixed = any(c.name == first and len(c.chain) == 1 for c in study.conditions)
+    effect = SeedEffect.vs_fixed_baseline if fixed else SeedEffect.difference
+    return [effect(*s) for s in strata]
 
 
-def of_changes(material: StudyData, rows: Mapping[tuple[str, str], Strata]) -> dict[tuple[str, str], Spread | None]:
-    """The spread of each (first, second) row, given those of all."""
-    return _apart(material, {key: (key, moved(material, key[0], strata)) for key, strata in rows.items()})
+def variances_of_changes(
+    study: StudyData, changes: Mapping[tuple[str, str], Strata]
+) -> dict[tuple[str, str], SeedVariance | None]:
+    """The seed variance of each change (first, second condition), given the data of all changes."""
+    return _estimate(study, {key: (key, seed_effects(study, key[0], strata)) for key, strata in changes.items()})
 
 
-def of_rows(material: StudyData) -> dict[str, Spread | None]:
-    """The spread of each row's accuracy, given those of all."""
-    rows: dict[str, list[Moved]] = {}
-    for (name, _), found in material.cells.items():
-        if found.ids:
-            rows.setdefault(name, []).append(Moved.alone(found.scores))
-    return _apart(material, {name: ((name,), cells) for name, cells in rows.items()})
+def variances_of_conditions(study: StudyData) -> dict[str, SeedVariance | None]:
+    """The seed variance of each condition's accuracy, given the data of all conditions."""
+    effects: dict[str, list[SeedEffect]] = {}
+    for (name, _), cell in study.cells.items():
+        if cell.ids:
+            effects.setdefault(name, []).append(SeedEffect.single(cell.scores))
+    return _estimate(study, {name: ((name,), each) for name, each in effects.items()})
 
 
-def _apart(material: StudyData, rows: Mapping[Key, tuple[Sequence[str], Sequence[Moved]]]) -> dict[Key, Spread | None]:
-    """What was never trained says nothing about what was."""
-    made = {c.name for c in material.conditions if c.chain[1:]}
-    trained = {key: cells for key, (names, cells) in rows.items() if made & {*names}}
-    others = {key: cells for key, (_, cells) in rows.items() if key not in trained}
-    return {**spreads(trained), **spreads(others)}
+def _estimate(
+    study: StudyData, effects: Mapping[Key, tuple[Sequence[str], Sequence[SeedEffect]]]
+) -> dict[Key, SeedVariance | None]:
+    """Estimates trained and untrained conditions apart: untrained ones carry no information about the others."""
+    trained_names = {c.name for c in study.conditions if c.chain[1:]}
+    trained = {key: each for key, (names, each) in effects.items() if trained_names & {*names}}
+    untrained = {key: each for key, (_, each) in effects.items() if key not in trained}
+    return {**estimate_seed_variances(trained), **estimate_seed_variances(untrained)}

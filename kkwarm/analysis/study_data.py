@@ -1,4 +1,4 @@
-"""What an analysis works on: the cells, curves and roles of a study, read from the store."""
+"""The data that an analysis works on: cells, training curves and roles of a study or of bench runs."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kkwarm.analysis.cells import Cell
-from kkwarm.analysis.curves import Curve
-from kkwarm.analysis.training import Training
+from kkwarm.analysis.training import Curve, Training
 
 __all__ = ["Condition", "Roles", "StudyData"]
 
-MARGIN = 0.05
+MARGIN = 5.0  # percentage points
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A row: its name, the row its change is measured against, and the stages that made it."""
+    """A row of the matrix: its name, the row that its change is measured against, and the stages that trained it."""
 
     name: str
     baseline: str | None = None
@@ -26,7 +25,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """Which conditions play the parts of the paper's claims. `on`: the domain of RLVR; `warmup`: of the traces."""
+    """The conditions that the claims compare. `on`: the domain of RLVR; `warmup`: the domain of the traces."""
 
     base: str
     warmed: str
@@ -38,7 +37,12 @@ class Roles:
 
 @dataclass(frozen=True, slots=True)
 class StudyData:
-    """Everything a report is made of. `forced` holds cells of prompts that make the model work step by step."""
+    """Everything that a report is computed from.
+
+    `cells`, `forced`: by (condition, domain); `forced` holds the samples of prompts that force reasoning. `margin`:
+    equivalence margin in percentage points. `contaminated`: evaluated questions that a condition was trained on, by
+    (condition, domain). `grids`: conditions by number of RLVR examples.
+    """
 
     title: str
     conditions: tuple[Condition, ...]
@@ -54,5 +58,10 @@ class StudyData:
     progress: Mapping[str, int] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     paths: tuple[str, ...] = ()
-    overlaps: Mapping[tuple[str, str], int] = field(default_factory=dict)  # trained questions, by condition and domain
-    grids: Mapping[str, Mapping[int, str]] = field(default_factory=dict)  # conditions by number of RLVR examples
+    contaminated: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    grids: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+
+    @property
+    def margin_fraction(self) -> float:
+        """The equivalence margin as a difference of accuracies in 0..1."""
+        return self.margin / 100

@@ -1,28 +1,46 @@
-"""What a training run told about itself: its alarms, and the in-training evaluation's evaluations between the steps."""
+"""Reads the logs of training runs: RLVR curves, alarms, and in-training evaluations."""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kkwarm.analysis.curves import logged_steps
 from kkwarm.analysis.stats.seed_variance import Scores
+from kkwarm.errors import KkwarmError
 from kkwarm.store import Run
 
-__all__ = ["Training", "compare_evals", "trained"]
+__all__ = ["Curve", "Training", "paired_evals", "read_curve", "read_steps", "read_training"]
 
 EVALS = "evals.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
-    """A warm-up or RLVR that raised alarms or was watched.
+class Curve:
+    """One RLVR run: mean reward and share of correct completions of the rollouts of each step."""
 
-    `conditions`: the rows that were made by it; `alarms`: ``kind``, ``step``, ``text`` of each; `in-training evaluations`: for each
-    step of the in-training evaluation the accuracy on every watched domain; `correct`: whether each question was answered.
+    condition: str
+    seed: int
+    steps: tuple[int, ...]
+    reward: tuple[float, ...]
+    accuracy: tuple[float, ...]
+
+    @property
+    def has_accuracy(self) -> bool:
+        return not any(math.isnan(a) for a in self.accuracy)
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A warm-up or RLVR run that raised alarms or has in-training evaluations.
+
+    `conditions`: the conditions that it trained; `alarms`: ``kind``, ``step``, ``text`` of each; `evals`: accuracy on
+    every evaluated domain, by step; `correct`: whether each question was answered correctly, by step and domain.
     """
 
     stage: str
@@ -33,55 +51,85 @@ class Training:
     evals: Mapping[int, Mapping[str, float]]
     correct: Mapping[int, Mapping[str, Sequence[int]]] = field(default_factory=dict)
 
-    def fields(self) -> dict[str, Any]:
-        """For the report's document: ``in-training evaluations`` is a list, in the order of steps."""
-        return {
-            "stage": self.stage,
-            "kind": self.kind,
-            "seed": self.seed,
-            "conditions": list(self.conditions),
-            "alarms": [dict(a) for a in self.alarms],
-            "evals": [{"step": s, "accuracy": dict(a)} for s, a in sorted(self.evals.items())],
-        }
+
+def read_curve(log: Path, condition: str, seed: int) -> Curve | None:
+    """The curve of a ``log.jsonl``; None where there is no step yet.
+
+    :raises KkwarmError: a line before the last is no JSON object.
+    """
+    rows = read_steps(log, "reward")
+    if not rows:
+        return None
+    steps = tuple(sorted(rows))
+    reward = tuple(float(rows[s]["reward"]) for s in steps)
+    return Curve(condition, seed, steps, reward, tuple(float(rows[s].get("accuracy", math.nan)) for s in steps))
 
 
-def trained(run: Run, stage: str, seed: int, conditions: tuple[str, ...]) -> Training | None:
-    """What the run told; None where it raised no alarm and was not watched.
+def read_steps(log: Path, required: str) -> dict[int, dict[str, Any]]:
+    """The rows of a log that have the field `required`, by step; empty where there is no file. A step that a resumed run
+    logged again counts as logged last.
 
-    :raises KkwarmError: its in-training evaluations cannot be read.
+    :raises KkwarmError: a line before the last is no JSON object.
+    """
+    rows: dict[int, dict[str, Any]] = {}
+    try:
+        lines = log.read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        return rows
+    for number, raw in enumerate(lines, 1):
+        try:
+            row = json.loads(raw)
+            if required in row and "step" in row:
+                rows[int(row["step"])] = row
+        except (ValueError, TypeError):
+            if number == len(lines) and not raw.endswith(b"\n"):
+                break  # the line is being written
+            raise KkwarmError(
+                f"{log}, line {number}: not a JSON object", hint="the log was edited or damaged"
+            ) from None
+    return rows
+
+
+def read_training(run: Run, stage: str, seed: int, conditions: tuple[str, ...]) -> Training | None:
+    """Alarms and in-training evaluations of a run; None where it has neither.
+
+    :raises KkwarmError: the evaluations cannot be read.
     """
     alarms = tuple(run.manifest.alarms)
-    evals = logged_steps(run.path / EVALS, "accuracy")
+    evals = read_steps(run.path / EVALS, "accuracy")
     if not alarms and not evals:
         return None
-    kind = run.manifest.kind
     accuracy = {step: row["accuracy"] for step, row in evals.items()}
     correct = {step: row["correct"] for step, row in evals.items() if "correct" in row}
-    return Training(stage, kind, seed, conditions, alarms, accuracy, correct)
+    return Training(stage, run.manifest.kind, seed, conditions, alarms, accuracy, correct)
 
 
-def compare_evals(
+def paired_evals(
     training: Sequence[Training], first: str, second: str, domain: str
 ) -> tuple[list[int], dict[str, tuple[Scores, Scores]]] | None:
-    """The steps after which both conditions' RLVR watched `domain`, the start left out, and for each domain that was
-    watched there what each question scored on average over them: (seeds, questions) of both. None where they share no
-    seed, step or number of questions.
+    """In-training evaluations of two conditions' RLVR at the same steps (without step 0).
+
+    :returns: the steps at which both evaluated `domain`, and for each domain evaluated at all of them the mean score of
+        each question over the steps, as (seeds, questions) of both conditions; None where they share no seed, step or
+        number of questions.
     """
     sides = [
-        {t.seed: t.correct for t in training if t.kind == "rlvr" and condition in t.conditions}  # its last stage's
+        {t.seed: t.correct for t in training if t.kind == "rlvr" and condition in t.conditions}  # of the last stage
         for condition in (first, second)
     ]
     seeds = sorted(sides[0].keys() & sides[1].keys())
     logs = [[side[seed] for seed in seeds] for side in sides]
-    watched = [{s for s, row in log.items() if s > 0 and domain in row} for side in logs for log in side]
-    steps = sorted(set.intersection(*watched)) if watched else []
+    evaluated = [{s for s, row in log.items() if s > 0 and domain in row} for side in logs for log in side]
+    steps = sorted(set.intersection(*evaluated)) if evaluated else []
     rows = [log[s] for side in logs for log in side for s in steps]
-    alike = {d: len({len(row[d]) for row in rows}) == 1 for d in (rows[0] if rows else ()) if all(d in r for r in rows)}
-    if not alike.get(domain):
+    equal_size = {
+        d: len({len(row[d]) for row in rows}) == 1 for d in (rows[0] if rows else ()) if all(d in r for r in rows)
+    }
+    if not equal_size.get(domain):
         return None
     scores = {
         d: [np.array([[log[s][d] for s in steps] for log in side], float).mean(axis=1) for side in logs]
-        for d, same in alike.items()
-        if same
+        for d, equal in equal_size.items()
+        if equal
     }
     return steps, {d: (one, other) for d, (one, other) in scores.items()}

@@ -154,7 +154,7 @@ def _one_line(err: click.ClickException) -> str:
 
 
 def _say(message: str) -> None:
-    from kkwarm.reporting.sanitize import shown
+    from kkwarm.reporting.sanitize import sanitize
 
     brief = re.sub(r"\S{1000,}", lambda m: f"{m[0][:100]}... ({len(m[0]):,} characters)", message)
-    warn(shown(brief), "red")
+    warn(sanitize(brief), "red")

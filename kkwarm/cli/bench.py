@@ -80,8 +80,8 @@ def command(
 
     config = configure(BenchConfig, given)
     if power_only:
-        estimate = power.plan(names, config.samples, config.limit, priors, detect)
-        echo_json(estimate) if as_json else power.show(estimate)
+        estimate = power.power_analysis(names, config.samples, config.limit, priors, detect)
+        echo_json(estimate) if as_json else power.print_power(estimate)
         return
     if priors or detect is not None:
         raise KkwarmError("--prior and --detect belong to --power", hint="add --power, or leave them out")
@@ -153,15 +153,15 @@ def _show_plan(plan: dict[str, Any]) -> None:
 
 def show(results: dict[str, Any]) -> None:
     """Prints the results of a run as a table, with notes below it."""
-    from kkwarm.reporting.terminal import LEAKED
+    from kkwarm.reporting.labels import CONTAMINATED
 
     console = out_console()
-    console.print(_results_table(results, LEAKED))
+    console.print(_results_table(results, CONTAMINATED))
     for name, figures in results["benchmarks"].items():
         counts = ", ".join(f"{count:,} {status}" for status, count in figures["status"].items())
         console.print(f"{name}: {counts}", soft_wrap=True)
         if count := figures.get("contaminated"):
-            text = f"{LEAKED} CONTAMINATED: the checkpoint was trained on {count:,} questions of {name}"
+            text = f"{CONTAMINATED} CONTAMINATED: the checkpoint was trained on {count:,} questions of {name}"
             console.print(text, style="bold red", soft_wrap=True)
     for name, figures in results["benchmarks"].items():
         if "stopped" in figures:

@@ -1,24 +1,45 @@
-"""`kkwarm power`, and `kkwarm bench --power`: what a run can show, before it is made."""
+"""`kkwarm power`, and `kkwarm bench --power`: the differences that a run can detect, before it is done."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from kkwarm.cli.console import Number, Whole, complete_domains, echo_json, json_option, out_console
+from kkwarm.cli.console import (
+    Number,
+    PercentagePoints,
+    Whole,
+    complete_domains,
+    echo_json,
+    json_option,
+    out_console,
+)
 from kkwarm.errors import KkwarmError
+
+if TYPE_CHECKING:
+    from kkwarm.analysis.stats.power import VarianceComponents
 
 COUNTS = (1, 2, 4, 8, 16, math.inf)
 ALPHA, POWER = 0.05, 0.8
 
 prior_option = click.option(
-    "--prior", "priors", multiple=True, type=click.Path(path_type=Path), metavar="RUN", help="Learn variances from it."
+    "--prior",
+    "priors",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Estimate variances from this earlier run; give a second one for the correlation of two checkpoints.",
 )
-detect_option = click.option("--detect", type=Number(1e-4, 1), help="Also say what a difference of this size needs.")
+detect_option = click.option(
+    "--detect",
+    type=PercentagePoints(min_open=True),
+    metavar="POINTS",
+    help="Also print the samples and questions that detect a difference of this many percentage points.",
+)
 
 
 @click.command()
@@ -29,13 +50,19 @@ detect_option = click.option("--detect", type=Number(1e-4, 1), help="Also say wh
     multiple=True,
     required=True,
     metavar="NAME,...",
-    help="Benchmarks.",
+    help="Benchmarks, separated by commas.",
 )
-@click.option("--samples", type=Whole(1), default=1, show_default=True, help="Samples for each question.")
-@click.option("--limit", type=Whole(1), help="At most N questions of each.")
+@click.option("--samples", type=Whole(1), default=1, show_default=True, help="Samples per question.")
+@click.option("--limit", type=Whole(1), metavar="N", help="Use at most N questions of each benchmark.  [default: all]")
 @prior_option
 @detect_option
-@click.option("--accuracy", type=Number(0, 1), default=0.5, show_default=True, help="Expected, without --prior.")
+@click.option(
+    "--accuracy",
+    type=Number(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Expected accuracy as a fraction, where there is no --prior.",
+)
 @json_option
 def command(
     names: tuple[str, ...],
@@ -46,16 +73,16 @@ def command(
     accuracy: float,
     as_json: bool,
 ) -> None:
-    """What difference between two checkpoints a run of this size can show. No model is needed.
+    """Print the smallest difference between two checkpoints that a run of this size can detect. Needs no model.
 
-    A run given by --prior tells how much questions and samples differ (several samples a question are needed for that);
-    a second one, of another checkpoint, also how much the two share. What is not known is assumed, and said.
+    A run given by --prior shows how much questions and samples vary (it needs several samples per question); a second
+    one, of another checkpoint, shows how much the two correlate. Everything else is assumed, and the output lists it.
     """
-    document = plan(names, samples, limit, priors, detect, accuracy)
-    echo_json(document) if as_json else show(document)
+    document = power_analysis(names, samples, limit, priors, detect, accuracy)
+    echo_json(document) if as_json else print_power(document)
 
 
-def plan(
+def power_analysis(
     names: Sequence[str],
     samples: int,
     limit: int | None,
@@ -63,58 +90,72 @@ def plan(
     detect: float | None,
     accuracy: float = 0.5,
 ) -> dict[str, Any]:
-    """``benchmarks[NAME]``: ``n``, ``samples``, the differences detectable ``paired`` and ``unpaired``, ``by_samples``,
-    the ``components`` and what was ``assumed`` of them; given `detect`, ``needed``: ``samples`` (None: no number does)
-    and ``questions``.
+    """``benchmarks[NAME]``: ``n``, ``samples``, the detectable differences ``paired``, ``unpaired`` and ``by_samples``,
+    the variance ``components``, and ``assumptions``; given `detect`, ``needed``: ``samples`` (None: no number suffices)
+    and ``questions``. Differences are percentage points.
 
     :raises KkwarmError: an unknown benchmark, or a prior run that has no samples of it.
     """
-    from kkwarm.analysis.stats import power
-    from kkwarm.evaluation.plan import LM_EVAL_PREFIX, limit_examples, parse_benchmark_names
-    from kkwarm.plugins import registry
+    from kkwarm.evaluation.plan import parse_benchmark_names
 
     listed = parse_benchmark_names(names)
     alpha = ALPHA / len(listed)  # the first step of Holm's correction
     if len(priors) > 2:
         raise KkwarmError("at most two prior runs", hint="one of each checkpoint")
-    rows = {}
-    for name in listed:
-        if name.startswith(LM_EVAL_PREFIX):
-            raise KkwarmError(f"{name}: lm-eval's own tasks draw one sample, their questions are not known before")
-        n = len(limit_examples(list(registry().benchmark(name).load()), limit))
-        if n < 2:
-            raise KkwarmError(f"{name}: one question shows nothing", hint="raise --limit")
-        found, told = _components(name, priors, accuracy)
-        rows[name] = {
-            "n": n,
-            "samples": samples,
-            "paired": power.detectable(found, n, samples, alpha=alpha),
-            "unpaired": power.detectable(found, n, samples, paired=False, alpha=alpha),
-            "by_samples": power.by_samples(found, n, alpha, COUNTS),
-            "components": {k: getattr(found, k) for k in ("accuracy", "between", "within", "shared")},
-            "assumed": told,
-        }
-        if detect is not None:
-            rows[name]["needed"] = {
-                "difference": detect,
-                "samples": power.samples_needed(found, n, detect, alpha=alpha),
-                "questions": power.questions_needed(found, samples, detect, alpha=alpha),
-            }
+    rows = {name: _analyze(name, samples, limit, priors, detect, accuracy, alpha) for name in listed}
     return {"alpha": ALPHA, "power": POWER, "family": len(listed), "benchmarks": rows}
 
 
-def _components(name: str, priors: Sequence[Path], accuracy: float) -> tuple[Any, list[str]]:
+def _analyze(
+    name: str,
+    samples: int,
+    limit: int | None,
+    priors: Sequence[Path],
+    detect: float | None,
+    accuracy: float,
+    alpha: float,
+) -> dict[str, Any]:
+    from kkwarm.analysis.stats import power
+    from kkwarm.evaluation.plan import LM_EVAL_PREFIX, limit_examples
+    from kkwarm.plugins import registry
+
+    if name.startswith(LM_EVAL_PREFIX):
+        raise KkwarmError(f"{name}: lm-eval's own tasks use one sample, and their questions are not known in advance")
+    n = len(limit_examples(list(registry().benchmark(name).load()), limit))
+    if n < 2:
+        raise KkwarmError(f"{name}: one question cannot show a difference", hint="raise --limit")
+    components, assumptions = _components(name, priors, accuracy)
+    row = {
+        "n": n,
+        "samples": samples,
+        "paired": 100 * power.detectable_difference(components, n, samples, alpha=alpha),
+        "unpaired": 100 * power.detectable_difference(components, n, samples, paired=False, alpha=alpha),
+        "by_samples": {k: 100 * v for k, v in power.detectable_by_samples(components, n, alpha, COUNTS).items()},
+        "components": {k: getattr(components, k) for k in ("accuracy", "between", "within", "correlation")},
+        "assumptions": assumptions,
+    }
+    if detect is not None:
+        row["needed"] = {
+            "difference": detect,
+            "samples": power.samples_needed(components, n, detect / 100, alpha=alpha),
+            "questions": power.questions_needed(components, samples, detect / 100, alpha=alpha),
+        }
+    return row
+
+
+def _components(name: str, priors: Sequence[Path], accuracy: float) -> tuple[VarianceComponents, list[str]]:
     from kkwarm.analysis.cells import pair
     from kkwarm.analysis.load import load
     from kkwarm.analysis.stats import power
     from kkwarm.store import find_run
 
     if not priors:
-        found = power.assumed(accuracy)
-        told = f"accuracy {accuracy:g}, 60% of the variance between questions, correlation 0.8 between two checkpoints"
-        return found, [told]
-    material = load([find_run(prior) for prior in priors])
-    cells = [c for (_, domain), c in material.cells.items() if domain == name]
+        assumption = (
+            f"accuracy {accuracy:g}, 60% of the variance between questions, correlation 0.8 between two checkpoints"
+        )
+        return power.assume_components(accuracy), [assumption]
+    study = load([find_run(prior) for prior in priors])
+    cells = [c for (_, domain), c in study.cells.items() if domain == name]
     if len(cells) < len(priors):
         raise KkwarmError(f"a prior run has no samples of {name}", hint="bench it there, or leave --prior out")
     counts = {c.samples // (len(c.ids) * len(c.seeds)) for c in cells}
@@ -122,46 +163,46 @@ def _components(name: str, priors: Sequence[Path], accuracy: float) -> tuple[Any
         raise KkwarmError(f"the prior runs have unequal numbers of samples on {name}", hint="finish them first")
     scores = pair(*cells, common=True) if len(cells) == 2 else (cells[0].scores,)
     try:
-        return power.components(scores[0][0], counts.pop(), *(s[0] for s in scores[1:]))
+        return power.estimate_components(scores[0][0], counts.pop(), *(s[0] for s in scores[1:]))
     except ValueError as err:
         raise KkwarmError(f"{name} in {priors[0]}: {err}") from None
 
 
-def show(document: dict[str, Any]) -> None:
-    """Prints the plan, in points of accuracy."""
+def print_power(document: dict[str, Any]) -> None:
+    """Prints a power analysis, in percentage points."""
     from rich.table import Table
     from rich.text import Text
 
     console = out_console()
     family = document["family"]
     corrected = f", corrected for {family} benchmarks" if family > 1 else ""
-    title = f"Smallest difference found {document['power']:.0%} of the time at the 5% level{corrected} (points)"
+    title = f"Smallest difference detected with {document['power']:.0%} power at the 5% level{corrected} (percentage points)"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("benchmark")
     for column in ("n", "k", "paired", "unpaired", *(f"k={_count(k)}" for k in COUNTS)):
         table.add_column(column, justify="right", no_wrap=True)
     for name, row in document["benchmarks"].items():
-        cells = [f"{row['n']:,}", str(row["samples"]), _points(row["paired"]), _points(row["unpaired"])]
-        table.add_row(Text(name), *cells, *(Text(_points(v), "dim") for v in row["by_samples"].values()))
+        cells = [f"{row['n']:,}", str(row["samples"]), f"{row['paired']:.1f}", f"{row['unpaired']:.1f}"]
+        table.add_row(Text(name), *cells, *(Text(f"{v:.1f}", "dim") for v in row["by_samples"].values()))
     console.print(table)
     for name, row in document["benchmarks"].items():
         if "needed" in row:
-            console.print(Text(f"{name}: {_needs(row)}"), soft_wrap=True)
-        for told in row["assumed"]:
-            console.print(Text(f"{name}: assumed {told}", "dim"), soft_wrap=True)
-    console.print(Text("Over questions and samples; training seeds differ on top of that.", "dim"))
+            console.print(Text(f"{name}: {_needed_text(row)}"), soft_wrap=True)
+        for assumption in row["assumptions"]:
+            console.print(Text(f"{name}: assumed {assumption}", "dim"), soft_wrap=True)
+    console.print(Text("Covers questions and samples; the variation between training seeds is not included.", "dim"))
 
 
-def _needs(row: dict[str, Any]) -> str:
+def _needed_text(row: dict[str, Any]) -> str:
     needed = row["needed"]
-    k, these = needed["samples"], f"these {row['n']:,} questions"
-    by_k = f"{k:,} sample{'s' if k > 1 else ''} of each of {these}" if k else f"more than {these}, however many samples"
+    k, questions = needed["samples"], f"these {row['n']:,} questions"
+    by_k = (
+        f"{k:,} sample{'s' if k > 1 else ''} of each of {questions}"
+        if k
+        else f"more than {questions}, with any number of samples"
+    )
     by_n = f"{needed['questions']:,} questions with {row['samples']} sample{'s' if row['samples'] > 1 else ''} each"
-    return f"to find {_points(needed['difference'])} points takes {by_k}{', or' if k else ':'} {by_n}"
-
-
-def _points(value: float) -> str:
-    return f"{100 * value:.1f}"
+    return f"detecting {needed['difference']:.1f} points needs {by_k}{', or' if k else ':'} {by_n}"
 
 
 def _count(k: float) -> str:

@@ -227,7 +227,7 @@ def _show_comparisons(document: dict[str, Any], console: Any) -> None:
     """Prints how many comparisons have another verdict today, and which."""
     from rich.text import Text
 
-    from kkwarm.reporting.terminal import STYLE
+    from kkwarm.reporting.labels import STYLE
 
     comparisons = document["comparisons"]
     changed = [c for c in comparisons if c["changed"]]
@@ -237,7 +237,7 @@ def _show_comparisons(document: dict[str, Any], console: Any) -> None:
         text = Text(f"  {c['what']} compared with {c['baseline']} on {c['benchmark']}: ")
         for when, separator in (("before", " -> "), ("after", "")):
             figures = c[when]
-            text.append(f"{figures['verdict']} {100 * figures['estimate']:+.1f}", style=STYLE[figures["verdict"]])
+            text.append(f"{figures['verdict']} {figures['estimate']:+.1f}", style=STYLE[figures["verdict"]])
             text.append(separator)
         console.print(text)
     for claim in document.get("claims", ()):

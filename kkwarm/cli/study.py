@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from kkwarm.cli.console import Whole, echo_json, err_console, json_option, out_console, unsandboxed_option
 from kkwarm.errors import KkwarmError
+
+if TYPE_CHECKING:
+    from kkwarm.schema.report import Report
 
 
 @click.command()
@@ -74,13 +77,13 @@ def command(
     if dry_run:
         _show_plan(loaded, folder, jobs or default_jobs(), as_json)
         return
-    document = _run(loaded, folder, jobs, executor, ray_address, is_default=out is None)
+    report = _run(loaded, folder, jobs, executor, ray_address, is_default=out is None)
     if as_json:
-        echo_json(document)
+        echo_json(report.model_dump(mode="json"))
     else:
-        from kkwarm.reporting.terminal import show
+        from kkwarm.reporting.terminal import print_report
 
-        show(document, out_console())
+        print_report(report, out_console())
         out_console().print(f"report stored in {folder}", markup=False, soft_wrap=True)
 
 
@@ -92,7 +95,7 @@ def _run(
     address: str | None,
     *,
     is_default: bool,
-) -> Any:
+) -> Report:
     """Runs the study with progress on stderr; returns its report."""
     from kkwarm.reporting.terminal import render_text
     from kkwarm.study.local import default_jobs

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from kkwarm.analysis.cells import protocol
-from kkwarm.analysis.stats.sequential import ConfidenceSequence, Decision
+from kkwarm.analysis.cells import evaluation_protocol
+from kkwarm.analysis.stats.sequential import ConfidenceSequence, GroupSequentialTest
 from kkwarm.errors import KkwarmError
 from kkwarm.evaluation.collect import SampleKey
 from kkwarm.evaluation.plan import EvalTask, Item, shuffle_items
@@ -68,13 +68,14 @@ class EarlyStopping:
     def _until_decided(self, task: EvalTask, order: Sequence[Item], collector: Collector) -> dict[str, Any]:
         by_id = self.baseline[task.name]
         baseline = np.array([by_id[item.example.id] for item in order])
-        decision = Decision(len(order), self.config.margin / 100, self.family)
-        for questions in decision.at:
-            look = decision.look(baseline[:questions], self._scores(task, order[:questions], collector))
-            if look.word is not None:
+        test = GroupSequentialTest(len(order), self.config.margin / 100, self.family)
+        for questions in test.counts:
+            result = test.test(baseline[:questions], self._scores(task, order[:questions], collector))
+            if result.verdict is not None:
                 break
         rule = {"rule": "decided", "baseline": self.config.until_decided, "margin": self.config.margin}
-        return rule | {k if k != "word" else "verdict": v for k, v in asdict(look).items()}
+        points = {key: 100 * getattr(result, key) for key in ("value", "low", "high")}
+        return rule | asdict(result) | points
 
     def _scores(self, task: EvalTask, items: Sequence[Item], collector: Collector) -> Any:
         """Mean score of each question, in the order of `items`."""
@@ -102,7 +103,7 @@ def make_early_stopping(
 
 
 def _baseline_scores(run: Run, task: EvalTask, manifest: Manifest) -> dict[str, float]:
-    ours, theirs = protocol(manifest, task.name), protocol(run.manifest, task.name)
+    ours, theirs = evaluation_protocol(manifest, task.name), evaluation_protocol(run.manifest, task.name)
     if ours != theirs:
         differences = ", ".join(k for k in sorted({*ours, *theirs}) if ours.get(k) != theirs.get(k))
         raise KkwarmError(f"{run.path} was run on {task.name} with other settings ({differences})")

@@ -1,22 +1,22 @@
-"""The report's curves as figures to be drawn: by characters, as SVG, or by matplotlib. Computes no statistics."""
+"""Arranges a report's curves as figures, to be plotted as characters, as SVG, or by matplotlib."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-__all__ = ["Figure", "Series", "figures"]
+from kkwarm.schema.report import EfficiencyStart, Report, SampleEfficiency
 
-Document = Mapping[str, Any]
-NARROW = 5  # points; a flatter figure than that would show noise as hills
+__all__ = ["Figure", "Series", "figures", "ticks"]
+
+MIN_RANGE = 5  # percentage points; a smaller range would show noise as hills
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A line: `ys` at `xs`, with a band from `low` to `high` (the lowest and highest seed) and each seed's own line."""
+    """A line of `ys` at `xs`, with a band from `low` to `high` (the lowest and highest seed) and each seed's own line."""
 
     name: str
     xs: tuple[float, ...]
@@ -28,7 +28,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """At most two series. `key` names its file; `marks`: points were measured at the xs, not a line of steps."""
+    """At most two series. `key`: name of its file; `marks`: the xs are measured points, not a line of steps."""
 
     key: str
     title: str
@@ -37,29 +37,31 @@ class Figure:
     series: tuple[Series, ...]
     marks: bool = False
 
-    def reach(self, *, bands: bool) -> tuple[float, float]:
-        """The lowest and the highest value, never the same: of the bands, or of the lines alone."""
+    def value_range(self, *, bands: bool) -> tuple[float, float]:
+        """The lowest and highest value, never equal: of the bands, or of the lines alone."""
         values = [v for s in self.series for v in ((*s.low, *s.high) if bands else s.ys)]
         low, high = min(values), max(values)
-        if self.y == "percent" and high - low < NARROW:
-            low = min(max((low + high - NARROW) / 2, 0.0), 100.0 - NARROW)
-            high = low + NARROW
+        if self.y == "percent" and high - low < MIN_RANGE:
+            low = min(max((low + high - MIN_RANGE) / 2, 0.0), 100.0 - MIN_RANGE)
+            high = low + MIN_RANGE
         return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
-def figures(document: Document) -> list[Figure]:
-    """Accuracy against RLVR's examples and steps, and its reward against steps: for each claim's domain of RLVR, or,
-    in a study without claims, for each condition of RLVR beside the one that it is compared with.
+def figures(report: Report) -> list[Figure]:
+    """Accuracy against RLVR examples and steps, and reward against steps: for each claim's domain of RLVR, or, in a
+    study without claims, for each RLVR condition beside its baseline.
     """
-    found = [_against_examples(entry) for entry in document.get("efficiency", ())]
-    drawn = [((r["base_rlvr"], r["warmed_rlvr"]), r["on"], f"RLVR on {r['on']}") for r in document["roles"]]
-    return found + [
-        f for names, key, what in drawn or _trained(document) for f in _against_steps(document, names, key, what)
+    groups: list[tuple[tuple[str, ...], str, str]] = [
+        ((r.base_rlvr, r.warmed_rlvr), r.on, f"RLVR on {r.on}") for r in report.roles
+    ]
+    by_examples = [_examples_figure(entry) for entry in report.efficiency]
+    return by_examples + [
+        f for names, key, stage in groups or _rlvr_groups(report) for f in _step_figures(report, names, key, stage)
     ]
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers from `low` to `high`, some `about` of them."""
+    """Round numbers from `low` to `high`, about `about` of them."""
     raw = (high - low) / about
     power = 10 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
@@ -67,60 +69,51 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [round(i * step, 10) for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-# -- inside ------------------------------------------------------------------------------------------------------------
+def _rlvr_groups(report: Report) -> list[tuple[tuple[str, ...], str, str]]:
+    """Conditions with an RLVR curve, each with its baseline where that has one too."""
+    with_curve = list(dict.fromkeys(c.condition for c in report.curves))
+    pairs: list[tuple[str, ...]] = []
+    for name in with_curve:
+        baseline = report.baseline(name)
+        pairs.append((baseline, name) if baseline is not None and baseline in with_curve else (name,))
+    baselines = {pair[0] for pair in pairs if len(pair) == 2}
+    return [
+        (pair, re.sub(r"\W+", "-", pair[-1]), "RLVR") for pair in pairs if len(pair) == 2 or pair[0] not in baselines
+    ]
 
 
-def _trained(document: Document) -> list[tuple[tuple[str, ...], str, str]]:
-    """Conditions with a curve of RLVR, each with the one that it is compared with where that has one too."""
-    against = {c["name"]: c["baseline"] for c in document["conditions"]}
-    known = list(dict.fromkeys(c["condition"] for c in document["curves"]))
-    pairs = [(against[name], name) if against.get(name) in known else (name,) for name in known]
-    beside = {pair[0] for pair in pairs if len(pair) == 2}
-    return [(pair, re.sub(r"\W+", "-", pair[-1]), "RLVR") for pair in pairs if len(pair) == 2 or pair[0] not in beside]
-
-
-def _against_steps(document: Document, names: Sequence[str], on: str, what: str) -> Iterator[Figure]:
-    for field, key, title, unit, scale in (
-        ("smoothed_accuracy", "steps", f"Correct rollouts of {what}, 5-step mean", "percent", 100.0),
-        ("smoothed", "reward", f"Reward of {what}, 5-step mean", "reward", 1.0),
+def _step_figures(report: Report, names: Sequence[str], key: str, stage: str) -> Iterator[Figure]:
+    curves = {c.condition: c for c in report.mean_curves if c.condition in names}
+    for metric, title, unit, scale in (
+        ("accuracy", f"Correct rollouts of {stage}, 5-step mean", "percent", 100.0),
+        ("reward", f"Reward of {stage}, 5-step mean", "reward", 1.0),
     ):
-        series = [made for name in names if (made := _curve(document["curves"], name, field, scale))]
+        series = []
+        for name in names:
+            band = getattr(curves[name], metric) if name in curves else None
+            if band is not None:
+                rows = (band.mean, band.low, band.high, *band.by_seed)
+                ys, low, high, *seeds = (tuple(scale * v for v in row) for row in rows)
+                xs = tuple(map(float, curves[name].steps))
+                series.append(Series(name, xs, ys, low, high, tuple(seeds) if len(seeds) > 1 else ()))
         if series:
-            yield Figure(f"{key}-{on}", title, "step", unit, tuple(series))
+            yield Figure(f"{'steps' if metric == 'accuracy' else metric}-{key}", title, "step", unit, tuple(series))
 
 
-def _curve(curves: Sequence[Mapping[str, Any]], condition: str, field: str, scale: float) -> Series | None:
-    """The mean over seeds on the steps that all of them have; None for a single step, or where a log lacks figures."""
-    mine = [c for c in curves if c["condition"] == condition]
-    count = min((len(c["steps"]) for c in mine), default=0)
-    rows = [[scale * v for v in (c.get(field) or ())[:count]] for c in mine]
-    if count < 2 or any(len(row) < count for row in rows):
-        return None
-    return _series(condition, mine[0]["steps"][:count], rows)
+def _examples_figure(entry: SampleEfficiency) -> Figure:
+    title = f"Accuracy on {entry.on} against the number of RLVR examples"
+    series = (_examples_series(entry.base), _examples_series(entry.warmed))
+    return Figure(f"examples-{entry.on}", title, "examples", "percent", series, marks=True)
 
 
-def _series(name: str, xs: Sequence[float], rows: Sequence[Sequence[float]]) -> Series:
-    columns = list(zip(*rows, strict=True))
+def _examples_series(start: EfficiencyStart) -> Series:
+    points = start.points
+    seeds = min(len(p.by_seed) for p in points)
     return Series(
-        name,
-        tuple(xs),
-        tuple(sum(c) / len(c) for c in columns),
-        tuple(map(min, columns)),
-        tuple(map(max, columns)),
-        tuple(map(tuple, rows)) if len(rows) > 1 else (),
+        f"from {start.condition}",
+        tuple(float(p.examples) for p in points),
+        tuple(100 * p.accuracy for p in points),
+        tuple(100 * min(p.by_seed) for p in points),
+        tuple(100 * max(p.by_seed) for p in points),
+        tuple(tuple(100 * p.by_seed[i] for p in points) for i in range(seeds)) if seeds > 1 else (),
     )
-
-
-def _against_examples(entry: Mapping[str, Any]) -> Figure:
-    series = []
-    for start in ("base", "warmed"):
-        points = entry["starts"][start]["points"]
-        seeds = min(len(p["by_seed"]) for p in points)
-        means = tuple(100 * p["accuracy"] for p in points)
-        lows = tuple(100 * min(p["by_seed"]) for p in points)
-        highs = tuple(100 * max(p["by_seed"]) for p in points)
-        rows = tuple(tuple(100 * p["by_seed"][i] for p in points) for i in range(seeds)) if seeds > 1 else ()
-        xs = tuple(float(p["examples"]) for p in points)
-        series.append(Series(f"from {entry['starts'][start]['condition']}", xs, means, lows, highs, rows))
-    title = f"Accuracy on {entry['on']} against the examples of RLVR on it"
-    return Figure(f"examples-{entry['on']}", title, "examples", "percent", tuple(series), marks=True)

@@ -1,70 +1,78 @@
-"""The matrix, the claims and what training told of itself, as Markdown."""
+"""The matrix, the claims, in-training evaluations and alarms as Markdown."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
-from kkwarm.reporting.sanitize import shown
-from kkwarm.reporting.terminal import HOLDS, LEAKED, change_text, percent
-from kkwarm.reporting.training import alarm_lines, differs_lines, watched
+from kkwarm.reporting.labels import (
+    CONTAMINATED,
+    HOLDS,
+    LEGEND,
+    alarm_lines,
+    change_text,
+    contamination_lines,
+    evals_text,
+    percent,
+    protocol_lines,
+)
+from kkwarm.reporting.sanitize import sanitize
+from kkwarm.schema.report import Report
 
 __all__ = ["markdown_text"]
 
 _MARKUP = re.compile(r"[\\`*\[\]$|<~]|^[#>]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)")
 
 
-def markdown_text(document: Mapping[str, Any]) -> str:
+def markdown_text(report: Report) -> str:
     """The tables, warnings, alarms and the note."""
-    domains = document["domains"]
-    against = {c["name"]: c["baseline"] for c in document["conditions"]}
-    lines = [f"**{_escaped(document['title'])}**" + ("" if document["state"] == "done" else " (in progress)"), ""]
-    lines += ["| condition | compared with | " + " | ".join(map(_escaped, domains)) + " |"]
-    lines += ["|---|---|" + "---:|" * len(domains)]
-    for name, row in document["matrix"].items():
+    state = "" if report.state == "done" else " (in progress)"
+    lines = [f"**{_escaped(report.title)}**{state}", ""]
+    lines += ["| condition | compared with | " + " | ".join(map(_escaped, report.domains)) + " |"]
+    lines += ["|---|---|" + "---:|" * len(report.domains)]
+    for name, row in report.matrix.items():
         cells = []
-        for domain in domains:
+        for domain in report.domains:
             cell = row.get(domain)
-            cells.append("-" if cell is None else f"{percent(cell)} {change_text(cell['change'])}".strip())
-        lines.append(f"| {_escaped(name)} | {_escaped(against[name] or '')} | " + " | ".join(cells) + " |")
-    lines += ["", "Percent ± 95% interval; change in points: ▲ gain, ▼ loss, = tie, ? underpowered."]
-    lines += [line for p in document["problems"] for line in ("", f"Not compared: {_escaped(p)}")]
-    lines += [line for d in differs_lines(document) for line in ("", f"Not measured alike: {_escaped(d)}")]
-    if document["claims"]:
-        lines += ["", "| claim | | estimate | 95% interval | verdict | |", "|---|---|---:|---|---|---|"]
-    for claim in document["claims"]:
-        estimate = "" if claim["estimate"] is None else f"{100 * claim['estimate']:+.1f}"
-        ci = "" if not claim["ci"] else f"{100 * claim['ci'][0]:+.1f} to {100 * claim['ci'][1]:+.1f}"
-        word = HOLDS[claim["holds"]][0]
-        says = _escaped(claim["says"])
-        text = _escaped(claim["text"]) + (LEAKED if claim.get("leaked") else "")
-        lines.append(f"| {claim['id']} {text} | {word} | {estimate} | {ci} | {claim['verdict']} | {says} |")
-    lines += _training(document)
-    for k in document["contamination"]:
-        overlap = f"{k['condition']} was trained on {k['questions']} questions of {k['domain']}."
-        lines += ["", f"{LEAKED} {_escaped(overlap)}"]
-    if document["note"]:
-        lines += ["", _escaped(document["note"])]
-    advice = [document["advice"] + ".", ""] if document["advice"] else []
-    return "\n".join([*lines, "", *advice, document["method"] + "."])
+            cells.append("-" if cell is None else f"{percent(cell)} {change_text(cell.change)}".strip())
+        lines.append(f"| {_escaped(name)} | {_escaped(report.baseline(name) or '')} | " + " | ".join(cells) + " |")
+    lines += ["", f"{LEGEND[0].upper()}{LEGEND[1:]}."]
+    lines += [line for p in report.problems for line in ("", f"Not compared: {_escaped(p)}")]
+    lines += [line for d in protocol_lines(report) for line in ("", f"Measured differently: {_escaped(d)}")]
+    lines += _claims(report)
+    lines += _training(report)
+    for line in contamination_lines(report):
+        lines += ["", f"{CONTAMINATED} {_escaped(line)}."]
+    if report.note:
+        lines += ["", _escaped(report.note)]
+    advice = [report.advice + ".", ""] if report.advice else []
+    return "\n".join([*lines, "", *advice, report.method + "."])
 
 
-def _training(document: Mapping[str, Any]) -> list[str]:
-    """What was watched, and alarms."""
+def _claims(report: Report) -> list[str]:
+    if not report.claims:
+        return []
+    lines = ["", "| claim | | estimate | 95% interval | verdict | |", "|---|---|---:|---|---|---|"]
+    for claim in report.claims:
+        estimate = "" if claim.estimate is None else f"{claim.estimate:+.1f}"
+        ci = "" if claim.ci is None else f"{claim.ci[0]:+.1f} to {claim.ci[1]:+.1f}"
+        text = _escaped(claim.text) + (CONTAMINATED if claim.contaminated else "")
+        facts = (f"{claim.id} {text}", HOLDS[claim.holds][0], estimate, ci, claim.verdict, _escaped(claim.statement))
+        lines.append(f"| {' | '.join(facts)} |")
+    return lines
+
+
+def _training(report: Report) -> list[str]:
     lines = []
-    domains, rows = watched(document)
+    domains, rows = evals_text(report)
     if rows:
-        lines += ["", "| watched in training, percent | " + " | ".join(map(_escaped, domains)) + " |"]
+        lines += ["", "| in-training evaluations, percent | " + " | ".join(map(_escaped, domains)) + " |"]
         lines += ["|---|" + "---:|" * len(domains)]
-    for row in rows:
-        ends = ["{:.0f} → {:.0f}".format(*(100 * v for v in row.ends[d])) if d in row.ends else "-" for d in domains]
-        lines.append(f"| {_escaped(row.name)} | " + " | ".join(ends) + " |")
-    if alarms := alarm_lines(document):
+    lines += [f"| {_escaped(name)} | " + " | ".join(ends) + " |" for name, ends in rows]
+    if alarms := alarm_lines(report):
         lines += ["", "Alarms in training:", "", *(f"- {_escaped(line)}" for line in alarms)]
     return lines
 
 
 def _escaped(text: str) -> str:
-    """Text as Markdown shows it, whatever it holds, in one line."""
-    return _MARKUP.sub(r"\\\g<0>", shown(" ".join(text.split())))
+    """Text on one line with Markdown's special characters escaped."""
+    return _MARKUP.sub(r"\\\g<0>", sanitize(" ".join(text.split())))

@@ -1,6 +1,6 @@
 "use strict";
-// The browser of samples. Columns are opened at once, so that filters are quick; texts in blocks, when they are shown or
-// searched. Texts go into the page by textContent only.
+// The sample browser. Columns are decompressed at once, so that filters are fast; texts in blocks, when they are shown
+// or searched. Texts enter the page by textContent only.
 const $ = (id) => document.getElementById(id);
 const H = JSON.parse($("header").textContent);
 const ROW = 46, NONE = 0xffffffff, RIGHT = H.statuses.indexOf("correct");
@@ -20,19 +20,19 @@ function block(kind, n) {
 const rowOf = async (kind, i) => (await block(kind, Math.floor(i / H.block)))[i % H.block];
 
 function el(tag, attributes, ...children) {
-  const made = document.createElement(tag);
+  const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes || {})) {
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (name === "text") made.textContent = value;
-    else made.setAttribute(name, value);
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "text") element.textContent = value;
+    else element.setAttribute(name, value);
   }
-  made.append(...children.filter((c) => c !== null && c !== undefined));
-  return made;
+  element.append(...children.filter((c) => c !== null && c !== undefined));
+  return element;
 }
 
-// -- which samples ----------------------------------------------------------------------------------------------------
+// -- filters ----------------------------------------------------------------------------------------------------------
 
-let majority, members, offsets; // by condition and question: 1 right, 0 not, -1 no samples; samples of each question
+let majority, members, offsets; // by condition and question: 1 correct, 0 not, -1 no samples; samples of each question
 let shown = new Uint32Array(0), chosen = -1, search = 0;
 
 function prepare(buffer) {
@@ -56,14 +56,14 @@ function prepare(buffer) {
   for (let i = 0; i < H.samples; i++) members[next[C.question[i]]++] = i;
 }
 
-/** The condition a sample is compared with: the one chosen, or that of its row; undefined where there is none. */
+/** The condition that a sample is compared with: the selected one, or its baseline; undefined where there is none. */
 function other(i) {
   const versus = Number($("versus").value);
-  const found = versus < 0 ? H.against[C.condition[i]] : versus;
-  return found === null || found === C.condition[i] ? undefined : found;
+  const condition = versus < 0 ? H.baseline[C.condition[i]] : versus;
+  return condition === null || condition === C.condition[i] ? undefined : condition;
 }
 
-/** Whether its question flipped between the two conditions, and the sample itself is one of those that say so. */
+/** Whether the question flipped between the two conditions, and this sample agrees with the majority after it. */
 function changed(i, how) {
   const from = other(i);
   if (from === undefined) return false;
@@ -76,37 +76,37 @@ const right = (i) => +(C.status[i] === RIGHT);
 
 function matching() {
   const [c, d, s] = ["condition", "domain", "status"].map((id) => Number($(id).value)), how = $("change").value;
-  const found = new Uint32Array(H.samples);
+  const matches = new Uint32Array(H.samples);
   let n = 0;
   for (let i = 0; i < H.samples; i++) {
     if (c >= 0 && C.condition[i] !== c) continue;
     if (d >= 0 && C.domain[i] !== d) continue;
     if (s >= 0 && C.status[i] !== s) continue;
-    if (how === "any" || changed(i, how)) found[n++] = i;
+    if (how === "any" || changed(i, how)) matches[n++] = i;
   }
-  return found.subarray(0, n);
+  return matches.subarray(0, n);
 }
 
 async function filter() {
-  const mine = ++search, words = $("text").value.trim(), all = matching();
+  const current = ++search, words = $("text").value.trim(), all = matching();
   $("samples").setAttribute("aria-busy", "true");
   if (!words) return list(all);
-  const wanted = new RegExp(words.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"), "i"), found = [], asked = new Map();
-  let told = 0;
+  const wanted = new RegExp(words.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"), "i"), matches = [], inQuestion = new Map();
+  let reported = 0;
   for (const i of all) {
     const q = C.question[i];
-    if (!asked.has(q)) asked.set(q, (await rowOf("questions", q)).some((t) => t && wanted.test(t)));
+    if (!inQuestion.has(q)) inQuestion.set(q, (await rowOf("questions", q)).some((t) => t && wanted.test(t)));
     const [text, answer, reason] = await sample(i);
-    if (mine !== search) return undefined; // another search began
-    if (asked.get(q) || wanted.test(text) || wanted.test(reason) || (answer && wanted.test(answer))) found.push(i);
-    if (performance.now() - told > 200) {
-      told = performance.now();
-      $("count").textContent = `searching… ${found.length.toLocaleString()} so far`;
-      await new Promise((go) => setTimeout(go));
-      if (mine !== search) return undefined;
+    if (current !== search) return undefined; // another search started
+    if (inQuestion.get(q) || wanted.test(text) || wanted.test(reason) || (answer && wanted.test(answer))) matches.push(i);
+    if (performance.now() - reported > 200) {
+      reported = performance.now();
+      $("count").textContent = `searching… ${matches.length.toLocaleString()} so far`;
+      await new Promise((resume) => setTimeout(resume));
+      if (current !== search) return undefined;
     }
   }
-  return list(Uint32Array.from(found));
+  return list(Uint32Array.from(matches));
 }
 const texts = { block: -1, rows: null };
 async function sample(i) {
@@ -117,8 +117,8 @@ async function sample(i) {
 
 // -- the list ---------------------------------------------------------------------------------------------------------
 
-function list(found) {
-  shown = found;
+function list(matches) {
+  shown = matches;
   const more = H.left_out ? ` (${H.left_out.toLocaleString()} more are in the runs only)` : "";
   $("samples").removeAttribute("aria-busy");
   $("count").textContent = `${shown.length.toLocaleString()} of ${H.samples.toLocaleString()} samples${more}`;
@@ -130,16 +130,16 @@ function list(found) {
   else $("detail").replaceChildren();
 }
 
-let drawn = 0;
+let drawCount = 0;
 async function draw() {
-  const mine = ++drawn, box = $("list");
+  const current = ++drawCount, box = $("list");
   const first = Math.max(0, Math.floor(box.scrollTop / ROW) - 4);
   const last = Math.min(shown.length, Math.ceil((box.scrollTop + box.clientHeight) / ROW) + 4);
   const rows = [];
   for (let n = first; n < last; n++) rows.push(line(n, await rowOf("questions", C.question[shown[n]])));
-  if (mine !== drawn) return;
+  if (current !== drawCount) return;
   $("rows").style.transform = `translateY(${first * ROW}px)`;
-  $("rows").replaceChildren(...(rows.length ? rows : [el("div", { class: "empty", text: "No sample fits these filters." })]));
+  $("rows").replaceChildren(...(rows.length ? rows : [el("div", { class: "empty", text: "No sample matches these filters." })]));
 }
 
 function line(n, [id, question]) {
@@ -164,38 +164,38 @@ function choose(n) {
 
 // -- one sample -------------------------------------------------------------------------------------------------------
 
-let detailed = 0;
+let detailCount = 0;
 async function detail(i) {
-  const mine = ++detailed, [id, question, reference] = await rowOf("questions", C.question[i]), from = other(i);
+  const current = ++detailCount, [id, question, reference] = await rowOf("questions", C.question[i]), from = other(i);
   const beside = from === undefined ? undefined : twin(i, from);
   const sides = await Promise.all([i, beside].filter((s) => s !== undefined).map(side));
-  const around = H.prompts[C.domain[i]], asked = [];
-  if (question && around) asked.push(el("h3", { text: "prompt" }), prompt(around, question));
-  else if (question) asked.push(el("h3", { text: "question" }), el("pre", { text: question }));
-  if (reference) asked.push(el("h3", { text: "reference answer" }), el("pre", { text: reference }));
-  if (mine !== detailed) return;
+  const frame = H.prompts[C.domain[i]], parts = [];
+  if (question && frame) parts.push(el("h3", { text: "prompt" }), prompt(frame, question));
+  else if (question) parts.push(el("h3", { text: "question" }), el("pre", { text: question }));
+  if (reference) parts.push(el("h3", { text: "reference answer" }), el("pre", { text: reference }));
+  if (current !== detailCount) return;
   $("detail").replaceChildren(
     el("div", { class: "top" }, el("b", { text: id }), el("span", { class: "soft", text: H.domains[C.domain[i]] })),
-    ...asked, el("h3", { text: "this question in every condition" }), tries(i), el("div", { class: "sides" }, ...sides));
+    ...parts, el("h3", { text: "this question in every condition" }), attempts(i), el("div", { class: "sides" }, ...sides));
 }
 
 const prompt = ([before, after], question) =>
   el("pre", {}, el("span", { class: "soft", text: before }), question, el("span", { class: "soft", text: after.trimEnd() }));
 
-/** Another condition's sample of the same question: where flips are shown, one of the other outcome; of the same seed
-    and index where there is one. */
+/** Another condition's sample of the same question: with the other outcome where flips are shown; with the same seed and
+    index where there is one. */
 function twin(i, condition) {
   const flips = $("change").value !== "any";
-  let found, best = -1;
+  let match, best = -1;
   for (const j of members.subarray(offsets[C.question[i]], offsets[C.question[i] + 1])) {
     if (C.condition[j] !== condition) continue;
     const fit = 2 * (flips && right(i) !== right(j)) + (C.seed[j] === C.seed[i] && C.index[j] === C.index[i]);
-    if (fit > best) [found, best] = [j, fit];
+    if (fit > best) [match, best] = [j, fit];
   }
-  return found;
+  return match;
 }
 
-function tries(i) {
+function attempts(i) {
   const rows = H.conditions.map(() => []);
   for (const j of members.subarray(offsets[C.question[i]], offsets[C.question[i] + 1])) rows[C.condition[j]].push(j);
   const cells = rows.flatMap((row, c) => row.length === 0 ? [] : [el("span", { text: H.conditions[c] }),
@@ -203,7 +203,7 @@ function tries(i) {
       const status = H.statuses[C.status[j]], title = `${status}, seed ${H.seeds[C.seed[j]]}, sample ${C.index[j]}`;
       return el("button", { class: `s-${status}`, title, "aria-label": title, "aria-pressed": j === i, text: MARK[status], onclick: () => detail(j) });
     }))]);
-  return el("div", { class: "tries" }, ...cells);
+  return el("div", { class: "attempts" }, ...cells);
 }
 
 async function side(i) {
@@ -216,8 +216,8 @@ async function side(i) {
     el("div", { class: "top" }, el("span", { class: `badge s-${status}`, text: `${MARK[status]} ${status}` }),
       el("span", { class: "soft", text: facts.filter(Boolean).join(" · ") })),
     reason ? el("p", { class: "reason", text: reason }) : null,
-    ...part("reasoning", text.slice(start, end)), ...part(end ? "after it" : "completion", rest), ...part("answer read", answer),
-    end ? el("details", {}, el("summary", { text: "completion as written" }), el("pre", { text })) : null);
+    ...part("reasoning", text.slice(start, end)), ...part(end ? "after the reasoning" : "completion", rest), ...part("parsed answer", answer),
+    end ? el("details", {}, el("summary", { text: "full completion" }), el("pre", { text })) : null);
 }
 
 // -- controls ---------------------------------------------------------------------------------------------------------
@@ -243,10 +243,10 @@ function reset() {
 options("condition", "all conditions", H.conditions);
 options("domain", "all domains", H.domains);
 options("status", "all statuses", H.statuses);
-options("versus", "beside its row in the matrix", H.conditions.map((c) => `beside ${c}`));
+options("versus", "beside its baseline", H.conditions.map((c) => `beside ${c}`));
 for (const id of ["condition", "domain", "status", "change", "versus"]) $(id).addEventListener("change", filter);
-let typed;
-$("text").addEventListener("input", () => { $("samples").setAttribute("aria-busy", "true"); clearTimeout(typed); typed = setTimeout(filter, 200); });
+let typing;
+$("text").addEventListener("input", () => { $("samples").setAttribute("aria-busy", "true"); clearTimeout(typing); typing = setTimeout(filter, 200); });
 $("reset").addEventListener("click", () => { reset(); filter(); });
 $("list").addEventListener("scroll", draw, { passive: true });
 addEventListener("resize", draw);
@@ -255,9 +255,9 @@ $("list").addEventListener("keydown", (event) => {
   if (move) { event.preventDefault(); choose(chosen + move); }
 });
 for (const cell of document.querySelectorAll("[data-condition]")) {
-  const go = () => only(cell.dataset.condition, cell.dataset.domain, cell.dataset.change);
-  cell.addEventListener("click", go);
-  cell.addEventListener("keydown", (event) => { if (event.key === "Enter") { event.preventDefault(); go(); } });
+  const open = () => only(cell.dataset.condition, cell.dataset.domain, cell.dataset.change);
+  cell.addEventListener("click", open);
+  cell.addEventListener("keydown", (event) => { if (event.key === "Enter") { event.preventDefault(); open(); } });
 }
 $("theme").addEventListener("click", () => {
   const dark = getComputedStyle(document.documentElement).colorScheme === "dark" ||

@@ -1,4 +1,4 @@
-"""Curves in the terminal: two series of characters that can be told apart without colour."""
+"""Curves in the terminal: two series of characters that are distinct without color."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ LEFT = 7
 
 
 def plot(figure: Figure, width: int, height: int = 11) -> Any:
-    """A rich Text of a figure's means: value upwards, steps or examples to the right; a legend below."""
+    """A rich Text of a figure's means: value upwards, steps or examples to the right, a legend below."""
     from rich.text import Text
 
-    low, high = figure.reach(bands=False)
+    low, high = figure.value_range(bands=False)
     first = min(s.xs[0] for s in figure.series)
     last = max(s.xs[-1] for s in figure.series)
-    wide = max(10, width - LEFT - 1)
-    grid = [[0] * wide for _ in range(height)]
+    columns = max(10, width - LEFT - 1)
+    grid = [[0] * columns for _ in range(height)]
     for n, series in enumerate(figure.series):
-        for column, value in _columns(series, first, last, wide):
+        for column, value in _interpolate(series, first, last, columns):
             grid[_row(value, low, high, height)][column] |= 1 << n
     labels = {_row(v, low, high, height): f"{v:g}" for v in ticks(low, high)}
     text = Text()
@@ -35,9 +35,9 @@ def plot(figure: Figure, width: int, height: int = 11) -> Any:
             mark = {0: " ", 1: MARKS[0], 2: MARKS[1], 3: BOTH}[bits]
             text.append(mark, style=STYLES[bits - 1] if bits in (1, 2) else "")
         text.append("\n")
-    text.append(" " * LEFT + "└" + "─" * wide + "\n", style="dim")
-    places = sorted({x for s in figure.series for x in s.xs}) if figure.marks else [first, last]
-    text.append(" " * (LEFT + 1) + _axis(places, figure.x, first, last, wide) + "\n", style="dim")
+    text.append(" " * LEFT + "└" + "─" * columns + "\n", style="dim")
+    labeled = sorted({x for s in figure.series for x in s.xs}) if figure.marks else [first, last]
+    text.append(" " * (LEFT + 1) + _axis(labeled, figure.x, first, last, columns) + "\n", style="dim")
     text.append(" " * (LEFT + 1))
     for n, series in enumerate(figure.series):
         text.append(MARKS[n], style=STYLES[n])
@@ -50,26 +50,26 @@ def _row(value: float, low: float, high: float, height: int) -> int:
     return round((high - value) / (high - low) * (height - 1))
 
 
-def _axis(places: Sequence[float], name: str, first: float, last: float, wide: int) -> str:
-    """Numbers under their columns, those that fit; the last with the axis's name, ending at the right."""
+def _axis(labeled: Sequence[float], name: str, first: float, last: float, columns: int) -> str:
+    """The numbers that fit, under their columns; the last one with the axis's name, right-aligned."""
     end = f"{name} {last:g}"
     line = ""
-    for x in places[:-1]:
-        at = round((x - first) / max(1e-9, last - first) * (wide - 1))
+    for x in labeled[:-1]:
+        at = round((x - first) / max(1e-9, last - first) * (columns - 1))
         at = max(0, at - len(f"{x:g}") // 2)
-        if (not line or at > len(line)) and at + len(f"{x:g}") < wide - len(end):
+        if (not line or at > len(line)) and at + len(f"{x:g}") < columns - len(end):
             line = f"{line:<{at}}{x:g}"
-    return f"{line}{end:>{wide - len(line)}}"
+    return f"{line}{end:>{columns - len(line)}}"
 
 
-def _columns(series: Series, first: float, last: float, wide: int) -> list[tuple[int, float]]:
-    """One value for each column between the series' first and last x, interpolated."""
+def _interpolate(series: Series, first: float, last: float, columns: int) -> list[tuple[int, float]]:
+    """One interpolated value for each column between the series' first and last x."""
     xs, ys = series.xs, series.ys
     if last == first:
         return [(0, ys[0])]
-    found, i = [], 0
-    for column in range(wide):
-        x = first + (last - first) * column / (wide - 1)
+    values, i = [], 0
+    for column in range(columns):
+        x = first + (last - first) * column / (columns - 1)
         if x < xs[0] or x > xs[-1]:
             continue
         while i + 1 < len(xs) - 1 and xs[i + 1] < x:
@@ -77,5 +77,5 @@ def _columns(series: Series, first: float, last: float, wide: int) -> list[tuple
         j = min(i + 1, len(xs) - 1)
         span = xs[j] - xs[i]
         part = 0.0 if span == 0 else min(1.0, max(0.0, (x - xs[i]) / span))
-        found.append((column, ys[i] + (ys[j] - ys[i]) * part))
-    return found
+        values.append((column, ys[i] + (ys[j] - ys[i]) * part))
+    return values

@@ -1,28 +1,27 @@
-"""The report's figures as PNG pictures, by matplotlib (the extra `plots`)."""
+"""The report's figures as PNG images, by matplotlib (the extra `plots`)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
 from kkwarm.reporting.figures import Figure, figures
-from kkwarm.reporting.sanitize import shown
-from kkwarm.reporting.terminal import HOLDS, change_text, percent
+from kkwarm.reporting.labels import HOLDS, LEGEND, change_text, percent
+from kkwarm.reporting.sanitize import sanitize
+from kkwarm.schema.report import Claim, Report
 
 __all__ = ["write_png"]
 
-Document = Mapping[str, Any]
-COLOURS = ("#0b6f82", "#a3398a")
-ON_BLUE = {"gain": "#0c5222", "loss": "#8a1620", "tie": "#222222", "underpowered": "#5a3f00"}  # a contrast of 4.5
+COLORS = ("#0b6f82", "#a3398a")
+ON_BLUE = {"gain": "#0c5222", "loss": "#8a1620", "tie": "#222222", "underpowered": "#5a3f00"}  # contrast of 4.5
 TONES = {"gain": "#1a7f37", "loss": "#bc2c33", "tie": "#444444", "underpowered": "#8a6100", "no data": "#8a6100"}
 DPI = 200
 
 
-def write_png(document: Document, target: Path) -> list[Path]:
-    """Writes the figures: all in one picture where `target` ends in ``.png``, else each into the folder `target`
-    (``matrix.png``, ``claims.png``, and the curves by what they show). Returns the files.
+def write_png(report: Report, target: Path) -> list[Path]:
+    """Writes the figures: all in one image where `target` ends in ``.png``, else each into the folder `target`
+    (``matrix.png``, ``claims.png``, and the curves by their key). Returns the files.
 
     :raises KkwarmError: matplotlib is not installed, there is nothing to draw, or a file cannot be written.
     """
@@ -30,33 +29,30 @@ def write_png(document: Document, target: Path) -> list[Path]:
         from matplotlib.figure import Figure as Canvas
     except ModuleNotFoundError:
         raise KkwarmError("--png needs matplotlib", hint="pip install 'kkwarm[plots]'") from None
-    panels = _panels(document)
+    panels = _panels(report)
     if not panels:
         raise KkwarmError("nothing is evaluated yet: there is no figure to draw")
     try:
         if target.suffix.lower() == ".png":
             target.parent.mkdir(parents=True, exist_ok=True)
-            return [_overview(Canvas, panels, document, target)]
+            return [_overview(Canvas, panels, report, target)]
         target.mkdir(parents=True, exist_ok=True)
         return [_single(Canvas, draw, size, target / f"{_file(key)}.png") for key, size, draw in panels]
     except OSError as err:
         raise KkwarmError(f"{err.filename or target} cannot be written: {err.strerror}") from None
 
 
-# -- inside ------------------------------------------------------------------------------------------------------------
-
-
-def _panels(document: Document) -> list[tuple[str, tuple[float, float], Any]]:
-    """Name, size in inches, and what draws it on given axes."""
-    rows = [name for name, row in document["matrix"].items() if row]
+def _panels(report: Report) -> list[tuple[str, tuple[float, float], Any]]:
+    """Name, size in inches, and the function that draws it on axes."""
+    rows = [name for name, row in report.matrix.items() if row]
     if not rows:
         return []
-    size = (2.2 + 1.35 * len(document["domains"]), 0.9 + 0.42 * len(rows))
-    panels: list[tuple[str, tuple[float, float], Any]] = [("matrix", size, lambda a: _matrix(a, document, rows))]
-    known = [c for c in document["claims"] if c["ci"]]
-    if known:
-        panels.append(("claims", (7.0, 0.9 + 0.5 * len(known)), lambda a: _claims(a, known, document["margin"])))
-    for figure in figures(document):
+    size = (2.2 + 1.35 * len(report.domains), 0.9 + 0.42 * len(rows))
+    panels: list[tuple[str, tuple[float, float], Any]] = [("matrix", size, lambda a: _matrix(a, report, rows))]
+    claims = [c for c in report.claims if c.ci]
+    if claims:
+        panels.append(("claims", (7.0, 0.9 + 0.5 * len(claims)), lambda a: _claims(a, claims, report.margin)))
+    for figure in figures(report):
         panels.append((figure.key, (5.6, 3.4), lambda a, f=figure: _curves(a, f)))
     return panels
 
@@ -72,7 +68,7 @@ def _single(canvas: Any, draw: Any, size: tuple[float, float], path: Path) -> Pa
     return path
 
 
-def _overview(canvas: Any, panels: list[tuple[str, tuple[float, float], Any]], document: Document, path: Path) -> Path:
+def _overview(canvas: Any, panels: list[tuple[str, tuple[float, float], Any]], report: Report, path: Path) -> Path:
     """Matrix and claims in rows of their own, curves two to a row."""
     wide = [p for p in panels if p[0] in ("matrix", "claims")]
     curves = panels[len(wide) :]
@@ -86,73 +82,66 @@ def _overview(canvas: Any, panels: list[tuple[str, tuple[float, float], Any]], d
     for n, row in enumerate(pairs, len(wide)):
         for m, (_, _, draw) in enumerate(row):
             draw(picture.add_subplot(grid[n, m]))
-    picture.suptitle(_plain(document["title"]), fontsize=12, fontweight="bold")
+    picture.suptitle(_plain(report.title), fontsize=12, fontweight="bold")
     picture.savefig(path, dpi=DPI)
     return path
 
 
 def _plain(text: str) -> str:
-    return shown(text).replace("$", r"\$")  # matplotlib would read it as mathematics
+    return sanitize(text).replace("$", r"\$")  # otherwise matplotlib reads it as mathematics
 
 
-def _matrix(axes: Any, document: Document, rows: list[str]) -> None:
-    domains = document["domains"]
-    values = [[_accuracy(document["matrix"][r].get(d)) for d in domains] for r in rows]
+def _matrix(axes: Any, report: Report, rows: list[str]) -> None:
+    domains = report.domains
+    cells = [[report.matrix[r].get(d) for d in domains] for r in rows]
+    values = [[float("nan") if c is None else 100 * c.accuracy for c in row] for row in cells]
     edges = [[i - 0.5 for i in range(n + 1)] for n in (len(domains), len(rows))]
-    # vmax: light enough for dark text, at 100 too
+    # vmax keeps the color light enough for dark text at 100
     axes.pcolormesh(*edges, values, cmap="Blues", vmin=0, vmax=240, edgecolor="white", linewidth=2)
     axes.invert_yaxis()
-    for y, name in enumerate(rows):
-        for x, domain in enumerate(domains):
-            cell = document["matrix"][name].get(domain)
+    for y, row in enumerate(cells):
+        for x, cell in enumerate(row):
             if cell is None:
                 continue
-            change = cell["change"]
+            change = cell.change
             above = 0.17 if change else 0.0
             axes.text(x, y - above, percent(cell), ha="center", va="center", fontsize=8.5)
             if change:
-                tone = ON_BLUE[change["verdict"]]
+                tone = ON_BLUE[change.verdict]
                 axes.text(x, y + 0.22, change_text(change), ha="center", va="center", fontsize=7.5, color=tone)
     axes.set_xticks(range(len(domains)), [_plain(d) for d in domains], fontsize=9)
-    against = {c["name"]: c["baseline"] for c in document["conditions"]}
-    names = [f"{r}\nvs {against[r]}" if against[r] else r for r in rows]
+    names = [f"{r}\nvs {baseline}" if (baseline := report.baseline(r)) else r for r in rows]
     axes.set_yticks(range(len(rows)), map(_plain, names), fontsize=8.5)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     for side in axes.spines.values():
         side.set_visible(False)
-    state = "" if document["state"] == "done" else ", in progress"
-    words = f"percent ± 95% interval, change in points (▲ gain, ▼ loss, = tie, ? underpowered){state}"
-    axes.set_xlabel(words, fontsize=8, color="#555555")
+    state = "" if report.state == "done" else "; in progress"
+    axes.set_xlabel(f"{LEGEND}{state}", fontsize=8, color="#555555")
 
 
-def _accuracy(cell: Mapping[str, Any] | None) -> float:
-    return float("nan") if cell is None else 100 * float(cell["accuracy"])
-
-
-def _claims(axes: Any, claims: list[Mapping[str, Any]], margin: float) -> None:
-    axes.axvspan(-100 * margin, 100 * margin, color="#eeeeee", zorder=0)
+def _claims(axes: Any, claims: list[Claim], margin: float) -> None:
+    axes.axvspan(-margin, margin, color="#eeeeee", zorder=0)
     axes.axvline(0, color="#999999", linewidth=0.8, linestyle=":")
     for n, claim in enumerate(claims):
-        low, high = (100 * v for v in claim["ci"])
-        tone = TONES[{True: "gain", False: "loss", None: "underpowered"}[claim["holds"]]]
-        axes.plot([low, high], [n, n], color=tone, linewidth=2)
-        axes.plot([100 * claim["estimate"]], [n], "o", color=tone, markersize=5)
-    names = [_plain(f"{c['id']} {c['on']}\n{HOLDS[c['holds']][0]}") for c in claims]
+        tone = TONES[{True: "gain", False: "loss", None: "underpowered"}[claim.holds]]
+        axes.plot(list(claim.ci or ()), [n, n], color=tone, linewidth=2)
+        axes.plot([claim.estimate], [n], "o", color=tone, markersize=5)
+    names = [_plain(f"{c.id} {c.on}\n{HOLDS[c.holds][0]}") for c in claims]
     axes.set_yticks(range(len(claims)), names, fontsize=8)
     axes.set_ylim(len(claims) - 0.5, -0.5)
-    axes.set_xlabel("the claims' estimates in points, 95% interval; grey: what counts as a tie", fontsize=8)
+    axes.set_xlabel("the claims' estimates in percentage points, 95% interval; gray: equivalence margin", fontsize=8)
     _bare(axes)
 
 
 def _curves(axes: Any, figure: Figure) -> None:
-    for series, colour, dash in zip(figure.series, COLOURS, ("-", (0, (5, 2))), strict=False):
+    for series, color, dash in zip(figure.series, COLORS, ("-", (0, (5, 2))), strict=False):
         if series.seeds:
-            axes.fill_between(series.xs, series.low, series.high, color=colour, alpha=0.15, linewidth=0)
+            axes.fill_between(series.xs, series.low, series.high, color=color, alpha=0.15, linewidth=0)
             for row in series.seeds:
-                axes.plot(series.xs, row, color=colour, linewidth=0.7, alpha=0.4)
+                axes.plot(series.xs, row, color=color, linewidth=0.7, alpha=0.4)
         mark = "o" if figure.marks else None
-        style: dict[str, Any] = {"color": colour, "linewidth": 2, "linestyle": dash, "marker": mark, "markersize": 4}
+        style: dict[str, Any] = {"color": color, "linewidth": 2, "linestyle": dash, "marker": mark, "markersize": 4}
         axes.plot(series.xs, series.ys, label=_plain(series.name), **style)
     if figure.marks:
         axes.set_xticks(sorted({x for s in figure.series for x in s.xs}))

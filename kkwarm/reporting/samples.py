@@ -1,5 +1,5 @@
 """The samples of a report, packed for its page: columns that filters need at once, and texts in compressed blocks that
-are opened when they are shown or searched. Everything is base64 or escaped JSON, so nothing in it can be markup.
+are decompressed when they are shown or searched. Everything is base64 or escaped JSON, so it cannot contain markup.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.analysis.cells import FORCED, FormatOf
-from kkwarm.analysis.load import formats_of, steps_of
+from kkwarm.analysis.load import run_formats, study_plan
 from kkwarm.errors import KkwarmError
+from kkwarm.schema.report import Report, replace_surrogates
 from kkwarm.store import Run
 from kkwarm.types import Example, Format, Sample, Status
 
 __all__ = ["BLOCK", "COLUMNS", "Packed", "pack"]
 
-BLOCK = 256  # samples, or questions, that are opened together
-MAX_SAMPLES = 200_000  # more would make a file of some 100 MB
+BLOCK = 256  # samples, or questions, in one compressed block
+MAX_SAMPLES = 200_000  # about 100 MB; more are left out
 UNKNOWN = 2**32 - 1
-# Name and array type code; in this order, each aligned to 4 bytes.
+# Name and array type code of each column; stored in this order, each aligned to 4 bytes.
 COLUMNS = (
     ("question", "I"), ("tokens", "I"), ("index", "H"), ("seed", "H"), ("condition", "H"), ("domain", "H"),
     ("status", "B"),
@@ -49,7 +50,7 @@ class Packed:
 
 @dataclass(slots=True)
 class _Writer:
-    """Compresses rows as they come, so that a large run never lies in memory twice."""
+    """Compresses rows as they are added, so that a large run is never in memory twice."""
 
     blocks: list[str] = field(default_factory=list)
     rows: list[Any] = field(default_factory=list)
@@ -57,21 +58,21 @@ class _Writer:
     def add(self, row: Any) -> None:
         self.rows.append(row)
         if len(self.rows) == BLOCK:
-            self.end()
+            self.flush()
 
-    def end(self) -> None:
+    def flush(self) -> None:
         if self.rows:
-            self.blocks.append(_squeezed(json.dumps(self.rows, separators=(",", ":")).encode()))
+            self.blocks.append(_compress(json.dumps(self.rows, separators=(",", ":")).encode()))
             self.rows = []
 
 
-def pack(document: Mapping[str, Any], paths: Sequence[Path]) -> Packed:
-    """The samples behind a report's document, from its runs; those of forced prompts are left out.
+def pack(report: Report, paths: Sequence[Path]) -> Packed:
+    """The samples of a report, from its runs; without those of prompts that force reasoning.
 
     :raises KkwarmError: a run's samples are damaged.
     """
-    conditions = {c["name"]: i for i, c in enumerate(document["conditions"])}
-    domains = {name: i for i, name in enumerate(document["domains"])}
+    conditions = {c.name: i for i, c in enumerate(report.conditions)}
+    domains = {name: i for i, name in enumerate(report.domains)}
     columns = {name: array(code) for name, code in COLUMNS}
     seeds: dict[int, int] = {}
     questions: dict[tuple[int, str], int] = {}
@@ -79,15 +80,16 @@ def pack(document: Mapping[str, Any], paths: Sequence[Path]) -> Packed:
     formats: dict[str, Format | None] = {}
     texts = _Writer()
     left_out = 0
-    for condition, seed, sample, format_of in _stored(list(conditions), paths):
-        if sample.benchmark.endswith(FORCED) or sample.benchmark not in domains:
+    for condition, seed, sample, format_of in _stored_samples(list(conditions), paths):
+        name = replace_surrogates(sample.benchmark)
+        if name.endswith(FORCED) or name not in domains:
             continue
         if len(columns["status"]) >= MAX_SAMPLES:
             left_out += 1
             continue
-        if sample.benchmark not in formats:
-            formats[sample.benchmark] = format_of(sample.benchmark)
-        domain = domains[sample.benchmark]
+        if name not in formats:
+            formats[name] = format_of(name)
+        domain = domains[name]
         question = questions.setdefault((domain, sample.id), len(questions))
         if question == len(hashes):
             hashes.append(sample.prompt_hash)
@@ -96,14 +98,14 @@ def pack(document: Mapping[str, Any], paths: Sequence[Path]) -> Packed:
             question, UNKNOWN if tokens is None else tokens, sample.index, seeds.setdefault(seed, len(seeds)),
             conditions[condition], domain, STATUSES.index(sample.verdict.status.value),
         )  # fmt: skip
-        for (name, _), value in zip(COLUMNS, row, strict=True):
-            columns[name].append(value)
-        texts.add(_text(sample, formats[sample.benchmark]))
-    texts.end()
-    asked, prompts = _questions(list(domains), formats, questions, hashes)
+        for (column, _), value in zip(COLUMNS, row, strict=True):
+            columns[column].append(value)
+        texts.add(_text(sample, formats[name]))
+    texts.flush()
+    question_blocks, prompts = _questions(list(domains), formats, questions, hashes)
     header = {
         "conditions": list(conditions),
-        "baseline": [conditions.get(c["baseline"]) for c in document["conditions"]],
+        "baseline": [conditions.get(c.baseline or "") for c in report.conditions],
         "domains": list(domains),
         "statuses": list(STATUSES),
         "seeds": list(seeds),
@@ -114,10 +116,12 @@ def pack(document: Mapping[str, Any], paths: Sequence[Path]) -> Packed:
         "columns": [[name, columns[name].itemsize] for name, _ in COLUMNS],
         "left_out": left_out,
     }
-    return Packed(header, _squeezed(b"".join(_aligned(columns[name]) for name, _ in COLUMNS)), texts.blocks, asked)
+    return Packed(
+        header, _compress(b"".join(_aligned(columns[name]) for name, _ in COLUMNS)), texts.blocks, question_blocks
+    )
 
 
-def _squeezed(data: bytes) -> str:
+def _compress(data: bytes) -> str:
     return base64.b64encode(zlib.compress(data, 6)).decode("ascii")
 
 
@@ -133,41 +137,38 @@ def _aligned(column: array[int]) -> bytes:
 
 def _text(sample: Sample, fmt: Format | None) -> list[Any]:
     text: Any = sample.completion.text
-    if not isinstance(text, str):  # of scored files, null or anything else too
+    if not isinstance(text, str):  # scored files may hold null or any JSON value
         return [json.dumps(text), sample.verdict.answer, sample.verdict.reason, 0, 0]
     start = end = 0
     reasoning = fmt.split(sample.completion).reasoning if fmt is not None else ""
-    if reasoning and (found := text.find(reasoning)) >= 0:
-        start = _units(text[:found])
-        end = start + _units(reasoning)
+    if reasoning and (position := text.find(reasoning)) >= 0:
+        start = _utf16_length(text[:position])
+        end = start + _utf16_length(reasoning)
     return [text, sample.verdict.answer, sample.verdict.reason, start, end]
 
 
-def _units(text: str) -> int:
-    """Length in UTF-16 code units, by which a browser counts."""
+def _utf16_length(text: str) -> int:
+    """Length in UTF-16 code units, as a browser counts."""
     return len(text) + sum(1 for c in text if c > "\uffff") if not text.isascii() else len(text)
 
 
-def _stored(conditions: Sequence[str], paths: Sequence[Path]) -> Iterator[tuple[str, int, Sample, FormatOf]]:
+def _stored_samples(conditions: Sequence[str], paths: Sequence[Path]) -> Iterator[tuple[str, int, Sample, FormatOf]]:
     first = Run.read(paths[0])
     if first.manifest.kind != "study":
         for condition, path in zip(conditions, paths, strict=True):
             run = Run.read(path)
-            format_of = formats_of(run)
+            format_of = run_formats(run)
             for sample in run.samples():
                 yield condition, 0, sample, format_of
         return
-    for condition, seeds in steps_of(first).rows.items():
+    for condition, seeds in study_plan(first).rows.items():
         for seed, parts in seeds.items():
             folder = first.path / "steps" / parts["bench"]
             if (folder / "manifest.json").exists():
                 run = Run.read(folder)
-                format_of = formats_of(run)
+                format_of = run_formats(run)
                 for sample in run.samples():
                     yield condition, int(seed), sample, format_of
-
-
-# -- questions ---------------------------------------------------------------------------------------------------------
 
 
 def _questions(
@@ -176,21 +177,21 @@ def _questions(
     questions: Mapping[tuple[int, str], int],
     hashes: Sequence[str],
 ) -> tuple[list[str], list[list[str] | None]]:
-    """Blocks of questions, and what each domain's prompts have before and after the question (None: not known).
+    """Blocks of questions, and the text of each domain's prompts before and after the question (None: unknown).
 
-    Texts come from the benchmarks that are installed and whose data is here; the others show their ids only.
+    Texts come from installed benchmarks whose data is available; other questions are shown by their ids only.
     """
     examples = [_examples(domain) for domain in domains]
     writer = _Writer()
-    for place, id_ in questions:
-        example = examples[place].get(id_)
-        shown = [example.question, _reference(example)] if example is not None else [None, None]
-        writer.add([id_, *shown])
-    writer.end()
+    for domain_index, id_ in questions:
+        example = examples[domain_index].get(id_)
+        texts = [example.question, _reference(example)] if example is not None else [None, None]
+        writer.add([id_, *texts])
+    writer.flush()
     prompts: list[list[str] | None] = []
     for number, domain in enumerate(domains):
-        asked = [(examples[number].get(i), hashes[place]) for (d, i), place in questions.items() if d == number]
-        prompts.append(_around(formats.get(domain), asked))
+        own = [(examples[number].get(i), hashes[n]) for (d, i), n in questions.items() if d == number]
+        prompts.append(_prompt_frame(formats.get(domain), own))
     return writer.blocks, prompts
 
 
@@ -204,26 +205,26 @@ def _examples(domain: str) -> dict[str, Example]:
 
 
 def _reference(example: Example) -> str | None:
-    """The gold answer where it is short enough to be read: not the tests of a program."""
+    """The gold answer, unless it is long, such as the tests of a program."""
     answer = example.answer
     text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
     return text if len(text) <= 500 else None
 
 
-def _around(fmt: Format | None, asked: Sequence[tuple[Example | None, str]]) -> list[str] | None:
-    """What the prompts have around their questions, only where the stored hash of every prompt agrees."""
-    around: tuple[str, str] | None = None
-    for example, expected in asked:
+def _prompt_frame(fmt: Format | None, questions: Sequence[tuple[Example | None, str]]) -> list[str] | None:
+    """The text of the prompts before and after the question, if the stored hash of every prompt agrees."""
+    frame: tuple[str, str] | None = None
+    for example, expected in questions:
         if fmt is None or example is None or not expected:
             return None
         try:
             prompt = fmt.render(example.question)
-        except KkwarmError:  # a chat template needs the checkpoint's tokenizer, which is not here
+        except KkwarmError:  # a chat template needs the checkpoint's tokenizer, which is not loaded
             return None
         if hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16] != expected:
             return None
         before, _, after = prompt.partition(example.question)
-        if around not in (None, (before, after)):
+        if frame not in (None, (before, after)):
             return None
-        around = before, after
-    return None if around is None else list(around)
+        frame = before, after
+    return None if frame is None else list(frame)

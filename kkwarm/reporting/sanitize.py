@@ -1,5 +1,5 @@
-"""What may be shown of text that a model, a plugin or another tool wrote: no command to a terminal, nothing that turns
-the direction of the words around it, nothing that has no encoding.
+"""Removes what must not be printed from text of models, plugins and other tools: terminal control characters, marks that
+change the direction of text, and characters without an encoding.
 """
 
 from __future__ import annotations
@@ -7,33 +7,33 @@ from __future__ import annotations
 import re
 from typing import Any
 
-__all__ = ["console", "escaped_json", "shown"]
+__all__ = ["console", "escaped_json", "sanitize"]
 
-# Controls but for tab and line feed (C0, delete, C1: escapes begin with one), and marks of direction.
-_COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_ALONE = re.compile("[\ud800-\udfff]")
+# Control characters but for tab and line feed (C0, delete, C1: escape sequences begin with one), and direction marks.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
-def shown(text: str) -> str:
-    """`text` without what commands; half a surrogate pair becomes U+FFFD. The width in columns stays what it was."""
-    return _ALONE.sub("\ufffd", _COMMANDS.sub("", text))
+def sanitize(text: str) -> str:
+    """`text` without control characters; half a surrogate pair becomes U+FFFD. The width in columns does not change."""
+    return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", text))
 
 
 def escaped_json(text: str) -> str:
-    """JSON that says the same, with escapes for what `shown` leaves out."""
-    for unsafe in (_COMMANDS, _ALONE):
-        text = unsafe.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    """Equivalent JSON with escapes for the characters that `sanitize` removes."""
+    for pattern in (_CONTROLS, _SURROGATES):
+        text = pattern.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
     return text
 
 
 def console(**settings: Any) -> Any:
-    """A rich console that shows every text so. Its own colours are not text, and stay."""
+    """A rich console that sanitizes every text. Its own color codes are not text, and are kept."""
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
 
-    class Shown(Console):
+    class SafeConsole(Console):
         def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Any:
             for segment in super().render(renderable, options):
-                yield segment if segment.control else Segment(shown(segment.text), segment.style)
+                yield segment if segment.control else Segment(sanitize(segment.text), segment.style)
 
-    return Shown(highlight=False, **settings)
+    return SafeConsole(highlight=False, **settings)

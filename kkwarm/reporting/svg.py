@@ -1,4 +1,4 @@
-"""Figures as inline SVG, without a library: two lines that differ in dash as well as in colour, on seed bands."""
+"""Figures as inline SVG, without a library: two lines that differ in dash and color, with bands over seeds."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["figure_svg", "interval_svg"]
 
 WIDTH, HEIGHT, LEFT, RIGHT, BOTTOM, TOP = 560, 300, 44, 16, 34, 12
 CLASSES = ("one", "two")
-Place = Callable[[float], float]
+Scale = Callable[[float], float]
 
 
 def figure_svg(figure: Figure) -> str:
     """A figure with its title and legend, as HTML."""
-    low, high = figure.reach(bands=True)
+    low, high = figure.value_range(bands=True)
     pad = 0.04 * (high - low)
     low, high = low - pad, high + pad
     first = min(s.xs[0] for s in figure.series)
@@ -34,7 +34,7 @@ def figure_svg(figure: Figure) -> str:
         parts.append(f'<text x="{x(v):.1f}" y="{HEIGHT - 16}" text-anchor="middle">{v:g}</text>')
     parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 2}" text-anchor="end">{escape(figure.x)}</text>')
     for series, css in zip(figure.series, CLASSES, strict=False):
-        parts.append(_drawn(series, css, x, y, figure))
+        parts.append(_series(series, css, x, y, figure))
     keys = "".join(
         f'<span class="key key-{css}">{escape(s.name)}</span>' for s, css in zip(figure.series, CLASSES, strict=False)
     )
@@ -48,7 +48,8 @@ def figure_svg(figure: Figure) -> str:
 
 
 def interval_svg(estimate: float, low: float, high: float, margin: float, reach: float) -> str:
-    """An estimate with its interval, on a line from `-reach` to `reach`; the zone of a tie is shaded."""
+    """An estimate with its interval, in percentage points, on a line from `-reach` to `reach`; the equivalence margin is
+    shaded."""
 
     def x(value: float) -> float:
         return 100 + 96 * max(-1.0, min(1.0, value / reach))
@@ -57,11 +58,8 @@ def interval_svg(estimate: float, low: float, high: float, margin: float, reach:
     zero = '<line x1="100" x2="100" y1="0" y2="18" class="zero"/>'
     line = f'<line x1="{x(low):.1f}" x2="{x(high):.1f}" y1="9" y2="9" class="whisker"/>'
     dot = f'<circle cx="{x(estimate):.1f}" cy="9" r="4"/>'
-    label = f"{100 * estimate:+.1f} points, 95% interval {100 * low:+.1f} to {100 * high:+.1f}"
+    label = f"{estimate:+.1f} points, 95% interval {low:+.1f} to {high:+.1f}"
     return f'<svg class="ci" viewBox="0 0 200 18" role="img" aria-label="{label}">{zone}{zero}{line}{dot}</svg>'
-
-
-# -- inside ------------------------------------------------------------------------------------------------------------
 
 
 def _grid(at: float, text: str) -> str:
@@ -69,21 +67,23 @@ def _grid(at: float, text: str) -> str:
     return f'{line}<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{text}</text>'
 
 
-def _drawn(series: Series, css: str, x: Place, y: Place, figure: Figure) -> str:
+def _series(series: Series, css: str, x: Scale, y: Scale, figure: Figure) -> str:
     parts = []
     if series.seeds:
-        there = _points(series.xs, series.high, x, y)
-        back = _points(series.xs[::-1], series.low[::-1], x, y)
-        parts.append(f'<polygon class="{css} band" points="{there} {back}"/>')
+        upper = _points(series.xs, series.high, x, y)
+        lower = _points(series.xs[::-1], series.low[::-1], x, y)
+        parts.append(f'<polygon class="{css} band" points="{upper} {lower}"/>')
         parts += [f'<polyline class="{css} thin" points="{_points(series.xs, row, x, y)}"/>' for row in series.seeds]
     parts.append(f'<polyline class="{css} thick" points="{_points(series.xs, series.ys, x, y)}"/>')
     if figure.marks:
         for at, value in zip(series.xs, series.ys, strict=True):
-            said = f"{escape(series.name)}, {at:g} {figure.x}: {value:.1f}"
-            dot = f'<circle class="{css} dot" cx="{x(at):.1f}" cy="{y(value):.1f}" r="4"><title>{said}</title></circle>'
+            label = f"{escape(series.name)}, {at:g} {figure.x}: {value:.1f}"
+            dot = (
+                f'<circle class="{css} dot" cx="{x(at):.1f}" cy="{y(value):.1f}" r="4"><title>{label}</title></circle>'
+            )
             parts.append(dot)
     return "".join(parts)
 
 
-def _points(xs: Sequence[float], ys: Sequence[float], x: Place, y: Place) -> str:
+def _points(xs: Sequence[float], ys: Sequence[float], x: Scale, y: Scale) -> str:
     return " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in zip(xs, ys, strict=True))

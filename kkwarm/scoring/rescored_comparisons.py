@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kkwarm.analysis.build import analyse
+from kkwarm.analysis.build import build_report
 from kkwarm.analysis.compare import compare
 from kkwarm.analysis.load import WITH_SAMPLES, load
-from kkwarm.analysis.study_data import MARGIN
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import Registry
+from kkwarm.schema.report import Change
 from kkwarm.scoring.rescore import RescoredBenchmark, rescore, write_rescored
 from kkwarm.store import Run
 
@@ -31,8 +31,8 @@ class Comparison:
     what: str
     baseline: str
     benchmark: str
-    before: Mapping[str, Any]
-    after: Mapping[str, Any]
+    before: dict[str, Any]
+    after: dict[str, Any]
 
     @property
     def changed(self) -> bool:
@@ -82,13 +82,13 @@ def compare_rescored(
                 other = Run.read(path)
                 rescored = rescore(other, registry, workers=workers, progress=progress)
                 theirs = write_rescored(other, rescored, Path(folder, f"other{number}")).path
-                before = compare(path, run.path, margin=MARGIN, common=True)["benchmarks"]
-                after = compare(theirs, ours, margin=MARGIN, common=True)["benchmarks"]
+                before = compare(path, run.path, common=True).benchmarks
+                after = compare(theirs, ours, common=True).benchmarks
             except KkwarmError as err:
                 problems.append(f"{path}: {err}")
                 continue
             comparisons += [
-                Comparison(run.name, path.name, name, _change(before[name]["change"]), _change(after[name]["change"]))
+                Comparison(run.name, path.name, name, _fields(before[name].change), _fields(after[name].change))
                 for name in before
                 if name in after
             ]
@@ -112,23 +112,23 @@ def rescore_study(
             steps[run.name] = rescore(run, registry, workers=workers, progress=progress)
             (target / "manifest.json").unlink()
             write_rescored(run, steps[run.name], target)
-    before, after = analyse(load([study.path])), analyse(load([folder]))
+    before, after = build_report(load([study.path])), build_report(load([folder]))
     changes = [
-        Comparison(name, cell["change"]["baseline"], domain, _change(cell["change"]), _change(now["change"]))
-        for name, row in before["matrix"].items()
+        Comparison(name, cell.change.baseline, domain, _fields(cell.change), _fields(now.change))
+        for name, row in before.matrix.items()
         for domain, cell in row.items()
-        if cell["change"] and (now := after["matrix"][name].get(domain)) and now["change"]
+        if cell.change and (now := after.matrix[name].get(domain)) and now.change
     ]
     claims = [
-        {"id": a["id"], "on": a["on"], "text": a["text"]}
-        | {key: {"before": a[key], "after": b[key]} for key in ("holds", "verdict", "estimate")}
-        for a, b in zip(before["claims"], after["claims"], strict=True)
+        {"id": a.id, "on": a.on, "text": a.text}
+        | {key: {"before": getattr(a, key), "after": getattr(b, key)} for key in ("holds", "verdict", "estimate")}
+        for a, b in zip(before.claims, after.claims, strict=True)
     ]
     return steps, changes, claims
 
 
-def _change(change: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: change[key] for key in ("estimate", "ci", "p_holm", "verdict")}
+def _fields(change: Change) -> dict[str, Any]:
+    return change.model_dump(mode="json", include={"estimate", "ci", "p_holm", "verdict"})
 
 
 def _questions(run: Run) -> set[tuple[str, str]]:

@@ -409,14 +409,15 @@ def _check_report(study: Run) -> Finding:
     path: Path = study.path / "report.json"
     if not path.exists():
         return Finding("report.json", State.UNCHECKED, "it is missing" if study.done else "the study is not done")
-    from kkwarm.analysis.build import analyse
+    from kkwarm.analysis.build import build_report
     from kkwarm.analysis.load import load
+    from kkwarm.schema.report import parse_report
 
     try:
-        stored = json.loads(path.read_text("utf-8"))
-        now = json.loads(json.dumps(analyse(load([study.path]))))
+        stored = parse_report(path.read_text("utf-8")).model_dump(mode="json")
+        now = build_report(load([study.path])).model_dump(mode="json")
     except ValueError as err:
-        return Finding("report.json", State.DIFFERS, f"it is not JSON: {err}")
+        return Finding("report.json", State.DIFFERS, f"it cannot be read: {err}")
     except KkwarmError as err:
         return Finding("report.json", State.UNCHECKED, str(err))
     parts = ("conditions", "domains", "matrix", "claims", "curves", "problems", "contamination", "method")

@@ -12,6 +12,7 @@ from typing import Any
 from kkwarm.errors import KkwarmError
 from kkwarm.schema.manifest import Manifest, StepAttempt, StudySession
 from kkwarm.schema.recipe import Recipe
+from kkwarm.schema.report import Report
 from kkwarm.store import Run, config_hash, runs_home
 from kkwarm.store.manifest import read_manifest
 from kkwarm.study.execute import Outcome, execute, is_done
@@ -45,13 +46,13 @@ def do_study(
     out: Path,
     jobs: int | None,
     console: Any,
-    render: Callable[[dict[str, Any]], str],
+    render: Callable[[Report], str],
     *,
     executor: ExecutorName = "local",
     address: str | None = None,
-) -> dict[str, Any]:
-    """Does what is left of the study in `out`, and returns its report's document; it is also kept there, with what
-    `render` makes of it, as report.json and report.txt.
+) -> Report:
+    """Does what is left of the study in `out`, and returns its report, which is also written there as report.json and,
+    by `render`, as report.txt.
 
     :param jobs, executor, address: as in `open_executor`.
     :raises KkwarmError: steps failed (everything that does not need them is done), or `out` holds something else than
@@ -116,14 +117,14 @@ class _Timer:
         )
 
 
-def _report(out: Path, render: Callable[[dict[str, Any]], str]) -> dict[str, Any]:
-    from kkwarm.analysis.build import analyse
+def _report(out: Path, render: Callable[[Report], str]) -> Report:
+    from kkwarm.analysis.build import build_report
     from kkwarm.analysis.load import load
 
-    document = analyse(load([out]))
-    for name, text in (("report.json", json.dumps(document, indent=1)), ("report.txt", render(document))):
+    report = build_report(load([out]))
+    for name, text in (("report.json", report.model_dump_json(indent=1)), ("report.txt", render(report))):
         (out / name).write_text(text + "\n", "utf-8")
-    return document
+    return report
 
 
 def _recorded(recipe: Recipe, plan: Plan) -> dict[str, Any]:

@@ -1,12 +1,18 @@
-"""Knights & Knaves: the domain of the warm-up, and its teachers, which need no model."""
+"""Knights & Knaves: the domain of the warm-up, its teachers, which need no model, and the claims of its paper."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kkwarm.plugins import hookimpl
-from kkwarm.types import Domain, Probe, Teacher, Verifier
+from kkwarm.types import ClaimSet, Domain, Probe, Teacher, Verifier
 from kkwarm_kk.data import gold, identity, load
 from kkwarm_kk.teachers import direct_traces, symbolic_traces
 from kkwarm_kk.verifier import check
+
+if TYPE_CHECKING:
+    from kkwarm.analysis.study_data import StudyData
+    from kkwarm.schema.report import Claim
 
 
 @hookimpl
@@ -33,7 +39,19 @@ def kkwarm_teachers() -> list[Teacher]:
 
 
 @hookimpl
+def kkwarm_claims() -> list[ClaimSet]:
+    return [ClaimSet("warm_up", evaluate_claims, "the four claims of the warm-up paper (arXiv 2505.13718)")]
+
+
+@hookimpl
 def kkwarm_probes() -> list[Probe]:
     from kkwarm_kk.probes import PROBES
 
     return list(PROBES)
+
+
+def evaluate_claims(study: StudyData) -> list[Claim]:
+    """Imports numpy only when a report is computed."""
+    from kkwarm.analysis.papers import warm_up
+
+    return warm_up.evaluate(study)

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from kkwarm.analysis.cells import Cell
-from kkwarm.analysis.curves import Curve
-from kkwarm.analysis.papers.warm_up import by_examples, by_steps, claims
-from kkwarm.analysis.stats.estimates import paired
+from kkwarm.analysis.papers.warm_up import claim_by_examples, claim_by_steps, evaluate
+from kkwarm.analysis.stats.estimates import paired_difference
 from kkwarm.analysis.study_data import Condition, Roles, StudyData
-from kkwarm.analysis.training import Training, compare_evals
+from kkwarm.analysis.training import Curve, Training, paired_evals
 
 ROLES = Roles("base", "warmed", "base 100", "warmed 100", "code", "puzzles")
 COUNTS = (10, 100)
@@ -57,18 +56,18 @@ def rollouts(start: str, seed: int) -> Curve:
 
 
 def test_examples_are_paired_over_questions(study: StudyData) -> None:
-    (claim,) = by_examples(study, ROLES)
+    (claim,) = claim_by_examples(study, ROLES)
     cells = [[study.cells[f"{s} {n}", "code"].scores for n in COUNTS] for s in LATE]
-    bare = paired([(np.mean(cells[0], axis=0), np.mean(cells[1], axis=0))])
+    bare = paired_difference([(np.mean(cells[0], axis=0), np.mean(cells[1], axis=0))])
     assert claim.difference is not None
     assert claim.difference.value == pytest.approx(bare.value) and claim.difference.questions == 200
-    entry = next(c for c in claims(study) if c["text"].endswith("fewer examples from the warmed start"))
-    assert (entry["id"], entry["verdict"], entry["holds"]) == ("iv", "gain", True)
-    assert entry["says"] == "mean difference at 10 and 100 examples"
+    entry = next(c for c in evaluate(study) if c.text.endswith("fewer examples from the warmed start"))
+    assert (entry.id, entry.verdict, entry.holds) == ("iv", "gain", True)
+    assert entry.statement == "mean difference at 10 and 100 examples"
 
 
 def test_a_study_of_one_number_has_no_such_claim(study: StudyData) -> None:
-    assert by_examples(replace(study, grids={}), ROLES) == []
+    assert claim_by_examples(replace(study, grids={}), ROLES) == []
 
 
 def test_numbers_that_are_not_evaluated_alike_yet_decide_nothing(study: StudyData) -> None:
@@ -78,47 +77,47 @@ def test_numbers_that_are_not_evaluated_alike_yet_decide_nothing(study: StudyDat
         replace(late, seeds=(0, 1), scores=late.scores[:2]),
     ):
         cells = dict(study.cells) | {("warmed 100", "code"): fewer}
-        (claim,) = by_examples(replace(study, cells=cells), ROLES)
+        (claim,) = claim_by_examples(replace(study, cells=cells), ROLES)
         if fewer.ids != late.ids:
-            assert claim.difference is None and "1 question is in one only" in claim.why
+            assert claim.difference is None and "1 question is in one only" in claim.reason
         else:
-            assert claim.difference is None and "same questions and seeds" in claim.why
+            assert claim.difference is None and "same questions and seeds" in claim.reason
         both = cells | {("base 100", "code"): replace(fewer, condition="base 100")}
-        (claim,) = by_examples(replace(study, cells=both), ROLES)
-        assert claim.difference is None and "same questions and seeds" in claim.why
+        (claim,) = claim_by_examples(replace(study, cells=both), ROLES)
+        assert claim.difference is None and "same questions and seeds" in claim.reason
 
 
-def test_flights_are_paired_over_questions_after_the_start(study: StudyData) -> None:
-    found = compare_evals(evals(), "base 100", "warmed 100", "code")
+def test_evals_are_paired_over_questions_after_the_start(study: StudyData) -> None:
+    found = paired_evals(evals(), "base 100", "warmed 100", "code")
     assert found is not None
     steps, scores = found
     assert steps == [4, 8] and set(scores) == {"code", "sums"} and scores["code"][0].shape == (3, 80)
     assert scores["code"][1][2] == pytest.approx(np.mean([evals()[5].correct[s]["code"] for s in steps], axis=0))
-    claim = by_steps(replace(study, training=evals()), ROLES)
+    claim = claim_by_steps(replace(study, training=evals()), ROLES)
     assert claim.difference is not None and claim.difference.questions == 80
-    assert claim.difference.p < 0.05 and claim.over == "at steps 4 and 8, on 80 watched questions"
+    assert claim.difference.p < 0.05 and claim.scope == "at steps 4 and 8, on 80 in-training evaluation questions"
 
 
-def test_flights_give_one_seed_an_interval_which_rollouts_cannot(study: StudyData) -> None:
+def test_evals_give_one_seed_an_interval_which_rollouts_cannot(study: StudyData) -> None:
     curves = tuple(rollouts(start, 0) for start in LATE)
-    alone = by_steps(replace(study, curves=curves), ROLES)
-    assert alone.why == "one seed has no interval between seeds"
-    watched = by_steps(replace(study, curves=curves, training=evals((0,))), ROLES)
-    assert watched.why == "" and watched.difference is not None
-    assert watched.difference.low > 0 and watched.difference.test == "exact sign flips"
-    entry = next(c for c in claims(replace(study, curves=curves)) if c["id"] == "iv")
-    assert entry["ci"] is None and entry["holds"] is None
+    alone = claim_by_steps(replace(study, curves=curves), ROLES)
+    assert alone.reason == "one seed gives no interval between seeds"
+    with_evals = claim_by_steps(replace(study, curves=curves, training=evals((0,))), ROLES)
+    assert with_evals.reason == "" and with_evals.difference is not None
+    assert with_evals.difference.low > 0 and with_evals.difference.test == "exact sign flips"
+    entry = next(c for c in evaluate(replace(study, curves=curves)) if c.id == "iv")
+    assert entry.ci is None and entry.holds is None
 
 
-def test_without_flights_rollouts_are_compared_seed_by_seed(study: StudyData) -> None:
+def test_without_evals_rollouts_are_compared_seed_by_seed(study: StudyData) -> None:
     curves = tuple(rollouts(start, seed) for start in LATE for seed in range(3))
-    claim = by_steps(replace(study, curves=curves), ROLES)
+    claim = claim_by_steps(replace(study, curves=curves), ROLES)
     assert claim.difference is not None and claim.difference.test == "t over seeds"
-    assert claim.over == "over 12 equal steps"
+    assert claim.scope == "over 12 equal steps"
 
 
 @pytest.mark.parametrize("case", ["another number of questions", "no common step", "another seed", "a warm-up's"])
-def test_flights_that_do_not_fit_are_not_paired(case: str) -> None:
+def test_evals_that_do_not_fit_are_not_paired(case: str) -> None:
     rng = np.random.default_rng(0)
     other = {
         "another number of questions": in_training_eval("warmed", 0, rng, n=70),
@@ -126,7 +125,7 @@ def test_flights_that_do_not_fit_are_not_paired(case: str) -> None:
         "another seed": in_training_eval("warmed", 7, rng),
         "a warm-up's": replace(in_training_eval("warmed", 0, rng), kind="warmup"),
     }[case]
-    assert compare_evals((in_training_eval("base", 0, rng), other), "base 100", "warmed 100", "code") is None
+    assert paired_evals((in_training_eval("base", 0, rng), other), "base 100", "warmed 100", "code") is None
 
 
 def test_few_seeds_that_agree_are_no_proof_in_a_small_study() -> None:
@@ -137,5 +136,5 @@ def test_few_seeds_that_agree_are_no_proof_in_a_small_study() -> None:
         hard = rng.normal(0, 1.5, 100)
         moved = rng.normal(0, 0.3, (2, 2, 1))
         a, b = (rng.binomial(4, 1 / (1 + np.exp(-(hard + m)))) / 4 for m in moved)
-        false += paired([(a, b)]).p <= 0.05
+        false += paired_difference([(a, b)]).p <= 0.05
     assert false <= 10

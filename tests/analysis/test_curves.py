@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kkwarm.analysis.curves import Curve, efficiency, read_curve, smooth
+from kkwarm.analysis.efficiency import compare_curves, smooth
+from kkwarm.analysis.training import Curve, read_curve
 from kkwarm.errors import KkwarmError
 
 
@@ -41,17 +42,18 @@ def test_smooth_is_a_running_mean() -> None:
 def test_steps_saved_and_area() -> None:
     base = [curve("b", s, [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]) for s in (0, 1)]
     warmed = [curve("w", s, [0.5 + s / 10] * 8) for s in (0, 1)]
-    found = efficiency(base, warmed)
-    assert found["advantage"] == pytest.approx([0.15, 0.25])
-    assert found["level"] == pytest.approx(0.5)
-    assert (found["steps_base"], found["steps_warmed"]) == (8, 1)
+    advantage, found = compare_curves(base, warmed)
+    assert advantage == pytest.approx([0.15, 0.25])
+    assert found.advantage == pytest.approx((15, 25))
+    assert found.level == pytest.approx(0.5)
+    assert (found.steps_base, found.steps_warmed) == (8, 1)
 
 
 def test_a_level_never_reached_is_none() -> None:
-    found = efficiency([curve("b", 0, [0.9] * 6)], [curve("w", 0, [0.1] * 6)])
-    assert found["steps_warmed"] is None
+    _, found = compare_curves([curve("b", 0, [0.9] * 6)], [curve("w", 0, [0.1] * 6)])
+    assert found.steps_warmed is None
 
 
 def test_curves_of_other_seeds_are_not_compared() -> None:
     with pytest.raises(KkwarmError, match="no seed"):
-        efficiency([curve("b", 0, [0.9])], [curve("w", 1, [0.1])])
+        compare_curves([curve("b", 0, [0.9])], [curve("w", 1, [0.1])])

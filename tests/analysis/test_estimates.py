@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from kkwarm.analysis.stats.estimates import PairedDifference, holm, interval, paired, word
-from kkwarm.analysis.stats.seed_variance import Moved, spreads
+from kkwarm.analysis.stats.estimates import PairedDifference, decide, estimate_mean, holm, paired_difference
+from kkwarm.analysis.stats.seed_variance import SeedEffect, estimate_seed_variances
 
 
 @st.composite
@@ -30,7 +30,7 @@ def two_arms(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 @given(two_arms())
 def test_difference_is_antisymmetric_and_inside_its_interval(arms: tuple[np.ndarray, np.ndarray]) -> None:
     a, b = arms
-    forth, back = paired([(a, b)]), paired([(b, a)])
+    forth, back = paired_difference([(a, b)]), paired_difference([(b, a)])
     assert forth.value == pytest.approx(-back.value)
     assert forth.p == pytest.approx(back.p)
     assert (forth.low, forth.high) == pytest.approx((-back.high, -back.low))
@@ -44,7 +44,7 @@ def test_difference_is_antisymmetric_and_inside_its_interval(arms: tuple[np.ndar
 def test_order_of_questions_and_seeds_does_not_matter(arms: tuple[np.ndarray, np.ndarray], rng: object) -> None:
     a, b = arms
     order = np.random.default_rng(rng.randint(0, 2**32)).permutation(a.shape[1])  # type: ignore[attr-defined]
-    one, other = paired([(a, b)]), paired([(a[::-1, order], b[::-1, order])])
+    one, other = paired_difference([(a, b)]), paired_difference([(a[::-1, order], b[::-1, order])])
     assert one.stderr == pytest.approx(other.stderr, abs=1e-12)
     assert one.value == pytest.approx(other.value, abs=1e-12)
 
@@ -52,7 +52,7 @@ def test_order_of_questions_and_seeds_does_not_matter(arms: tuple[np.ndarray, np
 @settings(deadline=None, max_examples=80)
 @given(two_arms())
 def test_mean_interval_holds_the_mean_and_stays_in_range(arms: tuple[np.ndarray, np.ndarray]) -> None:
-    e = interval(arms[0])
+    e = estimate_mean(arms[0])
     assert 0 <= e.low <= e.value <= e.high <= 1
     assert e.high > e.low  # never certainty
 
@@ -61,7 +61,7 @@ def test_mean_interval_holds_the_mean_and_stays_in_range(arms: tuple[np.ndarray,
 @pytest.mark.parametrize("score", [0.0, 0.5, 1.0])
 def test_scores_that_are_all_equal_are_not_a_certainty(shape: tuple[int, int], score: float) -> None:
     scores = np.full(shape, score)
-    e, d = interval(scores), paired([(scores, scores)])
+    e, d = estimate_mean(scores), paired_difference([(scores, scores)])
     assert 0 <= e.low <= score <= e.high <= 1
     assert e.high - e.low > 0.01
     assert (d.value, d.p) == (0.0, 1.0)
@@ -71,14 +71,14 @@ def test_scores_that_are_all_equal_are_not_a_certainty(shape: tuple[int, int], s
 def test_one_sample_one_seed_is_exact_mcnemar() -> None:
     a = np.array([[1, 1, 0, 0, 0, 0, 0, 0, 1, 0]], float)
     b = np.array([[1, 0, 1, 1, 1, 1, 1, 0, 1, 1]], float)
-    d = paired([(a, b)])
+    d = paired_difference([(a, b)])
     assert d.test == "exact McNemar"
     assert d.p == pytest.approx(binomtest(6, 7).pvalue)
 
 
 def test_equal_arms_differ_by_nothing_and_are_not_a_certainty() -> None:
     a = np.ones((1, 30))
-    d = paired([(a, a)])
+    d = paired_difference([(a, a)])
     assert (d.value, d.p) == (0.0, 1.0)
     assert d.low < 0 < d.high
 
@@ -89,13 +89,13 @@ def test_sign_flips_agree_with_all_flips() -> None:
     d = (b - a)[0]
     flips = np.array(np.meshgrid(*[[-1, 1]] * len(d))).reshape(len(d), -1)
     exact = float((np.abs(flips.T @ d) >= abs(d.sum()) - 1e-12).mean())
-    assert paired([(a, b)]).p == pytest.approx(exact, abs=0.012)
+    assert paired_difference([(a, b)]).p == pytest.approx(exact, abs=0.012)
 
 
 def test_single_seed_error_is_that_of_the_questions() -> None:
     rng = np.random.default_rng(0)
     scores = rng.binomial(4, 0.5, (1, 400)) / 4
-    assert interval(scores).stderr == pytest.approx(scores.std(ddof=1) / math.sqrt(400))
+    assert estimate_mean(scores).stderr == pytest.approx(scores.std(ddof=1) / math.sqrt(400))
 
 
 def test_seeds_that_disagree_widen_the_interval() -> None:
@@ -103,14 +103,14 @@ def test_seeds_that_disagree_widen_the_interval() -> None:
     base = (rng.random((2, 300)) < 0.5).astype(float)
     same = (rng.random((2, 300)) < 0.6).astype(float)
     apart = np.vstack([rng.random(300) < 0.4, rng.random(300) < 0.8]).astype(float)
-    assert paired([(base, apart)]).stderr > 3 * paired([(base, same)]).stderr
+    assert paired_difference([(base, apart)]).stderr > 3 * paired_difference([(base, same)]).stderr
 
 
 def test_a_whole_study_makes_two_seeds_usable() -> None:
     rng = np.random.default_rng(1)
     pairs = [((rng.random((2, 300)) < 0.4) * 1.0, (rng.random((2, 300)) < 0.7) * 1.0) for _ in range(12)]
-    known = spreads({n: [Moved.between(a, b)] for n, (a, b) in enumerate(pairs)})
-    alone, widths = ([d.high - d.low for d in (paired([p], s) for p, s in zip(pairs, by, strict=True))]
+    known = estimate_seed_variances({n: [SeedEffect.difference(a, b)] for n, (a, b) in enumerate(pairs)})
+    alone, widths = ([d.high - d.low for d in (paired_difference([p], s) for p, s in zip(pairs, by, strict=True))]
                      for by in ([None] * 12, list(known.values())))  # fmt: skip
     assert max(widths) < 0.8 * max(alone)
     assert max(widths) < 0.25
@@ -140,20 +140,20 @@ def test_holm_by_hand() -> None:
 )
 def test_verdicts(value: float, inner: tuple[float, float], p: float, expected: str) -> None:
     d = PairedDifference(value, 0.03, inner[0] - 0.01, inner[1] + 0.01, inner, p, "t", 100, 1)
-    assert word(d, 0.05) == expected
+    assert decide(d, 0.05) == expected
 
 
 def test_correction_can_take_a_verdict_away() -> None:
     d = PairedDifference(0.1, 0.04, 0.02, 0.18, (0.03, 0.17), 0.02, "t", 100, 1)
-    assert word(d, 0.05) == "gain"
-    assert word(d, 0.05, p=0.3) == "underpowered"
+    assert decide(d, 0.05) == "gain"
+    assert decide(d, 0.05, p=0.3) == "underpowered"
 
 
 def test_shapes_are_checked() -> None:
     with pytest.raises(ValueError, match="cannot be paired"):
-        paired([(np.zeros((1, 3)), np.zeros((1, 4)))])
+        paired_difference([(np.zeros((1, 3)), np.zeros((1, 4)))])
     with pytest.raises(ValueError, match="shape"):
-        interval(np.zeros((1, 0)))
+        estimate_mean(np.zeros((1, 0)))
 
 
 @pytest.mark.parametrize(("moves", "questions", "low", "high"), [(0.15, 800, 0.8, 1.0), (0.0, 60, 0.0, 0.5)])
@@ -161,6 +161,6 @@ def test_the_share_that_more_seeds_would_lower(moves: float, questions: int, low
     rng = np.random.default_rng(4)
     first = (rng.random((3, questions)) < 0.5).astype(float)
     second = (rng.random((3, questions)) < 0.5 + moves * np.array([[-1.0], [0.0], [1.0]])).astype(float)
-    found = paired([(first, second)])
-    assert low < found.of_seeds < high
-    assert paired([(first[:1], second[:1])]).of_seeds == 0
+    found = paired_difference([(first, second)])
+    assert low < found.seed_share < high
+    assert paired_difference([(first[:1], second[:1])]).seed_share == 0

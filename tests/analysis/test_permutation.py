@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from kkwarm.analysis.stats.permutation import flip_test
+from kkwarm.analysis.stats.permutation import sign_flip_test
 
 
 @given(st.lists(st.integers(-4, 4), min_size=1, max_size=9), st.integers(1, 4))
@@ -18,12 +18,12 @@ def test_it_is_the_share_of_all_flips(steps: list[int], samples: int) -> None:
     d = np.array(steps) / samples
     flips = np.array(list(product([-1, 1], repeat=len(d))))
     exact = (np.abs(flips @ d) >= abs(d.sum()) - 1e-9).mean()
-    assert flip_test([d])[0] == pytest.approx(exact)
+    assert sign_flip_test([d])[0] == pytest.approx(exact)
 
 
 @given(st.integers(0, 400), st.integers(0, 400))
 def test_single_samples_give_mcnemar(up: int, down: int) -> None:
-    p, name = flip_test([np.array([1.0] * up + [-1.0] * down + [0.0])])
+    p, name = sign_flip_test([np.array([1.0] * up + [-1.0] * down + [0.0])])
     assert name == "exact McNemar"
     assert p == pytest.approx(binomtest(up, up + down).pvalue if up + down else 1.0, abs=1e-9)
 
@@ -34,10 +34,10 @@ def test_strata_of_other_sizes_are_drawn_and_agree() -> None:
     flips = np.array(list(product([-1, 1], repeat=11)))
     means = (flips[:, :6] @ small / 6 + flips[:, 6:] @ large / 5) / 2
     exact = (np.abs(means) >= abs((small.mean() + large.mean()) / 2) - 1e-9).mean()
-    p, name = flip_test([small, large])
+    p, name = sign_flip_test([small, large])
     assert p == pytest.approx(exact, abs=0.006)
     assert name == "sign-flip permutation"
-    assert flip_test([small, large])[0] == p  # always the same
+    assert sign_flip_test([small, large])[0] == p  # always the same
     off = small + np.pi / 1000  # on no lattice
     flips = np.array(list(product([-1, 1], repeat=6)))
-    assert flip_test([off])[0] == pytest.approx((np.abs(flips @ off) >= abs(off.sum()) - 1e-9).mean(), abs=0.006)
+    assert sign_flip_test([off])[0] == pytest.approx((np.abs(flips @ off) >= abs(off.sum()) - 1e-9).mean(), abs=0.006)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kkwarm.analysis.seeds import moved, of_changes
-from kkwarm.analysis.stats.seed_variance import Moved, spreads
+from kkwarm.analysis.seeds import seed_effects, variances_of_changes
+from kkwarm.analysis.stats.seed_variance import SeedEffect, estimate_seed_variances
 from kkwarm.analysis.study_data import Condition, StudyData
 
 CONDITIONS = (
@@ -16,7 +16,7 @@ CONDITIONS = (
     Condition("warmed + RLVR", "warmed", ("m", "warmup", "rlvr")),
     Condition("theirs", "base"),  # imported, or a bench run alone: nothing tells how it was made
 )
-MATERIAL = StudyData("a study", CONDITIONS, ("d",), {})
+STUDY = StudyData("a study", CONDITIONS, ("d",), {})
 
 
 def strata(seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -26,16 +26,16 @@ def strata(seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
 
 @pytest.mark.parametrize("first", ["base", "other", "warmed", "theirs", "unknown"])
 def test_only_a_model_without_stages_is_one_for_all_seeds(first: str) -> None:
-    (found,) = moved(MATERIAL, first, strata(0))
-    expected = (Moved.above if first in {"base", "other"} else Moved.between)(*strata(0)[0])
+    (found,) = seed_effects(STUDY, first, strata(0))
+    expected = (SeedEffect.vs_fixed_baseline if first in {"base", "other"} else SeedEffect.difference)(*strata(0)[0])
     assert np.array_equal(found.scores, expected.scores)
-    assert found.room == expected.room
+    assert found.variance_scale == expected.variance_scale
 
 
 def test_what_was_never_trained_says_nothing_about_what_was() -> None:
     rows = {("base", "warmed"): strata(1), ("warmed", "warmed + RLVR"): strata(2), ("base", "other"): strata(3)}
-    found = of_changes(MATERIAL, rows)
+    found = variances_of_changes(STUDY, rows)
     for keys in (list(rows)[:2], list(rows)[2:]):
-        alone = spreads({k: moved(MATERIAL, k[0], rows[k]) for k in keys})
+        alone = estimate_seed_variances({k: seed_effects(STUDY, k[0], rows[k]) for k in keys})
         for k in keys:
             assert np.array_equal(found[k].weights, alone[k].weights)  # type: ignore[union-attr]

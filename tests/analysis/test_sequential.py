@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from kkwarm.analysis.stats.sequential import ConfidenceSequence, Decision, boundaries, looks
+from kkwarm.analysis.stats.sequential import ConfidenceSequence, GroupSequentialTest, boundaries, interim_counts
 
 
 def test_boundaries_are_the_published_ones() -> None:
@@ -35,7 +35,7 @@ def test_fractions_must_rise() -> None:
 
 @given(st.integers(1, 5000))
 def test_looks_end_with_the_last_question(total: int) -> None:
-    at = looks(total)
+    at = interim_counts(total)
     assert at[-1] == total
     assert list(at) == sorted(set(at))
     assert at[0] >= min(30, total)
@@ -89,11 +89,11 @@ def test_scores_outside_are_refused() -> None:
 def decided(rng: np.random.Generator, shift: float, total: int = 300) -> tuple[str, int]:
     hard = rng.normal(0, 1.5, total)
     first, second = (rng.binomial(4, 1 / (1 + np.exp(-hard - s))) / 4 for s in (0.0, shift))
-    rule = Decision(total, 0.05)
-    for n in rule.at:
-        look = rule.look(first[:n], second[:n])
-        if look.word is not None:
-            return look.word, n
+    rule = GroupSequentialTest(total, 0.05)
+    for n in rule.counts:
+        look = rule.test(first[:n], second[:n])
+        if look.verdict is not None:
+            return look.verdict, n
     raise AssertionError("the last look decides")
 
 
@@ -109,18 +109,18 @@ def test_equal_checkpoints_seldom_differ_and_large_differences_stop_early() -> N
 def test_a_decision_is_antisymmetric_and_looked_at_only_when_due() -> None:
     rng = np.random.default_rng(2)
     a, b = rng.integers(0, 2, (2, 40)).astype(float)
-    rule = Decision(40, 0.05)
-    forth, back = rule.look(a, b), rule.look(b, a)
+    rule = GroupSequentialTest(40, 0.05)
+    forth, back = rule.test(a, b), rule.test(b, a)
     assert forth.value == -back.value
     assert forth.p == pytest.approx(back.p)
-    assert {"gain": "loss", "loss": "gain"}.get(str(forth.word), forth.word) == back.word
+    assert {"gain": "loss", "loss": "gain"}.get(str(forth.verdict), forth.verdict) == back.verdict
     with pytest.raises(ValueError, match="not after 7"):
-        rule.look(a[:7], b[:7])
+        rule.test(a[:7], b[:7])
 
 
 def test_a_family_shares_the_error() -> None:
-    alone, many = Decision(200, 0.05), Decision(200, 0.05, family=4)
+    alone, many = GroupSequentialTest(200, 0.05), GroupSequentialTest(200, 0.05, family=4)
     a = np.zeros(200)
     b = (np.arange(200) % 25 == 0).astype(float)  # 8 of 200, all one way: p = 0.008
-    assert alone.look(a, b).word == "gain"
-    assert many.look(a, b).level < alone.look(a, b).level
+    assert alone.test(a, b).verdict == "gain"
+    assert many.test(a, b).level < alone.test(a, b).level

@@ -103,10 +103,10 @@ def test_a_decision_against_another_run(tmp_path: Path) -> None:
     why = after.manifest.benchmarks["sums"]["stopped"]
     assert why["verdict"] == "gain"
     assert why["questions"] < N / 2
-    row = compare(before.path, after.path, margin=5, common=False)["benchmarks"]["sums"]
-    assert row["change"]["verdict"] == "gain"
-    assert row["change"]["ci"] == [why["low"], why["high"]]  # the interval that allows for the looks
-    assert "group-sequential" in row["change"]["test"]
+    row = compare(before.path, after.path, common=False).benchmarks["sums"]
+    assert row.change.verdict == "gain"
+    assert row.change.ci == (why["low"], why["high"])  # the interval that allows for the looks
+    assert "group-sequential" in row.change.test
     same = run(tmp_path / "c", 0.3, until_decided=str(before.path))
     assert same.manifest.benchmarks["sums"]["stopped"]["verdict"] == "tie"
 
@@ -114,8 +114,8 @@ def test_a_decision_against_another_run(tmp_path: Path) -> None:
 def test_a_run_stopped_against_another_is_compared_with_a_warning(tmp_path: Path) -> None:
     reference, third = run(tmp_path / "a", 0.3), run(tmp_path / "c", 0.4)
     stopped = run(tmp_path / "b", 0.7, until_decided=str(reference.path))
-    row = compare(third.path, stopped.path, margin=5, common=False)["benchmarks"]["sums"]
-    assert any("p is too small" in told for told in row["differs"])
+    row = compare(third.path, stopped.path, common=False).benchmarks["sums"]
+    assert any("p-value is too small" in text for text in row.protocol_differences)
 
 
 def test_what_cannot_be_decided_against_is_refused_before_anything_is_asked(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kkwarm.analysis.cells import of_run
+from kkwarm.analysis.cells import tally_samples
 from kkwarm.analysis.compare import compare
 from kkwarm.cli import main
 from kkwarm.errors import KkwarmError
@@ -192,18 +192,18 @@ def test_an_imported_run_compares_with_ours_and_says_where_they_differ(tmp_path:
     theirs = store(evalplus.read(EVALPLUS), reg, names={}, out=tmp_path / "a").path
     ours = _ours(tmp_path / "b", "humaneval_plus", [f"HumanEval/{i}" for i in range(50, 164)])
     with pytest.raises(KkwarmError, match="50 questions are in one only"):
-        compare(theirs, ours, margin=0.05, common=False)
-    row = compare(theirs, ours, margin=0.05, common=True)["benchmarks"]["humaneval_plus"]
-    assert row["change"]["questions"] == 114
-    assert "the prompts of one are unknown" in row["differs"]
-    assert "temperature 0.8 and 0.7" in row["differs"]
-    assert "scorer evalplus and kkwarm" in row["differs"]
-    assert "max_tokens unknown and 4096" in row["differs"]
+        compare(theirs, ours, common=False)
+    row = compare(theirs, ours, common=True).benchmarks["humaneval_plus"]
+    assert row.change.questions == 114
+    assert "the prompts of one are unknown" in row.protocol_differences
+    assert "temperature 0.8 and 0.7" in row.protocol_differences
+    assert "scorer evalplus and kkwarm" in row.protocol_differences
+    assert "max_tokens unknown and 4096" in row.protocol_differences
 
 
 def test_of_imported_code_no_format_tells_whether_it_shows_work(tmp_path: Path, reg: Registry) -> None:
     theirs = store(evalplus.read(EVALPLUS), reg, names={}, out=tmp_path / "a")
-    assert of_run(theirs, lambda name: reg.format("think-answer"))["humaneval_plus"].judged == 0
+    assert tally_samples(theirs, lambda name: reg.format("think-answer"))["humaneval_plus"].checked_for_reasoning == 0
 
 
 def test_the_command_keeps_stdout_to_one_json_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

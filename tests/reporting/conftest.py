@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from kkwarm.analysis.cells import Cell
-from kkwarm.analysis.curves import Curve
 from kkwarm.analysis.study_data import Condition, Roles, StudyData
+from kkwarm.analysis.training import Curve
 
 DOMAINS = ("puzzles", "sums", "programs")
 ROWS = (
@@ -41,7 +41,7 @@ def cell(condition: str, domain: str, accuracy: float, rng: np.random.Generator,
         3 * n,
         status,
         {"version": 1},
-        works=accuracy,
+        reasoning_rate=accuracy,
         lengths=(12.0, 40.0),
     )
 

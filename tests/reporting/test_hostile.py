@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from markdown_it import MarkdownIt
 from pages import browser, chromium
 
-from kkwarm.analysis.build import analyse
+from kkwarm.analysis.build import build_report
 from kkwarm.analysis.load import load
 from kkwarm.analysis.study_data import StudyData
 from kkwarm.cli import cli
@@ -24,12 +24,21 @@ from kkwarm.reporting.html import write_html
 from kkwarm.reporting.latex import latex_text
 from kkwarm.reporting.markdown import markdown_text
 from kkwarm.reporting.png import write_png
-from kkwarm.reporting.sanitize import console, shown
+from kkwarm.reporting.sanitize import console, sanitize
 from kkwarm.reporting.terminal import render_text, write_svg
+from kkwarm.schema.report import Contamination, Report
 from kkwarm.store import Run
 from kkwarm.types import Completion, Sample, Status, Verdict
 
 Make = Callable[..., StudyData]
+
+
+def with_claim(report: Report) -> Report:
+    """The report with a hostile text in its first claim."""
+    first, *others = report.claims
+    return report.model_copy(update={"claims": (first.model_copy(update={"text": NAME}), *others)})
+
+
 NAME = "\x1b[2J\x1b]0;owned\x07\x9b31m<img src=x>|`*[l](javascript:a)*` \u202egnp\x00 \\input{x} $a_b$ &lt; \ud800"
 COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -47,10 +56,10 @@ def paths(tmp_path: Path) -> list[Path]:
     return made
 
 
-def test_shown_keeps_text_and_drops_commands() -> None:
-    assert shown("a\tb\nc é 你 \U0001f600 ± ▲") == "a\tb\nc é 你 \U0001f600 ± ▲"
-    assert shown("\x1b[31mred\r\x08\x7f\x85\u2067") == "[31mred"
-    assert shown("\ud800") == "\ufffd"
+def test_sanitize_keeps_text_and_drops_controls() -> None:
+    assert sanitize("a\tb\nc é 你 \U0001f600 ± ▲") == "a\tb\nc é 你 \U0001f600 ± ▲"
+    assert sanitize("\x1b[31mred\r\x08\x7f\x85\u2067") == "[31mred"
+    assert sanitize("\ud800") == "\ufffd"
 
 
 def test_a_console_keeps_its_own_colours_only() -> None:
@@ -73,11 +82,11 @@ def test_compare_prints_no_command(paths: list[Path], options: tuple[str, ...]) 
     assert result.exit_code == 0, result.output
     assert not COMMANDS.search(result.output)
     if options == ("--json",):
-        assert NAME in json.loads(result.output)["benchmarks"]  # written so that nothing is lost
+        assert NAME.replace("\ud800", "\ufffd") in json.loads(result.output)["benchmarks"]
 
 
 def test_pictures_are_well_formed(paths: list[Path], tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
-    document = analyse(load(paths))
+    document = build_report(load(paths))
     write_svg(document, tmp_path / "x.svg")
     xml.dom.minidom.parse(str(tmp_path / "x.svg"))
     write_png(document, tmp_path / "x.png")
@@ -85,24 +94,22 @@ def test_pictures_are_well_formed(paths: list[Path], tmp_path: Path, recwarn: py
 
 
 def test_markdown_is_rendered_as_text(make: Make) -> None:
-    document = analyse(make(title=NAME))
-    document["claims"][0]["text"] = NAME
-    document["note"] = f"# {NAME}"
-    document["contamination"] = [{"condition": NAME, "domain": NAME, "questions": 1}]
+    document = with_claim(build_report(make(title=NAME)))
+    contamination = Contamination(condition=NAME, domain=NAME, questions=1)
+    document = document.model_copy(update={"note": f"# {NAME}", "contamination": (contamination,)})
     html = MarkdownIt().enable("table").render(markdown_text(document))
     assert set(re.findall(r"<(\w+)", html)) <= {"p", "strong", "table", "thead", "tbody", "tr", "th", "td"}
-    assert html.count("<tr>") == (1 + 4) + (1 + len(document["claims"]))
+    assert html.count("<tr>") == (1 + 4) + (1 + len(document.claims))
     assert "&lt;img src=x&gt;|`*[l](javascript:a)*`" in html
     assert "&amp;lt;" in html
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
 def test_latex_compiles_and_fits_one_of_two_columns(make: Make, tmp_path: Path) -> None:
-    document = analyse(make(title=NAME.replace("\ud800", "")))
+    document = build_report(make(title=NAME.replace("\ud800", "")))
     domains = ("puzzles", "sums", "programs", "choice")
-    document["domains"] = list(domains)
-    for row in document["matrix"].values():
-        row["choice"] = row["sums"]
+    matrix = {name: {**row, "choice": row["sums"]} for name, row in document.matrix.items()}
+    document = document.model_copy(update={"domains": domains, "matrix": matrix})
     (tmp_path / "table.tex").write_text(latex_text(document), "utf-8")
     paper = r"\documentclass[twocolumn]{article}\usepackage{booktabs}\begin{document}\input{table.tex}\end{document}"
     (tmp_path / "paper.tex").write_text(paper, "utf-8")
@@ -121,7 +128,7 @@ def test_texts_that_are_no_text_are_shown(tmp_path: Path) -> None:
             wrong = Verdict(Status.UNPARSED, None, "no text")
             run.append([Sample("d", f"q{i}", 0, Completion(text), wrong)])  # type: ignore[arg-type]
         run.finish()
-    write_html(analyse(load([tmp_path / "run"])), [tmp_path / "run"], tmp_path / "x.html")
+    write_html(build_report(load([tmp_path / "run"])), [tmp_path / "run"], tmp_path / "x.html")
     said: list[str] = []
     with browser() as made:
         page = made.new_page()
@@ -138,8 +145,7 @@ def test_texts_that_are_no_text_are_shown(tmp_path: Path) -> None:
 
 
 def test_a_claim_and_a_condition_are_plain_in_the_terminal(make: Make) -> None:
-    document = analyse(make(title=NAME))
-    document["claims"][0]["text"] = NAME
+    document = with_claim(build_report(make(title=NAME)))
     assert not COMMANDS.search(render_text(document, 80))
 
 

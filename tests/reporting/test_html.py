@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from pages import HOSTILE, REASONING, make_runs
 
-from kkwarm.analysis.build import analyse
+from kkwarm.analysis.build import build_report
 from kkwarm.analysis.load import load
 from kkwarm.formats import ThinkAnswer
 from kkwarm.reporting import samples
 from kkwarm.reporting.html import write_html
-from kkwarm.reporting.samples import _around
+from kkwarm.reporting.samples import _prompt_frame
 from kkwarm.types import Example
 
 
@@ -29,7 +29,7 @@ from kkwarm.types import Example
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("html")
     paths = make_runs(folder)
-    write_html(analyse(load(paths)), paths, folder / "out" / "report.html")
+    write_html(build_report(load(paths)), paths, folder / "out" / "report.html")
     return (folder / "out" / "report.html").read_text("utf-8")
 
 
@@ -96,17 +96,17 @@ def test_prompts_are_shown_only_where_every_hash_agrees() -> None:
     fmt = ThinkAnswer()
     examples = [Example(f"q{i}", f"What is {i}?", i) for i in range(3)]
     hashes = [hashlib.sha256(fmt.render(e.question).encode()).hexdigest()[:16] for e in examples]
-    around = _around(fmt, list(zip(examples, hashes, strict=True)))
+    around = _prompt_frame(fmt, list(zip(examples, hashes, strict=True)))
     assert around is not None
     assert fmt.render("X") == f"{around[0]}X{around[1]}"
-    assert _around(fmt, [*zip(examples, hashes, strict=True), (examples[0], "0" * 16)]) is None
-    assert _around(fmt, [(None, hashes[0])]) is None
+    assert _prompt_frame(fmt, [*zip(examples, hashes, strict=True), (examples[0], "0" * 16)]) is None
+    assert _prompt_frame(fmt, [(None, hashes[0])]) is None
 
 
 def test_more_samples_than_a_page_holds_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samples, "MAX_SAMPLES", 10)
     paths = make_runs(tmp_path)
-    packed = samples.pack(analyse(load(paths)), paths)
+    packed = samples.pack(build_report(load(paths)), paths)
     assert (packed.header["samples"], packed.header["left_out"]) == (10, 38)
 
 

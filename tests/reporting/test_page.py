@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pages import HOSTILE, REASONING, browser, chromium, make_runs
 
-from kkwarm.analysis.build import analyse
+from kkwarm.analysis.build import build_report
 from kkwarm.analysis.load import load
 from kkwarm.reporting.html import write_html
 
@@ -46,7 +46,7 @@ FAINT = """() => {
 
 
 @pytest.fixture(scope="module")
-def shared_sandbox() -> Iterator[Any]:
+def shared() -> Iterator[Any]:
     with browser() as made:
         yield made
 
@@ -55,7 +55,7 @@ def shared_sandbox() -> Iterator[Any]:
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     paths = make_runs(folder)
-    write_html(analyse(load(paths)), paths, folder / "report.html")
+    write_html(build_report(load(paths)), paths, folder / "report.html")
     return folder / "report.html"
 
 
@@ -98,9 +98,9 @@ def test_filters(opened: Opened) -> None:
     assert opened.choose("status", "truncated") == 1
     assert opened.choose("status", "all statuses") == 12
     assert opened.choose("change", "flipped") == 6  # q1 q5 q9 gained, q2 q6 q10 lost
-    assert opened.choose("change", "only this one right") == 3
+    assert opened.choose("change", "correct here only") == 3
     assert "✓" in opened.page.inner_text(".row >> nth=0")
-    assert opened.choose("change", "only the other right") == 3
+    assert opened.choose("change", "correct in the other only") == 3
     opened.page.click("#reset")
     assert opened.count() == 48
     assert opened.choose("versus", "beside b") == 48
@@ -130,7 +130,7 @@ def test_a_sample_is_shown_as_written(opened: Opened) -> None:
     assert HOSTILE in shown[2]
     assert "because" in opened.page.inner_text("#detail .reason >> nth=0")
     assert opened.page.locator("#detail b, #detail img, #detail script").count() == 1  # the question's id is bold
-    assert opened.page.locator("#detail .tries button").count() == 2
+    assert opened.page.locator("#detail .attempts button").count() == 2
 
 
 def test_cells_and_flips_open_their_samples(opened: Opened) -> None:

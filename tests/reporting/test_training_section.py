@@ -6,20 +6,20 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from kkwarm.analysis.build import analyse
+from kkwarm.analysis.build import build_report
 from kkwarm.analysis.load import load
 from kkwarm.analysis.study_data import StudyData
 from kkwarm.analysis.training import Training
 from kkwarm.reporting.html import _page
+from kkwarm.reporting.labels import alarm_lines, evals_text
 from kkwarm.reporting.latex import latex_text
 from kkwarm.reporting.markdown import markdown_text
 from kkwarm.reporting.samples import Packed
 from kkwarm.reporting.terminal import render_text
-from kkwarm.reporting.training import alarm_lines, watched
+from kkwarm.schema.report import Report
 from kkwarm.store import Run
 from kkwarm.types import Completion, Sample, Status, Verdict
 
@@ -28,23 +28,23 @@ SILENT = {"kind": "no signal", "step": 12, "text": "90% of the groups gave no si
 EVALS = {0: {"sums": 0.5, "programs": 0.2}, 8: {"sums": 0.3, "programs": 0.4}}
 
 
-def page(document: dict[str, Any]) -> str:
+def page(document: Report) -> str:
     header = {"samples": 0, "left_out": 0}
     return "".join(_page(document, Packed(header, "", [], [])))
 
 
 @pytest.fixture
-def told(make: Callable[..., StudyData]) -> dict[str, Any]:
+def told(make: Callable[..., StudyData]) -> Report:
     rows = ("warmed + RLVR",)
     training = (
         Training("rlvr", "rlvr", 0, rows, (FORGOT, SILENT), EVALS),
         Training("rlvr", "rlvr", 1, rows, (SILENT,), {0: {"sums": 0.7, "programs": 0.2}, 8: EVALS[8]}),
         Training("warm<b>", "warmup", 0, ("warmed", *rows), (FORGOT,), {}),
     )
-    return analyse(replace(make(), training=training))
+    return build_report(replace(make(), training=training))
 
 
-def test_alarms_are_said_once_for_all_seeds(told: dict[str, Any]) -> None:
+def test_alarms_are_said_once_for_all_seeds(told: Report) -> None:
     assert alarm_lines(told) == [
         f"warmed + RLVR (rlvr), seed 0, step 8: forgetting: {FORGOT['text']}",
         f"warmed + RLVR (rlvr), seed 0, step 12: no signal: {SILENT['text']}; seed 1 too",
@@ -52,15 +52,14 @@ def test_alarms_are_said_once_for_all_seeds(told: dict[str, Any]) -> None:
     ]
 
 
-def test_flights_are_means_over_seeds(told: dict[str, Any]) -> None:
-    domains, rows = watched(told)
-    assert domains == ["sums", "programs"]
-    (row,) = rows
-    assert row.name == "warmed + RLVR (rlvr), step 0 to 8" and row.seeds == 2
-    assert row.ends["sums"] == pytest.approx((0.6, 0.3)) and row.ends["programs"] == pytest.approx((0.2, 0.4))
+def test_in_training_evals_are_means_over_seeds(told: Report) -> None:
+    assert evals_text(told) == (["sums", "programs"], [("warmed + RLVR (rlvr), step 0 to 8", ["60 → 30", "20 → 40"])])
+    (row,) = told.in_training_evals
+    assert row.seeds == 2
+    assert row.accuracy["sums"] == pytest.approx((0.6, 0.3)) and row.accuracy["programs"] == pytest.approx((0.2, 0.4))
 
 
-def test_every_view_shows_them(told: dict[str, Any]) -> None:
+def test_every_view_shows_them(told: Report) -> None:
     for view in (render_text(told, 160), markdown_text(told), page(told)):
         assert "no signal in the last 10 steps; seed 1 too" in view
         assert "60 → 30" in view and "20 → 40" in view
@@ -68,10 +67,14 @@ def test_every_view_shows_them(told: dict[str, Any]) -> None:
 
 
 def test_nothing_is_said_where_nothing_was_told(make: Callable[..., StudyData]) -> None:
-    document = analyse(make())
-    assert document["training"] == [] and document["differs"] == []
+    document = build_report(make())
+    assert document.training == () and document.protocol_differences == ()
     for view in (render_text(document, 160), markdown_text(document), page(document), latex_text(document)):
-        assert "Alarms" not in view and "Watched" not in view and "Not measured alike" not in view
+        assert (
+            "Alarms" not in view
+            and "In-training evaluations: percent" not in view
+            and "Measured differently" not in view
+        )
 
 
 def test_the_runs_that_made_benched_checkpoints_are_asked(tmp_path: Path) -> None:
@@ -93,12 +96,12 @@ def test_the_runs_that_made_benched_checkpoints_are_asked(tmp_path: Path) -> Non
 def test_another_tools_protocol_is_said_once(make: Callable[..., StudyData]) -> None:
     material = make()
     cells = {
-        key: replace(c, outside=True, protocol={"version": 1, "temperature": 0.2}) if key[0] == "warmed" else c
+        key: replace(c, external=True, protocol={"version": 1, "temperature": 0.2}) if key[0] == "warmed" else c
         for key, c in material.cells.items()
     }
-    document = analyse(replace(material, cells=cells))
-    assert document["problems"] == []
-    assert [(d["condition"], d["baseline"]) for d in document["differs"]] == [("warmed", "base")]
+    document = build_report(replace(material, cells=cells))
+    assert document.problems == ()
+    assert [(d.condition, d.baseline) for d in document.protocol_differences] == [("warmed", "base")]
     said = "warmed and base on puzzles, sums, programs: temperature unknown and 0.2"
     for view in (render_text(document, 160), markdown_text(document), page(document), latex_text(document)):
         assert view.count(said) == 1

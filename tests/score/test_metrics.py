@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kkwarm.analysis.metrics import clustered, pass_at_k, summarize
+from kkwarm.analysis.metrics import clustered_mean, pass_at_k, summarize
 from kkwarm.types import Completion, Sample, Status, Verdict
 
 
@@ -31,7 +31,7 @@ def test_pass_at_k_is_the_share_of_subsets_with_a_hit(hits: list[bool], k: int) 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=50))
 def test_clustered_is_mean_and_standard_error(means: list[float]) -> None:
-    mean, error = clustered(means)
+    mean, error = clustered_mean(means)
     assert error is not None
     assert math.isclose(mean, statistics.fmean(means), abs_tol=1e-12)
     assert math.isclose(error, statistics.stdev(means) / math.sqrt(len(means)), abs_tol=1e-9)

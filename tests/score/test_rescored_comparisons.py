@@ -43,7 +43,7 @@ def test_a_gain_of_an_older_verifier_is_none_today(capsys: pytest.CaptureFixture
     (found,) = document["comparisons"]
     assert (found["what"], found["baseline"], found["benchmark"]) == ("lenient", "base", "math")
     assert found["before"]["verdict"] == "gain"
-    assert found["before"]["estimate"] == 1.0
+    assert found["before"]["estimate"] == 100
     assert found["after"]["verdict"] == "tie"
     assert found["changed"] is True
     assert rescored(capsys, lenient, "--alone")["comparisons"] == []

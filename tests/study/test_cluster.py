@@ -164,7 +164,7 @@ def test_a_study_on_two_nodes_is_the_local_one(
     assert {attempt.outcome for attempt in done} == {"done"}
     assert len({attempt.worker for attempt in done}) >= 2  # both nodes' processes
     again = on(cluster, recipe, tmp_path / "ray", quiet)
-    assert again["matrix"] == theirs["matrix"]
+    assert again.matrix == theirs.matrix
     assert did(tmp_path / "ray") == did(tmp_path / "local")
 
 
@@ -175,7 +175,7 @@ def test_a_killed_worker_costs_its_step_only(
     out = tmp_path / "s"
     out.mkdir()
     (out / "die-once.base-warm-s0").touch()
-    assert on(cluster, recipe, out, quiet)["state"] == "done"
+    assert on(cluster, recipe, out, quiet).state == "done"
     assert [name for name, count in did(out).items() if count > 1] == ["base-warm-s0"]
     lost = [attempt for attempt in attempts(out) if attempt.outcome != "done"]
     assert [(attempt.step.rpartition("-")[0], attempt.outcome) for attempt in lost] == [("base-warm-s0", "lost")]

@@ -19,6 +19,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
 from kkwarm.reporting.terminal import render_text
 from kkwarm.schema.recipe import Recipe, load_recipe
+from kkwarm.schema.report import parse_report
 from kkwarm.scoring.verify_run import verify_run
 from kkwarm.store import Run
 from kkwarm.study.local import default_jobs
@@ -39,13 +40,13 @@ def test_whole_study_then_nothing_left(recipe: Recipe, without_models: Without, 
     document = do_study(recipe, out, 2, quiet, render_text)
     steps = without_models(recipe).steps
     assert did(out) == Counter(dict.fromkeys(steps, 1))
-    assert document["state"] == "done"
-    assert set(document["matrix"]) == {"base", "warmed", "base + RLVR", "warmed + RLVR"}
-    cell = document["matrix"]["warmed"]["mini_math"]
-    assert cell["n"] == 60
-    assert cell["change"]["baseline"] == "base"
-    assert [c["id"] for c in document["claims"]] == ["i", "ii", "iii", "iv"]
-    assert json.loads((out / "report.json").read_text()) == json.loads(json.dumps(document))
+    assert document.state == "done"
+    assert set(document.matrix) == {"base", "warmed", "base + RLVR", "warmed + RLVR"}
+    cell = document.matrix["warmed"]["mini_math"]
+    assert cell.n == 60
+    assert cell.change.baseline == "base"
+    assert [c.id for c in document.claims] == ["i", "ii", "iii", "iv"]
+    assert parse_report((out / "report.json").read_text()) == document
     assert "warmed + RLVR" in (out / "report.txt").read_text()
     manifest = Run.read(out).manifest
     assert manifest.state == "done"
@@ -57,7 +58,7 @@ def test_whole_study_then_nothing_left(recipe: Recipe, without_models: Without, 
     assert manifest.worker_s == pytest.approx(sum(attempt.seconds for attempt in session.attempts), abs=0.1)
     again = do_study(recipe, out, 2, quiet, render_text)
     assert did(out) == Counter(dict.fromkeys(steps, 1))
-    assert again["matrix"] == document["matrix"]
+    assert again.matrix == document.matrix
 
 
 def test_more_seeds_join_a_study(recipe: Recipe, without_models: Without, tmp_path: Path, quiet: Any) -> None:
@@ -68,10 +69,10 @@ def test_more_seeds_join_a_study(recipe: Recipe, without_models: Without, tmp_pa
 
     out = tmp_path / "study"
     first = do_study(recipe, out, 2, quiet, render_text)
-    assert first["matrix"]["warmed"]["mini_math"]["seeds"] == [0, 1] == recipe.data["seeds"]
+    assert list(first.matrix["warmed"]["mini_math"].seeds) == [0, 1] == recipe.data["seeds"]
     before = did(out)
     second = do_study(of([0, 1, 2]), out, 2, quiet, render_text)
-    assert second["matrix"]["warmed"]["mini_math"]["seeds"] == [0, 1, 2]
+    assert second.matrix["warmed"]["mini_math"].seeds == (0, 1, 2)
     steps = without_models(of([0, 1, 2])).steps
     assert did(out) == Counter(dict.fromkeys(steps, 1)) and set(before) < set(steps)
     manifest = Run.read(out).manifest
@@ -134,7 +135,7 @@ def test_a_step_that_always_dies_stops_only_what_needs_it(
     assert "bench-warmed-s1" in names
     assert "bench-warmed-s0" not in names
     (out / "die.base-warm-s0").unlink()
-    assert do_study(recipe, out, 2, quiet, render_text)["state"] == "done"
+    assert do_study(recipe, out, 2, quiet, render_text).state == "done"
 
 
 def test_a_users_mistake_is_not_tried_twice(

@@ -49,7 +49,7 @@ def test_allowed_contamination_is_recorded(base: Path, contaminated: Path, tmp_p
 
 def test_contamination_is_inherited_up_to_the_report(base: Path, contaminated: Path, tmp_path: Path) -> None:
     """What a checkpoint was trained on follows it: through RLVR into its benchmark and the report."""
-    from kkwarm.analysis.build import analyse
+    from kkwarm.analysis.build import build_report
     from kkwarm.analysis.load import load
     from kkwarm.evaluation import BenchConfig, bench
     from kkwarm.reporting.terminal import render_text
@@ -64,12 +64,12 @@ def test_contamination_is_inherited_up_to_the_report(base: Path, contaminated: P
     leaky = bench(str(trained.path / "checkpoint"), ["toy"], tmp_path / "leaky", short, progress=False)
     assert leaky.manifest.benchmarks["toy"]["contaminated"] == 2
     assert "contaminated" not in clean.manifest.benchmarks["toy"]
-    document = analyse(load([clean.path, leaky.path]))
-    assert document["matrix"]["clean"]["toy"]["leaked"] == 0
-    assert document["matrix"]["leaky"]["toy"]["leaked"] == 2
-    assert document["matrix"]["leaky"]["toy"]["change"]["leaked"] is True
+    document = build_report(load([clean.path, leaky.path]))
+    assert document.matrix["clean"]["toy"].contaminated == 0
+    assert document.matrix["leaky"]["toy"].contaminated == 2
+    assert document.matrix["leaky"]["toy"].change.contaminated
     text = render_text(document, 100)
-    assert "† LEAK: leaky was trained on 2 questions of toy" in text
+    assert "† CONTAMINATED: leaky was trained on 2 questions of toy" in text
     assert text.count("†") == 3  # the cell, its change, the note
 
 

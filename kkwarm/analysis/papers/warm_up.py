@@ -1,139 +1,144 @@
-"""The paper's four claims (arXiv 2505.13718), each with estimate, interval and verdict. A failed one says so."""
+"""The four claims of the warm-up paper (arXiv 2505.13718), each with estimate, interval and verdict.
+
+(i) warm-up alone improves other domains; (ii) after RLVR the warmed start is ahead of the base; (iii) it keeps its other
+domains through RLVR; (iv) it needs fewer RLVR steps and examples.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from kkwarm.analysis.cells import pair
-from kkwarm.analysis.curves import efficiency
-from kkwarm.analysis.efficiency import at_equal_examples
-from kkwarm.analysis.seeds import Strata, moved, of_changes
-from kkwarm.analysis.stats.estimates import PairedDifference, holm, paired, word
-from kkwarm.analysis.stats.seed_variance import Moved, Scores, Spread, spreads
+from kkwarm.analysis.changes import to_difference
+from kkwarm.analysis.efficiency import compare_curves, scores_at_equal_examples
+from kkwarm.analysis.seeds import Strata, seed_effects, variances_of_changes
+from kkwarm.analysis.stats.estimates import PairedDifference, decide, holm, paired_difference
+from kkwarm.analysis.stats.seed_variance import Scores, SeedEffect, SeedVariance, estimate_seed_variances
 from kkwarm.analysis.study_data import Roles, StudyData
-from kkwarm.analysis.training import compare_evals
+from kkwarm.analysis.training import paired_evals
 from kkwarm.errors import KkwarmError
+from kkwarm.schema.report import Claim, Difference, StepEfficiency
 
-__all__ = ["by_examples", "by_steps", "claims"]
+__all__ = ["claim_by_examples", "claim_by_steps", "evaluate"]
 
 
 @dataclass(slots=True)
-class Claim:
-    """A claim being judged. `difference` is None where it cannot be judged yet; `why` then says what is missing."""
+class _Evaluation:
+    """A claim under evaluation. `difference`: None where data is missing, which `reason` names; `scope`: where claim iv
+    compares the two starts.
+    """
 
     id: str
     on: str
     text: str
     domains: tuple[str, ...]
     difference: PairedDifference | None = None
-    why: str = ""
-    over: str = ""  # of iv: where the two starts are compared
-    more: dict[str, Any] | None = None
+    reason: str = ""
+    scope: str = ""
+    from_base: Difference | None = None
+    efficiency: StepEfficiency | None = None
 
 
-def claims(material: StudyData) -> list[dict[str, Any]]:
-    """One entry for each claim (and each domain of RLVR): ``id`` (i to iv), ``on``, ``text``, ``domains``,
-    ``estimate`` (a difference in accuracy), ``ci`` (95%), ``p``, ``p_holm`` (over all claims), ``verdict``,
-    ``holds`` (True, False, or None: not decided), ``says`` (one sentence); iii has ``from_base``, iv ``efficiency``.
-    iv is there for steps and, in a study that trains on several numbers of examples, once more for those.
+def evaluate(study: StudyData) -> list[Claim]:
+    """The claims for each domain of RLVR, with p-values corrected over all of them (Holm). Claim iv is evaluated for
+    steps and, in a study with several numbers of RLVR examples, once more for those.
     """
-    judged: list[Claim] = []
-    for number, roles in enumerate(material.roles):
-        if not any(r.base == roles.base and r.warmed == roles.warmed for r in material.roles[:number]):
-            judged.append(_first(material, roles))
-        judged += [_second(material, roles), _third(material, roles), by_steps(material, roles)]
-        judged += by_examples(material, roles)
-    known = [c for c in judged if c.difference is not None]
-    adjusted = holm([c.difference.p for c in known if c.difference is not None])
-    p_of = {id(c): p for c, p in zip(known, adjusted, strict=True)}
-    return [_entry(c, p_of.get(id(c)), material.margin) for c in judged]
+    evaluations: list[_Evaluation] = []
+    for number, roles in enumerate(study.roles):
+        if not any(r.base == roles.base and r.warmed == roles.warmed for r in study.roles[:number]):
+            evaluations.append(_claim_other_domains(study, roles))
+        evaluations += [_claim_ahead(study, roles), _claim_retention(study, roles), claim_by_steps(study, roles)]
+        evaluations += claim_by_examples(study, roles)
+    with_data = [(e, e.difference) for e in evaluations if e.difference is not None]
+    adjusted = holm([difference.p for _, difference in with_data])
+    p_holm = {id(e): p for (e, _), p in zip(with_data, adjusted, strict=True)}
+    return [_to_claim(e, p_holm.get(id(e)), study) for e in evaluations]
 
 
-def _first(material: StudyData, roles: Roles) -> Claim:
-    others = tuple(d for d in material.domains if d != roles.warmup)
-    claim = Claim("i", "", f"Warm-up on {roles.warmup} alone lifts the other domains", others)
-    return _compared(claim, material, roles.base, roles.warmed)
+def _claim_other_domains(study: StudyData, roles: Roles) -> _Evaluation:
+    others = tuple(d for d in study.domains if d != roles.warmup)
+    evaluation = _Evaluation("i", "", f"Warm-up on {roles.warmup} alone improves the other domains", others)
+    return _compare(evaluation, study, roles.base, roles.warmed)
 
 
-def _second(material: StudyData, roles: Roles) -> Claim:
+def _claim_ahead(study: StudyData, roles: Roles) -> _Evaluation:
     text = f"After RLVR on {roles.on}, the warmed start is ahead of the base start on {roles.on}"
-    return _compared(Claim("ii", roles.on, text, (roles.on,)), material, roles.base_rlvr, roles.warmed_rlvr)
+    return _compare(_Evaluation("ii", roles.on, text, (roles.on,)), study, roles.base_rlvr, roles.warmed_rlvr)
 
 
-def _third(material: StudyData, roles: Roles) -> Claim:
-    others = tuple(d for d in material.domains if d != roles.on)
+def _claim_retention(study: StudyData, roles: Roles) -> _Evaluation:
+    others = tuple(d for d in study.domains if d != roles.on)
     text = f"The warmed start keeps its other domains through RLVR on {roles.on}"
-    claim = _compared(Claim("iii", roles.on, text, others), material, roles.warmed, roles.warmed_rlvr)
-    from_base = _compared(Claim("iii", roles.on, text, others), material, roles.base, roles.base_rlvr)
-    if claim.difference is not None and from_base.difference is not None:
-        d = from_base.difference
-        claim.more = {
-            "from_base": {"estimate": d.value, "ci": [d.low, d.high], "p": d.p, "verdict": word(d, material.margin)}
-        }
-    return claim
+    evaluation = _compare(_Evaluation("iii", roles.on, text, others), study, roles.warmed, roles.warmed_rlvr)
+    from_base = _compare(_Evaluation("iii", roles.on, text, others), study, roles.base, roles.base_rlvr).difference
+    if evaluation.difference is not None and from_base is not None:
+        evaluation.from_base = to_difference(from_base, decide(from_base, study.margin_fraction))
+    return evaluation
 
 
-def by_steps(material: StudyData, roles: Roles) -> Claim:
-    """Claim iv for steps: paired over questions where the in-training evaluation watched the domain in both; else seed by
-    seed, over the rollouts of training.
+def claim_by_steps(study: StudyData, roles: Roles) -> _Evaluation:
+    """Claim iv for steps: paired over questions where the in-training evaluation covers the domain in both starts; else
+    seed by seed, over the rollouts of training.
     """
-    claim = Claim("iv", roles.on, f"RLVR on {roles.on} needs fewer steps from the warmed start", (roles.on,))
-    base = [c for c in material.curves if c.condition == roles.base_rlvr]
-    warmed = [c for c in material.curves if c.condition == roles.warmed_rlvr]
+    text = f"RLVR on {roles.on} needs fewer steps from the warmed start"
+    evaluation = _Evaluation("iv", roles.on, text, (roles.on,))
+    base = [c for c in study.curves if c.condition == roles.base_rlvr]
+    warmed = [c for c in study.curves if c.condition == roles.warmed_rlvr]
     try:
-        found = efficiency(base, warmed)
+        advantage, efficiency = compare_curves(base, warmed)
     except KkwarmError as err:
-        claim.why = str(err)
+        evaluation.reason = str(err)
     else:
-        claim.more = {"efficiency": found}
-        claim.over = f"over {found['steps']} equal steps"
-        claim.difference = _over_seeds(found["advantage"])
-        if len(found["advantage"]) < 2:
-            claim.why = "one seed has no interval between seeds"
-    watched = compare_evals(material.training, roles.base_rlvr, roles.warmed_rlvr, roles.on)
-    if watched is not None:
-        steps, scores = watched
+        evaluation.efficiency = efficiency
+        evaluation.scope = f"over {efficiency.steps} equal steps"
+        evaluation.difference = _mean_over_seeds(advantage)
+        if len(advantage) < 2:
+            evaluation.reason = "one seed gives no interval between seeds"
+    evals = paired_evals(study.training, roles.base_rlvr, roles.warmed_rlvr, roles.on)
+    if evals is not None:
+        steps, scores = evals
         count = scores[roles.on][0].shape[1]
-        claim.over, claim.why = f"at steps {_listed(steps)}, on {count:,} watched questions", ""
-        claim.difference = _over_questions(scores, roles)
-    return claim
+        evaluation.scope = f"at steps {_join(steps)}, on {count:,} in-training evaluation questions"
+        evaluation.reason = ""
+        evaluation.difference = _mean_over_questions(scores, roles)
+    return evaluation
 
 
-def by_examples(material: StudyData, roles: Roles) -> list[Claim]:
-    """Claim iv for examples: paired over questions, on the mean of all numbers; none in a study of one number."""
-    claim = Claim("iv", roles.on, f"RLVR on {roles.on} needs fewer examples from the warmed start", (roles.on,))
-    try:
-        found = at_equal_examples(material, roles)
-    except KkwarmError as err:
-        claim.why = str(err)
-        return [claim]
-    if found is None:
-        return []
-    counts, scores = found
-    claim.over = f"at {_listed(counts)} examples"
-    claim.difference = _over_questions(scores, roles)
-    return [claim]
-
-
-def _over_questions(scores: Mapping[str, tuple[Scores, Scores]], roles: Roles) -> PairedDifference:
-    """The difference on the domain of RLVR; how much seeds differ is told by all domains, of this one comparison: too
-    little to hope that they do not.
+def claim_by_examples(study: StudyData, roles: Roles) -> list[_Evaluation]:
+    """Claim iv for examples: paired over questions, on the mean over all numbers of examples; empty in a study with one
+    number.
     """
-    known = spreads({roles.on: [Moved.between(*s) for s in scores.values()]})[roles.on]
-    return paired([scores[roles.on]], known and Spread(known.wary, known.wary))
+    text = f"RLVR on {roles.on} needs fewer examples from the warmed start"
+    evaluation = _Evaluation("iv", roles.on, text, (roles.on,))
+    try:
+        equal = scores_at_equal_examples(study, roles)
+    except KkwarmError as err:
+        evaluation.reason = str(err)
+        return [evaluation]
+    if equal is None:
+        return []
+    counts, scores = equal
+    evaluation.scope = f"at {_join(counts)} examples"
+    evaluation.difference = _mean_over_questions(scores, roles)
+    return [evaluation]
 
 
-def _listed(numbers: Sequence[int]) -> str:
-    *most, last = map(str, numbers)
-    return f"{', '.join(most)} and {last}" if most else last
+def _mean_over_questions(scores: Mapping[str, tuple[Scores, Scores]], roles: Roles) -> PairedDifference:
+    """The difference on the domain of RLVR. All domains of this one comparison give its seed variance; a single
+    comparison cannot show that seeds do not differ, so the conservative distribution is used throughout.
+    """
+    effects = [SeedEffect.difference(*s) for s in scores.values()]
+    variance = estimate_seed_variances({roles.on: effects})[roles.on]
+    return paired_difference(
+        [scores[roles.on]], variance and SeedVariance(variance.conservative, variance.conservative)
+    )
 
 
-def _over_seeds(values: Sequence[float]) -> PairedDifference:
+def _mean_over_seeds(values: Sequence[float]) -> PairedDifference:
     """The mean of one value for each seed, with Student's interval."""
     from scipy.special import stdtr, stdtrit
 
@@ -142,88 +147,107 @@ def _over_seeds(values: Sequence[float]) -> PairedDifference:
     if df == 0:
         return PairedDifference(mean, math.nan, -1.0, 1.0, (-1.0, 1.0), 1.0, "one seed", 0, 1)
     stderr = float(x.std(ddof=1) / math.sqrt(len(x)))
-    half, inner = float(stdtrit(df, 0.975)) * stderr, float(stdtrit(df, 0.95)) * stderr
+    half, half_90 = float(stdtrit(df, 0.975)) * stderr, float(stdtrit(df, 0.95)) * stderr
     p = 2 * float(stdtr(df, -abs(mean) / stderr)) if stderr > 0 else float(mean == 0)
     low, high = max(-1.0, mean - half), min(1.0, mean + half)
-    return PairedDifference(mean, stderr, low, high, (mean - inner, mean + inner), p, "t over seeds", 0, len(x))
+    return PairedDifference(
+        mean, stderr, low, high, (mean - half_90, mean + half_90), p, "t over seeds", 0, len(x)
+    )  # fmt: skip
 
 
-def _compared(claim: Claim, material: StudyData, first: str, second: str) -> Claim:
+def _compare(evaluation: _Evaluation, study: StudyData, first: str, second: str) -> _Evaluation:
     try:
-        strata = _strata(material, claim.domains, first, second)
+        strata = _pair_domains(study, evaluation.domains, first, second)
     except KkwarmError as err:
-        claim.why = str(err)
-        return claim
-    claim.difference = paired(strata, _spread(material, first, second), moved(material, first, strata))
-    return claim
+        evaluation.reason = str(err)
+        return evaluation
+    effects = seed_effects(study, first, strata)
+    evaluation.difference = paired_difference(strata, _seed_variance(study, first, second), effects)
+    return evaluation
 
 
-def _strata(material: StudyData, domains: Sequence[str], first: str, second: str) -> Strata:
+def _pair_domains(study: StudyData, domains: Sequence[str], first: str, second: str) -> Strata:
     if not domains:
         raise KkwarmError("no other domain was evaluated")
     for condition in (first, second):
-        missing = [d for d in domains if (condition, d) not in material.cells]
+        missing = [d for d in domains if (condition, d) not in study.cells]
         if missing:
             raise KkwarmError(f"{condition!r} has no samples of {', '.join(missing)} yet")
-    return [pair(material.cells[first, d], material.cells[second, d]) for d in domains]
+    return [pair(study.cells[first, d], study.cells[second, d]) for d in domains]
 
 
-def _spread(material: StudyData, first: str, second: str) -> Spread | None:
-    """How much seeds move the second against the first, by these two and by the study's rows, on all domains: as the
-    matrix has it, so that a claim and its cell of the matrix do not contradict each other.
+def _seed_variance(study: StudyData, first: str, second: str) -> SeedVariance | None:
+    """The seed variance of the second against the first condition on all domains, given all changes of the matrix: the
+    same as in the matrix, so that a claim and its cell do not contradict each other.
     """
-    rows: dict[tuple[str, str], list[tuple[Scores, Scores]]] = {}
-    for against, name in {(first, second): None, **{(r.baseline or "", r.name): None for r in material.conditions}}:
-        for domain in material.domains:
+    changes: dict[tuple[str, str], list[tuple[Scores, Scores]]] = {}
+    for baseline, name in dict.fromkeys([(first, second), *((c.baseline or "", c.name) for c in study.conditions)]):
+        for domain in study.domains:
             try:
-                rows.setdefault((against, name), []).extend(_strata(material, [domain], against, name))
+                changes.setdefault((baseline, name), []).extend(_pair_domains(study, [domain], baseline, name))
             except KkwarmError:
-                continue  # not evaluated yet, or not comparable: the matrix says so at that row
-    return of_changes(material, {key: strata for key, strata in rows.items() if strata}).get((first, second))
+                continue  # not evaluated yet, or not comparable: the matrix reports it
+    return variances_of_changes(study, {key: strata for key, strata in changes.items() if strata}).get((first, second))
 
 
-def _entry(claim: Claim, p_holm: float | None, margin: float) -> dict[str, Any]:
-    d = claim.difference
-    entry: dict[str, Any] = {"id": claim.id, "on": claim.on, "text": claim.text, "domains": list(claim.domains)}
+def _to_claim(e: _Evaluation, p_holm: float | None, study: StudyData) -> Claim:
+    involved = {c for r in study.roles for c in (r.base, r.warmed, r.base_rlvr, r.warmed_rlvr)}
+    contaminated = {domain for condition, domain in study.contaminated if condition in involved}
+    d, margin = e.difference, study.margin_fraction
+    verdict = "no data" if d is None else decide(d, margin, p_holm)
+    claim = Claim(
+        id=e.id,
+        on=e.on,
+        text=e.text,
+        domains=e.domains,
+        verdict=verdict,
+        holds=None if d is None else _holds(e.id, d, verdict, margin),
+        statement=e.reason if d is None else _statement(e, study.margin),
+        contaminated=bool(contaminated.intersection(e.domains or study.domains)),
+        from_base=e.from_base,
+    )
     if d is None:
-        return entry | {"estimate": None, "ci": None, "verdict": "no data", "holds": None, "says": claim.why}
-    verdict = word(d, margin, p_holm)
-    holds: bool | None = None
-    if claim.id == "iii":  # not inferior: the interval excludes a loss beyond the margin
+        return claim
+    return claim.model_copy(
+        update={
+            "estimate": 100 * d.value,
+            "ci": None if math.isnan(d.stderr) else (100 * d.low, 100 * d.high),
+            "p": d.p,
+            "p_holm": p_holm,
+            "test": d.test,
+            "seeds": d.seeds,
+            "questions": d.questions,
+            "efficiency": e.efficiency,
+        }
+    )
+
+
+def _holds(id_: str, d: PairedDifference, verdict: str, margin: float) -> bool | None:
+    if id_ == "iii":  # non-inferiority: the interval excludes a loss beyond the margin
         if d.low > -margin:
-            holds = True
-        elif verdict == "loss" or d.high < -margin:
-            holds = False
-    elif verdict != "underpowered":
-        holds = verdict == "gain"
-    entry |= {
-        "estimate": d.value,
-        "ci": None if math.isnan(d.stderr) else [d.low, d.high],
-        "p": d.p,
-        "p_holm": p_holm,
-        "test": d.test,
-    }
-    entry |= {"verdict": verdict, "holds": holds, "seeds": d.seeds, "questions": d.questions, **(claim.more or {})}
-    return entry | {"says": _says(claim, margin)}
+            return True
+        return False if verdict == "loss" or d.high < -margin else None
+    return None if verdict == "underpowered" else verdict == "gain"
 
 
-def _says(claim: Claim, margin: float) -> str:
-    if claim.id == "iii" and claim.more:
-        from_base = claim.more["from_base"]
-        return (
-            f"from the base it is {100 * from_base['estimate']:+.1f}; a loss of up to {100 * margin:g} counts as kept"
-        )
-    if claim.id == "iv" and not claim.more:
-        return f"mean difference {claim.over}"
-    if claim.id == "iv" and claim.more:
-        e = claim.more["efficiency"]
-        if e["steps_warmed"] is None:
-            reached = f"the warmed start never reaches the base's final level ({100 * e['level']:.0f}%)"
+def _statement(e: _Evaluation, margin: float) -> str:
+    if e.id == "iii" and e.from_base is not None:
+        return f"from the base it is {e.from_base.estimate:+.1f}; a loss of up to {margin:g} points counts as kept"
+    if e.id == "iv" and e.efficiency is None:
+        return f"mean difference {e.scope}"
+    if e.id == "iv" and e.efficiency is not None:
+        f = e.efficiency
+        if f.steps_warmed is None:
+            reached = f"the warmed start never reaches the base's final level ({100 * f.level:.0f}%)"
         else:
             reached = (
-                f"the base's final level ({100 * e['level']:.0f}%) is reached at step {e['steps_warmed']} "
-                f"from the warmed start, {e['steps_base']} from the base"
+                f"the base's final level ({100 * f.level:.0f}%) is reached at step {f.steps_warmed} "
+                f"from the warmed start, {f.steps_base} from the base"
             )
-        extra = f"; {claim.why}" if claim.why else ""
-        return f"mean difference {claim.over}; {reached}{extra}"
-    return f"the mean over {', '.join(claim.domains)}" if len(claim.domains) > 1 else f"on {claim.domains[0]}"
+        return f"mean difference {e.scope}; {reached}" + (f"; {e.reason}" if e.reason else "")
+    return f"the mean over {', '.join(e.domains)}" if len(e.domains) > 1 else f"on {e.domains[0]}"
+
+
+def _join(numbers: Sequence[int]) -> str:
+    *most, last = map(str, numbers)
+    return f"{', '.join(most)} and {last}" if most else last

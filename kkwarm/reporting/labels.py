@@ -1,0 +1,112 @@
+"""Labels and one-line texts that several views of a report share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kkwarm.schema.report import Accuracy, Cell, Change, ExamplesSaved, Report, SampleEfficiency
+
+__all__ = [
+    "CONTAMINATED",
+    "HOLDS",
+    "LEGEND",
+    "MARK",
+    "STATUS_ORDER",
+    "STYLE",
+    "alarm_lines",
+    "change_text",
+    "contamination_lines",
+    "efficiency_title",
+    "evals_text",
+    "percent",
+    "protocol_lines",
+    "reasoning_text",
+    "saved_text",
+]
+
+MARK = {"gain": "▲", "loss": "▼", "tie": "=", "underpowered": "?"}
+CONTAMINATED = "†"  # at every figure that includes questions that were trained on
+STYLE = {"gain": "green", "loss": "red", "tie": "", "underpowered": "yellow", "no data": "yellow"}
+HOLDS = {True: ("holds", "green"), False: ("FAILS", "red"), None: ("undecided", "yellow")}
+STATUS_ORDER = ("correct", "wrong", "unparsed", "malformed", "truncated", "timeout", "error")
+LEGEND = "percent ± 95% interval; change in percentage points: ▲ gain, ▼ loss, = tie, ? underpowered"
+
+
+def percent(cell: Accuracy) -> str:
+    """``54.0 ±2.9``: accuracy and the half-width of its 95% interval, in percent; marked where it is contaminated."""
+    low, high = cell.ci
+    mark = CONTAMINATED if isinstance(cell, Cell) and cell.contaminated else ""
+    return f"{100 * cell.accuracy:.1f} ±{50 * (high - low):.1f}{mark}"
+
+
+def change_text(change: Change | None) -> str:
+    """``▲ +10.2``: the verdict's mark and the change in percentage points."""
+    if change is None:
+        return ""
+    return f"{MARK[change.verdict]} {change.estimate:+.1f}{CONTAMINATED if change.contaminated else ''}"
+
+
+def reasoning_text(cell: Cell) -> tuple[str, str]:
+    """The reasoning rate, and the accuracy with forced reasoning; empty where unknown."""
+    rate = "" if cell.reasoning_rate is None else f"{cell.reasoning_rate:.2f}"
+    mark = CONTAMINATED if cell.contaminated else ""
+    return rate, f"{100 * cell.forced.accuracy:.1f}{mark}" if cell.forced else ""
+
+
+def efficiency_title(report: Report, entry: SampleEfficiency) -> str:
+    """The title of a table of examples saved, marked where one of its conditions was trained on its questions."""
+    conditions = {p.condition for start in (entry.base, entry.warmed) for p in start.points}
+    contaminated = any(c.domain == entry.on and c.condition in conditions for c in report.contamination)
+    return f"Examples of {entry.on} saved by the warm-up{CONTAMINATED if contaminated else ''}"
+
+
+def saved_text(row: ExamplesSaved) -> tuple[str, str, str, str]:
+    """What the base needs, what the warmed start needs, the difference, and its interval."""
+
+    def number(value: float | None, sign: str = "") -> str:
+        return "not reached" if value is None else f"{value:{sign}.0f}"
+
+    low, high = row.ci
+    interval = "not reached" if high is None else f"{number(low, '+')} to {number(high, '+')}"
+    return number(row.base), number(row.warmed), number(row.saved, "+"), interval
+
+
+def contamination_lines(report: Report) -> list[str]:
+    """A line for each condition and domain with contaminated questions."""
+    return [f"{c.condition} was trained on {c.questions} questions of {c.domain}" for c in report.contamination]
+
+
+def protocol_lines(report: Report) -> list[str]:
+    """A line for each pair of conditions whose measurements differ."""
+    return [
+        f"{d.condition} and {d.baseline} on {', '.join(d.domains)}: {'; '.join(d.differences)}"
+        for d in report.protocol_differences
+    ]
+
+
+def alarm_lines(report: Report) -> list[str]:
+    """A line for each kind of alarm of each stage: the text of its first seed, and the other seeds that raised it."""
+    groups: dict[tuple[str, str, str], list[tuple[int, dict[str, Any]]]] = {}
+    for t in report.training:
+        for alarm in t.alarms:
+            domain = alarm["text"].split()[0] if alarm["kind"] == "forgetting" else ""  # one line for each domain
+            groups.setdefault((f"{t.conditions[0]} ({t.stage})", alarm["kind"], domain), []).append((t.seed, alarm))
+    lines = []
+    for (name, kind, _), alarms in groups.items():
+        seed, alarm = alarms[0]
+        others = ", ".join(str(s) for s, _ in alarms[1:])
+        also = f"; seed{'s' if len(alarms) > 2 else ''} {others} too" if others else ""
+        lines.append(f"{name}, seed {seed}, step {alarm['step']}: {kind}: {alarm['text']}{also}")
+    return lines
+
+
+def evals_text(report: Report) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """The table of in-training evaluations: domains, and for each stage its name and ``60 → 30`` for each domain."""
+    domains = list(dict.fromkeys(d for e in report.in_training_evals for d in e.accuracy))
+    rows = []
+    for e in report.in_training_evals:
+        ends = [
+            "{:.0f} → {:.0f}".format(*(100 * v for v in e.accuracy[d])) if d in e.accuracy else "-" for d in domains
+        ]
+        rows.append((f"{e.condition} ({e.stage}), step {e.first_step} to {e.last_step}", ends))
+    return domains, rows

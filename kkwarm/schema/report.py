@@ -1,0 +1,409 @@
+"""The report of a study, as ``report.json`` and ``kkwarm report --json`` hold it, and the comparison of two runs.
+
+Accuracies and their errors and intervals are fractions (0 to 1). Differences, their errors and intervals, and margins
+are percentage points.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+__all__ = [
+    "Accuracy",
+    "Band",
+    "BenchmarkComparison",
+    "Cell",
+    "Change",
+    "Claim",
+    "Comparison",
+    "Condition",
+    "Contamination",
+    "Curve",
+    "Difference",
+    "EfficiencyPoint",
+    "EfficiencyStart",
+    "EvalPoint",
+    "ExamplesSaved",
+    "InTrainingEvals",
+    "MeanCurve",
+    "Progress",
+    "ProtocolDifference",
+    "Report",
+    "Roles",
+    "SampleEfficiency",
+    "StepEfficiency",
+    "Training",
+    "parse_report",
+    "replace_surrogates",
+]
+
+SCHEMA_VERSION = 1
+Outcome = Literal["gain", "loss", "tie", "underpowered"]
+State = Literal["done", "in progress"]
+Interval = tuple[float, float]
+
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def replace_surrogates(value: Any) -> Any:
+    """Replaces halves of surrogate pairs, which have no encoding, by U+FFFD, in texts of any depth."""
+    if isinstance(value, str):
+        return value if value.isascii() else _SURROGATES.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {replace_surrogates(k): replace_surrogates(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(replace_surrogates(v) for v in value)
+    return value
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _replace_surrogates(cls, data: Any) -> Any:
+        return replace_surrogates(data)
+
+
+class Condition(_Model):
+    """A row of the matrix, the row that its changes are measured against, and the stages that trained it."""
+
+    name: str
+    baseline: str | None
+    chain: tuple[str, ...] = ()
+
+
+class Difference(_Model):
+    """A difference of accuracies with its 95% interval, in percentage points."""
+
+    estimate: float
+    ci: Interval
+    p: float
+    verdict: Outcome
+
+
+class Change(Difference):
+    """A paired difference from `baseline`, in percentage points.
+
+    `p_holm`: p after Holm's correction over all changes of the matrix, or all benchmarks of a comparison (None where
+    `p` belongs to a group-sequential test). `seed_share`: share of the squared standard error that comes from seeds
+    (None for one seed). `gained`, `lost`: questions that most samples answer correctly in one of both only.
+    `contaminated`: one of both was trained on questions of this cell.
+    """
+
+    baseline: str
+    stderr: float
+    p_holm: float | None
+    test: str
+    questions: int
+    seeds: int
+    seed_share: float | None
+    gained: int
+    lost: int
+    contaminated: bool = False
+
+
+class Accuracy(_Model):
+    """The accuracy of a condition on a domain: mean over `n` questions, with standard error and 95% interval.
+
+    `by_seed`: the accuracy of each seed; `status`: counts of completions; `partial`: samples are missing.
+    """
+
+    accuracy: float
+    stderr: float
+    ci: Interval
+    n: int
+    seeds: tuple[int, ...]
+    by_seed: tuple[float, ...]
+    samples: int
+    status: dict[str, int]
+    partial: bool
+
+
+class Cell(Accuracy):
+    """A cell of the matrix. `reasoning_rate`: share of completions that reason before the answer; `tokens`: mean length;
+    `lengths`: its median and 95th percentile; `forced`: accuracy where the prompt forces reasoning; `contaminated`:
+    number of its questions that the condition was trained on.
+    """
+
+    reasoning_rate: float | None
+    tokens: float | None
+    lengths: tuple[float, float] | None
+    change: Change | None
+    forced: Accuracy | None
+    contaminated: int = 0
+
+
+class StepEfficiency(_Model):
+    """RLVR from two starts over equal steps, by the share of correct rollouts.
+
+    `advantage`: mean difference over the steps in percentage points, for each seed. `level`: where the base's curves
+    end. `steps_base`, `steps_warmed`: the first step at which the smoothed curve reaches it; None if never.
+    """
+
+    advantage: tuple[float, ...]
+    seeds: tuple[int, ...]
+    steps: int
+    level: float
+    steps_base: int | None
+    steps_warmed: int | None
+    start_base: float
+    start_warmed: float
+    final_warmed: float
+
+
+class Claim(_Model):
+    """A claim of a paper. `holds`: True, False, or None where it is undecided; `p_holm`: corrected over the paper's
+    claims; `statement`: what the estimate is, or what data is missing; `from_base`: the same difference from the base.
+    """
+
+    id: str
+    on: str
+    text: str
+    domains: tuple[str, ...]
+    verdict: Outcome | Literal["no data"]
+    holds: bool | None
+    statement: str
+    estimate: float | None = None
+    ci: Interval | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    test: str = ""
+    seeds: int = 0
+    questions: int = 0
+    contaminated: bool = False
+    from_base: Difference | None = None
+    efficiency: StepEfficiency | None = None
+
+
+class Roles(_Model):
+    """The conditions that the claims compare."""
+
+    base: str
+    warmed: str
+    base_rlvr: str
+    warmed_rlvr: str
+    on: str
+    warmup: str
+
+
+class Curve(_Model):
+    """The log of one RLVR run: rollouts' mean reward and share of correct ones, raw and as 5-step means."""
+
+    condition: str
+    seed: int
+    steps: tuple[int, ...]
+    reward: tuple[float, ...]
+    smoothed_reward: tuple[float, ...]
+    accuracy: tuple[float, ...] | None
+    smoothed_accuracy: tuple[float, ...] | None
+
+
+class Band(_Model):
+    """A curve's mean over seeds, its lowest and highest seed, and each seed."""
+
+    mean: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    by_seed: tuple[tuple[float, ...], ...]
+
+
+class MeanCurve(_Model):
+    """The smoothed curves of a condition's RLVR, on the steps that all seeds have."""
+
+    condition: str
+    steps: tuple[int, ...]
+    reward: Band
+    accuracy: Band | None
+
+
+class EfficiencyPoint(_Model):
+    """The accuracy after RLVR on a number of examples."""
+
+    examples: int
+    condition: str
+    accuracy: float
+    ci: Interval
+    by_seed: tuple[float, ...]
+
+
+class EfficiencyStart(_Model):
+    condition: str
+    points: tuple[EfficiencyPoint, ...]
+
+
+class ExamplesSaved(_Model):
+    """The examples that each start needs for the accuracy (`level`) that the base reaches with `examples`.
+
+    `base`, `warmed`: None where the start never reaches it; `saved`: base minus warmed, with its 95% interval (None: not
+    reached); `reached`: share of bootstrap samples that reach it.
+    """
+
+    examples: int
+    level: float
+    base: float | None
+    warmed: float | None
+    saved: float | None
+    ci: tuple[float | None, float | None]
+    reached: float
+    verdict: Literal["saves", "costs", "undecided"]
+
+
+class SampleEfficiency(_Model):
+    """Accuracy against the number of RLVR examples on the domain `on`, from both starts."""
+
+    on: str
+    base: EfficiencyStart
+    warmed: EfficiencyStart
+    saved: tuple[ExamplesSaved, ...]
+
+
+class EvalPoint(_Model):
+    """An in-training evaluation: accuracy by domain."""
+
+    step: int
+    accuracy: dict[str, float]
+
+
+class Training(_Model):
+    """Alarms (``kind``, ``step``, ``text``) and in-training evaluations of one training run."""
+
+    stage: str
+    kind: str
+    seed: int
+    conditions: tuple[str, ...]
+    alarms: tuple[dict[str, Any], ...]
+    evals: tuple[EvalPoint, ...]
+
+
+class InTrainingEvals(_Model):
+    """Accuracy by domain at a stage's first and last in-training evaluation, means over seeds."""
+
+    condition: str
+    stage: str
+    seeds: int
+    first_step: int
+    last_step: int
+    accuracy: dict[str, tuple[float, float]]
+
+
+class Contamination(_Model):
+    """The number of evaluated questions of a domain that a condition was trained on."""
+
+    condition: str
+    domain: str
+    questions: int
+
+
+class ProtocolDifference(_Model):
+    """How the measurements of two compared conditions differ, where another tool generated the samples of one."""
+
+    condition: str
+    baseline: str
+    domains: tuple[str, ...]
+    differences: tuple[str, ...]
+
+
+class Progress(_Model):
+    done: int
+    steps: int
+
+
+class Report(_Model):
+    """The report of a study, or of bench runs side by side.
+
+    `matrix`: cells by condition and domain; `statuses`: counts of completions by condition, over all domains;
+    `comparisons`: size of the family for which the p-values of changes are
+    corrected; `margin`: equivalence margin in percentage points; `advice`: what would decide the underpowered changes;
+    `problems`: what could not be compared, and why; `runs`: folders of the study or the runs.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    title: str
+    state: State
+    progress: Progress | None
+    conditions: tuple[Condition, ...]
+    domains: tuple[str, ...]
+    matrix: dict[str, dict[str, Cell]]
+    statuses: dict[str, dict[str, int]]
+    claims: tuple[Claim, ...]
+    roles: tuple[Roles, ...]
+    curves: tuple[Curve, ...]
+    mean_curves: tuple[MeanCurve, ...]
+    efficiency: tuple[SampleEfficiency, ...]
+    margin: float
+    comparisons: int
+    method: str
+    advice: str
+    note: str
+    problems: tuple[str, ...]
+    protocol_differences: tuple[ProtocolDifference, ...]
+    training: tuple[Training, ...]
+    in_training_evals: tuple[InTrainingEvals, ...]
+    contamination: tuple[Contamination, ...]
+    provenance: dict[str, Any]
+    runs: tuple[str, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_version(cls, data: Any) -> Any:
+        version = data.get("schema_version") if isinstance(data, dict) else SCHEMA_VERSION
+        if version not in (None, SCHEMA_VERSION):
+            raise ValueError(f"schema version {version} is unknown; this kkwarm reads version {SCHEMA_VERSION}")
+        return data
+
+    def baseline(self, condition: str) -> str | None:
+        """The condition that this one is compared with."""
+        return next((c.baseline for c in self.conditions if c.name == condition), None)
+
+    def cells(self) -> list[Cell]:
+        """All cells of the matrix."""
+        return [cell for row in self.matrix.values() for cell in row.values()]
+
+
+class BenchmarkComparison(_Model):
+    """Two runs on one benchmark. `flipped`: ids of the questions that most samples of only that run answer correctly;
+    `stopped`: the early-stopping record of each run; `statement`: the verdict as a sentence.
+    """
+
+    a: Accuracy
+    b: Accuracy
+    change: Change
+    contaminated: dict[str, int]
+    only_a: int
+    only_b: int
+    flipped: dict[str, tuple[str, ...]]
+    protocol_differences: tuple[str, ...]
+    stopped: dict[str, dict[str, Any] | None]
+    statement: str
+
+
+class Comparison(_Model):
+    """A paired comparison of two runs, as ``kkwarm compare --json`` prints it. `margin`: percentage points."""
+
+    a: str
+    b: str
+    state: State
+    states: dict[str, State]
+    margin: float
+    benchmarks: dict[str, BenchmarkComparison]
+    method: str
+
+
+def parse_report(text: str) -> Report:
+    """A report from its JSON text.
+
+    :raises ValueError: it is no report, or of another schema version; one line.
+    """
+    try:
+        return Report.model_validate_json(text)
+    except ValidationError as err:
+        first = err.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        more = f" (and {err.error_count() - 1} more problems)" if err.error_count() > 1 else ""
+        raise ValueError(f"{where}: {message}{more}" if where else f"{message}{more}") from None
