@@ -46,7 +46,8 @@ def compare(first: Path, second: Path, *, margin: float = MARGIN, common: bool =
         margin=margin,
         benchmarks={name: _benchmark(row, stopped[name], first, margin) for name, row in rows.items()},
         method="Paired by question; with one sample each: exact McNemar test, with several: exact sign flips; "
-        f"p-values by Holm over {count}; tie: 90% interval within the equivalence margin of {margin:g} percentage points.",
+        f"p-values by Holm over {count}; "
+        f"tie: 90% interval within the equivalence margin of {margin:g} percentage points.",
     )
 
 
@@ -66,7 +67,9 @@ def _benchmark(
 def _sequential(
     change: Change, differences: tuple[str, ...], stopped: Mapping[str, dict[str, Any] | None], first: Path
 ) -> tuple[Change, tuple[str, ...]]:
-    """Where a group-sequential test against A stopped B, its verdict counts: the p-value of a stopped run is too small."""
+    """Where a group-sequential test against A stopped B, its result replaces the usual one: the usual p-value of a
+    stopped run is too small.
+    """
     record = stopped["b"]
     if record is not None and record["rule"] == "decided" and Path(record["baseline"]).resolve() == first.resolve():
         update = {
@@ -74,7 +77,7 @@ def _sequential(
             "ci": (record["low"], record["high"]),
             "p": record["p"],
             "p_holm": None,
-            "test": f"group-sequential, level {record['level']:.2g} at this look",
+            "test": f"group-sequential, level {record['level']:.2g} at this test",
         }
         return change.model_copy(update=update), differences
     if any(r is not None and r["rule"] == "decided" for r in stopped.values()):
@@ -90,7 +93,7 @@ def _statement(change: Change, only_a: int, only_b: int, margin: float) -> str:
         "gain": f"gain: B is {points:.1f} points ahead ({interval})",
         "loss": f"loss: B is {points:.1f} points behind ({interval})",
         "tie": f"tie: the difference ({interval}) lies within {margin:g} points",
-        "underpowered": f"underpowered: {interval} allows a gain as well as a loss; more questions or samples are needed",
+        "underpowered": f"underpowered: {interval} allows a gain or a loss; more questions or samples are needed",
     }[change.verdict]
     if change.verdict == "underpowered" and (low > 0 or high < 0):
         message = f"underpowered: {interval} excludes 0, but not after correction for several benchmarks"

@@ -88,7 +88,7 @@ class _Point:
 def sample_efficiency(study: StudyData, variances: Variances | None = None) -> list[SampleEfficiency]:
     """One entry for each domain of RLVR that was trained with several numbers of examples from both starts.
 
-    Intervals come from a bootstrap over questions and seeds; verdicts are corrected for the number of rows (Bonferroni).
+    Intervals are bootstrapped over questions and seeds; verdicts are corrected for the number of rows (Bonferroni).
 
     :param variances: the seed variances of the conditions.
     """

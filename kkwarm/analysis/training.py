@@ -66,8 +66,8 @@ def read_curve(log: Path, condition: str, seed: int) -> Curve | None:
 
 
 def read_steps(log: Path, required: str) -> dict[int, dict[str, Any]]:
-    """The rows of a log that have the field `required`, by step; empty where there is no file. A step that a resumed run
-    logged again counts as logged last.
+    """The rows of a log that have the field `required`, by step; empty where there is no file. Where a resumed
+    run logged a step again, the last row counts.
 
     :raises KkwarmError: a line before the last is no JSON object.
     """

@@ -176,7 +176,7 @@ def print_power(document: dict[str, Any]) -> None:
     console = out_console()
     family = document["family"]
     corrected = f", corrected for {family} benchmarks" if family > 1 else ""
-    title = f"Smallest difference detected with {document['power']:.0%} power at the 5% level{corrected} (percentage points)"
+    title = f"Difference detected with {document['power']:.0%} power at the 5% level{corrected} (percentage points)"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("benchmark")
     for column in ("n", "k", "paired", "unpaired", *(f"k={_count(k)}" for k in COUNTS)):

@@ -16,7 +16,7 @@ MIN_RANGE = 5  # percentage points; a smaller range would show noise as hills
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A line of `ys` at `xs`, with a band from `low` to `high` (the lowest and highest seed) and each seed's own line."""
+    """A line of `ys` at `xs`, with a band from `low` to `high` (the lowest and highest seed) and a line per seed."""
 
     name: str
     xs: tuple[float, ...]

@@ -274,8 +274,8 @@ def _flips(report: Report) -> str:
     if not rows:
         return ""
     legend = (
-        "Questions that only this condition answers correctly (+), and that only its baseline does (−), by the majority "
-        "of samples over all seeds. Click a number to see the samples."
+        "Questions that only this condition (+), and that only its baseline (−) answers correctly, by the majority of "
+        "samples over all seeds. Click a number to see the samples."
     )
     return f'{_table(report, rows, "flips")}<p class="soft">{legend}</p>'
 

@@ -1,5 +1,5 @@
-"""Removes what must not be printed from text of models, plugins and other tools: terminal control characters, marks that
-change the direction of text, and characters without an encoding.
+"""Removes what must not be printed from text of models, plugins and other tools: terminal control characters, marks
+that change the direction of text, and characters without an encoding.
 """
 
 from __future__ import annotations

@@ -48,8 +48,7 @@ def figure_svg(figure: Figure) -> str:
 
 
 def interval_svg(estimate: float, low: float, high: float, margin: float, reach: float) -> str:
-    """An estimate with its interval, in percentage points, on a line from `-reach` to `reach`; the equivalence margin is
-    shaded."""
+    """An estimate with its interval on a line from `-reach` to `reach`, in percentage points; the margin is shaded."""
 
     def x(value: float) -> float:
         return 100 + 96 * max(-1.0, min(1.0, value / reach))

@@ -125,9 +125,9 @@ class Accuracy(_Model):
 
 
 class Cell(Accuracy):
-    """A cell of the matrix. `reasoning_rate`: share of completions that reason before the answer; `tokens`: mean length;
-    `lengths`: its median and 95th percentile; `forced`: accuracy where the prompt forces reasoning; `contaminated`:
-    number of its questions that the condition was trained on.
+    """A cell of the matrix. `reasoning_rate`: share of completions that reason before the answer; `tokens`: mean
+    length; `lengths`: its median and 95th percentile; `forced`: accuracy where the prompt forces reasoning;
+    `contaminated`: number of its questions that the condition was trained on.
     """
 
     reasoning_rate: float | None
@@ -239,8 +239,8 @@ class EfficiencyStart(_Model):
 class ExamplesSaved(_Model):
     """The examples that each start needs for the accuracy (`level`) that the base reaches with `examples`.
 
-    `base`, `warmed`: None where the start never reaches it; `saved`: base minus warmed, with its 95% interval (None: not
-    reached); `reached`: share of bootstrap samples that reach it.
+    `base`, `warmed`: None where the start never reaches it; `saved`: base minus warmed, with its 95% interval (None:
+    not reached); `reached`: share of bootstrap samples that reach it.
     """
 
     examples: int

@@ -1,4 +1,4 @@
-"""Claim iv, sample efficiency: over the questions of in-training evaluations and of numbers of examples, else over seeds."""
+"""Claim iv, sample efficiency: over the questions of in-training evaluations and example counts, else over seeds."""
 
 from __future__ import annotations
 

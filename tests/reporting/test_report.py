@@ -21,7 +21,7 @@ from kkwarm.reporting.plot import plot
 from kkwarm.reporting.png import write_png
 from kkwarm.reporting.svg import figure_svg
 from kkwarm.reporting.terminal import render_text
-from kkwarm.schema.report import Claim, Report, SampleEfficiency, parse_report
+from kkwarm.schema.report import Claim, Contamination, Report, SampleEfficiency, parse_report
 
 Make = Callable[..., StudyData]
 

@@ -1,7 +1,7 @@
 """The four claims of the warm-up paper (arXiv 2505.13718), each with estimate, interval and verdict.
 
-(i) warm-up alone improves other domains; (ii) after RLVR the warmed start is ahead of the base; (iii) it keeps its other
-domains through RLVR; (iv) it needs fewer RLVR steps and examples.
+(i) warm-up alone improves other domains; (ii) after RLVR the warmed start is ahead of the base; (iii) it keeps its
+other domains through RLVR; (iv) it needs fewer RLVR steps and examples.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The variance between training seeds, estimated from all conditions of a study.
 
 Two or three seeds alone estimate a variance badly. The model: a seed shifts a condition's accuracy on each domain by a
-normal amount with standard deviation `sd`; the shifts correlate by `rho` between domains (negative where a seed gains on
-one domain what it loses on another); sampling adds noise that the questions show. A domain whose accuracy is near 0 or
-1 is shifted less: by `sd` at an accuracy of 50%, elsewhere as an even shift on the logit scale would. With one sd for
-all, a domain at 50% beside others at 15 and 85% had most of the false gains.
+normal amount with standard deviation `sd`; the shifts correlate by `rho` between domains (negative where a seed gains
+on one domain what it loses on another); sampling adds noise that the questions show. A domain whose accuracy is near 0
+or 1 is shifted less: by `sd` at an accuracy of 50%, elsewhere as an even shift on the logit scale would. With one sd
+for all, a domain at 50% beside others at 15 and 85% had most of the false gains.
 
 How much seeds vary is a property of the condition (a recipe that sometimes collapses) more than of the domain, and
 conditions of one study are similar: given the study's typical sd, a condition's variance follows a scaled inverse chi
@@ -49,7 +49,7 @@ _MIN_SCALE = 0.1  # even where all answers are right, another seed may be wrong
 
 @dataclass(frozen=True, slots=True)
 class SeedVariance:
-    """The posterior distribution of a condition's seed variance. `weights`: of each (sd, rho) of the grid, summing to 1.
+    """The posterior of a condition's seed variance. `weights`: of each (sd, rho) of the grid, summing to 1.
 
     `conservative`: the same under the assumptions that seeds differ (possibly little) and that conditions are less
     similar. Tests use it: with few noisy questions the data cannot exclude a seed variance of 0, and without it up to
@@ -190,7 +190,7 @@ def _variance_scale(*accuracies: Scores) -> float:
 
 @cache
 def _conditional_prior() -> Scores:
-    """The probability of each sd of the grid, given the study's typical sd and the degrees of freedom: an array of shape
+    """The probability of each sd of the grid, given the study's typical sd and the degrees of freedom: shape
     (typical sd + 1, degrees of freedom, sd). The last typical value means that seeds do not differ.
     """
     from scipy.special import chdtrc
