@@ -133,7 +133,7 @@ def _load_study(path: Path, margin: float | None) -> StudyData:
         roles=tuple(Roles(**r) for r in plan.claims),
         training=_study_training(study, conditions, rows),
         grids={name: {int(n): c for n, c in grid.items()} for name, grid in plan.grids.items()},
-        margin=plan.margin / 100 if margin is None else margin,
+        margin=plan.margin if margin is None else margin,
         note=plan.note,
         state="done" if done == len(plan.steps) else "in progress",
         progress={"done": done, "steps": len(plan.steps)},
