@@ -1,9 +1,9 @@
-"""Whether a result equals the expected output, by evalplus's rules (evalplus/eval/__init__.py, `unsafe_execute`).
+"""Compares results with expected outputs by evalplus's rules (evalplus/eval/__init__.py, `unsafe_execute`).
 
-Differences, all on purpose. HumanEval/32's right answers pass (evalplus 0.3.1 forgets to note that they did). A
-tolerance that one float output brought in does not stay for later outputs of other types. Two rules of MBPP+ are
-narrower, because evalplus's accept code that computes nothing: of Mbpp/164 it takes any result (here: the answer of
-either reading of "sum of divisors"), of Mbpp/295 always 0 (here: for numbers below 2 only).
+There are four deliberate differences. Correct answers to HumanEval/32 pass (evalplus 0.3.1 does not record them). A
+tolerance for a float output does not apply to later outputs of other types. Two rules of MBPP+ are stricter, because
+evalplus's rules accept code that computes nothing: for Mbpp/164 it accepts any result (here: the answer under either
+reading of "sum of divisors"), for Mbpp/295 always 0 (here: only for numbers below 2).
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["equal", "is_floats"]
+__all__ = ["is_floats", "outputs_equal"]
 
 _RTOL = 1e-7
 _FLOAT_ATOL = 1e-6
 
 
-def equal(oracle: str, args: list[Any], result: Any, expected: Any, atol: float, *, exact: bool) -> bool:
-    """By the named rule; "" is equality within `atol`.
+def outputs_equal(oracle: str, args: list[Any], result: Any, expected: Any, atol: float, *, exact: bool) -> bool:
+    """Compares by the named rule; "" is equality within `atol`.
 
-    `exact`: the result's own type was built-in (a numpy float is no float where a tolerance is needed).
+    :param exact: the result had a built-in type. The tolerance applies only then, not to a numpy float.
     """
     if oracle == "root":
         return _is_root(args[0], result, atol)
@@ -31,7 +31,7 @@ def equal(oracle: str, args: list[Any], result: Any, expected: Any, atol: float,
                 return True
         elif result == expected:
             return True
-        if oracle in _FURTHER and _FURTHER[oracle](args, result, atol):
+        if oracle in _ALTERNATIVES and _ALTERNATIVES[oracle](args, result, atol):
             return True
     except (TypeError, ValueError, ArithmeticError, RecursionError):
         return False
@@ -43,21 +43,21 @@ def equal(oracle: str, args: list[Any], result: Any, expected: Any, atol: float,
 
 
 def is_floats(value: Any) -> bool:
-    """A float, or a list or tuple of nothing but floats."""
+    """Whether the value is a float, or a non-empty list or tuple of floats."""
     if isinstance(value, list | tuple):
         return bool(value) and all(isinstance(v, float) for v in value)
     return isinstance(value, float)
 
 
 def _same_set(result: Any, expected: Any) -> bool:
-    """``set(result) == set(expected)``, without a set of what the candidate chose: numbers of one hash make it slow."""
-    wanted = set(expected)
-    found = set()
-    for part in result:
-        if part not in wanted:
+    """``set(result) == set(expected)``, without a set of the candidate's values, whose hashes may all collide."""
+    expected_set = set(expected)
+    result_set = set()
+    for value in result:
+        if value not in expected_set:
             return False
-        found.add(part)
-    return len(found) == len(wanted)
+        result_set.add(value)
+    return len(result_set) == len(expected_set)
 
 
 def _close(a: Any, b: Any, atol: float) -> bool:
@@ -72,7 +72,7 @@ def _close(a: Any, b: Any, atol: float) -> bool:
 
 
 def _is_root(coefficients: list[float], x: Any, atol: float) -> bool:
-    """evalplus's `_poly`: any root will do."""
+    """Whether `x` is any root of the polynomial (evalplus's `_poly`)."""
     if type(x) not in (int, float):
         return False
     try:
@@ -82,7 +82,7 @@ def _is_root(coefficients: list[float], x: Any, atol: float) -> bool:
 
 
 def _same_divisor_sums(args: list[Any], result: Any, atol: float) -> bool:
-    """Mbpp/164: a number itself may be counted among its divisors."""
+    """Mbpp/164: a number may also count among its own divisors."""
     a, b = args
     return type(result) is bool and result == (_sigma(a) == _sigma(b))
 
@@ -92,26 +92,26 @@ def _sigma(n: int) -> int:
 
 
 def _no_proper_divisor(args: list[Any], result: Any, atol: float) -> bool:
-    """Mbpp/295: 1 has no divisor but itself, though the canonical solution counts one."""
+    """Mbpp/295: 1 has no proper divisor, although the canonical solution counts one."""
     return bool(args[0] < 2 and result == 0)
 
 
 def _surface_area(args: list[Any], result: Any, atol: float) -> bool:
-    """Mbpp/581: the height may be taken for that of the pyramid instead of that of its sides."""
+    """Mbpp/581: the height may also be that of the pyramid instead of that of its sides."""
     base, height = args
     area = base**2 + 2 * base * math.sqrt((base / 2) ** 2 + height**2)
     return type(result) in (int, float) and abs(result - round(area)) <= atol
 
 
 def _digit_distance(args: list[Any], result: Any, atol: float) -> bool:
-    """Mbpp/558: the shorter number may be filled up with zeros."""
+    """Mbpp/558: the shorter number may also be padded with zeros."""
     a, b = (str(n) for n in args)
     width = max(len(a), len(b))
     return bool(result == sum(abs(int(x) - int(y)) for x, y in zip(a.zfill(width), b.zfill(width), strict=True)))
 
 
-# Readings of a task that are right beside the canonical solution's.
-_FURTHER: dict[str, Callable[[list[Any], Any, float], bool]] = {
+# Readings of a task that are correct besides the canonical solution's.
+_ALTERNATIVES: dict[str, Callable[[list[Any], Any, float], bool]] = {
     "divisor_sums": _same_divisor_sums,
     "proper_divisors": _no_proper_divisor,
     "surface_area": _surface_area,

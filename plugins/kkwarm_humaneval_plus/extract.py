@@ -1,7 +1,7 @@
-"""Which code a response gives: a fenced block, a whole solution, the body that continues the prompt, code amid prose.
+"""Extracts code from a response: a fenced block, a complete solution, a continuation of the prompt, or code in prose.
 
-Every step is linear in the text's lines (evalplus's `sanitize` parses every span of lines). Code that names the
-function but does not parse is returned as it is: then Python's own error is the reason for the verdict.
+Every step is linear in the number of lines (evalplus's `sanitize` parses every span of lines). Code that names the
+function but does not parse is returned unchanged, so that Python's own error becomes the reason of the verdict.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import ast
 import re
 import warnings
 
-__all__ = ["MAX_CHARS", "extract"]
+__all__ = ["MAX_CHARS", "extract_code"]
 
 MAX_CHARS = 100_000
 _FENCE = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
@@ -18,61 +18,60 @@ _STARTS = re.compile(r"(?:from|import|def|class|async|@)\b|@|[A-Za-z_]\w*\s*(?::
 _DROPPED_LINES = 40
 
 
-def extract(text: str, prompt: str, entry: str, *, amid_prose: bool = True) -> str | None:
-    """The code that defines `entry`, or None where there is none (or it is longer than 100,000 characters).
+def extract_code(text: str, prompt: str, entry: str, *, allow_prose: bool = True) -> str | None:
+    """The code that defines `entry`, or None if there is none or the text is longer than `MAX_CHARS`.
 
-    Without `amid_prose`, text beside code that is not fenced is not passed over (inside answer tags: nothing but the
-    answer belongs there).
+    :param allow_prose: allow text around code that is not fenced. Off inside answer tags.
     """
     if len(text) > MAX_CHARS or not text.strip():
         return None
     text = text.replace("\r\n", "\n")
     blocks = [m.group(1) for m in _FENCE.finditer(text)] if "```" in text else []
-    for block in reversed(blocks):  # models revise: the last block that defines the function counts
+    for block in reversed(blocks):  # models revise their code: take the last block that defines the function
         if _defines(block, entry):
             return block
     if not blocks and _defines(text, entry):
         return text
-    named = re.compile(rf"^[ \t]*(?:async[ \t]+)?def[ \t]+{re.escape(entry)}\b", re.MULTILINE)
+    definition = re.compile(rf"^[ \t]*(?:async[ \t]+)?def[ \t]+{re.escape(entry)}\b", re.MULTILINE)
     for part in [*reversed(blocks), *([] if blocks else [text])]:
-        if not named.search(part):
-            found = _continued(part, prompt)
+        if not definition.search(part):
+            code = _complete_prompt(part, prompt)
         else:
-            found = _amid_prose(part, entry, named) if amid_prose else None
-        if found is not None:
-            return found
-    return next((part for part in [*reversed(blocks), text] if named.search(part)), None)
+            code = _code_in_prose(part, entry, definition) if allow_prose else None
+        if code is not None:
+            return code
+    return next((part for part in [*reversed(blocks), text] if definition.search(part)), None)
 
 
-def _continued(body: str, prompt: str) -> str | None:
-    """The prompt with the body that continues it; what follows the body (examples, prose) is cut where it must be."""
+def _complete_prompt(body: str, prompt: str) -> str | None:
+    """The prompt with the body that continues it. Examples or prose after the body are removed if necessary."""
     lines = body.strip("\n").split("\n")
     if not lines[0].startswith((" ", "\t")):
-        lines[0] = "    " + lines[0]  # formats strip the answer, and with it the first line's indentation
-    inside = next((i for i, line in enumerate(lines) if line.strip() and not line.startswith((" ", "\t", "#"))), None)
-    for end in [len(lines)] if inside is None else [len(lines), inside]:
+        lines[0] = "    " + lines[0]  # formats strip the answer, including the first line's indentation
+    body_end = next((i for i, line in enumerate(lines) if line.strip() and not line.startswith((" ", "\t", "#"))), None)
+    for end in [len(lines)] if body_end is None else [len(lines), body_end]:
         code = prompt + ("" if prompt.endswith("\n") else "\n") + "\n".join(lines[:end]) + "\n"
-        if parse(code) is not None and re.search(r"\b(?:return|yield|raise|pass)\b", "\n".join(lines[:end])):
+        if parse_code(code) is not None and re.search(r"\b(?:return|yield|raise|pass)\b", "\n".join(lines[:end])):
             return code
     return None
 
 
-def _amid_prose(text: str, entry: str, named: re.Pattern[str]) -> str | None:
+def _code_in_prose(text: str, entry: str, definition: re.Pattern[str]) -> str | None:
     """The lines of code around the definition of `entry`."""
     lines = text.split("\n")
-    at = next(i for i, line in enumerate(lines) if named.match(line))
-    margin = len(lines[at]) - len(lines[at].lstrip())
-    lines = [line[margin:] if not line[:margin].strip() else line for line in lines]
-    start = at
-    for i in range(at - 1, -1, -1):
+    def_line = next(i for i, line in enumerate(lines) if definition.match(line))
+    indent = len(lines[def_line]) - len(lines[def_line].lstrip())
+    lines = [line[indent:] if not line[:indent].strip() else line for line in lines]
+    start = def_line
+    for i in range(def_line - 1, -1, -1):
         if _STARTS.match(lines[i]):
             start = i
         elif lines[i].strip() and not lines[i].startswith((" ", "\t", "#", ")", "]", "}")):
             break
-    end = at + 1
+    end = def_line + 1
     while end < len(lines) and (not lines[end].strip() or lines[end][0] in " \t#)]}" or _STARTS.match(lines[end])):
         end += 1
-    for stop in range(end, max(at, end - _DROPPED_LINES), -1):
+    for stop in range(end, max(def_line, end - _DROPPED_LINES), -1):
         code = "\n".join(lines[start:stop])
         if _defines(code, entry):
             return code
@@ -80,7 +79,7 @@ def _amid_prose(text: str, entry: str, named: re.Pattern[str]) -> str | None:
 
 
 def _defines(code: str, entry: str) -> bool:
-    tree = parse(code) if entry in code else None
+    tree = parse_code(code) if entry in code else None
     return tree is not None and any(_binds(node, entry) for node in tree.body)
 
 
@@ -96,11 +95,11 @@ def _binds(node: ast.stmt, name: str) -> bool:
     return False
 
 
-def parse(code: str) -> ast.Module | None:
-    """The syntax tree, or None where the code does not parse."""
+def parse_code(code: str) -> ast.Module | None:
+    """The syntax tree, or None if the code does not parse."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return ast.parse(code)
+            return ast.parse_code(code)
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return None

@@ -1,4 +1,4 @@
-"""MBPP+ v0.2.0: 378 tasks of evalplus's layout, with the inputs' types restored, and its special rules."""
+"""MBPP+ v0.2.0: 378 tasks in evalplus's format, with the inputs' types restored, and its special comparison rules."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from kkwarm.data import read_jsonl
 from kkwarm.errors import KkwarmError
 
-from .tasks import CodeTask, Row, Suite, downloaded, make_task, read
+from .tasks import CodeTask, Row, Suite, download_rows, make_task, parse_tasks
 
 __all__ = ["MBPP", "ORACLES"]
 
 COUNT = 378
-# Functions whose results are compared by another rule than equality (evalplus/eval/_special_oracle.py).
+# Functions whose results are not compared by equality (evalplus/eval/_special_oracle.py).
 ORACLES = {
     "are_equivalent": "divisor_sums",
     "sum_div": "proper_divisors",
@@ -33,9 +33,9 @@ ORACLES = {
         "set",
     ),
 }
-# Of these it counts only whether there is a result: MBPP's own solutions give match objects.
-_PRESENCE = ("check_str", "text_match_three", "text_starta_endb")
-_CALLED = "_whether_there_is_a_result"
+# For these functions only the presence of a result counts, because MBPP's own solutions return match objects.
+_PRESENCE_ONLY = ("check_str", "text_match_three", "text_starta_endb")
+_WRAPPER_NAME = "_whether_there_is_a_result"
 _WRAPPER = """
 def {called}(*args):
     result = {entry}(*args)
@@ -46,19 +46,19 @@ def {called}(*args):
 @functools.lru_cache(maxsize=2)
 def _mbpp(path: str | None) -> Mapping[str, CodeTask]:
     if path is None:
-        return read(downloaded(_download, "MBPP+"), "evalplus's MBPP+", "MBPP+ v0.2.0", COUNT, _task)
-    return read(read_jsonl(path), path, "MBPP+ v0.2.0", COUNT, lambda row: _task(_typed(row, path)))
+        return parse_tasks(download_rows(_download, "MBPP+"), "evalplus's MBPP+", "MBPP+ v0.2.0", COUNT, _task)
+    return parse_tasks(read_jsonl(path), path, "MBPP+ v0.2.0", COUNT, lambda row: _task(_restore_types(row, path)))
 
 
 def _task(row: Row) -> CodeTask:
     entry = row["entry_point"]
-    if entry in _PRESENCE:
-        return make_task(row, wrapper=_WRAPPER.format(called=_CALLED, entry=entry), called=_CALLED)
+    if entry in _PRESENCE_ONLY:
+        return make_task(row, wrapper=_WRAPPER.format(called=_WRAPPER_NAME, entry=entry), called=_WRAPPER_NAME)
     return make_task(row, oracle=ORACLES.get(entry, ""))
 
 
-def _typed(row: Row, path: str) -> Row:
-    """The row with tuples, sets and complex numbers where JSON had to write something else."""
+def _restore_types(row: Row, path: str) -> Row:
+    """The row with the tuples, sets and complex numbers that JSON cannot represent."""
     from evalplus.data.mbpp import mbpp_deserialize_inputs
 
     try:
@@ -75,8 +75,8 @@ def _typed(row: Row, path: str) -> Row:
 def _download() -> Mapping[str, Row]:
     from evalplus.data import get_mbpp_plus
 
-    found: Mapping[str, Row] = get_mbpp_plus()
-    return found
+    rows: Mapping[str, Row] = get_mbpp_plus()
+    return rows
 
 
 MBPP = Suite("MBPP+", "mbpp_plus/MbppPlus.jsonl.gz", "Mbpp/2 to Mbpp/809", 100, _mbpp)

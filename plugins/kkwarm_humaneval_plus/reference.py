@@ -1,11 +1,11 @@
-"""Expected outputs and times of the canonical solutions: computed in a sandbox of their own, as far as they are needed.
+"""Expected outputs and times of the canonical solutions, computed in a separate sandbox as far as they are needed.
 
-For each input: the time, and the encoded output, or its digest where it is large. The large ones (all together 240 MB)
-need only be told from wrong ones, for which the digest does; should a result of other bytes still be equal to a large
-output (an int for a float), that output is computed again.
+For each input, a reference has the time and the encoded output, or the digest of a large output (all large ones take
+240 MB). The digest is enough to compare bytes. If a result with other bytes may still be equal (an int for a float),
+the output is computed again.
 
-Three quarters of the canonical solutions' time go to inputs that no wrong candidate ever gets to. So a reference grows:
-its first inputs are known, and `extend` computes more of them. What is known is cached on disk.
+Three quarters of the canonical solutions' time go to inputs that no wrong candidate reaches. So a reference covers only
+the first inputs, and `extend_references` computes more of them when needed. References are cached on disk.
 """
 
 from __future__ import annotations
@@ -28,65 +28,66 @@ from kkwarm.verify.sandbox import CallJob, End, Limits, Sandbox, encode, measure
 
 from .tasks import CodeTask
 
-__all__ = ["Condensed", "Reference", "condensed", "extend", "longest_first", "references"]
+__all__ = ["CompactValue", "Reference", "compact", "extend_references", "load_references", "longest_first"]
 
 _FORMAT = 2
 _LARGE_BYTES = 1024
 _GIB = 1 << 30
 _LIMITS = Limits(cpu_s=1800.0, idle_s=60.0, memory=4 * _GIB, output=4 * _GIB, result=_GIB)
 _CALL_S = 120.0
-_GROUP_SIZE = 8  # tasks in one process: starting one takes longer than most of them do
+_GROUP_SIZE = 8  # tasks per process: starting a process takes longer than most tasks
 _log = logging.getLogger("kkwarm.humaneval_plus")
-_known: dict[str, Reference] = {}
+_loaded: dict[str, Reference] = {}
 
 
-Condensed = bytes | int  # an encoded value, or the digest of a large one
+CompactValue = bytes | int  # an encoded value, or the digest of a large one
 
 
 @dataclass(slots=True)
 class Reference:
-    """What the canonical solution gives on the first `len(times)` inputs. Times in CPU seconds of a typical core."""
+    """The canonical solution's outputs on the first `len(times)` inputs. Times are CPU seconds of a typical core."""
 
     task: CodeTask
-    outputs: list[Condensed] = field(default_factory=list)
+    outputs: list[CompactValue] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.times)
 
     def output(self, index: int, sandbox: Sandbox) -> bytes:
-        """The encoded expected output; a large one is computed again, in `sandbox`."""
+        """The encoded expected output. A large one is computed again in `sandbox`."""
         known = self.outputs[index]
-        return known if isinstance(known, bytes) else _alone(self.task, index, sandbox)
+        return known if isinstance(known, bytes) else _compute_output(self.task, index, sandbox)
 
 
-def condensed(data: bytes) -> Condensed:
-    """`data`, or its digest where it is large: equal for equal data only."""
+def compact(data: bytes) -> CompactValue:
+    """`data`, or its digest if it is large. Two results are equal only for equal data."""
     if len(data) <= _LARGE_BYTES:
         return data
     return int.from_bytes(hashlib.blake2b(data, digest_size=16).digest(), "little")
 
 
-def references(wanted: Sequence[CodeTask], sandbox: Sandbox) -> dict[str, Reference]:
-    """The reference of each task, by task id, with at least its base outputs.
+def load_references(tasks: Sequence[CodeTask], sandbox: Sandbox) -> dict[str, Reference]:
+    """The reference of each task by task id, with at least its base outputs.
 
-    :param sandbox: for canonical solutions only: nothing of them may be in a process that candidates come from.
+    :param sandbox: a sandbox for canonical solutions only, so that candidates never share a process with them.
     :raises KkwarmError: a canonical solution does not run here.
     """
-    found = {}
-    for task in wanted:
+    references = {}
+    for task in tasks:
         key = _key(task)
-        if key not in _known:
-            _known[key] = _load(task, key) or Reference(task)
-        found[task.id] = _known[key]
-    extend({name: reference.task.n_base for name, reference in found.items()}, found, sandbox)
-    return found
+        if key not in _loaded:
+            _loaded[key] = _load(task, key) or Reference(task)
+        references[task.id] = _loaded[key]
+    extend_references({name: reference.task.n_base for name, reference in references.items()}, references, sandbox)
+    return references
 
 
 def longest_first(tasks: Iterable[CodeTask], seconds: Mapping[str, float] | None = None) -> list[CodeTask]:
-    """Each task once; by `seconds`, then by what is to be seen before anything has run.
+    """The distinct tasks, the slowest first: by `seconds`, then by an estimate.
 
-    evalplus made few inputs where a call is slow; elsewhere many bytes of them take long. So the two orders take turns.
+    evalplus has few inputs for slow functions, and otherwise large inputs take long. The estimate alternates between
+    the two orders.
     """
     distinct = list({task.id: task for task in tasks}.values())
     rank = dict.fromkeys((task.id for task in distinct), len(distinct))
@@ -96,25 +97,25 @@ def longest_first(tasks: Iterable[CodeTask], seconds: Mapping[str, float] | None
     return sorted(distinct, key=lambda t: (-(seconds or {}).get(t.id, 0.0), rank[t.id]))
 
 
-def extend(wanted: Mapping[str, int], known: Mapping[str, Reference], sandbox: Sandbox) -> None:
-    """Has each task's reference cover at least the wanted number of inputs, and keeps what is new.
+def extend_references(n_inputs: Mapping[str, int], references: Mapping[str, Reference], sandbox: Sandbox) -> None:
+    """Extends each task's reference to at least the given number of inputs, and caches the new outputs.
 
     :raises KkwarmError: a canonical solution does not run here.
     """
-    tasks = longest_first([known[name].task for name, count in wanted.items() if len(known[name]) < count])
-    short = [known[task.id] for task in tasks]
-    n_groups = math.ceil(len(short) / _GROUP_SIZE)
-    groups = [_Group([(r, wanted[r.task.id]) for r in short[i::n_groups]]) for i in range(n_groups)]
+    tasks = longest_first([references[name].task for name, count in n_inputs.items() if len(references[name]) < count])
+    incomplete = [references[task.id] for task in tasks]
+    n_groups = math.ceil(len(incomplete) / _GROUP_SIZE)
+    groups = [_Group([(r, n_inputs[r.task.id]) for r in incomplete[i::n_groups]]) for i in range(n_groups)]
     if groups:
-        _log.info("computing expected outputs of %d tasks", len(short))
+        _log.info("computing expected outputs of %d tasks", len(incomplete))
     for group, outcome in zip(groups, sandbox.run_many([g.job() for g in groups]), strict=True):
         if outcome.end is not End.PASSED:
             raise KkwarmError(
-                f"the canonical solution of {group.blame(outcome.index)} does not run here: "
+                f"the canonical solution of {group.task_id_of(outcome.index)} does not run here: "
                 f"{outcome.end} {outcome.detail}".strip(),
-                hint="the machine may be short of memory; `kkwarm doctor` shows the sandbox",
+                hint="check the free memory, and the sandbox in `kkwarm doctor`",
             )
-    for reference in short:
+    for reference in incomplete:
         _store(_key(reference.task), reference)
 
 
@@ -131,52 +132,52 @@ def call(which, *args):
 
 
 class _Group:
-    """Canonical solutions that run in one process. Results are condensed as they come: never all are in memory."""
+    """Canonical solutions that run in one process. Results are compacted at once, so that memory use stays low."""
 
-    def __init__(self, parts: Sequence[tuple[Reference, int]]) -> None:
+    def __init__(self, references: Sequence[tuple[Reference, int]]) -> None:
         self.slowness = measure_slowness()
-        self.parts = [reference for reference, _ in parts]
+        self.references = [reference for reference, _ in references]
         self.inputs: list[bytes] = []
-        self.owners: list[tuple[int, int]] = []  # (which part, the index of its input) of each call
-        for which, (reference, count) in enumerate(parts):
+        self.calls: list[tuple[int, int]] = []  # (index of the task, index of its input) of each call
+        for task_index, (reference, count) in enumerate(references):
             for index, args in enumerate(reference.task.inputs()[len(reference) : count], len(reference)):
-                self.inputs.append(_prefixed(which, args))
-                self.owners.append((which, index))
+                self.inputs.append(_prepend_argument(task_index, args))
+                self.calls.append((task_index, index))
 
     def job(self) -> CallJob:
-        tasks = [reference.task for reference in self.parts]
-        code = _CODE.format(sources=[(t.runnable(t.solution), t.called) for t in tasks])
-        return CallJob(code, "call", self.inputs, [_CALL_S] * len(self.inputs), self.take, _CALL_S, _LIMITS)
+        tasks = [reference.task for reference in self.references]
+        code = _CODE.format(sources=[(t.full_code(t.solution), t.called) for t in tasks])
+        return CallJob(code, "call", self.inputs, [_CALL_S] * len(self.inputs), self.on_result, _CALL_S, _LIMITS)
 
-    def take(self, call: int, data: bytes, exact: bool, cpu_s: float) -> bool:
-        which, index = self.owners[call]
-        part = self.parts[which]
-        if index == len(part.times):  # a job that is begun anew, its worker having been lost, gives some twice
-            part.outputs.append(condensed(data))
-            part.times.append(cpu_s / self.slowness)
+    def on_result(self, call: int, data: bytes, exact: bool, cpu_s: float) -> bool:
+        task_index, index = self.calls[call]
+        reference = self.references[task_index]
+        if index == len(reference.times):  # a job restarted after its worker was lost sends some results twice
+            reference.outputs.append(compact(data))
+            reference.times.append(cpu_s / self.slowness)
         return True
 
-    def blame(self, call: int | None) -> str:
-        if call is None or call >= len(self.owners):
-            return ", ".join(reference.task.id for reference in self.parts)
-        return self.parts[self.owners[call][0]].task.id
+    def task_id_of(self, call: int | None) -> str:
+        if call is None or call >= len(self.calls):
+            return ", ".join(reference.task.id for reference in self.references)
+        return self.references[self.calls[call][0]].task.id
 
 
-def _prefixed(which: int, args: bytes) -> bytes:
-    """The encoded arguments with a further one before them."""
+def _prepend_argument(task_index: int, args: bytes) -> bytes:
+    """The encoded arguments with an additional first one."""
     (count,) = struct.unpack_from("<I", args, 1)
-    return b"(" + struct.pack("<I", count + 1) + encode(which) + args[5:]
+    return b"(" + struct.pack("<I", count + 1) + encode(task_index) + args[5:]
 
 
-def _alone(task: CodeTask, index: int, sandbox: Sandbox) -> bytes:
+def _compute_output(task: CodeTask, index: int, sandbox: Sandbox) -> bytes:
     outputs: list[bytes] = []
 
-    def take(call: int, data: bytes, exact: bool, cpu_s: float) -> bool:
+    def on_result(call: int, data: bytes, exact: bool, cpu_s: float) -> bool:
         outputs.append(data)
         return True
 
-    code, inputs = task.runnable(task.solution), [task.inputs()[index]]
-    (outcome,) = sandbox.run_many([CallJob(code, task.called, inputs, [_CALL_S], take, _CALL_S, _LIMITS)])
+    code, inputs = task.full_code(task.solution), [task.inputs()[index]]
+    (outcome,) = sandbox.run_many([CallJob(code, task.called, inputs, [_CALL_S], on_result, _CALL_S, _LIMITS)])
     if outcome.end is not End.PASSED:
         raise KkwarmError(f"the canonical solution of {task.id} does not run here: {outcome.end} {outcome.detail}")
     return outputs[-1]
@@ -206,18 +207,18 @@ def _load(task: CodeTask, key: str) -> Reference | None:
     return Reference(task, outputs, times)
 
 
-def _store(key: str, made: Reference) -> None:
-    packed = zlib.compress(encode([made.outputs, made.times]), 1)
+def _store(key: str, reference: Reference) -> None:
+    packed = zlib.compress(encode([reference.outputs, reference.times]), 1)
     path = _folder() / f"{key}.bin"
-    part = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(hashlib.sha256(packed).digest() + packed)
-        part.replace(path)
+        temporary.write_bytes(hashlib.sha256(packed).digest() + packed)
+        temporary.replace(path)
     except OSError as err:
-        _say_once(f"expected outputs cannot be cached in {path.parent}: {err.strerror}")
+        _warn_once(f"expected outputs cannot be cached in {path.parent}: {err.strerror}")
 
 
 @cache
-def _say_once(message: str) -> None:
+def _warn_once(message: str) -> None:
     _log.warning(message)

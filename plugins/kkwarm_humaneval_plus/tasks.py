@@ -1,4 +1,4 @@
-"""What a code benchmark is made of (`Suite`, `CodeTask`), and HumanEval+ v0.1.10."""
+"""Code benchmarks in evalplus's format (`Suite`, `CodeTask`), and HumanEval+ v0.1.10."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.types import Example
 from kkwarm.verify.sandbox import encode
 
-__all__ = ["HUMANEVAL", "CodeTask", "Suite", "examples", "make_task", "read", "tasks"]
+__all__ = ["HUMANEVAL", "CodeTask", "Suite", "load_examples", "load_tasks", "make_task", "parse_tasks"]
 
 _FIELDS = ("task_id", "prompt", "entry_point", "canonical_solution", "base_input", "plus_input", "atol")
 Row = Mapping[str, Any]
@@ -24,40 +24,40 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class CodeTask:
-    """One task. Its inputs are kept encoded: as Python objects all of them would take hundreds of megabytes.
+    """One task. Its inputs stay encoded, because as Python objects they would take hundreds of megabytes in total.
 
-    The first `n_base` inputs are the original benchmark's, the others evalplus's. `oracle` names the rule by which
-    results are compared ("": equality), `wrapper` is code that gives `called`, the function to call, from `entry`.
+    The first `n_base` inputs are the original benchmark's, the others evalplus's. `oracle` names the rule for comparing
+    results ("": equality). `wrapper` is code that defines `called`, the function to call, from `entry`.
     """
 
     id: str
     prompt: str
     entry: str
-    solution: str  # the canonical one, whole
+    solution: str  # the complete canonical solution
     atol: float
     n_base: int
     n_inputs: int
     blob: bytes
-    key: str  # hash of everything that decides the expected outputs
+    key: str  # hash of everything that determines the expected outputs
     oracle: str = ""
     wrapper: str = ""
     called: str = ""
 
     def inputs(self) -> list[bytes]:
-        """The argument lists, base before plus, each encoded."""
-        listed: list[bytes] = marshal.loads(self.blob)  # made by `make_task` in this process
-        return listed
+        """The encoded argument lists, base before plus."""
+        inputs: list[bytes] = marshal.loads(self.blob)  # made by `make_task` in this process
+        return inputs
 
-    def runnable(self, code: str) -> str:
-        """`code` with what is appended to it before it is run."""
+    def full_code(self, code: str) -> str:
+        """`code` with the wrapper appended."""
         return f"{code}\n\n{self.wrapper}" if self.wrapper else code
 
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A benchmark of evalplus's: `read` gives its tasks by id, from a local file or (None) from evalplus's own loader.
+    """A benchmark of evalplus. `read` returns its tasks by id, from a local file or (None) from evalplus's own loader.
 
-    `ids` says what its ids look like; `train` of its tasks are for training.
+    `ids` describes its ids for error messages. `train` is the number of training tasks.
     """
 
     title: str
@@ -67,8 +67,8 @@ class Suite:
     read: Callable[[str | None], Mapping[str, CodeTask]]
 
 
-def tasks(suite: Suite) -> Mapping[str, CodeTask]:
-    """All tasks by id, in the data set's order. Read once for each source.
+def load_tasks(suite: Suite) -> Mapping[str, CodeTask]:
+    """All tasks by id, in the data set's order. Each source is read once.
 
     :raises KkwarmError: the data is missing or incomplete.
     """
@@ -76,17 +76,17 @@ def tasks(suite: Suite) -> Mapping[str, CodeTask]:
     return suite.read(None if path is None else str(path))
 
 
-def examples(suite: Suite) -> list[Example]:
-    """All of them, each with its split; the answer is the canonical solution, whole."""
-    listed = [
+def load_examples(suite: Suite) -> list[Example]:
+    """All examples with their splits. The answer is the complete canonical solution."""
+    examples = [
         Example(t.id, t.prompt, {"entry_point": t.entry, "solution": t.solution}, meta={"tests": t.n_base})
-        for t in tasks(suite).values()
+        for t in load_tasks(suite).values()
     ]
-    return holdout(listed, train=suite.train)
+    return holdout(examples, train=suite.train)
 
 
 def make_task(row: Row, *, oracle: str = "", wrapper: str = "", called: str = "") -> CodeTask:
-    """The task of one row of evalplus's layout."""
+    """The task of one row in evalplus's format."""
     blob = marshal.dumps([encode(args) for args in [*row["base_input"], *row["plus_input"]]], 2)
     entry, solution = row["entry_point"], row["prompt"] + row["canonical_solution"]
     digest = hashlib.sha256()
@@ -109,34 +109,34 @@ def make_task(row: Row, *, oracle: str = "", wrapper: str = "", called: str = ""
     )
 
 
-def read(
+def parse_tasks(
     rows: Iterable[Row], where: str, version: str, count: int, make: Callable[[Row], CodeTask]
 ) -> Mapping[str, CodeTask]:
     """The tasks of `rows` by id.
 
-    :raises KkwarmError: a row lacks a field, or there are not `count` of them.
+    :raises KkwarmError: a row lacks a field, or the number of rows is not `count`.
     """
-    found: dict[str, CodeTask] = {}
+    tasks: dict[str, CodeTask] = {}
     for row in rows:
         missing = [name for name in _FIELDS if name not in row]
         if missing:
             raise KkwarmError(f"{where}: a task lacks {', '.join(missing)}", hint=f"{version} is needed")
         task = make(row)
-        found[task.id] = task
-    if len(found) != count:
-        raise KkwarmError(f"{where} has {len(found)} tasks, not {count}", hint=f"{version} is needed")
-    return found
+        tasks[task.id] = task
+    if len(tasks) != count:
+        raise KkwarmError(f"{where} has {len(tasks)} tasks, not {count}", hint=f"{version} is needed")
+    return tasks
 
 
-def downloaded(load: Callable[[], Mapping[str, Row]], title: str) -> Iterable[Row]:
-    """Rows by evalplus's own loader, which keeps what it downloads.
+def download_rows(load: Callable[[], Mapping[str, Row]], title: str) -> Iterable[Row]:
+    """Rows from evalplus's own loader, which caches its download.
 
-    :raises KkwarmError: it fails.
+    :raises KkwarmError: the loader fails.
     """
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # it reports its download there
+        with contextlib.redirect_stdout(sys.stderr):  # it prints its progress to stdout
             return load().values()
-    except Exception as err:  # wget, zlib and JSON errors of many types; all mean that the data is not to be had
+    except Exception as err:  # wget, zlib and JSON errors of many types, which all mean that the data is not available
         cause = " ".join(str(err).split())[:200]
         raise KkwarmError(
             f"{title} cannot be loaded: {type(err).__name__}: {cause}",
@@ -146,8 +146,8 @@ def downloaded(load: Callable[[], Mapping[str, Row]], title: str) -> Iterable[Ro
 
 @functools.lru_cache(maxsize=2)
 def _humaneval(path: str | None) -> Mapping[str, CodeTask]:
-    rows = downloaded(_download, "HumanEval+") if path is None else read_jsonl(path)
-    return read(rows, path or "evalplus's HumanEval+", "HumanEval+ v0.1.10", 164, _humaneval_task)
+    rows = download_rows(_download, "HumanEval+") if path is None else read_jsonl(path)
+    return parse_tasks(rows, path or "evalplus's HumanEval+", "HumanEval+ v0.1.10", 164, _humaneval_task)
 
 
 def _humaneval_task(row: Row) -> CodeTask:
@@ -157,8 +157,8 @@ def _humaneval_task(row: Row) -> CodeTask:
 def _download() -> Mapping[str, Row]:
     from evalplus.data import get_human_eval_plus
 
-    found: Mapping[str, Row] = get_human_eval_plus()
-    return found
+    rows: Mapping[str, Row] = get_human_eval_plus()
+    return rows
 
 
 HUMANEVAL = Suite("HumanEval+", "humaneval_plus/HumanEvalPlus.jsonl.gz", "HumanEval/0 to HumanEval/163", 50, _humaneval)

@@ -1,4 +1,4 @@
-"""Judges code: every base and plus input, in the sandbox, compared here with expected outputs that never enter it."""
+"""Verifies code on all base and plus inputs in the sandbox. Expected outputs are compared here and never enter it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from kkwarm.errors import KkwarmError
 from kkwarm.types import Example, Response, Status, Verdict
 from kkwarm.verify.sandbox import Sandbox, measure_slowness, shared_sandbox
 
-from .extract import MAX_CHARS, extract
+from .candidate import CandidateRun, metrics
+from .extract import MAX_CHARS, extract_code
 from .mbpp import MBPP
-from .reference import extend, longest_first, references
-from .tasks import HUMANEVAL, CodeTask, Suite, tasks
-from .trial import Trial, metrics
+from .reference import extend_references, load_references, longest_first
+from .tasks import HUMANEVAL, CodeTask, Suite, load_tasks
 
 __all__ = ["check", "check_batch", "check_mbpp", "check_mbpp_batch"]
 
@@ -27,11 +27,11 @@ def check(example: Example, response: Response) -> Verdict:
 
 
 def check_batch(pairs: Pairs) -> list[Verdict]:
-    """A verdict for each pair; equal code for one task runs once. Correct: it passes the base and the plus tests.
+    """A verdict for each pair: correct if the code passes base and plus tests. Equal code for one task runs once.
 
-    :raises KkwarmError: an example of another benchmark; no data; no sandbox.
+    :raises KkwarmError: an example is of another benchmark, or the data or a sandbox is missing.
     """
-    return _judged(HUMANEVAL, pairs)
+    return _verify_pairs(HUMANEVAL, pairs)
 
 
 def check_mbpp(example: Example, response: Response) -> Verdict:
@@ -41,66 +41,66 @@ def check_mbpp(example: Example, response: Response) -> Verdict:
 
 def check_mbpp_batch(pairs: Pairs) -> list[Verdict]:
     """`check_batch` for MBPP+."""
-    return _judged(MBPP, pairs)
+    return _verify_pairs(MBPP, pairs)
 
 
-def _judged(suite: Suite, pairs: Pairs) -> list[Verdict]:
-    known = tasks(suite)
+def _verify_pairs(suite: Suite, pairs: Pairs) -> list[Verdict]:
+    tasks = load_tasks(suite)
     verdicts: list[Verdict | None] = [None] * len(pairs)
-    places: dict[tuple[str, str], list[int]] = {}
+    indices_by_code: dict[tuple[str, str], list[int]] = {}
     for i, (example, response) in enumerate(pairs):
-        task = known.get(example.id)
+        task = tasks.get(example.id)
         if task is None:
             raise KkwarmError(f"{suite.title} has no task {example.id!r}", hint=f"ids are {suite.ids}")
         text = response.text if response.answer is None else response.answer
-        code = extract(text, task.prompt, task.entry, amid_prose=not response.tagged)
+        code = extract_code(text, task.prompt, task.entry, allow_prose=not response.tagged)
         if code is None:
-            reason = f"no code that defines {task.entry}"
+            reason = f"the answer has no code that defines {task.entry}"
             if len(text) > MAX_CHARS:
-                reason = f"longer than {MAX_CHARS:,} characters"
+                reason = f"the answer is longer than {MAX_CHARS:,} characters"
             verdicts[i] = Verdict(Status.UNPARSED, None, reason, metrics(False, False))
         else:
-            places.setdefault((task.id, code), []).append(i)
-    if places:
-        judged = _run([(known[name], code) for name, code in places])
-        for spots, verdict in zip(places.values(), judged, strict=True):
-            for i in spots:
+            indices_by_code.setdefault((task.id, code), []).append(i)
+    if indices_by_code:
+        code_verdicts = _run_candidates([(tasks[name], code) for name, code in indices_by_code])
+        for indices, verdict in zip(indices_by_code.values(), code_verdicts, strict=True):
+            for i in indices:
                 verdicts[i] = verdict
     return [v for v in verdicts if v is not None]
 
 
-def _run(pairs: Sequence[tuple[CodeTask, str]]) -> list[Verdict]:
-    sandbox = shared_sandbox()  # asked first: where code may not be run, nothing is computed either
+def _run_candidates(pairs: Sequence[tuple[CodeTask, str]]) -> list[Verdict]:
+    sandbox = shared_sandbox()  # fails first where code may not be run
     sandbox.start(len(pairs))
-    with Sandbox(trusted=True) as canonical:  # it starts workers only where expected outputs are lacking
-        expected = references(list({task.id: task for task, _ in pairs}.values()), canonical)
+    with Sandbox(trusted=True) as canonical:  # it starts workers only if expected outputs are missing
+        expected = load_references(list({task.id: task for task, _ in pairs}.values()), canonical)
         slowness = measure_slowness()
-        trials = [Trial(expected[task.id], code, slowness, canonical) for task, code in pairs]
-        _try(sandbox, trials)
-        extend(_most(trials), expected, canonical)
-        again = [t for t in trials if not t.settle()]
-        if again:  # a large result of other bytes, or a slow call whose limit is known only now
-            extend({t.task.id: len(t.inputs) for t in again}, expected, canonical)
-            _try(sandbox, again)  # with every expected output known, nothing is held any more
-    repeated = sum(t.outcome.rerun for t in trials)
-    if repeated:
-        _log.warning("machine overloaded: %d checks were repeated", repeated)
-    return [t.verdict() for t in trials]
+        runs = [CandidateRun(expected[task.id], code, slowness, canonical) for task, code in pairs]
+        _run_all(sandbox, runs)
+        extend_references(_required_outputs(runs), expected, canonical)
+        unresolved = [t for t in runs if not t.resolve()]
+        if unresolved:  # a large result with another encoding, or a slow call whose limit is known only now
+            extend_references({t.task.id: len(t.inputs) for t in unresolved}, expected, canonical)
+            _run_all(sandbox, unresolved)  # all expected outputs are known now, so nothing stays pending
+    n_repeated = sum(t.outcome.rerun for t in runs)
+    if n_repeated:
+        _log.warning("the machine is overloaded: %d checks were repeated", n_repeated)
+    return [t.verdict() for t in runs]
 
 
-def _try(sandbox: Sandbox, trials: Sequence[Trial]) -> None:
-    """Runs each; what may take long comes first, so that no core is idle at the end."""
-    expected = {t.task.id: sum(t.expected.times) for t in trials}
-    tasks = longest_first([t.task for t in trials], expected)
-    at = {task.id: i for i, task in enumerate(tasks)}
-    ordered = sorted(trials, key=lambda t: at[t.task.id])
-    for trial, outcome in zip(ordered, sandbox.run_many([t.job() for t in ordered]), strict=True):
-        trial.outcome = outcome
+def _run_all(sandbox: Sandbox, runs: Sequence[CandidateRun]) -> None:
+    """Runs all candidates, those that may take long first, so that no core is idle at the end."""
+    expected = {t.task.id: sum(t.expected.times) for t in runs}
+    tasks = longest_first([t.task for t in runs], expected)
+    order = {task.id: i for i, task in enumerate(tasks)}
+    ordered = sorted(runs, key=lambda t: order[t.task.id])
+    for run, outcome in zip(ordered, sandbox.run_many([t.job() for t in ordered]), strict=True):
+        run.outcome = outcome
 
 
-def _most(trials: Sequence[Trial]) -> dict[str, int]:
-    """How many expected outputs of each task are needed."""
-    wanted: dict[str, int] = {}
-    for trial in trials:
-        wanted[trial.task.id] = max(wanted.get(trial.task.id, 0), trial.reached)
-    return wanted
+def _required_outputs(runs: Sequence[CandidateRun]) -> dict[str, int]:
+    """The number of expected outputs that each task needs."""
+    counts: dict[str, int] = {}
+    for run in runs:
+        counts[run.task.id] = max(counts.get(run.task.id, 0), run.n_required)
+    return counts

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from kkwarm_humaneval_plus.compare import equal, is_floats
+from kkwarm_humaneval_plus.compare import is_floats, outputs_equal
 
 
 def same(result: Any, expected: Any, atol: float = 0, *, exact: bool = True, oracle: str = "") -> bool:
-    return equal(oracle, [], result, expected, atol, exact=exact)
+    return outputs_equal(oracle, [], result, expected, atol, exact=exact)
 
 
 @pytest.mark.parametrize(
@@ -53,10 +53,10 @@ def test_numpy_floats_get_no_tolerance() -> None:
 
 
 def test_any_root_will_do() -> None:
-    assert equal("root", [[-4.0, 0.0, 1.0]], 2.0, -2.0, 1e-4, exact=True)
-    assert equal("root", [[-4.0, 0.0, 1.0]], -2, 2.0, 1e-4, exact=True)
+    assert outputs_equal("root", [[-4.0, 0.0, 1.0]], 2.0, -2.0, 1e-4, exact=True)
+    assert outputs_equal("root", [[-4.0, 0.0, 1.0]], -2, 2.0, 1e-4, exact=True)
     for wrong in (1.9, None, "2", math.nan, math.inf, True, [2.0], 10**400):
-        assert not equal("root", [[-4.0, 0.0, 1.0]], wrong, 2.0, 1e-4, exact=True)
+        assert not outputs_equal("root", [[-4.0, 0.0, 1.0]], wrong, 2.0, 1e-4, exact=True)
 
 
 def test_as_sets() -> None:

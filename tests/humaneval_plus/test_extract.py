@@ -8,7 +8,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kkwarm_humaneval_plus.extract import MAX_CHARS, extract
+from kkwarm_humaneval_plus.extract import MAX_CHARS, extract_code
 
 PROMPT = 'from typing import List\n\n\ndef total(xs: List[int]) -> int:\n    """ Sum of xs.\n    >>> total([1])\n    1\n    """\n'
 BODY = "    result = 0\n    for x in xs:\n        result += x\n    return result\n"
@@ -49,7 +49,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
 def test_every_honest_form_is_read(form: str) -> None:
-    assert answer(extract(FORMS[form], PROMPT, "total")) == 6
+    assert answer(extract_code(FORMS[form], PROMPT, "total")) == 6
 
 
 @pytest.mark.parametrize(
@@ -57,31 +57,31 @@ def test_every_honest_form_is_read(form: str) -> None:
              "def another(xs):\n    return 0", "x" * (MAX_CHARS + 1)],
 )  # fmt: skip
 def test_no_code_is_no_code(text: str) -> None:
-    assert extract(text, PROMPT, "total") is None
+    assert extract_code(text, PROMPT, "total") is None
 
 
 def test_inside_tags_prose_beside_code_is_not_passed_over() -> None:
     for text in (f"not {WHOLE}", f"It is false that {WHOLE}", f"The solution is:\n{WHOLE}"):
-        code = extract(text, PROMPT, "total", amid_prose=False)
+        code = extract_code(text, PROMPT, "total", allow_prose=False)
         with pytest.raises(SyntaxError):
             compile(code or "(", "", "exec")
-    assert answer(extract(f"The solution is:\n```python\n{WHOLE}```", PROMPT, "total", amid_prose=False)) == 6
-    assert answer(extract(BODY.strip(), PROMPT, "total", amid_prose=False)) == 6
+    assert answer(extract_code(f"The solution is:\n```python\n{WHOLE}```", PROMPT, "total", allow_prose=False)) == 6
+    assert answer(extract_code(BODY.strip(), PROMPT, "total", allow_prose=False)) == 6
 
 
 def test_code_that_does_not_parse_is_kept_for_python_to_say_so() -> None:
     text = "```python\ndef total(xs):\n    return (1\n```"
-    assert extract(text, PROMPT, "total") == "def total(xs):\n    return (1\n"
+    assert extract_code(text, PROMPT, "total") == "def total(xs):\n    return (1\n"
 
 
 def test_the_function_of_the_reasoning_is_not_asked_for() -> None:
-    assert extract("def total_of(xs):\n    return 0", PROMPT, "total") is None
+    assert extract_code("def total_of(xs):\n    return 0", PROMPT, "total") is None
 
 
 @settings(max_examples=80, deadline=None)
 @given(st.text(max_size=300))
 def test_any_text_is_read_without_error(text: str) -> None:
-    code = extract(text, PROMPT, "total")
+    code = extract_code(text, PROMPT, "total")
     assert code is None or isinstance(code, str)
 
 
@@ -94,5 +94,5 @@ def test_any_text_is_read_without_error(text: str) -> None:
 )  # fmt: skip
 def test_hostile_text_takes_little_time(text: str) -> None:
     started = time.process_time()
-    extract(text, PROMPT, "total")
+    extract_code(text, PROMPT, "total")
     assert time.process_time() - started < 5.0

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kkwarm_humaneval_plus import MBPP_DOMAIN as DOMAIN
 from kkwarm_humaneval_plus import mbpp
-from kkwarm_humaneval_plus.compare import equal
+from kkwarm_humaneval_plus.compare import outputs_equal
 from kkwarm_humaneval_plus.mbpp import MBPP, ORACLES
-from kkwarm_humaneval_plus.probes import PROBES as CODE_ATTACKS
-from kkwarm_humaneval_plus.tasks import tasks
+from kkwarm_humaneval_plus.probes import PROBES as CODE_PROBES
+from kkwarm_humaneval_plus.tasks import load_tasks
 from kkwarm_humaneval_plus.verifier import check_mbpp, check_mbpp_batch
 
 from kkwarm.cli import main
@@ -47,7 +47,7 @@ def test_canonical_solutions_pass(examples: dict[str, Example]) -> None:
 
 
 def test_inputs_have_their_types_again(examples: dict[str, Example]) -> None:
-    inputs = {name: [decode(data) for data in task.inputs()] for name, task in tasks(MBPP).items()}
+    inputs = {name: [decode(data) for data in task.inputs()] for name, task in load_tasks(MBPP).items()}
     assert inputs["Mbpp/2"][0] == [(3, 4, 5, 6), (5, 7, 4, 10)]
     assert inputs["Mbpp/115"] == [[[{}, {}, {}]], [[{1, 2}, {}]]]
     assert inputs["Mbpp/124"][1] == (2.0, 1j)
@@ -86,12 +86,12 @@ def test_special_rules(examples: dict[str, Example]) -> None:
         assert verdict.status is status, (case, verdict)
 
 
-def test_the_red_team_is_refused_and_honest_forms_are_not(examples: dict[str, Example]) -> None:
+def test_adversarial_probes_are_rejected_and_correct_code_is_accepted(examples: dict[str, Example]) -> None:
     fmt = BUILT_IN["think-answer"]
     golds = {name: DOMAIN.gold(e) for name, e in examples.items()}  # type: ignore[misc]
     targets = [Target(e, golds[n], [g for o, g in golds.items() if o != n], fmt) for n, e in examples.items()]
     with Judge() as judge:
-        probes = (*PROBES, *ACCEPT_PROBES, *(a for a in CODE_ATTACKS if a.domain == "mbpp_plus"))
+        probes = (*PROBES, *ACCEPT_PROBES, *(a for a in CODE_PROBES if a.domain == "mbpp_plus"))
         failures, tried = probe_verifier(DOMAIN.verifier, fmt, targets, judge, probes)  # type: ignore[arg-type]
     assert failures == []
     assert tried["code that cheats"] >= 100 and tried["correct code in other forms"] >= 40
@@ -99,7 +99,7 @@ def test_the_red_team_is_refused_and_honest_forms_are_not(examples: dict[str, Ex
 
 def test_reasons_name_the_function_of_the_task(examples: dict[str, Example]) -> None:
     verdict = judged(examples["Mbpp/737"], "def check_str(s): return None")
-    assert verdict.reason == "base input 0, check_str('annie'): gave False"
+    assert verdict.reason == "base input 0, check_str('annie'): returned False"
     assert judged(examples["Mbpp/737"], "def check_string(s): return None").status is Status.UNPARSED
 
 
@@ -129,17 +129,19 @@ def test_every_special_rule_of_evalplus_is_known() -> None:
 def test_further_readings_are_evalplus_s(a: int, b: int, wrong_by: int) -> None:
     oracle = pytest.importorskip("evalplus.eval._special_oracle")
     for rule, right in (("digit_distance", oracle._digit_distance_nums(a, b)), ("surface_area", oracle._surface_Area(a, b))):  # fmt: skip
-        assert equal(rule, [a, b], right + wrong_by, -1, 0, exact=True) is (wrong_by == 0 or right + wrong_by == -1)
+        assert outputs_equal(rule, [a, b], right + wrong_by, -1, 0, exact=True) is (
+            wrong_by == 0 or right + wrong_by == -1
+        )
 
 
 @given(st.lists(st.integers(0, 5)), st.lists(st.integers(0, 5)))
 def test_sets_are_compared_as_sets(a: list[int], b: list[int]) -> None:
-    assert equal("set", [], a, tuple(b), 0, exact=True) is (set(a) == set(b))
+    assert outputs_equal("set", [], a, tuple(b), 0, exact=True) is (set(a) == set(b))
 
 
 @pytest.mark.parametrize("result", [None, 3, [[1]], [{}], "abc", {1: 2}, float("nan")])
 def test_what_is_no_set_is_wrong(result: Any) -> None:
-    assert not equal("set", [], result, (1,), 0, exact=True) or result == {1: 2}
+    assert not outputs_equal("set", [], result, (1,), 0, exact=True) or result == {1: 2}
 
 
 def test_missing_data_is_one_clear_line(

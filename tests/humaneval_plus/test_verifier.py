@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from kkwarm_humaneval_plus import DOMAIN
 from kkwarm_humaneval_plus.probes import PROBES
-from kkwarm_humaneval_plus.tasks import HUMANEVAL, tasks
+from kkwarm_humaneval_plus.tasks import HUMANEVAL, load_tasks
 from kkwarm_humaneval_plus.verifier import check, check_batch
 
 from kkwarm.data import read_jsonl
@@ -39,7 +39,7 @@ def verdict(example: Example, text: str) -> Verdict:
 def test_splits(examples: dict[str, Example]) -> None:
     assert len(examples) == 164
     assert Counter(e.split for e in examples.values()) == {"train": 50, "test": 114}
-    assert all(e.question == tasks(HUMANEVAL)[e.id].prompt for e in examples.values())
+    assert all(e.question == load_tasks(HUMANEVAL)[e.id].prompt for e in examples.values())
 
 
 def test_canonical_solutions_pass(examples: dict[str, Example]) -> None:
@@ -66,7 +66,7 @@ def test_through_the_paper_s_format(examples: dict[str, Example]) -> None:
 def test_reasons_and_metrics(examples: dict[str, Example]) -> None:
     add = examples["HumanEval/53"]
     wrong = verdict(add, "def add(x, y):\n    return x - y")
-    assert wrong.status is Status.WRONG and wrong.reason == "base input 0, add(0, 1): gave -1"
+    assert wrong.status is Status.WRONG and wrong.reason == "base input 0, add(0, 1): returned -1"
     assert wrong.metrics == {"base": 0.0, "plus": 0.0}
     raised = verdict(add, "def add(x, y):\n    raise ValueError('no')")
     assert raised.reason == "base input 0, add(0, 1): raised ValueError: no"
@@ -167,10 +167,10 @@ def test_damaged_data_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     file.write_bytes(content)
     monkeypatch.setenv("KKWARM_DATA", str(tmp_path))
     with pytest.raises(KkwarmError, match=r"HumanEvalPlus\.jsonl\.gz"):
-        tasks(HUMANEVAL)
+        load_tasks(HUMANEVAL)
 
 
-def test_the_red_team_is_refused_and_honest_forms_are_not(examples: dict[str, Example]) -> None:
+def test_adversarial_probes_are_rejected_and_correct_code_is_accepted(examples: dict[str, Example]) -> None:
     fmt = BUILT_IN["think-answer"]
     targets = [Target(examples[i], DOMAIN.gold(examples[i]), [], fmt) for i in ("HumanEval/53", "HumanEval/32")]  # type: ignore[misc]
     with Judge() as judge:
