@@ -1,4 +1,4 @@
-"""Domains made on demand: ``reasoning_gym:NAME`` for a data set of reasoning-gym, ``PATH.toml`` for a table of rows."""
+"""Domains created on demand: ``reasoning_gym:NAME`` for a data set of reasoning-gym, ``PATH.toml`` for a table."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ __all__ = ["kkwarm_resolve_domain"]
 
 @hookimpl
 def kkwarm_resolve_domain(name: str) -> Domain | None:
-    """The domain, made anew; None where the name is of neither kind."""
+    """Creates the domain, or returns None if the name is of neither kind."""
     if name.startswith("reasoning_gym:"):
         from kkwarm_bridges import gym
 
-        return gym.domain(name)
+        return gym.make_domain(name)
     if name.endswith(".toml"):
         from kkwarm_bridges import table
 
-        return table.domain(name)
+        return table.make_domain(name)
     return None

@@ -1,80 +1,89 @@
-"""Verifiers for tables: a text, a number. Others are taken from what plugins register, by name."""
+"""Reads answers of tables: verifiers for text and numbers, and the options that the answer column names."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from typing import Any
 
 from kkwarm.data import normalise
 from kkwarm.errors import KkwarmError, unknown_name
 from kkwarm.plugins import registry
 from kkwarm.types import Example, Response, Status, Verdict, Verifier
 
-__all__ = ["ALIASES", "NumberCheck", "TextCheck", "read_number", "verifier"]
+__all__ = [
+    "ALIASES", "LETTERS", "NumberCheck", "OptionParser", "TextCheck", "find_verifier", "parse_number", "read_options",
+    "select_option_parser",
+]  # fmt: skip
 
-# What a table calls a verifier -> the registered one. `choice` wants letters and, in `meta`, the options' texts.
+# -- verifiers ---------------------------------------------------------------------------------------------------------
+
+# A table's name for a verifier -> the registered one. `choice` expects letters, and the options' texts in `meta`.
 ALIASES: Mapping[str, str] = {"choice": "mmlu_pro"}
 _NUMBER = re.compile(r"([-+−]?)[$€£]?((?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,40})(?:\.[0-9]{1,40})?|\.[0-9]{1,40})%?")
 
 
-def verifier(name: str, kind: str, tolerance: float) -> Verifier:
-    """The verifier that the kind names: ``text``, ``number``, ``choice``, ``math``, or any that a plugin registers.
+def find_verifier(name: str, kind: str, tolerance: float) -> Verifier:
+    """The verifier of this kind: ``text``, ``number``, ``choice``, ``math``, or any that a plugin registers.
 
-    :param name: the domain's, for the verifiers made here.
-    :raises KkwarmError: no such verifier.
+    :param name: the domain's name, for verifiers of the kinds ``text`` and ``number``.
+    :raises KkwarmError: there is no such verifier.
     """
     own: dict[str, Callable[[Example, Response], Verdict]] = {"text": TextCheck(), "number": NumberCheck(tolerance)}
     if kind in own:
         return Verifier(name, own[kind], tolerance=tolerance if kind == "number" else 0.0)
-    known = registry().verifiers
-    if ALIASES.get(kind, kind) not in known:
-        raise unknown_name("verifier", kind, [*own, *ALIASES, *known])
-    return known[ALIASES.get(kind, kind)]
+    verifiers = registry().verifiers
+    if ALIASES.get(kind, kind) not in verifiers:
+        raise unknown_name("verifier", kind, [*own, *ALIASES, *verifiers])
+    return verifiers[ALIASES.get(kind, kind)]
 
 
 @dataclass(frozen=True, slots=True)
 class TextCheck:
-    """The answer is one of the example's, but for case, white space, a final full stop and quotes around it."""
+    """Compares texts without case, white space, a final full stop and surrounding quotes."""
 
     def __call__(self, example: Example, response: Response) -> Verdict:
-        answer = _bare(_answer(response))
+        answer = _normalize_text(_answer_text(response))
         if not answer:
-            return Verdict(Status.UNPARSED, reason="no text")
-        right = [_bare(str(a)) for a in _listed(example.answer)]
-        status = Status.CORRECT if answer in right else Status.WRONG
-        return Verdict(status, answer[:200], "" if status is Status.CORRECT else f"asked for: {right[0][:80]}")
+            return Verdict(Status.UNPARSED, reason="the answer is empty")
+        gold = example.answer if isinstance(example.answer, list) else [example.answer]
+        accepted = [_normalize_text(str(a)) for a in gold]
+        status = Status.CORRECT if answer in accepted else Status.WRONG
+        return Verdict(status, answer[:200], "" if status is Status.CORRECT else f"expected {accepted[0][:80]}")
 
 
 @dataclass(frozen=True, slots=True)
 class NumberCheck:
-    """The answer is one number, no further from the example's than `tolerance`: digits, maybe with thousands commas,
-    a sign, a currency before it or a per cent sign behind it."""
+    """Compares numbers up to an absolute `tolerance`.
+
+    A number may have thousands commas, a sign, a currency before it or a percent sign after it.
+    """
 
     tolerance: float = 0.0
 
     def __call__(self, example: Example, response: Response) -> Verdict:
-        answer = read_number(_answer(response))
+        answer = parse_number(_answer_text(response))
         if answer is None:
-            return Verdict(Status.UNPARSED, reason="not one number")
-        gold = read_number(str(example.answer))
+            return Verdict(Status.UNPARSED, reason="the answer is not one number")
+        gold = parse_number(str(example.answer))
         if gold is None:
-            raise KkwarmError(f"the answer of {example.id} is no number: {example.answer!r}")
+            raise KkwarmError(f"the answer of {example.id} is not a number: {example.answer!r}")
         status = Status.CORRECT if abs(answer - gold) <= Decimal(str(self.tolerance)) else Status.WRONG
-        return Verdict(status, str(answer), "" if status is Status.CORRECT else f"asked for: {gold}")
+        return Verdict(status, str(answer), "" if status is Status.CORRECT else f"expected {gold}")
 
 
-def read_number(text: str) -> Decimal | None:
-    """The number that the text is, or None. A per cent sign is passed over: 50% is 50."""
+def parse_number(text: str) -> Decimal | None:
+    """The number that the whole text is, or None. A percent sign is ignored: 50% is 50."""
     text = text.strip().removesuffix(".").strip()
-    found = _NUMBER.fullmatch(text) if len(text) < 100 else None
-    if found is None:
-        return _scientific(text)
-    return Decimal(("-" if found[1] in ("-", "−") else "") + found[2].replace(",", ""))
+    match = _NUMBER.fullmatch(text) if len(text) < 100 else None
+    if match is None:
+        return _parse_scientific(text)
+    return Decimal(("-" if match[1] in ("-", "−") else "") + match[2].replace(",", ""))
 
 
-def _scientific(text: str) -> Decimal | None:
+def _parse_scientific(text: str) -> Decimal | None:
     if not re.fullmatch(r"[-+]?[0-9]{1,20}(?:\.[0-9]{1,20})?[eE][-+]?[0-9]{1,2}", text):
         return None
     try:
@@ -83,15 +92,68 @@ def _scientific(text: str) -> Decimal | None:
         return None
 
 
-def _answer(response: Response) -> str:
-    """What is to be read: the inside of the tags, or the last line of free text."""
+def _answer_text(response: Response) -> str:
+    """The text inside the answer tags, or the last line of free text."""
     text = (response.answer or "").strip()
     return text if response.tagged or not text else text.splitlines()[-1]
 
 
-def _listed(answer: object) -> list[object]:
-    return answer if isinstance(answer, list) else [answer]
-
-
-def _bare(text: str) -> str:
+def _normalize_text(text: str) -> str:
     return normalise(text).removesuffix(".").strip("\"'“”‘’ ")
+
+
+# -- options -----------------------------------------------------------------------------------------------------------
+
+LETTERS = "ABCDEFGHIJ"
+OptionParser = Callable[[Any, Sequence[str]], str]
+"""(value of the answer column, the options' texts) -> the letter of the option, "" if the value names none."""
+
+
+def read_options(row: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
+    """The options' texts: from one column with a list (or ``{"text": [...]}``, as in ARC), or from several columns."""
+    value = row[columns[0]]
+    if len(columns) == 1 and isinstance(value, dict) and isinstance(value.get("text"), list):
+        value = value["text"]
+    if len(columns) == 1 and isinstance(value, list):
+        return [str(v) for v in value]
+    return [str(row[c]) for c in columns]
+
+
+def _by_text(answer: Any, texts: Sequence[str]) -> str:
+    text = str(answer).strip()
+    return LETTERS[texts.index(text)] if texts.count(text) == 1 else ""
+
+
+def _by_letter(answer: Any, texts: Sequence[str]) -> str:
+    text = str(answer).strip().upper()
+    return text if len(text) == 1 and text in LETTERS[: len(texts)] else ""
+
+
+def _by_index(answer: Any, texts: Sequence[str]) -> str:
+    text = str(answer).strip()
+    return LETTERS[int(text)] if text.isascii() and text.isdecimal() and int(text) < len(texts) else ""
+
+
+PARSERS: dict[str, OptionParser] = {"letter": _by_letter, "text": _by_text, "index": _by_index}
+
+
+def select_option_parser(answers: Sequence[tuple[Any, Sequence[str]]], name: str | None) -> OptionParser:
+    """The parser called `name`, otherwise the only one that fits all rows. Integers are indices from 0.
+
+    If none fits all rows, it is the one that fits most, so that the other rows can be reported.
+
+    :raises KkwarmError: two parsers fit all rows and give different options.
+    """
+    if name is not None:
+        return PARSERS[name]
+    if answers and all(isinstance(a, int) and not isinstance(a, bool) for a, _ in answers):
+        return _by_index
+    letters = {key: [parse(a, texts) for a, texts in answers] for key, parse in PARSERS.items()}
+    fitting = {key: column for key, column in letters.items() if all(column)}
+    if len({tuple(column) for column in fitting.values()}) > 1:
+        raise KkwarmError(
+            f"its answers can be read as {' and as '.join(fitting)}, which give different options",
+            hint='set answer_is to "text", "letter" or "index" (from 0)',
+        )
+    best = max(letters, key=lambda key: sum(map(bool, letters[key])))
+    return PARSERS[next(iter(fitting), best)]

@@ -1,9 +1,9 @@
-"""Keeps what a model wrote from being run as Python by a scorer.
+"""Prevents scorers from running model output as Python.
 
 Some of reasoning-gym's scorers call ``eval(answer)`` or sympy's ``parse_expr(answer)``, which is `eval` behind a
-tokenizer: ``__import__("os").system(...)`` as an answer would be executed. `plain_formula` lets formulas through and
-nothing else; `without_eval` leaves a module, while it scores, an `eval` that reads literals and no `exec`. `more_than`
-finds answers that hedge.
+tokenizer: the answer ``__import__("os").system(...)`` would be executed. `is_plain_formula` allows formulas only.
+`without_eval` gives a module, while it scores, an `eval` that only parses literals, and no `exec`. `find_extra_text`
+detects hedged answers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from kkwarm.data import normalise
 
-__all__ = ["evaluates", "more_than", "plain_formula", "variables", "without_eval"]
+__all__ = ["evaluates_text", "find_extra_text", "find_variables", "is_plain_formula", "without_eval"]
 
 _EVALUATORS = frozenset({"parse_expr", "sympify", "S", "parse_latex"})
 _TOKEN = re.compile(r"\s+|([A-Za-z]\w*)|(\d+(?:\.\d+)?)|\*\*|[-+*/^(),=]", re.ASCII)
@@ -28,20 +28,22 @@ _COMMAND = re.compile(r"\\[A-Za-z]+")
 _MAX_CHARS, _MAX_DIGITS = 2_000, 12
 
 
-def evaluates(function: Callable[..., Any]) -> bool:
-    """Whether the function, or one inside it, calls a name that evaluates text as a formula."""
-    return bool(_EVALUATORS & set(_names(function.__code__)))
+def evaluates_text(function: Callable[..., Any]) -> bool:
+    """Whether the function, or one defined inside it, calls a function that evaluates text as a formula."""
+    return bool(_EVALUATORS & set(_global_names(function.__code__)))
 
 
-def plain_formula(text: str) -> bool:
-    """Whether text is a formula of numbers, one-letter variables and known functions: no attribute, string or call
-    of anything else, and no number or power that takes for ever."""
+def is_plain_formula(text: str) -> bool:
+    """Whether text is a formula of numbers, one-letter variables and known functions.
+
+    It may not have attributes, strings or other calls, nor numbers or powers that take forever to evaluate.
+    """
     if not text.strip() or len(text) > _MAX_CHARS:
         return False
-    at = 0
+    position = 0
     powers = 0
-    while at < len(text):
-        token = _TOKEN.match(text, at)
+    while position < len(text):
+        token = _TOKEN.match(text, position)
         if token is None:
             return False
         name, number = token[1], token[2]
@@ -52,36 +54,38 @@ def plain_formula(text: str) -> bool:
         powers = powers + 1 if token[0] in ("**", "^") else 0 if token[0] in "+-,=" else powers
         if powers > 4:
             return False
-        at = token.end()
+        position = token.end()
     return True
 
 
-def more_than(answer: str, gold: str) -> str:
-    """Why the answer says more than an answer, "" where it does not. LaTeX commands and punctuation are no words.
+def find_extra_text(answer: str, gold: str) -> str:
+    """Describes text beside the answer, "" if there is none. LaTeX commands and punctuation do not count.
 
-    Many scorers pick what they look for out of any text: "not 7", or every candidate in a row.
+    Many scorers find the gold answer in any text, such as "not 7" or a list of all candidates.
     """
-    said, right = (normalise(_COMMAND.sub(" ", text)) for text in (answer, gold))
-    found = re.search(rf"(?<![\w.,/-]){re.escape(right)}(?![.,/-]?\w)", said) if right else None
-    if found is not None and re.search(r"\w", said[: found.start()] + said[found.end() :]):
-        return "more than the answer stands there"
-    if not any(map(str.isalpha, right)) and any(map(str.isalpha, said)):
-        return "words stand beside the figures"
+    answer_text, gold_text = (normalise(_COMMAND.sub(" ", text)) for text in (answer, gold))
+    match = re.search(rf"(?<![\w.,/-]){re.escape(gold_text)}(?![.,/-]?\w)", answer_text) if gold_text else None
+    if match is not None and re.search(r"\w", answer_text[: match.start()] + answer_text[match.end() :]):
+        return "the answer contains more than the gold answer"
+    if not any(map(str.isalpha, gold_text)) and any(map(str.isalpha, answer_text)):
+        return "the answer contains words besides numbers"
     return ""
 
 
-def variables(formula: str) -> set[str]:
-    """Names of one letter in a formula."""
+def find_variables(formula: str) -> set[str]:
+    """The one-letter names in a formula."""
     return set(re.findall(r"(?<![A-Za-z0-9_])[A-Za-z](?![A-Za-z0-9_(])", formula))
 
 
 @contextmanager
 def without_eval(*modules: ModuleType) -> Iterator[None]:
-    """Inside, these modules' own calls of `eval` read literals (lists of numbers, say), and raise as `exec` does for
-    anything that would have to be run."""
+    """Within the context, `eval` in these modules only parses literals (such as lists of numbers).
+
+    It raises ValueError for anything else, as `exec` does for everything.
+    """
     changed = [m for m in dict.fromkeys(modules) if not {"eval", "exec"} & set(vars(m))]
     for module in changed:
-        vars(module).update(eval=ast.literal_eval, exec=_refused)
+        vars(module).update(eval=ast.literal_eval, exec=_refuse)
     try:
         yield
     finally:
@@ -89,12 +93,12 @@ def without_eval(*modules: ModuleType) -> Iterator[None]:
             del vars(module)["eval"], vars(module)["exec"]
 
 
-def _refused(*_: Any) -> NoReturn:
-    raise ValueError("what a model wrote is not run as Python")
+def _refuse(*_: Any) -> NoReturn:
+    raise ValueError("model output is not run as Python")
 
 
-def _names(code: CodeType) -> Iterator[str]:
+def _global_names(code: CodeType) -> Iterator[str]:
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _names(constant)
+            yield from _global_names(constant)

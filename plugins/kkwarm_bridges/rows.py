@@ -1,4 +1,4 @@
-"""Rows of a table: a local file, a folder with files for each split, or a data set of the hub."""
+"""Reads the rows of a table: a local file, a folder with a file per split, or a data set on the hub."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Any
 from kkwarm.data import data_folder, hub_rows, local_file, read_jsonl
 from kkwarm.errors import KkwarmError
 
-__all__ = ["read", "readable"]
+__all__ = ["is_readable", "read"]
 
 Row = dict[str, Any]
 
 
-def read(data: str, split: str, config: str | None, beside: Path) -> list[Row]:
+def read(data: str, split: str, config: str | None, folder: Path) -> list[Row]:
     """The rows of one split.
 
-    :param data: a file or folder (relative to the folder `beside`), else an id on the hub, which is looked for in the
-        folder that `KKWARM_DATA` names where that is set.
-    :raises KkwarmError: it cannot be had or read.
+    :param data: a file or folder (relative to the folder `folder`), otherwise an id on the hub. If `KKWARM_DATA`
+        is set, the id is looked up in that folder.
+    :raises KkwarmError: the data is missing or cannot be read.
     """
-    path = beside / Path(data).expanduser()
+    path = folder / Path(data).expanduser()
     if not path.exists():
-        named = Path(data).suffix in _READERS or ("." in data and "/" not in data)
-        if named or data.startswith(("/", "./", "../", "~")):
+        is_path = Path(data).suffix in _READERS or ("." in data and "/" not in data)
+        if is_path or data.startswith(("/", "./", "../", "~")):
             raise KkwarmError(f"{path} is missing")
         if data_folder() is None:
             return list(hub_rows(data, split, config))
@@ -36,32 +36,34 @@ def read(data: str, split: str, config: str | None, beside: Path) -> list[Row]:
     return [row for file in files for row in _rows(file)]
 
 
-def readable(name: str) -> bool:
-    """Whether a file of that name is of a kind that `read` reads."""
+def is_readable(name: str) -> bool:
+    """Whether `read` can read a file of that name."""
     return any(name.endswith(suffix) for suffix in _READERS)
 
 
 def _files(folder: Path, split: str, config: str | None) -> list[Path]:
-    """The files of a split: its own name, ``SPLIT.*``, or ``SPLIT-*`` as the hub names shards, whose rows follow each
-    other. They lie in the folder, or below it in ``data`` or the configuration's folder, as on the hub."""
-    for place in (folder / (config or "data"), folder):
-        if (place / split).is_file() and readable(split):
-            return [place / split]
-        tables = sorted(p for p in place.iterdir() if readable(p.name)) if place.is_dir() else []
-        found = [p for p in tables if p.name.startswith((f"{split}.", f"{split}-"))]
-        if len(found) == 1 or (found and all(re.match(r"-\d+-of-\d+\.", p.name[len(split) :]) for p in found)):
-            return found
-        if found or place == folder:
-            has = ", ".join(p.name for p in tables[:8]) or "no table"
-            what = f"several files of the split {split!r}" if found else f"no file of the split {split!r}"
-            raise KkwarmError(f"{place} has {what}", hint=f"there are: {has}")
+    """The files of a split: ``SPLIT``, ``SPLIT.*``, or the hub's shards ``SPLIT-*``, whose rows are concatenated.
+
+    They are in the folder itself, or below it in ``data`` or the configuration's folder, as on the hub.
+    """
+    for location in (folder / (config or "data"), folder):
+        if (location / split).is_file() and is_readable(split):
+            return [location / split]
+        tables = sorted(p for p in location.iterdir() if is_readable(p.name)) if location.is_dir() else []
+        files = [p for p in tables if p.name.startswith((f"{split}.", f"{split}-"))]
+        if len(files) == 1 or (files and all(re.match(r"-\d+-of-\d+\.", p.name[len(split) :]) for p in files)):
+            return files
+        if files or location == folder:
+            available = ", ".join(p.name for p in tables[:8]) or "no table"
+            problem = f"several files of the split {split!r}" if files else f"no file of the split {split!r}"
+            raise KkwarmError(f"{location} has {problem}", hint=f"there are: {available}")
     raise AssertionError("the folder itself comes last")
 
 
 def _rows(path: Path) -> list[Row]:
     reader = next((read for suffix, read in _READERS.items() if path.name.endswith(suffix)), None)
     if reader is None:
-        raise KkwarmError(f"{path}: not a table that can be read", hint=f"there are readers of {', '.join(_READERS)}")
+        raise KkwarmError(f"{path}: unknown kind of file", hint=f"use one of {', '.join(_READERS)}")
     try:
         return list(reader(path))
     except UnicodeDecodeError as err:
@@ -71,13 +73,13 @@ def _rows(path: Path) -> list[Row]:
 
 
 def _csv(path: Path) -> Iterator[Row]:
-    """Every value stays the text that it is: `007` is no 7."""
+    """Every value stays text: `007` is not converted to 7."""
     with open(path, encoding="utf-8-sig", newline="") as lines:
         reader = csv.DictReader(lines, delimiter="\t" if path.suffix == ".tsv" else ",", strict=True)
         try:
             for row in reader:
                 if None in row or None in row.values():
-                    raise KkwarmError(f"{path}, line {reader.line_num}: another number of fields than the header has")
+                    raise KkwarmError(f"{path}, line {reader.line_num}: the number of fields differs from the header's")
                 yield row
         except csv.Error as err:
             raise KkwarmError(f"{path}, line {reader.line_num}: {err}") from None
@@ -85,15 +87,15 @@ def _csv(path: Path) -> Iterator[Row]:
 
 def _json(path: Path) -> Iterator[Row]:
     try:
-        found = json.loads(path.read_text("utf-8"))
+        document = json.loads(path.read_text("utf-8"))
     except json.JSONDecodeError as err:
         raise KkwarmError(f"{path}, line {err.lineno}: not JSON ({err.msg})") from None
-    if isinstance(found, dict):  # {"data": [...]}, as many exports have it
-        lists = [v for v in found.values() if isinstance(v, list)]
-        found = lists[0] if len(lists) == 1 else found
-    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+    if isinstance(document, dict):  # {"data": [...]}, as many exports have it
+        lists = [v for v in document.values() if isinstance(v, list)]
+        document = lists[0] if len(lists) == 1 else document
+    if not isinstance(document, list) or not all(isinstance(row, dict) for row in document):
         raise KkwarmError(f"{path}: not a list of objects")
-    yield from found
+    yield from document
 
 
 def _parquet(path: Path) -> Iterator[Row]:

@@ -100,6 +100,6 @@ def parse_code(code: str) -> ast.Module | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return ast.parse_code(code)
+            return ast.parse(code)
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return None

@@ -7,14 +7,14 @@ from types import ModuleType
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kkwarm_bridges.eval_guard import evaluates, more_than, plain_formula, variables, without_eval
+from kkwarm_bridges.eval_guard import evaluates_text, find_extra_text, find_variables, is_plain_formula, without_eval
 
 
 @pytest.mark.parametrize(
     "text", ["1 + 2", "(3*x**2)/2 + C", "sin(x) - log(2*y)", "x^2 + 2.5", "6 * 4 = 24", "x**2**2", "-7"]
 )
 def test_formulas_pass(text: str) -> None:
-    assert plain_formula(text)
+    assert is_plain_formula(text)
 
 
 @pytest.mark.parametrize(
@@ -43,12 +43,12 @@ def test_formulas_pass(text: str) -> None:
     ],
 )
 def test_everything_else_does_not(text: str) -> None:
-    assert not plain_formula(text)
+    assert not is_plain_formula(text)
 
 
 @given(st.text(alphabet="xyz_.'\"()[]{}=:;,+-*/^ 0123456789abcdefghij", max_size=40))
 def test_no_name_of_python_comes_through(text: str) -> None:
-    if plain_formula(text):
+    if is_plain_formula(text):
         assert not set("'\"[]{}:;_") & set(text)
         compiled = text.replace("^", "**")
         try:
@@ -73,7 +73,7 @@ def test_no_name_of_python_comes_through(text: str) -> None:
     + [("\\frac{1}{2}", "1/2"), ("1/2", "\\frac{1}{2}"), ("1,000", "1"), ("[[1, 0], [0, 1]]", "[[1,0],[0,1]]")],
 )
 def test_an_answer_alone(answer: str, gold: str) -> None:
-    assert more_than(answer, gold) == ""
+    assert find_extra_text(answer, gold) == ""
 
 
 @pytest.mark.parametrize(
@@ -82,11 +82,11 @@ def test_an_answer_alone(answer: str, gold: str) -> None:
     + [("anything but a cat", "cat"), ("it is Cat", "cat"), ("7 apples", "7")],
 )
 def test_an_answer_among_others(answer: str, gold: str) -> None:
-    assert more_than(answer, gold)
+    assert find_extra_text(answer, gold)
 
 
 def test_variables_of_a_formula() -> None:
-    assert variables("3*x**2 + sin(y) - C/2 + f(z)*log(2)") == {"x", "y", "z", "C"}
+    assert find_variables("3*x**2 + sin(y) - C/2 + f(z)*log(2)") == {"x", "y", "z", "C"}
 
 
 def test_eval_reads_literals_only_and_is_given_back() -> None:
@@ -108,5 +108,5 @@ def test_nested_functions_are_looked_into() -> None:
     def harmless() -> object:
         return len("parse_expr")
 
-    assert evaluates(hidden)
-    assert not evaluates(harmless)
+    assert evaluates_text(hidden)
+    assert not evaluates_text(harmless)

@@ -20,10 +20,10 @@ STAND_IN = Path(__file__).parent / "stand_in"
 REAL = importlib.util.find_spec("reasoning_gym") is not None
 
 
-def forget() -> None:
-    from kkwarm_bridges import entries, gym
+def clear_caches() -> None:
+    from kkwarm_bridges import gym
 
-    for cached in (entries.dataset, entries.entries, gym.examples):
+    for cached in (gym.load_dataset, gym.load_entries, gym.load_examples):
         cached.cache_clear()
     for name in [n for n in sys.modules if n.partition(".")[0] == "reasoning_gym"]:
         del sys.modules[name]
@@ -33,9 +33,9 @@ def forget() -> None:
 def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Registry]:
     monkeypatch.syspath_prepend(str(STAND_IN))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    forget()
+    clear_caches()
     yield load()
-    forget()
+    clear_caches()
 
 
 def verdicts(reg: Registry, name: str, *answers: str) -> list[Verdict]:
@@ -48,14 +48,14 @@ def verdicts(reg: Registry, name: str, *answers: str) -> list[Verdict]:
     return verify(reg.verifier(benchmark.verifier), fmt, pairs)
 
 
-def test_partial_credit_is_no_correct_answer(stand_in: Registry) -> None:
+def test_partial_credit_is_wrong(stand_in: Registry) -> None:
     right, padded, other = verdicts(stand_in, "reasoning_gym:backwards", "{gold}", "it is {gold} or so", "x")
     assert right.status is Status.CORRECT
     assert padded.status is Status.WRONG and 0 < padded.metrics["score"] < 1
     assert other.status is Status.WRONG and other.metrics["score"] == 0
 
 
-def test_it_is_a_whole_domain(stand_in: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_is_a_complete_domain(stand_in: Registry, capsys: pytest.CaptureFixture[str]) -> None:
     domain = stand_in.domain("reasoning_gym:backwards")
     sides = [e.split for e in domain.load()]
     assert (sides.count("train"), sides.count("test")) == (100, 200)
@@ -67,7 +67,7 @@ def test_it_is_a_whole_domain(stand_in: Registry, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == ""  # what the library prints stays out of a JSON document
 
 
-def test_what_a_model_wrote_is_not_run(stand_in: Registry, tmp_path: Path) -> None:
+def test_model_output_is_not_run(stand_in: Registry, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     attack = f"__import__('pathlib').Path({str(mark)!r}).touch()"
     for name in ("evaluating", "formula"):
@@ -85,21 +85,21 @@ def test_a_formula_is_scored(stand_in: Registry) -> None:
     assert [v.status for v in (right, wrong, prose)] == [Status.CORRECT, Status.WRONG, Status.UNPARSED]
 
 
-def test_a_megabyte_is_no_answer(stand_in: Registry) -> None:
+def test_a_megabyte_is_unparsed(stand_in: Registry) -> None:
     (long,) = verdicts(stand_in, "reasoning_gym:backwards", "0" * 1_000_000 + "1")
     assert long.status is Status.UNPARSED and "1,000,001 characters" in long.reason
 
 
-def test_a_full_score_is_not_always_believed(stand_in: Registry) -> None:
+def test_a_full_score_is_not_always_accepted(stand_in: Registry) -> None:
     answers = ["{gold}", "({gold})", "not {gold}", "8, {gold}", "many"]
     found = verdicts(stand_in, "reasoning_gym:gullible", *answers)
     assert [v.status.value for v in found] == ["correct", "wrong", "wrong", "wrong", "wrong"]
-    assert found[2].metrics["score"] == 1.0 and "more than the answer" in found[2].reason
+    assert found[2].metrics["score"] == 1.0 and "more than the gold answer" in found[2].reason
     for verdict in (found[1], found[4]):  # neither a bracket nor a word: most scorers would give 0
-        assert "cannot read it: ValueError" in verdict.reason and verdict.metrics["score"] == 0
+        assert "cannot read the answer: ValueError" in verdict.reason and verdict.metrics["score"] == 0
 
 
-def test_a_scorer_that_fails_is_an_error_and_named(stand_in: Registry) -> None:
+def test_a_failing_scorer_is_an_error_that_names_it(stand_in: Registry) -> None:
     right, other, unable = verdicts(stand_in, "reasoning_gym:broken", "{gold}", "x", "unable")
     assert right.correct  # no scorer is asked
     assert (other.status, unable.status) == (Status.ERROR, Status.ERROR)
@@ -122,7 +122,7 @@ def test_every_process_has_the_same_questions(stand_in: Registry, monkeypatch: p
     assert verdicts(stand_in, name, words)[0].status is not Status.ERROR
     for kept in Path(os.environ["XDG_CACHE_HOME"]).rglob("*.pickle"):
         kept.unlink()
-    forget()
+    clear_caches()
     monkeypatch.setenv("PYTHONHASHSEED", "8")
     assert list(load().domain(name).load()) == first
 
@@ -135,10 +135,10 @@ def test_puzzles_without_a_named_answer(stand_in: Registry) -> None:
     assert right.correct and not wrong.correct
 
 
-def test_mistakes_are_named(stand_in: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_name_the_cause(stand_in: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KkwarmError, match=r"unknown data set of reasoning-gym 'backward'.*backwards"):
         stand_in.benchmark("reasoning_gym:backward")
-    forget()
+    clear_caches()
     monkeypatch.setitem(sys.modules, "reasoning_gym", None)
     with pytest.raises(KkwarmError, match=r"needs reasoning-gym.*pip install 'kkwarm\[bridges\]'"):
         load().benchmark("reasoning_gym:backwards")
@@ -149,17 +149,17 @@ def test_mistakes_are_named(stand_in: Registry, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("name", ["spell_backward", "chain_sum", "polynomial_multiplication", "word_ladder"])
 def test_the_real_one(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    forget()
+    clear_caches()
     with Judge(workers=1) as judge:
         assert [f for f in check_domain(load(), f"reasoning_gym:{name}", judge) if not f.ok] == []
 
 
 @pytest.mark.skipif(not REAL, reason="needs reasoning-gym: pip install 'kkwarm[bridges]'")
 def test_every_scorer_that_evaluates_text_is_guarded() -> None:
-    from kkwarm_bridges.eval_guard import evaluates
+    from kkwarm_bridges.eval_guard import evaluates_text
 
-    forget()
+    clear_caches()
     from reasoning_gym.factory import DATASETS
 
-    guarded = {name for name, (kind, _) in DATASETS.items() if evaluates(kind.score_answer)}
+    guarded = {name for name, (kind, _) in DATASETS.items() if evaluates_text(kind.score_answer)}
     assert guarded >= {"countdown", "puzzle24", "polynomial_multiplication", "simple_integration"}

@@ -1,4 +1,4 @@
-"""``PATH.toml``: tables of every kind become domains; what is wrong with them is said all at once."""
+"""``PATH.toml``: tables of every kind become domains, and all problems are reported at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kkwarm_bridges.answers import read_number
+from kkwarm_bridges.answers import parse_number
 
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import Registry, registry
@@ -27,8 +27,8 @@ ROWS: list[dict[str, Any]] = [
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _forgotten() -> Iterator[None]:
-    """What other tests list must not depend on the tables that were made here."""
+def _clear_registry() -> Iterator[None]:
+    """Other tests must not see the tables that were created here."""
     yield
     registry.cache_clear()
 
@@ -37,11 +37,11 @@ def _forgotten() -> Iterator[None]:
 def reg() -> Registry:
     from kkwarm_bridges import table
 
-    table.load.cache_clear()
+    table.load_examples.cache_clear()
     return registry()
 
 
-def written(folder: Path, rows: list[dict[str, Any]], text: str, file: str = "rows.jsonl") -> str:
+def write_table(folder: Path, rows: list[dict[str, Any]], text: str, file: str = "rows.jsonl") -> str:
     """The TOML file's path, with the rows beside it."""
     path = folder / file
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def written(folder: Path, rows: list[dict[str, Any]], text: str, file: str = "ro
     return str(folder / "domain.toml")
 
 
-def judged(reg: Registry, name: str, question: str, *answers: str) -> list[Verdict]:
+def verify_answers(reg: Registry, name: str, question: str, *answers: str) -> list[Verdict]:
     benchmark = reg.benchmark(name)
     example = next(e for e in benchmark.load_all() if question in e.question)
     fmt = reg.format(benchmark.format)
@@ -73,59 +73,61 @@ def judged(reg: Registry, name: str, question: str, *answers: str) -> list[Verdi
 
 @pytest.mark.parametrize("file", ["rows.jsonl", "rows.json", "rows.csv", "rows.parquet"])
 def test_a_file_of_each_kind(file: str, reg: Registry, tmp_path: Path) -> None:
-    name = written(tmp_path, ROWS, f'data = "{file}"\nquestion = "q"\nanswer = "a"\ntrain = 2\nfacet = "area"', file)
+    name = write_table(
+        tmp_path, ROWS, f'data = "{file}"\nquestion = "q"\nanswer = "a"\ntrain = 2\nfacet = "area"', file
+    )
     with Judge() as judge:
         assert [f for f in check_domain(reg, name, judge) if not f.ok] == []
     assert len(list(reg.task(name).load())) == 2
     assert {e.meta["area"] for e in reg.benchmark(f"{name}:world").load()} == {"world"}
-    right, same, other = judged(reg, name, "France", "Paris", " “paris”. ", "Lyon")
+    right, same, other = verify_answers(reg, name, "France", "Paris", " “paris”. ", "Lyon")
     assert right.correct and same.correct and other.status is Status.WRONG
 
 
 def test_a_folder_with_a_file_for_each_split(reg: Registry, tmp_path: Path) -> None:
-    name = written(tmp_path, ROWS[:4], 'data = "d"\nquestion = "q"\nanswer = "a"\ntrain = "train"', "d/test.jsonl")
-    written(tmp_path, ROWS[3:], Path(name).read_text(), "d/train-00000-of-00001.parquet")
+    name = write_table(tmp_path, ROWS[:4], 'data = "d"\nquestion = "q"\nanswer = "a"\ntrain = "train"', "d/test.jsonl")
+    write_table(tmp_path, ROWS[3:], Path(name).read_text(), "d/train-00000-of-00001.parquet")
     assert [len(list(load())) for load in (reg.benchmark(name).load, reg.domain(name).load)] == [4, 7]
     trained = [e.question for e in reg.task(name).load()]
     assert trained == ["Capital of Peru?", "Capital of Cuba?"]  # the row that both splits have is not trained on
 
 
-def test_a_folder_as_the_hub_lays_it(reg: Registry, tmp_path: Path) -> None:
+def test_a_folder_in_the_hubs_layout(reg: Registry, tmp_path: Path) -> None:
     text = 'data = "d"\nquestion = "q"\nanswer = "a"\ntrain = "train"'
     for at, file in enumerate(["test-00000-of-00002.jsonl", "test-00001-of-00002.parquet", "train.jsonl"]):
-        name = written(tmp_path, ROWS[2 * at : 2 * at + 2], text, f"d/data/{file}")
+        name = write_table(tmp_path, ROWS[2 * at : 2 * at + 2], text, f"d/data/{file}")
     assert [e.question for e in reg.benchmark(name).load()] == [str(row["q"]) for row in ROWS[:4]]
     assert len(list(reg.task(name).load())) == 2
-    other = written(tmp_path / "b", ROWS[:2], text.replace('train = "train"', 'config = "x"'), "d/x/test.csv")
+    other = write_table(tmp_path / "b", ROWS[:2], text.replace('train = "train"', 'config = "x"'), "d/x/test.csv")
     assert len(list(reg.benchmark(other).load())) == 2
     for file in ("d/x/test.csv", "d/x/test-more.csv"):
-        other = written(tmp_path / "c", ROWS[:2], Path(other).read_text(), file)
+        other = write_table(tmp_path / "c", ROWS[:2], Path(other).read_text(), file)
     assert "several files of the split 'test' (there are: test-more.csv, test.csv)" in problems(reg, other)
 
 
 @pytest.mark.parametrize(
-    ("train", "said"),
+    ("train", "message"),
     [
-        ("train = 6", "domain.toml: train = 6 leaves none of 6 rows to evaluate on"),
-        ('train = "train"', "rows.csv is one file and has no split 'train' (train is then a number of its rows)"),
-        ('train = "test"', "train: is the split that is evaluated on"),
+        ("train = 6", "domain.toml: train = 6 leaves none of 6 rows for evaluation"),
+        ('train = "train"', "rows.csv is one file and has no split 'train' (set train to a number of its rows)"),
+        ('train = "test"', "train: is also the evaluation split"),
         ('data = "rows.xlsx"', "domain.toml: {folder}/rows.xlsx is missing"),
     ],
 )
-def test_what_is_left_to_evaluate_on(train: str, said: str, reg: Registry, tmp_path: Path) -> None:
+def test_splits_without_evaluation_rows_are_refused(train: str, message: str, reg: Registry, tmp_path: Path) -> None:
     data = "" if train.startswith("data") else 'data = "rows.csv"\n'
-    name = written(tmp_path, ROWS, f'{data}question = "q"\nanswer = "a"\n{train}', "rows.csv")
-    assert said.replace("{folder}", str(tmp_path)) in problems(reg, name)
+    name = write_table(tmp_path, ROWS, f'{data}question = "q"\nanswer = "a"\n{train}', "rows.csv")
+    assert message.replace("{folder}", str(tmp_path)) in problems(reg, name)
 
 
 def test_choices(reg: Registry, tmp_path: Path) -> None:
     rows = [{"q": f"What is {i}+1?", "o": [str(i), str(i + 1), "0.5"], "a": 1} for i in range(1, 7)]
     text = 'data = "rows.jsonl"\nquestion = "q"\nanswer = "a"\nverifier = "choice"\nchoices = "o"'
-    name = written(tmp_path, rows, text)
+    name = write_table(tmp_path, rows, text)
     first = next(iter(reg.benchmark(name).load()))
     assert first.question == "What is 1+1?\nA. 1\nB. 2\nC. 0.5"
     assert {e.answer for e in reg.benchmark(name).load()} == {"B"}
-    letter, whole, other, two = judged(reg, name, "What is 3+1?", "B", "B. 4", "A", "A or B")
+    letter, whole, other, two = verify_answers(reg, name, "What is 3+1?", "B", "B. 4", "A", "A or B")
     assert [v.status for v in (letter, whole, other, two)] == [
         Status.CORRECT,
         Status.CORRECT,
@@ -137,9 +139,9 @@ def test_choices(reg: Registry, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("named", "letters"), [('answer_is = "text"', "ABA"), ('answer_is = "index"', "BAB"), ("", "")]
 )
-def test_an_answer_that_can_be_read_in_two_ways(named: str, letters: str, reg: Registry, tmp_path: Path) -> None:
+def test_ambiguous_answers_need_answer_is(named: str, letters: str, reg: Registry, tmp_path: Path) -> None:
     rows = [{"question": f"{i}?", "o": ["1", "0"], "answer": a} for i, a in enumerate("101")]
-    name = written(tmp_path, rows, f'data = "rows.jsonl"\nverifier = "choice"\nchoices = "o"\n{named}')
+    name = write_table(tmp_path, rows, f'data = "rows.jsonl"\nverifier = "choice"\nchoices = "o"\n{named}')
     if letters:
         assert "".join(e.answer for e in reg.domain(name).load()) == letters
     else:
@@ -149,26 +151,26 @@ def test_an_answer_that_can_be_read_in_two_ways(named: str, letters: str, reg: R
 @pytest.mark.parametrize("answers", [["b", "A", "B"], ["two", "one", "two"], ["1", "0", "1"]])
 def test_letters_texts_and_indices(answers: list[str], reg: Registry, tmp_path: Path) -> None:
     rows = [{"question": f"{i}?", "x": "one", "y": "two", "answer": a} for i, a in enumerate(answers)]
-    name = written(tmp_path, rows, 'data = "rows.jsonl"\nverifier = "choice"\nchoices = ["x", "y"]')
+    name = write_table(tmp_path, rows, 'data = "rows.jsonl"\nverifier = "choice"\nchoices = ["x", "y"]')
     assert "".join(e.answer for e in reg.domain(name).load()) == "BAB"
     rows[1]["answer"] = "none"
     assert "column 'answer' names no option: row 2" in problems(
-        reg, written(tmp_path / "b", rows, Path(name).read_text())
+        reg, write_table(tmp_path / "b", rows, Path(name).read_text())
     )
 
 
-def test_numbers_behind_a_pattern(reg: Registry, tmp_path: Path) -> None:
+def test_numbers_after_a_pattern(reg: Registry, tmp_path: Path) -> None:
     rows = [{"question": f"Add {i} to 1000.", "answer": f"It is #### no.\n#### {1000 + i:,}"} for i in range(1, 7)]
     text = 'data = "rows.jsonl"\nverifier = "number"\nanswer_pattern = "#### ([-0-9.,]+)"\ntolerance = 0.5'
-    name = written(tmp_path, rows, text)
-    answers = judged(reg, name, "Add 1 to", "1001", "$1,001.00", "1001.4", "1002", "1001 or 1002", "many")
+    name = write_table(tmp_path, rows, text)
+    answers = verify_answers(reg, name, "Add 1 to", "1001", "$1,001.00", "1001.4", "1002", "1001 or 1002", "many")
     assert [v.status.value for v in answers] == ["correct", "correct", "correct", "wrong", "unparsed", "unparsed"]
 
 
 def test_any_registered_verifier(reg: Registry, tmp_path: Path) -> None:
     rows = [{"question": f"Halve {i}.", "answer": rf"\frac{{{i}}}{{2}}"} for i in (1, 3, 5)]
-    name = written(tmp_path, rows, 'data = "rows.jsonl"\nverifier = "math"')
-    assert [v.correct for v in judged(reg, name, "Halve 3", "3/2", "1.5", "2/3")] == [True, True, False]
+    name = write_table(tmp_path, rows, 'data = "rows.jsonl"\nverifier = "math"')
+    assert [v.correct for v in verify_answers(reg, name, "Halve 3", "3/2", "1.5", "2/3")] == [True, True, False]
 
 
 def test_prompt_rewards_and_sampling(reg: Registry, tmp_path: Path) -> None:
@@ -182,16 +184,16 @@ wrong = -1
 [sampling]
 max_tokens = 9
 """
-    name = written(tmp_path, ROWS, text)
+    name = write_table(tmp_path, ROWS, text)
     domain = reg.domain(name)
     assert next(iter(domain.load())).question == "In europe. Capital of France? Answer in {one} word."
     assert (domain.rewards.wrong, domain.rewards.correct, domain.sampling.max_tokens) == (-1.0, 2.0, 9)
 
 
-def test_it_is_benchmarked(reg: Registry, tmp_path: Path) -> None:
+def test_a_table_can_be_benchmarked(reg: Registry, tmp_path: Path) -> None:
     from kkwarm.evaluation import BenchConfig, bench
 
-    name = written(tmp_path, ROWS, 'data = "rows.jsonl"\nquestion = "q"\nanswer = "a"\nfacet = "area"')
+    name = write_table(tmp_path, ROWS, 'data = "rows.jsonl"\nquestion = "q"\nanswer = "a"\nfacet = "area"')
     model = ScriptedModel.from_replies(
         {c: f"so </think> <answer> {a} </answer>" for c, a in list(CAPITALS.items())[:3]}
     )
@@ -219,7 +221,7 @@ prompt = "{q.x}"
 [rewards]
 wrong = "much"
 """
-    found = problems(reg, written(tmp_path, ROWS, text))
+    found = problems(reg, write_table(tmp_path, ROWS, text))
     for line, key in enumerate(
         ["anser", "verifier", "format", "train", "choices", "answer_pattern", "prompt", "", "rewards.wrong"], 2
     ):
@@ -228,7 +230,7 @@ wrong = "much"
 
 
 @pytest.mark.parametrize(
-    ("text", "rows", "said"),
+    ("text", "rows", "message"),
     [
         ('data = "gone.csv"', ROWS, "gone.csv is missing"),
         ('data = "rows.jsonl"', ROWS, "has no column 'answer'; it has: q, a, area"),
@@ -240,7 +242,7 @@ wrong = "much"
         (
             'data = "rows.jsonl"\nquestion = "q"\nanswer = "a"\nverifier = "number"',
             ROWS,
-            "no number: row 1, 2, 3, 4, 5 and",
+            "not a number: row 1, 2, 3, 4, 5 and",
         ),
         ('data = "rows.jsonl"\nquestion = "q"\nanswer = "a"\nid = "area"', ROWS, "column 'area' has 'europe' twice"),
         ('data = "rows.jsonl"', [], "has no rows"),
@@ -249,25 +251,23 @@ wrong = "much"
         ('question = "q"', ROWS, "data: is missing"),
     ],
 )
-def test_problems(text: str, rows: list[dict[str, Any]], said: str, reg: Registry, tmp_path: Path) -> None:
-    assert said in problems(reg, written(tmp_path, rows, text))
+def test_problems(text: str, rows: list[dict[str, Any]], message: str, reg: Registry, tmp_path: Path) -> None:
+    assert message in problems(reg, write_table(tmp_path, rows, text))
 
 
-def test_a_file_that_is_no_table(reg: Registry, tmp_path: Path) -> None:
-    name = written(tmp_path, ROWS, 'data = "rows.csv"\nquestion = "q"\nanswer = "a"', "rows.csv")
+def test_damaged_files_are_reported(reg: Registry, tmp_path: Path) -> None:
+    name = write_table(tmp_path, ROWS, 'data = "rows.csv"\nquestion = "q"\nanswer = "a"', "rows.csv")
     with open(tmp_path / "rows.csv", "a") as out:
         out.write("too,many,fields,here\n")
-    assert "rows.csv, line 8: another number of fields" in problems(reg, name)
+    assert "rows.csv, line 8: the number of fields differs" in problems(reg, name)
     (tmp_path / "rows.csv").write_bytes(b"q,a,area\n\xff,x,y\n")
     assert "not UTF-8" in problems(reg, name)
 
 
-def test_the_hub_is_not_asked_where_a_folder_is_set(
-    reg: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_local_data_folder_replaces_the_hub(reg: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KKWARM_DATA", str(tmp_path))
     text = 'data = "some/set"\nquestion = "q"\nanswer = "a"'
-    name = written(tmp_path, ROWS, text, "some/set/test.jsonl")
+    name = write_table(tmp_path, ROWS, text, "some/set/test.jsonl")
     moved = tmp_path / "elsewhere.toml"
     Path(name).rename(moved)
     assert len(list(reg.domain(str(moved)).load())) == len(ROWS)
@@ -276,18 +276,18 @@ def test_the_hub_is_not_asked_where_a_folder_is_set(
 
 
 @given(st.integers(-(10**12), 10**12), st.integers(0, 6))
-def test_a_number_is_read_as_it_is_written(number: int, decimals: int) -> None:
+def test_numbers_are_parsed(number: int, decimals: int) -> None:
     for text in (f"{number:,}", f"{number}", f"{number}." if number else "0", f"{number:,}.{'0' * (decimals + 1)}"):
-        assert read_number(text) == number
+        assert parse_number(text) == number
 
 
 @given(st.text(max_size=20))
-def test_reading_a_number_never_fails(text: str) -> None:
-    read_number(text)
+def test_parsing_a_number_never_fails(text: str) -> None:
+    parse_number(text)
 
 
 @pytest.mark.parametrize(
     "text", ["", "1,23", "1 2", "1/2", "one", "--1", "1e999", "٣", "１", "1,000,00", "0x1", "$", "1 or 2"]
 )
-def test_what_is_no_number(text: str) -> None:
-    assert read_number(text) is None
+def test_other_texts_are_not_numbers(text: str) -> None:
+    assert parse_number(text) is None

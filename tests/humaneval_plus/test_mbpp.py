@@ -122,7 +122,7 @@ def test_odd_code_gets_a_verdict_of_its_own(examples: dict[str, Example]) -> Non
 def test_every_special_rule_of_evalplus_is_known() -> None:
     oracle = pytest.importorskip("evalplus.eval._special_oracle")
     assert {name for name, rule in ORACLES.items() if rule == "set"} == set(oracle.MBPP_OUTPUT_SET_EQ_TASKS)
-    assert set(mbpp._PRESENCE) == set(oracle.MBPP_OUTPUT_NOT_NONE_TASKS)
+    assert set(mbpp._PRESENCE_ONLY) == set(oracle.MBPP_OUTPUT_NOT_NONE_TASKS)
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(-100, 100))
@@ -182,7 +182,7 @@ def test_verdicts_are_evalplus_s(examples: dict[str, Example]) -> None:
         space: dict[str, Any] = {}
         exec(task["prompt"] + task["canonical_solution"], space)
         expected = [space[task["entry_point"]](*args) for args in inputs]
-        if task["entry_point"] in mbpp._PRESENCE:
+        if task["entry_point"] in mbpp._PRESENCE_ONLY:
             expected = [value is not None for value in expected]
         status, _ = evaluated.untrusted_check(
             "mbpp", code, inputs, task["entry_point"], expected, task["atol"], [1.0] * len(inputs), fast_check=True
