@@ -149,5 +149,5 @@ def test_sft_with_sharded_weights_is_not_watched(
     tmp_path: Path, base: Path, traces: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    with pytest.raises(KkwarmError, match="--eval-on cannot generate from weights in shards"):
+    with pytest.raises(KkwarmError, match="--eval-on cannot generate with sharded weights"):
         warmup(base, traces, tmp_path / "w", WarmupConfig(eval_on=("toy",)), progress=False)
