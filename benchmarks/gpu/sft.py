@@ -1,10 +1,10 @@
-"""Tokens a second and MFU of `kkwarm warmup` on a model of Qwen2.5's shape (target: at least 40% at 1.5B, bf16, 4k).
+"""Tokens per second and MFU of `kkwarm warmup` on a model of Qwen2.5's shape (target: at least 40% at 1.5B, bf16, 4k).
 
     python benchmarks/gpu/sft.py --shape 1.5B
 
-MFU: the operations that the model needs for a token (`Shape.flops`, without recomputation) times tokens a second, over
-the GPU's dense bf16 peak. Steps after the first three count. Rows are packed to the context, each trace attending to
-itself: attention is counted over the traces' own lengths, not over the row.
+MFU is the operations that the model needs per token (`Shape.flops`, without recomputation) times tokens per second,
+over the GPU's dense bf16 peak. The first three steps are left out. Rows are packed to the context and each trace
+attends to itself only, so attention is counted over the lengths of traces, not of rows.
 """
 
 from __future__ import annotations
@@ -15,24 +15,32 @@ import statistics
 import sys
 from typing import Any
 
-from subject import SHAPES, arguments, device_peak_mb, folder, install, peak_flops, traces
+from gpu_common import (
+    SHAPES,
+    argument_parser,
+    device_peak_mb,
+    install_domain,
+    make_traces,
+    model_folder,
+    peak_flops,
+)
 
-_LEFT_OUT = 3
+_SKIPPED_STEPS = 3
 
 
 def main() -> None:
-    parser = arguments(__doc__.splitlines()[0])
-    parser.add_argument("--context", type=int, default=4096)
-    parser.add_argument("--batch-size", type=int, default=4, help="rows in a forward pass")
-    parser.add_argument("--accumulation", type=int, default=4)
+    parser = argument_parser(__doc__.splitlines()[0])
+    parser.add_argument("--context", type=int, default=4096, help="Tokens of a row.")
+    parser.add_argument("--batch-size", type=int, default=16, help="Rows per optimizer step.")
+    parser.add_argument("--micro-batch-size", type=int, default=4, help="Rows per forward pass.")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--gradient-checkpointing", action="store_true")
-    parser.add_argument("--liger", action="store_true", help="Liger's fused kernels")
+    parser.add_argument("--liger", action="store_true", help="Use Liger's fused kernels.")
     args = parser.parse_args()
     if args.tiny:
-        args.context, args.batch_size, args.accumulation, args.steps = 512, 2, 1, 5
-    install()
-    model = folder(args)
+        args.context, args.batch_size, args.micro_batch_size, args.steps = 512, 2, 2, 5
+    install_domain()
+    model = model_folder(args)
     from paired import RESULTS, keep, peak_mb, spread
     from transformers import AutoConfig
 
@@ -41,8 +49,8 @@ def main() -> None:
 
     config = WarmupConfig(
         learning_rate=1e-6,
-        batch_size=args.batch_size * args.accumulation,
-        micro_batch_size=args.batch_size,
+        batch_size=args.batch_size,
+        micro_batch_size=args.micro_batch_size,
         max_length=args.context,
         packing=True,
         max_steps=args.steps,
@@ -50,38 +58,38 @@ def main() -> None:
         liger=args.liger,
         save_every=10**6,
     )
-    words = args.context * 3 // 5  # one trace fills most of a row
-    source = traces(args.work / f"traces-{words}" / "traces.jsonl", args.steps * args.batch_size * 4, words)
+    words = args.context * 3 // 5  # so that one trace fills most of a row
+    traces = make_traces(args.work / f"traces-{words}" / "traces.jsonl", args.steps * args.micro_batch_size * 4, words)
     out = args.work / f"sft-{args.shape}"
     shutil.rmtree(out, ignore_errors=True)
-    run = warmup(model, source, out, config.replace(), progress=False)
+    run = warmup(model, traces, out, config, progress=False)
     rows = [json.loads(line) for line in (run.path / "log.jsonl").read_text("utf-8").splitlines()]
-    found = figures(rows)
+    rates = tokens_per_second(rows)
     peak = peak_flops()
-    lengths = [len(ids) for ids in plan_warmup(model, source, config)[1].ids]
+    lengths = [len(ids) for ids in plan_warmup(model, traces, config).ids]
     attended = sum(n * n for n in lengths) / sum(lengths)
     flops = SHAPES[args.shape].flops(attended, AutoConfig.from_pretrained(model).vocab_size)
     result = {
         "what": f"kkwarm warmup, random Qwen2.5 {args.shape}, context {args.context}, packed",
         "settings": {
-            k: getattr(args, k) for k in ("batch_size", "accumulation", "steps", "gradient_checkpointing", "liger")
+            k: getattr(args, k) for k in ("batch_size", "micro_batch_size", "steps", "gradient_checkpointing", "liger")
         },
         "precision": run.manifest.precision,
-        "memory": run.manifest.memory,  # what the preflight changed of the settings, if anything
-        "tokens_per_s": spread(found),
+        "memory": run.manifest.memory,  # the settings that fit, and the estimate
+        "tokens_per_s": spread(rates),
         "tokens_per_trace": round(sum(lengths) / len(lengths), 1),
         "flops_per_token": flops,
-        "mfu": None if peak is None else round(statistics.median(found) * flops / peak, 4),
+        "mfu": None if peak is None else round(statistics.median(rates) * flops / peak, 4),
         "target_mfu": 0.4,
         "peak_memory_mb": device_peak_mb() or peak_mb(),
     }
     keep(args.out or RESULTS / f"gpu_sft_{args.shape}.json", result)
-    print(f"{statistics.median(found):,.0f} tokens/s, MFU {result['mfu']}", file=sys.stderr)  # noqa: T201
+    print(f"{statistics.median(rates):,.0f} tokens/s, MFU {result['mfu']}", file=sys.stderr)  # noqa: T201
 
 
-def figures(rows: list[dict[str, Any]]) -> list[float]:
-    """Tokens a second of each step after the first ones."""
-    pairs = zip(rows[_LEFT_OUT - 1 :], rows[_LEFT_OUT:], strict=False)
+def tokens_per_second(rows: list[dict[str, Any]]) -> list[float]:
+    """Of each step after the first ones."""
+    pairs = zip(rows[_SKIPPED_STEPS - 1 :], rows[_SKIPPED_STEPS:], strict=False)
     return [(row["tokens"] - before["tokens"]) / row["seconds"] for before, row in pairs]
 
 

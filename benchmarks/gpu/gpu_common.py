@@ -1,8 +1,8 @@
-"""What the GPU measurements run on: randomly initialised models of Qwen2.5's shapes, and a domain that suits them.
+"""Models, data and options that the GPU measurements share: random models of Qwen2.5's shapes, and a domain for them.
 
-Nothing is downloaded. A random model writes nonsense up to the token limit, so that every side of a comparison makes
-the same number of tokens. The domain's verdicts are a coin that the completion's text decides, so that groups differ in
-reward and a GRPO step trains on what it would for real.
+Nothing is downloaded. A random model generates up to the token limit, so every side of a comparison makes the same
+number of tokens. The domain's verdicts are pseudo-random, by a hash of the completion, so that groups differ in reward
+and a GRPO step does the work of a real one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,17 @@ import kkwarm.plugins
 from kkwarm.plugins import hookimpl
 from kkwarm.types import Completion, Domain, Example, Response, Sampling, Trace
 
-__all__ = ["SHAPES", "Shape", "arguments", "device_peak_mb", "folder", "install", "make", "peak_flops", "traces"]
+__all__ = [
+    "SHAPES",
+    "Shape",
+    "argument_parser",
+    "device_peak_mb",
+    "install_domain",
+    "make_model",
+    "make_traces",
+    "model_folder",
+    "peak_flops",
+]
 
 
 @dataclass(frozen=True)
@@ -36,10 +46,10 @@ class Shape:
     vocabulary: int | None = 151_936  # None: the tokenizer's
 
     def flops(self, context: float, vocabulary: int) -> float:
-        """Of one token in training (forward and backward, no recomputation): 6 for each weight of a matrix product, the
-        output layer included, and 6 x layers x width x context for causal attention (PaLM's formula, halved).
+        """Operations per token in training (forward and backward, without recomputation): 6 for each weight of a matrix
+        product, including the output layer, and 6 x layers x width x context for causal attention (PaLM's, halved).
 
-        :param context: tokens of a sequence; of several lengths, the sum of their squares over their sum.
+        :param context: tokens of a sequence; for several lengths, the sum of their squares over their sum.
         """
         size = self.hidden // self.heads
         attention = self.hidden * size * (2 * self.heads + 2 * self.kv_heads)
@@ -51,35 +61,35 @@ SHAPES = {
     "0.5B": Shape(24, 896, 4864, 14, 2),
     "1.5B": Shape(28, 1536, 8960, 12, 2),
     "3B": Shape(36, 2048, 11008, 16, 2),
-    "tiny": Shape(2, 64, 128, 2, 1, None),  # heads of 32: the least that vLLM has kernels for
+    "tiny": Shape(2, 64, 128, 2, 1, None),  # heads of 32: the smallest that vLLM has kernels for
 }
 # Dense bf16, by the vendor's data sheets.
 _PEAK = {"H200": 989e12, "H100 PCIe": 756e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12}
 WORDS = ("knight", "knave", "says", "that", "is", "not", "and", "or", "if", "then", "only", "liar", "truth", "island")
 
 
-def arguments(description: str) -> argparse.ArgumentParser:
-    """A parser with the options that all measurements share."""
+def argument_parser(description: str) -> argparse.ArgumentParser:
+    """A parser with the options that all measurements have."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("-o", "--out", type=Path, help="the JSON file  [default: benchmarks/results/gpu_NAME.json]")
+    parser.add_argument("-o", "--out", type=Path, help="JSON file.  [default: benchmarks/results/gpu_NAME.json]")
     parser.add_argument("--shape", choices=list(SHAPES), default="1.5B")
-    parser.add_argument("--tiny", action="store_true", help="a model of two layers, in seconds on a CPU: does it run?")
-    parser.add_argument("--work", type=Path, default=Path("runs/gpu"), help="where models are made and runs are kept")
+    parser.add_argument("--tiny", action="store_true", help="Use a model of two layers, to check that it runs.")
+    parser.add_argument("--work", type=Path, default=Path("runs/gpu"), help="Folder for models and runs.")
     return parser
 
 
-def folder(args: argparse.Namespace) -> Path:
-    """The checkpoint of the shape that was asked for, made where it is not there yet."""
+def model_folder(args: argparse.Namespace) -> Path:
+    """The checkpoint of `--shape`, made if it does not exist yet."""
     if args.tiny:
         args.shape = "tiny"
     path: Path = args.work / f"qwen2.5-{args.shape}-random"
     if not (path / "config.json").exists():
-        make(SHAPES[args.shape], path)
+        make_model(SHAPES[args.shape], path)
     return path
 
 
-def make(shape: Shape, path: Path) -> None:
-    """Saves a random model in bf16, and a tokenizer learnt from the domain's own words."""
+def make_model(shape: Shape, path: Path) -> None:
+    """Saves a random model in bf16, with a tokenizer trained on the domain's questions."""
     import torch
     from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
@@ -108,31 +118,31 @@ def make(shape: Shape, path: Path) -> None:
 
 
 def peak_flops() -> float | None:
-    """Dense bf16 operations a second of this machine's first GPU; None where it is not known."""
+    """Dense bf16 operations a second of this machine's first GPU; None if unknown."""
     import torch
 
     if not torch.cuda.is_available():
         return None
     name = torch.cuda.get_device_name(0)
-    return next((flops for known, flops in _PEAK.items() if known in name), None)
+    return next((flops for model, flops in _PEAK.items() if model in name), None)
 
 
 def device_peak_mb() -> int | None:
-    """The most that torch has held of the GPU, in MiB; None without one."""
+    """Peak memory that torch allocated on the GPU, in MiB; None without a GPU."""
     import torch
 
     return torch.cuda.max_memory_allocated() // 2**20 if torch.cuda.is_available() else None
 
 
-def traces(path: Path, count: int, words: int) -> Path:
+def make_traces(path: Path, count: int, words: int) -> Path:
     """`count` traces of about `words` words of reasoning."""
     from kkwarm.train import write_traces
 
     rng = random.Random(0)
-    asked = (e for e in _examples(count) if e.split == "train")  # the contamination check refuses the others
+    examples = (e for e in _examples(count) if e.split == "train")  # the contamination check rejects the others
     rows = [
         Trace(f"t{i}", "speed", e.question, " ".join(rng.choices(WORDS, k=words)), "knight", "random")
-        for i, e in zip(range(count), asked, strict=False)
+        for i, e in zip(range(count), examples, strict=False)
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_traces(path, rows)
@@ -140,8 +150,8 @@ def traces(path: Path, count: int, words: int) -> Path:
 
 
 @dataclass(frozen=True)
-class Plain:
-    """The question as it is; the whole completion is the answer. No stop string: completions run to the limit."""
+class PlainFormat:
+    """The question unchanged; the whole completion is the answer. Completions reach the limit: no stop string."""
 
     name: str = "speed"
     stop: tuple[str, ...] = ()
@@ -166,23 +176,23 @@ def _examples(count: int = 512) -> list[Example]:
     ]
 
 
-def _coin(example: Example, response: Response) -> bool:
+def _random_verdict(example: Example, response: Response) -> bool:
     return hashlib.sha256((response.answer or "").encode("utf-8", "surrogatepass")).digest()[0] % 2 == 0
 
 
 class _Plugin:
     @hookimpl
     def kkwarm_formats(self) -> list[Any]:
-        return [Plain()]
+        return [PlainFormat()]
 
     @hookimpl
     def kkwarm_domains(self) -> list[Domain]:
         sampling = Sampling(1.0, 1.0, 512)
-        return [Domain("speed", _examples, _coin, format="speed", saved_format="speed", sampling=sampling)]
+        return [Domain("speed", _examples, _random_verdict, format="speed", saved_format="speed", sampling=sampling)]
 
 
-def install() -> None:
-    """Makes this process's registry know the domain `speed`."""
+def install_domain() -> None:
+    """Registers the domain `speed` in this process."""
     load = kkwarm.plugins.load
     kkwarm.plugins.load = lambda extra=(): load([*extra, ("speed", _Plugin())])  # type: ignore[assignment]
     kkwarm.plugins.registry.cache_clear()

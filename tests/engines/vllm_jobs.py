@@ -1,4 +1,4 @@
-"""What needs a vLLM engine of its own, each in a process of its own: `python scenes.py SCENE FOLDER` prints JSON."""
+"""Jobs that need a vLLM engine, and so a process, of their own: `python vllm_jobs.py JOB FOLDER` prints JSON."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from typing import Any
 from kkwarm_mini import BASE
 
 
-def pairs(tokenizer: Any) -> list[tuple[list[int], list[int]]]:
-    """Prompts and completions of the miniature, as ids: its own training questions with their gold answers."""
+def gold_completions(tokenizer: Any) -> list[tuple[list[int], list[int]]]:
+    """Token ids of prompts and gold completions of some training questions of the miniature."""
     from kkwarm.plugins import registry
 
     reg = registry()
-    found = []
+    pairs = []
     for name in ("mini_code", "mini_kk", "mini_math"):
         task = reg.task(name)
         fmt = reg.format(task.format)
         for example in list(task.load())[:3]:
             prompt, answer = fmt.render(example.question), fmt.compose(None, str(example.answer))
-            found.append((tokenizer(prompt)["input_ids"], tokenizer(answer, add_special_tokens=False)["input_ids"]))
-    return found
+            pairs.append((tokenizer(prompt)["input_ids"], tokenizer(answer, add_special_tokens=False)["input_ids"]))
+    return pairs
 
 
-def worst(a: list[list[float]], b: list[list[float]]) -> float:
+def max_difference(a: list[list[float]], b: list[list[float]]) -> float:
     return max(abs(x - y) for p, q in zip(a, b, strict=True) for x, y in zip(p, q, strict=True))
 
 
-def trained(folder: Path, **more: Any) -> tuple[Any, Any]:
-    """RLVR with a colocated engine: the run, and trl's hold on the engine."""
+def train_colocated(folder: Path, **more: Any) -> tuple[Any, Any]:
+    """RLVR with a colocated engine: the run, and trl's object that holds the engine."""
     import torch
     import trl.generation.vllm_generation as generation
     import vllm.model_executor.layers.utils as layers
 
     from kkwarm.train import RlvrConfig, rlvr
 
-    def unpacked(layer: Any, remove_weight: bool) -> None:
+    def plain_linear(layer: Any, remove_weight: bool) -> None:
         layer.cpu_linear = torch.nn.functional.linear
 
     # The CPU engine packs weights into its own layout when it loads them; a sync afterwards would miss the copy.
-    layers.dispatch_cpu_unquantized_gemm = unpacked
+    layers.dispatch_cpu_unquantized_gemm = plain_linear
     generation.LLM = functools.partial(generation.LLM, dtype="float32", enforce_eager=True)
     engines: list[Any] = []
-    begin = generation.VLLMGeneration._init_vllm
+    original = generation.VLLMGeneration._init_vllm
 
-    def kept(self: Any) -> None:
-        begin(self)
+    def recorded(self: Any) -> None:
+        original(self)
         engines.append(self)
 
-    generation.VLLMGeneration._init_vllm = kept
+    generation.VLLMGeneration._init_vllm = recorded
     config = RlvrConfig(
         domain="mini_code",
         examples=8,
@@ -70,46 +70,46 @@ def trained(folder: Path, **more: Any) -> tuple[Any, Any]:
 
 
 def colocate(folder: Path) -> dict[str, Any]:
-    """What the colocated engine and transformers say of the weights that RLVR trained."""
+    """Log-probabilities of the trained weights by the colocated engine and by transformers."""
     from kkwarm.backends.hf import HFBackend
     from kkwarm.backends.vllm import VllmBackend
 
-    run, engine = trained(folder)
+    run, engine = train_colocated(folder)
     engine.sync_weights()
     after = HFBackend.load(str(run.path), device="cpu")
-    texts = pairs(after.tokenizer)
+    texts = gold_completions(after.tokenizer)
     by_vllm = VllmBackend("", "", after.tokenizer, engine.llm).logprobs(texts)
     rows = [json.loads(line) for line in (run.path / "rollouts.jsonl").read_text("utf-8").splitlines()]
     return {
         "results": run.manifest.results,
         "rollouts": len(rows),
         "stopped_at": sorted({row["completion"][-9:] for row in rows if row["finish"] == "stop"}),
-        "from_trained": worst(by_vllm, after.logprobs(texts)),
-        "from_base": worst(by_vllm, HFBackend.load(str(BASE), device="cpu").logprobs(texts)),
+        "from_trained": max_difference(by_vllm, after.logprobs(texts)),
+        "from_base": max_difference(by_vllm, HFBackend.load(str(BASE), device="cpu").logprobs(texts)),
     }
 
 
-def watched(folder: Path) -> dict[str, Any]:
-    """The same run under the in-training evaluation: who drew its in-training evaluations, and what was drawn in the first and the last."""
+def in_training_eval(folder: Path) -> dict[str, Any]:
+    """The same run with in-training evaluation: its completions in the first and the last evaluation."""
     from kkwarm.backends.vllm import VllmBackend
 
-    drawn: list[dict[str, list[Any]]] = []
+    completions: list[dict[str, list[Any]]] = []
     generate = VllmBackend.generate
 
-    def told(self: Any, requests: Any, sampling: Any) -> Any:
-        drawn.append({})
+    def recorded(self: Any, requests: Any, sampling: Any) -> Any:
+        completions.append({})
         for request, index, completion in generate(self, requests, sampling):
-            drawn[-1][request.key] = [completion.text, completion.finish_reason, completion.n_tokens]
+            completions[-1][request.key] = [completion.text, completion.finish_reason, completion.n_tokens]
             yield request, index, completion
 
-    VllmBackend.generate = told  # type: ignore[method-assign]
-    run, _ = trained(folder, eval_on=("mini_math", "mini_kk"), eval_every=1, eval_questions=6)
+    VllmBackend.generate = recorded  # type: ignore[method-assign]
+    run, _ = train_colocated(folder, eval_on=("mini_math", "mini_kk"), eval_every=1, eval_questions=6)
     rows = [json.loads(line) for line in (run.path / "evals.jsonl").read_text("utf-8").splitlines()]
-    return {"evals": rows, "results": run.manifest.results, "first": drawn[:2], "last": drawn[-2:]}
+    return {"evals": rows, "results": run.manifest.results, "first": completions[:2], "last": completions[-2:]}
 
 
 def lora(folder: Path) -> dict[str, Any]:
-    """An adapter on the base: by vLLM as an adapter, by transformers merged."""
+    """Greedy completions of a LoRA adapter: in vLLM as an adapter, in transformers merged."""
     import torch
     from peft import LoraConfig, get_peft_model
 
@@ -123,14 +123,16 @@ def lora(folder: Path) -> dict[str, Any]:
         r=8, target_modules=["q_proj", "v_proj", "o_proj"], init_lora_weights=False, task_type="CAUSAL_LM"
     )
     get_peft_model(load_model(BASE, device="cpu"), config).save_pretrained(folder)
-    written = folder / "adapter_config.json"
-    written.write_text(json.dumps(json.loads(written.read_text()) | {"base_model_name_or_path": str(BASE)}))
+    adapter_config = folder / "adapter_config.json"
+    adapter_config.write_text(
+        json.dumps(json.loads(adapter_config.read_text()) | {"base_model_name_or_path": str(BASE)})
+    )
     benchmark = registry().benchmark("mini_code")
     fmt = registry().format(benchmark.format)
-    asked = [Request(e.id, fmt.render(e.question), (0,), fmt.stop) for e in list(benchmark.load())[:6]]
+    requests = [Request(e.id, fmt.render(e.question), (0,), fmt.stop) for e in list(benchmark.load())[:6]]
 
     def greedy(backend: Any) -> dict[str, str]:
-        return {r.key: c.text for r, _, c in backend.generate(asked, Sampling(0.0, 1.0, 32))}
+        return {r.key: c.text for r, _, c in backend.generate(requests, Sampling(0.0, 1.0, 32))}
 
     return {
         "adapter": greedy(open_backend("vllm", str(folder), enforce_eager=True)),
@@ -141,5 +143,8 @@ def lora(folder: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     sys.stdout.write(
-        json.dumps({"colocate": colocate, "lora": lora, "watched": watched}[sys.argv[1]](Path(sys.argv[2]))) + "\n"
+        json.dumps(
+            {"colocate": colocate, "lora": lora, "in_training_eval": in_training_eval}[sys.argv[1]](Path(sys.argv[2]))
+        )
+        + "\n"
     )
