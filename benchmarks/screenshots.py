@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from kkwarm.analysis.build import analyse
+from kkwarm.analysis.build import build_report
 from kkwarm.analysis.load import load
 from kkwarm.reporting.html import write_html
 
@@ -58,7 +58,7 @@ def main() -> None:
         sys.exit("no Chromium is installed")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         file = Path(folder) / "report.html"
-        write_html(analyse(load([options.study])), [options.study], file)
+        write_html(build_report(load([options.study])), [options.study], file)
         browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
         take(browser, file, options.out)
         browser.close()

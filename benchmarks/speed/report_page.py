@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kkwarm.analysis.build import analyse
+from kkwarm.analysis.build import build_report
 from kkwarm.analysis.load import load
 from kkwarm.reporting.html import write_html
 from kkwarm.store import Run, environment
@@ -56,10 +56,10 @@ def make(folder: Path, count: int) -> tuple[Path, float]:
         with Run.open(path, kind="bench", config={"formats": dict.fromkeys(DOMAINS, "think-answer")}) as run:
             run.append(samples(count // 2, seed))
             run.finish()
-    document = analyse(load(paths))
-    began = time.perf_counter()
-    write_html(document, paths, folder / "report.html")
-    return folder / "report.html", time.perf_counter() - began
+    report = build_report(load(paths))
+    start = time.perf_counter()
+    write_html(report, paths, folder / "report.html")
+    return folder / "report.html", time.perf_counter() - start
 
 
 def measure(file: Path, repeats: int, browser_file: str) -> dict[str, Any]:

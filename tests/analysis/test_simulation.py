@@ -44,10 +44,10 @@ def test_stopping_in_small() -> None:
 
     row = score((164, 0.08, 1.0), runs=10)
     assert row["missed"] <= 0.2
-    assert row["asked_by_one_look"] < row["asked"] < 1
+    assert row["used_by_fixed_size"] < row["used"] < 1
     row = decision((200, 1.0), runs=10)
-    assert row["said"]["gain"] >= 0.9
-    assert row["asked"] < 0.8
+    assert row["verdicts"]["gain"] >= 0.9
+    assert row["used"] < 0.8
 
 
 def test_sample_efficiency_in_small() -> None:
@@ -100,8 +100,8 @@ def test_the_kept_figures_are_what_the_docs_say() -> None:
     assert told_more == {2: 82, 4: 4}
     stops = json.loads((RESULTS / "sequential_simulation.json").read_text())
     assert all(r["missed"] <= 0.05 for r in stops["score"])
-    null = [r["said"] for r in stops["decision"] if r["shift"] == 0]
-    assert all(said.get("gain", 0) + said.get("loss", 0) <= 0.06 for said in null)
+    null = [r["verdicts"] for r in stops["decision"] if r["shift"] == 0]
+    assert all(verdicts.get("gain", 0) + verdicts.get("loss", 0) <= 0.06 for verdicts in null)
 
 
 @pytest.mark.skipif(not (RESULTS / "transfer_simulation.json").exists(), reason="the simulation was not kept")
