@@ -1,6 +1,6 @@
-"""Turns other tools' result folders into runs that compare with ours. It reads their files and imports none of them."""
+"""Turns result folders of other tools into runs. Their files are read; the tools are not imported."""
 
 from kkwarm.importers.records import Answer, Results, TaskResults
-from kkwarm.importers.run import store
+from kkwarm.importers.run import import_results
 
-__all__ = ["Answer", "Results", "TaskResults", "store"]
+__all__ = ["Answer", "Results", "TaskResults", "import_results"]

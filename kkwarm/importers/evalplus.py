@@ -1,6 +1,6 @@
-"""evalplus's results: ``*_eval_results.json``, as ``evalplus.evaluate --samples FILE`` writes it beside the samples.
+"""Reads evalplus's ``*_eval_results.json``, which ``evalplus.evaluate --samples FILE`` writes beside the samples.
 
-Right is what passes the base and the plus tests. Written against evalplus 0.3.1.
+A solution is correct if it passes the base and the plus tests. Written for evalplus 0.3.1.
 """
 
 from __future__ import annotations
@@ -17,54 +17,56 @@ from kkwarm.types import Completion, Status, Verdict
 __all__ = ["read"]
 
 TOOL = "evalplus"
-_ENDING = "eval_results.json"
+_SUFFIX = "eval_results.json"
 _DATASETS = {"HumanEval": "humaneval", "Mbpp": "mbpp"}  # by the first part of a task's id
-_NAMED = re.compile(r"(?P<model>.+)_[a-z]+_temp_(?P<temperature>\d+(?:\.\d+)?)")  # as evalplus.codegen names its files
+_FILE_NAME = re.compile(r"(?P<model>.+)_[a-z]+_temp_(?P<temperature>\d+(?:\.\d+)?)")  # of evalplus.codegen
 
 
 def read(path: Path) -> Results:
-    """One evaluation; `path` is its file, or a folder that holds one.
+    """Reads one evaluation. `path` is its file, or a folder that holds one.
 
-    :raises KkwarmError: none, several, not judged yet, or a damaged file.
+    :raises KkwarmError: there is none, there are several, it has no verdicts yet, or the file is damaged.
     """
-    file = _file(path)
+    file = _find_file(path)
     document = read_json(file, TOOL)
-    judged = document.get("eval")
-    if not isinstance(judged, dict) or not judged:
-        raise KkwarmError(f"{file} has no verdicts in it", hint="evaluate the samples with evalplus.evaluate first")
-    kinds = {str(id_).partition("/")[0] for id_ in judged}
+    verdicts = document.get("eval")
+    if not isinstance(verdicts, dict) or not verdicts:
+        raise KkwarmError(f"{file} has no verdicts", hint="evaluate the samples with evalplus.evaluate first")
+    kinds = {str(id_).partition("/")[0] for id_ in verdicts}
     dataset = _DATASETS.get(next(iter(kinds))) if len(kinds) == 1 else None
     if dataset is None:
-        raise KkwarmError(f"{file}: tasks of {', '.join(sorted(kinds))}", hint="HumanEval+ and MBPP+ are known")
-    answers = [_answer(str(id_), rows, file) for id_, rows in judged.items()]
-    stem = file.name.removesuffix(_ENDING).removesuffix("_") or file.parent.name
-    named = _NAMED.fullmatch(stem)
+        raise KkwarmError(
+            f"{file}: unknown tasks {', '.join(sorted(kinds))}", hint="HumanEval+ and MBPP+ are supported"
+        )
+    answers = [_answer(str(id_), rows, file) for id_, rows in verdicts.items()]
+    stem = file.name.removesuffix(_SUFFIX).removesuffix("_") or file.parent.name
+    parts = _FILE_NAME.fullmatch(stem)
     counts = {len(a.completions) for a in answers}
     protocol: dict[str, Any] = {"few_shot": 0, "scorer": TOOL, "format": TOOL}
     if len(counts) == 1:
         protocol["samples"] = counts.pop()
-    if named:
-        protocol["temperature"] = float(named["temperature"])
-    notes = ["completions are the solutions that evalplus ran, cut out of what the model wrote"]
+    if parts:
+        protocol["temperature"] = float(parts["temperature"])
+    notes = ["completions are the solutions that evalplus extracted from the model's output"]
     if any(not v.metrics.keys() >= {"plus"} for a in answers for v in a.verdicts):
-        notes.append("judged with --base-only: right means the base tests alone")
-    model = named["model"].replace("--", "/") if named else stem
+        notes.append("evaluated with --base-only: correct means that the base tests passed")
+    model = parts["model"].replace("--", "/") if parts else stem
     task = TaskResults(dataset, f"{dataset}_plus", answers, protocol, notes)
     return Results(TOOL, str(document.get("hash") or "unknown")[:12], model, [task], [file])
 
 
-def _file(path: Path) -> Path:
+def _find_file(path: Path) -> Path:
     if not path.exists():
         raise KkwarmError(f"{path} does not exist")
     if path.is_file():
-        if not path.name.endswith(_ENDING):
-            raise KkwarmError(f"{path} is no *{_ENDING}", hint="it lies beside the samples, once they are evaluated")
+        if not path.name.endswith(_SUFFIX):
+            raise KkwarmError(f"{path} is not a *{_SUFFIX} file", hint="evalplus.evaluate writes it beside the samples")
         return path
-    files = sorted(path.rglob(f"*{_ENDING}"))
+    files = sorted(path.rglob(f"*{_SUFFIX}"))
     if not files:
         raise KkwarmError(
-            f"{path}: no *{_ENDING} of evalplus",
-            hint="run evalplus.evaluate on the samples, or judge them here with `kkwarm score`",
+            f"{path}: no *{_SUFFIX} of evalplus",
+            hint="run evalplus.evaluate on the samples, or use `kkwarm score`",
         )
     if len(files) > 1:
         names = ", ".join(str(f.relative_to(path)) for f in files[:4])
@@ -74,7 +76,9 @@ def _file(path: Path) -> Path:
 
 def _answer(id_: str, rows: Any, file: Path) -> Answer:
     if not isinstance(rows, list):
-        raise KkwarmError(f"{file}: {id_} is not as evalplus 0.3 writes it", hint="evaluate again with evalplus 0.3")
+        raise KkwarmError(
+            f"{file}: {id_} is not in the format of evalplus 0.3", hint="evaluate again with evalplus 0.3"
+        )
     try:
         completions = tuple(Completion(str(row["solution"])) for row in rows)
         return Answer(id_, completions, tuple(_verdict(row) for row in rows), {"task_id": id_})
@@ -87,7 +91,9 @@ def _verdict(row: Mapping[str, Any]) -> Verdict:
     metrics = {"base": float(base == "pass")}
     if plus is not None:
         metrics["plus"] = float(base == plus == "pass")
-    right = base == "pass" and plus in ("pass", None)
-    failed = base if base != "pass" else plus
-    status = Status.CORRECT if right else Status.TIMEOUT if failed == "timeout" else Status.WRONG
+    failure = base if base != "pass" else plus
+    if base == "pass" and plus in ("pass", None):
+        status = Status.CORRECT
+    else:
+        status = Status.TIMEOUT if failure == "timeout" else Status.WRONG
     return Verdict(status, None, f"evalplus: base {base}, plus {plus or 'not run'}", metrics)

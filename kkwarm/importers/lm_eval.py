@@ -1,7 +1,7 @@
-"""lm-eval's output folder, as ``lm_eval ... --output_path PATH --log_samples`` writes it.
+"""Reads lm-eval's output folder, which ``lm_eval ... --output_path PATH --log_samples`` writes.
 
-``PATH/MODEL/results_DATE.json`` has the settings and ``samples_TASK_DATE.jsonl`` beside it a line for each document and
-filter. A document counts as right where the task's main metric is 1. Written against lm-eval 0.4.13.
+``PATH/MODEL/results_DATE.json`` has the settings. ``samples_TASK_DATE.jsonl`` beside it has a line for each document
+and filter. A document is correct if the task's main metric is 1. Written for lm-eval 0.4.13.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ TOOL = "lm-eval"
 
 
 def read(path: Path, *, filter_name: str | None = None, metric: str | None = None) -> Results:
-    """The newest results of each task under `path` (a folder, or one ``results_*.json``).
+    """Reads the newest results of each task under `path`, a folder or one ``results_*.json`` file.
 
-    :param filter_name: whose answers count, where a task has several filters; None: the task's first.
-    :param metric: the one that decides; None: the first of `kkwarm.evaluation.lm_eval_logs.PREFERRED`, else the task's first.
-    :raises KkwarmError: no results, no samples, results of several models, or a damaged file.
+    :param filter_name: the filter whose answers count; None: the task's first.
+    :param metric: the metric that decides; None: the first of `lm_eval_logs.PREFERRED`, else the task's first.
+    :raises KkwarmError: there are no results or no samples, results of several models, or a damaged file.
     """
-    documents = _documents(path)
+    documents = _read_documents(path)
     models = {str(d.get("model_name") or d.get("model_source") or "model") for d in documents.values()}
     if len(models) > 1:
         names = ", ".join(sorted(models))
@@ -44,24 +44,24 @@ def read(path: Path, *, filter_name: str | None = None, metric: str | None = Non
         files += [file, samples]
     if not tasks:
         raise KkwarmError(
-            f"{path}: lm-eval's results are there, but no samples_*.jsonl", hint="run it with --log_samples"
+            f"{path} has results of lm-eval, but no samples_*.jsonl", hint="run lm-eval with --log_samples"
         )
-    without = sorted(set(newest) - {t.task for t in tasks})
-    if without:
-        raise KkwarmError(f"{path}: no samples of {', '.join(without)}", hint="run lm-eval with --log_samples")
+    missing = sorted(set(newest) - {t.task for t in tasks})
+    if missing:
+        raise KkwarmError(f"{path}: no samples of {', '.join(missing)}", hint="run lm-eval with --log_samples")
     version = str(next(iter(documents.values())).get("lm_eval_version") or "unknown_name")
     return Results(TOOL, version, models.pop(), tasks, sorted(set(files)))
 
 
-def _documents(path: Path) -> dict[Path, dict[str, Any]]:
+def _read_documents(path: Path) -> dict[Path, dict[str, Any]]:
     if not path.exists():
         raise KkwarmError(f"{path} does not exist")
     files = [path] if path.is_file() else sorted(path.rglob("results_*.json"))
-    found = {file: read_json(file, TOOL) for file in files}
-    found = {file: document for file, document in found.items() if "configs" in document}
-    if not found:
-        raise KkwarmError(f"{path}: no results_*.json of lm-eval", hint="give what was --output_path")
-    return found
+    documents = {file: read_json(file, TOOL) for file in files}
+    documents = {file: document for file, document in documents.items() if "configs" in document}
+    if not documents:
+        raise KkwarmError(f"{path}: no results_*.json of lm-eval", hint="give the folder of lm-eval's --output_path")
+    return documents
 
 
 def _date(file: Path) -> str:
@@ -74,32 +74,34 @@ def _task(
     notes = []
     filters = list(dict.fromkeys(str(row.get("filter")) for row in rows))
     if not filters:
-        raise KkwarmError(f"{path} is empty", hint="lm-eval may have been stopped")
+        raise KkwarmError(f"{path} is empty", hint="lm-eval may have been interrupted")
     if filter_name is not None and filter_name not in filters:
         raise unknown_name(f"filter of {task}", filter_name, filters)
-    chosen = filter_name or filters[0]
+    selected = filter_name or filters[0]
     if len(filters) > 1:
-        notes.append(f"{task} has filters {', '.join(filters)}: read by {chosen} (--filter)")
-    rows = [row for row in rows if str(row.get("filter")) == chosen]
+        notes.append(f"{task} has filters {', '.join(filters)}: answers of {selected} are used (change with --filter)")
+    rows = [row for row in rows if str(row.get("filter")) == selected]
     main = _main(task, rows[0], metric)
     answers = [_answer(row, main, path) for row in rows]
-    drawn = max(len(a.completions) for a in answers)
-    if drawn > 1:
-        notes.append(f"{task} drew {drawn} samples a question and lm-eval judged one answer of them")
+    samples = max(len(a.completions) for a in answers)
+    if samples > 1:
+        notes.append(f"{task} has {samples} samples per question, of which lm-eval scored one answer")
     if any(0 < a.verdicts[0].metrics.get(main, 0.0) < 1 for a in answers):
-        notes.append(f"{main} of {task} has values between 0 and 1: only 1 counts as right")
-    until = _settings(rows[0], document["configs"][task]).get("until") or ()
-    cut = (until,) if isinstance(until, str) else tuple(until)
-    return TaskResults(task, f"lm_eval:{task}", answers, _protocol(task, document, rows[0]), notes, cut)
+        notes.append(f"{main} of {task} has values between 0 and 1: only 1 counts as correct")
+    until = _generation_settings(rows[0], document["configs"][task]).get("until") or ()
+    stop_strings = (until,) if isinstance(until, str) else tuple(until)
+    return TaskResults(task, f"lm_eval:{task}", answers, _protocol(task, document, rows[0]), notes, stop_strings)
 
 
 def _main(task: str, row: Row, metric: str | None) -> str:
-    found = read_scores(row)
-    if metric is not None and metric not in found:
-        raise unknown_name(f"metric of {task}", metric, list(found))
-    main = metric or main_metric(found)
+    scores = read_scores(row)
+    if metric is not None and metric not in scores:
+        raise unknown_name(f"metric of {task}", metric, list(scores))
+    main = metric or main_metric(scores)
     if main is None:
-        raise KkwarmError(f"{task} has no metric that is a number for each document", hint="it cannot be compared")
+        raise KkwarmError(
+            f"{task} has no metric that is a number for each document", hint="such tasks cannot be imported"
+        )
     return main
 
 
@@ -114,31 +116,31 @@ def _answer(row: Row, main: str, path: Path) -> Answer:
             str(row["prompt_hash"])[:16],
         )
     except (KeyError, IndexError, TypeError) as err:
-        hint = "this was written against lm-eval 0.4.13"
+        hint = "lm-eval 0.4.13 is supported"
         raise KkwarmError(f"{path}: a sample lacks {err}", hint=hint) from None
 
 
 def _protocol(task: str, document: Row, row: Row) -> dict[str, Any]:
     config = document["configs"][task]
-    found: dict[str, Any] = {
+    protocol: dict[str, Any] = {
         "few_shot": document.get("n-shot", {}).get(task, config.get("num_fewshot")),
         "samples": 1,
         "scorer": TOOL,
         "format": "lm-eval chat template" if document.get("chat_template") else TOOL,
     }
     if config.get("output_type") != "generate_until":
-        return found | {"format": f"{found['format']}, likelihood of the choices"}
-    settings = _settings(row, config)
+        return protocol | {"format": f"{protocol['format']}, likelihood of the choices"}
+    settings = _generation_settings(row, config)
     sampled = bool(settings.get("do_sample", float(settings.get("temperature") or 0) > 0))
-    found["temperature"] = float(settings.get("temperature", 1.0)) if sampled else 0.0
+    protocol["temperature"] = float(settings.get("temperature", 1.0)) if sampled else 0.0
     if sampled:
-        found["top_p"] = float(settings.get("top_p", 1.0))
+        protocol["top_p"] = float(settings.get("top_p", 1.0))
     if "max_gen_toks" in settings:
-        found["max_tokens"] = int(settings["max_gen_toks"])
-    return found
+        protocol["max_tokens"] = int(settings["max_gen_toks"])
+    return protocol
 
 
-def _settings(row: Row, config: Row) -> Mapping[str, Any]:
-    """What was really asked for: the task's settings, with those of the command line over them."""
-    asked = row.get("arguments", {}).get("gen_args_0", {}).get("arg_1")
-    return asked if isinstance(asked, dict) else config.get("generation_kwargs") or {}
+def _generation_settings(row: Row, config: Row) -> Mapping[str, Any]:
+    """The generation settings in effect: those of the task, overridden by the command line."""
+    effective = row.get("arguments", {}).get("gen_args_0", {}).get("arg_1")
+    return effective if isinstance(effective, dict) else config.get("generation_kwargs") or {}

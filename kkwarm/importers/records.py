@@ -1,4 +1,4 @@
-"""What another tool found, in the terms that all importers share."""
+"""The results of another tool, in a form that all importers share."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["Answer", "Results", "TaskResults", "read_json", "read_lines"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One question as the tool answered it.
+    """The completions of one question and the tool's verdicts.
 
-    `id` is the tool's own, `doc` what it kept of the question, `prompt_hash` "" where it did not keep the prompt.
-    `verdicts` belong to the first completions: a tool may judge fewer than it drew.
+    `id` is the tool's own and `doc` its record of the question. `prompt_hash` is empty where the tool stores no prompt.
+    `verdicts` belong to the first completions: a tool may score fewer completions than it samples.
     """
 
     id: str
@@ -31,10 +31,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class TaskResults:
-    """One task. `protocol` has what is known of: few_shot, samples, temperature, top_p, max_tokens, scorer, format.
+    """One task. `protocol` has the known ones of few_shot, samples, temperature, top_p, max_tokens, scorer and format.
 
-    `name` is the benchmark that it becomes where nobody names another; `notes` say what was read how; `cut`: strings
-    that ended a completion and that the tool took off it.
+    `name` is the benchmark that the task becomes unless the user names another. `notes` explain how the results were
+    read. `stop_strings` ended completions, and the tool removed them from the text.
     """
 
     task: str
@@ -42,12 +42,12 @@ class TaskResults:
     answers: Sequence[Answer]
     protocol: Mapping[str, Any]
     notes: Sequence[str] = ()
-    cut: Sequence[str] = ()
+    stop_strings: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """A result folder: the tool, the model as the tool names it, its tasks, and the files that were read."""
+    """A result folder: the tool, its name for the model, its tasks, and the files that were read."""
 
     tool: str
     version: str
@@ -59,25 +59,25 @@ class Results:
 def read_json(path: Path, tool: str) -> dict[str, Any]:
     """The JSON object of a file.
 
-    :raises KkwarmError: there is none in it.
+    :raises KkwarmError: the file holds no JSON object.
     """
     try:
-        found = json.loads(path.read_text("utf-8"))
+        document = json.loads(path.read_text("utf-8"))
     except OSError as err:
         raise KkwarmError(f"{path} cannot be read: {err.strerror}") from None
     except ValueError as err:
         raise KkwarmError(
-            f"{path} is no JSON: {err}", hint=f"{tool} may still be writing it, or it is damaged"
+            f"{path} is not JSON: {err}", hint=f"{tool} may still be writing it, or it is damaged"
         ) from None
-    if not isinstance(found, dict):
-        raise KkwarmError(f"{path} holds no JSON object", hint=f"is it {tool}'s?")
-    return found
+    if not isinstance(document, dict):
+        raise KkwarmError(f"{path} holds no JSON object", hint=f"was it written by {tool}?")
+    return document
 
 
 def read_lines(path: Path, tool: str) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a file, one a line.
+    """The JSON objects of a JSON-lines file.
 
-    :raises KkwarmError: names the first line that is none.
+    :raises KkwarmError: a line holds no JSON object; the message names the first such line.
     """
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
@@ -87,7 +87,7 @@ def read_lines(path: Path, tool: str) -> Iterator[dict[str, Any]]:
                 row = json.loads(line)
             except ValueError as err:
                 hint = f"{tool} may still be writing it, or it is damaged"
-                raise KkwarmError(f"{path}, line {number}: no JSON: {err}", hint=hint) from None
+                raise KkwarmError(f"{path}, line {number}: not JSON: {err}", hint=hint) from None
             if not isinstance(row, dict):
-                raise KkwarmError(f"{path}, line {number}: no JSON object", hint=f"is it {tool}'s?")
+                raise KkwarmError(f"{path}, line {number}: no JSON object", hint=f"was it written by {tool}?")
             yield row

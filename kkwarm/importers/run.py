@@ -1,4 +1,4 @@
-"""From what another tool found to a run of ours: ids matched, verdicts kept (or made anew), differences named."""
+"""Turns the results of another tool into a run: matches ids, keeps or replaces verdicts, and names the differences."""
 
 from __future__ import annotations
 
@@ -18,13 +18,11 @@ from kkwarm.store import Run, config_hash, runs_home
 from kkwarm.types import Benchmark, Completion, Example, Format, Sample
 from kkwarm.verify import Judge
 
-__all__ = ["store"]
+__all__ = ["import_results"]
 
 
 @dataclass(slots=True)
-class _Part:
-    """One benchmark of the run that is being made."""
-
+class _ImportedBenchmark:
     name: str
     samples: list[Sample]
     protocol: dict[str, Any]
@@ -32,127 +30,135 @@ class _Part:
     notes: list[str] = field(default_factory=list)
 
 
-def store(
+def import_results(
     results: Results, registry: Registry, *, names: Mapping[str, str], reverify: bool = False, out: Path | None = None
 ) -> Run:
-    """The run, done; its manifest has ``differs`` (where its protocol is not ours) and ``notes``.
+    """Writes results to a finished run. Its manifest lists ``differs`` (differences from `kkwarm bench`) and ``notes``.
 
-    :param names: task (or a pattern of tasks) -> benchmark; a task without one becomes the benchmark of its own name.
-    :param reverify: verify every completion with kkwarm's verifiers; otherwise the tool's verdicts are kept.
+    :param names: benchmark by task or task pattern; other tasks become benchmarks of their own names.
+    :param reverify: verify every completion with kkwarm's verifiers instead of keeping the tool's verdicts.
     :param out: the run folder; None: ``runs/import/TOOL-MODEL-HASH``.
-    :raises KkwarmError: a name that fits nothing, questions that the benchmark does not have, a folder in use.
+    :raises KkwarmError: a name matches no task, a question is not in the benchmark, or the folder is in use.
     """
-    named = _named(results, names)
-    parts: dict[str, _Part] = {}
+    benchmark_names = _match_names(results, names)
+    benchmarks: dict[str, _ImportedBenchmark] = {}
     with Judge() as judge:
         for task in results.tasks:
-            part = _part(task, named.get(task.task), registry, reverify, judge)
-            _merge(parts, part)
+            name = benchmark_names.get(task.task)
+            _merge(benchmarks, _import_task(task, name, registry, judge if reverify else None))
     config = {
         "tool": results.tool,
         "version": results.version,
         "model": results.model,
-        "benchmarks": sorted(parts),
+        "benchmarks": sorted(benchmarks),
         "reverify": reverify,
-        "protocol": {name: part.protocol for name, part in parts.items()},
+        "protocol": {name: b.protocol for name, b in benchmarks.items()},
     }
     inputs = {file.name: hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in results.files}
     identity = config_hash({"config": config, "inputs": inputs})
-    shown = "".join(c if c.isalnum() or c in "-._" else "-" for c in results.model).strip("-._")[-60:]
-    path = out or runs_home() / "import" / f"{results.tool}-{shown or 'model'}-{identity}"
+    model = "".join(c if c.isalnum() or c in "-._" else "-" for c in results.model).strip("-._")[-60:]
+    path = out or runs_home() / "import" / f"{results.tool}-{model or 'model'}-{identity}"
     with Run.open(path, kind="import", config=config, inputs=inputs) as run:
-        held = {(s.benchmark, s.id, s.index) for s in run.samples()}
-        run.append(s for p in parts.values() for s in p.samples if (s.benchmark, s.id, s.index) not in held)
-        figures = {name: summarize(part.samples) for name, part in parts.items()}
+        stored = {(s.benchmark, s.id, s.index) for s in run.samples()}
+        samples = (s for b in benchmarks.values() for s in b.samples)
+        run.append(s for s in samples if (s.benchmark, s.id, s.index) not in stored)
+        figures = {name: summarize(b.samples) for name, b in benchmarks.items()}
         run.finish(
             model={"name": results.model, "checkpoint": results.model},
-            differs={name: part.differs for name, part in parts.items() if part.differs},
-            notes=[note for part in parts.values() for note in part.notes],
+            differs={name: b.differs for name, b in benchmarks.items() if b.differs},
+            notes=[note for b in benchmarks.values() for note in b.notes],
             results={"benchmarks": figures, "model": results.model, "run": str(path)},
         )
         return run
 
 
-# -- inside ------------------------------------------------------------------------------------------------------------
+def _match_names(results: Results, names: Mapping[str, str]) -> dict[str, str]:
+    """Benchmark by task, for the tasks that the user named one for.
 
-
-def _named(results: Results, names: Mapping[str, str]) -> dict[str, str]:
-    """Task -> benchmark, for the tasks that somebody named one for."""
-    known = [t.task for t in results.tasks]
+    :raises KkwarmError: a pattern matches no task.
+    """
+    tasks = [t.task for t in results.tasks]
     for pattern in names:
-        if not any(fnmatchcase(task, pattern) for task in known):
-            raise unknown_name("task", pattern, known)
-    return {t: n for p, n in reversed(list(names.items())) for t in known if fnmatchcase(t, p)}
+        if not any(fnmatchcase(task, pattern) for task in tasks):
+            raise unknown_name("task", pattern, tasks)
+    return {t: n for p, n in reversed(list(names.items())) for t in tasks if fnmatchcase(t, p)}
 
 
-def _part(task: TaskResults, named: str | None, registry: Registry, reverify: bool, judge: Judge) -> _Part:
-    benchmark = registry.benchmark(named) if named is not None else registry.benchmarks.get(task.name)
-    if benchmark is None:  # nothing can be matched or judged
-        if reverify:
-            raise KkwarmError(f"no benchmark {task.name} to judge by", hint=f"name one: --as {task.task}=BENCHMARK")
-        return _Part(task.name, _kept(task.name, task.answers, None), dict(task.protocol), notes=list(task.notes))
+def _import_task(task: TaskResults, name: str | None, registry: Registry, judge: Judge | None) -> _ImportedBenchmark:
+    """Imports a task. With a judge, its completions are verified again."""
+    benchmark = registry.benchmark(name) if name is not None else registry.benchmarks.get(task.name)
+    if benchmark is None:  # there are no questions to match and no verifier
+        if judge is not None:
+            raise KkwarmError(f"no benchmark {task.name} to verify with", hint=f"name one: --as {task.task}=BENCHMARK")
+        samples = _make_samples(task.name, task.answers, None)
+        return _ImportedBenchmark(task.name, samples, dict(task.protocol), notes=list(task.notes))
     examples = {e.id: e for e in benchmark.load_all()}
-    ids = _matched(task, benchmark.name, examples)
-    samples, protocol = _kept(benchmark.name, task.answers, ids), dict(task.protocol)
-    if reverify:
-        samples = _judged(task, benchmark, examples, ids, registry, judge)
+    ids = _match_ids(task, benchmark.name, examples)
+    protocol, notes = dict(task.protocol), list(task.notes)
+    if judge is None:
+        samples = _make_samples(benchmark.name, task.answers, ids)
+    else:
+        samples = _verify(task, benchmark, examples, ids, registry, judge)
         protocol |= {"scorer": "kkwarm", "samples": max(len(a.completions) for a in task.answers)}
-    part = _Part(benchmark.name, samples, protocol, notes=list(task.notes))
-    trained = sum(examples[i].split == "train" for i in ids.values())
-    if trained:
-        part.notes.append(
-            f"{trained} of its {len(ids)} questions are on the training side of {benchmark.name}, which `bench` leaves "
-            "out: compare with --common"
+    training = sum(examples[i].split == "train" for i in ids.values())
+    if training:
+        notes.append(
+            f"{training} of its {len(ids)} questions are in the training split of {benchmark.name}, which `bench` "
+            "omits: compare with --common"
         )
-    part.differs = _differs(task, part, benchmark, examples, ids, registry)
-    return part
+    imported = _ImportedBenchmark(benchmark.name, samples, protocol, notes=notes)
+    imported.differs = _find_differences(task, protocol, benchmark, examples, ids, registry)
+    return imported
 
 
-def _merge(parts: dict[str, _Part], part: _Part) -> None:
-    """Several tasks may be parts of one benchmark, as mmlu_pro_physics and mmlu_pro_law are."""
-    if part.name not in parts:
-        parts[part.name] = part
+def _merge(benchmarks: dict[str, _ImportedBenchmark], new: _ImportedBenchmark) -> None:
+    """Adds a benchmark. Several tasks can be parts of one benchmark, such as mmlu_pro_physics and mmlu_pro_law.
+
+    :raises KkwarmError: two parts share a question or differ in protocol.
+    """
+    if new.name not in benchmarks:
+        benchmarks[new.name] = new
         return
-    whole = parts[part.name]
-    clash = {s.id for s in whole.samples} & {s.id for s in part.samples}
-    if clash:
+    existing = benchmarks[new.name]
+    shared = {s.id for s in existing.samples} & {s.id for s in new.samples}
+    if shared:
         raise KkwarmError(
-            f"two tasks become {part.name} and both have question {min(clash)}", hint="name one with --as"
+            f"two tasks become {new.name}, and both have question {min(shared)}", hint="name one of them with --as"
         )
-    if whole.protocol != part.protocol:
-        raise KkwarmError(f"two tasks become {part.name} but were asked by different settings", hint="import one alone")
-    whole.samples += part.samples
-    whole.notes += [n for n in part.notes if n not in whole.notes]
+    if existing.protocol != new.protocol:
+        raise KkwarmError(f"two tasks become {new.name}, but their settings differ", hint="import them separately")
+    existing.samples += new.samples
+    existing.notes += [n for n in new.notes if n not in existing.notes]
 
 
-def _matched(task: TaskResults, name: str, examples: Mapping[str, Example]) -> dict[str, str]:
-    """The tool's id -> ours: by an id that the document carries, else by the text of the question.
+def _match_ids(task: TaskResults, name: str, examples: Mapping[str, Example]) -> dict[str, str]:
+    """kkwarm's id by the tool's id: from an id in the tool's document, else from the text of the question.
 
-    :raises KkwarmError: some documents are no question of the benchmark, or two are the same one.
+    :raises KkwarmError: a document matches no question of the benchmark, or two match the same one.
     """
     fields = [k for k, v in task.answers[0].doc.items() if isinstance(v, str | int) and not isinstance(v, bool)]
     texts = {normalise(e.question): e.id for e in examples.values() if e.question.strip()}
     best: dict[str, str] = {}
     for key in fields:
         values = [(a.id, str(a.doc.get(key, ""))) for a in task.answers]
-        for found in (
+        for ids in (
             {id_: v for id_, v in values if v in examples},
             {id_: texts[n] for id_, v in values if (n := normalise(v)) in texts},
         ):
-            if len(set(found.values())) == len(found) > len(best):
-                best = found
+            if len(set(ids.values())) == len(ids) > len(best):
+                best = ids
     if len(best) == len(task.answers):
         return best
-    lost = next(a for a in task.answers if a.id not in best)
+    unmatched = next(a for a in task.answers if a.id not in best)
     raise KkwarmError(
-        f"{len(task.answers) - len(best)} of {len(task.answers)} documents of {task.task} are no question of {name}, "
-        f"document {lost.id} for one",
-        hint="neither an id nor a text in them is the benchmark's: leave --as out, or name the right benchmark",
+        f"{len(task.answers) - len(best)} of {len(task.answers)} documents of {task.task} match no question of {name}, "
+        f"such as document {unmatched.id}",
+        hint="neither their ids nor their texts are the benchmark's: omit --as, or name another benchmark",
     )
 
 
-def _kept(name: str, answers: Sequence[Answer], ids: Mapping[str, str] | None) -> list[Sample]:
-    """The tool's own verdicts, on the completions that it judged."""
+def _make_samples(name: str, answers: Sequence[Answer], ids: Mapping[str, str] | None) -> list[Sample]:
+    """Samples with the tool's verdicts, for the completions that it scored."""
     return [
         Sample(name, a.id if ids is None else ids[a.id], index, completion, verdict, a.prompt_hash)
         for a in answers
@@ -160,7 +166,7 @@ def _kept(name: str, answers: Sequence[Answer], ids: Mapping[str, str] | None) -
     ]
 
 
-def _judged(
+def _verify(
     task: TaskResults,
     benchmark: Benchmark,
     examples: Mapping[str, Example],
@@ -168,8 +174,13 @@ def _judged(
     registry: Registry,
     judge: Judge,
 ) -> list[Sample]:
+    """Samples with kkwarm's verdicts, for all completions."""
     fmt, verifier = registry.format(benchmark.saved_format), registry.verifier(benchmark.verifier)
-    rows = [(a, i, _whole(c, fmt, task.cut)) for a in task.answers for i, c in enumerate(a.completions)]
+    rows = [
+        (a, index, _restore_stop_string(c, fmt, task.stop_strings))
+        for a in task.answers
+        for index, c in enumerate(a.completions)
+    ]
     verdicts = judge.verify(verifier, fmt, [(examples[ids[a.id]], c) for a, _, c in rows])
     return [
         Sample(benchmark.name, ids[a.id], index, completion, verdict, a.prompt_hash)
@@ -177,25 +188,28 @@ def _judged(
     ]
 
 
-def _whole(completion: Completion, fmt: Format, cut: Sequence[str]) -> Completion:
-    """With the string that ended it and that the tool took off, where the format finds no answer without it."""
+def _restore_stop_string(completion: Completion, fmt: Format, stop_strings: Sequence[str]) -> Completion:
+    """Appends the stop string that the tool removed, if the format finds no answer without it."""
     if fmt.split(completion).answer is None:
-        for end in cut:
-            longer = replace(completion, text=completion.text + end)
-            if fmt.split(longer).answer is not None:
-                return longer
+        for stop in stop_strings:
+            restored = replace(completion, text=completion.text + stop)
+            if fmt.split(restored).answer is not None:
+                return restored
     return completion
 
 
-def _differs(
+def _find_differences(
     task: TaskResults,
-    part: _Part,
+    protocol: dict[str, Any],
     benchmark: Benchmark,
     examples: Mapping[str, Example],
     ids: Mapping[str, str],
     registry: Registry,
 ) -> list[dict[str, Any]]:
-    """Where the tool asked or judged otherwise than `kkwarm bench` does by itself: ``what``, ``theirs``, ``ours``."""
+    """Differences from the defaults of `kkwarm bench`: ``what``, ``theirs``, ``ours``.
+
+    Sets the protocol's format to kkwarm's if all prompts are the same.
+    """
     sampling = benchmark.sampling
     ours: dict[str, Any] = {
         "few_shot": 0,
@@ -204,22 +218,21 @@ def _differs(
         "max_tokens": sampling.max_tokens,
         "scorer": "kkwarm",
     }
-    found = [
-        {"what": key, "theirs": part.protocol.get(key), "ours": value}
+    differences = [
+        {"what": key, "theirs": protocol.get(key), "ours": value}
         for key, value in ours.items()
-        if part.protocol.get(key) != value and not (key == "top_p" and part.protocol.get("temperature") == 0)
+        if protocol.get(key) != value and not (key == "top_p" and protocol.get("temperature") == 0)
     ]
     fmt = registry.format(benchmark.format)
     hashes = {a.id: a.prompt_hash for a in task.answers}
-    if any(hashes.values()):
-        other = sum(hashes[i] != _hash(fmt.render(examples[ours_].question)) for i, ours_ in ids.items())
-        if not other:
-            part.protocol["format"] = fmt.name
-            return found
-        found.insert(0, {"what": "prompt", "theirs": f"other words in {other} of {len(ids)}", "ours": fmt.name})
+    if not any(hashes.values()):
+        prompts = f"not stored by {protocol['format']}"
+    elif changed := sum(hashes[id_] != _hash(fmt.render(examples[own].question)) for id_, own in ids.items()):
+        prompts = f"different in {changed} of {len(ids)} questions"
     else:
-        found.insert(0, {"what": "prompt", "theirs": f"not kept by {part.protocol['format']}", "ours": fmt.name})
-    return found
+        protocol["format"] = fmt.name
+        return differences
+    return [{"what": "prompt", "theirs": prompts, "ours": fmt.name}, *differences]
 
 
 def _hash(prompt: str) -> str:

@@ -13,7 +13,7 @@ from kkwarm.analysis.cells import tally_samples
 from kkwarm.analysis.compare import compare
 from kkwarm.cli import main
 from kkwarm.errors import KkwarmError
-from kkwarm.importers import evalplus, lm_eval, store
+from kkwarm.importers import evalplus, import_results, lm_eval
 from kkwarm.plugins import Registry, load, registry
 from kkwarm.store import Run
 from kkwarm.types import Benchmark, Completion, Example, Sample, Status, Verdict
@@ -36,7 +36,7 @@ def reg() -> Registry:
 
 
 def test_lm_eval_samples_become_a_run(tmp_path: Path) -> None:
-    run = store(lm_eval.read(LM_EVAL), registry(), names={}, out=tmp_path / "r")
+    run = import_results(lm_eval.read(LM_EVAL), registry(), names={}, out=tmp_path / "r")
     samples = list(Run.read(run.path).samples())
     assert {s.benchmark for s in samples} == {"lm_eval:sums_gen", "lm_eval:sums_mc"}
     document = json.loads(next(LM_EVAL.rglob("results_*.json")).read_text())
@@ -55,12 +55,12 @@ def test_its_protocol_is_what_was_asked_for(tmp_path: Path) -> None:
     assert (generated["temperature"], generated["top_p"], generated["max_tokens"]) == (1.0, 1.0, 64)
     assert (generated["few_shot"], chosen["few_shot"]) == (0, 1)
     assert "likelihood" in chosen["format"]
-    assert any("drew 2 samples" in note for note in tasks["sums_gen"].notes)
+    assert any("2 samples per question" in note for note in tasks["sums_gen"].notes)
 
 
 def test_documents_are_matched_with_a_benchmark_by_id_and_by_text(tmp_path: Path) -> None:
     results = lm_eval.read(LM_EVAL)
-    run = store(results, registry(), names={"sums_gen": "mini_math"}, out=tmp_path / "a")
+    run = import_results(results, registry(), names={"sums_gen": "mini_math"}, out=tmp_path / "a")
     ids = {s.id for s in run.samples("mini_math")}
     assert ids == {f"mini_math/test/{i}" for i in range(8)}
     folder = shutil.copytree(LM_EVAL, tmp_path / "copy")
@@ -69,30 +69,32 @@ def test_documents_are_matched_with_a_benchmark_by_id_and_by_text(tmp_path: Path
         for row in rows:
             row["doc"]["id"] = "lost"
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    run = store(lm_eval.read(folder), registry(), names={"sums_gen": "mini_math"}, out=tmp_path / "b")
+    run = import_results(lm_eval.read(folder), registry(), names={"sums_gen": "mini_math"}, out=tmp_path / "b")
     assert {s.id for s in run.samples("mini_math")} == ids
 
 
 def test_differences_from_our_protocol_are_named(tmp_path: Path) -> None:
-    run = store(lm_eval.read(LM_EVAL), registry(), names={"sums_gen": "mini_math"}, out=tmp_path / "r")
+    run = import_results(lm_eval.read(LM_EVAL), registry(), names={"sums_gen": "mini_math"}, out=tmp_path / "r")
     differs = {d["what"]: (d["theirs"], d["ours"]) for d in run.manifest.differs["mini_math"]}
     assert differs == {"max_tokens": (64, 128), "scorer": ("lm-eval", "kkwarm")}  # the prompts are the same
-    few = store(lm_eval.read(LM_EVAL), registry(), names={"sums_mc": "mini_math"}, out=tmp_path / "s")
+    few = import_results(lm_eval.read(LM_EVAL), registry(), names={"sums_mc": "mini_math"}, out=tmp_path / "s")
     differs = {d["what"]: d["theirs"] for d in few.manifest.differs["mini_math"]}
     assert differs["few_shot"] == 1
-    assert differs["prompt"] == "other words in 8 of 8"
+    assert differs["prompt"] == "different in 8 of 8 questions"
 
 
 def test_judging_anew_gives_the_verdicts_of_our_verifier_on_every_sample(tmp_path: Path) -> None:
     results = lm_eval.read(LM_EVAL)
-    with pytest.raises(KkwarmError, match="no benchmark lm_eval:sums_mc to judge by"):
-        store(results, registry(), names={"sums_gen": "mini_math"}, reverify=True, out=tmp_path / "x")
+    with pytest.raises(KkwarmError, match="no benchmark lm_eval:sums_mc to verify with"):
+        import_results(results, registry(), names={"sums_gen": "mini_math"}, reverify=True, out=tmp_path / "x")
     both = {"sums_gen": "mini_math", "sums_mc": "mini_math"}
     with pytest.raises(KkwarmError, match="two tasks become mini_math"):
-        store(results, registry(), names=both, reverify=True, out=tmp_path / "x")
+        import_results(results, registry(), names=both, reverify=True, out=tmp_path / "x")
     only = shutil.copytree(LM_EVAL, tmp_path / "copy")
     _without(only, "sums_mc")
-    run = store(lm_eval.read(only), registry(), names={"sums_gen": "mini_math"}, reverify=True, out=tmp_path / "r")
+    run = import_results(
+        lm_eval.read(only), registry(), names={"sums_gen": "mini_math"}, reverify=True, out=tmp_path / "r"
+    )
     samples = list(run.samples("mini_math"))
     assert len(samples) == 16
     gold = {e.id: str(e.answer) for e in registry().benchmark("mini_math").load_all()}
@@ -121,14 +123,14 @@ def test_other_folders_and_damaged_files_are_named(tmp_path: Path) -> None:
     folder = shutil.copytree(LM_EVAL, tmp_path / "copy")
     file = next(folder.rglob("samples_sums_gen*"))
     file.write_text(file.read_text()[:-40])
-    with pytest.raises(KkwarmError, match="line 16: no JSON"):
+    with pytest.raises(KkwarmError, match="line 16: not JSON"):
         lm_eval.read(folder)
     with pytest.raises(KkwarmError, match="did you mean strict"):
         lm_eval.read(LM_EVAL, filter_name="stict")
     with pytest.raises(KkwarmError, match="unknown task 'sums_x'"):
-        store(lm_eval.read(LM_EVAL), registry(), names={"sums_x": "mini_math"}, out=tmp_path / "r")
-    with pytest.raises(KkwarmError, match="8 of 8 documents of sums_gen are no question of mini_kk"):
-        store(lm_eval.read(LM_EVAL), registry(), names={"sums_gen": "mini_kk"}, out=tmp_path / "r")
+        import_results(lm_eval.read(LM_EVAL), registry(), names={"sums_x": "mini_math"}, out=tmp_path / "r")
+    with pytest.raises(KkwarmError, match="8 of 8 documents of sums_gen match no question of mini_kk"):
+        import_results(lm_eval.read(LM_EVAL), registry(), names={"sums_gen": "mini_kk"}, out=tmp_path / "r")
 
 
 def test_two_models_in_one_folder_are_refused(tmp_path: Path) -> None:
@@ -145,7 +147,7 @@ def test_two_models_in_one_folder_are_refused(tmp_path: Path) -> None:
 
 
 def test_evalplus_verdicts_become_a_run(tmp_path: Path, reg: Registry) -> None:
-    run = store(evalplus.read(EVALPLUS), reg, names={}, out=tmp_path / "r")
+    run = import_results(evalplus.read(EVALPLUS), reg, names={}, out=tmp_path / "r")
     found = run.manifest.benchmarks["humaneval_plus"]
     wrong, half = len(range(0, 164, 3)), sum(i % 5 == 0 and i % 3 != 0 for i in range(164))
     assert (found["n"], found["samples"]) == (164, 328)
@@ -163,7 +165,7 @@ def test_evalplus_without_verdicts_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(KkwarmError, match=r"no \*eval_results.json") as refused:
         evalplus.read(tmp_path)
     assert "kkwarm score" in refused.value.hint
-    with pytest.raises(KkwarmError, match="is no"):
+    with pytest.raises(KkwarmError, match="is not a"):
         evalplus.read(tmp_path / "samples.jsonl")
     for name in ("a_eval_results.json", "b_eval_results.json"):
         (tmp_path / name).write_text('{"eval": {}}')
@@ -172,7 +174,7 @@ def test_evalplus_without_verdicts_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(KkwarmError, match="no verdicts"):
         evalplus.read(tmp_path / "a_eval_results.json")
     (tmp_path / "a_eval_results.json").write_text('{"eval": {"HumanEval/0": {"nfiles": 1}}}')
-    with pytest.raises(KkwarmError, match="not as evalplus"):
+    with pytest.raises(KkwarmError, match="not in the format of evalplus"):
         evalplus.read(tmp_path / "a_eval_results.json")
 
 
@@ -189,7 +191,7 @@ def _ours(path: Path, name: str, ids: list[str], samples: int = 2) -> Path:
 
 
 def test_an_imported_run_compares_with_ours_and_says_where_they_differ(tmp_path: Path, reg: Registry) -> None:
-    theirs = store(evalplus.read(EVALPLUS), reg, names={}, out=tmp_path / "a").path
+    theirs = import_results(evalplus.read(EVALPLUS), reg, names={}, out=tmp_path / "a").path
     ours = _ours(tmp_path / "b", "humaneval_plus", [f"HumanEval/{i}" for i in range(50, 164)])
     with pytest.raises(KkwarmError, match="50 questions are in one only"):
         compare(theirs, ours, common=False)
@@ -202,7 +204,7 @@ def test_an_imported_run_compares_with_ours_and_says_where_they_differ(tmp_path:
 
 
 def test_of_imported_code_no_format_tells_whether_it_shows_work(tmp_path: Path, reg: Registry) -> None:
-    theirs = store(evalplus.read(EVALPLUS), reg, names={}, out=tmp_path / "a")
+    theirs = import_results(evalplus.read(EVALPLUS), reg, names={}, out=tmp_path / "a")
     assert tally_samples(theirs, lambda name: reg.format("think-answer"))["humaneval_plus"].checked_for_reasoning == 0
 
 
