@@ -57,7 +57,7 @@ chain = ["base"]
 [[conditions]]
 name = "warmed + RLVR"
 chain = ["base", "warm", "rlvr"]
-against = "base"
+baseline = "base"
 
 [evaluate]
 domains = ["mini_kk", "mini_mcq"]
