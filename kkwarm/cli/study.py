@@ -100,17 +100,17 @@ def _run(
     from kkwarm.reporting.terminal import render_text
     from kkwarm.study.local import default_jobs
     from kkwarm.study.progress import workers
-    from kkwarm.study.run import do_study, joinable
+    from kkwarm.study.run import find_extendable, run_study
 
     console = err_console()
     where = "on Ray" if executor == "ray" else workers(jobs or default_jobs())
     console.print(f"study {recipe.name}: {recipe.title}\nin {folder}, {where}", markup=False, soft_wrap=True)
     if is_default and not folder.exists():
-        for other, seeds in joinable(recipe).items():
+        for other, seeds in find_extendable(recipe).items():
             same = f"{other} holds this study with seeds {', '.join(map(str, seeds))}"
             advice = f"to run only what the other seeds need, use -o {other}"
             console.print(f"{same}; {advice}", markup=False, soft_wrap=True)
-    return do_study(recipe, folder, jobs, console, render_text, executor=executor, address=address)
+    return run_study(recipe, folder, jobs, console, render_text, executor=executor, address=address)
 
 
 def _show_plan(recipe: Any, folder: Path, jobs: int, as_json: bool) -> None:

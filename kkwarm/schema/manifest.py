@@ -79,7 +79,7 @@ class StudyPlan(BaseModel):
     grids: dict[str, dict[str, str]] = {}
     rows: dict[str, dict[str, dict[str, str]]]
     steps: list[str]
-    kinds: dict[str, Kind] = {}
+    kinds: dict[str, str] = {}
 
 
 class StepAttempt(BaseModel):

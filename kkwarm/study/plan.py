@@ -1,11 +1,12 @@
-"""A recipe as a plan: steps that need each other. Equal prefixes of chains are one step, computed once.
+"""Turns a recipe into a plan: a graph of steps. Conditions whose chains begin equally share those steps.
 
-A step's id is a readable name and a hash of its kind, settings and inputs, so a changed recipe finds again what it
-shares with an earlier one, and never takes a result of other settings for its own.
+A step's id is a readable name and a hash of its kind, settings and inputs. A changed recipe therefore reuses the steps
+that it shares with an earlier one, and never a result of other settings.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,15 +21,15 @@ from kkwarm.study.cost import Cost, bench_cost, distill_cost, is_model_teacher, 
 
 __all__ = ["Plan", "Step", "make_plan"]
 
-FUNCTION = "kkwarm.study.steps:run"
+FUNCTION = "kkwarm.study.steps:run_step"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """One run of one command.
 
-    `inputs`: what it reads, by name; a value ``@ID`` is the output of another step, listed in `needs`.
-    `total`: units of progress (training steps, or samples), 0 where unknown. `function`: what a worker calls.
+    `inputs` are paths or model references by name; a value ``@ID`` is the output of another step, listed in `needs`.
+    `function` is what a worker calls.
     """
 
     id: str
@@ -39,30 +40,31 @@ class Step:
     labels: Mapping[str, Any] = field(default_factory=dict)
     cost: Cost = Cost()  # noqa: RUF009 (frozen)
     function: str = FUNCTION
-    resources: Resources = Resources()  # noqa: RUF009 (frozen); no part of the id
+    resources: Resources = Resources()  # noqa: RUF009 (frozen); not part of the id
 
     @property
     def total(self) -> int:
+        """Training steps or samples of the step; 0 where unknown."""
         return self.cost.units
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Steps by id, each after those it needs; `rows`: for each condition and seed its evaluation and training steps."""
+    """Steps by id, each after those that it needs. ``rows[condition][seed]`` has the id of each of its parts."""
 
     steps: Mapping[str, Step]
     rows: Mapping[str, Mapping[int, Mapping[str, str]]]
 
     def priority(self) -> dict[str, float]:
-        """Seconds from a step's start to the end of the longest chain behind it: what should run first."""
-        after: dict[str, list[str]] = {key: [] for key in self.steps}
+        """Estimated seconds from the start of each step to the end of the longest chain that depends on it."""
+        dependents: dict[str, list[str]] = {key: [] for key in self.steps}
         for step in self.steps.values():
             for need in step.needs:
-                after[need].append(step.id)
+                dependents[need].append(step.id)
         longest: dict[str, float] = {}
         for key in reversed(list(self.steps)):
-            behind = max((longest[a] for a in after[key]), default=0.0)
-            longest[key] = self.steps[key].cost.seconds + behind
+            rest = max((longest[d] for d in dependents[key]), default=0.0)
+            longest[key] = self.steps[key].cost.seconds + rest
         return longest
 
 
@@ -83,20 +85,20 @@ class _Builder:
         self.recipe = recipe
         self.steps: dict[str, Step] = {}
         self.models = {name: resolve_package_path(ref) for name, ref in recipe.models.items()}
-        self.marks = {name: _fingerprint(path) for name, path in self.models.items()}
+        self.fingerprints = {name: _fingerprint(path) for name, path in self.models.items()}
 
     def row(self, condition: Condition, seed: int) -> dict[str, str]:
         """Adds a condition's steps for one seed; returns its steps by part: bench, forced, and each stage's name."""
         model, *stages = condition.chain
-        made: dict[str, str] = {}
+        parts: dict[str, str] = {}
         last: str | None = None
         slug = _slug(condition.name)
         for name in stages:
-            last = made[name] = self._stage(name, seed, model, last)
-        made["bench"] = self._bench(slug, condition, seed, model, last, forced=False)
+            last = parts[name] = self._stage(name, seed, model, last)
+        parts["bench"] = self._bench(slug, condition, seed, model, last, forced=False)
         if condition.forced:
-            made["forced"] = self._bench(slug, condition, seed, model, last, forced=True)
-        return made
+            parts["forced"] = self._bench(slug, condition, seed, model, last, forced=True)
+        return parts
 
     def _stage(self, name: str, seed: int, model: str, last: str | None) -> str:
         stage = self.recipe.stages[name]
@@ -141,24 +143,25 @@ class _Builder:
         return self._add(f"bench-{slug}{'-forced' if forced else ''}-s{seed}", step, model)
 
     def _add(self, name: str, step: Step, model: str | None) -> str:
-        marks = {k: v if v.startswith("@") else self.marks.get(model or "", v) for k, v in step.inputs.items()}
-        identity = {"protocol": PROTOCOL, "kind": step.kind, "config": _identity(step), "inputs": marks}
-        mark = config_hash(identity)[:8]
-        for known in self.steps.values():
-            if known.id.rpartition("-")[2] == mark:
-                return known.id  # the same step under another condition's name
-        key = f"{name}-{mark}"
+        """Adds a step, unless another condition already has the same step; returns its id."""
+        inputs = {k: v if v.startswith("@") else self.fingerprints.get(model or "", v) for k, v in step.inputs.items()}
+        identity = {"protocol": PROTOCOL, "kind": step.kind, "config": _identity(step), "inputs": inputs}
+        digest = config_hash(identity)[:8]
+        for existing in self.steps.values():
+            if existing.id.rpartition("-")[2] == digest:
+                return existing.id
+        key = f"{name}-{digest}"
         self.steps[key] = replace(step, id=key, resources=self._resources(step))
         return key
 
     def _resources(self, step: Step) -> Resources:
-        """As the recipe says of its stage or traces, or else of its kind; traces made without a model need no GPU."""
-        given = self.recipe.resources
+        """The recipe's resources for the step's stage or traces, else for its kind. Symbolic teachers need no GPU."""
+        resources = self.recipe.resources
         for key in (str(step.labels.get("stage")), str(step.labels.get("traces")), step.kind):
-            if key in given:
-                return given[key]
-        alone = step.kind == "distill" and not is_model_teacher(str(step.config["teacher"]))
-        return Resources(gpus=0.0) if alone else Resources()
+            if key in resources:
+                return resources[key]
+        is_symbolic = step.kind == "distill" and not is_model_teacher(str(step.config["teacher"]))
+        return Resources(gpus=0.0) if is_symbolic else Resources()
 
 
 def _identity(step: Step) -> dict[str, Any]:
@@ -169,13 +172,11 @@ def _identity(step: Step) -> dict[str, Any]:
 
 
 def _fingerprint(model: str) -> str:
-    """The weights' fingerprint for a folder; a hub id stands for itself, so that a plan can be made offline."""
+    """The fingerprint of the weights in a folder. A hub id is returned as it is, so that planning works offline."""
     from kkwarm.backends.checkpoint import fingerprint
 
     return fingerprint(model) if Path(model).is_dir() else model
 
 
 def _slug(name: str) -> str:
-    import re
-
     return re.sub(r"-+", "-", re.sub(r"[^a-z0-9._]+", "-", name.lower())).strip("-") or "x"

@@ -1,4 +1,4 @@
-"""What a study would do: its steps with tokens, completions and estimated time, and what the estimate rests on."""
+"""Shows the plan of a study: its steps with tokens, completions and estimated time, and the assumptions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["describe", "show_plan"]
 
 def describe(recipe: Recipe, plan: Plan, folder: Path, jobs: int) -> dict[str, Any]:
     """The plan as one JSON document: ``steps`` (id, kind, needs, cpus, gpus, tokens, completions, seconds, done),
-    ``total``, and ``assumptions`` in words. `needs` are the edges of the graph; `gpus` is null for "one if any".
+    ``total`` and ``assumptions``. `needs` are the edges of the graph; a `gpus` of null means "one if there is any".
     """
     steps = [
         {
@@ -56,13 +56,13 @@ def describe(recipe: Recipe, plan: Plan, folder: Path, jobs: int) -> dict[str, A
 
 
 def show_plan(document: Mapping[str, Any], console: Any) -> None:
-    """Prints the plan: conditions, steps, totals, assumptions."""
+    """Prints conditions, steps, totals and assumptions of a plan."""
     from rich.markup import escape
     from rich.table import Table
 
     console.print(f"[bold]{escape(document['title'])}[/]")
     conditions = Table(box=None, pad_edge=False)
-    for column in ("condition", "made by", "compared with"):
+    for column in ("condition", "stages", "baseline"):
         conditions.add_column(column)
     for c in document["conditions"]:
         conditions.add_row(escape(c["name"]), escape(" > ".join(c["chain"])), escape(c["baseline"] or ""))
@@ -81,11 +81,11 @@ def show_plan(document: Mapping[str, Any], console: Any) -> None:
 
 
 def _steps(steps: Sequence[Mapping[str, Any]]) -> Any:
-    """The graph as a table: each step with its number, and the numbers of those it comes after."""
+    """A table of the steps: each with its number, and the numbers of the steps that it needs."""
     from rich.markup import escape
     from rich.table import Table
 
-    plain = all(s["cpus"] == 1 and not s["gpus"] for s in steps)  # then every step takes what one does by default
+    plain = all(s["cpus"] == 1 and not s["gpus"] for s in steps)  # all steps need the default resources
     table = Table(box=None, pad_edge=False, collapse_padding=True)
     table.add_column("#", justify="right", style="dim")
     table.add_column("step", overflow="fold")

@@ -1,4 +1,4 @@
-"""A study from recipe to report: opens its folder, does the plan, keeps the report beside it."""
+"""Runs a study: opens its folder, executes its plan, and writes its report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
-from kkwarm.schema.manifest import Manifest, StepAttempt, StudySession
+from kkwarm.schema.manifest import Manifest, PlanCondition, StepAttempt, StudyPlan, StudySession
 from kkwarm.schema.recipe import Recipe
 from kkwarm.schema.report import Report
 from kkwarm.store import Run, config_hash, runs_home
@@ -20,28 +20,28 @@ from kkwarm.study.executor import ExecutorName, open_executor
 from kkwarm.study.plan import Plan, make_plan
 from kkwarm.study.progress import Display
 
-__all__ = ["default_folder", "do_study", "joinable"]
+__all__ = ["default_folder", "find_extendable", "run_study"]
 
 
 def default_folder(recipe: Recipe) -> Path:
-    """Under `KKWARM_HOME`, named by recipe and settings: the same command finds its study again."""
+    """A folder under ``KKWARM_HOME``, named by recipe and settings, so that the same command finds its study again."""
     return runs_home() / f"{recipe.name}-{config_hash(recipe.data)[:8]}"
 
 
-def joinable(recipe: Recipe) -> dict[Path, list[int]]:
-    """Studies under `KKWARM_HOME` that this one would only add seeds to, and the seeds that they have."""
-    found = {}
+def find_extendable(recipe: Recipe) -> dict[Path, list[int]]:
+    """Studies under ``KKWARM_HOME`` that lack only some seeds of the recipe, with the seeds that they have."""
+    studies = {}
     for folder in sorted(runs_home().glob(f"{recipe.name}-*")):
         try:
             manifest = read_manifest(folder)
         except KkwarmError:
-            continue  # no run, or a damaged one: nothing to join
-        if _more_seeds(recipe, manifest):
-            found[folder] = list(manifest.config.get("seeds", [0]))
-    return found
+            continue  # not a run, or damaged
+        if _adds_only_seeds(recipe, manifest):
+            studies[folder] = list(manifest.config.get("seeds", [0]))
+    return studies
 
 
-def do_study(
+def run_study(
     recipe: Recipe,
     out: Path,
     jobs: int | None,
@@ -51,16 +51,16 @@ def do_study(
     executor: ExecutorName = "local",
     address: str | None = None,
 ) -> Report:
-    """Does what is left of the study in `out`, and returns its report, which is also written there as report.json and,
-    by `render`, as report.txt.
+    """Runs the remaining steps of the study in `out` and returns its report, which is also written there as report.json
+    and, by `render`, as report.txt.
 
     :param jobs, executor, address: as in `open_executor`.
-    :raises KkwarmError: steps failed (everything that does not need them is done), or `out` holds something else than
-        this study, maybe with fewer seeds.
+    :raises KkwarmError: steps failed (all steps that do not need them are done), or `out` holds another run. It may
+        hold this study with fewer seeds.
     """
     plan = make_plan(recipe)
-    with Run.open(out, kind="study", config=dict(recipe.data), extends=partial(_more_seeds, recipe)) as run:
-        run.record(plan=_recorded(recipe, plan))
+    with Run.open(out, kind="study", config=dict(recipe.data), extends=partial(_adds_only_seeds, recipe)) as run:
+        run.record(plan=_describe_plan(recipe, plan))
         done = {key for key, step in plan.steps.items() if is_done(out, step)}
         if len(done) < len(plan.steps):
             opened = open_executor(
@@ -73,18 +73,18 @@ def do_study(
                 raise _failure(outcome, out)
             timer.record()
         run.finish()
-    return _report(out, render)
+    return _write_report(out, render)
 
 
-def _more_seeds(recipe: Recipe, manifest: Manifest) -> bool:
-    """Whether the recipe is the study's, with further seeds: what was done stays as it is."""
+def _adds_only_seeds(recipe: Recipe, manifest: Manifest) -> bool:
+    """Whether a study has the recipe's settings and no seed that the recipe lacks."""
 
-    def rest(settings: Mapping[str, Any]) -> dict[str, Any]:
+    def without_seeds(settings: Mapping[str, Any]) -> dict[str, Any]:
         return {k: v for k, v in settings.items() if k != "seeds"}
 
-    now: dict[str, Any] = json.loads(json.dumps(dict(recipe.data), default=str))
-    before = manifest.config if manifest.kind == "study" else {}
-    return rest(now) == rest(before) and set(before.get("seeds", [0])) <= set(recipe.seeds)
+    new: dict[str, Any] = json.loads(json.dumps(dict(recipe.data), default=str))
+    old = manifest.config if manifest.kind == "study" else {}
+    return without_seeds(new) == without_seeds(old) and set(old.get("seeds", [0])) <= set(recipe.seeds)
 
 
 class _Timer:
@@ -117,7 +117,7 @@ class _Timer:
         )
 
 
-def _report(out: Path, render: Callable[[Report], str]) -> Report:
+def _write_report(out: Path, render: Callable[[Report], str]) -> Report:
     from kkwarm.analysis.build import build_report
     from kkwarm.analysis.load import load
 
@@ -127,28 +127,27 @@ def _report(out: Path, render: Callable[[Report], str]) -> Report:
     return report
 
 
-def _recorded(recipe: Recipe, plan: Plan) -> dict[str, Any]:
-    """What a report needs to know of the plan, as JSON data."""
-    return {
-        "name": recipe.name,
-        "title": recipe.title,
-        "note": recipe.note,
-        "margin": recipe.margin,
-        "domains": list(recipe.evaluate.domains),
-        "conditions": [{"name": c.name, "baseline": c.baseline, "chain": list(c.chain)} for c in recipe.conditions],
-        "claims": [c.model_dump() for c in recipe.claims],
-        "grids": {name: {str(n): c for n, c in grid.items()} for name, grid in recipe.grids.items()},
-        "rows": {name: {str(seed): dict(parts) for seed, parts in seeds.items()} for name, seeds in plan.rows.items()},
-        "steps": list(plan.steps),
-        "kinds": {key: step.kind for key, step in plan.steps.items()},
-    }
+def _describe_plan(recipe: Recipe, plan: Plan) -> StudyPlan:
+    return StudyPlan(
+        name=recipe.name,
+        title=recipe.title,
+        note=recipe.note,
+        margin=recipe.margin,
+        domains=list(recipe.evaluate.domains),
+        conditions=[PlanCondition(name=c.name, baseline=c.baseline, chain=list(c.chain)) for c in recipe.conditions],
+        claims=[c.model_dump() for c in recipe.claims],
+        grids={name: {str(n): c for n, c in grid.items()} for name, grid in recipe.grids.items()},
+        rows={name: {str(seed): dict(parts) for seed, parts in seeds.items()} for name, seeds in plan.rows.items()},
+        steps=list(plan.steps),
+        kinds={key: step.kind for key, step in plan.steps.items()},
+    )
 
 
 def _failure(outcome: Outcome, out: Path) -> KkwarmError:
-    first, why = next(iter(outcome.failed.items()))
+    first, reason = next(iter(outcome.failed.items()))
     others = f", and {len(outcome.failed) - 1} more" if len(outcome.failed) > 1 else ""
-    waiting = f"; {len(outcome.blocked)} steps wait for them" if outcome.blocked else ""
+    blocked = f"; {len(outcome.blocked)} steps wait for them" if outcome.blocked else ""
     return KkwarmError(
-        f"step {first} failed{others}: {why}{waiting}",
-        hint=f"logs are in {out / 'logs'}; the same command goes on from what is done",
+        f"step {first} failed{others}: {reason}{blocked}",
+        hint=f"see the logs in {out / 'logs'}; the same command resumes the study",
     )

@@ -1,4 +1,4 @@
-"""What a worker does for a step: the one place where a plan meets distill, warmup, rlvr and bench."""
+"""Runs a step of a plan with distill, warmup, rlvr or bench."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["run"]
+__all__ = ["run_step"]
 
 
-def run(spec: Mapping[str, Any]) -> None:
-    """Does one step; a step begun before goes on.
+def run_step(spec: Mapping[str, Any]) -> None:
+    """Runs one step; an interrupted step resumes.
 
     :param spec: ``id``, ``kind``, ``config``, ``inputs`` (folders or hub ids by name), ``out``, ``labels``.
     """
@@ -32,8 +32,7 @@ def run(spec: Mapping[str, Any]) -> None:
         from kkwarm.evaluation import BenchConfig, bench
 
         domains = config.pop("domains")
-        settings = BenchConfig(**config)
-        kept = {key: str(value) for key, value in labels.items()}
-        bench(inputs["model"], domains, out, settings, labels=kept, progress=False)
+        labels = {key: str(value) for key, value in labels.items()}
+        bench(inputs["model"], domains, out, BenchConfig(**config), labels=labels, progress=False)
     else:
         raise ValueError(f"step {spec['id']}: unknown kind {kind!r}")

@@ -146,9 +146,9 @@ def _study(given: Path, out: Path) -> None:
 
     from kkwarm.reporting.terminal import render_text
     from kkwarm.schema.recipe import load_recipe
-    from kkwarm.study.run import do_study
+    from kkwarm.study.run import run_study
 
-    do_study(load_recipe(str(given / "killed.toml")), out, 2, Console(file=io.StringIO()), render_text)
+    run_study(load_recipe(str(given / "killed.toml")), out, 2, Console(file=io.StringIO()), render_text)
 
 
 WORKS: dict[str, Callable[[Path, Path], None]] = {

@@ -29,7 +29,7 @@ from kkwarm.store import Run
 from kkwarm.study.executor import open_executor
 from kkwarm.study.local import cores
 from kkwarm.study.plan import Plan, make_plan
-from kkwarm.study.run import do_study
+from kkwarm.study.run import run_study
 
 Without = Callable[[Recipe], Plan]
 HERE = Path(__file__).parent
@@ -141,7 +141,7 @@ def tried(start: Callable[[], Any]) -> Any:
 
 
 def on(cluster: Any, recipe: Recipe, out: Path, quiet: Any) -> dict[str, Any]:
-    return do_study(recipe, out, None, quiet, render_text, executor="ray", address=cluster[0].address)
+    return run_study(recipe, out, None, quiet, render_text, executor="ray", address=cluster[0].address)
 
 
 def until(condition: Callable[[], bool], seconds: float = 120) -> None:
@@ -155,7 +155,7 @@ def until(condition: Callable[[], bool], seconds: float = 120) -> None:
 def test_a_study_on_two_nodes_is_the_local_one(
     cluster: Any, recipe: Recipe, without_models: Without, tmp_path: Path, quiet: Any
 ) -> None:
-    ours = do_study(recipe, tmp_path / "local", 2, quiet, render_text)
+    ours = run_study(recipe, tmp_path / "local", 2, quiet, render_text)
     theirs = on(cluster, recipe, tmp_path / "ray", quiet)
     assert did(tmp_path / "ray") == did(tmp_path / "local")
     for part in ("matrix", "claims", "statuses"):
@@ -258,7 +258,7 @@ def test_real_steps_leave_the_same_weights_and_samples(cluster: Any, tmp_path: P
 
     (tmp_path / "real.toml").write_text(kill_work.RECIPE)
     recipe = load_recipe(str(tmp_path / "real.toml"))
-    do_study(recipe, tmp_path / "local", cores(), quiet, render_text)  # a thread for each step, as on the cluster
+    run_study(recipe, tmp_path / "local", cores(), quiet, render_text)  # a thread for each step, as on the cluster
     on(cluster, recipe, tmp_path / "ray", quiet)
     ours, theirs = kill_work.product(tmp_path / "local"), kill_work.product(tmp_path / "ray")
     assert ours.keys() == theirs.keys()

@@ -25,7 +25,7 @@ from kkwarm.store import Run
 from kkwarm.study.local import default_jobs
 from kkwarm.study.plan import Plan
 from kkwarm.study.progress import Estimate, duration
-from kkwarm.study.run import default_folder, do_study, joinable
+from kkwarm.study.run import default_folder, find_extendable, run_study
 
 HERE = Path(__file__).parent
 Without = Callable[[Recipe], Plan]
@@ -37,7 +37,7 @@ def did(out: Path) -> Counter[str]:
 
 def test_whole_study_then_nothing_left(recipe: Recipe, without_models: Without, tmp_path: Path, quiet: Any) -> None:
     out = tmp_path / "study"
-    document = do_study(recipe, out, 2, quiet, render_text)
+    document = run_study(recipe, out, 2, quiet, render_text)
     steps = without_models(recipe).steps
     assert did(out) == Counter(dict.fromkeys(steps, 1))
     assert document.state == "done"
@@ -56,7 +56,7 @@ def test_whole_study_then_nothing_left(recipe: Recipe, without_models: Without, 
     assert {attempt.worker for attempt in session.attempts} <= {"worker 0", "worker 1"}
     assert all(0 <= attempt.started <= attempt.ended <= session.wall_s for attempt in session.attempts)
     assert manifest.worker_s == pytest.approx(sum(attempt.seconds for attempt in session.attempts), abs=0.1)
-    again = do_study(recipe, out, 2, quiet, render_text)
+    again = run_study(recipe, out, 2, quiet, render_text)
     assert did(out) == Counter(dict.fromkeys(steps, 1))
     assert again.matrix == document.matrix
 
@@ -68,10 +68,10 @@ def test_more_seeds_join_a_study(recipe: Recipe, without_models: Without, tmp_pa
         return recipe.model_copy(update={"seeds": tuple(seeds), "data": {**recipe.data, "seeds": seeds, **more}})
 
     out = tmp_path / "study"
-    first = do_study(recipe, out, 2, quiet, render_text)
+    first = run_study(recipe, out, 2, quiet, render_text)
     assert list(first.matrix["warmed"]["mini_math"].seeds) == [0, 1] == recipe.data["seeds"]
     before = did(out)
-    second = do_study(of([0, 1, 2]), out, 2, quiet, render_text)
+    second = run_study(of([0, 1, 2]), out, 2, quiet, render_text)
     assert second.matrix["warmed"]["mini_math"].seeds == (0, 1, 2)
     steps = without_models(of([0, 1, 2])).steps
     assert did(out) == Counter(dict.fromkeys(steps, 1)) and set(before) < set(steps)
@@ -80,7 +80,7 @@ def test_more_seeds_join_a_study(recipe: Recipe, without_models: Without, tmp_pa
     assert {f.state.value for f in verify_run(Run.read(out), registry()) if f.what == "settings"} == {"agrees"}
     for other in (recipe, of([0, 2, 3]), of([0, 1, 2, 3], title="Another")):
         with pytest.raises(KkwarmError, match="already holds a run with different settings"):
-            do_study(other, out, 2, quiet, render_text)
+            run_study(other, out, 2, quiet, render_text)
     assert Run.read(out).manifest.config["seeds"] == [0, 1, 2]
 
 
@@ -89,21 +89,21 @@ def test_a_study_that_seeds_can_join_is_found(
 ) -> None:
     monkeypatch.setenv("KKWARM_HOME", str(tmp_path))
     recipe = recipe.model_copy(update={"name": "mine"})
-    assert joinable(recipe) == {}
-    do_study(recipe, default_folder(recipe), 2, quiet, render_text)
+    assert find_extendable(recipe) == {}
+    run_study(recipe, default_folder(recipe), 2, quiet, render_text)
     (tmp_path / "mine-damaged").mkdir()
     (tmp_path / "mine-damaged" / "manifest.json").write_text("{")
     more, other = (
         recipe.model_copy(update={"seeds": (0, 1, 2), "data": {**recipe.data, "seeds": [0, 1, 2], **changed}})
         for changed in ({}, {"title": "Another"})
     )
-    assert joinable(more) == {default_folder(recipe): [0, 1]}
+    assert find_extendable(more) == {default_folder(recipe): [0, 1]}
     assert default_folder(more) != default_folder(recipe)
-    assert joinable(other) == {}
+    assert find_extendable(other) == {}
 
 
 def test_needs_come_first(recipe: Recipe, without_models: Without, tmp_path: Path, quiet: Any) -> None:
-    do_study(recipe, tmp_path / "s", 3, quiet, render_text)
+    run_study(recipe, tmp_path / "s", 3, quiet, render_text)
     order = (tmp_path / "s" / "trace.txt").read_text().split()
     for step in without_models(recipe).steps.values():
         assert all(order.index(need) < order.index(step.id) for need in step.needs)
@@ -115,7 +115,7 @@ def test_a_worker_that_dies_once_is_replaced(
     out = tmp_path / "s"
     out.mkdir()
     (out / "die-once.base-warm-s0").touch()
-    do_study(recipe, out, 2, quiet, render_text)
+    run_study(recipe, out, 2, quiet, render_text)
     twice = [key for key, count in did(out).items() if count == 2]
     assert [key.rpartition("-")[0] for key in twice] == ["base-warm-s0"]
     attempts = Run.read(out).manifest.sessions[0].attempts
@@ -129,13 +129,13 @@ def test_a_step_that_always_dies_stops_only_what_needs_it(
     out.mkdir()
     (out / "die.base-warm-s0").touch()
     with pytest.raises(KkwarmError, match=r"base-warm-s0-\w+ failed: its worker process ended with code 9.*3 steps wait"):
-        do_study(recipe, out, 2, quiet, render_text)
+        run_study(recipe, out, 2, quiet, render_text)
     names = {key.rpartition("-")[0]: count for key, count in did(out).items()}
     assert names["base-warm-s0"] == 2
     assert "bench-warmed-s1" in names
     assert "bench-warmed-s0" not in names
     (out / "die.base-warm-s0").unlink()
-    assert do_study(recipe, out, 2, quiet, render_text).state == "done"
+    assert run_study(recipe, out, 2, quiet, render_text).state == "done"
 
 
 def test_a_users_mistake_is_not_tried_twice(
@@ -145,7 +145,7 @@ def test_a_users_mistake_is_not_tried_twice(
     out.mkdir()
     (out / "fail.base-rlvr-s1").touch()
     with pytest.raises(KkwarmError, match=r"base-rlvr-s1 has no data \(get some\)"):
-        do_study(recipe, out, 2, quiet, render_text)
+        run_study(recipe, out, 2, quiet, render_text)
     assert {k.rpartition("-")[0]: n for k, n in did(out).items()}["base-rlvr-s1"] == 1
 
 
@@ -153,9 +153,9 @@ def test_a_folder_of_another_recipe_is_refused(
     recipe: Recipe, recipe_file: Path, without_models: Without, tmp_path: Path, quiet: Any
 ) -> None:
     out = tmp_path / "s"
-    do_study(recipe, out, 2, quiet, render_text)
+    run_study(recipe, out, 2, quiet, render_text)
     with pytest.raises(KkwarmError, match=r"stages\..* there"):
-        do_study(load_recipe(str(recipe_file), ["stages.rlvr.steps=11"]), out, 2, quiet, render_text)
+        run_study(load_recipe(str(recipe_file), ["stages.rlvr.steps=11"]), out, 2, quiet, render_text)
 
 
 def driver(recipe_file: Path, out: Path) -> subprocess.Popen[str]:
