@@ -81,7 +81,7 @@ def configure(model: type[S], given: Mapping[str, Any], start: Mapping[str, Any]
         known = location and location[0] in model.model_fields
         return key_path((option_name(model, str(location[0])), *location[1:])) if known else key_path(location)
 
-    problems = Problems(get_current_context().command_path, label=label)
+    problems = Problems(str(get_current_context().info_name), label=label)
     config = validate(model, {**preset, **given}, problems)
     problems.raise_any()
     assert config is not None
@@ -117,7 +117,7 @@ def parse_pairs(pairs: Sequence[str], option: str) -> dict[str, Any]:
     return results
 
 
-class _Value(ParamType[Any]):
+class _Value(ParamType):  # type: ignore[type-arg]  # not generic before click 8.3
     """Parses the text of one value. Only the settings model checks it, so that all bad values are reported at once."""
 
     def __init__(self, kind: Any) -> None:
