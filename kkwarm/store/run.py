@@ -386,12 +386,12 @@ def _different_run(
         return KkwarmError(f"{path} already holds a run of {manifest.kind}, not of {kind}", hint=hint)
     here = dict(_settings(_json_data({**config, **inputs})))
     there = dict(_settings({**manifest.config, **manifest.inputs}))
-    here_decides = dict(_settings(_json_data({**stored_identity(kind, config), **inputs})))
-    there_decides = dict(_settings({**stored_identity(kind, manifest.config), **manifest.inputs}))
+    identity_here = dict(_settings(_json_data({**stored_identity(kind, config), **inputs})))
+    identity_there = dict(_settings({**stored_identity(kind, manifest.config), **manifest.inputs}))
     differences = [
         f"{key}: {_short(there.get(key, 'default'))} there, {_short(here.get(key, 'default'))} here"
-        for key in sorted({*here_decides, *there_decides})
-        if here_decides.get(key) != there_decides.get(key)
+        for key in sorted({*identity_here, *identity_there})
+        if identity_here.get(key) != identity_there.get(key)
     ]
     what = f" ({'; '.join(differences)})" if differences else ""
     return KkwarmError(f"{path} already holds a run with different settings{what}", hint=hint)
