@@ -86,9 +86,6 @@ def train_to_end(
     :raises KeyboardInterrupt: the run was interrupted, after saving.
     :raises KkwarmError: the loss or gradient is not finite, the loss diverges, memory or disk space ran out.
     """
-    from transformers.integrations import TensorBoardCallback
-    from transformers.trainer_callback import PrinterCallback
-
     from kkwarm.train.callback import RunCallback
 
     checkpoint = distributed.broadcast(find_last_checkpoint(run.path / STEPS) if distributed.is_main() else None)
@@ -104,10 +101,7 @@ def train_to_end(
         *(run, log, log_fields, config, in_training_eval, watchdog), save_stride=save_stride, progress=progress
     )
     callback.trainer = trainer
-    trainer.remove_callback(PrinterCallback)  # it prints on stdout
-    for other in trainer.callback_handler.callbacks:
-        if isinstance(other, TensorBoardCallback) and other.logging_dir is None:
-            other.logging_dir = str(run.path / "tensorboard")  # not among the step checkpoints, which are removed
+    _configure_callbacks(trainer, run.path)
     trainer.add_callback(callback)
     try:
         with callback.interrupt, watchdog:
@@ -125,6 +119,16 @@ def train_to_end(
     if distributed.is_main():
         in_training_eval.alarm(steps)
     return steps
+
+
+def _configure_callbacks(trainer: Any, out: Path) -> None:
+    from transformers.integrations import TensorBoardCallback
+    from transformers.trainer_callback import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)  # it prints on stdout
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
+            callback.logging_dir = str(out / "tensorboard")  # not among the step checkpoints, which are removed
 
 
 def _explain_resource_error(err: Exception, path: Path, rows: int) -> KkwarmError | None:

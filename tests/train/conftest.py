@@ -24,7 +24,7 @@ def toy() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny random checkpoint that knows the toy domain's words."""
+    """A tiny random checkpoint whose vocabulary is the toy domain's."""
     return toy_domain.checkpoint(tmp_path_factory.mktemp("base") / "model")
 
 

@@ -17,8 +17,9 @@ from kkwarm.train.rollout import Rollout
 
 GROUP, LIMIT, RATE, CLIP = 4, 12, 2.0, 0.1
 RLVR = RlvrConfig(
-    domain="toy", examples=20, steps=2, prompts_per_step=4, generations=GROUP, max_tokens=LIMIT, temperature=0.7, epsilon=0.1,
-    learning_rate=RATE, max_grad_norm=CLIP, micro_batch_size=8, precision="fp32", threads=1, trl={"num_iterations": 2, "optim": "sgd"},
+    domain="toy", examples=20, steps=2, prompts_per_step=4, generations=GROUP, max_tokens=LIMIT, temperature=0.7,
+    epsilon=0.1, learning_rate=RATE, max_grad_norm=CLIP, micro_batch_size=8, precision="fp32", threads=1,
+    trl={"num_iterations": 2, "optim": "sgd"},
 )  # fmt: skip
 
 
@@ -98,7 +99,7 @@ def same_weights(model: Any, folder: Path) -> None:
 def test_two_steps_of_rlvr_are_two_steps_of_dr_grpo(
     tmp_path: Path, warmed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On the same rollouts: the second step's ratios are not 1, and some are clipped. Rewards are computed here anew."""
+    """On the same rollouts, so the second step's ratios are not 1, and some are clipped. Rewards are recomputed."""
     from kkwarm.backends.text import decode, token_ids
 
     tokenizer = load_tokenizer(warmed)
@@ -134,12 +135,12 @@ def test_two_steps_of_rlvr_are_two_steps_of_dr_grpo(
 
 
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.7, 1.0), (0.7, 0.8)])
-def test_the_sampler_draws_from_what_the_trainer_trains(
+def test_the_sampler_uses_the_distribution_that_is_trained(
     tmp_path: Path, warmed: Path, monkeypatch: pytest.MonkeyPatch, temperature: float, top_p: float
 ) -> None:
-    """Rollouts come from a cache, in batches that rows enter and leave, on prompts padded to the left; the trainer
-    scores them in one pass. Log-probabilities of the sampled tokens are the same, at the same temperature. With top_p < 1
-    they are not: the sampler's are those of the nucleus, which is what the run warns of.
+    """Log-probabilities of sampled tokens are equal in generation (with a KV cache, continuous batching and padded
+    prompts) and in the trainer (one pass), at the same temperature. With top_p < 1 the sampler's distribution is the
+    nucleus, which is what the run warns about; the comparison is with the full distribution.
     """
     import torch
 
@@ -149,16 +150,16 @@ def test_the_sampler_draws_from_what_the_trainer_trains(
     from kkwarm.verify import Judge
 
     sampled: dict[tuple[str, int], list[float]] = {}
-    draw = HFBackend._draw
+    sample = HFBackend._sample
 
-    def noted(self: HFBackend, batch: Any, logits: Any, alive: Any, sampling: Any) -> None:
-        draw(self, batch, logits, alive, sampling)
+    def recorded(self: HFBackend, batch: Any, logits: Any, alive: Any, sampling: Any) -> None:
+        sample(self, batch, logits, alive, sampling)
         table = torch.log_softmax(logits.float() / temperature, -1)
         for i in alive:
             key = (batch.jobs[i].request.key, batch.sample[i])
             sampled.setdefault(key, []).append(float(table[i, batch.last[i]]))
 
-    monkeypatch.setattr(HFBackend, "_draw", noted)
+    monkeypatch.setattr(HFBackend, "_sample", recorded)
     config = RLVR.replace(temperature=temperature, top_p=top_p, trl={}, micro_batch_size=16)
     plan = plan_rlvr(config)
     with Judge() as judge:
@@ -167,14 +168,14 @@ def test_the_sampler_draws_from_what_the_trainer_trains(
         trainer._can_drop_zero_advantages = lambda: False
         trainer.create_optimizer()
         trainer.model.train()
-        made = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
-    ids = torch.cat([made["prompt_ids"], made["completion_ids"]], 1)
-    mask = torch.cat([made["prompt_mask"], made["completion_mask"]], 1)
-    assert bool((made["prompt_mask"][:, 0] == 0).any()), "prompts of several lengths"
-    width = made["completion_ids"].shape[1]
+        batch = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
+    mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
+    assert bool((batch["prompt_mask"][:, 0] == 0).any()), "prompts of several lengths"
+    width = batch["completion_ids"].shape[1]
     with torch.no_grad():
         scored = trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, width)[0]
-    for at, n in enumerate(made["completion_mask"].sum(1).tolist()):
+    for at, n in enumerate(batch["completion_mask"].sum(1).tolist()):
         mine = sampled[f"0/0/{at - at % GROUP}", at % GROUP]
         assert len(mine) == n
         assert scored[at, :n].tolist() == pytest.approx(mine, abs=2e-5)
@@ -193,18 +194,18 @@ def test_warmup_is_cross_entropy_of_the_completions(tmp_path: Path, base: Path, 
     tokenizer, model = load_tokenizer(base), load_model(base)
     passes = {"batch_size": 12, "micro_batch_size": 2} if packing else {"batch_size": 48, "micro_batch_size": 8}
     config = WarmupConfig(
-        learning_rate=RATE, schedule="constant", epochs=2, max_grad_norm=CLIP, precision="fp32", threads=1, packing=packing,
-        trl={"optim": "sgd"}, **passes,
+        learning_rate=RATE, schedule="constant", epochs=2, max_grad_norm=CLIP, precision="fp32", threads=1,
+        packing=packing, trl={"optim": "sgd"}, **passes,
     )  # fmt: skip
     run = warmup(base, traces, tmp_path / "w", config, progress=False)
-    told = steps(run.path)
-    assert len(told) == 2, "a step is an epoch"
-    for row in told:
+    log = steps(run.path)
+    assert len(log) == 2, "a step is an epoch"
+    for row in log:
         losses = []
         for t in toy._teach(48, 0):
             prompt = tokenizer(f"{t.question} <think>")["input_ids"]
-            whole = f"{t.question} <think> {t.reasoning} </think> <answer> {t.answer} </answer>"
-            ids = tokenizer(whole)["input_ids"][len(prompt) :] + [tokenizer.eos_token_id]
+            text = f"{t.question} <think> {t.reasoning} </think> <answer> {t.answer} </answer>"
+            ids = tokenizer(text)["input_ids"][len(prompt) :] + [tokenizer.eos_token_id]
             losses.append(-logprobs(model, prompt, ids, 1.0))
         loss = torch.cat(losses).mean()
         assert row["loss"] == pytest.approx(float(loss.detach()), rel=1e-4)

@@ -20,7 +20,7 @@ from kkwarm.train.checkpoints import check_sharding
 WARMUP = WarmupConfig(
     learning_rate=1e-2, max_steps=3, batch_size=16, micro_batch_size=8, precision="fp32", threads=1, device="cpu"
 )
-HELD = {"fsdp2": "pytorch_model_fsdp*", "zero3": "global_step*"}  # in a step checkpoint
+SHARD_FILES = {"fsdp2": "pytorch_model_fsdp*", "zero3": "global_step*"}  # in a step checkpoint
 
 
 @pytest.fixture(autouse=True)
@@ -53,8 +53,8 @@ def test_grpo_with_sharded_weights_generates_the_same_rollouts(
     """A copy that holds all weights generates; it is refreshed from the shards at every step."""
     warmed = warmup(base, traces, tmp_path / "w", WARMUP.replace(max_steps=24, learning_rate=1e-2), progress=False).path
     config = RlvrConfig(
-        domain="easy", examples=20, learning_rate=1e-3, steps=3, prompts_per_step=3, generations=4, precision="fp32", threads=1, device="cpu",
-        keep_rollouts=True, eval_on=("easy",), eval_every=2, eval_questions=5,
+        domain="easy", examples=20, learning_rate=1e-3, steps=3, prompts_per_step=3, generations=4, precision="fp32",
+        threads=1, device="cpu", keep_rollouts=True, eval_on=("easy",), eval_every=2, eval_questions=5,
     )  # fmt: skip
     one = rlvr(warmed, config, tmp_path / "one", progress=False).path
     two = rlvr(warmed, config.replace(**sharded), tmp_path / "two", progress=False).path
@@ -80,14 +80,14 @@ def test_a_killed_run_with_sharded_weights_resumes(
     when_logged(out, 7, lambda: os.kill(workers(os.getpid())[-1], signal.SIGKILL))
     with pytest.raises(KkwarmError, match=r"process . was killed by SIGKILL .*run the same command again"):
         warmup(base, traces, out, in_shards, progress=False)
-    kept = max((out / "steps").iterdir(), key=lambda p: int(p.name.rpartition("-")[2]))
+    checkpoint = max((out / "steps").iterdir(), key=lambda p: int(p.name.rpartition("-")[2]))
     name = sharded["accelerate"]
-    assert list(kept.glob(HELD[name])), "weights are sharded while it trains"
+    assert list(checkpoint.glob(SHARD_FILES[name])), "weights are sharded while it trains"
     with pytest.raises(KkwarmError, match=rf"sharded weights \({name}\).*resume with --accelerate-config {name}"):
         warmup(base, traces, out, config, progress=False)
     again = warmup(base, traces, out, in_shards, progress=False)
     whole = warmup(base, traces, tmp_path / "one", config, progress=False)
-    assert again.manifest.resumed == 2, "the refused one counts"
+    assert again.manifest.resumed == 2, "the rejected attempt counts"
     assert [s["step"] for s in steps(out)] == list(range(1, 13))
     close(again.path, whole.path, 2e-3)
 

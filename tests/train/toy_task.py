@@ -1,4 +1,4 @@
-"""A domain that a checkpoint of a few thousand weights can learn: say the word that was asked for."""
+"""A domain that a checkpoint of a few thousand weights can learn: repeat a given word."""
 
 from __future__ import annotations
 
@@ -40,27 +40,27 @@ def check(example: Example, response: Response) -> bool | Verdict:
     return response.answer == example.answer
 
 
-def starts(example: Example, response: Response) -> bool:
+def contains_colour(example: Example, response: Response) -> bool:
     """Easier: some word of the answer is a colour."""
     return any(word in WORDS for word in (response.answer or "").split())
 
 
 def _questions() -> list[Example]:
-    asked = [
+    questions = [
         f"{a} {b} : {word}" for a in ("say", "please say", "now say") for b in ("the word", "word") for word in WORDS
     ]
     return [
         Example(f"toy/{i}", q, q.split()[-1], "train" if i % 4 else "test", {"word": q.split()[-1]})
-        for i, q in enumerate(asked)
+        for i, q in enumerate(questions)
     ]
 
 
 def _teach(n: int, seed: int) -> list[Trace]:
-    asked = [e for e in _questions() if e.split == "train"]
-    picked = [asked[(i * 7 + seed) % len(asked)] for i in range(n)]
+    train = [e for e in _questions() if e.split == "train"]
+    selected = [train[(i * 7 + seed) % len(train)] for i in range(n)]
     return [
         Trace(f"t{i}", "toy", e.question, f"the word is {e.answer}", e.answer, "symbolic", {"gold": e.answer})
-        for i, e in enumerate(picked)
+        for i, e in enumerate(selected)
     ]
 
 
@@ -83,7 +83,7 @@ class Plugin:
         sampling = Sampling(1.0, 1.0, 12)
         return [
             Domain("toy", _questions, check, lambda e: str(e.answer), format="toy", sampling=sampling, facet="word"),
-            Domain("easy", _questions, starts, format="toy", sampling=sampling),
+            Domain("easy", _questions, contains_colour, format="toy", sampling=sampling),
         ]
 
     @hookimpl
@@ -96,7 +96,7 @@ class Plugin:
 
 
 def install() -> None:
-    """Makes `kkwarm.plugins.registry` know the toy domain, in this process."""
+    """Registers the toy domain in this process."""
     load = kkwarm.plugins.load
     kkwarm.plugins.load = lambda extra=(): load([*extra, ("toy", Plugin())])  # type: ignore[assignment]
     kkwarm.plugins.registry.cache_clear()
