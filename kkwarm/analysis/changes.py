@@ -54,7 +54,7 @@ def compute_changes(
 ) -> tuple[dict[CellKey, Change], dict[CellKey, PairedDifference], list[str]]:
     """Every condition's change from its baseline on every domain, with p-values corrected over all of them (Holm).
 
-    :returns: the changes for the report, the differences they are made from, and what could not be paired, and why.
+    :returns: the changes for the report, the differences behind them, and what could not be paired, with the reason.
     """
     pairs, problems = _pair_all(study)
     baselines = {c.name: c.baseline or "" for c in study.conditions}

@@ -36,7 +36,7 @@ prior_option = click.option(
 )
 detect_option = click.option(
     "--detect",
-    type=PercentagePoints(min_open=True),
+    type=PercentagePoints(min=0.01),
     metavar="POINTS",
     help="Also print the samples and questions that detect a difference of this many percentage points.",
 )

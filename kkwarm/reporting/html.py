@@ -107,8 +107,8 @@ def _head(report: Report, packed: Packed) -> str:
 
 def _sections(report: Report) -> list[tuple[str, str, str]]:
     """Id, title and HTML of the sections that are not empty."""
-    drawn = "".join(map(figure_svg, figures(report)))
-    curves = f'<div class="figures">{drawn}</div>' if drawn else ""
+    images = "".join(map(figure_svg, figures(report)))
+    curves = f'<div class="figures">{images}</div>' if images else ""
     sections = [
         ("claims", "The paper's claims", _claims(report)),
         ("matrix", "Accuracy and change", _matrix(report)),
@@ -127,17 +127,17 @@ def _claims(report: Report) -> str:
     cards = []
     for claim in report.claims:
         label, _ = HOLDS[claim.holds]
-        drawn = estimate = ""
+        interval = estimate = ""
         if claim.estimate is not None:
             estimate = f"<b>{claim.estimate:+.1f}</b> points"
             if claim.ci:
                 low, high = claim.ci
                 estimate += f' <span class="soft">[{low:+.1f}, {high:+.1f}]</span>'
-                drawn = interval_svg(claim.estimate, low, high, report.margin, reach)
+                interval = interval_svg(claim.estimate, low, high, report.margin, reach)
             estimate = f'<p class="estimate">{estimate} <span class="{claim.verdict}">{claim.verdict}</span></p>'
         cards.append(
             f'<article class="card {label.lower()}"><p class="verdict"><span>{claim.id}</span> {label}</p>'
-            f"<h3>{escape(claim.text)}{CONTAMINATED if claim.contaminated else ''}</h3>{estimate}{drawn}"
+            f"<h3>{escape(claim.text)}{CONTAMINATED if claim.contaminated else ''}</h3>{estimate}{interval}"
             f"<p class='soft'>{escape(claim.statement)}</p></article>"
         )
     return f'<div class="cards">{"".join(cards)}</div>'

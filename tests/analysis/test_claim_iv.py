@@ -134,7 +134,7 @@ def test_few_seeds_that_agree_are_no_proof_in_a_small_study() -> None:
     false = 0
     for _ in range(200):
         hard = rng.normal(0, 1.5, 100)
-        moved = rng.normal(0, 0.3, (2, 2, 1))
-        a, b = (rng.binomial(4, 1 / (1 + np.exp(-(hard + m)))) / 4 for m in moved)
+        shifts = rng.normal(0, 0.3, (2, 2, 1))
+        a, b = (rng.binomial(4, 1 / (1 + np.exp(-(hard + m)))) / 4 for m in shifts)
         false += paired_difference([(a, b)]).p <= 0.05
     assert false <= 10

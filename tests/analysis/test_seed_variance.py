@@ -13,41 +13,41 @@ from kkwarm.analysis.stats.seed_variance import SeedEffect, SeedVariance, estima
 def condition(
     rng: np.random.Generator, sd: float, *, seeds: int = 3, domains: int = 4, alike: bool = False
 ) -> list[SeedEffect]:
-    """Of (seeds, 1,000 questions) whose seeds move by `sd`."""
-    moved = rng.normal(0, sd, (domains, seeds, 1))
+    """Of (seeds, 1,000 questions) whose seeds shift by `sd`."""
+    shifts = rng.normal(0, sd, (domains, seeds, 1))
     if alike:
-        moved[:] = moved[0]
-    return [SeedEffect.single((rng.random((seeds, 1000)) < 0.5 + m).astype(float)) for m in moved]
+        shifts[:] = shifts[0]
+    return [SeedEffect.single((rng.random((seeds, 1000)) < 0.5 + m).astype(float)) for m in shifts]
 
 
-def typical(known: SeedVariance | None, domains: int = 1) -> float:
-    assert known is not None
-    variances, weights = known.variances_of_mean([1.0] * domains)
+def typical(variances: SeedVariance | None, domains: int = 1) -> float:
+    assert variances is not None
+    sizes, weights = variances.variances_of_mean([1.0] * domains)
     assert weights.sum() == pytest.approx(1, abs=1e-6)
-    return float(np.sqrt((weights * variances).sum()))
+    return float(np.sqrt((weights * sizes).sum()))
 
 
 def test_one_seed_tells_nothing() -> None:
     one = [SeedEffect.single(np.array([[0.0, 1.0, 0.0]]))]
-    known = estimate_seed_variances({"a": one, "b": condition(np.random.default_rng(0), 0.1)})
-    assert known["a"] is None
-    assert known["b"] is not None
+    variances = estimate_seed_variances({"a": one, "b": condition(np.random.default_rng(0), 0.1)})
+    assert variances["a"] is None
+    assert variances["b"] is not None
     assert estimate_seed_variances({}) == {}
 
 
 @pytest.mark.parametrize("sd", [0.0, 0.03, 0.1])
 def test_a_study_finds_the_spread(sd: float) -> None:
     rng = np.random.default_rng(0)
-    known = estimate_seed_variances({n: condition(rng, sd) for n in range(6)})
-    found = [typical(s) for s in known.values()]
-    assert np.mean(found) == pytest.approx(sd, rel=0.3, abs=0.006)
+    variances = estimate_seed_variances({n: condition(rng, sd) for n in range(6)})
+    results = [typical(s) for s in variances.values()]
+    assert np.mean(results) == pytest.approx(sd, rel=0.3, abs=0.006)
 
 
 def test_a_condition_that_varies_more_keeps_its_own_spread() -> None:
     rng = np.random.default_rng(0)
-    known = estimate_seed_variances({n: condition(rng, 0.15 if n == 5 else 0.01) for n in range(6)})
-    assert typical(known[5]) > 0.1
-    assert max(typical(known[n]) for n in range(5)) < 0.03
+    variances = estimate_seed_variances({n: condition(rng, 0.15 if n == 5 else 0.01) for n in range(6)})
+    assert typical(variances[5]) > 0.1
+    assert max(typical(variances[n]) for n in range(5)) < 0.03
 
 
 def test_two_seeds_that_happen_to_agree_are_not_believed_where_the_others_differ() -> None:
@@ -63,7 +63,7 @@ def test_seeds_that_move_all_domains_alike_move_their_mean() -> None:
     rng = np.random.default_rng(0)
     apart = estimate_seed_variances({n: condition(rng, 0.08) for n in range(6)})
     alike = estimate_seed_variances({n: condition(rng, 0.08, alike=True) for n in range(6)})
-    share = [np.mean([typical(s, 4) / typical(s) for s in known.values()]) for known in (apart, alike)]
+    share = [np.mean([typical(s, 4) / typical(s) for s in variances.values()]) for variances in (apart, alike)]
     assert share[0] < 0.62  # 0.5 where they are independent
     assert share[1] > 0.95
 
@@ -96,13 +96,13 @@ def test_a_domain_that_is_nearly_solved_moves_less() -> None:
         return [SeedEffect.single((rng.random((3, 1000)) < 1 / (1 + np.exp(-x))).astype(float)) for x in logits]
 
     rows = {n: cells() for n in range(6)}
-    known = estimate_seed_variances(rows)
+    variances = estimate_seed_variances(rows)
     for place, sd in ((0, 0.08), (3, 0.021)):
-        found = []
+        results = []
         for n, row in rows.items():
-            variances, weights = known[n].variances_of_mean([row[place].variance_scale])  # type: ignore[union-attr]
-            found.append(float(np.sqrt((weights * variances).sum())))
-        assert np.mean(found) == pytest.approx(sd, rel=0.3)
+            sizes, weights = variances[n].variances_of_mean([row[place].variance_scale])  # type: ignore[union-attr]
+            results.append(float(np.sqrt((weights * sizes).sum())))
+        assert np.mean(results) == pytest.approx(sd, rel=0.3)
     none, all_ = np.zeros((2, 5)), np.ones((2, 5))
     assert (
         SeedEffect.single(all_).variance_scale
@@ -117,13 +117,13 @@ def test_runs_that_are_equal_say_nothing_about_the_others() -> None:
     rng = np.random.default_rng(0)
     rows = {n: condition(rng, 0.05, seeds=2) for n in range(2)}
     same = [SeedEffect.single(np.repeat((rng.random((1, 1000)) < 0.5).astype(float), 2, axis=0)) for _ in range(4)]
-    known = estimate_seed_variances({**rows, "base": same})
-    assert typical(known["base"]) < 0.001
+    variances = estimate_seed_variances({**rows, "base": same})
+    assert typical(variances["base"]) < 0.001
     assert typical(estimate_seed_variances({**rows, "base": same[:1]})["base"]) < 0.02
     noisy = (rng.random((2, 1000)) < 0.5).astype(float)
     assert not SeedEffect.vs_fixed_baseline(noisy, same[0].scores).seeds_differ
     assert SeedEffect.difference(noisy, same[0].scores).seeds_differ
-    assert typical(known[0]) == pytest.approx(typical(estimate_seed_variances(rows)[0]))
+    assert typical(variances[0]) == pytest.approx(typical(estimate_seed_variances(rows)[0]))
 
 
 def test_domains_may_have_other_numbers_of_seeds() -> None:
@@ -149,16 +149,16 @@ def test_order_does_not_matter_and_weights_sum_to_one(seed: int, seeds: int, dom
 
 def test_a_checkpoint_that_all_are_compared_with_does_not_look_like_their_seeds() -> None:
     """Its draws are the same in every difference: where they happen to agree, all seeds seem to, and the reverse."""
-    found: dict[str, list[float]] = {"difference": [], "fixed": []}
+    results: dict[str, list[float]] = {"difference": [], "fixed": []}
     for seed in range(12):
         rng = np.random.default_rng(seed)
         fixed = [(rng.random((2, 100)) < 0.5).astype(float) for _ in range(2)]
         seconds = [[(rng.random((2, 100)) < 0.5).astype(float) for _ in fixed] for _ in range(12)]
         for way, kind in (("difference", SeedEffect.difference), ("fixed", SeedEffect.vs_fixed_baseline)):
             rows = {n: [kind(f, s) for f, s in zip(fixed, row, strict=True)] for n, row in enumerate(seconds)}
-            found[way].append(np.mean([typical(s) for s in estimate_seed_variances(rows).values()]))
-    assert np.std(found["fixed"]) < 0.6 * np.std(found["difference"])
-    assert max(found["fixed"]) < 0.7 * max(found["difference"])
+            results[way].append(np.mean([typical(s) for s in estimate_seed_variances(rows).values()]))
+    assert np.std(results["fixed"]) < 0.6 * np.std(results["difference"])
+    assert max(results["fixed"]) < 0.7 * max(results["difference"])
 
 
 def test_luck_that_draws_share_is_taken_off() -> None:

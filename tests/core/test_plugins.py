@@ -12,7 +12,7 @@ import pytest
 from kkwarm.errors import KkwarmError
 from kkwarm.formats import PlainFormat
 from kkwarm.plugins import hookimpl, load
-from kkwarm.types import Benchmark, Domain, Example, Probe, Response, Rewards, Verifier
+from kkwarm.types import Benchmark, ClaimSet, Domain, Example, Probe, Response, Rewards, Verifier
 
 
 def domain(name: str, **more: object) -> Domain:
@@ -310,3 +310,12 @@ def test_the_built_in_plugins_load_without_failure() -> None:
 
 def response(answer: str) -> Response:
     return Response(answer, "", answer)
+
+
+def test_sets_of_claims_are_registered_by_name() -> None:
+    claims = ClaimSet("another_paper", lambda study: [])
+    reg = load([("p", plugin(kkwarm_claims=lambda: [claims]))])
+    assert reg.claims["another_paper"] is claims and "warm_up" in reg.claims
+    bad = load([("q", plugin(kkwarm_claims=lambda: [ClaimSet("x", lambda: [])]))])  # type: ignore[misc]
+    assert "x" not in bad.claims
+    assert any("evaluate must be a function of (study)" in f.cause for f in bad.failures)

@@ -22,6 +22,7 @@ from kkwarm.reporting.png import write_png
 from kkwarm.reporting.svg import figure_svg
 from kkwarm.reporting.terminal import render_text
 from kkwarm.schema.report import Claim, Contamination, Report, SampleEfficiency, parse_report
+from kkwarm.types import ClaimSet
 
 Make = Callable[..., StudyData]
 
@@ -74,33 +75,33 @@ def of_size(material: StudyData, n: int, seeds: int = 3, apart: float = 0.0) -> 
     rng = np.random.default_rng(0)
     cells = {}
     for key, c in material.cells.items():
-        moved = 0.0 if key[0] == "base" else apart * np.array([[-1.0], [0.0], [1.0]])
-        drawn = (rng.random((3, n)) < 0.5 + moved).astype(float)
+        shift = 0.0 if key[0] == "base" else apart * np.array([[-1.0], [0.0], [1.0]])
+        scores = (rng.random((3, n)) < 0.5 + shift).astype(float)
         cells[key] = dataclasses.replace(
-            c, ids=c.ids[:n], prompts=c.prompts[:n], seeds=c.seeds[:seeds], scores=drawn[:seeds]
+            c, ids=c.ids[:n], prompts=c.prompts[:n], seeds=c.seeds[:seeds], scores=scores[:seeds]
         )
     return dataclasses.replace(material, cells=cells, curves=())
 
 
 @pytest.mark.parametrize(
-    ("n", "seeds", "apart", "said"),
+    ("n", "seeds", "apart", "expected"),
     [
         (40, 3, 0.0, "questions would decide most; more samples per question help too"),
         (1200, 3, 0.2, "seeds would decide most; more questions would hardly help"),
         (40, 1, 0.0, "questions would decide most; more samples per question help too"),
     ],
 )
-def test_what_would_decide_is_said(make: Make, n: int, seeds: int, apart: float, said: str) -> None:
+def test_advice_names_what_would_decide(make: Make, n: int, seeds: int, apart: float, expected: str) -> None:
     document = build_report(of_size(make(), n, seeds, apart))
     advice = document.advice
-    assert advice.endswith(said) and " of 9 changes are underpowered" in advice
+    assert advice.endswith(expected) and " of 9 changes are underpowered" in advice
     assert advice in " ".join(render_text(document, 200).split())
     assert advice in markdown_text(document)
     left = [c.change for row in document.matrix.values() for c in row.values() if c.change]
     assert sum(c.verdict == "underpowered" for c in left) == int(advice.split()[0])
 
 
-def test_where_all_is_decided_nothing_is_advised(make: Make) -> None:
+def test_there_is_no_advice_where_all_is_decided(make: Make) -> None:
     document = build_report(
         make(base=(0.1, 0.1, 0.1), base_plus_RLVR=(0.5, 0.5, 0.5), warmed_plus_RLVR=(0.9, 0.9, 0.9))
     )
@@ -120,7 +121,7 @@ def test_missing_conditions_leave_claims_open(make: Make) -> None:
     assert "no samples of programs yet" in " ".join(text.split())
 
 
-def test_a_leak_marks_every_figure_that_it_touches(make: Make) -> None:
+def test_contamination_marks_every_affected_figure(make: Make) -> None:
     material = dataclasses.replace(make(), contaminated={("warmed", "sums"): 7})
     document = build_report(material)
     marked = {(c, d) for c, row in document.matrix.items() for d, cell in row.items() if cell.contaminated}
@@ -144,7 +145,7 @@ def test_nothing_evaluated_yet(make: Make) -> None:
     assert "Nothing is evaluated yet" in render_text(document, 80)
 
 
-def test_what_cannot_be_paired_is_said(make: Make) -> None:
+def test_unpaired_cells_are_reported(make: Make) -> None:
     material = make()
     other = dataclasses.replace(material.cells["warmed", "sums"], protocol={"version": 1, "temperature": 0.0})
     document = build_report(dataclasses.replace(material, cells={**material.cells, ("warmed", "sums"): other}))
@@ -283,9 +284,7 @@ def test_nothing_to_draw(make: Make, tmp_path: Path) -> None:
         write_png(build_report(dataclasses.replace(make(), cells={}, forced={}, curves=())), tmp_path)
 
 
-def test_png_without_matplotlib_says_how_to_mend_it(
-    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_png_without_matplotlib_names_the_extra(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(KkwarmError, match="kkwarm\\[plots\\]"):
         write_png(build_report(make()), tmp_path / "x.png")
@@ -309,3 +308,24 @@ def test_a_log_without_accuracy_gives_rewards_only(make: Make) -> None:
     document = build_report(dataclasses.replace(material, curves=curves))
     assert document.curves[0].accuracy is None and "NaN" not in document.model_dump_json()
     assert [f.key for f in figures(document)] == ["reward-programs"]
+
+
+def test_an_unknown_schema_version_is_one_clear_line(make: Make) -> None:
+    text = build_report(make()).model_dump_json().replace('"schema_version":1', '"schema_version":7', 1)
+    with pytest.raises(ValueError) as refused:
+        parse_report(text)
+    assert str(refused.value) == "schema version 7 is unknown; this kkwarm reads version 1"
+    with pytest.raises(ValueError, match=r"^title: Field required"):
+        parse_report("{}")
+
+
+def test_claims_of_plugins_are_evaluated_and_a_failing_set_is_reported(make: Make) -> None:
+    def fail(study: StudyData) -> list[Claim]:
+        raise ZeroDivisionError("no questions")
+
+    def evaluate(study: StudyData) -> list[Claim]:
+        return [Claim(id="a", on="", text=study.title, domains=(), verdict="no data", holds=None, statement="later")]
+
+    report = build_report(make(title="T"), [ClaimSet("bad", fail), ClaimSet("mine", evaluate)])
+    assert [c.text for c in report.claims] == ["T"]
+    assert report.problems == ("the claims 'bad' could not be evaluated: ZeroDivisionError: no questions",)

@@ -1,4 +1,4 @@
-"""What training told of itself, and what another tool measured otherwise, in every view of the report."""
+"""What training trained_report of itself, and what another tool measured otherwise, in every view of the report."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def page(document: Report) -> str:
 
 
 @pytest.fixture
-def told(make: Callable[..., StudyData]) -> Report:
+def trained_report(make: Callable[..., StudyData]) -> Report:
     rows = ("warmed + RLVR",)
     training = (
         Training("rlvr", "rlvr", 0, rows, (FORGOT, SILENT), EVALS),
@@ -44,29 +44,34 @@ def told(make: Callable[..., StudyData]) -> Report:
     return build_report(replace(make(), training=training))
 
 
-def test_alarms_are_said_once_for_all_seeds(told: Report) -> None:
-    assert alarm_lines(told) == [
+def test_alarms_are_listed_once_for_all_seeds(trained_report: Report) -> None:
+    assert alarm_lines(trained_report) == [
         f"warmed + RLVR (rlvr), seed 0, step 8: forgetting: {FORGOT['text']}",
         f"warmed + RLVR (rlvr), seed 0, step 12: no signal: {SILENT['text']}; seed 1 too",
         f"warmed (warm<b>), seed 0, step 8: forgetting: {FORGOT['text']}",
     ]
 
 
-def test_in_training_evals_are_means_over_seeds(told: Report) -> None:
-    assert evals_text(told) == (["sums", "programs"], [("warmed + RLVR (rlvr), step 0 to 8", ["60 → 30", "20 → 40"])])
-    (row,) = told.in_training_evals
-    assert row.seeds == 2
-    assert row.accuracy["sums"] == pytest.approx((0.6, 0.3)) and row.accuracy["programs"] == pytest.approx((0.2, 0.4))
+def test_in_training_evals_are_means_over_seeds(trained_report: Report) -> None:
+    assert evals_text(trained_report) == (
+        ["sums", "programs"],
+        [("warmed + RLVR (rlvr), step 0 to 8", ["60 → 30", "20 → 40"])],
+    )
+    (evals,) = trained_report.in_training_evals
+    assert evals.seeds == 2
+    assert evals.accuracy["sums"] == pytest.approx((0.6, 0.3)) and evals.accuracy["programs"] == pytest.approx(
+        (0.2, 0.4)
+    )
 
 
-def test_every_view_shows_them(told: Report) -> None:
-    for view in (render_text(told, 160), markdown_text(told), page(told)):
+def test_every_view_shows_them(trained_report: Report) -> None:
+    for view in (render_text(trained_report, 160), markdown_text(trained_report), page(trained_report)):
         assert "no signal in the last 10 steps; seed 1 too" in view
         assert "60 → 30" in view and "20 → 40" in view
-    assert "warm<b>" not in page(told) and "warm&lt;b&gt;" in page(told)
+    assert "warm<b>" not in page(trained_report) and "warm&lt;b&gt;" in page(trained_report)
 
 
-def test_nothing_is_said_where_nothing_was_told(make: Callable[..., StudyData]) -> None:
+def test_views_are_empty_without_alarms_and_evaluations(make: Callable[..., StudyData]) -> None:
     document = build_report(make())
     assert document.training == () and document.protocol_differences == ()
     for view in (render_text(document, 160), markdown_text(document), page(document), latex_text(document)):
@@ -93,7 +98,7 @@ def test_the_runs_that_made_benched_checkpoints_are_asked(tmp_path: Path) -> Non
     assert one.evals == EVALS and [dict(a) for a in one.alarms] == [SILENT]
 
 
-def test_another_tools_protocol_is_said_once(make: Callable[..., StudyData]) -> None:
+def test_another_tools_protocol_is_listed_once(make: Callable[..., StudyData]) -> None:
     material = make()
     cells = {
         key: replace(c, external=True, protocol={"version": 1, "temperature": 0.2}) if key[0] == "warmed" else c

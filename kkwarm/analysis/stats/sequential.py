@@ -88,9 +88,9 @@ class ConfidenceSequence:
             mean = self._sum / self.count
             return max(0.0, mean - 1 / GRID), min(1.0, mean + 1 / GRID)
         low, high = max(0, int(inside[0]) - 1), min(GRID - 1, int(inside[-1]) + 1)
-        seen, left = self._sum / self.total, (self.total - self.count) / self.total
-        lowest = min(max(float(self._candidates[low]), seen), seen + left)
-        return lowest, max(lowest, min(float(self._candidates[high]), seen + left))
+        scored, left = self._sum / self.total, (self.total - self.count) / self.total
+        lowest = min(max(float(self._candidates[low]), scored), scored + left)
+        return lowest, max(lowest, min(float(self._candidates[high]), scored + left))
 
     @property
     def reached(self) -> bool:
