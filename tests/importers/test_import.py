@@ -148,12 +148,12 @@ def test_two_models_in_one_folder_are_refused(tmp_path: Path) -> None:
 
 def test_evalplus_verdicts_become_a_run(tmp_path: Path, reg: Registry) -> None:
     run = import_results(evalplus.read(EVALPLUS), reg, names={}, out=tmp_path / "r")
-    found = run.manifest.benchmarks["humaneval_plus"]
+    figures = run.manifest.benchmarks["humaneval_plus"]
     wrong, half = len(range(0, 164, 3)), sum(i % 5 == 0 and i % 3 != 0 for i in range(164))
-    assert (found["n"], found["samples"]) == (164, 328)
-    assert found["accuracy"] == pytest.approx(1 - (wrong + half) / 328)
-    assert found["metrics"]["base"] == pytest.approx(1 - wrong / 328)
-    assert found["metrics"]["plus"] == pytest.approx(found["accuracy"])
+    assert (figures["n"], figures["samples"]) == (164, 328)
+    assert figures["accuracy"] == pytest.approx(1 - (wrong + half) / 328)
+    assert figures["metrics"]["base"] == pytest.approx(1 - wrong / 328)
+    assert figures["metrics"]["plus"] == pytest.approx(figures["accuracy"])
     assert run.manifest.model.name == "made/up"
     protocol = run.manifest.config["protocol"]["humaneval_plus"]
     assert (protocol["temperature"], protocol["samples"]) == (0.8, 2)

@@ -88,9 +88,9 @@ class Hindrances:
         try:
             code, text = self._done(lambda: self._guarded(name, out))
             stored = kill_work.progress(out)
-            told = text.strip()
-            if code not in (0, 2) or (code == 2 and not _is_one_line_of_space(told)):
-                problems.append(f"{name} on {size} bytes ended with {code}: {told[-800:]}")
+            message = text.strip()
+            if code not in (0, 2) or (code == 2 and not _is_one_line_of_space(message)):
+                problems.append(f"{name} on {size} bytes ended with {code}: {message[-800:]}")
             disk.again(f"size={ROOM}")
             kept = kill_work.progress(out)
             again, text = self._done(lambda: self._guarded(name, out))
@@ -99,7 +99,7 @@ class Hindrances:
             elif (found := kill_work.product(out)) != wanted:
                 differs = [k for k in {*wanted, *found} if wanted.get(k) != found.get(k)]
                 problems.append(f"{name} on {size} bytes, then {ROOM}: {differs} differ")
-            return {"bytes": size, "ended_with": code, "told": told, "stored": stored, "kept": kept}
+            return {"bytes": size, "ended_with": code, "message": message, "stored": stored, "kept": kept}
         finally:
             disk.close()
 
@@ -134,9 +134,9 @@ class Hindrances:
         return code, log.read_text()
 
 
-def _is_one_line_of_space(told: str) -> bool:
+def _is_one_line_of_space(message: str) -> bool:
     """The last line says where space is lacking; before it only warnings may stand."""
-    lines = told.splitlines()
+    lines = message.splitlines()
     return all(line.startswith("kkwarm: ") for line in lines) and "cannot be written" in lines[-1]
 
 

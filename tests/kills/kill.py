@@ -98,7 +98,7 @@ class Killer:
             if code == 0:
                 return
             log = (self.folder / name / f"{run}.log").read_text()
-            # A step of a study whose worker was killed twice counts as failed; the same command goes on.
+            # A step of a study whose worker was killed twice counts as failed; the same command resumes.
             if code != -signal.SIGKILL and not (name == "study" and "ended with code -9" in log.splitlines()[-1]):
                 done.problems.append(f"{run} ended with {code}: {log.strip()[-600:]}")
                 return

@@ -169,25 +169,25 @@ def product(out: Path) -> dict[str, Any]:
     own = [out / "steps"] if run.manifest.kind == "study" else []  # its steps' runs, not a training's weights
     left = [p for pattern in (".*.new", ".best-*", "steps") for p in out.rglob(pattern) if p not in own]
     assert not left, f"left behind: {left}"
-    found: dict[str, Any] = {}
+    files: dict[str, Any] = {}
     for path in sorted(out.rglob("*")):
         name = str(path.relative_to(out))
         if path.name == "model.safetensors" or path.name in ("traces.jsonl", "rollouts.jsonl", "evals.jsonl"):
-            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+            files[name] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
         elif path.name == "samples.jsonl":
             lines = sorted(path.read_bytes().splitlines())
             assert len(set(lines)) == len(lines), "a sample was stored twice"
-            found[name] = [len(lines), hashlib.sha256(b"\n".join(lines)).hexdigest()[:16]]
+            files[name] = [len(lines), hashlib.sha256(b"\n".join(lines)).hexdigest()[:16]]
         elif path.name == "log.jsonl":
             rows = [json.loads(line) for line in path.read_text().splitlines()]
-            found[name] = [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+            files[name] = [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
         elif path.name == "manifest.json":
             results = json.loads(path.read_text()).get("results", {})
-            found[name] = dict(_timeless(results))
+            files[name] = dict(_timeless(results))
     if (out / "report.json").exists():
         report = json.loads((out / "report.json").read_text())
-        found["report"] = {key: report[key] for key in ("matrix", "claims")}
-    return found
+        files["report"] = {key: report[key] for key in ("matrix", "claims")}
+    return files
 
 
 def _timeless(results: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -17,12 +17,14 @@ N = 60
 
 
 def stored(path: Path, answers: list[str], status: Status | None = None) -> Path:
-    """A scored run of N questions whose right answer is 5; `status`: what an older verifier said of all of them."""
+    """A scored run of N questions whose right answer is 5; `status`: what an older verifier verdict_status of all of them."""
     with Run.open(path, kind="score", config={"benchmark": "math", "format": "auto"}) as run:
         for i, answer in enumerate(answers):
-            said = status or (Status.CORRECT if answer == "5" else Status.WRONG)
+            verdict_status = status or (Status.CORRECT if answer == "5" else Status.WRONG)
             completion = Completion(f"so \\boxed{{{answer}}}")
-            run.append([Sample("math", f"q{i:02}", 0, completion, Verdict(said, answer), meta={"reference": "5"})])
+            run.append(
+                [Sample("math", f"q{i:02}", 0, completion, Verdict(verdict_status, answer), meta={"reference": "5"})]
+            )
         run.finish()
     return path
 
@@ -40,12 +42,12 @@ def test_a_gain_of_an_older_verifier_is_none_today(capsys: pytest.CaptureFixture
     lenient = stored(tmp_path / "lenient", ["7"] * N, Status.CORRECT)
     document = rescored(capsys, lenient)
     assert document["flipped"] == N
-    (found,) = document["comparisons"]
-    assert (found["what"], found["baseline"], found["benchmark"]) == ("lenient", "base", "math")
-    assert found["before"]["verdict"] == "gain"
-    assert found["before"]["estimate"] == 100
-    assert found["after"]["verdict"] == "tie"
-    assert found["changed"] is True
+    (comparison,) = document["comparisons"]
+    assert (comparison["what"], comparison["baseline"], comparison["benchmark"]) == ("lenient", "base", "math")
+    assert comparison["before"]["verdict"] == "gain"
+    assert comparison["before"]["estimate"] == 100
+    assert comparison["after"]["verdict"] == "tie"
+    assert comparison["changed"] is True
     assert rescored(capsys, lenient, "--alone")["comparisons"] == []
     assert rescored(capsys, lenient, "--compare-to", base)["comparisons"] == document["comparisons"]
     with pytest.raises(SystemExit):
@@ -59,9 +61,13 @@ def test_the_other_side_is_judged_again_too(capsys: pytest.CaptureFixture[str], 
     """Both flip alike: nothing changes, although every verdict does."""
     stored(tmp_path / "a", ["5"] * N, Status.WRONG)
     document = rescored(capsys, stored(tmp_path / "b", ["5"] * N, Status.WRONG))
-    (found,) = document["comparisons"]
+    (comparison,) = document["comparisons"]
     assert document["flipped"] == N
-    assert (found["before"]["verdict"], found["after"]["verdict"], found["changed"]) == ("tie", "tie", False)
+    assert (comparison["before"]["verdict"], comparison["after"]["verdict"], comparison["changed"]) == (
+        "tie",
+        "tie",
+        False,
+    )
 
 
 def test_what_cannot_be_compared_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -101,10 +107,10 @@ def test_a_study_is_judged_again_as_a_whole(capsys: pytest.CaptureFixture[str], 
             step.finish()
     document = rescored(capsys, study)
     assert (document["flipped"], document["steps"]) == (N, {"b": N})
-    (found,) = document["comparisons"]
-    assert (found["before"]["verdict"], found["after"]["verdict"]) == ("gain", "tie")
+    (comparison,) = document["comparisons"]
+    assert (comparison["before"]["verdict"], comparison["after"]["verdict"]) == ("gain", "tie")
     # A step is compared with what its study compares it with.
     (alone,) = rescored(capsys, study / "steps" / "a")["comparisons"]
     assert (alone["what"], alone["baseline"]) == ("a", "b")
-    kept = rescored(capsys, study, "-o", tmp_path / "today")["written"]
-    assert rescored(capsys, kept)["flipped"] == 0
+    path_today = rescored(capsys, study, "-o", tmp_path / "today")["written"]
+    assert rescored(capsys, path_today)["flipped"] == 0

@@ -200,10 +200,10 @@ def test_rescore_of_a_bench_run(capsys: pytest.CaptureFixture[str], shared_data:
     assert answers["math"] == "5" and set(answers) == {"math", "math+forced"}
 
 
-def test_a_stopped_score_goes_on(
+def test_an_interrupted_score_resumes(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was judged before an interrupt is not judged again, and the end is the same."""
+    """Completions verified before an interrupt are not verified again, and the result is the same."""
     from kkwarm.scoring import score
     from kkwarm.verify.judge import Judge
 
@@ -211,31 +211,31 @@ def test_a_stopped_score_goes_on(
     rows = [{"id": str(i % 4), "completion": str(i % 3), "reference": "1"} for i in range(10)]
     file, out = write(tmp_path / "o.jsonl", rows), tmp_path / "run"
     whole = scored(capsys, file, "--benchmark", "mini_math")["benchmarks"]
-    judged: list[int] = []
+    verified: list[int] = []
     real = Judge.verify
 
     def counted(self: Judge, verifier: Any, fmt: Any, pairs: Any) -> Any:
-        if sum(judged) >= 6 and not stopped:
+        if sum(verified) >= 6 and not stopped:
             stopped.append(True)
             raise KeyboardInterrupt
-        found = real(self, verifier, fmt, pairs)
-        judged.append(len(found))
-        return found
+        verdicts = real(self, verifier, fmt, pairs)
+        verified.append(len(verdicts))
+        return verdicts
 
     stopped: list[bool] = []
     monkeypatch.setattr(Judge, "verify", counted)
     monkeypatch.setattr(score, "check_references", lambda *args: None)
     code, out_text, err = run(capsys, "score", file, "--benchmark", "mini_math", "-o", out)
     assert (code, out_text) == (130, "")
-    assert f"kept in {out}: the same command goes on" in err
+    assert f"stored in {out}: repeat the command to resume" in err
     assert len(list(Run.read(out).samples())) == 6
     assert scored(capsys, file, "--benchmark", "mini_math", "-o", out)["benchmarks"] == whole
-    assert [n for n in judged if n] == [3, 3, 3, 1]
+    assert [n for n in verified if n] == [3, 3, 3, 1]
     stored = [(s.id, s.index, s.completion.text) for s in Run.read(out).samples()]
     assert stored == [(str(i % 4), i // 4, str(i % 3)) for i in range(10)]
 
 
-def test_a_run_judged_by_another_verifier_is_not_mixed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_run_of_another_verifier_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = write(tmp_path / "o.jsonl", [{"id": "a", "completion": "1", "reference": "1"}])
     scored(capsys, file, "--benchmark", "mini_math", "-o", tmp_path / "run")
     path = tmp_path / "run" / "manifest.json"

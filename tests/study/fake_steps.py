@@ -34,15 +34,15 @@ def run(spec: Mapping[str, Any]) -> None:
     out = Path(spec["out"])
     trace(out.parent.parent / "trace.txt", spec["id"])
     act(spec)
-    with Run.open(out, kind=spec["kind"], config=spec["config"]) as made:
-        made.record(labels=dict(spec["labels"]))
+    with Run.open(out, kind=spec["kind"], config=spec["config"]) as opened:
+        opened.record(labels=dict(spec["labels"]))
         if spec["kind"] == "bench":
-            bench(made, spec)
+            bench(opened, spec)
         elif spec["kind"] == "rlvr":
             start = 0.4 if "warm" in spec["id"] else 0.1
             rows = [{"step": i + 1, "reward": start + i / 20, "accuracy": min(1, start + i / 20)} for i in range(10)]
             (out / "log.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-        made.finish()
+        opened.finish()
 
 
 def trace(file: Path, step: str) -> None:
@@ -65,7 +65,7 @@ def act(spec: Mapping[str, Any]) -> None:
         time.sleep(120)
 
 
-def bench(made: Run, spec: Mapping[str, Any]) -> None:
+def bench(opened: Run, spec: Mapping[str, Any]) -> None:
     samples: list[Sample] = []
     suffix = "+forced" if spec["config"].get("force") else ""
     skill = sum(v for k, v in SKILL.items() if k in spec["inputs"]["model"] or k == "base")
@@ -79,7 +79,7 @@ def bench(made: Run, spec: Mapping[str, Any]) -> None:
             verdict = Verdict(Status.CORRECT if right else rng.choice([Status.WRONG, Status.MALFORMED]), "1")
             sample = Sample(domain + suffix, f"q{i}", 0, Completion(text, 7, "stop"), verdict, f"{domain}{i}")
             samples.append(sample)
-    made.append(samples)
+    opened.append(samples)
 
 
 if __name__ == "__main__":  # `kkwarm study` with these steps; its arguments

@@ -48,11 +48,11 @@ def attempts(out: Path) -> list[StepAttempt]:
 
 def refused(address: str, tmp_path: Path) -> tuple[str, float]:
     pytest.importorskip("ray", reason="needs the ray extra: pip install 'kkwarm[ray]'")
-    began = time.monotonic()
-    with pytest.raises(KkwarmError) as told:
+    start = time.monotonic()
+    with pytest.raises(KkwarmError) as outcome:
         open_executor("ray", tmp_path, None, address=address)
-    assert "\n" not in str(told.value)
-    return str(told.value), time.monotonic() - began
+    assert "\n" not in str(outcome.value)
+    return str(outcome.value), time.monotonic() - start
 
 
 def test_an_address_nobody_answers_is_one_line(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_killed_worker_costs_its_step_only(
     assert [name for name, count in did(out).items() if count > 1] == ["base-warm-s0"]
     lost = [attempt for attempt in attempts(out) if attempt.outcome != "done"]
     assert [(attempt.step.rpartition("-")[0], attempt.outcome) for attempt in lost] == [("base-warm-s0", "lost")]
-    assert "-- attempt 2 on " in (out / "logs" / f"{lost[0]['step']}.log").read_text()
+    assert "-- attempt 2 on " in (out / "logs" / f"{lost[0].step}.log").read_text()
 
 
 @pytest.mark.slow
@@ -193,8 +193,8 @@ def test_a_killed_node_costs_its_steps_only(
     hang = [out / f"hang.traces-long-s{seed}" for seed in (0, 1)]
     for file in hang:
         file.touch()
-    told: list[dict[str, Any]] = []
-    study = threading.Thread(target=lambda: told.append(on(cluster, recipe, out, quiet)), daemon=True)
+    reports: list[Any] = []
+    study = threading.Thread(target=lambda: reports.append(on(cluster, recipe, out, quiet)), daemon=True)
     study.start()
     until(lambda: (out / "trace.txt").exists() and sum(n for k, n in did(out).items() if "traces" in k) == 2)
     made.remove_node(nodes.pop(), allow_graceful=False)
@@ -202,8 +202,8 @@ def test_a_killed_node_costs_its_steps_only(
         file.unlink()
     nodes.append(another(made))
     study.join(timeout=240)
-    assert told, "the study did not end"
-    assert told[0]["state"] == "done"
+    assert reports, "the study did not end"
+    assert reports[0].state == "done"
     assert sum(n - 1 for n in did(out).values()) == 1
     lost = [attempt for attempt in attempts(out) if attempt.outcome != "done"]
     assert [attempt.outcome for attempt in lost] == ["lost"]
@@ -232,7 +232,7 @@ def test_an_ended_study_goes_on(cluster: Any, recipe_file: Path, tmp_path: Path)
     command += ["--ray-address", cluster[0].address]
 
     def hangs(study: subprocess.Popen[str], times: int) -> bool:
-        """Its step hangs for the `times`-th time, and the others are done; or it has ended, which is told below."""
+        """Its step hangs for the `times`-th time, and the others are done; or it has ended, which is checked below."""
         begun = (out / "trace.txt").exists() and did(out)["base-warm-s1"] == times
         return study.poll() is not None or (begun and len(Run.read(out).manifest.seconds) == 14)
 

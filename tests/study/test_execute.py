@@ -119,7 +119,10 @@ def test_a_worker_that_dies_once_is_replaced(
     twice = [key for key, count in did(out).items() if count == 2]
     assert [key.rpartition("-")[0] for key in twice] == ["base-warm-s0"]
     attempts = Run.read(out).manifest.sessions[0].attempts
-    assert [(attempt.number, attempt.outcome) for attempt in attempts if attempt.step == twice[0]] == [(1, "lost"), (2, "done")]
+    assert [(attempt.number, attempt.outcome) for attempt in attempts if attempt.step == twice[0]] == [
+        (1, "lost"),
+        (2, "done"),
+    ]
 
 
 def test_a_step_that_always_dies_stops_only_what_needs_it(
@@ -128,7 +131,9 @@ def test_a_step_that_always_dies_stops_only_what_needs_it(
     out = tmp_path / "s"
     out.mkdir()
     (out / "die.base-warm-s0").touch()
-    with pytest.raises(KkwarmError, match=r"base-warm-s0-\w+ failed: its worker process ended with code 9.*3 steps wait"):
+    with pytest.raises(
+        KkwarmError, match=r"base-warm-s0-\w+ failed: its worker process ended with code 9.*3 steps wait"
+    ):
         run_study(recipe, out, 2, quiet, render_text)
     names = {key.rpartition("-")[0]: count for key, count in did(out).items()}
     assert names["base-warm-s0"] == 2
@@ -178,15 +183,15 @@ def until(condition: Callable[[], bool], seconds: float = 120) -> None:
 
 def alive(text: str) -> list[int]:
     """Processes whose environment or command line holds `text` (their standard error is a log there)."""
-    found = []
+    pids = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             try:
                 if text in str((entry / "fd" / "2").readlink()):
-                    found.append(int(entry.name))
+                    pids.append(int(entry.name))
             except OSError:
                 continue
-    return found
+    return pids
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks for orphans in /proc")

@@ -16,8 +16,8 @@ SMALL = "stages.rlvr.prompts_per_step=5"
 
 
 def test_a_condition_for_each_number(recipe_file: Path) -> None:
-    made = load_recipe(str(recipe_file), [GRID, SMALL])
-    by_name = {c.name: c for c in made.conditions}
+    recipe = load_recipe(str(recipe_file), [GRID, SMALL])
+    by_name = {c.name: c for c in recipe.conditions}
     assert list(by_name) == [
         "base", "warmed", "base + RLVR 10", "base + RLVR 25", "base + RLVR 50",
         "warmed + RLVR 10", "warmed + RLVR 25", "warmed + RLVR 50",
@@ -25,10 +25,10 @@ def test_a_condition_for_each_number(recipe_file: Path) -> None:
     assert by_name["warmed + RLVR 25"].chain == ("base", "warm", "rlvr-25")
     assert by_name["warmed + RLVR 25"].baseline == "base + RLVR 25"  # with as many examples
     assert by_name["base + RLVR 25"].baseline == "base"
-    assert made.stages["rlvr-25"].examples == 25
-    assert "rlvr" not in made.stages
-    assert (made.claims[0].base_rlvr, made.claims[0].warmed_rlvr) == ("base + RLVR 50", "warmed + RLVR 50")
-    assert made.grids["base + RLVR"] == {10: "base + RLVR 10", 25: "base + RLVR 25", 50: "base + RLVR 50"}
+    assert recipe.stages["rlvr-25"].examples == 25
+    assert "rlvr" not in recipe.stages
+    assert (recipe.claims[0].base_rlvr, recipe.claims[0].warmed_rlvr) == ("base + RLVR 50", "warmed + RLVR 50")
+    assert recipe.grids["base + RLVR"] == {10: "base + RLVR 10", 25: "base + RLVR 25", 50: "base + RLVR 50"}
 
 
 def test_the_plan_shares_warm_ups_and_has_one_training_for_each_number(recipe_file: Path) -> None:
@@ -39,7 +39,7 @@ def test_the_plan_shares_warm_ups_and_has_one_training_for_each_number(recipe_fi
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         ("[50, 10]", "rising order"),
         ("[10, 10]", "rising order"),
@@ -50,8 +50,8 @@ def test_the_plan_shares_warm_ups_and_has_one_training_for_each_number(recipe_fi
         ("[0, 10]", "too small"),
     ],
 )
-def test_wrong_numbers(recipe_file: Path, value: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_wrong_numbers(recipe_file: Path, value: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         load_recipe(str(recipe_file), [f"stages.rlvr.examples={value}", SMALL])
 
 

@@ -16,10 +16,10 @@ from kkwarm.study.plan_view import describe, show_plan
 
 
 def kinds(recipe: Recipe) -> dict[str, int]:
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for step in make_plan(recipe).steps.values():
-        found[step.kind] = found.get(step.kind, 0) + 1
-    return found
+        counts[step.kind] = counts.get(step.kind, 0) + 1
+    return counts
 
 
 def test_shared_prefixes_are_one_step(recipe: Recipe) -> None:
@@ -89,13 +89,13 @@ def test_everything_wrong_at_once(recipe_file: Path) -> None:
     recipe_file.write_text(text)
     with pytest.raises(ConfigError) as wrong:
         load_recipe(str(recipe_file))
-    found = "\n".join(wrong.value.problems)
+    message = "\n".join(wrong.value.problems)
     for part in ("claims[0].on: is missing", "stepps: unknown key; did you mean steps?"):
-        assert part in found or "claims[0].on" in found
+        assert part in message or "claims[0].on" in message
     recipe_file.write_text(text.replace("warmup = ", 'on = "mini_code"\nwarmup = '))
     with pytest.raises(ConfigError) as wrong:
         load_recipe(str(recipe_file))
-    found = "\n".join(wrong.value.problems)
+    message = "\n".join(wrong.value.problems)
     for part in (
         "stages.rlvr.stepps: unknown key; did you mean steps?",
         "unknown traces 'lng' (did you mean long?)",
@@ -103,7 +103,7 @@ def test_everything_wrong_at_once(recipe_file: Path) -> None:
         "unknown condition 'bse + RLVR' (did you mean base + RLVR",
         "evaluate.limits: unknown key; did you mean limit?",
     ):
-        assert part in found
+        assert part in message
     assert len(wrong.value.problems) == 5
 
 
@@ -116,28 +116,28 @@ def test_unknown_recipes_offer_near_names() -> None:
 @pytest.mark.parametrize("name", sorted(built_in_recipes()))
 def test_built_in_recipes_are_whole(name: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    made = load_recipe(name, [f"models.base={tmp_path}"])
-    plan = make_plan(made)
-    assert made.claims
+    recipe = load_recipe(name, [f"models.base={tmp_path}"])
+    plan = make_plan(recipe)
+    assert recipe.claims
     assert all(step.cost.seconds > 0 for step in plan.steps.values())
 
 
 def test_the_paper_recipe_has_the_paper_settings() -> None:
     from kkwarm.train import PAPER_DISTILL, PAPER_RLVR, PAPER_WARMUP
 
-    made = load_recipe("paper-qwen2.5-3b")
-    assert made.models == {"base": "Qwen/Qwen2.5-3B"}
-    traces = made.traces["long"]
+    recipe = load_recipe("paper-qwen2.5-3b")
+    assert recipe.models == {"base": "Qwen/Qwen2.5-3B"}
+    traces = recipe.traces["long"]
     assert (traces.teacher, traces.domain) == ("Qwen/QwQ-32B", "kk")
     assert {k: getattr(traces, k) for k in PAPER_DISTILL} == PAPER_DISTILL
-    warm = made.stages["warm"].given()
+    warm = recipe.stages["warm"].given()
     assert all(getattr(PAPER_WARMUP, k) == (tuple(v) if isinstance(v, list) else v) for k, v in warm.items())
     sizes = {}
-    for name, stage in made.stages.items():
+    for name, stage in recipe.stages.items():
         if isinstance(stage, RlvrStage):
             sizes[stage.domain] = stage.examples
             own = ("domain", "examples", "max_tokens")
             assert all(getattr(PAPER_RLVR, k) == v for k, v in stage.given().items() if k not in own), name
     assert sizes == {"math": 100, "humaneval_plus": 50, "mmlu_pro:physics": 100, "mmlu_pro:history": 100}
-    evaluate = made.evaluate
+    evaluate = recipe.evaluate
     assert (evaluate.samples, evaluate.temperature, evaluate.top_p) == (4, 0.7, 0.95)
