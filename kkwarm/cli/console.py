@@ -26,9 +26,9 @@ __all__ = [
     "echo_json",
     "err_console",
     "json_option",
-    "verification_bar",
     "out_console",
     "unsandboxed_option",
+    "verification_bar",
 ]
 
 _STDOUT = "kkwarm.stdout"  # key in the context's meta: the stream that `echo_json` writes to

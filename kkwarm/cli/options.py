@@ -72,9 +72,9 @@ def configure(model: type[S], given: Mapping[str, Any], start: Mapping[str, Any]
     :raises ConfigError: all bad values, by the names of their options.
     """
     for name, value in given.items():
-        if extra_of(model.model_fields[name])["points"] and _is_number(value):
-            if hint := fraction_hint(option_name(model, name), float(value)):
-                warn(hint)
+        in_points = extra_of(model.model_fields[name])["points"] and _is_number(value)
+        if in_points and (hint := fraction_hint(option_name(model, name), float(value))):
+            warn(hint)
     preset = start.model_dump(exclude_unset=True) if isinstance(start, Settings) else dict(start or {})
 
     def label(location: Location) -> str:

@@ -5,9 +5,10 @@ A list of numbers as a stage's `examples` becomes one stage, and one condition, 
     [stages.rlvr]
     examples = [10, 25, 50, 100]
 
-The condition ``base + RLVR`` becomes ``base + RLVR 10`` to ``base + RLVR 100``. Where it is named elsewhere (`baseline`,
-claims), the name stands for the condition with as many examples, or else with the most. The examples of a smaller
-number are among those of a larger one. With `steps`, every number gets the same training; with `epochs`, it grows.
+The condition ``base + RLVR`` becomes ``base + RLVR 10`` to ``base + RLVR 100``. Where it is named elsewhere (as a
+baseline or in claims), the name stands for the condition with as many examples, or else with the most. The examples of
+a smaller number are among those of a larger one. With `steps`, every number gets the same training; with `epochs`, it
+grows with the number.
 """
 
 from __future__ import annotations
