@@ -1,11 +1,11 @@
-"""Five data sets of reasoning-gym and five tasks of lm-eval on one checkpoint, by `kkwarm bench`.
+"""Runs `kkwarm bench` on five data sets of reasoning-gym and five tasks of lm-eval with one checkpoint.
 
     pip install 'kkwarm[bridges]'
     python benchmarks/bridges.py plugins/kkwarm_mini/base --limit 40 -o benchmarks/results/bridges.json
 
-It shows that the bridges run, not what the checkpoint can do. lm-eval's tasks are its own definitions (multiple choice,
-generation with filters, generation with aliases, loglikelihood of a last word); only their data is replaced, by small
-local files of the same columns, so that nothing is downloaded.
+It shows that the bridges run, not what the checkpoint can do. The tasks are lm-eval's own definitions (multiple choice,
+generation with filters, generation with aliases, loglikelihood of a last word). Only their data is replaced by small
+local files with the same columns, so that nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ GYM = ("spell_backward", "chain_sum", "leg_counting", "word_sorting", "knights_k
 LETTERS = "ABCD"
 
 
-def sums() -> list[tuple[str, str]]:
-    """Questions and numbers of mini_math: text that the shipped base has words for."""
+def load_sums() -> list[tuple[str, str]]:
+    """Questions and answers of mini_math, whose words are in the vocabulary of the shipped base."""
     return [(e.question, str(e.answer)) for e in generate_examples("mini_math", "test", 120)]
 
 
 def arc_easy() -> list[dict[str, Any]]:
     rows = []
-    for i, (question, answer) in enumerate(sums()):
+    for i, (question, answer) in enumerate(load_sums()):
         texts = [str((int(answer) + k) % 12) for k in range(4)]
         texts = texts[i % 4 :] + texts[: i % 4]
         choices = {"text": texts, "label": list(LETTERS)}
@@ -46,23 +46,23 @@ def arc_easy() -> list[dict[str, Any]]:
 def boolq() -> list[dict[str, Any]]:
     return [
         {"passage": question, "question": f"is it {int(answer) + i % 2}", "label": 1 - i % 2}
-        for i, (question, answer) in enumerate(sums())
+        for i, (question, answer) in enumerate(load_sums())
     ]
 
 
 def gsm8k() -> list[dict[str, Any]]:
-    return [{"question": question, "answer": f"so it is {answer} .\n#### {answer}"} for question, answer in sums()]
+    return [{"question": question, "answer": f"so it is {answer} .\n#### {answer}"} for question, answer in load_sums()]
 
 
 def triviaqa() -> list[dict[str, Any]]:
-    return [{"question": question, "answer": {"aliases": [answer, f"{answer} ."]}} for question, answer in sums()]
+    return [{"question": question, "answer": {"aliases": [answer, f"{answer} ."]}} for question, answer in load_sums()]
 
 
 def lambada_openai() -> list[dict[str, Any]]:
-    return [{"text": f"{question} <answer> {answer}"} for question, answer in sums()]
+    return [{"text": f"{question} <answer> {answer}"} for question, answer in load_sums()]
 
 
-# Task -> its file among lm-eval's tasks, what makes its rows.
+# Task -> (its file among lm-eval's tasks, the function that makes its rows).
 TASKS = {
     "arc_easy": ("arc/arc_easy.yaml", arc_easy),
     "boolq": ("super_glue/boolq/default.yaml", boolq),
@@ -72,24 +72,24 @@ TASKS = {
 }
 
 
-def written(folder: Path) -> list[str]:
-    """The tasks' files, each lm-eval's own definition with local data; as `kkwarm bench` names them."""
+def write_tasks(folder: Path) -> list[str]:
+    """Writes a file per task, which includes lm-eval's definition and local data. Returns names for `kkwarm bench`."""
     spec = find_spec("lm_eval")
     assert spec is not None and spec.origin is not None
-    own = Path(spec.origin).parent / "tasks"
-    named = []
+    task_folder = Path(spec.origin).parent / "tasks"
+    names = []
     for task, (file, rows) in TASKS.items():
         data = folder / f"{task}.jsonl"
         data.write_text("".join(json.dumps(row) + "\n" for row in rows()), encoding="utf-8")
         splits = ", ".join(f"{split}: {data}" for split in ("train", "validation", "test"))
         path = folder / f"{task}.yaml"
         path.write_text(
-            f"include: {own / file}\ntask: {task}\ndataset_path: json\ndataset_name: null\n"
+            f"include: {task_folder / file}\ntask: {task}\ndataset_path: json\ndataset_name: null\n"
             f"dataset_kwargs: {{data_files: {{{splits}}}}}\n",
             encoding="utf-8",
         )
-        named.append(f"lm_eval:{path}")
-    return named
+        names.append(f"lm_eval:{path}")
+    return names
 
 
 def main() -> None:
@@ -100,21 +100,21 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, required=True)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        names = [*(f"reasoning_gym:{name}" for name in GYM), *written(Path(folder))]
+        names = [*(f"reasoning_gym:{name}" for name in GYM), *write_tasks(Path(folder))]
         settings = ["--limit", str(args.limit), "--max-tokens", str(args.max_tokens)]
         command = [sys.executable, "-m", "kkwarm", "bench", args.model, "--on", ",".join(names), *settings]
         began = time.perf_counter()
-        done = subprocess.run([*command, "--json", "-o", f"{folder}/run"], stdout=subprocess.PIPE, text=True)
-        if done.returncode != 0:
-            sys.exit(done.returncode)
-        found = json.loads(done.stdout)["benchmarks"]
-    shown = {name.replace(f"{folder}/", "").removesuffix(".yaml"): figures for name, figures in found.items()}
+        process = subprocess.run([*command, "--json", "-o", f"{folder}/run"], stdout=subprocess.PIPE, text=True)
+        if process.returncode != 0:
+            sys.exit(process.returncode)
+        figures = json.loads(process.stdout)["benchmarks"]
+    by_task = {name.replace(f"{folder}/", "").removesuffix(".yaml"): f for name, f in figures.items()}
     document = {
         "what": " ".join((__doc__ or "").split("\n\n")[-1].split()),
         "command": f"python benchmarks/bridges.py {args.model} --limit {args.limit} --max-tokens {args.max_tokens}",
         "seconds": round(time.perf_counter() - began, 1),
         "environment": {key: value for key, value in environment().items() if key != "command"},
-        "benchmarks": shown,
+        "benchmarks": by_task,
     }
     args.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 

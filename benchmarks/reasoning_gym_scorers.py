@@ -1,13 +1,13 @@
-"""The adversarial probes on every data set of reasoning-gym: whose scorer gives the full score to what is no answer?
+"""Runs the adversarial probes on every data set of reasoning-gym, to find scorers that accept wrong answers.
 
     pip install 'kkwarm[bridges]'
     python benchmarks/reasoning_gym_scorers.py -o benchmarks/results/reasoning_gym_scorers.json
 
-`fooled` are attacks that reasoning-gym's own scorer gives the full score for (the shortest of each is shown), and
-`accepted` those that kkwarm's bridge judges correct. `evaluates` are calls by which a scorer runs text as Python, all
-but number_sorting's the answer's: the bridge does not let it, so what it would have scored is not known. `partial` is
-what the scorer pays for the right answer between other words: a reward made of the plain score pays it too. Without
-`answers`: the data set names none.
+`fooled` has the probes that get the full score from reasoning-gym's own scorer, each with its shortest answer.
+`accepted` has those that kkwarm's bridge accepts. `evaluates` has calls by which a scorer runs text as Python (the
+answer, except in number_sorting). The bridge prevents this, so the scorer's own score is not known there. `partial`
+is the score for the gold answer between other words, which a reward made of the plain score would pay. `answers` is
+false if the data set has no gold answers.
 """
 
 from __future__ import annotations
@@ -29,37 +29,37 @@ from kkwarm.types import Completion, Target
 from kkwarm.verify import Judge
 from kkwarm.verify.probes import PROBES
 
-# Generating their 300 items takes many minutes.
+# Generating 300 items of these data sets takes many minutes.
 SLOW = ("futoshiki", "knight_swap", "puzzle24", "sokoban", "zebra_puzzles")
 LARGE = ("one megabyte", "expensive answer")
 
 
-def names(code: CodeType) -> Iterator[str]:
-    """Global names and attributes that a function's code uses."""
+def code_names(code: CodeType) -> Iterator[str]:
+    """The global names and attributes in a function's code."""
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from names(constant)
+            yield from code_names(constant)
 
 
-def probed(reg: Registry, source: str, examples: int, judge: Judge) -> dict[str, Any]:
-    """What the attacks found on one data set."""
+def probe_data_set(reg: Registry, source: str, examples: int, judge: Judge) -> dict[str, Any]:
+    """The results of the probes on one data set."""
     from reasoning_gym.factory import DATASETS
 
-    used = set(names(DATASETS[source][0].score_answer.__code__))
-    row: dict[str, Any] = {"evaluates": sorted(used & {"eval", "exec", "parse_expr", "sympify"})}
+    called = set(code_names(DATASETS[source][0].score_answer.__code__))
+    row: dict[str, Any] = {"evaluates": sorted(called & {"eval", "exec", "parse_expr", "sympify"})}
     domain = reg.domain(f"reasoning_gym:{source}")
     row["answers"] = domain.gold is not None
     if domain.gold is None:
         return row
     benchmark, fmt = reg.benchmark(domain.name), reg.format(domain.format)
     verifier = reg.verifier(benchmark.verifier)
-    chosen = sorted(benchmark.load(), key=content_hash)[:examples]
-    golds = [domain.gold(e) for e in chosen]
-    targets = [Target(e, g, [o for o in golds if o != g], fmt) for e, g in zip(chosen, golds, strict=True)]
+    examples_used = sorted(benchmark.load(), key=content_hash)[:examples]
+    golds = [domain.gold(e) for e in examples_used]
+    targets = [Target(e, g, [o for o in golds if o != g], fmt) for e, g in zip(examples_used, golds, strict=True)]
     row["fooled"], row["accepted"] = {}, {}
-    for attack in PROBES:
-        texts = [(t, text) for t in targets for text in attack.completions(t) if attack.name not in LARGE]
+    for probe in PROBES:
+        texts = [(t, text) for t in targets for text in probe.completions(t) if probe.name not in LARGE]
         pairs = [
             (t.example, Completion(text, finish_reason="stop"))
             for t, text in texts
@@ -68,9 +68,9 @@ def probed(reg: Registry, source: str, examples: int, judge: Judge) -> dict[str,
         for (_, completion), verdict in zip(pairs, judge.verify(verifier, fmt, pairs), strict=True):
             answer = (fmt.split(completion).answer or "")[:200]
             if verdict.metrics.get("score") == 1.0:
-                row["fooled"].setdefault(attack.name, answer)
+                row["fooled"].setdefault(probe.name, answer)
             if verdict.correct:
-                row["accepted"].setdefault(attack.name, answer)
+                row["accepted"].setdefault(probe.name, answer)
     padded = [(t.example, Completion(t.compose(f"It is {t.gold} or so."), finish_reason="stop")) for t in targets]
     row["partial"] = max(v.metrics.get("score", 0.0) for v in judge.verify(verifier, fmt, padded))
     return row
@@ -79,19 +79,23 @@ def probed(reg: Registry, source: str, examples: int, judge: Judge) -> dict[str,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--out", type=Path, required=True)
-    parser.add_argument("--examples", type=int, default=3, help="that are attacked, of each data set")
-    parser.add_argument("--only", nargs="*", help="data sets  [default: all but the slowest to generate]")
+    parser.add_argument("--examples", type=int, default=3, help="Number of examples per data set.")
+    parser.add_argument(
+        "--only",
+        nargs="*",
+        help="Data sets to probe (default: all except those that are slow to generate). The rows of others are kept.",
+    )
     args = parser.parse_args()
     from reasoning_gym.factory import DATASETS
 
     reg, began = registry(), time.perf_counter()
     rows: dict[str, Any] = {}
-    if args.only and args.out.exists():  # the other rows stay as they are
+    if args.only and args.out.exists():
         rows = json.loads(args.out.read_text("utf-8"))["rows"]
     with Judge(workers=1) as judge:
         for source in args.only or sorted(set(DATASETS) - set(SLOW)):
             try:
-                rows[source] = probed(reg, source, args.examples, judge)
+                rows[source] = probe_data_set(reg, source, args.examples, judge)
             except KkwarmError as err:
                 rows[source] = {"refused": str(err)}
             sys.stderr.write(f"{source}: {json.dumps(rows[source])[:200]}\n")

@@ -1,11 +1,12 @@
-"""`kkwarm bench` against lm-eval's own `hf` model: same checkpoint, tasks, prompts, sampling and verifiers.
+"""Compares `kkwarm bench` with lm-eval's own `hf` model: same checkpoint, tasks, prompts, sampling and verifiers.
 
     OMP_NUM_THREADS=2 python benchmarks/speed/bench_lm_eval.py [-o benchmarks/results/bench_lm_eval.json]
 
-Both sides load the shipped base in fp32 and answer the four miniature benchmarks; measured is everything after the
-model is loaded: generation, verdicts, figures, and on our side the store. lm-eval gets the fastest of its batch sizes
-(--peer-batch); kkwarm chooses its own. Runs are in turn, each a process of its own; the ratio is taken pair by pair.
-lm-eval cuts the stop string off; it is put back where an answer was open, so that accuracies can be compared.
+Both sides load the shipped base in fp32 and answer the four miniature benchmarks. The time covers everything after
+the model is loaded: generation, verdicts, figures, and on kkwarm's side the store. lm-eval uses the fastest of the
+batch sizes in --peer-batch; kkwarm chooses its own. Runs alternate, each in its own process, and ratios are taken
+pair by pair. lm-eval removes the stop string; it is restored where an answer is open, so that accuracies can be
+compared.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from paired import RESULTS, in_turn, keep, peak_mb, ratio, spread
+from paired import RESULTS, peak_mb, ratio, run_alternating, summarize, write_results
 
 BENCHMARKS = ("mini_kk", "mini_math", "mini_code", "mini_mcq")
 
@@ -29,10 +30,10 @@ def checkpoint() -> str:
     return str(BASE)
 
 
-def ours(samples: int, limit: int) -> dict[str, Any]:
+def run_kkwarm(samples: int, limit: int) -> dict[str, Any]:
     from kkwarm.backends import open_backend
     from kkwarm.evaluation import BenchConfig, bench
-    from kkwarm.evaluation.lm import evaluate_tasks  # noqa: F401 (lm-eval's import is start-up, on both sides)
+    from kkwarm.evaluation.lm import evaluate_tasks  # noqa: F401 (importing lm-eval counts as start-up on both sides)
 
     backend = open_backend("hf", checkpoint())
     config = BenchConfig(samples=samples, limit=limit)
@@ -45,7 +46,7 @@ def ours(samples: int, limit: int) -> dict[str, Any]:
     return {"seconds": seconds, "tokens": tokens, "accuracy": {n: f["accuracy"] for n, f in found.items()}}
 
 
-def theirs(samples: int, limit: int, batch: int) -> dict[str, Any]:
+def run_lm_eval(samples: int, limit: int, batch: int) -> dict[str, Any]:
     import torch
     from lm_eval.evaluator import evaluate
     from lm_eval.models.huggingface import HFLM
@@ -58,7 +59,7 @@ def theirs(samples: int, limit: int, batch: int) -> dict[str, Any]:
     from kkwarm.verify import Judge
 
     class Task(LmEvalTask):
-        """The same documents and requests, with the sampling in the request and verdicts from plain texts."""
+        """The same documents and requests, with sampling options in the request and verdicts on plain texts."""
 
         def __init__(self, row: EvalTask, judge: Judge) -> None:
             self.judge = judge
@@ -72,8 +73,8 @@ def theirs(samples: int, limit: int, batch: int) -> dict[str, Any]:
 
         def _mean_scores(self, doc: Any, results: list[list[str]]) -> dict[str, float]:  # type: ignore[override]
             example = self.task.items[doc["row"]].example
-            made = [Completion(text + self.task.format.stop[0] * ("<answer>" in text)) for text in results[0]]
-            verdicts = self.judge.verify(self.task.verifier, self.task.format, [(example, c) for c in made])
+            completions = [Completion(text + self.task.format.stop[0] * ("<answer>" in text)) for text in results[0]]
+            verdicts = self.judge.verify(self.task.verifier, self.task.format, [(example, c) for c in completions])
             return {"accuracy": sum(v.correct for v in verdicts) / len(verdicts)}
 
     torch.manual_seed(0)
@@ -93,27 +94,29 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, default=RESULTS / "bench_lm_eval.json")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--samples", type=int, default=4)
-    parser.add_argument("--limit", type=int, default=100, help="questions of each benchmark")
-    parser.add_argument("--peer-batch", type=int, nargs="+", default=[64, 256, 1024], help="lm-eval's batch sizes")
+    parser.add_argument("--limit", type=int, default=100, help="Number of questions per benchmark.")
+    parser.add_argument(
+        "--peer-batch", type=int, nargs="+", default=[64, 256, 1024], help="Batch sizes to try for lm-eval."
+    )
     parser.add_argument("--side", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.side:
         side, _, batch = args.side.partition(":")
         size = (args.samples, args.limit)
-        figures = ours(*size) if side == "kkwarm" else theirs(*size, int(batch))
+        figures = run_kkwarm(*size) if side == "kkwarm" else run_lm_eval(*size, int(batch))
         print(json.dumps({**figures, "peak_mb": peak_mb()}))  # noqa: T201
         return
     sizes = ["--samples", str(args.samples), "--limit", str(args.limit)]
     names = ["kkwarm", *(f"lm_eval:{n}" for n in args.peer_batch)]
-    found = in_turn({name: [__file__, *sizes, "--side", name] for name in names}, args.repeats)
+    found = run_alternating({name: [__file__, *sizes, "--side", name] for name in names}, args.repeats)
     seconds = {name: [run["seconds"] for run in runs] for name, runs in found.items()}
-    best = min(names[1:], key=lambda name: spread(seconds[name])["median"])
+    best = min(names[1:], key=lambda name: summarize(seconds[name])["median"])
     result = {
-        "what": f"bench of the shipped base, K = {args.samples}: kkwarm (hf) against lm-eval's own hf model",
+        "what": f"bench of the shipped base with {args.samples} samples: kkwarm (hf) and lm-eval's own hf model",
         "questions": args.limit * len(BENCHMARKS),
         "samples": args.samples,
-        "seconds": {name: spread(s) for name, s in seconds.items()},
-        "process_s": {name: spread([run["process_s"] for run in runs]) for name, runs in found.items()},
+        "seconds": {name: summarize(s) for name, s in seconds.items()},
+        "process_s": {name: summarize([run["process_s"] for run in runs]) for name, runs in found.items()},
         "peak_memory_mb": {name: max(run["peak_mb"] for run in runs) for name, runs in found.items()},
         "tokens": found["kkwarm"][0]["tokens"],
         "accuracy": {name: runs[0]["accuracy"] for name, runs in found.items()},
@@ -121,7 +124,7 @@ def main() -> None:
         "times_faster": ratio(seconds[best], seconds["kkwarm"]),
         "target": 2.0,
     }
-    keep(args.out, result)
+    write_results(args.out, result)
     print(f"{result['times_faster']['median']:g}x faster than {best} (target 2x)", file=sys.stderr)  # noqa: T201
 
 

@@ -1,13 +1,14 @@
-"""A GRPO step of `kkwarm rlvr` against a plain trl script of the same configuration, on the shipped base.
+"""Compares a GRPO step of `kkwarm rlvr` with a plain trl script of the same configuration, on the shipped base.
 
     OMP_NUM_THREADS=2 python benchmarks/speed/grpo_trl.py [-o benchmarks/results/grpo_trl.json]
 
-Same prompts in the same order, batch, generations, sampling, loss, learning rate and precision; the reward of both is
-the domain's verifier, and both end a completion at the format's stop string, which is one token of this tokenizer. The
-trl script is what its documentation shows: GRPOTrainer with a reward function, transformers generating. The learning
-rate is the paper's, so that both draw from the same distribution from the first step to the last: lengths, which decide
-how long a step takes, differ by chance only, and are kept. A step is generation, reward and update (kkwarm's: from one
-line of its log to the next); its median leaves out the first one, which warms up. Runs are in turn, each a process.
+Both sides use the same prompts in the same order, batch size, generations, sampling, loss, learning rate and
+precision. The reward of both is the domain's verifier, and both end a completion at the format's stop string, which
+is one token of this tokenizer. The trl script follows trl's documentation: GRPOTrainer with a reward function and
+generation by transformers. The learning rate is the paper's, so that both sides sample from nearly the same
+distribution at all steps and completion lengths differ by chance only; the lengths are recorded. A step is
+generation, reward and update (for kkwarm: the time between two lines of its log). The median step excludes the first
+one, which warms up. Runs alternate, each in its own process.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from bench_lm_eval import checkpoint
-from paired import RESULTS, in_turn, keep, peak_mb, ratio, spread
+from paired import RESULTS, peak_mb, ratio, run_alternating, summarize, write_results
 
 DOMAIN, RATE = "mini_code", 1e-6
 
@@ -37,13 +38,13 @@ def settings(args: argparse.Namespace) -> Any:
         steps=args.steps,
         prompts_per_step=args.prompts,
         generations=args.generations,
-        batch_size=args.prompts * args.generations,
+        micro_batch_size=args.prompts * args.generations,
         precision="fp32",
     )
 
 
-def ours(args: argparse.Namespace) -> dict[str, Any]:
-    import datasets  # noqa: F401 (imports are start-up, on both sides)
+def run_kkwarm(args: argparse.Namespace) -> dict[str, Any]:
+    import datasets  # noqa: F401 (imports count as start-up on both sides)
     import trl.trainer.grpo_trainer  # noqa: F401
 
     from kkwarm.train import rlvr
@@ -57,7 +58,7 @@ def ours(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def configuration(folder: str, args: argparse.Namespace, max_tokens: int) -> Any:
-    """The same step as kkwarm's, in trl's own terms."""
+    """trl's configuration for the same step as kkwarm's."""
     from trl import GRPOConfig
 
     return GRPOConfig(
@@ -84,7 +85,7 @@ def configuration(folder: str, args: argparse.Namespace, max_tokens: int) -> Any
     )
 
 
-def theirs(args: argparse.Namespace) -> dict[str, Any]:
+def run_trl(args: argparse.Namespace) -> dict[str, Any]:
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
     from trl import GRPOTrainer
@@ -95,14 +96,14 @@ def theirs(args: argparse.Namespace) -> dict[str, Any]:
 
     plan = plan_rlvr(settings(args))
     stop = plan.format.stop[0]
-    taken: list[float] = []
+    step_seconds: list[float] = []
 
     class Timer(TrainerCallback):  # type: ignore[misc]
         def on_step_begin(self, *_: Any, **__: Any) -> None:
             self.at = time.perf_counter()
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            taken.append(time.perf_counter() - self.at)
+            step_seconds.append(time.perf_counter() - self.at)
 
     def reward(prompts: list[str], completions: list[str], example: list[int], **_: Any) -> list[float]:
         pairs = [(plan.examples[i], Completion(text)) for i, text in zip(example, completions, strict=True)]
@@ -129,7 +130,7 @@ def theirs(args: argparse.Namespace) -> dict[str, Any]:
         trainer.save_model(folder)
         whole = time.perf_counter() - began
     log = [row for row in trainer.state.log_history if "reward" in row]
-    return figures(whole, taken, [r["completions/mean_length"] for r in log], [r["reward"] for r in log])
+    return figures(whole, step_seconds, [r["completions/mean_length"] for r in log], [r["reward"] for r in log])
 
 
 def figures(whole: float, steps: list[float], lengths: list[float], rewards: list[float]) -> dict[str, Any]:
@@ -152,25 +153,25 @@ def main() -> None:
     parser.add_argument("--side", choices=["kkwarm", "trl"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.side:
-        side = ours if args.side == "kkwarm" else theirs
+        side = run_kkwarm if args.side == "kkwarm" else run_trl
         print(json.dumps(side(args)))  # noqa: T201
         return
     sizes = [f"--{name}={getattr(args, name)}" for name in ("steps", "prompts", "generations")]
-    found = in_turn({name: [__file__, *sizes, "--side", name] for name in ("kkwarm", "trl")}, args.repeats)
+    found = run_alternating({name: [__file__, *sizes, "--side", name] for name in ("kkwarm", "trl")}, args.repeats)
     seconds = {name: [run["seconds"] for run in runs] for name, runs in found.items()}
     result = {
-        "what": "a GRPO step on the shipped base: kkwarm rlvr against a plain trl script of the same configuration",
+        "what": "a GRPO step on the shipped base: kkwarm rlvr and a plain trl script of the same configuration",
         "step": {"prompts": args.prompts, "generations": args.generations, "steps": args.steps, "domain": DOMAIN},
-        "seconds_per_step": {name: spread(s) for name, s in seconds.items()},
-        "whole_s": {name: spread([run["whole_s"] for run in runs]) for name, runs in found.items()},
-        "mean_length": {name: spread([run["length"] for run in runs]) for name, runs in found.items()},
+        "seconds_per_step": {name: summarize(s) for name, s in seconds.items()},
+        "whole_s": {name: summarize([run["whole_s"] for run in runs]) for name, runs in found.items()},
+        "mean_length": {name: summarize([run["length"] for run in runs]) for name, runs in found.items()},
         "length_against_trl": ratio(*([run["length"] for run in found[name]] for name in ("kkwarm", "trl"))),
         "reward_first_last": {name: [run["reward"] for run in runs] for name, runs in found.items()},
         "peak_memory_mb": {name: max(run["peak_mb"] for run in runs) for name, runs in found.items()},
         "time_against_trl": ratio(seconds["kkwarm"], seconds["trl"]),
         "target": 1.0,
     }
-    keep(args.out, result)
+    write_results(args.out, result)
     print(f"{result['time_against_trl']['median']:g}x the time of trl (target 1x)", file=sys.stderr)  # noqa: T201
 
 

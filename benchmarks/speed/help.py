@@ -1,9 +1,10 @@
-"""``kkwarm --help`` beside the same of lm-eval, trl and evalplus: from the shell's call to the prompt's return.
+"""Compares the time of ``kkwarm --help`` with that of lm-eval, trl and evalplus, from start to exit of the process.
 
     python benchmarks/speed/help.py [-o benchmarks/results/help_speed.json] [--repeats 5]
 
-Each repeat runs the four commands in turn, each in a fresh interpreter of this environment, byte code compiled by a
-first run that is not counted. Wall and CPU seconds, and the peak memory of the process with its children.
+Each repeat runs the four commands in turn, each in a new interpreter of this environment. A first run that is not
+counted compiles the byte code. The figures are wall and CPU seconds, and the peak memory of the process with its
+children.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import psutil
 
 from kkwarm.store import environment
 
-# As their console scripts do it, so that all run under this interpreter.
+# As their console scripts do, so that all run in this interpreter.
 COMMANDS = {
     "kkwarm": "from kkwarm.cli import main; main()",
     "lm-eval": "from lm_eval.__main__ import cli_evaluate; cli_evaluate()",
@@ -34,7 +35,7 @@ COMMANDS = {
 }
 
 
-def measured(name: str, code: str, work: Path) -> dict[str, float]:
+def measure(name: str, code: str, work: Path) -> dict[str, float]:
     """Seconds and peak memory of one call."""
     source = f"import sys; sys.argv = [{name!r}, '--help']; {code}"
     before, began = os.times(), time.perf_counter()
@@ -43,21 +44,21 @@ def measured(name: str, code: str, work: Path) -> dict[str, float]:
             [sys.executable, "-c", source], cwd=work, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err
         )
         peak = [0.0]
-        watcher = threading.Thread(target=watch, args=(process.pid, peak), daemon=True)
-        watcher.start()
+        sampler = threading.Thread(target=sample_memory, args=(process.pid, peak), daemon=True)
+        sampler.start()
         out = process.communicate()[0]
         wall = time.perf_counter() - began
         err.seek(0)
         text = (out + err.read()).decode(errors="replace")
     after = os.times()
-    if process.returncode not in (0, 2) or len(text) < 200:  # evalplus shows its help with 2
+    if process.returncode not in (0, 2) or len(text) < 200:  # evalplus exits with 2
         raise SystemExit(f"{name} --help failed ({process.returncode}):\n{text[-1500:]}")
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
     return {"wall_s": round(wall, 3), "cpu_s": round(cpu, 3), "peak_mb": round(peak[0], 1)}
 
 
-def watch(pid: int, peak: list[float]) -> None:
-    """Keeps the largest resident memory of the process and its children, sampled every 5 ms."""
+def sample_memory(pid: int, peak: list[float]) -> None:
+    """Records the peak resident memory of the process and its children, sampled every 5 ms."""
     with suppress(psutil.Error):
         root = psutil.Process(pid)
         while root.is_running():
@@ -88,20 +89,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         for repeat in range(args.repeats + 1):
             for name, code in COMMANDS.items():
-                found = measured(name, code, Path(work))
-                sys.stderr.write(f"{name} {found}{'' if repeat else ' (not counted)'}\n")
+                figures = measure(name, code, Path(work))
+                sys.stderr.write(f"{name} {figures}{'' if repeat else ' (not counted)'}\n")
                 if repeat:
-                    runs[name].append(found)
-    ours = statistics.median(r["cpu_s"] for r in runs["kkwarm"])
-    wall = statistics.median(r["wall_s"] for r in runs["kkwarm"])
+                    runs[name].append(figures)
+    kkwarm_cpu = statistics.median(r["cpu_s"] for r in runs["kkwarm"])
+    kkwarm_wall = statistics.median(r["wall_s"] for r in runs["kkwarm"])
     peers = [name for name in COMMANDS if name != "kkwarm"]
     result = {
-        "what": "--help from call to return: kkwarm against lm-eval, trl and evalplus",
+        "what": "--help from start to exit: kkwarm, lm-eval, trl and evalplus",
         **{name: summary(listed) for name, listed in runs.items()},
         "times_faster": {
             name: {
-                "wall": round(statistics.median(r["wall_s"] for r in runs[name]) / wall, 1),
-                "cpu": round(statistics.median(r["cpu_s"] for r in runs[name]) / ours, 1),
+                "wall": round(statistics.median(r["wall_s"] for r in runs[name]) / kkwarm_wall, 1),
+                "cpu": round(statistics.median(r["cpu_s"] for r in runs[name]) / kkwarm_cpu, 1),
             }
             for name in peers
         },

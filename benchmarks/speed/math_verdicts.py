@@ -1,11 +1,11 @@
-"""math-verify alone against kkwarm's `math` verifier (rules in front of math-verify), on the same real responses.
+"""Compares kkwarm's `math` verifier (rules before math-verify) with math-verify alone, on the same real responses.
 
     KKWARM_DATA=... python benchmarks/speed/math_verdicts.py [-o benchmarks/results/math_verdicts.json]
 
-Both give a verdict on each of the 400 real responses (their tags or boxes split and read included); they are measured
-in turn, in wall-clock seconds, with as many processes as --workers says for ours and one for math-verify, which has no
-workers of its own. Cold: a new `Judge`, its first worker's start and import of sympy included. Warm: the same `Judge`
-again (it remembers no verdicts). math-verify runs as its README shows, signal timeouts and all.
+Both give a verdict on each of 400 real responses, including extraction of the answer. They are measured in
+alternation in wall-clock seconds, with --workers processes for kkwarm and one for math-verify, which has no workers
+of its own. Cold: a new `Judge`, including its first worker's start and the import of sympy. Warm: the same `Judge`
+again (it caches no verdicts). math-verify runs as its README shows, including its signal-based timeouts.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Pairs = Sequence[tuple[Example, Completion]]
 
 
 def load() -> tuple[list[tuple[Example, Completion]], list[bool]]:
-    """The pairs to be judged, and the published scores."""
+    """The pairs of example and completion, and the published scores."""
     path = local_file("model_outputs/math/qwen2.5-math_50x8.jsonl.gz")
     if path is None:
         raise SystemExit("set KKWARM_DATA to a folder with model_outputs/math")
@@ -47,7 +47,7 @@ def load() -> tuple[list[tuple[Example, Completion]], list[bool]]:
     return pairs, published
 
 
-def peer(pairs: Pairs) -> tuple[float, list[bool]]:
+def run_math_verify(pairs: Pairs) -> tuple[float, list[bool]]:
     from math_verify import parse, verify
 
     began = time.perf_counter()
@@ -55,7 +55,7 @@ def peer(pairs: Pairs) -> tuple[float, list[bool]]:
     return time.perf_counter() - began, verdicts
 
 
-def ours(judge: Judge, pairs: Pairs) -> tuple[float, list[bool]]:
+def run_kkwarm(judge: Judge, pairs: Pairs) -> tuple[float, list[bool]]:
     began = time.perf_counter()
     verdicts = [v.correct for v in judge.verify(VERIFIER, BUILT_IN["auto"], pairs)]
     return time.perf_counter() - began, verdicts
@@ -79,30 +79,30 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     args = parser.parse_args()
     pairs, published = load()
-    peer(pairs[:20])  # its import and compiled patterns do not count
-    cold, warm, alone = [], [], []
+    run_math_verify(pairs[:20])  # imports and compiled patterns do not count
+    cold_seconds, warm_seconds, math_verify_seconds = [], [], []
     with Judge(args.workers) as judge:
-        seconds, ours_verdicts = ours(judge, pairs)
-        cold.append(seconds)
+        seconds, kkwarm_verdicts = run_kkwarm(judge, pairs)
+        cold_seconds.append(seconds)
         for _ in range(args.repeats):
-            warm.append(ours(judge, pairs)[0])
-            seconds, peer_verdicts = peer(pairs)
-            alone.append(seconds)
+            warm_seconds.append(run_kkwarm(judge, pairs)[0])
+            seconds, math_verify_verdicts = run_math_verify(pairs)
+            math_verify_seconds.append(seconds)
     worker_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
-    decided = sum(
+    n_prechecked = sum(
         VERIFIER.precheck is not None and VERIFIER.precheck(e, BUILT_IN["auto"].split(c)) is not None for e, c in pairs
     )
     result = {
-        "what": "verdicts on real MATH responses: math-verify 0.9 alone against kkwarm's rules in front of it",
+        "what": "verdicts on real MATH responses: math-verify 0.9 alone, and kkwarm's rules before it",
         "responses": len(pairs),
-        "decided_without_algebra": decided / len(pairs),
-        "kkwarm_cold": summary(cold, len(pairs)),
-        "kkwarm_warm": summary(warm, len(pairs)),
-        "math_verify": summary(alone, len(pairs)),
-        "times_faster_warm": round(statistics.median(alone) / statistics.median(warm), 1),
+        "decided_without_algebra": n_prechecked / len(pairs),
+        "kkwarm_cold": summary(cold_seconds, len(pairs)),
+        "kkwarm_warm": summary(warm_seconds, len(pairs)),
+        "math_verify": summary(math_verify_seconds, len(pairs)),
+        "times_faster_warm": round(statistics.median(math_verify_seconds) / statistics.median(warm_seconds), 1),
         "agree_with_published": {
-            "kkwarm": sum(a == b for a, b in zip(ours_verdicts, published, strict=True)),
-            "math_verify": sum(a == b for a, b in zip(peer_verdicts, published, strict=True)),
+            "kkwarm": sum(a == b for a, b in zip(kkwarm_verdicts, published, strict=True)),
+            "math_verify": sum(a == b for a, b in zip(math_verify_verdicts, published, strict=True)),
         },
         "peak_memory_mb": {
             "kkwarm_worker": worker_mb,

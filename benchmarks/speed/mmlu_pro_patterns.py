@@ -1,9 +1,9 @@
-"""MMLU-Pro's official answer patterns against kkwarm's linear ones, on the same saved outputs, in one run.
+"""Compares kkwarm's linear answer patterns with MMLU-Pro's official ones, on the same saved outputs.
 
     KKWARM_DATA=... python benchmarks/speed/mmlu_pro_patterns.py [-o benchmarks/results/mmlu_pro_patterns.json]
 
-Ours and the peer's are measured in turn, in CPU seconds of this process. The official patterns are quadratic in the
-length of a line (146 CPU-s on one model's outputs), so they run once unless --repeats says otherwise.
+Both are measured in alternation, in CPU seconds of this process. The official patterns take quadratic time in the
+length of a line (146 CPU-s on one model's outputs), so they run only once unless --repeats is given.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from kkwarm.data import local_file
 from kkwarm.store import environment
 
 MODELS = ("Qwen1.5-72B-Chat_5shots", "Meta-Llama-3_1-8B_5shots")
-# TIGER-AI-Lab/MMLU-Pro, evaluate_from_local.py (Apache-2.0): tried one after the other.
+# TIGER-AI-Lab/MMLU-Pro, evaluate_from_local.py (Apache-2.0), tried in this order.
 PATTERNS = (
     (r"answer is \(?([A-J])\)?", 0),
     (r".*[aA]nswer:\s*([A-J])", 0),
@@ -34,8 +34,8 @@ PATTERNS = (
 )
 
 
-def official(text: str) -> str | None:
-    """The peer: the patterns as published."""
+def official_patterns(text: str) -> str | None:
+    """The letter that the published patterns extract."""
     for pattern, flags in PATTERNS:
         match = re.search(pattern, text, flags)
         if match is not None:
@@ -43,7 +43,7 @@ def official(text: str) -> str | None:
     return None
 
 
-def timed(pick: Callable[[str], str | None], texts: list[str]) -> tuple[float, list[str | None]]:
+def measure_time(pick: Callable[[str], str | None], texts: list[str]) -> tuple[float, list[str | None]]:
     began = time.process_time()
     picks = [pick(text) for text in texts]
     return time.process_time() - began, picks
@@ -55,22 +55,22 @@ def measure(model: str, repeats: int, every: int) -> dict[str, Any]:
         raise SystemExit("set KKWARM_DATA to a folder with model_outputs/mmlu_pro")
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         texts = [json.loads(line)["output"] for line in lines][::every]
-    ours: list[float] = []
-    peers: list[float] = []
-    differ = 0
+    kkwarm_seconds: list[float] = []
+    official_seconds: list[float] = []
+    n_different = 0
     for i in range(max(5, repeats)):
-        seconds, picks = timed(official_letter, texts)
-        ours.append(seconds)
+        seconds, picks = measure_time(official_letter, texts)
+        kkwarm_seconds.append(seconds)
         if i < repeats:
-            seconds, official_picks = timed(official, texts)
-            peers.append(seconds)
-            differ += sum(a != b for a, b in zip(picks, official_picks, strict=True))
+            seconds, official_picks = measure_time(official_patterns, texts)
+            official_seconds.append(seconds)
+            n_different += sum(a != b for a, b in zip(picks, official_picks, strict=True))
     return {
         "outputs": len(texts),
-        "different_picks": differ,
-        "kkwarm_cpu_s": summary(ours),
-        "official_cpu_s": summary(peers),
-        "times_faster": round(statistics.median(peers) / statistics.median(ours), 1),
+        "different_picks": n_different,
+        "kkwarm_cpu_s": summary(kkwarm_seconds),
+        "official_cpu_s": summary(official_seconds),
+        "times_faster": round(statistics.median(official_seconds) / statistics.median(kkwarm_seconds), 1),
     }
 
 
@@ -81,11 +81,11 @@ def summary(seconds: list[float]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--out", type=Path, default=Path("benchmarks/results/mmlu_pro_patterns.json"))
-    parser.add_argument("--repeats", type=int, default=1, help="runs of the official patterns")
-    parser.add_argument("--every", type=int, default=1, help="take each N-th output only")
+    parser.add_argument("--repeats", type=int, default=1, help="Number of runs of the official patterns.")
+    parser.add_argument("--every", type=int, default=1, help="Use only every N-th output.")
     args = parser.parse_args()
     result = {
-        "what": "MMLU-Pro answer extraction: the official three patterns against linear equivalents",
+        "what": "MMLU-Pro answer extraction: the three official patterns and linear equivalents",
         "models": {model: measure(model, args.repeats, args.every) for model in MODELS},
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "load_average": os.getloadavg()[0],

@@ -1,12 +1,12 @@
-"""How long a report's page takes to open, and to search, in headless Chromium.
+"""Measures how long a report's HTML page takes to open, filter and search in headless Chromium.
 
     python benchmarks/speed/report_page.py --samples 50000 --repeats 5 --out report_page.json
 
-Two bench runs of `--samples` completions in all are written with seeded text of realistic length (some 250 words of
-reasoning each, of a vocabulary of 5,000: it compresses like text, not like noise), and reported with `--html`. Each
-repeat opens the file in a new browser context. "open" ends when the list of all samples is drawn and the first sample
-is shown; "filter" is a change of the status; "search" reads every text. Wall seconds, so run it on a quiet machine;
-"open_cpu" is the CPU time of the page's process, which other work disturbs little.
+The script writes two bench runs with `--samples` completions in total. Each has seeded text of realistic length (about
+250 words of reasoning from a vocabulary of 5,000, so that it compresses like text). Each repeat opens the report in a new
+browser context. "open" ends when the list of all samples and the first sample are shown; "filter" is a change of the
+status; "search" reads every text. These are wall seconds, so run it on an idle machine. "open_cpu" is the CPU time of
+the page's process, which depends little on other work.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def samples(count: int, seed: int) -> Iterator[Sample]:
         )
 
 
-def make(folder: Path, count: int) -> tuple[Path, float]:
+def write_report(folder: Path, count: int) -> tuple[Path, float]:
     paths = [folder / "first", folder / "second"]
     for seed, path in enumerate(paths):
         with Run.open(path, kind="bench", config={"formats": dict.fromkeys(DOMAINS, "think-answer")}) as run:
@@ -109,13 +109,13 @@ def main() -> None:
     if browser_file is None:
         sys.exit("no Chromium is installed")
     with tempfile.TemporaryDirectory() as folder:
-        file, wrote = make(Path(folder), options.samples)
+        file, write_seconds = write_report(Path(folder), options.samples)
         result = {
             "what": " ".join((__doc__ or "").split("\n\n")[2].split()),
             "samples": options.samples,
             "repeats": options.repeats,
             "page_mb": round(file.stat().st_size / 1e6, 1),
-            "write_s": round(wrote, 2),
+            "write_s": round(write_seconds, 2),
             **measure(file, options.repeats, browser_file),
             "load": [round(v, 2) for v in os.getloadavg()],
             "command": f"python {sys.argv[0]} --samples {options.samples} --repeats {options.repeats}",
