@@ -97,7 +97,7 @@ def test_greedy_equals_generate(kind: str, tmp_path: Path) -> None:
         ("minimax", {**HEADS, "num_local_experts": 2, "block_size": 8}, "MiniMaxForCausalLM has its own kind of cache"),
     ],
 )
-def test_what_keeps_no_cache_is_refused_in_one_line(
+def test_a_model_with_its_own_cache_is_refused_in_one_line(
     kind: str, settings: dict[str, Any], says: str, tmp_path: Path
 ) -> None:
     backend = HFBackend.load(str(checkpoint(tmp_path / kind, kind, **settings)), device="cpu")
@@ -106,7 +106,7 @@ def test_what_keeps_no_cache_is_refused_in_one_line(
     assert "\n" not in str(told.value)
 
 
-def test_a_model_that_fails_is_named_in_one_line(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_model_is_an_error_in_one_line(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = HFBackend.load(str(tiny), device="cpu")
 
     def fails(*_: object, position_ids: object = None, past_key_values: object = None, **__: object) -> None:
@@ -117,14 +117,14 @@ def test_a_model_that_fails_is_named_in_one_line(tiny: Path, monkeypatch: pytest
         greedy(backend, "a")
 
 
-def test_a_tokenizer_of_another_checkpoint_is_said(tmp_path: Path) -> None:
+def test_a_tokenizer_of_another_checkpoint_is_an_error(tmp_path: Path) -> None:
     """More tokens than the model embeds: torch's own error names no cause, and on a GPU it ends the process."""
     folder = checkpoint(tmp_path / "small", "qwen3", **{**HEADS, "vocab_size": 30})
     with pytest.raises(KkwarmError, match=r"yes: token \d+ is beyond the model's 30 .*belong"):
         greedy(HFBackend.load(str(folder), device="cpu"), "yes")
 
 
-def test_padding_that_is_not_embedded_does_no_harm(tmp_path: Path) -> None:
+def test_a_pad_token_without_embedding_is_replaced(tmp_path: Path) -> None:
     """A pad token added to the tokenizer alone, as in many fine-tuned checkpoints."""
     folder = tiny_checkpoint(tmp_path / "bare", pad_token=False)
     plain = greedy(HFBackend.load(str(folder), device="cpu"), *PROMPTS)
@@ -154,7 +154,7 @@ def test_a_prompt_is_not_ended_by_its_tokenizer(template: str, before: list[int]
     assert token_ids(tokenizer, ["knight knave"]) == [before + bare]
 
 
-def test_stop_strings_are_seen_in_bytes_and_beyond_holes_of_a_vocabulary() -> None:
+def test_stop_strings_in_byte_tokens_and_sparse_vocabularies() -> None:
     """SentencePiece writes a byte as <0x3E>; ids need not be without gaps."""
     import numpy as np
 

@@ -32,7 +32,7 @@ def test_resolves_folder_and_run(tiny: Path, tmp_path: Path) -> None:
     assert fingerprint(run) == fingerprint(tiny)
 
 
-def test_text_that_a_tokenizer_cannot_read_is_told(tiny: Path, tmp_path: Path) -> None:
+def test_unknown_tokens_give_a_warning(tiny: Path, tmp_path: Path) -> None:
     words = load_tokenizer(tiny_checkpoint(tmp_path / "words", vocab=["the", "cat"]))
     said = unknown_token_warning(words, ["the cat", "the dog the bird", "the cat the fox"], "prompts")
     assert said.startswith("the tokenizer has no token for some text of 2 of 3 prompts, such as 'dog': the model reads")
@@ -43,7 +43,7 @@ def test_text_that_a_tokenizer_cannot_read_is_told(tiny: Path, tmp_path: Path) -
     assert " of 250 of 250 traces" in unknown_token_warning(words, ["a dog"] * 500, "traces")
 
 
-def test_what_a_package_ships(tmp_path: Path) -> None:
+def test_a_package_attribute_is_a_model(tmp_path: Path) -> None:
     found = resolve("kkwarm_mini:BASE")
     assert (Path(found) / "config.json").is_file() and fingerprint("kkwarm_mini:BASE") == fingerprint(found)
     assert display_name("kkwarm_mini:BASE") == "kkwarm_mini-BASE"
@@ -68,7 +68,7 @@ def test_what_a_package_ships(tmp_path: Path) -> None:
         ("bad name with spaces", "neither a folder nor a model"),
     ],
 )
-def test_what_is_no_checkpoint(name: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_that_are_no_checkpoints(name: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     (tmp_path / "EMPTY").mkdir()
     (tmp_path / "FILE").write_text("x")
@@ -79,7 +79,7 @@ def test_what_is_no_checkpoint(name: str, says: str, tmp_path: Path, monkeypatch
         resolve(given)
 
 
-def test_fingerprint_sees_weights(tiny: Path, tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_the_weights(tiny: Path, tmp_path: Path) -> None:
     other = tiny_checkpoint(tmp_path / "other", seed=1)
     same = tiny_checkpoint(tmp_path / "same", seed=0)
     assert fingerprint(same) == fingerprint(tiny) != fingerprint(other)
@@ -91,7 +91,7 @@ def test_pad_token_is_found(tmp_path: Path) -> None:
     assert tokenizer.pad_token_id == tokenizer.eos_token_id and tokenizer.padding_side == "left"
 
 
-def test_damaged_weights_are_named(tiny: Path, tmp_path: Path) -> None:
+def test_damaged_weights_are_an_error(tiny: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(tiny, broken)
     (broken / "model.safetensors").write_bytes(b"\x00" * 10)
@@ -99,14 +99,14 @@ def test_damaged_weights_are_named(tiny: Path, tmp_path: Path) -> None:
         load_model(broken, device="cpu")
 
 
-def test_a_missing_tokenizer_is_said(tiny: Path, tmp_path: Path) -> None:
+def test_a_missing_tokenizer_is_an_error(tiny: Path, tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     shutil.copytree(tiny, bare, ignore=shutil.ignore_patterns("tokenizer*", "chat_template*"))
     with pytest.raises(KkwarmError, match=r"bare has no tokenizer \(save its files beside the weights\)"):
         load_tokenizer(bare)
 
 
-def test_missing_weights_are_not_made_up(tiny: Path, tmp_path: Path) -> None:
+def test_missing_weights_are_an_error(tiny: Path, tmp_path: Path) -> None:
     """transformers would fill them with random numbers, and go on."""
     from safetensors.torch import load_file, save_file
 
@@ -128,7 +128,7 @@ def test_an_encoder_is_refused(tmp_path: Path) -> None:
         load_model(tmp_path / "bert", device="cpu")
 
 
-def test_no_cuda_is_said(tiny: Path) -> None:
+def test_a_missing_cuda_device_is_an_error(tiny: Path) -> None:
     import torch
 
     if torch.cuda.is_available():
@@ -158,7 +158,7 @@ def test_adapter_is_merged(tiny: Path, tmp_path: Path) -> None:
     assert load_tokenizer(adapter).eos_token_id is not None
 
 
-def test_what_is_larger_than_memory_is_refused_before_it_is_read(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_larger_than_memory_is_refused_before_loading(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import kkwarm.backends.memory
 
     monkeypatch.setattr(kkwarm.backends.memory, "available_memory", lambda device: 1000)
@@ -198,7 +198,7 @@ def test_weights_that_are_not_finite_are_refused(tiny: Path, tmp_path: Path, val
         ),
     ],
 )
-def test_a_config_of_another_model(
+def test_a_config_that_does_not_fit_the_weights(
     tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], changes: dict[str, object], says: str
 ) -> None:
     bad = tmp_path / "bad"
@@ -211,7 +211,7 @@ def test_a_config_of_another_model(
     assert capfd.readouterr() == ("", "")  # no report of transformers', no question
 
 
-def test_an_unreadable_generation_config_is_not_passed_over(tiny: Path, tmp_path: Path) -> None:
+def test_an_unreadable_generation_config_is_an_error(tiny: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad"
     shutil.copytree(tiny, bad)
     (bad / "generation_config.json").write_text("{bad")
@@ -228,7 +228,7 @@ def test_an_unreadable_generation_config_is_not_passed_over(tiny: Path, tmp_path
         ({"base_model_name_or_path": "BASE"}, r"LoRA adapter without its weights: .*\(fetch or save it again"),
     ],
 )
-def test_adapters_that_are_none(tiny: Path, tmp_path: Path, config: object, says: str) -> None:
+def test_invalid_adapters(tiny: Path, tmp_path: Path, config: object, says: str) -> None:
     (tmp_path / "adapter").mkdir()
     text = json.dumps(config).replace("ITSELF", str(tmp_path / "adapter")).replace("BASE", str(tiny))
     (tmp_path / "adapter" / "adapter_config.json").write_text(text)
@@ -270,7 +270,7 @@ def _adapter(folder: Path, base: Path, name: str, value: float, **settings: obje
         ("layers", 0.0, {"peft_type": None}, r"adapter_config.json: peft does not have the peft_type None"),
     ],
 )
-def test_adapters_with_weights_that_are_none(
+def test_adapters_with_invalid_weights(
     tiny: Path, tmp_path: Path, name: str, value: float, settings: dict[str, object], says: str
 ) -> None:
     load_model(_adapter(tmp_path / "good", tiny, "layers", 0.0), device="cpu")
@@ -285,7 +285,7 @@ def test_missing_weights_have_a_hint(tiny: Path, tmp_path: Path) -> None:
         load_model(tmp_path / "bad", device="cpu")
 
 
-def test_whole_numbers_are_no_weights(tiny: Path, tmp_path: Path) -> None:
+def test_integer_weights_are_an_error(tiny: Path, tmp_path: Path) -> None:
     import torch
     from safetensors.torch import load_file, save_file
 

@@ -83,7 +83,7 @@ def test_samples_are_the_same(tiny: Path, monkeypatch: pytest.MonkeyPatch, tempe
     assert calls.count(1) > len(calls) / 2
 
 
-def test_it_is_given_back(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_models_own_attention_is_restored(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny)
     own = model.config._attn_implementation
     with decode.use_decode_attention(model):
@@ -95,7 +95,7 @@ def test_it_is_given_back(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert model.config._attn_implementation == own
 
 
-def test_training_is_left_to_sdpa() -> None:
+def test_training_uses_sdpa() -> None:
     query, key = torch.randn(1, 2, 1, 8, requires_grad=True), torch.randn(1, 1, 5, 8)
     ours, _ = decode.attend(Module(2), query, key, key, None, scaling=1.0)
     theirs, _ = sdpa_attention_forward(Module(2), query, key, key, None, scaling=1.0)
@@ -103,7 +103,7 @@ def test_training_is_left_to_sdpa() -> None:
     assert ours.requires_grad
 
 
-def test_an_unknown_attention_is_named(tiny: Path) -> None:
+def test_an_unknown_attention_is_an_error(tiny: Path) -> None:
     with pytest.raises(KkwarmError, match=r"unknown attention 'egar'.*eager"):
         open_backend("hf", str(tiny), device="cpu", attention="egar")
     assert open_backend("hf", str(tiny), device="cpu", attention="eager").name == "hf"

@@ -110,7 +110,7 @@ def test_out_of_memory_halves_the_batch(backend: HFBackend, monkeypatch: pytest.
         drawn(backend, sampling)
 
 
-def test_other_errors_are_not_taken_for_memory(backend: HFBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_are_raised(backend: HFBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(self: HFBackend, *rest: object) -> torch.Tensor:
         raise RuntimeError("shapes do not fit")
 
@@ -152,7 +152,7 @@ def test_first_tokens_follow_the_model(backend: HFBackend) -> None:
 
 
 @pytest.mark.parametrize("size", [6, 6000])
-def test_nucleus_is_the_smallest_set(size: int) -> None:
+def test_top_p_keeps_the_smallest_set(size: int) -> None:
     rows = torch.softmax(torch.randn(7, size, generator=torch.Generator().manual_seed(0)) * 3, -1)
     for top_p in (0.1, 0.5, 0.95):
         kept = top_p_filter(rows, top_p)

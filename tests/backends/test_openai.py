@@ -92,7 +92,7 @@ def test_many_prompts_at_once(server: Server) -> None:
     assert len({call["seed"] for call in server.calls}) == 20
 
 
-def test_fewer_choices_are_asked_for_again(server: Server) -> None:
+def test_missing_choices_are_requested_again(server: Server) -> None:
     server.answer = lambda body, _: (200, plain(body, n=1))
     got = asked(opened(server), Request("k", "p", (0, 1, 2)))
     assert len(got) == 3 and len({c.text for c in got.values()}) == 3
@@ -112,7 +112,7 @@ def test_fewer_choices_are_asked_for_again(server: Server) -> None:
         (200, b'{"choices"', {"Content-Length": "900", "Connection": "close"}),
     ],
 )
-def test_trouble_passes(server: Server, trouble: Reply) -> None:
+def test_temporary_failures_are_retried(server: Server, trouble: Reply) -> None:
     def answer(body: dict[str, Any], call: int) -> Reply:
         return trouble if call <= 2 else (200, plain(body))
 
@@ -140,13 +140,13 @@ def test_trouble_passes(server: Server, trouble: Reply) -> None:
         ((200, {"strange": 1}), "no list of choices"),
     ],
 )
-def test_trouble_stays(server: Server, reply: Reply, says: str) -> None:
+def test_permanent_failures_are_errors(server: Server, reply: Reply, says: str) -> None:
     server.answer = lambda body, _: reply
     with pytest.raises(KkwarmError, match=says):
         asked(opened(server, tries=3), Request("k", "p", (0,)))
 
 
-def test_stop_string_is_kept_whoever_cuts_it(server: Server) -> None:
+def test_the_stop_string_is_kept_by_all_servers(server: Server) -> None:
     request = Request("k", "p", (0,), ("</answer>",))
     whole = "so </think> <answer> 4 </answer>"
 
@@ -179,7 +179,7 @@ def test_stop_string_is_kept_whoever_cuts_it(server: Server) -> None:
     assert completion.n_tokens == 3
 
 
-def test_a_sample_has_one_seed_whatever_it_is_asked_with(server: Server) -> None:
+def test_the_seed_of_a_sample_does_not_depend_on_the_call(server: Server) -> None:
     server.answer = lambda body, _: (200, plain(body))
     asked(opened(server), Request("k", "p", (0, 1, 2, 3)))
     asked(opened(server), Request("k", "p", (1, 3)))
@@ -188,14 +188,14 @@ def test_a_sample_has_one_seed_whatever_it_is_asked_with(server: Server) -> None
     assert [p["seed"] - whole["seed"] for p in parts] == [1, 3]
 
 
-def test_greedy_samples_are_asked_for_once(server: Server) -> None:
+def test_greedy_samples_are_requested_once(server: Server) -> None:
     requests = [Request("k", "p", (0, 1, 2))]
     drawn = [(i, c.text) for _, i, c in opened(server).generate(requests, Sampling(0.0, 1.0, 16))]
     assert [call["n"] for call in server.calls] == [1]
     assert [i for i, _ in drawn] == [0, 1, 2] and len({text for _, text in drawn}) == 1
 
 
-def test_what_came_before_a_failure_is_kept(server: Server) -> None:
+def test_samples_before_a_failure_are_kept(server: Server) -> None:
     def answer(body: dict[str, Any], _: int) -> Reply:
         return (401, {"error": {"message": "expired"}}) if body["prompt"] == "p3" else (200, plain(body))
 
@@ -224,7 +224,7 @@ def test_retry_after_is_a_number_or_a_date() -> None:
     assert 20 < told(formatdate(time.time() + 30, usegmt=True)) <= 31
 
 
-def test_a_server_that_does_not_sample_is_suspected(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_server_that_does_not_sample_gives_a_warning(server: Server, caplog: pytest.LogCaptureFixture) -> None:
     server.answer = lambda body, _: (200, {"choices": [{"text": "same", "finish_reason": "length"}] * body["n"]})
     requests = [Request(f"k{i}", f"p{i}", (0, 1)) for i in range(20)]
     asked(opened(server), *requests)
@@ -244,14 +244,14 @@ def test_no_server_no_address_no_model(server: Server) -> None:
         open_backend("openai", "tiny-modell", base_url=server.url)
 
 
-def test_opening_others() -> None:
+def test_unknown_backends_and_options() -> None:
     with pytest.raises(KkwarmError, match=r"unknown backend 'vlm'.*vllm"):
         open_backend("vlm", "m")
     with pytest.raises(KkwarmError, match="base_url belongs to openai"):
         open_backend("hf", "m", base_url="http://x")
 
 
-def test_vllm_missing_is_said(tiny: Any) -> None:
+def test_missing_vllm_is_an_error(tiny: Any) -> None:
     import importlib.util
 
     if importlib.util.find_spec("vllm"):
@@ -273,7 +273,7 @@ def test_replay_file(tmp_path: Any) -> None:
         open_backend("replay", str(file))
 
 
-def test_with_a_tokenizer_prompts_go_as_tokens_and_fit_the_context(server: Server, tiny: Path) -> None:
+def test_with_a_tokenizer_prompts_are_sent_as_tokens_and_fit_the_context(server: Server, tiny: Path) -> None:
     from kkwarm.backends.checkpoint import load_tokenizer
 
     server.models = [{"id": "tiny-model", "max_model_len": len("knight knave") + 5}]
@@ -298,7 +298,7 @@ def test_with_a_tokenizer_prompts_go_as_tokens_and_fit_the_context(server: Serve
         ((200, b"\xff\xfe no"), "failed 3 times: the answer is no JSON object, or was truncated"),
     ],
 )  # fmt: skip
-def test_answers_that_are_none(server: Server, reply: Reply, says: str) -> None:
+def test_invalid_answers(server: Server, reply: Reply, says: str) -> None:
     """Nothing of them is taken for a sample."""
     server.answer = lambda body, _: reply
     with pytest.raises(KkwarmError, match=says) as told:
@@ -306,7 +306,7 @@ def test_answers_that_are_none(server: Server, reply: Reply, says: str) -> None:
     assert "\n" not in str(told.value)
 
 
-def test_a_server_of_one_choice_is_asked_for_each(server: Server) -> None:
+def test_a_server_of_single_choices_is_called_for_each(server: Server) -> None:
     def answer(body: dict[str, Any], _: int) -> Reply:
         if body["n"] > 1:
             return 400, {"error": {"message": "Only one completion choice is allowed: n must be 1"}}
@@ -318,7 +318,7 @@ def test_a_server_of_one_choice_is_asked_for_each(server: Server) -> None:
     assert [call["n"] for call in server.calls] == [3, *[1] * 6]
 
 
-def test_a_choice_that_was_broken_off_is_no_sample(server: Server) -> None:
+def test_an_aborted_choice_is_no_sample(server: Server) -> None:
     """vLLM that is stopped; what comes after it has the seeds from there on, so that no seed serves twice."""
 
     def answer(body: dict[str, Any], call: int) -> Reply:
@@ -335,7 +335,7 @@ def test_a_choice_that_was_broken_off_is_no_sample(server: Server) -> None:
     assert [got["k", i].text for i in range(3)] == [f"seed {first + i}" for i in range(3)]
 
 
-def test_a_server_that_never_answers_is_left(server: Server) -> None:
+def test_a_server_that_never_answers_is_given_up(server: Server) -> None:
     """After two calls without an answer; and nobody waits for it where another call has failed, or at the end."""
     import time
 
@@ -362,7 +362,7 @@ def test_a_server_that_never_answers_is_left(server: Server) -> None:
         released.set()
 
 
-def test_what_is_served_decides_not_where(server: Server) -> None:
+def test_the_fingerprint_does_not_depend_on_the_address(server: Server) -> None:
     server.models = [{"id": "tiny-model", "root": "/models/tiny"}]
     here = opened(server).fingerprint
     other = Server()
@@ -375,6 +375,6 @@ def test_what_is_served_decides_not_where(server: Server) -> None:
 
 
 @pytest.mark.parametrize("option", [{"concurrency": 0}, {"tries": "many"}, {"timeout": -1}])
-def test_options_that_make_no_sense(server: Server, option: dict[str, Any]) -> None:
+def test_invalid_options(server: Server, option: dict[str, Any]) -> None:
     with pytest.raises(KkwarmError, match=f"{next(iter(option))} must be a number of at least 1"):
         opened(server, **option)

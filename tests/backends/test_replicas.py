@@ -15,7 +15,7 @@ from kkwarm.types import Sampling
 
 
 @pytest.mark.slow
-def test_copies_draw_the_same_and_a_dead_one_is_named(tiny: Path) -> None:
+def test_copies_generate_the_same_samples_and_a_dead_copy_is_an_error(tiny: Path) -> None:
     requests = [Request(f"k{i}", f"what is {i}?", (0, 1)) for i in range(12)]
     sampling = Sampling(1.0, 1.0, 8, seed=2)
     one = open_backend("hf", str(tiny), device="cpu")
@@ -33,7 +33,7 @@ def test_copies_draw_the_same_and_a_dead_one_is_named(tiny: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_failing_copy_says_why(tiny: Path) -> None:
+def test_a_failing_copy_reports_its_error(tiny: Path) -> None:
     many = open_backend("hf", str(tiny), device="abacus", replicas=2)
     try:
         with pytest.raises(KkwarmError, match="unknown device 'abacus'"):
@@ -42,7 +42,7 @@ def test_a_failing_copy_says_why(tiny: Path) -> None:
         many.close()
 
 
-def test_too_few_and_not_a_number(tiny: Path) -> None:
+def test_invalid_numbers_of_replicas(tiny: Path) -> None:
     for wrong in (0, "two"):
         with pytest.raises(KkwarmError, match="replicas must be a whole number"):
             open_backend("hf", str(tiny), replicas=wrong)

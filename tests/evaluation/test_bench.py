@@ -86,7 +86,7 @@ def test_figures(toy: Toy, tmp_path: Path) -> None:
     assert sample.meta == {"parity": "odd"} and len(sample.prompt_hash) == 16 and sample.completion.token_ids is None
 
 
-def test_hooks_are_told_and_may_fail(toy: Toy, tmp_path: Path) -> None:
+def test_hooks_are_called_and_may_fail(toy: Toy, tmp_path: Path) -> None:
     run = bench("m", ["toy"], tmp_path / "r", BenchConfig(samples=2), backend=ReplayBackend(scripted))
     assert [(s.id, s.index) for s in toy.scored] == [(s.id, s.index) for s in Run.read(run.path).samples()]
     assert toy.finished == [run] and run.done
@@ -252,7 +252,7 @@ def test_real_checkpoint_any_batch(toy: Toy, tiny: Path, tmp_path: Path) -> None
     assert figures["benchmarks"]["toy"]["samples"] == 2 * N and figures["throughput"]["tokens_per_s"] > 0
 
 
-def test_prompts_that_the_tokenizer_cannot_read_are_told(
+def test_prompts_with_unknown_tokens_give_a_warning(
     toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = tiny_checkpoint(tmp_path / "words", vocab=["What", "is"])

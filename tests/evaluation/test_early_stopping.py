@@ -56,7 +56,7 @@ def run(path: Path, accuracy: float, asked: list[str] | None = None, **settings:
     return bench("m", ["sums"], path, BenchConfig(**settings), backend=backend, progress=False)  # type: ignore[arg-type]
 
 
-def test_a_half_width_stops_early_and_holds_the_whole_score(tmp_path: Path) -> None:
+def test_a_half_width_stops_early_and_its_interval_covers_the_full_score(tmp_path: Path) -> None:
     stopped = run(tmp_path / "r", 0.95, until=5)
     figures = stopped.manifest.benchmarks["sums"]
     why = figures["stopped"]
@@ -70,7 +70,7 @@ def test_a_half_width_stops_early_and_holds_the_whole_score(tmp_path: Path) -> N
     assert "stopped" not in whole
 
 
-def test_the_same_command_asks_nothing_again_and_the_plain_one_goes_on(tmp_path: Path) -> None:
+def test_the_same_command_generates_nothing_and_one_without_the_rule_resumes(tmp_path: Path) -> None:
     asked: list[str] = []
     first = run(tmp_path / "r", 0.95, asked, until=5).manifest.benchmarks["sums"]
     count = len(asked)
@@ -90,7 +90,7 @@ def test_a_limit_of_that_size_has_the_same_questions(tmp_path: Path) -> None:
     assert {s.id for s in stopped.samples()} == {s.id for s in time_limited.samples()}
 
 
-def test_a_width_out_of_reach_asks_everything(tmp_path: Path) -> None:
+def test_an_unreachable_width_uses_all_questions(tmp_path: Path) -> None:
     figures = run(tmp_path / "r", 0.5, until=0.01).manifest.benchmarks["sums"]
     assert figures["n"] == N
     assert figures["stopped"]["generations_saved"] == 0
@@ -118,7 +118,7 @@ def test_a_run_stopped_against_another_is_compared_with_a_warning(tmp_path: Path
     assert any("p-value is too small" in text for text in row.protocol_differences)
 
 
-def test_what_cannot_be_decided_against_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+def test_an_unsuitable_baseline_is_refused_before_generation(tmp_path: Path) -> None:
     part, other = run(tmp_path / "part", 0.3, limit=100), run(tmp_path / "other", 0.3, temperature=0.0)
     asked: list[str] = []
     with pytest.raises(KkwarmError, match="no answer to 200 of the 300 questions"):

@@ -76,7 +76,7 @@ def test_tasks_of_lm_eval(toy: Toy, tiny: Path, tasks: tuple[str, str], tmp_path
         assert right == (sample.verdict.status == "correct")
 
 
-def test_the_last_word_is_scored_and_standard_output_stays_clean(
+def test_the_last_word_is_scored_and_stdout_stays_empty(
     toy: Toy, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))

@@ -37,7 +37,7 @@ class Forcing(ThinkAnswer):
 
 
 class Toy:
-    """The plugin; remembers what its hooks were told."""
+    """The plugin; records the calls of its hooks."""
 
     def __init__(self) -> None:
         self.scored: list[Sample] = []

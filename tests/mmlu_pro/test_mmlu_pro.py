@@ -141,7 +141,10 @@ def test_other_answers_are_unparsed(answer: str) -> None:
 
 
 def test_equal_options_need_a_letter() -> None:
-    assert parse_letter("same", ["same", "same", "other"]) == (None, "the answer is neither one letter nor one option's text")
+    assert parse_letter("same", ["same", "same", "other"]) == (
+        None,
+        "the answer is neither one letter nor one option's text",
+    )
     assert parse_letter("B. same", ["same", "same", "other"]) == ("B", "")
 
 

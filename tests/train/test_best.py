@@ -60,14 +60,14 @@ def test_best_holds_the_weights_of_the_best_step(tmp_path: Path, base: Path, tra
     assert {**best_of(plain.path), "weights": "best"} == best and best_of(plain.path).get("weights") != "best"
 
 
-def test_where_no_step_is_better_the_model_itself_is_named(tmp_path: Path, base: Path, traces: Path) -> None:
+def test_if_no_step_is_better_the_base_model_is_the_best(tmp_path: Path, base: Path, traces: Path) -> None:
     config = WarmupConfig(learning_rate=1e-9, max_steps=2, batch_size=4, threads=1, eval_on=("toy",), eval_questions=4)
     run = warmup(base, traces, tmp_path / "w", config, progress=False)
     assert best_of(run.path)["step"] == 0 and best_of(run.path)["weights"] == str(base)
     assert folders(run.path) == {"checkpoint"}
 
 
-def test_a_run_that_is_done_keeps_no_weights_but_the_best(tmp_path: Path, base: Path, traces: Path) -> None:
+def test_a_finished_run_keeps_only_the_best_weights(tmp_path: Path, base: Path, traces: Path) -> None:
     """Its last in-training evaluation is its best: what that replaced was kept for a run that goes on."""
     config = WarmupConfig(
         learning_rate=3e-2,
@@ -86,7 +86,9 @@ def test_a_run_that_is_done_keeps_no_weights_but_the_best(tmp_path: Path, base: 
     assert folders(run.path) == {"checkpoint", "best"}
 
 
-def test_of_lora_the_adapter_is_kept(tmp_path: Path, base: Path, traces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_lora_the_best_adapter_is_kept(
+    tmp_path: Path, base: Path, traces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("peft")
     import torch
 
@@ -179,7 +181,7 @@ def test_no_crash_loses_the_best_weights(tmp_path: Path, monkeypatch: pytest.Mon
     assert crashes > 20
 
 
-def test_a_full_disk_says_so(tmp_path: Path, base: Path, traces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_error(tmp_path: Path, base: Path, traces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 

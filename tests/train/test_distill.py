@@ -37,7 +37,7 @@ def test_verified_only_drops_wrong_answers(tmp_path: Path) -> None:
     assert run.manifest.results == {"traces": 5, "left_out": 5, "status": {"correct": 5, "wrong": 5}}
 
 
-def test_a_checkpoint_teaches_and_a_stopped_run_goes_on(tmp_path: Path, base: Path, traces: Path) -> None:
+def test_a_checkpoint_as_teacher_and_an_interrupted_run_resumes(tmp_path: Path, base: Path, traces: Path) -> None:
     from kkwarm.train import WarmupConfig, warmup
 
     teacher = warmup(base, traces, tmp_path / "w", WarmupConfig(learning_rate=1e-2, epochs=6, batch_size=8)).path
@@ -78,7 +78,7 @@ def test_an_interrupted_run_keeps_every_completion(tmp_path: Path, monkeypatch: 
     assert completions == 72 + (75 - 71) and run.manifest.results["traces"] == 75
 
 
-def test_words_that_the_teacher_cannot_read_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_tokens_of_the_teacher_give_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = tiny_checkpoint(tmp_path / "words", vocab=["say"])
     with pytest.raises(KkwarmError, match="none of 4 completions became a trace"):
         distill(DistillConfig(domain="toy", teacher=str(words), n=4, max_tokens=4), tmp_path / "d", progress=False)
@@ -93,14 +93,14 @@ def test_only_verified_completions_of_a_checkpoint(tmp_path: Path, base: Path) -
 
 
 def test_no_true_trace_of_a_registered_teacher(tmp_path: Path) -> None:
-    """Nothing was stored: the folder is free for the mended command."""
+    """Nothing was stored: the corrected command can use the folder."""
     says = r"none of 1 traces of the teacher became a trace \(1 wrong\) \(leave out --verified-only, or use another"
     with pytest.raises(KkwarmError, match=says):
         distill(DistillConfig(domain="toy", teacher="wrong", n=1, verified_only=True), tmp_path / "d")
     assert distill(DistillConfig(domain="toy", teacher="wrong", n=1), tmp_path / "d").done
 
 
-def test_the_choice_is_nested_and_depends_on_the_seed() -> None:
+def test_the_selection_is_nested_and_depends_on_the_seed() -> None:
     task = registry().task("toy")
     ids = [e.id for e in select_training_examples(task, 12, 0)]
     assert [e.id for e in select_training_examples(task, 5, 0)] == ids[:5]
@@ -131,7 +131,7 @@ def test_unknown_names_offer_near_ones(tmp_path: Path, domain: str, teacher: str
         (b"\xff\xfe", "line 2: not UTF-8"),
     ],
 )
-def test_a_broken_trace_is_named_by_its_line(tmp_path: Path, line: bytes, message: str) -> None:
+def test_a_broken_trace_is_reported_with_its_line(tmp_path: Path, line: bytes, message: str) -> None:
     good = b'{"id": "a", "domain": "toy", "question": "q", "reasoning": null, "answer": "x"}'
     path = tmp_path / "traces.jsonl"
     path.write_bytes(good + b"\n" + line + b"\n")
@@ -139,7 +139,7 @@ def test_a_broken_trace_is_named_by_its_line(tmp_path: Path, line: bytes, messag
         read_traces(path)
 
 
-def test_what_a_package_ships_is_a_teacher() -> None:
+def test_a_package_attribute_is_a_teacher() -> None:
     from kkwarm.train.distillation import plan_distill
 
     assert plan_distill(DistillConfig(domain="mini_math", teacher="kkwarm_mini:BASE", n=3)).backend == "hf"

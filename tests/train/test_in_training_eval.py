@@ -56,7 +56,7 @@ def test_forgetting_and_drift() -> None:
     assert paired_difference([1, 1, 0, 0], [1, 0, 0, 0]) == (-0.25, 0.25)
 
 
-def test_the_best_step_is_corrected_for_having_been_picked() -> None:
+def test_the_best_step_is_corrected_for_selection() -> None:
     """Steps that do not differ: the picked one looks better than it is, the corrected figure does not, on average."""
     picked, corrected = [], []
     for seed in range(40):
@@ -74,7 +74,7 @@ def test_the_best_step_is_corrected_for_having_been_picked() -> None:
     assert select_best_step([]) is None
 
 
-def test_a_watched_run_ends_with_the_weights_of_an_unwatched_one(
+def test_in_training_evaluation_does_not_change_the_weights(
     tmp_path: Path, base: Path, traces: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = {"learning_rate": 1e-2, "epochs": 6.0, "batch_size": 8, "threads": 1}
@@ -94,7 +94,7 @@ def test_a_watched_run_ends_with_the_weights_of_an_unwatched_one(
         warmup(base, traces, tmp_path / "x", WarmupConfig(eval_on=("tory",)), progress=False)
 
 
-def test_rlvr_is_watched_and_its_alarms_are_kept(tmp_path: Path, base: Path) -> None:
+def test_rlvr_is_evaluated_and_its_alarms_are_recorded(tmp_path: Path, base: Path) -> None:
     config = RlvrConfig(
         domain="toy",
         examples=9,
@@ -114,7 +114,7 @@ def test_rlvr_is_watched_and_its_alarms_are_kept(tmp_path: Path, base: Path) -> 
     assert run.manifest.results["in_training_eval"]["toy"]["last"] == 0.0
 
 
-def test_other_questions_begin_anew(
+def test_changed_questions_restart_the_evaluation(
     tmp_path: Path, base: Path, traces: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from kkwarm.train.callback import RunCallback
@@ -145,7 +145,7 @@ def test_other_questions_begin_anew(
     assert "the questions of the in-training evaluation changed" in capsys.readouterr().err
 
 
-def test_sft_with_sharded_weights_is_not_watched(
+def test_sft_with_sharded_weights_cannot_be_evaluated(
     tmp_path: Path, base: Path, traces: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
