@@ -15,12 +15,12 @@ def states(run: Run) -> dict[str, State]:
 
 
 def test_a_chain_agrees_until_something_is_changed(base: Path, tmp_path: Path) -> None:
-    made = distill(DistillConfig(domain="toy", teacher="symbolic", n=12), tmp_path / "traces", progress=False)
-    assert states(made) == {"settings": State.AGREES, "file traces.jsonl": State.AGREES, "traces": State.AGREES}
+    distilled = distill(DistillConfig(domain="toy", teacher="symbolic", n=12), tmp_path / "traces", progress=False)
+    assert states(distilled) == {"settings": State.AGREES, "file traces.jsonl": State.AGREES, "traces": State.AGREES}
 
-    warmed = warmup(base, made.path, tmp_path / "warmed", WarmupConfig(max_steps=1, threads=1), progress=False)
-    found = states(warmed)
-    assert {k: found[k] for k in ("settings", "file checkpoint", "traces", "checkpoint")} == dict.fromkeys(
+    warmed = warmup(base, distilled.path, tmp_path / "warmed", WarmupConfig(max_steps=1, threads=1), progress=False)
+    results = states(warmed)
+    assert {k: results[k] for k in ("settings", "file checkpoint", "traces", "checkpoint")} == dict.fromkeys(
         ("settings", "file checkpoint", "traces", "checkpoint"), State.AGREES
     )
 
@@ -28,13 +28,13 @@ def test_a_chain_agrees_until_something_is_changed(base: Path, tmp_path: Path) -
     trained = rlvr(warmed.path, config, tmp_path / "trained", progress=False)
     assert set(states(trained).values()) == {State.AGREES}
 
-    traces = made.path / "traces.jsonl"
+    traces = distilled.path / "traces.jsonl"
     traces.write_text(traces.read_text().replace("the word is", "the word was", 1))
     weights = next((warmed.path / "checkpoint").glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
     differs = {
         name: {what for what, state in states(run).items() if state is State.DIFFERS}
-        for name, run in (("traces", made), ("warmed", warmed), ("trained", trained))
+        for name, run in (("traces", distilled), ("warmed", warmed), ("trained", trained))
     }
     assert differs == {
         "traces": {"file traces.jsonl", "traces"},

@@ -114,9 +114,9 @@ def test_with_lora_the_best_adapter_is_kept(
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [2, 6, 13])
 def test_a_killed_run_ends_with_the_same_best(step: int, tmp_path: Path, base: Path, traces: Path) -> None:
-    whole = trainee.train("watched", base, traces, tmp_path / "whole")
-    kill_at("watched", step, base, traces, tmp_path / "killed")
-    again = trainee.train("watched", base, traces, tmp_path / "killed")
+    whole = trainee.train("evaluated", base, traces, tmp_path / "whole")
+    kill_at("evaluated", step, base, traces, tmp_path / "killed")
+    again = trainee.train("evaluated", base, traces, tmp_path / "killed")
     assert best_of(again) == best_of(whole) and best_of(whole)["step"] > 0
     assert alike(again / "best", whole / "best") and equal(again, whole)
     assert folders(again) == {"checkpoint", "best"}

@@ -37,10 +37,10 @@ def test_qlora_trains_on_4_bits_and_is_merged(tmp_path: Path, wide: Path, traces
     merged = load_model(run.path / "checkpoint")
     assert not any(isinstance(m, bitsandbytes.nn.Linear4bit) for m in merged.modules())
     before = weights_of(wide)
-    moved = {
+    changed = {
         name for name, value in weights_of(run.path / "checkpoint").items() if not torch.equal(value, before[name])
     }
-    assert moved >= {"model.layers.0.self_attn.q_proj.weight", "model.layers.0.mlp.down_proj.weight"}
+    assert changed >= {"model.layers.0.self_attn.q_proj.weight", "model.layers.0.mlp.down_proj.weight"}
     assert (run.path / "adapter" / "adapter_config.json").exists()
 
 
@@ -61,21 +61,21 @@ def test_a_run_with_an_8_bit_optimizer_resumes_to_the_same_weights(
     from trl import SFTTrainer
 
     config = WARMUP.replace(optim="adamw_8bit", save_every=3)
-    whole = warmup(base, traces, tmp_path / "whole", config, progress=False)
+    uninterrupted = warmup(base, traces, tmp_path / "uninterrupted", config, progress=False)
     plain = warmup(base, traces, tmp_path / "plain", config.replace(optim="adamw"), progress=False)
-    for a, b in zip(steps(whole.path), steps(plain.path), strict=True):
+    for a, b in zip(steps(uninterrupted.path), steps(plain.path), strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=0.1, abs=0.05)
     compute_loss = SFTTrainer.compute_loss
 
-    def hit(self: SFTTrainer, *args: object, **kwargs: object) -> object:
+    def interrupt(self: SFTTrainer, *args: object, **kwargs: object) -> object:
         if self.state.global_step == 11:
             raise KeyboardInterrupt
         return compute_loss(self, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(SFTTrainer, "compute_loss", hit)
+        patch.setattr(SFTTrainer, "compute_loss", interrupt)
         with pytest.raises(KeyboardInterrupt):
             warmup(base, traces, tmp_path / "w", config, progress=False)
     again = warmup(base, traces, tmp_path / "w", config, progress=False)
-    one, other = weights(whole.path), weights(again.path)
+    one, other = weights(uninterrupted.path), weights(again.path)
     assert all(torch.equal(one[name], other[name]) for name in one)

@@ -24,8 +24,8 @@ CONFIG = WarmupConfig(max_steps=1, batch_size=2, threads=1)
 @pytest.fixture
 def contaminated(tmp_path: Path) -> Path:
     """Traces that ask two of the benchmark's questions, once in capitals."""
-    asked = list(registry().benchmark("toy").load())[:2]
-    questions = [asked[0].question.upper(), asked[1].question]
+    examples = list(registry().benchmark("toy").load())[:2]
+    questions = [examples[0].question.upper(), examples[1].question]
     path = tmp_path / "traces.jsonl"
     write_traces(path, [Trace(f"t{i}", "toy", q, "the word is red", "red", "x") for i, q in enumerate(questions)])
     return path
@@ -136,8 +136,8 @@ def test_skips_contaminated_examples(base: Path, tmp_path: Path) -> None:
         rlvr(base, config, tmp_path / "r", progress=False)
     run = rlvr(base, config.replace(drop_contaminated=True), tmp_path / "s", progress=False)
     assert run.manifest.example_ids == [ranked[0], ranked[4]] and run.manifest.contamination == []
-    found = {f.what: f.state.value for f in verify_run(run, registry())}
-    assert found["examples"] == "agrees"
+    states = {f.what: f.state.value for f in verify_run(run, registry())}
+    assert states["examples"] == "agrees"
 
 
 def test_distill_is_checked_too(tmp_path: Path) -> None:
@@ -154,17 +154,17 @@ def test_distill_is_checked_too(tmp_path: Path) -> None:
 def test_drops_contaminated_traces_of_a_registered_teacher(tmp_path: Path) -> None:
     from kkwarm.train import DistillConfig, distill
 
-    made = distill(DistillConfig(domain="toy", teacher="symbolic", n=12), tmp_path / "all", progress=False)
-    questions = sorted({t.question for t in read_traces(made.path)})
+    every = distill(DistillConfig(domain="toy", teacher="symbolic", n=12), tmp_path / "all", progress=False)
+    questions = sorted({t.question for t in read_traces(every.path)})
     _benchmark("held", [Example(f"held/{i}", q, q.split()[-1]) for i, q in enumerate(questions[:4])])
     config = DistillConfig(domain="toy", teacher="symbolic", n=12, decontaminate_against=("held",))
     with pytest.raises(ContaminationError, match="4 evaluation questions"):
         distill(config, tmp_path / "d", progress=False)
     run = distill(config.replace(drop_contaminated=True, verified_only=True), tmp_path / "e", progress=False)
-    kept = read_traces(run.path)
-    assert kept == [t for t in read_traces(made.path) if t.question not in questions[:4]]
+    traces = read_traces(run.path)
+    assert traces == [t for t in read_traces(every.path) if t.question not in questions[:4]]
     results = run.manifest.results
-    assert (run.manifest.contamination, results["traces"], results["left_out"]) == ([], len(kept), 12 - len(kept))
+    assert (run.manifest.contamination, results["traces"], results["left_out"]) == ([], len(traces), 12 - len(traces))
     assert {f.what: f.state.value for f in verify_run(run, registry())}["traces"] == "agrees"
 
 

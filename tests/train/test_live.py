@@ -51,9 +51,9 @@ def test_syncs_weights_and_restores_the_random_state() -> None:
     live = trainer(engine, 3, 2)
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
-    with vllm.policy_engine(None)(live) as found:
-        assert (found.share, found.shares, found.reports) == (0, 1, True)
-        assert found.backend is not None and found.backend.name == "vllm"
+    with vllm.policy_engine(None)(live) as eval_engine:
+        assert (eval_engine.share, eval_engine.shares, eval_engine.reports) == (0, 1, True)
+        assert eval_engine.backend is not None and eval_engine.backend.name == "vllm"
         torch.rand(7)
     assert engine.calls == ["sync", "forget"]
     assert live._last_loaded_step == 3, "trl need not give the weights again for the next rollouts"
@@ -77,8 +77,8 @@ def test_processes_that_share_an_engine_share_questions(
 ) -> None:
     monkeypatch.setenv("RANK", str(rank))
     monkeypatch.setenv("WORLD_SIZE", "4")
-    with vllm.policy_engine(None)(trainer(Engine(size=2), 1, 0)) as found:
-        assert (found.share, found.shares, found.reports) == share
+    with vllm.policy_engine(None)(trainer(Engine(size=2), 1, 0)) as eval_engine:
+        assert (eval_engine.share, eval_engine.shares, eval_engine.reports) == share
 
 
 def test_one_process_queries_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,13 +95,13 @@ def test_one_process_queries_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(OpenAIBackend, "connect", classmethod(connect))
     engine = Engine()
     engine.mode, engine.vllm_client = "server", Client()  # type: ignore[attr-defined]
-    with vllm.policy_engine("tokens")(trainer(engine, 1, 0)) as found:
-        assert (found.share, found.shares) == (0, 1) and found.backend is not None
-        assert found.backend.tokenizer == "tokens", "prompts are sent as tokens, as in rollouts"
+    with vllm.policy_engine("tokens")(trainer(engine, 1, 0)) as eval_engine:
+        assert (eval_engine.share, eval_engine.shares) == (0, 1) and eval_engine.backend is not None
+        assert eval_engine.backend.tokenizer == "tokens", "prompts are sent as tokens, as in rollouts"
     assert engine.calls == ["sync"] and connected == [("m", "http://somewhere:8000/v1"), ("", "")]
     monkeypatch.setattr(distributed, "is_main", lambda: False)
-    with vllm.policy_engine("tokens")(trainer(engine, 2, 1)) as found:
-        assert found.backend is None
+    with vllm.policy_engine("tokens")(trainer(engine, 2, 1)) as eval_engine:
+        assert eval_engine.backend is None
     assert engine.calls == ["sync", "sync"], "all processes sync the weights"
 
 

@@ -36,21 +36,21 @@ def peak(work: Callable[[], object]) -> float:
     from torch.utils._pytree import tree_leaves
 
     class Live(TorchDispatchMode):
-        now, most, known = 0, 0, {}
+        now, most, sizes = 0, 0, {}
 
         def __torch_dispatch__(self, f: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             given = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
             out = f(*args, **(kwargs or {}))
             for storage in (t.untyped_storage() for t in tree_leaves(out) if isinstance(t, torch.Tensor)):
-                if storage._cdata not in given and storage._cdata not in self.known:
-                    self.known[storage._cdata] = storage.nbytes()
+                if storage._cdata not in given and storage._cdata not in self.sizes:
+                    self.sizes[storage._cdata] = storage.nbytes()
                     self.now += storage.nbytes()
                     self.most = max(self.most, self.now)
-                    weakref.finalize(storage, self.gone, storage._cdata)
+                    weakref.finalize(storage, self.freed, storage._cdata)
             return out
 
-        def gone(self, key: int) -> None:
-            self.now -= self.known.pop(key, 0)
+        def freed(self, key: int) -> None:
+            self.now -= self.sizes.pop(key, 0)
 
     with Live() as live:
         work()
@@ -62,9 +62,9 @@ def model_of(config: TrainConfig, **sizes: int) -> Any:
     from transformers import AutoModelForCausalLM, Qwen2Config
     from trl.trainer.utils import add_fused_lm_head
 
-    made = Qwen2Config(max_position_embeddings=2048, tie_word_embeddings=True, **sizes)
+    model_config = Qwen2Config(max_position_embeddings=2048, tie_word_embeddings=True, **sizes)
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(made).train()
+    model = AutoModelForCausalLM.from_config(model_config).train()
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     add_fused_lm_head(model)
@@ -177,8 +177,8 @@ def test_published_models_fit_on_the_gpus_that_train_them(tmp_path: Path, name: 
 
     least = estimate_memory(shape, WarmupConfig(gradient_checkpointing=True), gpu(0), tokens=4096, rows=1)
     assert least.weights + least.gradients + least.optimizer == 16 * shape.parameters
-    whole = {device: fits(WarmupConfig(), device) for device in (24, 80, 141)}
-    assert whole == {24: name == "0.5B", 80: name != "7B", 141: True}
+    fitting = {device: fits(WarmupConfig(), device) for device in (24, 80, 141)}
+    assert fitting == {24: name == "0.5B", 80: name != "7B", 141: True}
     assert fits(WarmupConfig(lora=True), 24) and fits(WarmupConfig(qlora=True), 24)
     assert fits(WarmupConfig(qlora=True), 12), "QLoRA of 7B takes about 10 GiB"
 
@@ -187,29 +187,29 @@ def test_published_models_fit_on_the_gpus_that_train_them(tmp_path: Path, name: 
 def test_counts_what_the_forward_pass_keeps(tmp_path: Path, bf16: bool) -> None:
     import torch
 
-    def kept(layers: int) -> float:
+    def saved_bytes(layers: int) -> float:
         model = model_of(WarmupConfig(), **{**SMALL, "num_hidden_layers": layers})
         own = {p.untyped_storage().data_ptr() for p in model.parameters()}
         ids = torch.randint(0, 1000, (2, 64))
         mask = torch.ones_like(ids)
         mask[0, -9:] = 0
-        held: dict[int, Any] = {}
+        storages: dict[int, Any] = {}
 
         def pack(tensor: Any) -> Any:
             if tensor.untyped_storage().data_ptr() not in own:
-                held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+                storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
             return tensor
 
         hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t)
         with hooks, torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
             out = model(input_ids=ids, attention_mask=mask)
         del out
-        return float(sum(s.nbytes() for s in held.values()))
+        return float(sum(s.nbytes() for s in storages.values()))
 
     model_of(WarmupConfig(), **SMALL).save_pretrained(tmp_path)
     shape = read_shape(tmp_path)
     activations = estimate_memory(shape, WarmupConfig(), cpu(bf16), tokens=64, rows=2).activations
-    assert activations / shape.layers == pytest.approx(kept(2) - kept(1), rel=0.02)
+    assert activations / shape.layers == pytest.approx(saved_bytes(2) - saved_bytes(1), rel=0.02)
 
 
 def fit(config: TrainConfig, device: float, tokens: int = 4096) -> Any:

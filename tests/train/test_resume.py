@@ -57,16 +57,16 @@ def test_a_killed_run_resumes_to_the_same_weights(kind: str, tmp_path: Path, bas
     if kind == "rlvr":  # a random checkpoint gets no reward
         config = WarmupConfig(learning_rate=1e-2, epochs=2, batch_size=8, threads=1)
         model = warmup(base, traces, tmp_path / "warmed", config, progress=False).path
-    whole = trainee.train(kind, model, traces, tmp_path / "whole")
+    uninterrupted = trainee.train(kind, model, traces, tmp_path / "uninterrupted")
     kill_at(kind, 5, model, traces, tmp_path / "killed")
     assert json.loads((tmp_path / "killed" / "manifest.json").read_text())["state"] == "running"
-    again = trainee.train(kind, model, traces, tmp_path / "killed")
-    assert Run.read(again).manifest.resumed == 1
-    assert steps(again) == steps(whole)
-    assert equal(again, whole)
-    assert not (again / "steps").exists()
+    resumed_run = trainee.train(kind, model, traces, tmp_path / "killed")
+    assert Run.read(resumed_run).manifest.resumed == 1
+    assert steps(resumed_run) == steps(uninterrupted)
+    assert equal(resumed_run, uninterrupted)
+    assert not (resumed_run / "steps").exists()
     if kind == "rlvr":
-        assert (again / "rollouts.jsonl").read_text() == (whole / "rollouts.jsonl").read_text()
+        assert (resumed_run / "rollouts.jsonl").read_text() == (uninterrupted / "rollouts.jsonl").read_text()
 
 
 def test_incomplete_step_checkpoints_are_skipped(tmp_path: Path) -> None:
@@ -102,9 +102,9 @@ def test_an_interrupted_run_saves_and_resumes(
             warmup(base, traces, tmp_path / "w", config, progress=False)
     assert Run.read(tmp_path / "w").manifest.state == "interrupted"
     assert [p.name for p in (tmp_path / "w" / "steps").iterdir()] == ["checkpoint-3"]
-    again = warmup(base, traces, tmp_path / "w", config, progress=False)
-    whole = warmup(base, traces, tmp_path / "whole", config, progress=False)
-    assert equal(again.path, whole.path)
+    resumed_run = warmup(base, traces, tmp_path / "w", config, progress=False)
+    uninterrupted = warmup(base, traces, tmp_path / "uninterrupted", config, progress=False)
+    assert equal(resumed_run.path, uninterrupted.path)
     assert capsys.readouterr().out == ""
 
 

@@ -114,16 +114,16 @@ def test_dropping_zero_advantages_changes_neither_loss_nor_gradient(tmp_path: Pa
         trainer.create_optimizer()
         trainer.model.train()
         trainer.current_gradient_accumulation_steps = 1
-        whole = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
-    whole["advantages"][4:12] = 0.0
+        full = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+    full["advantages"][4:12] = 0.0
     results = []
-    for batch in (whole, drop_zero_advantages(whole, 1)):
+    for batch in (full, drop_zero_advantages(full, 1)):
         trainer.model.zero_grad()
         loss = trainer._compute_loss(trainer.model, batch)
         loss.backward()
         results.append((float(loss.detach()), torch.cat([p.grad.flatten() for p in trainer.model.parameters()])))
-    kept = drop_zero_advantages(whole, 1)["advantages"]
-    assert 0 < len(kept) <= 8 and bool((kept != 0).all())
+    remaining = drop_zero_advantages(full, 1)["advantages"]
+    assert 0 < len(remaining) <= 8 and bool((remaining != 0).all())
     assert results[0][1].norm() > 0
     torch.testing.assert_close(results[1][1], results[0][1], rtol=1e-4, atol=1e-6)
     assert drop_zero_advantages({"advantages": torch.zeros(8)}, 4)["advantages"].shape == (4,)

@@ -62,8 +62,8 @@ def test_two_processes_evaluate_together_and_one_keeps_the_best(tmp_path: Path, 
         rows = [json.loads(line) for line in (run.path / "evals.jsonl").read_text().splitlines()]
         assert [(row["step"], len(row["correct"]["easy"])) for row in rows] == [(0, 11), (4, 11), (8, 11), (12, 11)]
         best = run.manifest.results["best"]
-        kept = json.loads((run.path / "best" / "kkwarm.json").read_text()) if best["step"] else {"step": 0}
-        assert kept == {"step": best["step"]}
+        stored = json.loads((run.path / "best" / "kkwarm.json").read_text()) if best["step"] else {"step": 0}
+        assert stored == {"step": best["step"]}
         assert best["step"] == max(rows, key=lambda row: row["accuracy"]["easy"])["step"]
 
 
@@ -105,15 +105,15 @@ def when_logged(out: Path, n: int, act: Callable[[], None]) -> threading.Thread:
 
 def workers(parent: int) -> list[int]:
     """Processes that `parent` started."""
-    found = []
+    pids = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal():
             try:
                 if int((folder / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
-                    found.append(int(folder.name))
+                    pids.append(int(folder.name))
             except OSError:
                 continue
-    return found
+    return pids
 
 
 @pytest.mark.slow
@@ -132,9 +132,9 @@ def test_ctrl_c_and_a_killed_process_leave_a_run_that_resumes_with_any_number(
         warmup(base, traces, out, config.replace(nproc=2), progress=False)
     assert Run.read(out).manifest.state != "done"
     again = warmup(base, traces, out, config, progress=False)
-    whole = warmup(base, traces, tmp_path / "one", config, progress=False)
+    single = warmup(base, traces, tmp_path / "one", config, progress=False)
     assert again.manifest.resumed == 2 and len(steps(again.path)) == 60
-    close(again.path, whole.path, 2e-2)
+    close(again.path, single.path, 2e-2)
 
 
 @pytest.mark.slow
@@ -180,8 +180,8 @@ def test_rejects_more_processes_than_gpus_or_cores(monkeypatch: pytest.MonkeyPat
         plan_processes(WarmupConfig(nproc=8, device="cpu"))
     with pytest.raises(KkwarmError, match="4 processes cannot share the 6 sequences of a step"):
         plan_processes(RlvrConfig(domain="toy", nproc=4, device="cpu", prompts_per_step=3, generations=2))
-    found = plan_processes(WarmupConfig(nproc=4, device="cpu"))
-    assert found is not None and found.nproc == 4 and found.arguments()[-1] == "4"
+    layout = plan_processes(WarmupConfig(nproc=4, device="cpu"))
+    assert layout is not None and layout.nproc == 4 and layout.arguments()[-1] == "4"
     monkeypatch.setattr("kkwarm.train.launch.find_spec", lambda name: None)
     with pytest.raises(KkwarmError, match=r"--accelerate-config zero3 needs DeepSpeed \(pip install deepspeed\)"):
         plan_processes(WarmupConfig(nproc=2, device="cpu", accelerate="zero3"))
@@ -190,8 +190,8 @@ def test_rejects_more_processes_than_gpus_or_cores(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(KkwarmError, match=r"4 processes, but 2 CUDA devices \(--nproc 2, or --device cpu\)"):
         plan_processes(WarmupConfig(nproc=4))
-    found = plan_processes(WarmupConfig(accelerate="fsdp2"))
-    assert found is not None and found.nproc == 2, "all GPUs"
+    layout = plan_processes(WarmupConfig(accelerate="fsdp2"))
+    assert layout is not None and layout.nproc == 2, "all GPUs"
     with pytest.raises(KkwarmError, match="LoRA with sharded weights"):
         plan_processes(WarmupConfig(accelerate="zero3", lora=True))
 
@@ -199,9 +199,12 @@ def test_rejects_more_processes_than_gpus_or_cores(monkeypatch: pytest.MonkeyPat
 def test_presets_become_the_environment_of_accelerates_launcher(tmp_path: Path) -> None:
     from kkwarm.train.launch import PRESETS, ProcessLayout
 
-    found = ProcessLayout(2, PRESETS / "fsdp2.yaml").environment()
-    assert found["ACCELERATE_USE_FSDP"] == "true" and found["FSDP_VERSION"] == "2"
-    assert found["FSDP_AUTO_WRAP_POLICY"] == "TRANSFORMER_BASED_WRAP" and found["ACCELERATE_MIXED_PRECISION"] == "no"
+    variables = ProcessLayout(2, PRESETS / "fsdp2.yaml").environment()
+    assert variables["ACCELERATE_USE_FSDP"] == "true" and variables["FSDP_VERSION"] == "2"
+    assert (
+        variables["FSDP_AUTO_WRAP_POLICY"] == "TRANSFORMER_BASED_WRAP"
+        and variables["ACCELERATE_MIXED_PRECISION"] == "no"
+    )
     machines = {"num_machines": 2, "machine_rank": 1, "main_process_ip": "10.0.0.1", "main_process_port": 29501}
     assert " ".join(ProcessLayout(16, tmp_path, machines).arguments()) == (
         "--nnodes 2 --nproc-per-node 8 --node-rank 1 --master-addr 10.0.0.1 --master-port 29501"

@@ -86,10 +86,10 @@ def test_a_killed_run_with_sharded_weights_resumes(
     with pytest.raises(KkwarmError, match=rf"sharded weights \({name}\).*resume with --accelerate-config {name}"):
         warmup(base, traces, out, config, progress=False)
     again = warmup(base, traces, out, in_shards, progress=False)
-    whole = warmup(base, traces, tmp_path / "one", config, progress=False)
+    single = warmup(base, traces, tmp_path / "one", config, progress=False)
     assert again.manifest.resumed == 2, "the rejected attempt counts"
     assert [s["step"] for s in steps(out)] == list(range(1, 13))
-    close(again.path, whole.path, 2e-3)
+    close(again.path, single.path, 2e-3)
 
 
 def test_a_step_checkpoint_needs_the_same_sharding(tmp_path: Path) -> None:

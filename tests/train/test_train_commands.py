@@ -75,8 +75,8 @@ def test_dry_runs_report_the_plan_and_write_nothing(tmp_path: Path, base: Path, 
     def document(*args: str) -> dict[str, object]:
         result = CliRunner().invoke(cli, [*args, "-o", str(tmp_path / "out"), "--dry-run", "--json"])
         assert result.exit_code == 0, result.output
-        made: dict[str, object] = json.loads(result.stdout)
-        return made
+        parsed: dict[str, object] = json.loads(result.stdout)
+        return parsed
 
     d = document("distill", "--domain", "toy", "--teacher", str(base), "-n", "5", "--samples", "4")
     assert (d["questions"], d["completions"], d["tokens_at_most"], d["backend"]) == (5, 20, 240, "hf")

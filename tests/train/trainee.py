@@ -10,7 +10,7 @@ import toy_task as toy
 from kkwarm.train import RlvrConfig, WarmupConfig, rlvr, warmup
 
 WARMUP = WarmupConfig(learning_rate=1e-2, epochs=5, batch_size=8, save_every=4, threads=1)
-WATCHED = WARMUP.replace(eval_on=("toy", "easy"), eval_every=1, eval_questions=12)
+EVALUATED = WARMUP.replace(eval_on=("toy", "easy"), eval_every=1, eval_questions=12)
 RLVR = RlvrConfig(
     domain="easy",
     examples=20,
@@ -25,8 +25,8 @@ RLVR = RlvrConfig(
 
 
 def train(kind: str, model: Path, traces: Path, out: Path) -> Path:
-    if kind in ("warmup", "watched"):
-        return warmup(model, traces, out, WARMUP if kind == "warmup" else WATCHED, progress=False).path
+    if kind in ("warmup", "evaluated"):
+        return warmup(model, traces, out, WARMUP if kind == "warmup" else EVALUATED, progress=False).path
     return rlvr(model, RLVR, out, progress=False).path
 
 
