@@ -1,4 +1,4 @@
-"""The house's rules: what may import what, and how large a module may be."""
+"""Rules for imports: which modules may import which others."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ HEAVY = {
 
 def imports(path: Path, *, top_only: bool = False) -> set[str]:
     tree = ast.parse(path.read_text("utf-8"))
-    found: set[str] = set()
+    names: set[str] = set()
     for node in tree.body if top_only else ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {a.name for a in node.names}
+            names |= {a.name for a in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            found |= {f"{node.module}.{a.name}" for a in node.names}
-    return found
+            names |= {f"{node.module}.{a.name}" for a in node.names}
+    return names
 
 
 def named(path: Path) -> str:
@@ -50,8 +50,13 @@ def test_core_imports_no_plugin(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PLUGINS, ids=named)
 def test_plugins_import_public_names_only(path: Path) -> None:
-    ours = [m.split(".") for m in imports(path) if m.split(".")[0] == "kkwarm"]
-    assert not [".".join(m) for m in ours if m[1] not in PUBLIC or any(p.startswith("_") for p in m)]
+    modules = [m.split(".") for m in imports(path) if m.split(".")[0] == "kkwarm"]
+    assert not [".".join(m) for m in modules if m[1] not in PUBLIC or any(p.startswith("_") for p in m)]
+
+
+@pytest.mark.parametrize("path", [p for p in CORE if p.is_relative_to(ROOT / "kkwarm" / "verify")], ids=named)
+def test_verify_does_not_import_the_store(path: Path) -> None:
+    assert not [m for m in imports(path) if m == "kkwarm.store" or m.startswith("kkwarm.store.")]
 
 
 @pytest.mark.parametrize(("library", "folder"), [("trl", "train"), ("lm_eval", "evaluation"), ("ray", "study")])
@@ -60,7 +65,7 @@ def test_each_large_library_has_one_importer(library: str, folder: str) -> None:
     assert all(u.startswith(f"kkwarm/{folder}/") for u in users), users
 
 
-# They subclass what a heavy library defines, or register with it, and are imported only by functions that need them.
+# Modules with subclasses of a heavy library's classes. Only functions that need them import these modules.
 SUBCLASSING = {
     "backends/decode.py",
     "backends/kv_cache.py",

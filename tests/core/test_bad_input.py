@@ -1,4 +1,4 @@
-"""Mistakes of users: each ends in one line on stderr that says what is wrong, where, and how to fix it, and in exit code 2."""
+"""Mistakes of users: each ends in one line on stderr that says what is wrong and how to fix it, and in exit code 2."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("x.jsonl", b"", "it holds no completions"),
         ("x.jsonl", b"\n \n", "it holds no completions"),
@@ -76,15 +76,17 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_files_of_outputs(
-    there: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes, said: str
+    there: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes, message: str
 ) -> None:
     (there / name).write_bytes(content)
     before = sorted(p.name for p in there.iterdir())
-    assert said in refused(capsys, "score", name, "--benchmark", "mini_math", "--samples-out", "s.jsonl", "-o", "run")
+    assert message in refused(
+        capsys, "score", name, "--benchmark", "mini_math", "--samples-out", "s.jsonl", "-o", "run"
+    )
     assert sorted(p.name for p in there.iterdir()) == before  # nothing half written
 
 
-def test_what_windows_writes_is_read(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_written_on_windows_are_read(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (there / "x.jsonl").write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode() * 2)
     with pytest.raises(SystemExit) as ended:
         main(["score", "x.jsonl", "--benchmark", "mini_math", "--json"])
@@ -96,12 +98,12 @@ def test_what_windows_writes_is_read(there: Path, capsys: pytest.CaptureFixture[
     ("benchmark", "reference"),
     [("kk", '"Zoey is a knight"'), ("mmlu_pro", "0"), ("mmlu_pro", '"Paris"'), ("math", '""')],
 )
-def test_a_reference_that_no_answer_can_meet(
+def test_a_reference_without_any_correct_answer(
     there: Path, capsys: pytest.CaptureFixture[str], benchmark: str, reference: str
 ) -> None:
     (there / "x.jsonl").write_text(f'{{"id": "a", "completion": "The answer is (A).", "reference": {reference}}}\n')
-    said = refused(capsys, "score", "x.jsonl", "--benchmark", benchmark)
-    assert f"x.jsonl, line 1: {benchmark} accepts no answer to the reference {reference}" in said
+    message = refused(capsys, "score", "x.jsonl", "--benchmark", benchmark)
+    assert f"x.jsonl, line 1: {benchmark} accepts no answer to the reference {reference}" in message
 
 
 # -- arguments --------------------------------------------------------------------------------------------------------
@@ -197,47 +199,47 @@ ARGUMENTS: list[tuple[tuple[str, ...], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("args", "said"), ARGUMENTS, ids=[" ".join(a)[:60] for a, _ in ARGUMENTS])
-def test_arguments(there: Path, capsys: pytest.CaptureFixture[str], args: tuple[str, ...], said: str) -> None:
-    assert said in refused(capsys, *args)
+@pytest.mark.parametrize(("args", "message"), ARGUMENTS, ids=[" ".join(a)[:60] for a, _ in ARGUMENTS])
+def test_arguments(there: Path, capsys: pytest.CaptureFixture[str], args: tuple[str, ...], message: str) -> None:
+    assert message in refused(capsys, *args)
 
 
 @pytest.mark.parametrize(
     "option", ["--teacher", "--domain", "--decontaminate-against", "-o", "--format", "--base-url", "--engine"]
 )
-def test_names_that_would_fill_the_screen(there: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
+def test_long_names_are_shortened_in_messages(there: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
     teacher = "kkwarm_mini:BASE" if option in ("--format", "--base-url", "--engine") else "symbolic"
-    said = refused(capsys, *TEACH[:-1], "--teacher", teacher, option, "x" * 5000)
-    assert len(said) < 420 and "xxxxx" in said and "characters)" in said
+    message = refused(capsys, *TEACH[:-1], "--teacher", teacher, option, "x" * 5000)
+    assert len(message) < 420 and "xxxxx" in message and "characters)" in message
 
 
 @pytest.mark.parametrize("name", ["traces.jsonl", "samples.jsonl", "log.jsonl"])
-def test_files_of_no_run_are_not_written_over(there: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+def test_files_outside_of_runs_are_not_overwritten(there: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     (there / "o").mkdir()
     (there / "o" / name).write_text("mine\n")
-    said = refused(capsys, *TEACH, "symbolic", "--json")
-    assert f"o/{name} already exists, but o is no run folder (manifest.json is missing) (use another --out" in said
+    message = refused(capsys, *TEACH, "symbolic", "--json")
+    assert f"o/{name} already exists, but o is no run folder (manifest.json is missing) (use another --out" in message
     assert (there / "o" / name).read_text() == "mine\n"
 
 
-def test_no_trace_says_what_to_do(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    said = refused(capsys, *TEACH, "kkwarm_mini:BASE", "--max-tokens", "1", "--json")
-    assert "none of 2 completions became a trace (2 truncated) (see o/samples.jsonl; other settings" in said
-    assert "need another folder (-o)" in said
+def test_distillation_without_traces_names_a_fix(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = refused(capsys, *TEACH, "kkwarm_mini:BASE", "--max-tokens", "1", "--json")
+    assert "none of 2 completions became a trace (2 truncated) (see o/samples.jsonl; other settings" in message
+    assert "need another folder (-o)" in message
 
 
 def test_settings_of_a_recipe(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for key, says in (
+    for key, message in (
         ("stages.warm.lora_rank", "-1 is too small; at least 1"),
         ("evaluate.margin", "-1 is too small; at least 0"),
     ):
         with pytest.raises(SystemExit) as ended:
             main(["study", "mini", "--dry-run", "--set", f"{key}=-1"])
         assert ended.value.code == 2
-        assert says in capsys.readouterr().err
+        assert message in capsys.readouterr().err
 
 
-def test_a_mistake_leaves_the_folder_free(there: Path) -> None:
+def test_a_mistake_does_not_claim_the_folder(there: Path) -> None:
     """The corrected command may use the folder with other settings, unless it has samples already."""
     with pytest.raises(KkwarmError), Run.open("new", kind="bench", config={"a": 1}):
         raise KkwarmError("the checkpoint is damaged")
@@ -264,7 +266,7 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
 
 @pytest.mark.parametrize("command", ["verify", "rescore", "report", "compare second"])
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "cannot be read: Expecting value"),
         (b'{"kind": "bench",', "cannot be read: Expecting property name"),
@@ -293,7 +295,7 @@ def test_manifests_edited_by_hand(
     capsys: pytest.CaptureFixture[str],
     command: str,
     content: bytes | Callable[[dict[str, Any]], None],
-    said: str,
+    message: str,
 ) -> None:
     path = there / "first" / "manifest.json"
     if callable(content):
@@ -302,9 +304,9 @@ def test_manifests_edited_by_hand(
         path.write_text(json.dumps(manifest))
     else:
         path.write_bytes(content)
-    found = refused(capsys, *command.split(), "first")
-    assert "first/manifest.json" in found
-    assert said in found
+    printed = refused(capsys, *command.split(), "first")
+    assert "first/manifest.json" in printed
+    assert message in printed
 
 
 def test_all_problems_of_a_manifest_are_listed(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -316,7 +318,7 @@ def test_all_problems_of_a_manifest_are_listed(there: Path, capsys: pytest.Captu
     assert "config.formats must be a mapping; config.benchmarks must be a list" in message
 
 
-def test_figures_taken_out_of_a_manifest(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_removed_from_a_manifest(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = there / "first" / "manifest.json"
     manifest = json.loads(path.read_text())
     del manifest["results"]
@@ -331,15 +333,15 @@ def test_figures_taken_out_of_a_manifest(there: Path, capsys: pytest.CaptureFixt
 # -- data -------------------------------------------------------------------------------------------------------------
 
 
-def test_data_of_another_shape(
+def test_data_with_an_unexpected_shape(
     there: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (there / "data" / "math").mkdir(parents=True)
     for name in ("math500", "train_pool"):
         (there / "data" / "math" / f"{name}.jsonl.gz").write_bytes(gzip.compress(b'{"problem": "1 + 1?"}\n', mtime=0))
     monkeypatch.setenv("KKWARM_DATA", str(there / "data"))
-    said = refused(capsys, "try", "math", "2")
-    assert "the data of math cannot be loaded: KeyError: 'subject'" in said
+    message = refused(capsys, "try", "math", "2")
+    assert "the data of math cannot be loaded: KeyError: 'subject'" in message
     shutil.rmtree(there / "data" / "math")
     assert "math500.jsonl.gz is missing (complete the folder" in refused(capsys, "try", "math", "2")
     monkeypatch.setenv("KKWARM_DATA", str(there / "nowhere"))

@@ -29,14 +29,14 @@ def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
     return ended.value.code, out, err
 
 
-def test_an_unknown_command_offers_a_near_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_command_suggests_a_similar_one(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "domians")
     assert (code, out) == (2, "")
     assert "did you mean domains" in err
     assert len(err.strip().splitlines()) == 1
 
 
-def test_an_unknown_domain_offers_a_near_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_domain_suggests_a_similar_one(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "domains", "mat")
     assert (code, out) == (2, "")
     assert len(err.strip().splitlines()) == 1
@@ -52,13 +52,13 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("command", ["domains", "plugins"])
-def test_json_stands_alone(capsys: pytest.CaptureFixture[str], command: str) -> None:
+def test_json_is_the_only_output_on_stdout(capsys: pytest.CaptureFixture[str], command: str) -> None:
     code, out, _ = run(capsys, command, "--json")
     assert code == 0
     assert json.loads(out)
 
 
-def test_what_a_plugin_prints_stays_off_the_json(
+def test_output_of_plugins_does_not_mix_with_json(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def check(example: Example, response: Response) -> bool:
@@ -76,7 +76,7 @@ def test_what_a_plugin_prints_stays_off_the_json(
     assert "noise" in err
 
 
-def test_json_is_whole_in_any_encoding(tmp_path: Path) -> None:
+def test_json_is_valid_in_any_encoding(tmp_path: Path) -> None:
     """LANG=C, and a lone surrogate in what a model wrote."""
     ask = "import sys; from kkwarm.cli import main; main(['try', 'mini_math', '3 \\u00e9 \\ud800', '--json'])"
     env = {**os.environ, "PYTHONIOENCODING": "ascii"}
@@ -86,17 +86,17 @@ def test_json_is_whole_in_any_encoding(tmp_path: Path) -> None:
         assert json.loads(done.stdout)["status"] == "malformed"
 
 
-@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("resumable", [True, False])
 def test_sigterm_ends_a_command_as_ctrl_c_does(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resumable: bool
 ) -> None:
-    """A batch system sends it before it takes a node away. Only what keeps a run is said to go on."""
-    monkeypatch.setattr("kkwarm.interrupt.RESUMABLE_RUNS", found := [])
-    monkeypatch.setattr("kkwarm.cli.RESUMABLE_RUNS", found)
+    """Batch systems send SIGTERM before they take a node away. Only commands with a run are called resumable."""
+    monkeypatch.setattr("kkwarm.interrupt.RESUMABLE_RUNS", runs := [])
+    monkeypatch.setattr("kkwarm.cli.RESUMABLE_RUNS", runs)
 
     @click.command("wait")
     def wait() -> None:
-        with Run.open(tmp_path / "run", kind="bench", config={}) if kept else nullcontext():
+        with Run.open(tmp_path / "run", kind="bench", config={}) if resumable else nullcontext():
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(30)
 
@@ -108,8 +108,8 @@ def test_sigterm_ends_a_command_as_ctrl_c_does(
         del cli.commands["wait"]
         signal.signal(signal.SIGTERM, before)
     assert code == 130
-    said = f"interrupted; progress is stored in {tmp_path / 'run'}: repeat the command to resume"
-    assert err.strip() == f"kkwarm: {said if kept else 'interrupted'}"
+    message = f"interrupted; progress is stored in {tmp_path / 'run'}: repeat the command to resume"
+    assert err.strip() == f"kkwarm: {message if resumable else 'interrupted'}"
 
 
 def test_the_shell_completes_commands_options_and_domains() -> None:
@@ -127,19 +127,17 @@ def test_the_shell_completes_commands_options_and_domains() -> None:
     assert of("bench", "MODEL", "--on", "kk,mini_mc") == ["kk,mini_mcq"]
 
 
-def test_an_error_line_keeps_to_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[object] = []
-    monkeypatch.setattr("click.secho", lambda text, **style: said.append(style.get("fg")))
+def test_errors_respect_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    colours: list[object] = []
+    monkeypatch.setattr("click.secho", lambda text, **style: colours.append(style.get("fg")))
     for value in ("", "1"):
         monkeypatch.setenv("NO_COLOR", value)
         with pytest.raises(SystemExit):
             main(["chekc"])
-    assert said == ["red", None]
+    assert colours == ["red", None]
 
 
-def test_a_closed_standard_input_is_an_empty_one(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_closed_stdin_counts_as_empty(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", None)  # as Python has it after `<&-`
     code, _, err = run(capsys, "try", "mini_math")
     assert (code, err.strip()) == (

@@ -1,4 +1,4 @@
-"""Each rule of `kkwarm check` has a fixture that breaks it, and a domain that keeps them all."""
+"""Each rule of `kkwarm check` has a domain that breaks it; one domain passes them all."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def mutating(example: Example, response: Response) -> bool:
 
 
 def noting(example: Example, response: Response) -> Verdict | None:
-    """A `quick` that keeps its notes in the example: `Judge` guards `check` alone."""
+    """A `precheck` that modifies the example. `Judge` detects that for `check` only."""
     example.meta["seen"] = True  # type: ignore[index]
     return None
 
@@ -120,7 +120,7 @@ BREAKS: dict[str, Domain] = {
 }
 
 
-def asked(*examples: Any) -> Domain:
+def with_examples(*examples: Any) -> Domain:
     return replace(GOOD, load=lambda: list(examples))
 
 
@@ -134,22 +134,26 @@ _judged: set[str] = set()
 
 
 def remembering(example: Example, response: Response) -> bool:
-    """Right the first time that an example is judged."""
+    """Returns True for the first answer to each example only."""
     first = example.id not in _judged
     _judged.add(example.id)
     return first and exact(example, response)
 
 
-# Mistakes of a real author -> the rule that names them, and how.
+# Typical mistakes of authors -> (domain, rule that reports it, part of the message).
 MISTAKES: dict[str, tuple[Domain, str, str]] = {
     "load returns nothing": (replace(GOOD, load=lambda: None), "loads", "load() returned None"),  # type: ignore[arg-type,return-value]
-    "rows that are no examples": (asked({"id": "1"}), "loads", "returned a dict; it must return kkwarm.types.Example"),
-    "a number as id": (asked(Example(7, "?", 1)), "loads", "example 0 has the id 7"),  # type: ignore[arg-type]
-    "no id": (asked(Example("", "?", 1)), "loads", "has the id ''"),
-    "an id that cannot be hashed": (asked(Example(["a"], "?", 1)), "loads", "the id ['a']"),  # type: ignore[arg-type]
-    "no question": (asked(Example("a", " ", 1)), "loads", "the question of a is ' '"),
-    "messages as question": (asked(Example("a", [{}], 1)), "loads", "questions are non-empty text"),  # type: ignore[arg-type]
-    "no meta": (asked(Example("a", "?", 1, meta=None)), "loads", "the meta of a is None"),  # type: ignore[arg-type]
+    "rows that are no examples": (
+        with_examples({"id": "1"}),
+        "loads",
+        "returned a dict; it must return kkwarm.types.Example",
+    ),
+    "a number as id": (with_examples(Example(7, "?", 1)), "loads", "example 0 has the id 7"),  # type: ignore[arg-type]
+    "no id": (with_examples(Example("", "?", 1)), "loads", "has the id ''"),
+    "an id that cannot be hashed": (with_examples(Example(["a"], "?", 1)), "loads", "the id ['a']"),  # type: ignore[arg-type]
+    "no question": (with_examples(Example("a", " ", 1)), "loads", "the question of a is ' '"),
+    "messages as question": (with_examples(Example("a", [{}], 1)), "loads", "questions are non-empty text"),  # type: ignore[arg-type]
+    "no meta": (with_examples(Example("a", "?", 1, meta=None)), "loads", "the meta of a is None"),  # type: ignore[arg-type]
     "a file that is missing": (
         replace(GOOD, load=lambda: Path("no/rows.csv").read_text()),  # type: ignore[arg-type,return-value]
         "loads",
@@ -158,7 +162,7 @@ MISTAKES: dict[str, tuple[Domain, str, str]] = {
     "an iterator": (replace(GOOD, load=lambda: _used_up), "loading is deterministic", "iterator that is used up"),
     "all for training": (replace(GOOD, load=rows(split=lambda i, e: "train")), "splits are disjoint", "no example has"),
     "a training question with other options": (
-        asked(
+        with_examples(
             *ROWS,
             Example("x", f"{_LONG} Which of these is it? apple, pear, plum", 1, "train"),
             Example("y", f"{_LONG} Which of these is it? cherry, pear, plum", 1),
@@ -240,8 +244,8 @@ class Digit(Deaf):
     name = "digit"
 
     def split(self, completion: Any) -> Response:
-        found = re.fullmatch(r"\d", completion.text)
-        return Response(completion.text, "", found and found[0], problem="" if found else "no digit")
+        match = re.fullmatch(r"\d", completion.text)
+        return Response(completion.text, "", match and match[0], problem="" if match else "no digit")
 
 
 def problems(domain: Domain) -> dict[str, str]:
@@ -259,7 +263,7 @@ def test_loading_is_tried_in_another_process() -> None:
     assert "another process" in problems(replace(GOOD, load=walking_a_set))["loading is deterministic"]
 
 
-def test_a_good_domain_keeps_every_rule() -> None:
+def test_a_good_domain_passes_every_rule() -> None:
     assert problems(GOOD) == {}
 
 
@@ -272,25 +276,25 @@ def test_each_rule_finds_the_domain_that_breaks_it(rule: str, monkeypatch: pytes
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes_of_authors_are_named(mistake: str) -> None:
-    domain, rule, said = MISTAKES[mistake]
-    assert said in problems(domain).get(rule, "")
+    domain, rule, message = MISTAKES[mistake]
+    assert message in problems(domain).get(rule, "")
 
 
-def test_nothing_more_is_judged_by_a_slow_verifier(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_verifier_stops_further_rules(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kkwarm.testing.rules.SLOW_S", 0.05)
     assert list(problems(replace(GOOD, verifier=slow))) == ["verdicts are fast"]
 
 
-def test_braces_of_code_and_mathematics_are_no_template() -> None:
+def test_braces_in_code_and_formulas_are_not_placeholders() -> None:
     texts = [r"\frac{a}{b} of x_{n} and \text{cm}, {%d}", 'print(f"{%d}")', "{%d: {}}"]
     for text in texts:
-        made = replace(GOOD, load=rows(question=lambda i, e, text=text: text % i))  # type: ignore[misc]
-        assert "prompts render" not in problems(made)
+        changed = replace(GOOD, load=rows(question=lambda i, e, text=text: text % i))  # type: ignore[misc]
+        assert "prompts render" not in problems(changed)
 
 
-def test_assert_conforms_has_the_red_team_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    gullible = replace(GOOD, verifier=lambda e, r: exact(e, r) or (r.answer or "").endswith(f"not {e.answer}"))
-    for domain, passes in ((GOOD, True), (gullible, False)):
+def test_assert_conforms_runs_the_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    lenient = replace(GOOD, verifier=lambda e, r: exact(e, r) or (r.answer or "").endswith(f"not {e.answer}"))
+    for domain, passes in ((GOOD, True), (lenient, False)):
         plugin = SimpleNamespace(kkwarm_domains=hookimpl(lambda domain=domain: [domain]))
         reg = load([("p", plugin)])
         monkeypatch.setattr("kkwarm.testing.assertions.registry", lambda reg=reg: reg)
@@ -302,15 +306,15 @@ def test_assert_conforms_has_the_red_team_too(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("verifier", [mutating, Verifier("d", exact, precheck=noting)])
-def test_a_verifier_that_changes_its_example_is_refused_by_name(verifier: Any) -> None:
+def test_a_verifier_that_modifies_its_example_is_named(verifier: Any) -> None:
     def fresh() -> list[Example]:
         return [replace(e, meta={"kind": "sum"}) for e in ROWS]
 
-    found = problems(replace(GOOD, load=fresh, verifier=verifier))["the verifier does not modify examples"]
-    assert found == "verifier d of plugin p ((in memory)) modifies the example"
+    problem = problems(replace(GOOD, load=fresh, verifier=verifier))["the verifier does not modify examples"]
+    assert problem == "verifier d of plugin p ((in memory)) modifies the example"
 
 
-def test_what_a_check_measured_and_shows() -> None:
+def test_findings_have_measurements_and_a_prompt() -> None:
     plugin = SimpleNamespace(kkwarm_domains=hookimpl(lambda: [GOOD]))
     with Judge() as judge:
         findings = {f.rule: f for f in check_domain(load([("p", plugin)]), "d", judge)}
@@ -328,7 +332,7 @@ def probed(check: Callable[[Example, Response], Any]) -> set[str]:
     return {m.probe for m in failures}
 
 
-def test_the_red_team_finds_gullible_verifiers() -> None:
+def test_probes_find_lenient_verifiers() -> None:
     assert probed(exact) == set()
     assert "every answer at once" in probed(lambda e, r: str(e.answer) in (r.answer or ""))
     assert "negated" in probed(lambda e, r: (r.answer or "").endswith(f" {e.answer}") or exact(e, r))

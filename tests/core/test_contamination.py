@@ -27,7 +27,7 @@ def test_the_same_text_in_other_spacing_and_case() -> None:
     assert hows([Item("d", "a", "What  is IT?")], [Item("e", "b", "what is it?")]) == ["text"]
 
 
-def test_the_same_id_of_one_domain_only() -> None:
+def test_ids_are_compared_within_one_domain() -> None:
     assert hows([Item("d", "a", "x")], [Item("d", "a", "y")]) == ["id"]
     assert hows([Item("d", "a", "x")], [Item("e", "a", "y")]) == []
 
@@ -45,7 +45,7 @@ def test_a_near_duplicate() -> None:
     assert 0.8 <= overlap.similarity < 1
 
 
-def test_another_question_of_the_same_template_is_none() -> None:
+def test_different_questions_of_one_template_do_not_overlap() -> None:
     other = LONG.replace("noon", "dawn").replace("sixty", "forty").replace("three", "two").replace("lunch", "tea")
     assert hows([Item("d", "a", LONG)], [Item("d", "b", other)]) == []
     assert hows([Item("d", "a", "What is 12 + 5 ?")], [Item("d", "b", "What is 12 + 6 ?")]) == []
@@ -73,7 +73,7 @@ OPTIONS = "Which of these is a noble gas?\nOptions:\nA. neon\nB. iron\nC. gold\n
         f"{SUM} Put your final answer in \\boxed{{}}.",
     ],
 )
-def test_the_same_text_in_other_looks(other: str) -> None:
+def test_the_same_text_with_another_layout(other: str) -> None:
     assert hows([Item("d", "a", other)], [Item("e", "b", SUM)]) == ["text"]
     assert hows([Item("d", "a", SUM)], [Item("e", "b", other)]) == ["text"]
 
@@ -89,12 +89,12 @@ def test_the_same_text_in_other_looks(other: str) -> None:
         "where x is 7",
     ],
 )
-def test_another_question_of_few_words_is_none(other: str) -> None:
+def test_short_different_questions_do_not_overlap(other: str) -> None:
     assert hows([Item("d", "a", other)], [Item("e", "b", SUM)]) == []
     assert hows([Item("d", "a", SUM)], [Item("e", "b", other)]) == []
 
 
-def test_what_is_cut_off_on_both_sides_does_not_make_two_questions_one() -> None:
+def test_questions_that_differ_after_trimming_both_do_not_overlap() -> None:
     area, perimeter = (
         "A triangle has the sides 3, 4 and 5. " + ask for ask in ("Find its area.", "Find its perimeter.")
     )
@@ -112,7 +112,7 @@ def test_options_in_another_order() -> None:
     assert hows([Item("d", "a", long + turned)], [Item("e", "b", f"9 facts. {long}{OPTIONS}")]) == ["near"]
 
 
-def test_a_question_that_its_identity_has_not_read_is_compared_by_near_duplicates() -> None:
+def test_a_question_without_parsed_identity_is_compared_as_near_duplicate() -> None:
     """Such an identity is the normalised text. Those that are read are not: one template has many problems."""
 
     def identity(question: str) -> str:
@@ -126,7 +126,7 @@ def test_a_question_that_its_identity_has_not_read_is_compared_by_near_duplicate
     assert trained(LONG.replace("noon", "12")) == []
 
 
-def test_keys_are_made_in_linear_time() -> None:
+def test_keys_take_linear_time() -> None:
     started = time.process_time()
     for piece in ("a", "a ", "a. ", "$", "1,", "A. b\n", "\\", " .", "a'"):
         find_overlaps([Item("d", "a", piece * (20_000 // len(piece)))], [Item("d", "b", LONG)])
@@ -148,15 +148,15 @@ def test_every_shared_text_is_found_once(texts: list[str], rng: random.Random) -
     st.lists(st.integers(0, 11), max_size=12),
     st.randoms(),
 )
-def test_what_leaks_is_left_out_and_nothing_else(texts: list[str], asked: list[int], rng: random.Random) -> None:
+def test_only_contaminated_items_are_removed(texts: list[str], order: list[int], rng: random.Random) -> None:
     evaluated = [Item("e", str(i), t) for i, t in enumerate(texts) if i % 2]
-    trained = [Item("d", f"t{n}", rng.choice([str.upper, str])(texts[i % len(texts)])) for n, i in enumerate(asked)]
+    trained = [Item("d", f"t{n}", rng.choice([str.upper, str])(texts[i % len(texts)])) for n, i in enumerate(order)]
     gone = contaminated_items(trained, evaluated)
     assert find_overlaps([i for i in trained if i not in gone], evaluated) == []
     assert all(find_overlaps([item], evaluated) for item in gone)
 
 
-def test_only_what_the_gate_finds_is_left_out() -> None:
+def test_contaminated_items_agree_with_find_overlaps() -> None:
     """The gate's two sides are not alike: a reworded puzzle is near to an evaluated one, not the other way around."""
     words = " ".join(f"w{i}" for i in range(40))
     puzzle, reworded = Item("p", "1", f"{words} end"), Item("p", "2", f"{words} finish")
@@ -170,7 +170,7 @@ def test_only_what_the_gate_finds_is_left_out() -> None:
     )
 
 
-def test_a_shared_id_leaves_out_no_other_item_of_that_question() -> None:
+def test_a_shared_id_removes_no_other_item_with_that_question() -> None:
     trained = [Item("d", "1", "one thing"), Item("d", "2", "one thing"), Item("d", "3", "another")]
     assert contaminated_items(trained, [Item("d", "1", "something else")]) == {trained[0]}
     assert contaminated_items(trained, [Item("e", "1", "One thing")]) == set(trained[:2])

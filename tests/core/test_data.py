@@ -34,7 +34,7 @@ def test_a_split_depends_on_content_only(examples: list[Example], train: int, rn
 
 
 @given(rows, st.integers(0, 8))
-def test_the_two_sides_share_no_content(examples: list[Example], train: int) -> None:
+def test_splits_share_no_content(examples: list[Example], train: int) -> None:
     done = holdout(examples, train=train, by="c")
     sides = {s: {content_hash(e) for e in done if e.split == s} for s in ("train", "test")}
     assert not sides["train"] & sides["test"]
@@ -42,12 +42,12 @@ def test_the_two_sides_share_no_content(examples: list[Example], train: int) -> 
         assert sum(e.split == "train" for e in done if e.meta["c"] == c) <= train
 
 
-def test_a_split_is_as_large_as_asked() -> None:
+def test_a_split_has_the_requested_size() -> None:
     done = holdout([Example(str(i), f"question {i}", i) for i in range(164)], train=50)
     assert sum(e.split == "train" for e in done) == 50
 
 
-def test_some_are_never_trained_on() -> None:
+def test_examples_in_never_are_not_trained_on() -> None:
     listed = [Example(str(i), f"question {i // 2}", i) for i in range(40)]  # each question twice
     usual = {e.id for e in holdout(listed, train=20) if e.split == "train"}
     never = sorted(usual)[:3]
@@ -77,7 +77,7 @@ def test_broken_lines_are_named(tmp_path: Path, content: bytes, message: str) ->
         list(read_jsonl(path))
 
 
-def test_a_gzip_file_cut_short_is_named(tmp_path: Path) -> None:
+def test_a_truncated_gzip_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl.gz"
     path.write_bytes(gzip.compress(b'{"a": 1}\n' * 50_000)[:-20])
     with pytest.raises(KkwarmError, match=r"x\.jsonl\.gz, line \d+"):

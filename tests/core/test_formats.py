@@ -25,7 +25,7 @@ def test_split_returns_what_compose_was_given(reasoning: str, answer: str) -> No
 
 
 @given(st.lists(st.sampled_from([*TAGS, " ", "a", "\n"]), max_size=12).map("".join))
-def test_an_answer_is_given_only_by_one_whole_block_after_the_reasoning(text: str) -> None:
+def test_an_answer_needs_exactly_one_complete_block_after_the_reasoning(text: str) -> None:
     for name in ("think-answer", "auto"):
         response = BUILT_IN[name].split(Completion(text))
         if response.tagged and response.answer is not None:
@@ -47,7 +47,7 @@ def test_an_answer_is_given_only_by_one_whole_block_after_the_reasoning(text: st
         ("so </think> <answer></answer>", ""),
     ],
 )
-def test_whole(text: str, answer: str) -> None:
+def test_well_formed(text: str, answer: str) -> None:
     assert split_tags(text).answer == answer
 
 
@@ -85,7 +85,7 @@ def test_broken(text: str, problem: str) -> None:
     "text", ["so </think> <answer> 4", "so it goes on", "so </think>", "", "so </think> <answer> 4 </ans"]
 )
 @pytest.mark.parametrize("name", ["think-answer", "think-answer-chat"])
-def test_a_truncated_completion_is_told_from_a_broken_one(text: str, name: str) -> None:
+def test_a_truncated_completion_differs_from_a_broken_one(text: str, name: str) -> None:
     """By the finish reason alone: the same text that ended by itself is malformed."""
     from kkwarm.types import Example, Status, Verifier
     from kkwarm.verify import verify
@@ -97,8 +97,8 @@ def test_a_truncated_completion_is_told_from_a_broken_one(text: str, name: str) 
     assert statuses == [Status.TRUNCATED, Status.MALFORMED, Status.MALFORMED]
 
 
-def test_a_whole_answer_at_the_token_limit_counts() -> None:
-    """The limit may fall behind the answer: what is whole is judged."""
+def test_a_complete_answer_at_the_token_limit_counts() -> None:
+    """The token limit may be reached right after a complete answer."""
     from kkwarm.types import Example, Verifier
     from kkwarm.verify import verify
 
@@ -126,7 +126,7 @@ def test_one_completion_is_split_in_one_way(text: str) -> None:
         assert tagged.answer is None
 
 
-def test_splitting_is_linear() -> None:
+def test_splitting_takes_linear_time() -> None:
     for piece in ("<think>", "</think>", "<answer>", "</answer>", " <answer> </think>", "<"):
         started = time.perf_counter()
         split_tags("x </think> <answer>" + piece * (1_000_000 // len(piece)))
@@ -157,7 +157,7 @@ def test_a_chat_template_ends_in_an_open_think() -> None:
         ("plain", None, None),
     ],
 )
-def test_work_is_shown_where_tags_tell_it_from_the_answer(name: str, text: str, works: bool | None) -> None:
+def test_reasoning_is_detected_where_tags_separate_it(name: str, text: str, works: bool | None) -> None:
     assert has_reasoning(BUILT_IN[name], Completion(text)) is works
 
 

@@ -61,7 +61,7 @@ def statuses(verifier: Verifier, *answers: str) -> list[str]:
     return [v.status.value for v in verify(verifier, FORMAT, [(EXAMPLE, completion(a)) for a in answers])]
 
 
-def test_order_is_kept() -> None:
+def test_order_is_preserved() -> None:
     assert statuses(Verifier("v", equal), "4", "5", "4", "6") == ["correct", "wrong", "correct", "wrong"]
 
 
@@ -117,8 +117,8 @@ def test_an_inline_verifier_that_hangs_is_ended_and_named() -> None:
         return response.answer == "4"
 
     before = signal.getsignal(signal.SIGVTALRM)
-    found = statuses(Verifier("v", check, timeout_s=0.4), "sleep", "4", "loop", "5", "regex", "4")
-    assert found == ["error", "correct", "error", "wrong", "error", "correct"]
+    results = statuses(Verifier("v", check, timeout_s=0.4), "sleep", "4", "loop", "5", "regex", "4")
+    assert results == ["error", "correct", "error", "wrong", "error", "correct"]
     (verdict,) = verify(Verifier("v", check, timeout_s=0.4), FORMAT, [(EXAMPLE, completion("sleep"))])
     assert verdict.reason == "verifier v gave no verdict within 0.4 s"
     assert (signal.getsignal(signal.SIGVTALRM), signal.getitimer(signal.ITIMER_VIRTUAL)) == (before, (0.0, 0.0))

@@ -41,7 +41,7 @@ def test_a_domain_expands_into_task_verifier_and_benchmark() -> None:
     assert reg.verifier("good").name == "good"
 
 
-def test_a_training_example_that_asks_a_test_question_is_dropped() -> None:
+def test_a_training_example_with_a_test_question_is_dropped() -> None:
     rows = [Example("a", "Same  question", "1", "train"), Example("b", "same question ", "1", "test")]
     reg = load([("p", plugin(kkwarm_domains=lambda: [Domain("d", lambda: rows, lambda e, r: True)]))])
     assert list(reg.task("d").load()) == []
@@ -66,13 +66,13 @@ def test_a_misspelt_hook_is_reported_with_the_right_name() -> None:
     assert "typo" in reg.domains  # what is spelt right works
 
 
-def test_a_misspelt_hook_harms_no_plugin_after_it() -> None:
+def test_a_misspelt_hook_does_not_affect_later_plugins() -> None:
     reg = load([("typo", plugin(kkwarm_domain=lambda: [])), ("good", good())])
     assert "good" in reg.domains
     assert [f.plugin for f in reg.failures] == ["typo"]
 
 
-def test_a_hook_without_its_mark_is_reported() -> None:
+def test_an_unmarked_hook_is_reported() -> None:
     reg = load([("plain", SimpleNamespace(kkwarm_domains=lambda: [domain("plain")])), ("good", good())])
     (failure,) = reg.failures
     assert failure.plugin == "plain"
@@ -92,7 +92,7 @@ def test_a_hook_by_another_name_is_known_by_its_specname() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"load": []}, "load must be a function of (), got list"),
         ({"load": lambda split: []}, "load must be a function of (), got one of (split)"),
@@ -112,27 +112,27 @@ def test_a_hook_by_another_name_is_known_by_its_specname() -> None:
         ({"facet": 3}, "facet must be str | None, got int"),
     ],
 )
-def test_a_field_of_the_wrong_kind_is_named(fields: dict[str, Any], said: str) -> None:
+def test_a_field_of_the_wrong_kind_is_named(fields: dict[str, Any], message: str) -> None:
     reg = load([("p", plugin(kkwarm_domains=lambda: [replace(domain("d"), **fields)]))])
     (failure,) = reg.failures
-    assert f"domain 'd': {said}" in failure.cause or f"domain 'd': verifier {said}" in failure.cause
+    assert f"domain 'd': {message}" in failure.cause or f"domain 'd': verifier {message}" in failure.cause
     assert "d" not in reg.domains
 
 
 @pytest.mark.parametrize(
-    ("returned", "said"),
+    ("returned", "message"),
     [
         (domain("d"), "it returned one Domain; return a list: [domain]"),
         (None, "it returned None; return a list of Domain objects"),
         ("d", "it returned str; return a list of Domain objects"),
     ],
 )
-def test_a_hook_that_returns_no_list_is_reported(returned: object, said: str) -> None:
+def test_a_hook_that_returns_no_list_is_reported(returned: object, message: str) -> None:
     (failure,) = load([("p", plugin(kkwarm_domains=lambda: returned))]).failures
-    assert said in failure.cause
+    assert message in failure.cause
 
 
-def test_names_that_nobody_registers_are_reported() -> None:
+def test_unregistered_verifiers_and_formats_are_reported() -> None:
     bench = Benchmark("b", list, list, "godd")
     reg = load([("p", plugin(kkwarm_domains=lambda: [domain("good"), domain("odd", format="think_answer")]))])
     assert [f.cause for f in reg.failures] == [
@@ -153,23 +153,23 @@ def test_a_failure_names_the_line_of_the_plugin() -> None:
     assert failure.cause.endswith(f"ValueError: invalid literal for int() with base 10: 'many' ({here}, line {line})")
 
 
-def test_plugins_are_told_and_one_that_fails_harms_nobody() -> None:
-    told: list[Any] = []
+def test_hooks_are_called_and_a_failure_does_not_affect_other_plugins() -> None:
+    calls: list[Any] = []
 
     def fails(run: Any) -> None:
         raise RuntimeError("no luck")
 
     reg = load(
         [
-            ("all", plugin(kkwarm_run_finished=lambda run: told.append(run))),
+            ("all", plugin(kkwarm_run_finished=lambda run: calls.append(run))),
             ("bad", plugin(kkwarm_run_finished=fails)),
-            ("none", plugin(kkwarm_run_finished=lambda: told.append("no parameter"))),
+            ("none", plugin(kkwarm_run_finished=lambda: calls.append("no parameter"))),
         ]
     )
     for _ in range(2):
         reg.call_hook("kkwarm_run_finished", run="the run")
-    assert sorted(told) == ["no parameter"] * 2 + ["the run"] * 2
-    (failure,) = reg.failures  # said once
+    assert sorted(calls) == ["no parameter"] * 2 + ["the run"] * 2
+    (failure,) = reg.failures  # reported once
     assert failure.plugin == "bad" and "no luck (test_plugins.py, line" in failure.cause
 
 
@@ -213,7 +213,7 @@ def test_a_format_without_its_fields_is_refused() -> None:
     assert "objects with name, stop, chat, force, render, compose and split" in reg.failures[0].cause
 
 
-def test_unknown_names_offer_near_ones() -> None:
+def test_unknown_names_suggest_similar_ones() -> None:
     reg = load([("good", good("geography"))])
     with pytest.raises(KkwarmError, match="did you mean geography"):
         reg.domain("geografy")
@@ -231,7 +231,7 @@ def test_a_facet_narrows_task_and_benchmark() -> None:
         load([("p", good("plain"))]).benchmark("plain:x").load()
 
 
-def test_a_domain_made_on_demand() -> None:
+def test_a_domain_created_on_demand() -> None:
     def resolve(name: str) -> Domain | None:
         return domain(name) if name.startswith("made:") else None
 
@@ -242,7 +242,7 @@ def test_a_domain_made_on_demand() -> None:
         reg.domain("nothing")
 
 
-def test_a_domain_made_on_demand_is_narrowed_and_has_an_owner() -> None:
+def test_a_domain_created_on_demand_is_narrowed_and_has_an_owner() -> None:
     def resolve(name: str) -> Domain | None:
         return domain(name, facet="even") if name in ("made:up", "plain") else None
 
@@ -254,17 +254,17 @@ def test_a_domain_made_on_demand_is_narrowed_and_has_an_owner() -> None:
 
 
 @pytest.mark.parametrize(
-    ("made", "cause"),
+    ("create", "cause"),
     [
         (lambda: 1 / 0, "ZeroDivisionError"),
         (lambda: "text", "must return Domain"),
         (lambda: domain("z"), "is named 'z'"),
     ],
 )
-def test_a_resolver_that_fails_is_reported_and_the_next_one_asked(made: Any, cause: str) -> None:
+def test_a_failing_resolver_is_reported_and_the_next_one_called(create: Any, cause: str) -> None:
     good = plugin(kkwarm_resolve_domain=lambda name: domain(name) if name == "x:y" else None)
-    bad = plugin(kkwarm_resolve_domain=lambda name: made())
-    reg = load([("good", good), ("bad", bad)])  # the last one registered is asked first
+    bad = plugin(kkwarm_resolve_domain=lambda name: create())
+    reg = load([("good", good), ("bad", bad)])  # the last one registered is called first
     assert reg.domain("x:y").name == "x:y"
     (failure,) = reg.failures
     assert failure.plugin == "bad" and cause in failure.cause and "kkwarm_resolve_domain('x:y')" in failure.cause
@@ -296,7 +296,7 @@ def test_a_verifier_shared_by_name() -> None:
     assert reg.verifier(reg.benchmark("b").verifier) is shared
 
 
-def test_attacks_of_one_domain() -> None:
+def test_probes_of_one_domain() -> None:
 
     mine = Probe("mine", lambda t: [], domain="good")
     reg = load([("good", SimpleNamespace(kkwarm_probes=hookimpl(lambda: [mine])))])

@@ -36,24 +36,24 @@ def test_replies_by_turn_and_by_prompt() -> None:
     assert texts(ScriptedModel.from_replies({"Peru": "Lima"}, default="?")) == ["?", "?", "Lima"]
 
 
-def test_a_whole_completion_is_passed_on() -> None:
+def test_a_completion_is_returned_unchanged() -> None:
     cut = Completion("so it", 2, "length")
     assert [c for _, _, c in ScriptedModel(lambda *_: cut).generate(REQUESTS[1:], Sampling())] == [cut]
 
 
-def test_a_chat_format_renders_for_it() -> None:
+def test_it_renders_chat_formats() -> None:
     prompt = ThinkAnswer("think-answer-chat", chat=True).render("Why?", ScriptedModel.from_replies([""]).tokenizer)
     assert "user: Why?" in prompt and prompt.endswith("<think>")
 
 
-def test_check_shows_a_prompt_and_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_shows_a_prompt_and_measurements(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{"question": f"What is {i} + {i}?", "answer": str(2 * i)} for i in range(1, 9)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "sums.toml").write_text('data = "rows.jsonl"\nverifier = "number"\ntrain = 2\n')
     with pytest.raises(SystemExit) as ended:
         main(["check", str(tmp_path / "sums.toml"), "--examples", "2", "--json"])
-    found = json.loads(capsys.readouterr().out)
-    assert ended.value.code == 0, found
-    assert "User: What is" in found["prompt"]
-    notes = {r["rule"]: r["note"] for r in found["rules"]}
+    document = json.loads(capsys.readouterr().out)
+    assert ended.value.code == 0, document
+    assert "User: What is" in document["prompt"]
+    notes = {r["rule"]: r["note"] for r in document["rules"]}
     assert notes["verdicts are fast"].endswith("ms per verdict")

@@ -55,23 +55,23 @@ def test_it_is_listed_with_its_distribution(environment: dict[str, str]) -> None
 def test_it_passes_the_check(environment: dict[str, str]) -> None:
     done = kkwarm(environment, "check", "colours", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(done.stdout)
-    assert found["ok"] and "mixing" in done.stderr  # what it prints is no part of the document
-    assert found["probes"]["colours: loud"] == found["probes"]["colours: nearly"] == 12
+    document = json.loads(done.stdout)
+    assert document["ok"] and "mixing" in done.stderr  # what the plugin prints is not part of the document
+    assert document["probes"]["colours: loud"] == document["probes"]["colours: nearly"] == 12
 
 
-def test_it_makes_domains_on_demand_in_its_own_format(environment: dict[str, str]) -> None:
+def test_it_creates_domains_on_demand_with_its_own_format(environment: dict[str, str]) -> None:
     done = kkwarm(environment, "check", "tint:matt", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(done.stdout)
-    assert found["prompt"].endswith("give? ->") and "colours: nearly" in found["probes"]
+    document = json.loads(done.stdout)
+    assert document["prompt"].endswith("give? ->") and "colours: nearly" in document["probes"]
     tried = kkwarm(environment, "try", "tint:matt", "--id", "matt/red+yellow", "--json", "hm -> orange")
     assert json.loads(tried.stdout)["status"] == "correct"
 
 
 def test_the_shell_completes_it(environment: dict[str, str]) -> None:
-    asked = {"_KKWARM_COMPLETE": "bash_complete", "COMP_WORDS": "kkwarm check colo", "COMP_CWORD": "2"}
-    assert kkwarm(environment | asked).stdout.split() == ["plain,colours"]
+    completion = {"_KKWARM_COMPLETE": "bash_complete", "COMP_WORDS": "kkwarm check colo", "COMP_CWORD": "2"}
+    assert kkwarm(environment | completion).stdout.split() == ["plain,colours"]
 
 
 def test_new_does_not_take_its_name(environment: dict[str, str]) -> None:
@@ -79,7 +79,7 @@ def test_new_does_not_take_its_name(environment: dict[str, str]) -> None:
     assert done.returncode == 2 and "exists already, in kkwarm-colours" in done.stderr
 
 
-def test_its_verifier_judges(environment: dict[str, str]) -> None:
+def test_its_verifier_works(environment: dict[str, str]) -> None:
     text = "It is so. </think> <answer> orange </answer>"
     done = kkwarm(environment, "try", "colours", "--id", "matt/red+yellow", "--json", stdin=text)
     assert json.loads(done.stdout)["status"] == "correct", done.stderr
@@ -94,7 +94,7 @@ def test_it_is_shown_with_its_splits(environment: dict[str, str]) -> None:
     assert shown["facet"] == "tint" and sum(shown["facets"].values()) == 20
 
 
-def test_its_command_is_there(environment: dict[str, str]) -> None:
+def test_its_command_is_available(environment: dict[str, str]) -> None:
     assert kkwarm(environment, "palette").stdout.split() == ["green", "grey", "orange", "purple"]
     assert "palette" in kkwarm(environment, "--help").stdout
 
@@ -127,7 +127,7 @@ def test_it_is_distilled_benchmarked_trained_on_and_reported(environment: dict[s
     assert set(json.loads(done.stdout)["matrix"]["bench"]) == {"colours", "colours:matt"}
 
 
-def test_help_loads_no_plugin_where_there_are_only_our_own(environment: dict[str, str]) -> None:
+def test_help_loads_no_plugins_if_only_built_in_ones_are_installed(environment: dict[str, str]) -> None:
     from kkwarm.plugins import load
 
     reg = load()

@@ -22,8 +22,8 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     """Every level that can be had; `trusted` because these tests' code is ours."""
     if problem := probe_levels()[request.param]:
         pytest.skip(f"level {request.param} is not to be had here: {problem}")
-    with Sandbox(2, level=request.param, trusted=True) as made:
-        yield made
+    with Sandbox(2, level=request.param, trusted=True) as sandbox:
+        yield sandbox
 
 
 @pytest.fixture(scope="session", params=[Level.BUBBLEWRAP, Level.NAMESPACES], ids=lambda at: at.value)
@@ -31,8 +31,8 @@ def contained(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     """The levels with namespaces only: for attacks that would harm the user's own processes without."""
     if problem := probe_levels()[request.param]:
         pytest.skip(f"level {request.param} is not to be had here: {problem}")
-    with Sandbox(2, level=request.param) as made:
-        yield made
+    with Sandbox(2, level=request.param) as sandbox:
+        yield sandbox
 
 
 def job(code: str, inputs: list[list[Any]], expected: list[Any], **options: Any) -> CallJob:

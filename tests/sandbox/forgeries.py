@@ -1,5 +1,5 @@
 # ruff: noqa: E501  (a program a line reads better than a page of them)
-"""Programs that try to be judged right without being right."""
+"""Programs that try to get a correct verdict without solving the task."""
 
 # Each defines `f`, of which 2 is expected for 1, and 3 for 2; none computes that.
 FORGERIES = {

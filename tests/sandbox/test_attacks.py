@@ -1,5 +1,5 @@
 # ruff: noqa: E501  (a program a line reads better than a page of them)
-"""Code that tries to be judged right without being right, to harm, or to stay. None may succeed, at any level."""
+"""Code that tries to forge a verdict, to do harm, or to stay running. None may succeed at any level."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_no_forgery_is_accepted(run: Run, attack: str) -> None:
     assert outcome.end not in (End.PASSED, End.LOST), outcome
 
 
-def test_an_honest_solution_passes_afterwards(run: Run) -> None:
+def test_a_correct_solution_passes_afterwards(run: Run) -> None:
     assert run("def f(x): return x + 1").end is End.PASSED
 
 
@@ -171,7 +171,7 @@ def test_neither_expected_outputs_nor_others_code_are_in_memory(run: Run) -> Non
     assert run(HUNT, inputs=[[1]], expected=[""]).end is End.PASSED, "it found something"
 
 
-def test_candidates_leave_nothing_to_each_other(contained: Sandbox) -> None:
+def test_candidates_leave_nothing_behind_for_others(contained: Sandbox) -> None:
     leave = "import os\ndef f(x):\n    open('/tmp/numpy.py', 'w').write('x')\n    return os.listdir('/tmp')"
     look = "import os\ndef f(x): return os.listdir('/tmp')"
     for _ in range(2):
@@ -240,7 +240,7 @@ def test_its_folder_is_removed_at_the_weakest_level() -> None:
     assert len({Path(folder).resolve() for folder in seen[0]}) == 1 and not Path(seen[0][0]).parent.exists()
 
 
-def test_a_folder_that_is_closed_or_replaced_stops_nothing(tmp_path: Path) -> None:
+def test_an_unreadable_or_replaced_folder_is_removed(tmp_path: Path) -> None:
     if problem := probe_levels()[Level.PROCESS]:
         pytest.skip(problem)
     tmp_path.chmod(0o755)
@@ -302,19 +302,19 @@ def f(x):
 
 
 @pytest.mark.parametrize("crowded", [False, True])
-def test_who_hides_its_sleep_is_ended_by_the_clock(
+def test_hidden_sleep_is_ended_by_the_wall_clock_limit(
     sandbox: Sandbox, crowded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Limits, "soft_wall_s", 0.5)
     monkeypatch.setattr(pool, "_EXTENSION_S", 0.5)
-    asked = []
-    monkeypatch.setattr(pool, "is_overloaded", lambda: crowded and (asked.append(1), len(asked) < 3)[1])
+    calls = []
+    monkeypatch.setattr(pool, "is_overloaded", lambda: crowded and (calls.append(1), len(calls) < 3)[1])
     (outcome,) = sandbox.run_many([job(HIDDEN, [[1]], [2])])
     assert (outcome.end, outcome.conclusive) == (End.TIMEOUT, False), outcome
     assert outcome.wall_s > (1.5 if crowded else 0.5), "on an overloaded machine it has more time"
 
 
-def test_the_run_goes_on_when_a_supervisor_is_killed(contained: Sandbox) -> None:
+def test_the_run_continues_when_a_supervisor_is_killed(contained: Sandbox) -> None:
     contained.run_many([job("def f(x): return x + 1", [[1]], [2])])
     for worker in contained._workers:
         psutil.Process(worker.process.pid).children()[0].kill()
@@ -324,7 +324,7 @@ def test_the_run_goes_on_when_a_supervisor_is_killed(contained: Sandbox) -> None
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs fork")
-def test_a_forked_process_has_workers_of_its_own(contained: Sandbox) -> None:
+def test_a_forked_process_starts_its_own_workers(contained: Sandbox) -> None:
     contained.run_many([job("def f(x): return x + 1", [[1]], [2])])
     pid = os.fork()
     if pid == 0:

@@ -1,4 +1,4 @@
-"""`function_verifier`: functions judged by their cases, in the sandbox."""
+"""`function_verifier`: functions that run on test cases in the sandbox."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def _any_level(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ALLOW_UNSANDBOXED, "1")
 
 
-def judged(*answers: str, example: Example = AREA) -> list[Verdict]:
+def verdicts_on(*answers: str, example: Example = AREA) -> list[Verdict]:
     fmt = BUILT_IN["think-answer"]
     pairs = [(example, Completion(fmt.compose("so", a), finish_reason="stop")) for a in answers]
     return verify(function_verifier("area", seconds=1.0), fmt, pairs)
 
 
 def test_verdicts_and_their_reasons() -> None:
-    right, fenced, wrong, raised, other, broken = judged(
+    right, fenced, wrong, raised, other, broken = verdicts_on(
         "def area(a, b):\n    return a * b",
         "Here it is:\n```python\ndef area(a, b):\n    return a * b\n```\nDone.",
         "def area(a, b):\n    return a + b",
@@ -45,8 +45,8 @@ def test_verdicts_and_their_reasons() -> None:
     assert other.status is broken.status is Status.UNPARSED
 
 
-def test_what_does_not_end() -> None:
-    spun, slept = judged("def area(a, b):\n    while True: pass", "import time\ndef area(a, b): time.sleep(60)")
+def test_functions_that_do_not_end() -> None:
+    spun, slept = verdicts_on("def area(a, b):\n    while True: pass", "import time\ndef area(a, b): time.sleep(60)")
     assert spun.status is slept.status is Status.TIMEOUT
     assert spun.reason == "area(3, 4): did not end: limit of 1 s of CPU time" and "slept" in slept.reason
 
@@ -64,7 +64,7 @@ def test_what_does_not_end() -> None:
     ],
 )
 def test_forgeries(code: str) -> None:
-    assert not judged(code)[0].correct
+    assert not verdicts_on(code)[0].correct
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_forgeries(code: str) -> None:
 )
 def test_an_answer_of_another_shape_is_named(answer: Any) -> None:
     with pytest.raises(KkwarmError, match="the answer of area has no test cases"):
-        judged("def area(): pass", example=Example("area", "?", answer))
+        verdicts_on("def area(): pass", example=Example("area", "?", answer))
 
 
 def test_the_last_block_that_defines_it_counts() -> None:
@@ -89,7 +89,7 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_a_value_is_the_same_as_itself(value: Any) -> None:
+def test_a_value_equals_itself(value: Any) -> None:
     assert results_equal(value, value)
     assert results_equal(tuple(value), value) if isinstance(value, list) else True
     assert not results_equal([value], value)
@@ -99,5 +99,5 @@ def test_a_value_is_the_same_as_itself(value: Any) -> None:
     ("result", "wanted"),
     [(True, 1), (1, True), (0, False), ("1", 1), (None, 0), ([], {}), (10**400, 0.5), ({1: 2}, {"1": 2})],
 )
-def test_what_is_not_the_same(result: Any, wanted: Any) -> None:
+def test_different_values(result: Any, wanted: Any) -> None:
     assert not results_equal(result, wanted)

@@ -20,8 +20,8 @@ needed = pytest.mark.skipif(bool(landlock_unavailable()), reason=f"no Landlock: 
 def weakest() -> Iterator[Sandbox]:
     if problem := probe_levels()[Level.PROCESS]:
         pytest.skip(problem)
-    with Sandbox(1, level=Level.PROCESS, trusted=True) as made:
-        yield made
+    with Sandbox(1, level=Level.PROCESS, trusted=True) as sandbox:
+        yield sandbox
 
 
 @needed
@@ -63,7 +63,7 @@ def test_no_other_process_is_signalled(weakest: Sandbox, which: str) -> None:
 
 
 @needed
-def test_what_honest_code_needs_is_there(weakest: Sandbox) -> None:
+def test_ordinary_code_still_works(weakest: Sandbox) -> None:
     source = """
 import asyncio, csv, datetime, hashlib, numpy, random, sqlite3, tempfile, uuid
 random.SystemRandom().random()

@@ -1,4 +1,4 @@
-"""A timeout by the clock on an overloaded machine is tried once more, alone, before it is believed."""
+"""A job that reaches its wall-clock limit on an overloaded machine is run again, alone."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ LIMITS = Limits(cpu_s=3.0, idle_s=0.5)
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """(jobs, workers) of every batch that is run."""
-    made: list[tuple[int, int]] = []
+    batches: list[tuple[int, int]] = []
     original = Sandbox._run
 
     def counted(self: Sandbox, jobs: Sequence[CallJob], at_once: int) -> list[Outcome]:
-        made.append((len(jobs), at_once))
+        batches.append((len(jobs), at_once))
         return original(self, jobs, at_once)
 
     monkeypatch.setattr(Sandbox, "_run", counted)
-    return made
+    return batches
 
 
 @pytest.fixture
 def sandbox_of_two() -> Iterator[Sandbox]:
-    with Sandbox(2, trusted=True) as made:
-        yield made
+    with Sandbox(2, trusted=True) as sandbox:
+        yield sandbox
 
 
 def run(sandbox: Sandbox, *codes: str) -> list[Outcome]:
     return sandbox.run_many([job(code, [[1]], [2], limits=LIMITS) for code in codes])
 
 
-def test_what_slept_is_repeated_alone_where_the_machine_is_overloaded(
+def test_a_job_that_slept_is_run_again_alone_on_an_overloaded_machine(
     sandbox_of_two: Sandbox, calls: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "is_overloaded", lambda: True)
@@ -52,7 +52,7 @@ def test_what_slept_is_repeated_alone_where_the_machine_is_overloaded(
     assert calls == [(3, 2), (1, 1)]
 
 
-def test_on_a_calm_machine_it_is_believed_at_once(
+def test_on_an_idle_machine_it_is_not_run_again(
     sandbox_of_two: Sandbox, calls: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "is_overloaded", lambda: False)
@@ -61,14 +61,14 @@ def test_on_a_calm_machine_it_is_believed_at_once(
     assert calls == [(1, 2)]
 
 
-def test_a_loop_in_c_is_proven_too(sandbox_of_two: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loop_in_c_is_conclusive(sandbox_of_two: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "is_overloaded", lambda: True)
     (spun,) = run(sandbox_of_two, SPIN_IN_C)
     assert (spun.end, spun.conclusive, spun.rerun) == (End.TIMEOUT, True, False)
 
 
-def test_the_second_try_decides(sandbox_of_two: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first is starved: as if it had been kept from its core until the clock ran out."""
+def test_the_second_attempt_decides(sandbox_of_two: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first attempt reaches its wall-clock limit, as if it did not get a core."""
     original = Sandbox._run
     tries = []
 

@@ -44,7 +44,7 @@ def syscall(number: int, *args: object) -> str:
         ("clone of a user namespace", syscall(56, 0x10000000, 0, 0, 0, 0)),
     ],
 )
-def test_what_no_solution_needs_is_refused(run: Run, what: str, code: str) -> None:
+def test_unneeded_system_calls_are_refused(run: Run, what: str, code: str) -> None:
     import platform
 
     if platform.machine() != "x86_64" and "syscall" in code:
@@ -64,14 +64,14 @@ def test_what_no_solution_needs_is_refused(run: Run, what: str, code: str) -> No
         "import subprocess\ndef f(x):\n    try: subprocess.run(['true'])\n    except OSError: pass\n    return x + 1",
     ],
 )
-def test_what_honest_code_may_do_it_still_may(run: Run, code: str) -> None:
+def test_ordinary_code_still_works(run: Run, code: str) -> None:
     from kkwarm.verify.sandbox import Limits
 
     outcome = run(code, limits=Limits(cpu_s=3.0, idle_s=2.0, processes=100_000))
     assert outcome.end is End.PASSED, outcome
 
 
-def test_the_session_s_keys_are_left() -> None:
+def test_the_session_keyring_is_left() -> None:
     source = """
         import ctypes, os, sys
         from kkwarm.verify.sandbox.inside import kernel
@@ -88,7 +88,7 @@ def test_the_session_s_keys_are_left() -> None:
     assert done.returncode == 0
 
 
-def test_without_a_binding_the_cause_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_binding_the_cause_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     def none(name: str) -> None:
         raise ModuleNotFoundError(name)
 
