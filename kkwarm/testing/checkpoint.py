@@ -1,4 +1,4 @@
-"""Tiny random checkpoints, made in a moment, for tests of anything that needs a model."""
+"""Tiny random checkpoints for tests that need a model."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ def tiny_checkpoint(
 ) -> Path:
     """Saves a randomly initialised Llama with a tokenizer; `AutoModelForCausalLM` loads it like any other checkpoint.
 
-    :param vocab: size of a byte-level BPE vocabulary (at least 258) learnt from `texts`, or a word-level one's words.
+    :param vocab: size of a byte-level BPE vocabulary (at least 258) trained on `texts`, or the words of a word-level
+        vocabulary.
     :param hidden: width, a multiple of 8; the MLP is twice as wide, with 4 heads.
     :param seed: equal seeds give equal weights.
-    :param context: the longest text in tokens.
-    :param pad_token: False leaves the tokenizer without one, as many published checkpoints do.
+    :param context: maximum length in tokens.
+    :param pad_token: False creates a tokenizer without a pad token, as many published checkpoints have.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -50,7 +51,7 @@ def tiny_checkpoint(
         num_key_value_heads=4,
         max_position_embeddings=context,
         tie_word_embeddings=True,
-        initializer_range=0.3,  # peaked predictions: the default's are so flat that rounding decides the greedy token
+        initializer_range=0.3,  # the default gives such flat predictions that rounding decides the greedy token
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
