@@ -170,11 +170,14 @@ ARGUMENTS: list[tuple[tuple[str, ...], str]] = [
     ((*TEACH, "kkwarm_mini:BASE", "--decontaminate-against", "mini_kk,zzz", "--dry-run"), "unknown benchmark 'zzz'"),
     ((*TEACH, "kkwarm_mini:BASE", "--base-url", "here"), "the server's address, not 'here' (--base-url http"),
     ((*TEACH, "kkwarm_mini:BASE", "--base-url", ""), "--backend openai needs the server's address"),
-    ((*TEACH, "kkwarm_mini:BASE", "--engine", "batch_size=x"), "batch_size must be a whole number from 1 on, not 'x'"),
-    ((*TEACH, "kkwarm_mini:BASE", "--engine", "dtype=5"), "dtype must be a name, not 5"),
+    (
+        (*TEACH, "kkwarm_mini:BASE", "--engine", "batch_size=x"),
+        "batch_size must be a whole number of at least 1, not 'x'",
+    ),
+    ((*TEACH, "kkwarm_mini:BASE", "--engine", "dtype=5"), "dtype must be text, not 5"),
     (
         (*TEACH, "m", "--base-url", "http://127.0.0.1:9/v1", "--engine", "timeout=NaN"),
-        "timeout must be a number from 1",
+        "timeout must be a number of at least 1",
     ),
     (("study", "."), ". is a folder, not a recipe"),
     (("compare", "first", "frst"), "there is no run frst (did you mean first?)"),
