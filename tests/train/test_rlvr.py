@@ -171,9 +171,9 @@ def test_the_order_covers_all_examples_and_no_step_repeats_one() -> None:
         ({"domain": "toy", "examples": 100}, "toy has 36 training examples, not 100"),
         ({"domain": "toy", "examples": 3}, "8 prompts in a step, but only 3 examples"),
         ({"domain": "toy:gold", "examples": 9}, "toy:gold has . training examples, not 9"),
-        ({"domain": "toy", "temperature": 0.0}, "cannot sample at temperature 0"),
-        ({"domain": "toy", "generations": 1}, "at least 2 generations"),
-        ({"domain": "toy", "learning_rate": -1.0}, "learning_rate must be positive"),
+        ({"domain": "toy", "temperature": 0.0}, "temperature must be above 0"),
+        ({"domain": "toy", "generations": 1}, "generations: 1 is too small"),
+        ({"domain": "toy", "learning_rate": -1.0}, "learning_rate: -1.0 is too small"),
     ],
 )
 def test_rejects_bad_settings(settings: dict[str, object], message: str) -> None:
