@@ -2,11 +2,11 @@
 
     python benchmarks/speed/report_page.py --samples 50000 --repeats 5 --out report_page.json
 
-The script writes two bench runs with `--samples` completions in total. Each has seeded text of realistic length (about
-250 words of reasoning from a vocabulary of 5,000, so that it compresses like text). Each repeat opens the report in a new
-browser context. "open" ends when the list of all samples and the first sample are shown; "filter" is a change of the
-status; "search" reads every text. These are wall seconds, so run it on an idle machine. "open_cpu" is the CPU time of
-the page's process, which depends little on other work.
+The script writes two bench runs with `--samples` completions in total. Each has seeded text of realistic length
+(about 250 words of reasoning from a vocabulary of 5,000, so that it compresses like text). Each repeat opens the
+report in a new browser context. "open" ends when the list of all samples and the first sample are shown; "filter" is
+a change of the status; "search" reads every text. These are wall seconds, so run it on an idle machine. "open_cpu" is
+the CPU time of the page's process, which depends little on other work.
 """
 
 from __future__ import annotations

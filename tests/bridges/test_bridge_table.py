@@ -268,11 +268,11 @@ def test_a_local_data_folder_replaces_the_hub(reg: Registry, tmp_path: Path, mon
     monkeypatch.setenv("KKWARM_DATA", str(tmp_path))
     text = 'data = "some/set"\nquestion = "q"\nanswer = "a"'
     name = write_table(tmp_path, ROWS, text, "some/set/test.jsonl")
-    moved = tmp_path / "elsewhere.toml"
-    Path(name).rename(moved)
-    assert len(list(reg.domain(str(moved)).load())) == len(ROWS)
-    moved.write_text(text.replace("some/set", "some/other"))
-    assert "some/other is missing" in problems(reg, str(moved.rename(tmp_path / "b.toml")))
+    elsewhere = tmp_path / "elsewhere.toml"
+    Path(name).rename(elsewhere)
+    assert len(list(reg.domain(str(elsewhere)).load())) == len(ROWS)
+    elsewhere.write_text(text.replace("some/set", "some/other"))
+    assert "some/other is missing" in problems(reg, str(elsewhere.rename(tmp_path / "b.toml")))
 
 
 @given(st.integers(-(10**12), 10**12), st.integers(0, 6))

@@ -1,4 +1,4 @@
-"""Where code runs in these tests, and where expected outputs are kept."""
+"""Sandbox and cache folder of these tests."""
 
 from __future__ import annotations
 

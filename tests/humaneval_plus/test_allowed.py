@@ -1,4 +1,4 @@
-"""Where only the weakest level is to be had, code is refused, or runs because the user insisted; that is recorded."""
+"""Without namespaces, code is refused unless the user allows it, which the run records."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def kkwarm(*args: str) -> int:
     return ended.value.code
 
 
-def test_code_is_refused_in_one_line_that_says_how_to_go_on(weak: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_code_is_refused_with_a_hint(weak: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert kkwarm("score", str(weak), "--benchmark", "mbpp_plus", "--json") == 2
     out, err = capsys.readouterr()
     assert out == "" and len(err.strip().splitlines()) == 1
     assert "refused" in err and "--allow-unsandboxed-code" in err and "forbidden here" in err
 
 
-def test_it_runs_where_the_user_insists_and_the_run_says_so(weak: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_allowed_code_runs_and_the_run_records_it(weak: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = weak.parent / "run"
     command = ["score", str(weak), "--benchmark", "mbpp_plus", "--json", "-o", str(run), "--allow-unsandboxed-code"]
     assert kkwarm(*command) == 0
@@ -86,7 +86,7 @@ def test_a_run_names_the_level_in_force(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["bench", "check", "distill", "rescore", "rlvr", "score", "study", "try"])
-def test_every_command_that_judges_takes_the_flag(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_that_verifies_has_the_flag(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert name in COMMANDS
     assert kkwarm(name, "--help") == 0
     assert "--allow-unsandboxed-code" in capsys.readouterr().out

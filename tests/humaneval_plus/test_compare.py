@@ -1,4 +1,4 @@
-"""evalplus's rules of equality, and where ours differ."""
+"""Comparison by evalplus's rules, and the differences."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_numpy_floats_get_no_tolerance() -> None:
     assert same(0.3, 0.3, exact=False)
 
 
-def test_any_root_will_do() -> None:
+def test_any_root_is_accepted() -> None:
     assert outputs_equal("root", [[-4.0, 0.0, 1.0]], 2.0, -2.0, 1e-4, exact=True)
     assert outputs_equal("root", [[-4.0, 0.0, 1.0]], -2, 2.0, 1e-4, exact=True)
     for wrong in (1.9, None, "2", math.nan, math.inf, True, [2.0], 10**400):
@@ -71,10 +71,10 @@ def test_as_sets() -> None:
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), max_size=6), st.floats(1e-9, 1e-3))
 def test_agrees_with_numpy_on_lists_of_floats(values: list[float], shift: float) -> None:
     numpy = pytest.importorskip("numpy")
-    moved = [v + shift for v in values]
-    pairs = list(zip(moved, values, strict=True))
+    shifted = [v + shift for v in values]
+    pairs = list(zip(shifted, values, strict=True))
     assume(all(abs(abs(a - b) - (1e-6 + 1e-7 * abs(b))) > 1e-12 * (1 + abs(b)) for a, b in pairs))
-    assert same(moved, values) == bool(moved == values or numpy.allclose(moved, values, rtol=1e-7, atol=1e-6))
+    assert same(shifted, values) == bool(shifted == values or numpy.allclose(shifted, values, rtol=1e-7, atol=1e-6))
 
 
 def test_is_floats() -> None:

@@ -1,5 +1,5 @@
 # ruff: noqa: E501  (a program a line reads better than a page of them)
-"""Which code is read off a response."""
+"""Extraction of code from responses."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
-def test_every_honest_form_is_read(form: str) -> None:
+def test_every_correct_form_is_extracted(form: str) -> None:
     assert answer(extract_code(FORMS[form], PROMPT, "total")) == 6
 
 
@@ -56,11 +56,11 @@ def test_every_honest_form_is_read(form: str) -> None:
     "text", ["", "   \n", "I do not know.", "6", "The answer is to add the numbers.", "```python\n```", "```\nprint(1)\n```",
              "def another(xs):\n    return 0", "x" * (MAX_CHARS + 1)],
 )  # fmt: skip
-def test_no_code_is_no_code(text: str) -> None:
+def test_texts_without_code(text: str) -> None:
     assert extract_code(text, PROMPT, "total") is None
 
 
-def test_inside_tags_prose_beside_code_is_not_passed_over() -> None:
+def test_prose_beside_code_is_not_ignored_inside_tags() -> None:
     for text in (f"not {WHOLE}", f"It is false that {WHOLE}", f"The solution is:\n{WHOLE}"):
         code = extract_code(text, PROMPT, "total", allow_prose=False)
         with pytest.raises(SyntaxError):
@@ -69,18 +69,18 @@ def test_inside_tags_prose_beside_code_is_not_passed_over() -> None:
     assert answer(extract_code(BODY.strip(), PROMPT, "total", allow_prose=False)) == 6
 
 
-def test_code_that_does_not_parse_is_kept_for_python_to_say_so() -> None:
+def test_code_that_does_not_parse_is_returned_for_pythons_error() -> None:
     text = "```python\ndef total(xs):\n    return (1\n```"
     assert extract_code(text, PROMPT, "total") == "def total(xs):\n    return (1\n"
 
 
-def test_the_function_of_the_reasoning_is_not_asked_for() -> None:
+def test_a_function_in_the_reasoning_is_ignored() -> None:
     assert extract_code("def total_of(xs):\n    return 0", PROMPT, "total") is None
 
 
 @settings(max_examples=80, deadline=None)
 @given(st.text(max_size=300))
-def test_any_text_is_read_without_error(text: str) -> None:
+def test_extraction_never_fails(text: str) -> None:
     code = extract_code(text, PROMPT, "total")
     assert code is None or isinstance(code, str)
 
@@ -92,7 +92,7 @@ def test_any_text_is_read_without_error(text: str) -> None:
      "import a\n" * 8000 + "def total(xs): return )"],
     ids=range(8),
 )  # fmt: skip
-def test_hostile_text_takes_little_time(text: str) -> None:
+def test_adversarial_text_takes_little_time(text: str) -> None:
     started = time.process_time()
     extract_code(text, PROMPT, "total")
     assert time.process_time() - started < 5.0

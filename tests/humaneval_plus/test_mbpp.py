@@ -1,5 +1,5 @@
 # ruff: noqa: E501  (a program a line reads better than a page of them)
-"""MBPP+ on hand-made rows of evalplus's layout: inputs' types, special rules, splits, mistakes."""
+"""MBPP+ on handmade rows in evalplus's format: types of inputs, special rules, splits, errors."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_canonical_solutions_pass(examples: dict[str, Example]) -> None:
     assert len(golds) == len(ROWS) and failed == {}
 
 
-def test_inputs_have_their_types_again(examples: dict[str, Example]) -> None:
+def test_the_types_of_inputs_are_restored(examples: dict[str, Example]) -> None:
     inputs = {name: [decode(data) for data in task.inputs()] for name, task in load_tasks(MBPP).items()}
     assert inputs["Mbpp/2"][0] == [(3, 4, 5, 6), (5, 7, 4, 10)]
     assert inputs["Mbpp/115"] == [[[{}, {}, {}]], [[{1, 2}, {}]]]
@@ -119,14 +119,14 @@ def test_odd_code_gets_a_verdict_of_its_own(examples: dict[str, Example]) -> Non
         assert verdict.reason.isprintable() and len(verdict.reason) < 400
 
 
-def test_every_special_rule_of_evalplus_is_known() -> None:
+def test_every_special_rule_of_evalplus_is_covered() -> None:
     oracle = pytest.importorskip("evalplus.eval._special_oracle")
     assert {name for name, rule in ORACLES.items() if rule == "set"} == set(oracle.MBPP_OUTPUT_SET_EQ_TASKS)
     assert set(mbpp._PRESENCE_ONLY) == set(oracle.MBPP_OUTPUT_NOT_NONE_TASKS)
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(-100, 100))
-def test_further_readings_are_evalplus_s(a: int, b: int, wrong_by: int) -> None:
+def test_alternative_readings_agree_with_evalplus(a: int, b: int, wrong_by: int) -> None:
     oracle = pytest.importorskip("evalplus.eval._special_oracle")
     for rule, right in (("digit_distance", oracle._digit_distance_nums(a, b)), ("surface_area", oracle._surface_Area(a, b))):  # fmt: skip
         assert outputs_equal(rule, [a, b], right + wrong_by, -1, 0, exact=True) is (
@@ -140,7 +140,7 @@ def test_sets_are_compared_as_sets(a: list[int], b: list[int]) -> None:
 
 
 @pytest.mark.parametrize("result", [None, 3, [[1]], [{}], "abc", {1: 2}, float("nan")])
-def test_what_is_no_set_is_wrong(result: Any) -> None:
+def test_results_that_are_not_sets_are_wrong(result: Any) -> None:
     assert not outputs_equal("set", [], result, (1,), 0, exact=True) or result == {1: 2}
 
 
@@ -171,8 +171,8 @@ def test_damaged_rows_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.mark.slow
-def test_verdicts_are_evalplus_s(examples: dict[str, Example]) -> None:
-    """Except where evalplus takes what computes nothing, or is fooled."""
+def test_verdicts_agree_with_evalplus(examples: dict[str, Example]) -> None:
+    """Except where evalplus accepts code that computes nothing, or that cheats."""
     evaluated = pytest.importorskip("evalplus.eval")
     data = pytest.importorskip("evalplus.data.mbpp")
     rows = {r["task_id"]: r for r in ROWS}

@@ -78,7 +78,7 @@ def test_reasons_and_metrics(examples: dict[str, Example]) -> None:
     assert hung.status is Status.TIMEOUT and "base input 0" in hung.reason
 
 
-def test_base_and_plus_are_told_apart(examples: dict[str, Example]) -> None:
+def test_base_and_plus_are_reported_separately(examples: dict[str, Example]) -> None:
     example = examples["HumanEval/53"]
     only_small = "def add(x, y):\n    return x + y if 0 <= x <= 1000 and 0 <= y <= 1000 else None"
     judged = verdict(example, only_small)
@@ -104,12 +104,12 @@ FORGERIES = {
 
 
 @pytest.mark.parametrize("attack", FORGERIES, ids=str)
-def test_forgeries_are_refused(examples: dict[str, Example], attack: str) -> None:
+def test_forgeries_are_rejected(examples: dict[str, Example], attack: str) -> None:
     judged = verdict(examples["HumanEval/53"], FORGERIES[attack])
     assert judged.status is Status.WRONG and judged.metrics["base"] == 0.0, judged
 
 
-def test_any_root_of_the_polynomial(examples: dict[str, Example]) -> None:
+def test_any_root_of_the_polynomial_is_accepted(examples: dict[str, Example]) -> None:
     assert verdict(examples["HumanEval/32"], DOMAIN.gold(examples["HumanEval/32"])).correct  # type: ignore[misc]
     zero = "def find_zero(xs): return 0.0"
     assert verdict(examples["HumanEval/32"], zero).status is Status.WRONG
@@ -145,7 +145,7 @@ def test_equal_code_runs_once_and_verdicts_keep_their_order(examples: dict[str, 
     assert judged[0] is judged[2] and judged[1] is judged[4]
 
 
-def test_an_unknown_id_is_the_user_s_mistake(examples: dict[str, Example]) -> None:
+def test_an_unknown_id_is_a_usage_error(examples: dict[str, Example]) -> None:
     with pytest.raises(KkwarmError, match="HumanEval/999"):
         verdict(Example("HumanEval/999", "", {}), "def f(): pass")
 

@@ -1,4 +1,4 @@
-"""Verdicts on mathematical answers: honest forms pass, others do not, and math-verify's known faults are mended."""
+"""Verdicts on mathematical answers: correct notations pass, others do not, and errors of math-verify are fixed."""
 
 from __future__ import annotations
 
@@ -258,7 +258,7 @@ def test_listed_cases(rule: str, gold: str, answer: str, question: str, right: b
 
 
 def test_every_rule_has_a_case_that_math_verify_gets_wrong() -> None:
-    """Where a later math-verify mends one of these, the rule can go."""
+    """If a later math-verify fixes one of these cases, its rule can be removed."""
     from kkwarm_math.verifier import _equal, _parse
 
     first = {rule: (gold, answer, right) for rule, gold, answer, _, right in reversed(LISTED)}
@@ -329,7 +329,7 @@ BOMBS = {
 
 
 def test_every_expensive_answer_gets_a_verdict_in_bounded_time() -> None:
-    """Whatever sympy would do with it: the worker is killed, the others are judged, and none of them is right."""
+    """The worker is killed if sympy hangs, the other answers get a verdict, and none of them is correct."""
     from dataclasses import replace
 
     pairs = [(Example(name, "", "x^2+5"), Completion(f"</think><answer>{b}</answer>")) for name, b in BOMBS.items()]

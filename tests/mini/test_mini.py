@@ -84,12 +84,12 @@ def test_puzzles_that_differ_in_names_or_order_share_their_key() -> None:
         n = rng.choice((3, 4))
         statements = [rng.choice(rng.choice(kk._all_statements(i, n))) for i in range(n)]
         place = rng.sample(range(n), n)
-        moved: list[kk.Statement] = [("", ())] * n
+        reordered: list[kk.Statement] = [("", ())] * n
         for i, (op, literals) in enumerate(statements):
             parts = [(place[j], k) for j, k in literals]
-            moved[place[i]] = (op, tuple(parts[::-1]))
-        assert kk.content_key(statements) == kk.content_key(moved)
-        assert len(kk.solve(statements)) == len(kk.solve(moved))
+            reordered[place[i]] = (op, tuple(parts[::-1]))
+        assert kk.content_key(statements) == kk.content_key(reordered)
+        assert len(kk.solve(statements)) == len(kk.solve(reordered))
 
 
 def test_amounts_that_differ_in_names_or_order_share_their_key() -> None:

@@ -37,7 +37,7 @@ def test_splits(shared_data: Path) -> None:
 
 @pytest.mark.slow
 def test_the_split_passes_the_contamination_check(shared_data: Path) -> None:
-    """All categories at once: a question of history may stand among philosophy's too."""
+    """Checks all categories together, because a history question may also be in philosophy."""
     examples = load()
     trained, asked = ([Item("mmlu_pro", e.id, e.question) for e in examples if e.split == s] for s in ("train", "test"))
     assert not [(k.trained.id, k.evaluated.id) for k in find_overlaps(trained, asked)]
@@ -163,7 +163,7 @@ def test_two_letters_are_unparsed(answer: str) -> None:
 
 
 def test_the_verdict_uses_the_letter_in_this_order_of_options() -> None:
-    """The same options in another order have another right letter, and neither text nor letter may go by memory."""
+    """The same options in another order have another correct letter."""
     turned = ["x", "y", "Berlin"]
     for options, right in ((["Berlin", "x", "y"], "A"), (turned, "C")):
         example = Example("1", "", right, meta={"options": options})
@@ -199,7 +199,7 @@ OFFICIAL = (r"answer is \(?([A-J])\)?", r".*[aA]nswer:\s*([A-J])", r"\b[A-J]\b(?
 
 
 def official(text: str) -> str | None:
-    """The official scorer's three patterns as they are."""
+    """The official scorer's three patterns, unchanged."""
     for pattern, flags in zip(OFFICIAL, (0, 0, re.DOTALL), strict=True):
         if (match := re.search(pattern, text, flags)) is not None:
             return match[match.re.groups]
