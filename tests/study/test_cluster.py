@@ -159,7 +159,7 @@ def test_a_study_on_two_nodes_is_the_local_one(
     theirs = on(cluster, recipe, tmp_path / "ray", quiet)
     assert did(tmp_path / "ray") == did(tmp_path / "local")
     for part in ("matrix", "claims", "statuses"):
-        assert theirs.get(part) == ours.get(part), part
+        assert getattr(theirs, part) == getattr(ours, part), part
     done = attempts(tmp_path / "ray")
     assert {attempt.outcome for attempt in done} == {"done"}
     assert len({attempt.worker for attempt in done}) >= 2  # both nodes' processes
@@ -207,7 +207,7 @@ def test_a_killed_node_costs_its_steps_only(
     assert sum(n - 1 for n in did(out).values()) == 1
     lost = [attempt for attempt in attempts(out) if attempt.outcome != "done"]
     assert [attempt.outcome for attempt in lost] == ["lost"]
-    assert lost[0]["step"].startswith("traces-long")
+    assert lost[0].step.startswith("traces-long")
 
 
 @pytest.mark.slow
