@@ -232,6 +232,8 @@ class EfficiencyPoint(_Model):
 
 
 class EfficiencyStart(_Model):
+    """One start of a sample-efficiency comparison: a condition and its points."""
+
     condition: str
     points: tuple[EfficiencyPoint, ...]
 
@@ -309,6 +311,8 @@ class ProtocolDifference(_Model):
 
 
 class Progress(_Model):
+    """How many steps of a study are done."""
+
     done: int
     steps: int
 
