@@ -1,11 +1,11 @@
-"""The domain `math`: MATH-500, a training pool of other problems, and a verifier with rules before math-verify."""
+"""The domain `math`: MATH-500, a training pool of other problems, a strict verifier and a lenient one."""
 
 from __future__ import annotations
 
 from kkwarm.plugins import hookimpl
-from kkwarm.types import Domain, Example, Probe
+from kkwarm.types import Domain, Example, Probe, Verifier
 from kkwarm_math.data import load
-from kkwarm_math.verifier import VERIFIER
+from kkwarm_math.verifier import LENIENT_VERIFIER, VERIFIER
 
 
 def _gold(example: Example) -> str:
@@ -21,10 +21,16 @@ def kkwarm_domains() -> list[Domain]:
             load,
             VERIFIER,
             gold=_gold,
-            description="MATH-500, training pool of other MATH problems; final expressions compared by math-verify",
+            description="MATH-500, training pool of other MATH problems; final expressions compared exactly",
             facet="subject",
         )
     ]
+
+
+@hookimpl
+def kkwarm_verifiers() -> list[Verifier]:
+    """math-verify as it is, to reproduce published scores."""
+    return [LENIENT_VERIFIER]
 
 
 @hookimpl

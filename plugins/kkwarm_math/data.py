@@ -11,7 +11,7 @@ from typing import Any
 from kkwarm.data import content_hash, hub_rows, local_file, read_jsonl
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Example
-from kkwarm_math.latex import last_boxed
+from kkwarm_math.answer_reader import last_boxed
 
 __all__ = ["load"]
 

@@ -1,152 +1,70 @@
-r"""The verifier of mathematical answers: rules and string comparison first, math-verify for the rest.
+r"""The verifier of mathematical answers, and a lenient one that reproduces published scores.
 
-`precheck` decides nearly all real answers in microseconds. `check` calls math-verify (Kydlíček, Apache-2.0) in a worker
-process that is killed when sympy hangs. math-verify's own time limits use signals and are switched off.
+`math` accepts an answer only where it is shown to equal the gold answer: the text is read by a closed grammar
+(`kkwarm_math.expression`), and compared exactly. Its work is bounded for every input, so it runs in this process.
+
+`math_lenient` is math-verify (Kydlíček, Apache-2.0) as it is, for scores that were published with it.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 from kkwarm.types import Example, Response, Status, Verdict, Verifier
-from kkwarm_math.latex import equation_sides, extract_expression, last_boxed
-from kkwarm_math.rules import MAX_CHARS, MAX_DEPTH, decide
+from kkwarm_math.answer_reader import last_boxed, read_answer
+from kkwarm_math.compare import decide
 
-__all__ = ["VERIFIER", "check", "precheck"]
+__all__ = ["LENIENT_VERIFIER", "VERIFIER", "check"]
 
-_TAIL = 4_000  # characters at the end of free text that are searched for a final answer
+MAX_CHARS = 2_000  # no gold answer of MATH has 250
 _MAX_SHOWN = 200
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
-
-
-def precheck(example: Example, response: Response) -> Verdict | None:
-    """The verdict if no algebra is needed, otherwise None."""
-    gold = _gold_text(example.answer)
-    answer = _answer(response)
-    if answer is None:
-        return (
-            None
-            if not response.tagged and _may_contain_answer(response)
-            else _unparsed("the answer contains no expression")
-        )
-    if (problem := _find_problem(answer)) is not None:
-        return _unparsed(problem)
-    decision = decide(gold, answer, example.question)
-    if decision is None:
-        return None
-    return Verdict(Status.CORRECT if decision.equal else Status.WRONG, answer[:_MAX_SHOWN], decision.rule)
+_MAX_TEXT = 40_000  # characters at the end of free text in which a final answer is searched
+_CHOICE = re.compile(r"\(?(?:\\(?:text|textbf|mathrm|mbox)\s*\{\s*)?\(?([A-J])\)?\s*\}?\)?")
+_CHOICE_WITH_VALUE = re.compile(r"(?:\\(?:text|textbf|mathrm|mbox)\s*\{\s*\(([A-J])\)\s*\}|\(([A-J])\))\\?[^A-Za-z]*")
+_NUMBER_WORDS = {
+    "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8",
+    "nine": "9", "ten": "10", "eleven": "11", "twelve": "12",
+}  # fmt: skip
 
 
 def check(example: Example, response: Response) -> Verdict:
-    """The verdict by the rules, otherwise by math-verify."""
-    if (verdict := precheck(example, response)) is not None:
-        return verdict
-    gold = _gold_text(example.answer)
-    answer = _answer(response)
-    parsed = _parse(answer) if answer is not None else _search((response.answer or "")[-_TAIL:])
-    if not parsed:
-        return _unparsed("the answer contains no expression")
-    if answer is None:
-        # the same rules apply to the expression that math-verify finds in free text
-        decision = decide(gold, str(parsed[-1]), example.question)
-        if decision is not None and not decision.equal:
-            return Verdict(Status.WRONG, str(parsed[-1])[:_MAX_SHOWN], decision.rule)
-    equal = _equal(gold, parsed)
-    if equal and answer is not None and "=" in answer and "=" not in gold and not _all_sides_equal(gold, answer):
-        return Verdict(Status.WRONG, answer[:_MAX_SHOWN], "chain")
-    answer_text = answer if answer is not None else str(parsed[-1])
-    return Verdict(Status.CORRECT if equal else Status.WRONG, answer_text[:_MAX_SHOWN], "math-verify")
+    """The verdict on the answer that the response states."""
+    text = response.answer or ""
+    if len(text) > _MAX_TEXT:
+        text = text[-_MAX_TEXT:] if not response.tagged else text[: MAX_CHARS + 1]
+    answer = read_answer(text, tagged=response.tagged)
+    if not answer:
+        return Verdict(Status.UNPARSED, reason="no answer is stated")
+    if len(answer) > MAX_CHARS:
+        return Verdict(Status.UNPARSED, reason=f"the answer has more than {MAX_CHARS:,} characters")
+    gold = gold_text(example.answer)
+    if (named := _CHOICE_WITH_VALUE.fullmatch(answer)) is not None and (letter := _CHOICE.fullmatch(gold)) is not None:
+        equal = letter[1] == (named[1] or named[2])
+        return Verdict(Status.CORRECT if equal else Status.WRONG, answer, "choice")
+    word = re.sub(r"\\text\{\s*([a-z]+)\s*\}", r"\1", answer.casefold())
+    decision = decide(gold, _NUMBER_WORDS.get(word, answer), example.question)
+    if not decision.readable:
+        return Verdict(Status.UNPARSED, answer[:_MAX_SHOWN], decision.reason)
+    return Verdict(Status.CORRECT if decision.equal else Status.WRONG, answer[:_MAX_SHOWN], decision.reason)
 
 
-class _Check:
-    """`check`. Unpickling it loads math-verify, so that a worker does this before its time limit starts."""
-
-    def __call__(self, example: Example, response: Response) -> Verdict:
-        return check(example, response)
-
-    def __reduce__(self) -> tuple[Callable[[], _Check], tuple[()]]:
-        return _warm_check, ()
+VERIFIER = Verifier("math", check, timeout_s=10.0, timeout_status=Status.TIMEOUT)
 
 
-@lru_cache(maxsize=1)
-def _warm_check() -> _Check:
-    _equal("x^2+1", _parse("\\frac{1}{2}"))  # imports sympy, compiles the patterns, builds the parser
-    return _Check()
-
-
-VERIFIER = Verifier(
-    "math", _Check(), isolation="process", timeout_s=10.0, timeout_status=Status.TIMEOUT, precheck=precheck
-)
-
-
-def _gold_text(answer: Any) -> str:
+def gold_text(answer: Any) -> str:
     """The gold expression. The reference may also be a number or a boxed solution."""
-    text = answer if isinstance(answer, str) else str(answer)
-    if "\\boxed" in text or "$" in text:
-        return _gold_expression(text)
-    return text
+    return _gold_expression(answer if isinstance(answer, str) else str(answer))
 
 
 @lru_cache(maxsize=8192)
 def _gold_expression(text: str) -> str:
     boxed = last_boxed(text)
-    return extract_expression(text if boxed is None else boxed) or text
-
-
-def _answer(response: Response) -> str | None:
-    """The expression that the response gives, or None if free text has no box."""
-    text = response.answer or ""
-    if response.tagged:
-        return extract_expression(text) if len(text) <= 4 * MAX_CHARS else text
-    boxed = last_boxed(text)
-    if boxed is None:
-        return None
-    if len(boxed) > MAX_CHARS:
-        return boxed
-    return extract_expression(boxed) if "$" in boxed or "\\boxed" in boxed or " " in boxed else boxed.strip()
-
-
-def _may_contain_answer(response: Response) -> bool:
-    return any(c.isdigit() or c in "$\\" for c in (response.answer or "")[-_TAIL:])
-
-
-def _find_problem(answer: str) -> str | None:
-    if len(answer) > MAX_CHARS:
-        return f"the answer has {len(answer):,} characters"
-    if ("{" in answer or "}" in answer) and not _balanced(answer):
-        return "the braces of the answer do not match"
-    if answer.count("{") + answer.count("(") + answer.count("[") > MAX_DEPTH and _depth(answer) > MAX_DEPTH:
-        return "the answer is nested too deeply"
-    return None
-
-
-def _balanced(text: str) -> bool:
-    """Whether all braces match. An unmatched closing brace would end the box that `_parse` adds."""
-    depth = 0
-    for brace in _BRACE.findall(text):
-        depth += {"{": 1, "}": -1}.get(brace, 0)
-        if depth < 0:
-            return False
-    return depth == 0
-
-
-def _depth(text: str) -> int:
-    depth = deepest = 0
-    for c in text:
-        if c in "{([":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif c in "})]":
-            depth -= 1
-    return deepest
-
-
-def _unparsed(reason: str) -> Verdict:
-    return Verdict(Status.UNPARSED, reason=reason)
+    if boxed is not None or re.search(r"(?<!\\)\$.*(?<!\\)\$", text):
+        return read_answer(text if boxed is None else boxed, tagged=True) or text
+    return text
 
 
 # -- math-verify ------------------------------------------------------------------------------------------------------
@@ -161,30 +79,17 @@ def _math_verify() -> Any:
     return math_verify
 
 
-def _parse(expr: str) -> list[Any]:
-    """Parses exactly this expression by math-verify, without searching for another one."""
+def check_leniently(example: Example, response: Response) -> Verdict:
+    """math-verify's own verdict on the whole text. Its time limits use signals and are switched off."""
     lib = _math_verify()
-    config = [lib.LatexExtractionConfig(boxed_match_priority=0)]
-    parsed: list[Any] = lib.parse(f"\\boxed{{{expr}}}", config, extraction_mode="first_match", parsing_timeout=None)
-    return parsed
+    gold = lib.parse(f"\\boxed{{{gold_text(example.answer)}}}", parsing_timeout=None)
+    answer = lib.parse(response.text if not response.tagged else response.answer or "", parsing_timeout=None)
+    if not answer:
+        return Verdict(Status.UNPARSED, reason="math-verify finds no answer")
+    equal = bool(lib.verify(gold, answer, timeout_seconds=None))
+    return Verdict(Status.CORRECT if equal else Status.WRONG, str(answer[-1])[:_MAX_SHOWN], "math-verify")
 
 
-def _search(text: str) -> list[Any]:
-    """Searches free text for its final expression by math-verify."""
-    parsed: list[Any] = _math_verify().parse(text, parsing_timeout=None)
-    return parsed
-
-
-def _all_sides_equal(gold: str, answer: str) -> bool:
-    """Whether every numeric side of an equation equals the gold answer. math-verify compares the last side only."""
-    other_sides = [_parse(side) for side in equation_sides(answer)[:-1]]
-    return all(_equal(gold, side) for side in other_sides if side and not getattr(side[0], "free_symbols", True))
-
-
-@lru_cache(maxsize=512)
-def _parsed_gold(gold: str) -> tuple[Any, ...]:
-    return tuple(_parse(gold))
-
-
-def _equal(gold: str, parsed: list[Any]) -> bool:
-    return bool(_math_verify().verify(list(_parsed_gold(gold)), parsed, timeout_seconds=None))
+LENIENT_VERIFIER = Verifier(
+    "math_lenient", check_leniently, isolation="process", timeout_s=10.0, timeout_status=Status.TIMEOUT
+)

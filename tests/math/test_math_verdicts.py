@@ -1,16 +1,18 @@
-"""Verdicts on mathematical answers: correct notations pass, others do not, and errors of math-verify are fixed."""
+"""Verdicts on mathematical answers: right answers in any usual notation are accepted, and nothing else is."""
 
 from __future__ import annotations
+
+import re
+import time
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kkwarm_math.rules import RULES, decide
-from kkwarm_math.verifier import VERIFIER, check, precheck
+from kkwarm_math.compare import decide
+from kkwarm_math.verifier import check
 
-from kkwarm.formats import BUILT_IN
-from kkwarm.types import Completion, Example, Response, Status, Verdict
-from kkwarm.verify import Judge
+from kkwarm.types import Example, Response, Status, Verdict
 
 
 def judged(gold: object, answer: str, question: str = "", *, tagged: bool = True) -> Verdict:
@@ -152,7 +154,6 @@ DISHONEST = [
     ("5", r"5 } \{ 6 {"),
     ("5", r"5 \approx 6"),
     ("100200", "100, 200"),
-    ("100200", "100 200"),
     ("5", "5 x"),
     ("5", r"\boxed{\boxed{5}6}"),
     ("6", r"\boxed{\boxed{5}6}"),
@@ -170,102 +171,90 @@ def test_incorrect_answers_are_rejected(gold: str, answer: str) -> None:
 
 # (rule, gold, answer, question, right verdict); the first of each rule is one that math-verify 0.9 gets wrong
 LISTED = [
-    ("percent", r"50\%", "0.5", "", False),
-    ("percent", r"50\%", "50", "", True),
-    ("percent", "50", r"50\%", "", True),
-    ("percent", "0.5", r"50\%", "What is the probability?", True),
-    ("percent", "3", r"300\%", "What percent?", False),
-    ("percent", "0.5", r"0.5\%", "What is the probability?", False),
-    ("base", "2516_8", "2516", "", False),
-    ("base", "2516_8", "2516_9", "", False),
-    ("base", "2516", "2516_8", "", False),
-    ("base", "2516_8", "2516_{8}", "", True),
-    ("base", "2516_8", r"2516_{\text{eight}}", "", True),
-    ("brackets", "(1,2)", r"\{1,2\}", "", False),
-    ("brackets", r"\{1,2\}", "(1,2)", "", False),
-    ("brackets", "(8,-2)", "[8,-2]", "", False),
-    ("brackets", "[1,2]", "(1,2)", "", False),
-    ("brackets", r"(2,\infty)", r"(2,\infty]", "", False),
-    ("brackets", r"(-\infty, 2) \cup (3, \infty)", r"[-\infty, 2) \cup (3, \infty)", "", False),
-    ("text", r"\text{June 20}", "June 20", "", True),
-    ("text", r"\text{June 20}", "20", "", False),
-    ("text", r"\text{Evelyn}", "nylevE", "", False),
-    ("text", r"\text{June 20}", "20 June 20", "", False),
-    ("decimals", ".0000672", ".0000673", "", False),
-    ("decimals", ".0000672", "0.0000672", "", True),
-    ("chain", "5", "6=5", "", False),
-    ("chain", "5", "4=6=5", "", False),
-    ("chain", "5", "2+3=5", "", True),
-    ("units", r"5\text{ cm}", r"5\text{ m}", "", False),
-    ("units", "5", r"5\text{ or more}", "", False),
-    ("units", r"5.4 \text{ cents}", "5.4 dollars", "", False),
-    ("units", r"5\text{ cm}", "5", "", True),
-    ("units", "5", "5 thousand", "", False),
-    ("units", "5", r"5\text{ dozen}", "", False),
-    ("units", "25", "5 squared", "", False),
-    ("units", "7x", r"7x \text{odd} \sqrt{2}", "", False),
-    ("units", "3", r"P(\text{heads}) = 3", "", True),
-    ("units", "1,2", r"x=1 \text{ or } x=2", "", True),
-    ("units", "5", "5 I think", "", False),
-    ("units", r"90^\circ", r"90\text{ radians}", "", False),
-    ("units", r"90^\circ", r"90\text{ degrees}", "", True),
-    ("thousands", "10{,}000", "10000", "", True),
-    ("chain", "p - q", "7391 = p - q", "", False),
-    ("chain", "p - q", "AB = p - q", "", True),
-    ("base", "9", "9_{wrong}", "", False),
-    ("base", "9", "9_{7391}", "", False),
-    ("brackets", "9", "[9, 9]", "", False),
-    ("units", "-50", r"0 \text{ to } -50", "", False),
-    ("units", "5", r"5 \text{ (just a guess)}", "", False),
-    ("units", "5", r"5\text{, else 7391}", "", False),
-    ("units", "5", r"5 \text{ nope}", "", False),
-    ("unevaluated", "100", "26^2-24^2", "Find $26^2-24^2$.", False),
-    ("unevaluated", "100", "26^2-24^2 = 100", "Find $26^2-24^2$.", True),
-    ("unevaluated", "100", "50+50", "", False),
-    ("unevaluated", "100", r"\sqrt{10000}", "", False),
-    ("unevaluated", "6", r"\log_2 64", "", False),
-    ("unevaluated", "9", r"\max(9, 3)", "", False),
-    ("unevaluated", "9", "|9|", "", False),
-    ("unevaluated", "2k+2", "(-k + 4) + (-2 + 3k)", "Simplify $(-k+4) + (-2+3k)$.", False),
-    ("unevaluated", "2k+2", "1 \\cdot ((-k+4)+(-2+3k)) + 0", "Simplify $(-k+4) + (-2+3k)$.", False),
-    ("unevaluated", "2k+2", "2(k+1)", "Simplify $(-k+4) + (-2+3k)$.", True),
-    ("unevaluated", r"11\sqrt2", r"\sqrt{242}", r"Simplify $\sqrt{242}$.", False),
-    ("unevaluated", r"-\frac{\pi}{6}", r"\arcsin(-\frac{1}{2})", "", False),
-    ("unevaluated", r"\log_2 3", r"\frac{\ln 3}{\ln 2}", "", True),
-    ("unevaluated", "120000", r"1.2 \times 10^5", "", True),
-    ("unevaluated", "x+1", "x+1", "Is it $x+1$ or $x-1$?", True),
-    ("unevaluated", "0.15", r"\frac{3}{20}", r"Write $\frac{3}{20}$ as a decimal.", False),
-    ("unevaluated", "0.15", "3/20", r"Write $\frac{3}{20}$ as a decimal.", False),
-    ("unevaluated", "0.15", r"\frac{3}{20}", "What is the probability?", True),
-    ("unevaluated", r"\frac{4}{11}", "8/22", r"Simplify $\frac{8}{22}$.", False),
-    ("unevaluated", "0", "a + b = 0", "Let $a + b = 0$. Find the least $|a|$.", False),
-    ("unevaluated", "8", "ab = 8", "Let $ab = 8$. What is the least integer above $ab - 1$?", False),
-    ("unevaluated", "5", r"\sum_{i=1}^5 1", "", False),
-    ("unevaluated", "5", r"\ln e^5", "", False),
-    ("unevaluated", "5", "25^{1/2}", "", False),
-    ("zero", "0", "7391 then 0", "", False),
-    ("zero", "0", r"\phantom{7391} 0", "", False),
-    ("zero", "0", "x = 0", "", True),
-    ("zero", "0", r"0 \text{ cm}", "", True),
-    ("zero", "0", "a + b = 0", "", True),
+    (r"50\%", "0.5", "", False),
+    (r"50\%", "50", "", True),
+    ("50", r"50\%", "", True),
+    ("0.5", r"50\%", "What is the probability?", True),
+    ("3", r"300\%", "What percent?", False),
+    ("0.5", r"0.5\%", "What is the probability?", False),
+    ("2516_8", "2516", "", False),
+    ("2516_8", "2516_9", "", False),
+    ("2516", "2516_8", "", False),
+    ("2516_8", "2516_{8}", "", True),
+    ("2516_8", r"2516_{\text{eight}}", "", True),
+    ("(1,2)", r"\{1,2\}", "", False),
+    (r"\{1,2\}", "(1,2)", "", False),
+    ("(8,-2)", "[8,-2]", "", False),
+    ("[1,2]", "(1,2)", "", False),
+    (r"(2,\infty)", r"(2,\infty]", "", False),
+    (r"(-\infty, 2) \cup (3, \infty)", r"[-\infty, 2) \cup (3, \infty)", "", False),
+    (r"\text{June 20}", "June 20", "", True),
+    (r"\text{June 20}", "20", "", False),
+    (r"\text{Evelyn}", "nylevE", "", False),
+    (r"\text{June 20}", "20 June 20", "", False),
+    (".0000672", ".0000673", "", False),
+    (".0000672", "0.0000672", "", True),
+    ("5", "6=5", "", False),
+    ("5", "4=6=5", "", False),
+    ("5", "2+3=5", "", True),
+    (r"5\text{ cm}", r"5\text{ m}", "", False),
+    ("5", r"5\text{ or more}", "", False),
+    (r"5.4 \text{ cents}", "5.4 dollars", "", False),
+    (r"5\text{ cm}", "5", "", True),
+    ("5", "5 thousand", "", False),
+    ("5", r"5\text{ dozen}", "", False),
+    ("25", "5 squared", "", False),
+    ("7x", r"7x \text{odd} \sqrt{2}", "", False),
+    ("3", r"P(\text{heads}) = 3", "", True),
+    ("1,2", r"x=1 \text{ or } x=2", "", True),
+    ("5", "5 I think", "", False),
+    (r"90^\circ", r"90\text{ radians}", "", False),
+    (r"90^\circ", r"90\text{ degrees}", "", True),
+    ("10{,}000", "10000", "", True),
+    ("p - q", "7391 = p - q", "", False),
+    ("p - q", "AB = p - q", "", True),
+    ("9", "9_{wrong}", "", False),
+    ("9", "9_{7391}", "", False),
+    ("9", "[9, 9]", "", False),
+    ("-50", r"0 \text{ to } -50", "", False),
+    ("5", r"5 \text{ (just a guess)}", "", False),
+    ("5", r"5\text{, else 7391}", "", False),
+    ("5", r"5 \text{ nope}", "", False),
+    ("100", "26^2-24^2", "Find $26^2-24^2$.", False),
+    ("100", "26^2-24^2 = 100", "Find $26^2-24^2$.", True),
+    ("100", "50+50", "", False),
+    ("100", r"\sqrt{10000}", "", False),
+    ("6", r"\log_2 64", "", False),
+    ("9", r"\max(9, 3)", "", False),
+    ("9", "|9|", "", False),
+    ("2k+2", "(-k + 4) + (-2 + 3k)", "Simplify $(-k+4) + (-2+3k)$.", False),
+    ("2k+2", "1 \\cdot ((-k+4)+(-2+3k)) + 0", "Simplify $(-k+4) + (-2+3k)$.", False),
+    ("2k+2", "2(k+1)", "Simplify $(-k+4) + (-2+3k)$.", True),
+    (r"11\sqrt2", r"\sqrt{242}", r"Simplify $\sqrt{242}$.", False),
+    (r"-\frac{\pi}{6}", r"\arcsin(-\frac{1}{2})", "", False),
+    (r"\log_2 3", r"\frac{\ln 3}{\ln 2}", "", True),
+    ("120000", r"1.2 \times 10^5", "", True),
+    ("x+1", "x+1", "Is it $x+1$ or $x-1$?", True),
+    ("0.15", r"\frac{3}{20}", r"Write $\frac{3}{20}$ as a decimal.", False),
+    ("0.15", "3/20", r"Write $\frac{3}{20}$ as a decimal.", False),
+    ("0.15", r"\frac{3}{20}", "What is the probability?", True),
+    (r"\frac{4}{11}", "8/22", r"Simplify $\frac{8}{22}$.", False),
+    ("0", "a + b = 0", "Let $a + b = 0$. Find the least $|a|$.", False),
+    ("8", "ab = 8", "Let $ab = 8$. What is the least integer above $ab - 1$?", False),
+    ("5", r"\sum_{i=1}^5 1", "", False),
+    ("5", r"\ln e^5", "", False),
+    ("5", "25^{1/2}", "", False),
+    ("0", "7391 then 0", "", False),
+    ("0", r"\phantom{7391} 0", "", False),
+    ("0", "x = 0", "", True),
+    ("0", r"0 \text{ cm}", "", True),
+    ("0", "a + b = 0", "", True),
 ]
 
 
-@pytest.mark.parametrize(("rule", "gold", "answer", "question", "right"), LISTED)
-def test_listed_cases(rule: str, gold: str, answer: str, question: str, right: bool) -> None:
-    assert rule in RULES
+@pytest.mark.parametrize(("gold", "answer", "question", "right"), LISTED)
+def test_listed_cases(gold: str, answer: str, question: str, right: bool) -> None:
     assert judged(gold, answer, question).correct is right
-
-
-def test_every_rule_has_a_case_that_math_verify_gets_wrong() -> None:
-    """If a later math-verify fixes one of these cases, its rule can be removed."""
-    from kkwarm_math.verifier import _equal, _parse
-
-    first = {rule: (gold, answer, right) for rule, gold, answer, _, right in reversed(LISTED)}
-    assert {*first} == {*RULES}
-    for rule in {*RULES} - {"thousands"}:
-        gold, answer, right = first[rule]
-        assert _equal(gold, _parse(answer)) is not right, f"math-verify is right now about {rule}"
 
 
 NUMBERS = st.one_of(
@@ -276,47 +265,43 @@ NUMBERS = st.one_of(
 
 
 @given(NUMBERS, NUMBERS)
-def test_rules_agree_with_math_verify_on_numbers(gold: str, answer: str) -> None:
-    from kkwarm_math.verifier import _equal, _parse
+def test_numbers_are_compared_exactly(gold: str, answer: str) -> None:
+    def value(text: str) -> Fraction:
+        found = re.fullmatch(r"\\frac\{(.+)\}\{(.+)\}", text)
+        return Fraction(text) if found is None else Fraction(int(found[1]), int(found[2]))
 
-    decision = decide(gold, answer)
-    if decision is not None:
-        assert decision.equal == _equal(gold, _parse(answer)), decision.rule
+    assert decide(gold, answer).equal == (value(gold) == value(answer))
 
 
 @given(st.text(max_size=60))
 def test_any_text_gets_a_verdict_without_an_exception(answer: str) -> None:
     for tagged in (True, False):
-        verdict = precheck(Example("1", "", "7"), Response(answer, "", answer, tagged))
-        assert verdict is None or verdict.status in (Status.CORRECT, Status.WRONG, Status.UNPARSED)
+        verdict = check(Example("1", "", "7"), Response(answer, "", answer, tagged))
+        assert verdict.status in (Status.CORRECT, Status.WRONG, Status.UNPARSED)
 
 
-@pytest.mark.parametrize(
-    ("answer", "gold", "other"),
-    [("9^{9^{9^9}}", "x^2", "xx"), pytest.param("(((9!)!)!)!", "n!+x^2", "xx+n!", marks=pytest.mark.slow)],
-)
-def test_a_hanging_check_is_killed(answer: str, gold: str, other: str) -> None:
-    from dataclasses import replace
-
-    fmt = BUILT_IN["think-answer"]
-    texts = [f"</think><answer>{a}</answer>" for a in (answer, other)]
-    pairs = [(Example(str(i), "", gold), Completion(text)) for i, text in enumerate(texts)]
-    with Judge(1) as judge:
-        hung, right = judge.verify(replace(VERIFIER, timeout_s=3.0), fmt, pairs)
-    assert hung.status is Status.TIMEOUT
-    assert right.status is Status.CORRECT
+@given(st.text(alphabet="x12+-*/^(){}[]\\\\frac sqrt,.=!<>_|", max_size=40))
+def test_any_formula_gets_a_verdict_without_an_exception(answer: str) -> None:
+    for gold in ("7", "x^2+1", "(1,2)", "x=3"):
+        assert decide(gold, answer).reason
 
 
 @pytest.mark.parametrize(
     "answer", ["5" * 1_000_000, "{" * 500 + "5" + "}" * 500, "$" * 1_000_000, r"\boxed{" * 100_000, "\ud800"]
 )
-def test_large_and_deep_answers_are_decided_quickly(answer: str) -> None:
-    verdict = precheck(Example("1", "", "5"), Response(answer, "", answer, True))
-    assert verdict is not None and verdict.status in (Status.UNPARSED, Status.WRONG)
+def test_large_and_deep_answers_are_not_read(answer: str) -> None:
+    for tagged in (True, False):
+        verdict = check(Example("1", "", "5"), Response(answer, "", answer, tagged))
+        assert verdict.status in (Status.UNPARSED, Status.WRONG)
 
 
 BOMBS = {
     "a tower": "9^{9^{9^9}}",
+    "a small tower": "9^{9^9}",
+    "factorials of factorials": "(((9!)!)!)!",
+    "many powers": "+".join(f"2^{{{n}.5}}" for n in range(900, 1000)),
+    "many digits": "+".join(f"\\sqrt{{{n}^{{3000}}+1}}" for n in range(2, 60)),
+    "trigonometry of a large number": r"\sin(10^{300})",
     "a factorial": "(10^9)!",
     "a sum": r"\sum_{k=1}^{10^{12}} \frac{1}{k}",
     "an integral": r"\int_0^{10} e^{e^{e^x}} dx",
@@ -328,24 +313,19 @@ BOMBS = {
 }
 
 
-def test_every_expensive_answer_gets_a_verdict_in_bounded_time() -> None:
-    """The worker is killed if sympy hangs, the other answers get a verdict, and none of them is correct."""
-    from dataclasses import replace
-
-    pairs = [(Example(name, "", "x^2+5"), Completion(f"</think><answer>{b}</answer>")) for name, b in BOMBS.items()]
-    pairs.append((Example("honest", "", "x^2+5"), Completion("</think><answer>5 + x^2</answer>")))
-    with Judge(2) as judge:
-        verdicts = judge.verify(replace(VERIFIER, timeout_s=3.0), BUILT_IN["think-answer"], pairs)
-    statuses = dict(zip([*BOMBS, "honest"], (v.status for v in verdicts), strict=True))
-    assert statuses.pop("honest") is Status.CORRECT
-    assert set(statuses.values()) <= {Status.WRONG, Status.UNPARSED, Status.TIMEOUT}, statuses
+@pytest.mark.parametrize("name", BOMBS)
+def test_expensive_answers_get_a_verdict_in_bounded_time(name: str) -> None:
+    for gold in ("x^2+5", r"\sqrt{2}+\pi", "2^{100}"):
+        started = time.process_time()
+        assert check(Example(name, "", gold), Response(BOMBS[name], "", BOMBS[name], True)).status is not Status.CORRECT
+        assert time.process_time() - started < 2.0
 
 
 def test_free_text_gives_its_last_box_or_final_expression() -> None:
     assert judged("7", r"First \boxed{6}. No: \boxed{7}.", tagged=False).correct
     assert not judged("6", r"First \boxed{6}. No: \boxed{7}.", tagged=False).correct
     assert judged(r"\frac{1}{2}", r"So the answer is $\frac{1}{2}$.", tagged=False).correct
-    assert judged("7", "hmm", tagged=False).status is Status.UNPARSED
+    assert judged("7", "I do not know.", tagged=False).status is Status.UNPARSED
     assert judged("2516_8", "the answer is $2516$", tagged=False).status is Status.WRONG
 
 
