@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from kkwarm.plugins import hookimpl
 from kkwarm.types import Domain, Example, Probe, Response, Status, Verdict, Verifier
+from kkwarm_mmlu_pro.choice_reader import read_choice
 from kkwarm_mmlu_pro.data import load
-from kkwarm_mmlu_pro.extract import first_stated_letter, parse_letter
+from kkwarm_mmlu_pro.extract import first_stated_letter
 
 
 def check(example: Example, response: Response) -> Verdict:
     """The verdict on the response's letter. No letter, several letters or one out of range give ``unparsed``."""
     text = response.answer or ""
     if response.tagged:
-        letter, reason = parse_letter(text, example.meta.get("options", ()))
+        letter, reason = read_choice(text, example.meta.get("options", ()))
     else:
         letter, reason = first_stated_letter(text), 'the text has no "answer is (X)"'
     if letter is None:

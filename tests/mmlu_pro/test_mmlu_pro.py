@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kkwarm_mmlu_pro import check, kkwarm_domains
+from kkwarm_mmlu_pro.choice_reader import read_choice
 from kkwarm_mmlu_pro.data import load
-from kkwarm_mmlu_pro.extract import first_stated_letter, official_letter, parse_letter
+from kkwarm_mmlu_pro.extract import first_stated_letter, official_letter
 
 from kkwarm.data.contamination import Item, find_overlaps
 from kkwarm.formats import BUILT_IN
@@ -85,7 +86,7 @@ def test_the_split_passes_the_contamination_check(shared_data: Path) -> None:
     ],
 )
 def test_a_letter_or_its_text_is_accepted(answer: str, letter: str) -> None:
-    assert parse_letter(answer, OPTIONS) == (letter, "")
+    assert read_choice(answer, OPTIONS) == (letter, "")
 
 
 @pytest.mark.parametrize(
@@ -136,28 +137,28 @@ def test_a_letter_or_its_text_is_accepted(answer: str, letter: str) -> None:
     ],
 )
 def test_other_answers_are_unparsed(answer: str) -> None:
-    letter, reason = parse_letter(answer, OPTIONS)
+    letter, reason = read_choice(answer, OPTIONS)
     assert letter is None and reason
 
 
 def test_equal_options_need_a_letter() -> None:
-    assert parse_letter("same", ["same", "same", "other"]) == (
+    assert read_choice("same", ["same", "same", "other"]) == (
         None,
-        "the answer is neither one letter nor one option's text",
+        "it names no option",
     )
-    assert parse_letter("B. same", ["same", "same", "other"]) == ("B", "")
+    assert read_choice("B. same", ["same", "same", "other"]) == ("B", "")
 
 
 def test_the_order_of_options_does_not_matter_to_a_text() -> None:
     for shift in range(len(OPTIONS)):
         turned = OPTIONS[shift:] + OPTIONS[:shift]
-        letter, _ = parse_letter("Berlin", turned)
+        letter, _ = read_choice("Berlin", turned)
         assert letter is not None and turned["ABCDEFGHIJ".index(letter)] == "Berlin"
 
 
 @given(st.text(alphabet="ABCJIx .,()\n", max_size=12))
 def test_two_letters_are_unparsed(answer: str) -> None:
-    letter, _ = parse_letter(answer, ["first", "second", "third"])
+    letter, _ = read_choice(answer, ["first", "second", "third"])
     if letter is not None:
         assert set(re.findall("[A-Z]", answer)) == {letter} and letter in "ABC"
 
@@ -221,7 +222,7 @@ def test_extraction_takes_linear_time(piece: str) -> None:
     began = time.process_time()
     official_letter(text)
     first_stated_letter(text)
-    parse_letter(text, OPTIONS)
+    read_choice(text, OPTIONS)
     assert time.process_time() - began < 8
 
 

@@ -1,0 +1,177 @@
+r"""Reads the option that an answer names: by its letter, or by its own text.
+
+An answer is an optional introduction ("The answer is"), one letter or one option's text, and an optional remark from a
+closed list ("is correct", the option's own text, "because ..."). Anything else next to a letter makes it no answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from kkwarm_mmlu_pro.extract import LETTERS
+
+__all__ = ["read_choice"]
+
+
+_WRAPPED = re.compile(r"\\(?:boxed|fbox|text|textbf|textrm|textit|mathrm|mathbf|mbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
+_BRACES = re.compile(r"\\?\{([^{}]*?)\\?\}")
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")
+_MARKS = re.compile(r"\*+|__|`|\$|[“”\"‘’]|\\[()\[\]]|^\s*[>#]+\s*", re.MULTILINE)
+_NOUN = (
+    r"(?:answer|option|choice|letter|response|respuesta|r[eé]ponse|antwort|risposta|resposta|ответ|"
+    r"答案|正确答案|選項|选项)"
+)
+_LEAD = re.compile(
+    rf"(?:(?:so|thus|hence|therefore|and|finally)\b,?\s+)*"
+    rf"(?:(?:the|my|our)\s+)?(?:final\s+|correct\s+|right\s+|best\s+|most\s+likely\s+)*"
+    rf"(?:{_NOUN}\s*(?:is|es|est|ist|è|é|是|为|為)?\s*(?:[:：]|[-–—](?=\s))?\s*|(?:it|this)\s+is\s+|option\s+)",
+    re.IGNORECASE,
+)
+_LETTER = re.compile(r"(?:[(\[（]\s*([A-Ja-j])\s*[)\]）]|([A-J])(?![A-Za-z0-9])|([a-j])(?=[).:]|\s*\Z))\s*[).:：]?")
+_CORRECT = re.compile(
+    r"\s*(?:is|seems|must\s+be)\s+(?:the\s+)?(?:correct|right|best)(?:\s+(?:answer|option|choice|one))?\s*[.!]*",
+    re.IGNORECASE,
+)
+_BECAUSE = re.compile(r"\s*[,;]?\s*(?:because|since|as\s+(?:it|the|this)|due\s+to)\b.*", re.IGNORECASE | re.DOTALL)
+_DASH = re.compile(r"\A\s*[-–—,]?\s+")
+_STATEMENT = re.compile(
+    rf"(?<![A-Za-z])(?:{_NOUN}\s*(?:is|es|est|ist|是|为|為)\s*[:：]?|{_NOUN}\s*[:：])\s*", re.IGNORECASE
+)
+_CLAUSE_START = re.compile(
+    r"[.!?;:\n]\s+|,\s*(?:but|so|and|then|therefore|thus|hence)\s+|,\s+(?=the\s+(?:final\s+|correct\s+)*answer)",
+    re.IGNORECASE,
+)
+_DOUBT = re.compile(
+    r"(?<![A-Za-z])(?:not|never|no|doubt|doubtful|false|wrong|incorrect|untrue|if|unless|whether|might|may|could|would|suppose|supposing|"
+    r"assume|assuming|maybe|perhaps|possibly|deny|denies|unlikely|hardly|say|says|text_behind|think|thinks|claim|claims|except|\w+n't)(?![A-Za-z])",
+    re.IGNORECASE,
+)
+_RETRACTION = re.compile(r"[.!\s]*(?:no|not|wait|or)\b(?!\s+other)", re.IGNORECASE)
+_CLAUSE, _SENTENCE = (
+    300,
+    600,
+)  # characters in which the beginning of a clause, and the end of a statement, are looked for
+_END = re.compile(r"[.!](?=\s|\Z)|\n")
+
+
+def read_choice(answer: str, options: Sequence[str] = (), *, tagged: bool = True) -> tuple[str | None, str]:
+    """The letter of the option that an answer names, and why there is none otherwise.
+
+    :param options: the options' texts in order, without letters; empty where they are not known.
+    :param tagged: the text is nothing but the answer; otherwise the last statement of an answer in it is read.
+    """
+    text = answer.strip()
+    if not text:
+        return None, "the answer is empty"
+    allowed = LETTERS[: len(options)] if options else LETTERS
+    letter = _read(text, options, allowed) if tagged else _find(text, options, allowed)
+    if letter is None:
+        return None, "it names no option" if tagged else "it states no answer"
+    if letter not in allowed:
+        return None, f"{letter} is not one of the options"
+    return letter, ""
+
+
+def _read(text: str, options: Sequence[str], allowed: str) -> str | None:
+    """The letter that the whole text names."""
+    for candidate in dict.fromkeys((text, _plain(text))):
+        if (letter := _by_text(candidate, options)) is not None:
+            return letter
+    boxes = [_plain(b) for b in _BOX.findall(text)]
+    if len(set(boxes)) > 1:
+        return None
+    text = _plain(text)
+    for _ in range(4):
+        if (letter := _named(text, options, allowed)) is not None:
+            return letter
+        lead = _LEAD.match(text)
+        if lead is None or not lead.group():
+            break
+        text = text[lead.end() :].strip()
+        if (letter := _by_text(text, options)) is not None:
+            return letter
+    return None
+
+
+def _named(text: str, options: Sequence[str], allowed: str) -> str | None:
+    """A letter with nothing or a known remark behind it, or an option's text with its letter or "is correct"."""
+    found = _LETTER.match(text)
+    if found is not None:
+        letter = (found[1] or found[2] or found[3]).upper()
+        rest = text[found.end() :]
+        if not rest.strip(" .\n") or _CORRECT.fullmatch(rest) or (_BECAUSE.fullmatch(rest) and found[3] is None):
+            return letter
+        if letter in allowed and options:
+            own = options[allowed.index(letter)]
+            text_behind = rest.lstrip() if found.group()[-1] in ").:：" else _DASH.sub("", rest, count=1)
+            without = _BECAUSE.sub("", _CORRECT.sub("", text_behind)) if text_behind else ""
+            if _same(text_behind, own) or _same(without, own):
+                return letter
+    for end in (_CORRECT, re.compile(r"\s*[(\[]([A-J])[)\]]\s*\.?")):
+        closing = next((m for m in end.finditer(text) if m.end() == len(text)), None)
+        if closing is not None and (letter := _by_text(text[: closing.start()], options)) is not None:
+            return letter if not closing.groups() or closing[1] == letter else None
+    return None
+
+
+def _find(text: str, options: Sequence[str], allowed: str) -> str | None:
+    """The letter of the first statement that is neither doubted nor taken back; else of the last box, or last line."""
+    for found in _STATEMENT.finditer(text):
+        begin = max(0, found.start() - _CLAUSE)
+        for start in _CLAUSE_START.finditer(text, begin, found.end()):
+            begin = min(start.end(), found.start())
+        if _DOUBT.search(text, begin, found.start()):
+            continue
+        if (letter := _stated(text[found.end() : found.end() + _SENTENCE], options, allowed)) is not None:
+            return letter
+    boxes = _BOX.findall(text) if "\\boxed" in text or "\\fbox" in text else []
+    if boxes:
+        return _read(_plain(boxes[-1]), options, allowed)
+    last = text.rstrip().rpartition("\n")[2].strip()
+    return _read(last, options, allowed) if last and len(last) < _SENTENCE else None
+
+
+def _stated(rest: str, options: Sequence[str], allowed: str) -> str | None:
+    """The letter at the beginning of what follows "the answer is": up to the end of its sentence, or of its line."""
+    ends = [m.start() for m in _END.finditer(rest)][:4] + [len(rest)]
+    for end in ends:
+        part = rest[:end].split("**")[0] if rest[:end].count("**") == 1 else rest[:end]
+        if part.strip() and len(part) < 2_000 and (letter := _read(part, options, allowed)) is not None:
+            behind = rest[end : end + 60]
+            return None if _RETRACTION.match(behind) else letter
+    return None
+
+
+def _by_text(text: str, options: Sequence[str]) -> str | None:
+    """The letter of the only option that reads exactly so, or else the only one that does but for case."""
+    if not options or len(text) > 2 * max(map(len, options)) + 100:
+        return None
+    readings: tuple[Callable[[str], str], ...] = (_bare, lambda t: _bare(t).casefold())
+    for reading in readings:
+        hits = [letter for letter, option in zip(LETTERS, options, strict=False) if reading(option) == reading(text)]
+        if len(hits) == 1:
+            return hits[0]
+    return None
+
+
+def _same(text: str, option: str) -> bool:
+    return bool(text) and _bare(text).casefold() == _bare(option).casefold()
+
+
+def _bare(text: str) -> str:
+    text = " ".join(text.split()).strip("*")
+    return text[:-1].rstrip() if text.endswith(".") else text
+
+
+def _plain(text: str) -> str:
+    """The text without emphasis, dollars and boxes."""
+    text = _MARKS.sub("", text.strip())
+    for _ in range(4):
+        before = text
+        text = _WRAPPED.sub(r"\1", text)
+        if (braces := _BRACES.fullmatch(text.strip().rstrip("."))) is not None:
+            text = braces[1]
+        if text == before:
+            break
+    return text.strip()
