@@ -249,6 +249,7 @@ class _AnswerParser:
         start = self.position
         self.skip(_AFTER_VERB)
         only = only or "only" in self.words_since(start)
+        self.skip(frozenset({":"}))
         knight = self.parse_role()
         if bracket:
             self.parse_closing_bracket()
@@ -267,14 +268,21 @@ class _AnswerParser:
         if verb:
             self.skip(frozenset({":"}))
         names = []
-        if self.word() in ("none", "nobody"):
-            self.position += 1
+        if self.skip_nobody():
             only = True
         else:
             names = self.parse_names(multiline=not bracket)
         if bracket:
             self.parse_closing_bracket()
         self.add_claims(names, knight, only)
+
+    def skip_nobody(self) -> bool:
+        """Skips "none", "nobody" or "no one", in brackets or not."""
+        for words in (("none",), ("nobody",), ("no", "one"), ("(", "none", ")"), ("(", "nobody", ")")):
+            if tuple(self.word(i) for i in range(len(words))) == words:
+                self.position += len(words)
+                return True
+        return False
 
     def parse_role(self) -> bool:
         knight = ROLES.get(self.word())
@@ -330,6 +338,17 @@ def _normalize_unicode(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def _without_name_row(text: str) -> str:
+    """A table with a row of names above a row of roles, as a line for each name; other texts as they are."""
+    lines = [line.strip().strip("|") for line in text.strip().split("\n")]
+    if len(lines) != 3 or not re.fullmatch(r"[\s:|-]+", lines[1]):
+        return text
+    names, roles = ([cell.strip() for cell in lines[i].split("|")] for i in (0, 2))
+    if len(names) != len(roles) or len(names) < 2 or not all(role.casefold() in ROLES for role in roles):
+        return text
+    return "\n".join(f"{name}: {role}" for name, role in zip(names, roles, strict=True))
+
+
 def parse_assignment(text: str, people: Mapping[str, Any]) -> dict[str, bool]:
     """Parses the whole text as claims: a dictionary from name to True for a knight.
 
@@ -338,7 +357,7 @@ def parse_assignment(text: str, people: Mapping[str, Any]) -> dict[str, bool]:
     """
     if _NEGATION.search(text):
         raise UnreadableAnswer("'!' before a claim negates it")
-    text = _TABLE_RULE.sub("", _TABLE_HEAD.sub("", _normalize_unicode(text)))
+    text = _TABLE_RULE.sub("", _TABLE_HEAD.sub("", _without_name_row(_normalize_unicode(text))))
     parser = _AnswerParser(text, NameMatcher(people))
     previous = ""
     for token in parser.tokens:

@@ -28,16 +28,21 @@ _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _CLOSING_WORDS = word_set(
     """this that the is are all every each everything statement statements consistent with satisfies satisfy works
     checks out assignment solution answer only unique final condition conditions constraints given and it fits
-    together holds qed people puzzle for of"""
+    together holds qed people puzzle for of verification check fits correctly"""
 )
-_DOUBT_WORDS = word_set(
-    """not no none never neither nor cannot false wrong incorrect untrue if suppose supposing assume assuming
-    assumption unless maybe perhaps might may could would should possible possibly impossible contradiction
-    contradictory either or opposite unlikely guess says said say claims claimed claim states stated lie lies lied
-    wait except other instead rather hypothesis case whether question reverse swap"""
+# The words of a sentence that may introduce the claims after it. Any other word might deny them, or only suppose them.
+_INTRODUCTION_WORDS = word_set(
+    """a about above after all an analysis and answer answers are as assign assigned assignment assignments based be
+    below by can case character characters check checking complete conclude concluded conclusion correct deduce
+    deduced deduction deductions determine determined each every everyone final finally find follow following
+    follows for from get gives have hence her here his i identities identity in inhabitant inhabitants is islander
+    islanders it know leads let's list logic logically means must my name names next now of on one our people person
+    persons puzzle reason reasoned reasoning result results role roles satisfies satisfy so solution solutions
+    statement statements status step steps sum summarize summarizing summary that the their then therefore these
+    they this thus to truth type types unique up us using we what which who with work working yields you"""
 )
 _FORWARD_WORDS = frozenset({"following", "below", "next", "these"})
-_CLOSING = re.compile(r"[\w\s.,!*'’]+")
+_CLOSING = re.compile(r"[\w\s.,:!*'’]+")
 
 
 def _is_closing(segment: str) -> bool:
@@ -68,19 +73,18 @@ def _refers_forward(segment: str, has_opening: bool) -> bool:
     return not has_opening and end not in (".", "!", "?", ")")
 
 
-def _find_doubt(segment: str) -> str:
-    """The first word by which a sentence denies or only supposes what follows it, "" if there is none."""
-    for word in map(str, _WORD.findall(segment.casefold())):
-        if word in _DOUBT_WORDS or word.endswith(("n't", "n’t")):
-            return word
-    return ""
+def _find_other_word(segment: str) -> str:
+    """The first word of a sentence that is no word of an introduction, "" if there is none."""
+    return next((w for w in map(str, _WORD.findall(segment.casefold())) if w not in _INTRODUCTION_WORDS), "")
 
 
 def parse_end(text: str, people: Mapping[str, Any]) -> dict[str, bool]:
     """The claims at the end of free text: its last unbroken run of sentences and lines that are only claims.
 
-    Only a few closing sentences ("Everything checks out.") may follow the claims, and the sentence before them must not
-    deny them ("It is false that:"). Raises the same errors as `parse_assignment`.
+    Only a few closing sentences ("Everything checks out.") may follow the claims, and a sentence that introduces them
+    must be made of known words ("So the answer is:", but not "An invalid solution:").
+
+    Raises the same errors as `parse_assignment`.
     """
     segments = [s for s in _SENTENCE_END.split(text[-MAX_CHARS:]) if s.strip()]
     while segments and _is_closing(segments[-1]):
@@ -104,7 +108,7 @@ def parse_end(text: str, people: Mapping[str, Any]) -> dict[str, bool]:
     for segment in reversed(segments[:start]):
         if not _refers_forward(segment, has_opening):
             break
-        if word := _find_doubt(segment):
+        if word := _find_other_word(segment):
             raise UnreadableAnswer(f"the claims follow {word!a}")
     return parse_assignment("\n".join(segments[start:]), people)
 
