@@ -13,7 +13,7 @@ from typing import Any
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Completion, Format, Response
 
-__all__ = ["BUILT_IN", "AutoFormat", "PlainFormat", "ThinkAnswer", "has_reasoning", "split_tags"]
+__all__ = ["BUILT_IN", "AutoFormat", "PlainFormat", "ThinkAnswer", "has_reasoning", "split_tags", "strip_end_tokens"]
 
 SYSTEM = (
     "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. The assistant "
@@ -23,8 +23,19 @@ SYSTEM = (
 )
 STEP_BY_STEP = "Let's think step by step."  # Kojima et al. 2022, arXiv 2205.11916
 _TAG = re.compile(r"</?(?:think|answer)>")
-# Special tokens that may follow the answer when the tokenizer does not skip them.
-_END = re.compile(r"(?:\s|<\|im_end\|>|<\|endoftext\|>|<\|eot_id\|>|<\|end_of_text\|>|</s>|<eos>)*\Z")
+# End-of-turn and padding tokens of model families, which remain in the text where a tool does not skip special tokens.
+END_TOKENS = (
+    *("</s>", "<eos>", "<pad>", "[EOS]", "<|endoftext|>", "<|end_of_text|>", "<|pad|>"),
+    *("<|im_end|>", "<|eot_id|>", "<|eot|>", "<|eom_id|>", "<|end|>", "<end_of_turn>", "<turn|>", "<|return|>"),
+    *("<|END_OF_TURN_TOKEN|>", "<｜end▁of▁sentence｜>", "<|end_of_sentence|>", "<|assistant_end|>", "<|role_end|>"),
+    *("<|fim_pad|>", "<|file_sep|>", "<|file_separator|>", "<|repo_name|>", "<|endofprompt|>"),
+)
+_END = re.compile(rf"(?:\s*(?:{'|'.join(map(re.escape, END_TOKENS))}))+\s*\Z")
+
+
+def strip_end_tokens(text: str) -> str:
+    """The text without the end-of-turn and padding tokens at its end."""
+    return _END.sub("", text) if text.rstrip().endswith((">", "]")) else text
 
 
 def split_tags(text: str, *, truncated: bool = False) -> Response:
@@ -37,7 +48,7 @@ def split_tags(text: str, *, truncated: bool = False) -> Response:
     def broken(problem: str, reasoning: str = "") -> Response:
         return Response(text, reasoning, None, True, problem, truncated)
 
-    body = text.lstrip()
+    body = strip_end_tokens(text).lstrip()
     if body.startswith("<think>"):
         body = body[len("<think>") :]
     reasoning, closed, rest = body.partition("</think>")
@@ -56,7 +67,7 @@ def split_tags(text: str, *, truncated: bool = False) -> Response:
         return broken("no </answer>", reasoning)
     if (tag := _TAG.search(answer)) is not None:
         return broken(f"{tag.group()} inside the answer", reasoning)
-    if not _END.match(tail):
+    if tail.strip():
         return broken("a second answer" if "<answer>" in tail else "text after </answer>", reasoning)
     return Response(text, reasoning, answer.strip(), True, "", truncated)
 
@@ -118,7 +129,7 @@ class PlainFormat:
         return answer if reasoning is None else f"{reasoning}\n\n{answer}"
 
     def split(self, completion: Completion) -> Response:
-        return Response(completion.text, "", completion.text, False, "", _truncated(completion))
+        return Response(completion.text, "", strip_end_tokens(completion.text), False, "", _truncated(completion))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +158,7 @@ class AutoFormat:
         if "<answer>" not in body and "</answer>" not in body and body.count("</think>") == 1:
             reasoning, _, answer = body.partition("</think>")
             reasoning = reasoning.replace("<think>", "", 1).strip()
-            return Response(text, reasoning, answer, False, "", _truncated(completion))
+            return Response(text, reasoning, strip_end_tokens(answer), False, "", _truncated(completion))
         return replace(split_tags(body, truncated=_truncated(completion)), text=text)
 
 
