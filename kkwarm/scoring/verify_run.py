@@ -377,7 +377,7 @@ def _checkpoint(run: Run) -> str | None:
 
 
 def _locate(run: Run, name: str) -> str:
-    """The path as recorded or, if a study was moved, the path of the same name beside the run."""
+    """The path as recorded or, if a study is elsewhere now, the path of the same name beside the run."""
     path = expand_path(name)
     if path.exists():
         return name
