@@ -111,7 +111,7 @@ def main() -> None:
     install_domain()
     model = model_folder(args)
     import torch  # noqa: F401 (the recorded environment names the GPU if torch is loaded)
-    from paired import RESULTS, in_turn, keep, peak_mb
+    from paired import RESULTS, peak_mb, run_alternating, write_results
 
     if args.side:
         engine, _, which = args.side.partition(":")
@@ -126,24 +126,24 @@ def main() -> None:
     if importlib.util.find_spec("vllm") is not None:
         sides += ["kkwarm:vllm", "vllm", "vllm:unseeded"]
     command = [__file__, *sys.argv[1:]]
-    runs = in_turn({side: [*command, "--side", side] for side in sides}, args.repeats)
+    runs = run_alternating({side: [*command, "--side", side] for side in sides}, args.repeats)
     result = summarize(args, runs)
-    keep(args.out or RESULTS / f"gpu_bench_{args.shape}.json", result)
+    write_results(args.out or RESULTS / f"gpu_bench_{args.shape}.json", result)
     print(json.dumps({k: v for k, v in result.items() if "against" in k}), file=sys.stderr)  # noqa: T201
 
 
 def summarize(args: argparse.Namespace, runs_of: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    from paired import ratio, spread
+    from paired import ratio, summarize
 
     tokens = args.questions * args.samples * args.max_tokens
     seconds = {side: [run["seconds"] for run in runs] for side, runs in runs_of.items()}
     peers = [side for side in seconds if side.startswith("lm_eval")]
-    best = min(peers, key=lambda side: spread(seconds[side])["median"])
+    best = min(peers, key=lambda side: summarize(seconds[side])["median"])
     result = {
         "what": f"bench, random Qwen2.5 {args.shape}, K = {args.samples}",
         "settings": {k: getattr(args, k) for k in ("questions", "samples", "max_tokens", "repeats")},
-        "seconds": {side: spread(s) for side, s in seconds.items()},
-        "tokens_per_s": {side: round(tokens / spread(s)["median"], 1) for side, s in seconds.items()},
+        "seconds": {side: summarize(s) for side, s in seconds.items()},
+        "tokens_per_s": {side: round(tokens / summarize(s)["median"], 1) for side, s in seconds.items()},
         "peak_memory_mb": {side: max(run["peak_mb"] for run in runs) for side, runs in runs_of.items()},
         "fastest_lm_eval": best,
         "times_faster_against_lm_eval": ratio(seconds[best], seconds["kkwarm:hf"]),

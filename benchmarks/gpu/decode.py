@@ -29,7 +29,7 @@ def main() -> None:
     if args.tiny:
         args.shape, args.batch_size, args.columns, args.steps, args.repeats = "tiny", 8, 24, 2, 1
     from memory import qwen_config
-    from paired import RESULTS, keep, ratio, spread
+    from paired import RESULTS, ratio, summarize, write_results
     from transformers import Qwen2ForCausalLM
 
     from kkwarm.backends.decode import use_decode_attention
@@ -51,11 +51,11 @@ def main() -> None:
         "what": f"a decode step, random Qwen2.5 {args.shape}, {args.batch_size} rows from column {args.columns} on",
         "settings": {k: getattr(args, k) for k in ("batch_size", "columns", "steps", "repeats")},
         "layers": SHAPES[args.shape].layers,
-        "ms_per_step": {name: spread(values) for name, values in times.items()},
+        "ms_per_step": {name: summarize(values) for name, values in times.items()},
         "times_faster": ratio(times["sdpa"], times["kkwarm"]),
         "peak_memory_mb": device_peak_mb(),
     }
-    keep(args.out or RESULTS / f"gpu_decode_{args.shape}.json", result)
+    write_results(args.out or RESULTS / f"gpu_decode_{args.shape}.json", result)
     print(json.dumps(result["times_faster"]), file=sys.stderr)  # noqa: T201
 
 

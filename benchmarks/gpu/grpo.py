@@ -54,7 +54,7 @@ def main() -> None:
         args.prompts, args.generations, args.max_tokens, args.steps = 2, 2, 8, 4
     install_domain()
     model = model_folder(args)
-    from paired import RESULTS, keep, peak_mb, spread
+    from paired import RESULTS, peak_mb, summarize, write_results
 
     from kkwarm.train import RlvrConfig, rlvr
     from kkwarm.train.rollout import Rollout
@@ -92,12 +92,12 @@ def main() -> None:
             k: getattr(args, k) for k in ("prompts", "generations", "max_tokens", "steps", "micro_batch_size")
         },
         "memory": run.manifest.memory,  # the settings that fit, and the estimate
-        "seconds": {name: spread(seconds) for name, seconds in parts.items()},
+        "seconds": {name: summarize(seconds) for name, seconds in parts.items()},
         "share": {name: round(statistics.median(parts[name]) / statistics.median(parts["step"]), 4) for name in parts},
-        "rollout_tokens_per_s": spread([n / s for n, s in zip(tokens, parts["rollout"], strict=True)]),
+        "rollout_tokens_per_s": summarize([n / s for n, s in zip(tokens, parts["rollout"], strict=True)]),
         "peak_memory_mb": device_peak_mb() or peak_mb(),
     }
-    keep(args.out or RESULTS / f"gpu_grpo_{args.shape}_{args.rollouts}.json", result)
+    write_results(args.out or RESULTS / f"gpu_grpo_{args.shape}_{args.rollouts}.json", result)
     print(json.dumps(result["share"]), file=sys.stderr)  # noqa: T201
 
 

@@ -104,9 +104,9 @@ def _last_line(log: Path) -> str:
 
 
 def _write_summary(out: Path, rows: Sequence[dict[str, Any]], budget: float) -> None:
-    from paired import keep
+    from paired import write_results
 
-    keep(out / SUMMARY, {"what": "benchmarks/gpu/run_all.py", "budget_s": budget, "parts": list(rows)})
+    write_results(out / SUMMARY, {"what": "benchmarks/gpu/run_all.py", "budget_s": budget, "parts": list(rows)})
 
 
 def main() -> int:

@@ -41,7 +41,7 @@ def main() -> None:
         args.context, args.batch_size, args.micro_batch_size, args.steps = 512, 2, 2, 5
     install_domain()
     model = model_folder(args)
-    from paired import RESULTS, keep, peak_mb, spread
+    from paired import RESULTS, peak_mb, summarize, write_results
     from transformers import AutoConfig
 
     from kkwarm.train import WarmupConfig, warmup
@@ -76,14 +76,14 @@ def main() -> None:
         },
         "precision": run.manifest.precision,
         "memory": run.manifest.memory,  # the settings that fit, and the estimate
-        "tokens_per_s": spread(rates),
+        "tokens_per_s": summarize(rates),
         "tokens_per_trace": round(sum(lengths) / len(lengths), 1),
         "flops_per_token": flops,
         "mfu": None if peak is None else round(statistics.median(rates) * flops / peak, 4),
         "target_mfu": 0.4,
         "peak_memory_mb": device_peak_mb() or peak_mb(),
     }
-    keep(args.out or RESULTS / f"gpu_sft_{args.shape}.json", result)
+    write_results(args.out or RESULTS / f"gpu_sft_{args.shape}.json", result)
     print(f"{statistics.median(rates):,.0f} tokens/s, MFU {result['mfu']}", file=sys.stderr)  # noqa: T201
 
 

@@ -110,7 +110,7 @@ def test_a_task_without_a_score_of_each_question(
         doc_to_target="{{question}}",
         metric_list=[{"metric": "word_perplexity"}],
     )
-    with pytest.raises(KkwarmError, match=r"no score for each question.*run lm-eval"):
+    with pytest.raises(KkwarmError, match=r"no score for single questions.*run lm-eval"):
         bench(str(tiny), [name], tmp_path / "r", BenchConfig(device="cpu"), progress=False)
 
 

@@ -119,8 +119,8 @@ def _rlvr(given: Path, out: Path) -> None:
     from kkwarm.train import RlvrConfig, rlvr
 
     config = RlvrConfig(
-        domain="mini_code", examples=8, learning_rate=3e-4, steps=6, prompts_per_step=2, generations=4, save_every=2, threads=1, max_tokens=48,
-        keep_rollouts=True, **WATCHED,
+        domain="mini_code", examples=8, learning_rate=3e-4, steps=6, prompts_per_step=2, generations=4, save_every=2,
+        threads=1, max_tokens=48, keep_rollouts=True, **WATCHED,
     )  # fmt: skip
     rlvr(str(BASE), config, out, progress=False)
 

@@ -17,7 +17,7 @@ N = 60
 
 
 def stored(path: Path, answers: list[str], status: Status | None = None) -> Path:
-    """A scored run of N questions whose right answer is 5; `status`: what an older verifier verdict_status of all of them."""
+    """A scored run of questions whose right answer is 5. `status`: the verdict of an older verifier on all of them."""
     with Run.open(path, kind="score", config={"benchmark": "math", "format": "auto"}) as run:
         for i, answer in enumerate(answers):
             verdict_status = status or (Status.CORRECT if answer == "5" else Status.WRONG)

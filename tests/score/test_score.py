@@ -39,7 +39,7 @@ def references(tmp_path: Path) -> Path:
     """Six completions of three questions, each with its reference."""
     rows = [
         {"id": "a", "completion": [r"\boxed{5}", r"\boxed{6}", None], "reference": "5"},
-        {"id": "b", "completion": "so it is x", "reference": 7},
+        {"id": "b", "completion": "so it is unclear", "reference": 7},
         {"id": "b", "completion": r"\boxed{7}", "reference": 7},
         {"id": "a", "completion": r"\boxed{6}", "reference": "6"},
     ]

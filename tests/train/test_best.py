@@ -164,7 +164,7 @@ def test_no_crash_loses_the_best_weights(tmp_path: Path, monkeypatch: pytest.Mon
                 for step, checkpoint in STEPS:
                     if checkpoint:
                         saved = step
-                        kept.covered(step)
+                        kept.on_checkpoint_saved(step)
                     else:
                         kept.keep(step, step)
             except Crash:
