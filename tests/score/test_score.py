@@ -57,7 +57,7 @@ def test_json_and_samples(capsys: pytest.CaptureFixture[str], references: Path, 
     assert [s["id"] for s in samples] == ["a", "a", "a", "b", "b", "a"]
     assert [s["status"] for s in samples] == ["correct", "wrong", "unparsed", "unparsed", "correct", "correct"]
     assert [s["reward"] for s in samples] == [2.0, -0.5, -1.0, -1.0, 2.0, 2.0]
-    assert [s["answer"] for s in samples] == ["5", "6", None, None, "7", "6"]
+    assert [s["answer"] for s in samples] == ["5", "6", None, "unclear", "7", "6"]
     assert set(samples[0]) == {"id", "status", "answer", "reward", "reason"}
 
 

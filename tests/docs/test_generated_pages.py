@@ -1,0 +1,16 @@
+"""The pages that list all settings and commands are the ones that their definitions give."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.mark.parametrize("name", ["settings", "commands"])
+def test_generated_pages_are_current(name: str) -> None:
+    page = runpy.run_path(str(DOCS / f"{name}_page.py"))
+    assert (DOCS / "pages" / f"{name}.md").read_text("utf-8") == page["render"](), f"run python docs/{name}_page.py"
