@@ -49,7 +49,7 @@ def describe(parameter: click.Parameter, context: click.Context) -> str:
     if record is None:
         return ""
     names, text = (" ".join(part.split()).replace("|", "\\|") for part in record)
-    return f"| `{names}` | {text} |"
+    return f"| `{names}` | {text.replace('[', chr(92) + '[')} |"
 
 
 if __name__ == "__main__":
