@@ -1,6 +1,8 @@
 """Runs verifiers with time limits and process isolation."""
 
+from kkwarm.verify.code import MAX_CHARS as MAX_CODE_CHARS
+from kkwarm.verify.code import extract_code
 from kkwarm.verify.functions import function_verifier
 from kkwarm.verify.judge import Judge, verify
 
-__all__ = ["Judge", "function_verifier", "verify"]
+__all__ = ["MAX_CODE_CHARS", "Judge", "extract_code", "function_verifier", "verify"]

@@ -5,22 +5,18 @@ The expected results never enter the sandbox. Actual results come back as plain 
 
 from __future__ import annotations
 
-import ast
 import math
-import re
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Example, Response, Status, Verdict, Verifier
+from kkwarm.verify.code import extract_code
 from kkwarm.verify.sandbox import CallJob, DecodeError, End, Limits, Outcome, decode, encode, shared_sandbox, short_repr
 
-__all__ = ["extract_code", "function_verifier", "results_equal"]
+__all__ = ["function_verifier", "results_equal"]
 
-_MAX_CHARS = 100_000
-_FENCE = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)(?:^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
 _TOLERANCE = 1e-6
 
 
@@ -34,14 +30,6 @@ def function_verifier(name: str, *, seconds: float = 5.0) -> Verifier:
     :param seconds: CPU time limit of each call.
     """
     return Verifier(name, partial(_check, seconds), check_batch=partial(_check_batch, seconds))
-
-
-def extract_code(text: str, entry: str) -> str | None:
-    """The code in `text` that defines the function `entry` at the top level; None where there is none."""
-    if len(text) > _MAX_CHARS:
-        return None
-    blocks = [m.group(1) for m in _FENCE.finditer(text)] if "```" in text else [text]
-    return next((block for block in reversed(blocks) if _defines(block, entry)), None)
 
 
 def results_equal(result: Any, expected: Any) -> bool:
@@ -76,7 +64,7 @@ def _check_batch(seconds: float, pairs: Sequence[tuple[Example, Response]]) -> l
     jobs: dict[int, _FunctionJob] = {}
     for i, (example, response) in enumerate(pairs):
         entry, cases = _test_cases(example)
-        code = extract_code(response.answer or "", entry)
+        code = extract_code(response.answer or "", entry, allow_prose=not response.tagged)
         if code is None:
             verdicts[i] = Verdict(Status.UNPARSED, None, f"no code that defines {entry}")
         else:
@@ -140,13 +128,3 @@ class _FunctionJob:
             args = ", ".join(short_repr(a) for a in self.cases[outcome.index][0])
             reason = f"{self.entry}({args}): {reason}"
         return Verdict(Status.TIMEOUT if outcome.end is End.TIMEOUT else Status.WRONG, self.code, reason)
-
-
-def _defines(code: str, entry: str) -> bool:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about invalid escapes in the model's code
-            body = ast.parse(code).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return any(isinstance(node, ast.FunctionDef) and node.name == entry for node in body)

@@ -124,7 +124,7 @@ from types import ModuleType
 functions = []
 for source, name in {sources!r}:
     module = ModuleType("candidate")
-    exec(compile(source, "<candidate>", "exec"), module.__dict__)
+    exec(compile(source, "<candidate>", "exec", dont_inherit=True), module.__dict__)
     functions.append(module.__dict__[name])
 def call(which, *args):
     return functions[which](*args)

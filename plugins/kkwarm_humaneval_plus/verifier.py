@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Example, Response, Status, Verdict
+from kkwarm.verify import MAX_CODE_CHARS, extract_code
 from kkwarm.verify.sandbox import Sandbox, measure_slowness, shared_sandbox
 
 from .candidate import CandidateRun, metrics
-from .extract import MAX_CHARS, extract_code
 from .mbpp import MBPP
 from .reference import extend_references, load_references, longest_first
 from .tasks import HUMANEVAL, CodeTask, Suite, load_tasks
@@ -53,11 +53,11 @@ def _verify_pairs(suite: Suite, pairs: Pairs) -> list[Verdict]:
         if task is None:
             raise KkwarmError(f"{suite.title} has no task {example.id!r}", hint=f"ids are {suite.ids}")
         text = response.text if response.answer is None else response.answer
-        code = extract_code(text, task.prompt, task.entry, allow_prose=not response.tagged)
+        code = extract_code(text, task.entry, prompt=task.prompt, allow_prose=not response.tagged)
         if code is None:
             reason = f"the answer has no code that defines {task.entry}"
-            if len(text) > MAX_CHARS:
-                reason = f"the answer is longer than {MAX_CHARS:,} characters"
+            if len(text) > MAX_CODE_CHARS:
+                reason = f"the answer is longer than {MAX_CODE_CHARS:,} characters"
             verdicts[i] = Verdict(Status.UNPARSED, None, reason, metrics(False, False))
         else:
             indices_by_code.setdefault((task.id, code), []).append(i)

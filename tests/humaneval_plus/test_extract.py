@@ -8,7 +8,8 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kkwarm_humaneval_plus.extract import MAX_CHARS, extract_code
+
+from kkwarm.verify.code import MAX_CHARS, extract_code
 
 PROMPT = 'from typing import List\n\n\ndef total(xs: List[int]) -> int:\n    """ Sum of xs.\n    >>> total([1])\n    1\n    """\n'
 BODY = "    result = 0\n    for x in xs:\n        result += x\n    return result\n"
@@ -49,7 +50,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
 def test_every_correct_form_is_extracted(form: str) -> None:
-    assert answer(extract_code(FORMS[form], PROMPT, "total")) == 6
+    assert answer(extract_code(FORMS[form], "total", prompt=PROMPT)) == 6
 
 
 @pytest.mark.parametrize(
@@ -57,31 +58,33 @@ def test_every_correct_form_is_extracted(form: str) -> None:
              "def another(xs):\n    return 0", "x" * (MAX_CHARS + 1)],
 )  # fmt: skip
 def test_texts_without_code(text: str) -> None:
-    assert extract_code(text, PROMPT, "total") is None
+    assert extract_code(text, "total", prompt=PROMPT) is None
 
 
 def test_prose_beside_code_is_not_ignored_inside_tags() -> None:
     for text in (f"not {WHOLE}", f"It is false that {WHOLE}", f"The solution is:\n{WHOLE}"):
-        code = extract_code(text, PROMPT, "total", allow_prose=False)
+        code = extract_code(text, "total", prompt=PROMPT, allow_prose=False)
         with pytest.raises(SyntaxError):
             compile(code or "(", "", "exec")
-    assert answer(extract_code(f"The solution is:\n```python\n{WHOLE}```", PROMPT, "total", allow_prose=False)) == 6
-    assert answer(extract_code(BODY.strip(), PROMPT, "total", allow_prose=False)) == 6
+    assert (
+        answer(extract_code(f"The solution is:\n```python\n{WHOLE}```", "total", prompt=PROMPT, allow_prose=False)) == 6
+    )
+    assert answer(extract_code(BODY.strip(), "total", prompt=PROMPT, allow_prose=False)) == 6
 
 
 def test_code_that_does_not_parse_is_returned_for_pythons_error() -> None:
     text = "```python\ndef total(xs):\n    return (1\n```"
-    assert extract_code(text, PROMPT, "total") == "def total(xs):\n    return (1\n"
+    assert extract_code(text, "total", prompt=PROMPT) == "def total(xs):\n    return (1\n"
 
 
 def test_a_function_in_the_reasoning_is_ignored() -> None:
-    assert extract_code("def total_of(xs):\n    return 0", PROMPT, "total") is None
+    assert extract_code("def total_of(xs):\n    return 0", "total", prompt=PROMPT) is None
 
 
 @settings(max_examples=80, deadline=None)
 @given(st.text(max_size=300))
 def test_extraction_never_fails(text: str) -> None:
-    code = extract_code(text, PROMPT, "total")
+    code = extract_code(text, "total", prompt=PROMPT)
     assert code is None or isinstance(code, str)
 
 
@@ -94,5 +97,5 @@ def test_extraction_never_fails(text: str) -> None:
 )  # fmt: skip
 def test_adversarial_text_takes_little_time(text: str) -> None:
     started = time.process_time()
-    extract_code(text, PROMPT, "total")
+    extract_code(text, "total", prompt=PROMPT)
     assert time.process_time() - started < 5.0

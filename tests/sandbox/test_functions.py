@@ -42,7 +42,8 @@ def test_verdicts_and_their_reasons() -> None:
     assert right.correct and fenced.correct
     assert (wrong.status, wrong.reason) == (Status.WRONG, "area(3, 4): returned 7")
     assert raised.reason == "area(3, 4): returned 0.75"
-    assert other.status is broken.status is Status.UNPARSED
+    assert (other.status, broken.status) == (Status.UNPARSED, Status.WRONG)
+    assert broken.reason.startswith("does not run: SyntaxError")
 
 
 def test_functions_that_do_not_end() -> None:

@@ -121,7 +121,7 @@ class Candidate:
         sys.modules["candidate"] = module
         self.start(job["load_s"])
         try:
-            exec(compile(job["code"], "<candidate>", "exec"), module.__dict__)
+            exec(compile(job["code"], "<candidate>", "exec", dont_inherit=True), module.__dict__)
             function = module.__dict__[job["entry"]]
         except BaseException as err:
             self.stop()

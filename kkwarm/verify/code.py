@@ -1,0 +1,285 @@
+"""Extracts the program from a response: a fenced block, a complete solution, a body that continues it, code in prose.
+
+Markdown is parsed as CommonMark by markdown-it-py. A line that belongs to the program is never dropped: code that does
+not parse is returned unchanged, so that Python's own error becomes the reason of the verdict.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+import textwrap
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+__all__ = ["MAX_CHARS", "extract_code"]
+
+MAX_CHARS = 100_000
+_FENCE = re.compile(r"```|~~~")
+_INLINE_FENCE = re.compile(
+    r"^(?P<prose>[^\n`~]*\S)[ \t]+(?P<fence>(?:```+|~~~+)[ \t]*[A-Za-z0-9_+-]*)[ \t]*$", re.MULTILINE
+)
+_CLOSED_ON_LAST_LINE = re.compile(r"(?<=\S)(?:```+|~~~+)[ \t]*(?=\n|\Z)")
+_TAGS = re.compile(
+    r"\A\s*<(?P<tag>code|python|pre|solution)>\s*?\n?(?P<code>.*?)\s*</(?P=tag)>\s*\Z", re.DOTALL | re.IGNORECASE
+)
+# A fence in a list whose lines are not indented, which CommonMark ends at its first line.
+_LOOSE_FENCE = re.compile(r"^[ \t]+```[^\n`]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
+_LANGUAGE_LINE = re.compile(r"^(?:python|python3|py)[ \t]*\n(?=(?:from|import|def|class|@|#|\n))", re.MULTILINE)
+_CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f\ud800-\udfff]")
+_PROSE = re.compile(r"[A-Za-z][A-Za-z',-]*(?:[ \t]+[A-Za-z][A-Za-z',-]*){2,}|[A-Z][a-z]*(?:[ \t]+[a-z]+)?[.!?:]\s*\Z")
+
+
+def extract_code(text: str, entry: str, *, prompt: str = "", allow_prose: bool = True) -> str | None:
+    """The program that defines `entry`, or None if there is none or the text is longer than `MAX_CHARS`.
+
+    :param prompt: the code that the response continues. It completes a body, and provides the names that it imports.
+    :param allow_prose: allow text around code that is not fenced. Off inside answer tags.
+    """
+    text = text.replace("\r\r\n", "\n").replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")
+    if len(text) > MAX_CHARS or not text.strip():
+        return None
+    if (tags := _TAGS.match(text)) is not None:
+        text = tags["code"]
+    text = _LANGUAGE_LINE.sub("", text, count=1)
+    blocks = list(_blocks(text)) if _FENCE.search(text) else []
+    if not any(entry in block for block in blocks):
+        blocks += [found[1] for found in _LOOSE_FENCE.finditer(text)]
+    for imported in (False, True):  # a block that only imports the function is a test of it, unless there is no other
+        for i in range(len(blocks) - 1, -1, -1):
+            if _defines(blocks[i], entry, imported=imported):
+                return _with_imports(_with_helpers(blocks, i), prompt)
+    if not blocks and _defines(text, entry, imported=True):
+        return _with_imports(text, prompt)
+    named = re.compile(rf"^[ \t]*(?:async[ \t]+)?def[ \t]+{re.escape(entry)}\b", re.MULTILINE)
+    for part in [*reversed(blocks), *_unfenced(text)]:
+        if named.search(part):
+            code = _code_in_prose(part, entry, named) if allow_prose else None
+            code = code and _with_imports(code, prompt)
+        else:
+            code = _complete_prompt(part, prompt, entry) if prompt else None
+        if code is not None:
+            return code
+    parts = [*reversed(blocks), *_unfenced(text)]
+    return next((part for part in parts if named.search(part)), None)
+
+
+@lru_cache(maxsize=1)
+def _markdown() -> Any:
+    from markdown_it import MarkdownIt
+
+    return MarkdownIt("commonmark")
+
+
+# -- Markdown -----------------------------------------------------------------------------------------------------
+
+
+def _blocks(text: str) -> Iterator[str]:
+    """The contents of fenced blocks, in order."""
+    text = _INLINE_FENCE.sub(lambda m: f"{m['prose']}\n\n{m['fence']}", text)
+    for token in _markdown().parse(text):
+        if token.type == "fence" and token.content.strip():
+            _, _, code = token.info.strip().partition(" ")
+            content = f"{code}\n{token.content}" if code and parse_code(code) is not None else token.content
+            # An opening fence without a closing one reaches to the end: the closing one stands behind the last line.
+            last = content.rstrip()
+            if (
+                _FENCE.search(last)
+                and (closed := _CLOSED_ON_LAST_LINE.search(last)) is not None
+                and closed.end() == len(last)
+            ):
+                content = last[: closed.start()] + "\n"
+            yield content
+
+
+def _unfenced(text: str) -> Iterator[str]:
+    """The text outside fences: before the first fence, or all of it."""
+    found = re.search(r"^[ \t]{0,3}(?:```|~~~)", text, re.MULTILINE)
+    if found is None:
+        closed = _CLOSED_ON_LAST_LINE.search(text)
+        yield text if closed is None else text[: closed.start()]
+    elif text[: found.start()].strip():
+        yield text[: found.start()]
+
+
+# -- complete programs -----------------------------------------------------------------------------------------------
+
+
+def _with_helpers(blocks: Sequence[str], at: int) -> str:
+    """A block, after the definitions of other blocks that it uses and lacks."""
+    missing = _missing_names(blocks[at])
+    before: list[str] = []
+    for i, block in enumerate(blocks):
+        if i == at or not missing:
+            continue
+        tree = parse_code(block)
+        if tree is None or not all(isinstance(n, _DEFINITIONS) for n in tree.body):
+            continue
+        if missing & {name for n in tree.body for name in _bound(n)}:
+            before.append(block)
+            missing |= _missing_names(block)
+    return "\n".join([*before, blocks[at]])
+
+
+_DEFINITIONS = (
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.ClassDef,
+    ast.Import,
+    ast.ImportFrom,
+    ast.Assign,
+    ast.AnnAssign,
+)
+
+
+def _with_imports(code: str, prompt: str) -> str:
+    """The program with the imports of the prompt, where it lacks names that they provide."""
+    tree = parse_code(prompt + "\n    pass\n") if "import" in prompt else None
+    program = parse_code(code)
+    if tree is None or program is None:
+        return code
+    imports = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
+    missing = _missing_names(code)
+    lines = [ast.unparse(n) for n in imports if missing & set(_bound(n))]
+    future = [n for n in program.body if isinstance(n, ast.ImportFrom) and n.module == "__future__"]
+    if not lines:
+        return code
+    at = (future[-1].end_lineno or 0) if future else 0
+    rows = code.split("\n")
+    return "\n".join([*rows[:at], *lines, *rows[at:]])
+
+
+def _missing_names(code: str) -> set[str]:
+    tree = parse_code(code)
+    if tree is None:
+        return set()
+    used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    given = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
+    given |= {
+        a.arg for n in ast.walk(tree) if isinstance(n, ast.arguments) for a in (*n.posonlyargs, *n.args, *n.kwonlyargs)
+    }
+    given |= {name for n in ast.walk(tree) if isinstance(n, ast.stmt) for name in _bound(n)}
+    return used - given - set(dir(builtins))
+
+
+def _bound(node: ast.stmt) -> Iterator[str]:
+    """The names that a statement binds at its own level."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield node.name
+    elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.For | ast.With):
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        for target in targets:
+            if target is not None:
+                yield from (n.id for n in ast.walk(target) if isinstance(n, ast.Name))
+    elif isinstance(node, ast.Import | ast.ImportFrom):
+        yield from ((alias.asname or alias.name).partition(".")[0] for alias in node.names)
+
+
+def _defines(code: str, entry: str, *, imported: bool) -> bool:
+    tree = parse_code(code) if entry in code or not code.isascii() else None
+    return tree is not None and any(_binds(node, entry, imported) for node in tree.body)
+
+
+def _binds(node: ast.stmt, name: str, imported: bool) -> bool:
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return imported and name in _bound(node)
+    if isinstance(node, ast.If | ast.Try | ast.With | ast.For | ast.While):
+        return any(_binds(child, name, imported) for child in (*node.body, *getattr(node, "orelse", ())))
+    if isinstance(node, ast.FunctionDef) and node.name == name:
+        return not _is_stub(node)
+    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and node.value.id == name:
+        return False
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.NamedExpr):
+        return node.value.target.id == name
+    return name in _bound(node)
+
+
+def _is_stub(node: ast.FunctionDef) -> bool:
+    """Whether a function has no body but a docstring and ``...`` or ``pass``."""
+    return all(
+        isinstance(n, ast.Pass) or (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)) for n in node.body
+    )
+
+
+def parse_code(code: str) -> ast.Module | None:
+    """The syntax tree, or None where the code does not parse or has a control character."""
+    if _CONTROL.search(code):
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(code)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return None
+
+
+# -- bodies, and code between sentences ---------------------------------------------------------------------------
+
+
+def _complete_prompt(body: str, prompt: str, entry: str) -> str | None:
+    """The prompt with the body that continues it, as it is, or indented where the response has none.
+
+    What follows the body on the first level (examples, prose) is no part of it.
+    """
+    lines = body.strip("\n").split("\n")
+    start = prompt + ("" if prompt.endswith("\n") else "\n")
+    shifted = [("    " if lines[0][:1] not in " \t" else "") + lines[0], *lines[1:]]  # formats strip the first line
+    outside = next((i for i, line in enumerate(shifted) if line.strip() and line[0] not in " \t#"), None)
+    candidates = [shifted] if outside is None else [shifted, shifted[:outside]]
+    if lines[0][:1] not in " \t":
+        candidates.insert(0, textwrap.indent("\n".join(lines), "    ").split("\n"))
+    for candidate in candidates:
+        code = start + "\n".join(candidate) + "\n"
+        if _has_body(code, entry):
+            return code
+    return None
+
+
+def _has_body(code: str, entry: str) -> bool:
+    """Whether the function has statements that end it, other than those of functions inside it."""
+    tree = parse_code(code)
+    functions = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == entry] if tree else []
+    pending: list[ast.AST] = list(functions[-1].body) if functions else []
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Return | ast.Raise | ast.Pass | ast.Yield | ast.YieldFrom):
+            return True
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            pending.extend(ast.iter_child_nodes(node))
+    return False
+
+
+def _code_in_prose(text: str, entry: str, named: re.Pattern[str]) -> str | None:
+    """The statements around the definition of `entry`, up to the first sentence before and behind them."""
+    lines = text.split("\n")
+    at = next(i for i, line in enumerate(lines) if named.match(line))
+    margin = len(lines[at]) - len(lines[at].lstrip())
+    lines = [line[margin:] if not line[:margin].strip() else line for line in lines]
+    starts = [i for i, line in enumerate(lines) if line.strip() and line[0] not in " \t)]}"]
+    place = max(i for i in starts if i <= at)
+    begin = place
+    for i in reversed([i for i in starts if i < place]):
+        if parse_code("\n".join(lines[i:begin])) is None and not lines[i].startswith("@"):
+            break
+        begin = i
+    end = len(lines)
+    for i in [i for i in starts if i > at]:
+        if _is_prose(lines[i]):
+            end = i
+            break
+    code = "\n".join(lines[begin:end])
+    return code if _defines(code, entry, imported=False) else None
+
+
+def _is_prose(line: str) -> bool:
+    """Whether a line on the first level is a sentence, or a Markdown fence or heading, and no statement."""
+    if line.startswith(("```", "~~~", "**", "- ", "> ")):
+        return True
+    return (
+        parse_code(line.rstrip(":")) is None
+        and _PROSE.match(line) is not None
+        and not re.match(r"(?:def|class|if|for|while|with|try|async|from|import|return|assert|print)\b.*[:(=]", line)
+    )
