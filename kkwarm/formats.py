@@ -69,7 +69,7 @@ def split_tags(text: str, *, truncated: bool = False) -> Response:
         return broken(f"{tag.group()} inside the answer", reasoning)
     if tail.strip():
         return broken("a second answer" if "<answer>" in tail else "text after </answer>", reasoning)
-    return Response(text, reasoning, answer.strip(), True, "", truncated)
+    return Response(text, reasoning, strip_end_tokens(answer).strip(), True, "", truncated)
 
 
 def has_reasoning(fmt: Format, completion: Completion) -> bool | None:
