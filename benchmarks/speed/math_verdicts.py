@@ -4,7 +4,8 @@
 
 Both give a verdict on each of 400 real responses, including extraction of the answer. They are measured in
 alternation in wall-clock seconds, with --workers processes for kkwarm and one for math-verify, which has no workers
-of its own. Cold: a new `Judge` and the first import of mpmath. Warm: the same `Judge` again (it caches no verdicts). math-verify runs as its README shows, including its signal-based timeouts.
+of its own. Cold: a new `Judge` and the first import of mpmath. Warm: the same `Judge` again (it caches no verdicts).
+math-verify runs as its README shows, including its signal-based timeouts.
 """
 
 from __future__ import annotations

@@ -141,6 +141,31 @@ def test_other_answers_are_unparsed(answer: str) -> None:
     assert letter is None and reason
 
 
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("We compare them. The correct answer is (C) 5 m.", "C"),
+        ("**The answer is (C).** I am confident.", "C"),
+        ("If the answer is (A), then a contradiction follows. So the answer is (C).", "C"),
+        ("One might say the answer is A, but the answer is C.", "C"),
+        ("Answer: It is not B, the answer is C", "C"),
+        ("The answer is 11 units. The answer is (C).", "C"),
+        ("The answer is C because the others are longer.", "C"),
+        ("The answer is (C). Question: another one. The answer is (A).", "C"),
+        ("So we get \\boxed{C}", "C"),
+        ("I doubt that the answer is (A).", None),
+        ("It is false that the answer is (C)", None),
+        ("The answer is Certainly not A.", None),
+        ("the answer is Always", None),
+        ("the answer is C or D", None),
+        ("The answer is C and D.", None),
+        ("A solution is not in sight", None),
+    ],
+)
+def test_free_text_states_one_letter_or_none(text: str, letter: str | None) -> None:
+    assert read_choice(text, OPTIONS, tagged=False)[0] == letter
+
+
 def test_equal_options_need_a_letter() -> None:
     assert read_choice("same", ["same", "same", "other"]) == (
         None,
