@@ -30,12 +30,13 @@ END_TOKENS = (
     *("<|END_OF_TURN_TOKEN|>", "<｜end▁of▁sentence｜>", "<|end_of_sentence|>", "<|assistant_end|>", "<|role_end|>"),
     *("<|fim_pad|>", "<|file_sep|>", "<|file_separator|>", "<|repo_name|>", "<|endofprompt|>"),
 )
-_END = re.compile(rf"(?:\s*(?:{'|'.join(map(re.escape, END_TOKENS))}))+\s*\Z")
 
 
 def strip_end_tokens(text: str) -> str:
     """The text without the end-of-turn and padding tokens at its end."""
-    return _END.sub("", text) if text.rstrip().endswith((">", "]")) else text
+    while (shorter := text.rstrip()).endswith(END_TOKENS):
+        text = next(shorter.removesuffix(token) for token in END_TOKENS if shorter.endswith(token))
+    return text
 
 
 def split_tags(text: str, *, truncated: bool = False) -> Response:

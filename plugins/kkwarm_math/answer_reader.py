@@ -52,6 +52,7 @@ _ENVIRONMENT = re.compile(
 _UNIT_BEHIND = re.compile(
     r"(?:\s|\\[ ,;:!]|~)*((?:square |cubic |sq\.? )?[A-Za-z]{1,12}(?:\^\{?[23]\}?)?)(?=[\s.,;!)]|$)"
 )
+_TRAILING = re.compile(r"(?:\\[ ,;:!]|[\s~*_.,;\"]|\\$)+$")
 _MODULUS = re.compile(r"\s*\(?\s*\\p?mod\s*(?:\{[^{}]*\}|\w+)\s*\)?\s*\.?\s*$")
 _MAGNITUDES = frozenset(
     [
@@ -244,7 +245,7 @@ def _with_context(text: str, span: tuple[int, int, int, int], *, last: bool) -> 
     start, begin, end, stop = span
     inside = text[begin:end]
     left, right = text[:start], text[stop:]
-    in_dollars = len(re.findall(r"(?<!\\)\$", left)) % 2 == 1
+    in_dollars = (left.count("$") - left.count("\\$")) % 2 == 1
     if in_dollars:
         left = left[left.rfind("$") + 1 :]
         right, _, behind = right.partition("$")
@@ -260,10 +261,13 @@ def _with_context(text: str, span: tuple[int, int, int, int], *, last: bool) -> 
             adjacent = re.match(r"[^\s.,;!?)]*(?:[!](?=\s|$))?", right)
             assert adjacent is not None
             right, behind = adjacent.group(), right[adjacent.end() :]
-    left, right = _ENVIRONMENT.sub(" ", left), _ENVIRONMENT.sub(" ", right)
+    if "\\" in left or "\\" in right:
+        left, right = _ENVIRONMENT.sub(" ", left), _ENVIRONMENT.sub(" ", right)
     left = _EQUALS.split(left)[-1].strip().strip('*_("')
-    right = _MODULUS.sub("", right.replace("\\\\", " "))
-    right = re.sub(r"(?:\\[ ,;:!]|[\s~*_.,;\"]|\\$)+$", "", right).strip()
+    if right.strip(" *_.,;\n"):
+        right = _MODULUS.sub("", right.replace("\\\\", " "))
+        right = _TRAILING.sub("", right)
+    right = right.strip(" *_.,;\n")
     if (right and right[0] in "=≈") or right.startswith(("\\approx", "\\quad", "\\qquad")):
         right = ""
     if (word := _WORD_BEHIND.match(behind)) is not None and word[1].casefold() in _MAGNITUDES:
@@ -282,7 +286,9 @@ def _with_context(text: str, span: tuple[int, int, int, int], *, last: bool) -> 
 
 def clean(text: str) -> str | None:
     """An answer block without emphasis, dollars, boxes and introductions; None where nothing is left."""
-    text = _ENVIRONMENT.sub(" ", text.strip())
+    text = text.strip()
+    if "\\" in text:
+        text = _ENVIRONMENT.sub(" ", text)
     for _ in range(4):
         before = text
         text = _unwrapped(text)
@@ -334,7 +340,8 @@ def _unwrapped(text: str) -> str:
             inner = text.rstrip(".")[len(mark) : -len(mark)]
             if mark not in inner:
                 text = inner.strip()
-    text = re.sub(r"^\*\*([A-Za-z ]+:)\*\*", r"\1", text)
+    if text.startswith("**"):
+        text = re.sub(r"^\*\*([A-Za-z ]+:)\*\*", r"\1", text)
     if text.count("**") == 1 and text.rstrip(".").endswith("**"):
         text = text.rstrip(".")[:-2].rstrip()
     if text.endswith("\\") and not text.endswith("\\\\"):

@@ -41,10 +41,20 @@ def check(example: Example, response: Response) -> Verdict:
     if len(answer) > MAX_CHARS:
         return Verdict(Status.UNPARSED, reason=f"the answer has more than {MAX_CHARS:,} characters")
     gold = gold_text(example.answer)
-    if (named := _CHOICE_WITH_VALUE.fullmatch(answer)) is not None and (letter := _CHOICE.fullmatch(gold)) is not None:
+    if (
+        answer[0] in "\\("
+        and (named := _CHOICE_WITH_VALUE.fullmatch(answer)) is not None
+        and (letter := _CHOICE.fullmatch(gold)) is not None
+    ):
         equal = letter[1] == (named[1] or named[2])
         return Verdict(Status.CORRECT if equal else Status.WRONG, answer, "choice")
-    word = re.sub(r"\\text\{\s*([a-z]+)\s*\}", r"\1", answer.casefold())
+    if answer == gold:
+        return Verdict(Status.CORRECT, answer[:_MAX_SHOWN], "same text")
+    word = (
+        re.sub(r"\\text\{\s*([a-z]+)\s*\}", r"\1", answer.casefold())
+        if answer[-1:].isalpha() or answer[-1:] == "}"
+        else answer
+    )
     decision = decide(gold, _NUMBER_WORDS.get(word, answer), example.question)
     if not decision.readable:
         return Verdict(Status.UNPARSED, answer[:_MAX_SHOWN], decision.reason)
