@@ -267,7 +267,7 @@ def _with_context(text: str, span: tuple[int, int, int, int], *, last: bool) -> 
     if right.strip(" *_.,;\n"):
         right = _MODULUS.sub("", right.replace("\\\\", " "))
         right = _TRAILING.sub("", right)
-    right = right.strip(" *_.,;\n")
+    right = right.strip().rstrip("*_.,;")
     if (right and right[0] in "=≈") or right.startswith(("\\approx", "\\quad", "\\qquad")):
         right = ""
     if (word := _WORD_BEHIND.match(behind)) is not None and word[1].casefold() in _MAGNITUDES:

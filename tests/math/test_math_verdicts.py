@@ -329,6 +329,69 @@ def test_free_text_gives_its_last_box_or_final_expression() -> None:
     assert judged("2516_8", "the answer is $2516$", tagged=False).status is Status.WRONG
 
 
+FREE_TEXT = [
+    ("4210_5", r"$\boxed{4210}_5$", True),
+    ("3, 5, 7", r"The values are $\boxed{3}$, $\boxed{5}$, and $\boxed{7}$.", True),
+    ("1,-2", r"Hence $x=\boxed{1}$ or $x=\boxed{-2}$", True),
+    (r"50\%", r"It is $\boxed{50}\%$.", True),
+    ("5", r"Put it in \boxed{answer}. The answer is \boxed{5}.", True),
+    ("6", "The answer is 5! No, wait, it is 6.", True),
+    ("7", "Therefore $x = 7$.", True),
+    ("42", r"\begin{align*} x &= \boxed{42} \end{align*}", True),
+    (r"15\text{ cm}", r"$\boxed{15}$ m", False),
+    ("42", r"\boxed{42}^2", False),
+    ("42", r"$-\boxed{42}$", False),
+    ("42", r"$\boxed{42}i$", False),
+    ("42", r"$\boxed{4}2$", False),
+    ("42", r"\boxed{42} thousand", False),
+    ("42", "\\boxed{42}\n\nWait, it is actually 43.", False),
+    ("3", r"The result is \boxed{3}. Wait, I forgot the sign: \boxed{-3}.", False),
+    ("50", "The answer is not 50", False),
+    ("7", "I could not finish in 7 minutes", False),
+    ("42", "43 or 42", False),
+    ("42", "it cannot be that it is 42", False),
+]
+
+
+@pytest.mark.parametrize(("gold", "text", "right"), FREE_TEXT)
+def test_free_text_has_an_answer_only_where_one_is_stated(gold: str, text: str, right: bool) -> None:
+    assert judged(gold, text, tagged=False).correct is right
+
+
+EXACT = [
+    (r"\frac{1}{2004!}", r"\frac{1}{2003!}", False),
+    (r"\frac{1}{2004!}", "(2004!)^{-1}", True),
+    ("1-2^{-99}", "1-2^{-100}", False),
+    (r"\frac{\pi}{10^{20}}", r"\frac{e}{10^{20}}", False),
+    (r"\sqrt{2} + \frac{1}{3^{50}}", r"\sqrt{2}", False),
+    ("1", "1^{2^{235423523}}", False),
+    ("1", "5^0", False),
+    (r"2\sqrt{13}", r"\sqrt{(7-3)^2+(8-2)^2}", False),
+    ("(3,3)", r"(\frac{2+4}{2},3)", False),
+    ("42", "x+42-x", False),
+    ("42", r"42\sin^2x+42\cos^2x", False),
+    ("e^2", r"\exp(2)", True),
+    (r"\frac{1}{3}", r"0.\overline{3}", True),
+    ("58500", "5.85e4", True),
+    (r"\$36", r"36\%", False),
+    (r"\$36", r"36^\circ", False),
+    (r"15\mbox{ cm}^2", r"15\ cm^2", True),
+    (r"f(4) > f(1) > f(2)", "f(2)<f(1)<f(4)", True),
+    ("(3,4]", r"3 < x \le 4", True),
+    ("42", r"42\text{3}", False),
+    ("42", "42 divided by two", False),
+    ("42", r"42\ldots", False),
+    ("42", "42'", False),
+    ("42", r"\textcolor{red}{42}", True),
+    ("42", r"\underline{42}", True),
+]
+
+
+@pytest.mark.parametrize(("gold", "answer", "right"), EXACT)
+def test_answers_are_equal_exactly_and_finished(gold: str, answer: str, right: bool) -> None:
+    assert judged(gold, answer).correct is right
+
+
 def test_registering_imports_nothing_heavy() -> None:
     import subprocess
     import sys
