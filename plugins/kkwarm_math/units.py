@@ -61,6 +61,7 @@ _BARE = re.compile(
     rf"(?P<body>.*?[0-9)}}])(?P<gap>(?:\s|\\[ ,;:!]|~)*)(?P<text>[A-Za-z][A-Za-z./ ]*){_POWER}", re.DOTALL
 )
 _CURRENCY = re.compile(r"(?P<sign>\s*[-+]?)\s*(?:\\?\$)\s*(?P<rest>[-+]?[0-9.].*)", re.DOTALL)
+_QUESTION_WORD = re.compile(r"(?<![A-Za-z\\])[A-Z]?[a-z]{2,}(?![A-Za-z])")
 _DEGREES = re.compile(r"(?P<body>.*\S)\s*(?:\^\s*(?:\{\s*\\circ\s*\}|\\circ|\{o\}|o)|\\degree|°)\s*", re.DOTALL)
 
 
@@ -88,7 +89,9 @@ def split_unit(text: str, *, gold: bool = False, question: str = "", counted: st
     # One letter is a variable, unless white space parts it from a plain number.
     if len(name) == 1 and not (found["gap"] and re.fullmatch(r"[-+]?[0-9.,]+", found["body"].strip())):
         return text, None
-    unit = _unit(name, found["p"] or found["q"]) or _of_question(name, question, counted)
+    unit = _unit(name, found["p"] or found["q"])
+    if unit is None and found["gap"]:
+        unit = _of_question(name, question, counted)
     return (found["body"], unit) if unit is not None else (text, None)
 
 
@@ -116,7 +119,7 @@ def _counted(text: str) -> Quantity | None:
 def _of_question(text: str, question: str, counted: str) -> Quantity | None:
     """What is counted, in words of the gold answer, or of the question where they do not change a number."""
     names = text.casefold().strip(" .").split()
-    known = words(counted) | {n for n in re.findall(r"[a-z]{3,}", question.casefold()) if n not in _CHANGING}
+    known = words(counted) | {n.casefold() for n in _QUESTION_WORD.findall(question)} - _CHANGING
     if not 0 < len(names) < 4 or (not counted and not question):
         return None
     return Quantity(" ".join(names), noun=True) if all(n in known or n in _BY_WORD for n in names) else None

@@ -29,6 +29,7 @@ _LEAD = re.compile(
     re.IGNORECASE,
 )
 _LETTER = re.compile(r"(?:[(\[（]\s*([A-Ja-j])\s*[)\]）]|([A-J])(?![A-Za-z0-9])|([a-j])(?=[).:]|\s*\Z))\s*[).:：]?")
+_CAPITAL = re.compile(r"[(\[（]?\s*([A-J])\s*[)\]）]?\s*[.:]?")
 _CORRECT = re.compile(
     r"\s*(?:is|seems|must\s+be)\s+(?:the\s+)?(?:correct|right|best)(?:\s+(?:answer|option|choice|one))?\s*[.!]*",
     re.IGNORECASE,
@@ -75,6 +76,8 @@ def read_choice(answer: str, options: Sequence[str] = (), *, tagged: bool = True
 
 def _read(text: str, options: Sequence[str], allowed: str) -> str | None:
     """The letter that the whole text names."""
+    if (capital := _CAPITAL.fullmatch(_plain(text))) is not None:
+        return capital[1]  # before an option that reads "A"; a small letter comes after one that reads so
     for candidate in dict.fromkeys((text, _plain(text))):
         if (letter := _by_text(candidate, options)) is not None:
             return letter
@@ -147,7 +150,7 @@ def _by_text(text: str, options: Sequence[str]) -> str | None:
     """The letter of the only option that reads exactly so, or else the only one that does but for case."""
     if not options or len(text) > 2 * max(map(len, options)) + 100:
         return None
-    readings: tuple[Callable[[str], str], ...] = (_bare, lambda t: _bare(t).casefold())
+    readings: tuple[Callable[[str], str], ...] = (_bare, lambda t: _bare(t).casefold(), _bare_plain)
     for reading in readings:
         hits = [letter for letter, option in zip(LETTERS, options, strict=False) if reading(option) == reading(text)]
         if len(hits) == 1:
@@ -156,7 +159,12 @@ def _by_text(text: str, options: Sequence[str]) -> str | None:
 
 
 def _same(text: str, option: str) -> bool:
-    return bool(text) and _bare(text).casefold() == _bare(option).casefold()
+    return bool(text) and _bare_plain(text) == _bare_plain(option)
+
+
+def _bare_plain(text: str) -> str:
+    """The text without emphasis, dollars and boxes, in lower case."""
+    return _bare(_plain(text)).casefold()
 
 
 def _bare(text: str) -> str:

@@ -174,6 +174,13 @@ def test_equal_options_need_a_letter() -> None:
     assert read_choice("B. same", ["same", "same", "other"]) == ("B", "")
 
 
+def test_a_capital_letter_is_a_letter_and_a_small_one_may_be_an_options_text() -> None:
+    options = ["x", "b", "A", "$14,000"]
+    assert read_choice("A", options)[0] == "A" and read_choice("b", options)[0] == "B"
+    assert read_choice("a", ["b", "a", "c"])[0] == "B"
+    assert read_choice("D. $14,000", options)[0] == "D"
+
+
 def test_the_order_of_options_does_not_matter_to_a_text() -> None:
     for shift in range(len(OPTIONS)):
         turned = OPTIONS[shift:] + OPTIONS[:shift]
