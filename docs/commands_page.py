@@ -28,7 +28,7 @@ def render() -> str:
 
 def sections(command: click.Command, path: str, parent: click.Context | None) -> Iterator[str]:
     """A section for each command: usage, help, arguments and options."""
-    context = click.Context(command, info_name=path.rpartition(" ")[2], parent=parent)
+    context = click.Context(command, info_name=path.rpartition(" ")[2], parent=parent, **command.context_settings)
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
             subcommand = command.get_command(context, name)
