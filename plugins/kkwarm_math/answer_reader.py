@@ -232,7 +232,7 @@ def _from_boxes(text: str, spans: list[tuple[int, int, int, int]]) -> str | None
     rest = text[group[-1][3] :]
     if _contradicted(rest):
         return ""
-    return ", ".join(filter(None, (_with_context(text, span, last=span is group[-1]) for span in group)))
+    return ", ".join(filter(None, (_with_context(text, span) for span in group)))
 
 
 def _contradicted(rest: str) -> bool:
@@ -240,7 +240,7 @@ def _contradicted(rest: str) -> bool:
     return bool(_RETRACTION.search(rest[:_REMARKS]))
 
 
-def _with_context(text: str, span: tuple[int, int, int, int], *, last: bool) -> str:
+def _with_context(text: str, span: tuple[int, int, int, int]) -> str:
     """A box with what stands next to it in its formula, and with the unit behind it."""
     start, begin, end, stop = span
     inside = text[begin:end]

@@ -45,7 +45,7 @@ _CLAUSE_START = re.compile(
 )
 _DOUBT = re.compile(
     r"(?<![A-Za-z])(?:not|never|no|doubt|doubtful|false|wrong|incorrect|untrue|if|unless|whether|might|may|could|would|suppose|supposing|"
-    r"assume|assuming|maybe|perhaps|possibly|deny|denies|unlikely|hardly|say|says|text_behind|think|thinks|claim|claims|except|\w+n't)(?![A-Za-z])",
+    r"assume|assuming|maybe|perhaps|possibly|deny|denies|unlikely|hardly|say|says|said|think|thinks|claim|claims|except|\w+n't)(?![A-Za-z])",
     re.IGNORECASE,
 )
 _RETRACTION = re.compile(r"[.!\s]*(?:no|not|wait|or)\b(?!\s+other)", re.IGNORECASE)

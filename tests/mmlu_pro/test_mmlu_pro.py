@@ -154,6 +154,7 @@ def test_other_answers_are_unparsed(answer: str) -> None:
         ("The answer is (C). Question: another one. The answer is (A).", "C"),
         ("So we get \\boxed{C}", "C"),
         ("I doubt that the answer is (A).", None),
+        ("She said the answer is (A).", None),
         ("It is false that the answer is (C)", None),
         ("The answer is Certainly not A.", None),
         ("the answer is Always", None),
