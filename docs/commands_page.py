@@ -13,8 +13,8 @@ HEAD = """# Commands
 <!-- Written by docs/commands_page.py from the definitions in kkwarm/cli. Do not edit. -->
 
 Every command that reports takes `--json`: one JSON document on standard output and nothing else there. Progress goes to
-standard error. Exit codes: 0 done, 1 a check failed, 2 bad usage or input, 130 interrupted (repeat the command to
-resume). Options that are settings are described with their bounds in [Settings](settings.md).
+standard error. `-h` or `--help` shows a command's options. Exit codes: 0 done, 1 a check failed, 2 bad usage or input,
+130 interrupted (repeat the command to resume). Options that are settings are described with their bounds in [Settings](settings.md).
 
 Shell completion, of domains too: add `eval "$(_KKWARM_COMPLETE=bash_source kkwarm)"` to `~/.bashrc`, or the same with
 `zsh_source` to `~/.zshrc` after `compinit`.
@@ -38,7 +38,7 @@ def sections(command: click.Command, path: str, parent: click.Context | None) ->
     usage = " ".join(command.collect_usage_pieces(context))
     help_text = " ".join((command.help or "").split("\b")[0].split())
     yield f"## {path}\n\n```\n{path} {usage}\n```\n\n{help_text}\n"
-    rows = [row for p in command.get_params(context) if (row := describe(p, context))]
+    rows = [row for p in command.params if (row := describe(p, context))]
     if rows:
         yield "| option | |\n|---|---|\n" + "\n".join(rows) + "\n"
 
