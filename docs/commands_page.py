@@ -14,7 +14,8 @@ HEAD = """# Commands
 
 Every command that reports takes `--json`: one JSON document on standard output and nothing else there. Progress goes to
 standard error. `-h` or `--help` shows a command's options. Exit codes: 0 done, 1 a check failed, 2 bad usage or input,
-130 interrupted (repeat the command to resume). Options that are settings are described with their bounds in [Settings](settings.md).
+130 interrupted (repeat the command to resume). Options that are settings are described with their bounds in
+[Settings](settings.md).
 
 Shell completion, of domains too: add `eval "$(_KKWARM_COMPLETE=bash_source kkwarm)"` to `~/.bashrc`, or the same with
 `zsh_source` to `~/.zshrc` after `compinit`.
