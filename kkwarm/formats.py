@@ -54,8 +54,8 @@ def split_tags(text: str, *, truncated: bool = False) -> Response:
         body = body[len("<think>") :]
     reasoning, closed, rest = body.partition("</think>")
     reasoning = reasoning.strip()
-    if not closed:
-        return broken("no </think>", reasoning)
+    if not closed:  # a model that never closes its reasoning did not separate it from the answer
+        return broken("no </think>")
     if "<think>" in reasoning:
         return broken("<think> inside the reasoning", reasoning)
     after = rest.lstrip()

@@ -155,6 +155,7 @@ def _training(training: Training) -> schema.Training:
         conditions=training.conditions,
         alarms=tuple(dict(a) for a in training.alarms),
         evals=tuple(schema.EvalPoint(step=s, accuracy=dict(a)) for s, a in sorted(training.evals.items())),
+        signal=training.signal,
     )
 
 

@@ -40,7 +40,8 @@ class Training:
     """A warm-up or RLVR run that raised alarms or has in-training evaluations.
 
     `conditions`: the conditions that it trained; `alarms`: ``kind``, ``step``, ``text`` of each; `evals`: accuracy on
-    every evaluated domain, by step; `correct`: whether each question was answered correctly, by step and domain.
+    every evaluated domain, by step; `correct`: whether each question was answered correctly, by step and domain;
+    `signal`: whether RLVR's rewards ever varied within a group (None where unknown).
     """
 
     stage: str
@@ -50,6 +51,7 @@ class Training:
     alarms: tuple[Mapping[str, Any], ...]
     evals: Mapping[int, Mapping[str, float]]
     correct: Mapping[int, Mapping[str, Sequence[int]]] = field(default_factory=dict)
+    signal: bool | None = None
 
 
 def read_curve(log: Path, condition: str, seed: int) -> Curve | None:
@@ -91,17 +93,18 @@ def read_steps(log: Path, required: str) -> dict[int, dict[str, Any]]:
 
 
 def read_training(run: Run, stage: str, seed: int, conditions: tuple[str, ...]) -> Training | None:
-    """Alarms and in-training evaluations of a run; None where it has neither.
+    """Alarms and in-training evaluations of a run; None where it has neither and learned something.
 
     :raises KkwarmError: the evaluations cannot be read.
     """
     alarms = tuple(run.manifest.alarms)
     evals = read_steps(run.path / EVALS, "accuracy")
-    if not alarms and not evals:
+    signal = run.manifest.results.get("signal")
+    if not alarms and not evals and signal is not False:
         return None
     accuracy = {step: row["accuracy"] for step, row in evals.items()}
     correct = {step: row["correct"] for step, row in evals.items() if "correct" in row}
-    return Training(stage, run.manifest.kind, seed, conditions, alarms, accuracy, correct)
+    return Training(stage, run.manifest.kind, seed, conditions, alarms, accuracy, correct, signal)
 
 
 def paired_evals(

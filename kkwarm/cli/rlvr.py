@@ -9,7 +9,7 @@ import click
 
 from kkwarm.cli.console import complete_models, json_option, unsandboxed_option
 from kkwarm.cli.options import configure, settings_command
-from kkwarm.cli.training import dry_run_option, memory_of, out_option, preset_option, results_of, show
+from kkwarm.cli.training import alarm_texts, dry_run_option, memory_of, out_option, preset_option, results_of, show
 from kkwarm.schema.settings import (
     CONTAMINATION,
     EVALUATION,
@@ -80,7 +80,7 @@ def command(
     if not distributed.is_main():
         return
     results = results_of(run)
-    alarms = [a["text"] for a in run.manifest.alarms]
+    alarms = alarm_texts(run)
     show({**results, "warnings": run.manifest.warnings, "alarms": alarms}, as_json)
     if not results["signal"]:
         click.get_current_context().exit(1)

@@ -10,7 +10,16 @@ import click
 
 from kkwarm.cli.console import echo_json
 
-__all__ = ["dry_run_option", "engine_option", "memory_of", "out_option", "preset_option", "results_of", "show"]
+__all__ = [
+    "alarm_texts",
+    "dry_run_option",
+    "engine_option",
+    "memory_of",
+    "out_option",
+    "preset_option",
+    "results_of",
+    "show",
+]
 
 preset_option = click.option(
     "--preset",
@@ -40,6 +49,11 @@ def results_of(run: Any) -> dict[str, Any]:
     if best.get("weights") in ("best", "checkpoint"):
         results["best"] = {**best, "weights": str(run.path / best["weights"])}
     return {"run": str(run.path), "checkpoint": str(run.path / "checkpoint"), **results}
+
+
+def alarm_texts(run: Any) -> list[str]:
+    """The alarms that a run raised, as ``kind: sentence``."""
+    return [f"{alarm['kind']}: {alarm['text']}" for alarm in run.manifest.alarms]
 
 
 def memory_of(model: str, config: Any, sizes: Mapping[str, int]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import click
 
 from kkwarm.cli.console import complete_models, json_option
 from kkwarm.cli.options import configure, settings_command
-from kkwarm.cli.training import dry_run_option, memory_of, out_option, preset_option, results_of, show
+from kkwarm.cli.training import alarm_texts, dry_run_option, memory_of, out_option, preset_option, results_of, show
 from kkwarm.schema.settings import (
     CONTAMINATION,
     EVALUATION,
@@ -66,7 +66,7 @@ def command(
     if not dry_run:
         run = warmup(model, traces, out, config)
         if distributed.is_main():
-            show({**results_of(run), "alarms": [a["text"] for a in run.manifest.alarms]}, as_json)
+            show({**results_of(run), "alarms": alarm_texts(run)}, as_json)
         return
     plan = plan_warmup(model, traces, config)
     n = len(plan.ids)

@@ -24,6 +24,7 @@ from kkwarm.reporting.labels import (
     contamination_lines,
     efficiency_title,
     evals_text,
+    nothing_learned_lines,
     percent,
     protocol_lines,
     reasoning_text,
@@ -97,6 +98,7 @@ def _head(report: Report, packed: Packed) -> str:
         at = report.progress
         done = f" ({at.done} of {at.steps} steps)" if at else ""
         banners.append(("unsure", f"In progress{done}: figures will change."))
+    banners += [("loss", line) for line in nothing_learned_lines(report)]
     banners += [("loss", f"{CONTAMINATED} Contaminated: {line}") for line in contamination_lines(report)]
     banners += [("unsure", f"Not compared: {p}") for p in report.problems]
     banners += [("unsure", f"Measured differently: {line}") for line in protocol_lines(report)]

@@ -18,6 +18,7 @@ __all__ = [
     "contamination_lines",
     "efficiency_title",
     "evals_text",
+    "nothing_learned_lines",
     "percent",
     "protocol_lines",
     "reasoning_text",
@@ -28,6 +29,7 @@ MARK = {"gain": "▲", "loss": "▼", "tie": "=", "underpowered": "?"}
 CONTAMINATED = "†"  # at every figure that includes questions that were trained on
 STYLE = {"gain": "green", "loss": "red", "tie": "", "underpowered": "yellow", "no data": "yellow"}
 HOLDS = {True: ("holds", "green"), False: ("FAILS", "red"), None: ("undecided", "yellow")}
+NOTHING_LEARNED = "nothing learned"  # the kind of an alarm
 STATUS_ORDER = ("correct", "wrong", "unparsed", "malformed", "truncated", "timeout", "error")
 LEGEND = "percent ± 95% interval; change in percentage points: ▲ gain, ▼ loss, = tie, ? underpowered"
 
@@ -84,13 +86,27 @@ def protocol_lines(report: Report) -> list[str]:
     ]
 
 
+def nothing_learned_lines(report: Report) -> list[str]:
+    """A line for each RLVR stage in which nothing was learned, as in `alarm_lines`."""
+    return _alarm_lines(report, learned=False)
+
+
 def alarm_lines(report: Report) -> list[str]:
-    """A line for each kind of alarm of each stage: the text of its first seed, and the other seeds that raised it."""
+    """A line for each other kind of alarm of each stage: the text of its first seed, and the other seeds that raised
+    it.
+    """
+    return _alarm_lines(report, learned=True)
+
+
+def _alarm_lines(report: Report, *, learned: bool) -> list[str]:
     groups: dict[tuple[str, str, str], list[tuple[int, dict[str, Any]]]] = {}
     for t in report.training:
         for alarm in t.alarms:
-            domain = alarm["text"].split()[0] if alarm["kind"] == "forgetting" else ""  # one line for each domain
-            groups.setdefault((f"{t.conditions[0]} ({t.stage})", alarm["kind"], domain), []).append((t.seed, alarm))
+            implied = t.signal is False and alarm["kind"] == "no signal"
+            if implied or (alarm["kind"] != NOTHING_LEARNED) != learned:
+                continue
+            key = (f"{t.conditions[0]} ({t.stage})", alarm["kind"], alarm.get("domain", ""))
+            groups.setdefault(key, []).append((t.seed, alarm))
     lines = []
     for (name, kind, _), alarms in groups.items():
         seed, alarm = alarms[0]

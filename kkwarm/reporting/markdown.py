@@ -12,6 +12,7 @@ from kkwarm.reporting.labels import (
     change_text,
     contamination_lines,
     evals_text,
+    nothing_learned_lines,
     percent,
     protocol_lines,
 )
@@ -27,6 +28,7 @@ def markdown_text(report: Report) -> str:
     """The tables, warnings, alarms and the note."""
     state = "" if report.state == "done" else " (in progress)"
     lines = [f"**{_escaped(report.title)}**{state}", ""]
+    lines += [text for line in nothing_learned_lines(report) for text in (f"**{_escaped(line)}**", "")]
     lines += ["| condition | compared with | " + " | ".join(map(_escaped, report.domains)) + " |"]
     lines += ["|---|---|" + "---:|" * len(report.domains)]
     for name, row in report.matrix.items():

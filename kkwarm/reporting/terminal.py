@@ -20,6 +20,7 @@ from kkwarm.reporting.labels import (
     contamination_lines,
     efficiency_title,
     evals_text,
+    nothing_learned_lines,
     percent,
     protocol_lines,
     reasoning_text,
@@ -100,6 +101,8 @@ def _print_title(report: Report, console: Any) -> None:
         done = f" ({p.done} of {p.steps} steps)" if p else ""
         title.append(f"   IN PROGRESS{done}: figures will change", style="bold yellow")
     console.print(title)
+    for line in nothing_learned_lines(report):
+        console.print(Text(f"! {line}", style="bold red"))
     console.print()
 
 

@@ -272,7 +272,10 @@ class EvalPoint(_Model):
 
 
 class Training(_Model):
-    """Alarms (``kind``, ``step``, ``text``) and in-training evaluations of one training run."""
+    """Alarms (``kind``, ``step``, ``text``, ``domain``) and in-training evaluations of one training run. `signal`:
+    False where nothing was learned, because the rewards of RLVR never varied within a group; None for a warm-up, and
+    before the end.
+    """
 
     stage: str
     kind: str
@@ -280,6 +283,7 @@ class Training(_Model):
     conditions: tuple[str, ...]
     alarms: tuple[dict[str, Any], ...]
     evals: tuple[EvalPoint, ...]
+    signal: bool | None = None
 
 
 class InTrainingEvals(_Model):

@@ -1,4 +1,4 @@
-"""Alarms for RLVR runs whose reward rises, and the best step: pure functions of the step log and the evaluations."""
+"""Alarms for RLVR runs, and the best step: pure functions of the step log and the evaluations."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ __all__ = [
     "select_best_step",
 ]
 
-WINDOW = 10  # steps to average over
-NO_SIGNAL, TRUNCATED, LENGTH_FACTOR = 0.8, 0.3, 2.0  # thresholds: share of groups, share of completions, growth
+WINDOW = 10  # steps to average over, at most
+GROWTH_STEPS = 4  # a shorter log says nothing about growth
+NO_SIGNAL, AT_LIMIT, LENGTH_FACTOR = 0.8, 0.3, 2.0  # thresholds: share of groups, share of completions, growth
 DRIFT_GAP, FORGOTTEN = 0.2, 0.05  # thresholds of accuracy
 SPLITS = 200  # random halvings of the questions
 Rows = Sequence[Mapping[str, Any]]
@@ -27,33 +28,39 @@ Rows = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Alarm:
-    """`kind`: ``no signal``, ``truncation``, ``length``, ``forgetting`` or ``drift``; `text` is one sentence."""
+    """`kind`: ``nothing learned``, ``no signal``, ``token limit``, ``length``, ``forgetting`` or ``drift``; `text` is
+    one sentence; `domain`: the domain that it is about, for ``forgetting``. A run raises each kind once for a domain.
+    """
 
     kind: str
     step: int
     text: str
+    domain: str = ""
 
 
 def _first_and_last(log: Rows, field: str) -> tuple[float, float]:
-    """Means over the first and the last `WINDOW` steps."""
-    return fmean(r[field] for r in log[:WINDOW]), fmean(r[field] for r in log[-WINDOW:])
+    """Means over the first and the last steps: `WINDOW` of them, or half of a shorter log."""
+    window = min(WINDOW, len(log) // 2)
+    return fmean(r[field] for r in log[:window]), fmean(r[field] for r in log[-window:])
 
 
 def check_step_log(log: Rows) -> list[Alarm]:
-    """Alarms for the last `WINDOW` steps of RLVR's log; none if it is shorter."""
-    if len(log) < WINDOW:
+    """Alarms for the last `WINDOW` steps of RLVR's log, or for all of a shorter one."""
+    if not log:
         return []
-    step = int(log[-1]["step"])
+    step, last = int(log[-1]["step"]), log[-WINDOW:]
     alarms = []
-    _, silent = _first_and_last(log, "no_signal")
+    silent = fmean(r["no_signal"] for r in last)
     if silent > NO_SIGNAL:
-        alarms.append(Alarm("no signal", step, f"{silent:.0%} of the groups gave no signal in the last {WINDOW} steps"))
-    _, truncated = _first_and_last(log, "truncated")
-    if truncated > TRUNCATED:
-        alarms.append(Alarm("truncation", step, f"{truncated:.0%} of the completions were cut at the token limit"))
-    before, now = _first_and_last(log, "length")
-    if before > 0 and now > LENGTH_FACTOR * before:
-        alarms.append(Alarm("length", step, f"completions grew from {before:.0f} to {now:.0f} tokens"))
+        steps = f"the last {len(last)} steps" if len(last) > 1 else "the last step"
+        alarms.append(Alarm("no signal", step, f"{silent:.0%} of the groups gave no signal in {steps}"))
+    limited = fmean(r["at_token_limit"] for r in last)
+    if limited > AT_LIMIT:
+        alarms.append(Alarm("token limit", step, f"{limited:.0%} of the completions were cut at the token limit"))
+    if len(log) >= GROWTH_STEPS:
+        before, now = _first_and_last(log, "length")
+        if before > 0 and now > LENGTH_FACTOR * before:
+            alarms.append(Alarm("length", step, f"completions grew from {before:.0f} to {now:.0f} tokens"))
     return alarms
 
 
@@ -82,7 +89,7 @@ def check_evals(evals: Rows, log: Rows, trained: str | None) -> list[Alarm]:
         change, error = paired_difference(first["correct"][domain], correct)
         if change < -max(FORGOTTEN, 2 * error):
             text = f"{domain} fell by {-change:.0%} (standard error {error:.0%}) since step {first['step']}"
-            alarms.append(Alarm("forgetting", int(last["step"]), text))
+            alarms.append(Alarm("forgetting", int(last["step"]), text, domain))
     if trained in last["correct"] and len(log) >= 2 * WINDOW:
         before, now = _first_and_last(log, "accuracy")
         change, error = paired_difference(first["correct"][trained], last["correct"][trained])

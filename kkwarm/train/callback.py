@@ -142,8 +142,8 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
             if step % ALARM_STEPS == 0:
                 self._in_training_eval.alarm(StepLog.rows(self._log.path))
         if self._bar is not None:
-            names = [name for name in ("reward", "accuracy", "loss") if row.get(name) is not None]
-            self._bar.update(step, "  ".join(f"{name} {row[name]:.3f}" for name in names))
+            names = [name for name in ("reward", "accuracy", "token_accuracy", "loss") if row.get(name) is not None]
+            self._bar.update(step, "  ".join(f"{name.replace('_', ' ')} {row[name]:.3f}" for name in names))
 
     def _check_loss(self, logs: dict[str, float], step: int) -> None:
         for name in ("loss", "grad_norm"):

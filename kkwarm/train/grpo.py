@@ -14,6 +14,7 @@ from kkwarm.plugins import registry
 from kkwarm.schema.settings import RlvrConfig
 from kkwarm.store import Run
 from kkwarm.train import distributed
+from kkwarm.train.alarms import Alarm
 from kkwarm.train.checkpoints import CHECKPOINT, save_checkpoint
 from kkwarm.train.contamination_check import contamination_check
 from kkwarm.train.distillation import select_training_examples
@@ -28,11 +29,24 @@ if TYPE_CHECKING:
     from kkwarm.train.in_training_eval import InTrainingEval
     from kkwarm.train.rollout import Rollout
 
-__all__ = ["Prompts", "RlvrPlan", "build_trainer", "plan_rlvr", "render_prompts", "rlvr", "step_size"]
+__all__ = ["TRL_METRICS", "Prompts", "RlvrPlan", "build_trainer", "plan_rlvr", "render_prompts", "rlvr", "step_size"]
 
 ROLLOUTS = "rollouts.jsonl"
 _TOKENS_GPU, _TOKENS_CPU = 32_768, 24_576  # in a forward pass, where --micro-batch-size is not given
-_SUMMARY_FIELDS = ("reward", "accuracy", "length", "truncated")
+_SUMMARY_FIELDS = ("reward", "accuracy", "length", "at_token_limit")
+# Names of trl's metrics in log.jsonl. Entropy (nats) and clipped shares are means over the tokens that the loss uses; the
+# importance ratio is between the policy and the engine that sampled (vLLM only).
+TRL_METRICS = {
+    "entropy": "entropy",
+    "kl": "kl",
+    "clip_ratio/region_mean": "clip_fraction",
+    "clip_ratio/low_mean": "clip_fraction_low",
+    "clip_ratio/high_mean": "clip_fraction_high",
+    "cispo_clip_ratio": "clip_fraction",
+    "sampling/importance_sampling_ratio/mean": "importance_ratio_mean",
+    "sampling/importance_sampling_ratio/min": "importance_ratio_min",
+    "sampling/importance_sampling_ratio/max": "importance_ratio_max",
+}
 _ADVICE = {
     "correct": "the examples are too easy for this checkpoint",
     "truncated": "raise --max-tokens",
@@ -152,10 +166,9 @@ def rlvr(
     """Trains `model` on at most `config.examples` examples of a domain. An interrupted run resumes, and ends with the
     same weights (except with vLLM, which samples anew).
 
-    Writes to `out`: ``checkpoint/``, ``log.jsonl`` (one line per step: ``step``, ``reward``, ``accuracy``, ``status``
-    (shares), ``no_signal`` (share of groups with equal rewards), ``length`` (tokens), ``truncated``, ``loss``,
-    ``learning_rate``, ``grad_norm``, ``seconds``), ``rollouts.jsonl`` with ``keep_rollouts``, and the manifest with
-    results and warnings.
+    Writes to `out`: ``checkpoint/``, ``log.jsonl`` (one line per step: ``step``, the fields of
+    `kkwarm.train.rollout.StepMetrics`, ``loss``, ``learning_rate``, ``grad_norm``, those of `TRL_METRICS` that trl
+    measured, ``seconds``), ``rollouts.jsonl`` with ``keep_rollouts``, and the manifest with results, warnings, alarms.
 
     :param labels: recorded in the manifest; a study uses them to find the run.
     :raises KkwarmError: no checkpoint, an unknown domain, too few examples, another run in `out`, or a loss that is not
@@ -249,7 +262,8 @@ def _train_steps(
         if rollouts_log is not None:
             rollouts_log.write(*({"step": step, **record.fields()} for record in records))
         optimization = {"loss": logs["loss"], **{k: logs.get(k) for k in ("learning_rate", "grad_norm")}}
-        return {**rollout.metrics.fields(), **optimization}
+        measured = {name: round(logs[key], 6) for key, name in TRL_METRICS.items() if logs.get(key) is not None}
+        return {**rollout.metrics.fields(), **optimization, **measured}
 
     args = trainer.args
     generation_steps = args.steps_per_generation * args.num_iterations
@@ -296,7 +310,9 @@ def build_trainer(
     settings = trl_arguments(config, out, steps=plan.steps) | _grpo_arguments(plan, micro_batch or size["rows"])
     settings |= vllm.vllm_arguments(config, plan.format.stop, width)
     if config.trl.get("mask_truncated_completions"):
-        raise KkwarmError("mask_truncated_completions does not know stop strings", hint="see `truncated` in log.jsonl")
+        raise KkwarmError(
+            "mask_truncated_completions does not know stop strings", hint="see `at_token_limit` in log.jsonl"
+        )
     args = build_trl_config(GRPOConfig, settings, config.trl)
     vllm.check_server(args)
     rollout = Rollout(plan, prompts, judge, network)
@@ -347,7 +363,8 @@ def _finish(run: Run, plan: RlvrPlan, log: list[dict[str, Any]], in_training_eva
     if not signal:
         status = max(log[-1]["status"].items(), key=lambda item: item[1])[0]
         advice = _ADVICE.get(status, "take easier examples, more --generations, or warm the checkpoint up first")
-        _warn(run, f"the reward never varied within a group (mostly {status}): nothing was learned; {advice}")
+        text = f"the reward never varied within a group (mostly {status}); {advice}"
+        in_training_eval.record_alarms([Alarm("nothing learned", log[-1]["step"], text)])
     run.finish(
         products={CHECKPOINT: fingerprint(run.path / CHECKPOINT), **in_training_eval.products()},
         results={

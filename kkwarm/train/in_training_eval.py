@@ -20,7 +20,7 @@ from kkwarm.evaluation.collect import SampleRequest, SampleRequests, collect
 from kkwarm.plugins import registry
 from kkwarm.schema.settings import TrainConfig
 from kkwarm.train import distributed
-from kkwarm.train.alarms import best_eval, check_evals, check_step_log, select_best_step
+from kkwarm.train.alarms import Alarm, best_eval, check_evals, check_step_log, select_best_step
 from kkwarm.train.best_weights import BEST, BestWeights
 from kkwarm.train.checkpoints import CHECKPOINT
 from kkwarm.train.progress import StepLog, print_status
@@ -116,7 +116,7 @@ class _Answer:
 
     number: int
     correct: int
-    truncated: int
+    at_token_limit: int
     tokens: int
 
 
@@ -184,7 +184,7 @@ class InTrainingEval:
         row: dict[str, Any] = {
             "step": step,
             "accuracy": accuracy,
-            "truncated": {n: sum(a.truncated for a in each) / len(each) for n, each in answers.items()},
+            "at_token_limit": {n: sum(a.at_token_limit for a in each) / len(each) for n, each in answers.items()},
             "length": {n: sum(a.tokens for a in each) / len(each) for n, each in answers.items()},
             "correct": {n: [a.correct for a in each] for n, each in answers.items()},
         }
@@ -222,12 +222,15 @@ class InTrainingEval:
 
     def alarm(self, log: Sequence[dict[str, Any]]) -> None:
         """Prints and records each kind of alarm once."""
-        recorded = self._run.manifest.alarms
         evals = self.rows() if self._benchmarks else []
-        alarms = [*(check_step_log(log) if self._trained else []), *check_evals(evals, log, self._trained)]
+        self.record_alarms([*(check_step_log(log) if self._trained else []), *check_evals(evals, log, self._trained)])
+
+    def record_alarms(self, alarms: Sequence[Alarm]) -> None:
+        """Prints and records those alarms that the run has not raised yet."""
+        recorded = self._run.manifest.alarms
         for alarm in alarms:
-            if all((a["kind"], a["text"].split()[0]) != (alarm.kind, alarm.text.split()[0]) for a in recorded):
-                recorded = [*recorded, asdict(alarm)]
+            if all((a["kind"], a.get("domain", "")) != (alarm.kind, alarm.domain) for a in recorded):
+                recorded = [*recorded, {k: v for k, v in asdict(alarm).items() if v != ""}]
                 self._run.record(alarms=recorded)
                 print_status(f"step {alarm.step}: {alarm.kind}: {alarm.text}")
 

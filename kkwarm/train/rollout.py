@@ -184,7 +184,8 @@ class RolloutRecord:
 class StepMetrics:
     """What one generation gave. Shares are of its completions; `no_signal` is the share of groups with equal rewards.
 
-    `reward` and `length` (tokens) are means.
+    `reward` and `length` (tokens) are means. `at_token_limit` counts every completion that ended at the token limit, the
+    status ``truncated`` only those that had given no answer by then.
     """
 
     reward: float
@@ -192,7 +193,7 @@ class StepMetrics:
     status: dict[str, float]
     no_signal: float
     length: float
-    truncated: float
+    at_token_limit: float
 
     @classmethod
     def of(cls, records: Sequence[RolloutRecord], group: int) -> StepMetrics:
@@ -207,7 +208,7 @@ class StepMetrics:
             status={name: round(count / n, 6) for name, count in sorted(counts.items())},
             no_signal=sum(len(set(g)) == 1 for g in groups) / len(groups),
             length=sum(r.tokens for r in records) / n,
-            truncated=sum(r.finish == "length" for r in records) / n,
+            at_token_limit=sum(r.finish == "length" for r in records) / n,
         )
 
     def fields(self) -> dict[str, Any]:

@@ -164,7 +164,7 @@ def warmup(
     """Trains `model` on `traces`. An interrupted run resumes, and ends with the same weights.
 
     Writes to `out`: ``checkpoint/`` (a Hugging Face folder), ``log.jsonl`` (one line per step: ``step``, ``loss``,
-    ``learning_rate``, ``grad_norm``, ``accuracy`` of tokens, ``tokens`` so far, ``seconds``) and the manifest with
+    ``learning_rate``, ``grad_norm``, ``token_accuracy``, ``tokens`` so far, ``seconds``) and the manifest with
     results.
 
     :param traces: a distill run, or a file of traces.
@@ -234,7 +234,7 @@ def _train(run: Run, model: str | Path, plan: WarmupPlan, progress: bool) -> Non
             "loss": logs["loss"],
             "learning_rate": logs.get("learning_rate"),
             "grad_norm": logs.get("grad_norm"),
-            "accuracy": logs.get("mean_token_accuracy"),
+            "token_accuracy": logs.get("mean_token_accuracy"),
             "tokens": tokens_until(step),
         }
 

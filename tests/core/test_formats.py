@@ -150,7 +150,9 @@ def test_a_chat_template_ends_in_an_open_think() -> None:
     [
         ("think-answer", "so </think> <answer> 4 </answer>", True),
         ("think-answer", " </think> <answer> 4 </answer>", False),
-        ("think-answer", "so it goes on", True),
+        ("think-answer", "so it goes on", False),
+        ("think-answer", "4 </answer>", False),
+        ("think-answer", "so </think> 4", True),
         ("plain", "so it is 4", None),
         ("auto", "so it is 4", None),
         ("auto", "<think> so </think> <answer> 4 </answer>", True),

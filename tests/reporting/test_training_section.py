@@ -23,7 +23,12 @@ from kkwarm.schema.report import Report
 from kkwarm.store import Run
 from kkwarm.types import Completion, Sample, Status, Verdict
 
-FORGOT = {"kind": "forgetting", "step": 8, "text": "sums fell by 20% (standard error 4%) since step 0"}
+FORGOT = {
+    "kind": "forgetting",
+    "step": 8,
+    "domain": "sums",
+    "text": "sums fell by 20% (standard error 4%) since step 0",
+}
 SILENT = {"kind": "no signal", "step": 12, "text": "90% of the groups gave no signal in the last 10 steps"}
 EVALS = {0: {"sums": 0.5, "programs": 0.2}, 8: {"sums": 0.3, "programs": 0.4}}
 
@@ -50,6 +55,18 @@ def test_alarms_are_listed_once_for_all_seeds(trained_report: Report) -> None:
         f"warmed + RLVR (rlvr), seed 0, step 12: no signal: {SILENT['text']}; seed 1 too",
         f"warmed (warm<b>), seed 0, step 8: forgetting: {FORGOT['text']}",
     ]
+
+
+def test_every_view_says_first_that_nothing_was_learned(make: Callable[..., StudyData]) -> None:
+    """Before any figure, in words, and in the JSON document."""
+    nothing = {"kind": "nothing learned", "step": 12, "text": "the reward never varied within a group"}
+    training = Training("rlvr", "rlvr", 1, ("base + RLVR",), (SILENT, nothing), {}, signal=False)
+    document = build_report(replace(make(), training=(training,)))
+    line = "base + RLVR (rlvr), seed 1, step 12: nothing learned: the reward never varied within a group"
+    for view in (render_text(document, 160), markdown_text(document), page(document)):
+        assert 0 < view.index(line) < view.index("warmed")
+        assert SILENT["text"] not in view, "it follows from the other"
+    assert document.model_dump(mode="json")["training"][0]["signal"] is False
 
 
 def test_in_training_evals_are_means_over_seeds(trained_report: Report) -> None:

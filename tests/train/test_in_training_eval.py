@@ -16,7 +16,7 @@ from kkwarm.train.alarms import check_evals, check_step_log, paired_difference, 
 
 
 def row(step: int, **fields: float) -> dict[str, float]:
-    return {"step": step, "no_signal": 0.1, "truncated": 0.0, "length": 50.0, "accuracy": 0.5, **fields}
+    return {"step": step, "no_signal": 0.1, "at_token_limit": 0.0, "length": 50.0, "accuracy": 0.5, **fields}
 
 
 def in_training_eval(step: int, **correct: list[int]) -> dict[str, object]:
@@ -33,7 +33,7 @@ def test_a_quiet_run_raises_no_alarm() -> None:
     ("kind", "changes", "text"),
     [
         ("no signal", {"no_signal": 0.95}, "95% of the groups gave no signal"),
-        ("truncation", {"truncated": 0.5}, "50% of the completions were cut"),
+        ("token limit", {"at_token_limit": 0.5}, "50% of the completions were cut"),
         ("length", {"length": 140.0}, "completions grew from 50 to 140 tokens"),
     ],
 )
@@ -42,6 +42,17 @@ def test_alarms_of_the_log(kind: str, changes: dict[str, float], text: str) -> N
     (alarm,) = check_step_log(log)
     assert alarm.kind == kind and alarm.step == 29 and text in alarm.text
     assert check_step_log(log[:9]) == []
+
+
+def test_a_short_log_raises_alarms_too() -> None:
+    """What is wrong in three steps must not wait for ten."""
+    (alarm,) = check_step_log([row(1), row(2, no_signal=1.0), row(3, no_signal=1.0)][1:])
+    assert (alarm.kind, alarm.text) == ("no signal", "100% of the groups gave no signal in the last 2 steps")
+    assert [a.kind for a in check_step_log([row(1, at_token_limit=1.0)])] == ["token limit"]
+    growing = [row(i, length=50.0 * i) for i in range(1, 7)]
+    assert [a.text for a in check_step_log(growing)] == ["completions grew from 100 to 250 tokens"]
+    assert check_step_log(growing[:3]) == [], "three steps say nothing about growth"
+    assert check_step_log([]) == []
 
 
 def test_forgetting_and_drift() -> None:
@@ -110,7 +121,7 @@ def test_rlvr_is_evaluated_and_its_alarms_are_recorded(tmp_path: Path, base: Pat
     steps = [json.loads(line)["step"] for line in (run.path / "evals.jsonl").read_text().splitlines()]
     assert steps == [0, 6, 11]
     kinds = {a["kind"] for a in run.manifest.alarms}
-    assert kinds >= {"no signal", "truncation"}, "a random checkpoint knows neither format nor end"
+    assert kinds >= {"no signal", "token limit"}, "a random checkpoint knows neither format nor end"
     assert run.manifest.results["in_training_eval"]["toy"]["last"] == 0.0
 
 

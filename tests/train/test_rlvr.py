@@ -8,6 +8,7 @@ import toy_task as toy
 
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
+from kkwarm.store import Run
 from kkwarm.testing.checkpoint import tiny_checkpoint
 from kkwarm.train import RlvrConfig, WarmupConfig, rlvr, warmup
 from kkwarm.train.grpo import plan_rlvr
@@ -59,7 +60,8 @@ def test_rewards_equal_the_benchmarks_verdicts(tmp_path: Path, warmed: Path, cap
         assert all(len({r["id"] for r in mine[i : i + 4]}) == 1 for i in range(0, 16, 4))
         assert line["reward"] == pytest.approx(sum(r["reward"] for r in mine) / 16)
         assert line["no_signal"] == sum(len(set(g)) == 1 for g in groups) / 4
-        assert line["truncated"] == sum(r["finish"] == "length" for r in mine) / 16
+        assert "truncated" not in line and {"entropy", "clip_fraction"} <= set(line), "trl's figures have plain names"
+        assert line["at_token_limit"] == sum(r["finish"] == "length" for r in mine) / 16
         assert sum(line["status"].values()) == pytest.approx(1)  # type: ignore[attr-defined]
     assert run.manifest.results["completions"] == 48 and run.manifest.results["signal"]
 
@@ -90,7 +92,12 @@ def test_equal_rewards_warn_and_leave_the_weights_unchanged(
     document = json.loads(result.stdout)
     assert document["signal"] is False and document["last"]["accuracy"] == 0.0
     assert any("biases the importance ratio" in w for w in document["warnings"])
-    assert any("the reward never varied within a group" in w for w in document["warnings"])
+    assert any(
+        "nothing learned: the reward never varied within a group (mostly truncated); raise" in a
+        for a in document["alarms"]
+    )
+    kinds = {alarm["kind"] for alarm in Run.read(out).manifest.alarms}
+    assert kinds == {"nothing learned", "no signal", "token limit"}, "two steps are enough for alarms"
     assert result.stderr.count("no prompt gave a signal") == 1
     from safetensors.torch import load_file
 

@@ -81,8 +81,8 @@ def test_grpo_has_the_same_rollouts_losses_and_weights(tmp_path: Path, base: Pat
         "two processes that share groups generate what one process generates"
     )
     for a, b in zip(steps(one), steps(two), strict=True):
-        assert {k: a[k] for k in ("reward", "accuracy", "status", "no_signal", "length", "truncated")} == {
-            k: b[k] for k in ("reward", "accuracy", "status", "no_signal", "length", "truncated")
+        assert {k: a[k] for k in ("reward", "accuracy", "status", "no_signal", "length", "at_token_limit")} == {
+            k: b[k] for k in ("reward", "accuracy", "status", "no_signal", "length", "at_token_limit")
         }
         assert a["loss"] == pytest.approx(b["loss"], abs=1e-5)
         assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=2e-3)
