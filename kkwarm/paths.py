@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kkwarm.errors import KkwarmError
 
-__all__ = ["expand_path"]
+__all__ = ["cache_folder", "expand_path"]
 
 
 def expand_path(path: str | os.PathLike[str]) -> Path:
@@ -19,3 +19,9 @@ def expand_path(path: str | os.PathLike[str]) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         raise KkwarmError(f"{path}: no such user on this machine", hint="write the full path") from None
+
+
+def cache_folder() -> Path:
+    """kkwarm's folder for what can be made again: ``$XDG_CACHE_HOME/kkwarm``, by default ``~/.cache/kkwarm``."""
+    base = os.environ.get("XDG_CACHE_HOME", "").strip()
+    return (Path(base) if base else Path.home() / ".cache") / "kkwarm"

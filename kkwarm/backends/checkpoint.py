@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kkwarm.backends.gguf import SUFFIX, find_gguf, load_gguf_model, metadata_folder
 from kkwarm.backends.hub import ADAPTER, CONFIG, hub_file, one_line
 from kkwarm.errors import KkwarmError, unknown_name
 from kkwarm.paths import expand_path
@@ -46,9 +47,10 @@ _TOKENIZER = (
 
 
 def resolve(model: str | os.PathLike[str]) -> str:
-    """The folder of the checkpoint, or its hub id.
+    """The folder of the checkpoint, its GGUF file, or its hub id.
 
-    :param model: a checkpoint folder, a run folder that holds ``checkpoint/``, ``package:ATTRIBUTE`` or a hub id.
+    :param model: a checkpoint folder, a run folder that holds ``checkpoint/``, a GGUF file or a folder with one,
+        ``package:ATTRIBUTE`` or a hub id.
     :raises KkwarmError: it is none of these, or a hub id that is neither reachable nor cached.
     """
     path = expand_path(resolve_package_path(str(model)))
@@ -56,11 +58,15 @@ def resolve(model: str | os.PathLike[str]) -> str:
         for folder in (path, path / "checkpoint"):
             if (folder / CONFIG).is_file() or (folder / ADAPTER).is_file():
                 return str(folder)
+            if file := find_gguf(folder):
+                return str(file)
         if (path / "manifest.json").exists():
             raise KkwarmError(f"{path} is a run without a checkpoint", hint="if it is unfinished, run it again")
         raise KkwarmError(f"{path} is no checkpoint: it contains neither {CONFIG} nor {ADAPTER}")
+    if path.is_file() and find_gguf(path):
+        return str(path)
     if path.exists():
-        raise KkwarmError(f"{path} is a file, not a checkpoint folder")
+        raise KkwarmError(f"{path} is a file, not a checkpoint folder", hint="a GGUF file ends in .gguf")
     name = str(model)
     if _looks_like_path(name):
         raise KkwarmError(f"{name} does not exist", hint="give a checkpoint folder, a run folder or a hub id")
@@ -87,6 +93,16 @@ def resolve_package_path(model: str) -> str:
     return str(folder)
 
 
+def files_of(source: str) -> str:
+    """The folder with the configuration and tokenizer of a resolved checkpoint; a hub id is returned unchanged."""
+    return str(metadata_folder(Path(source))) if is_gguf(source) else source
+
+
+def is_gguf(source: str) -> bool:
+    """Whether a resolved checkpoint is a GGUF file."""
+    return source.endswith(SUFFIX) and Path(source).is_file()
+
+
 def display_name(model: str | os.PathLike[str]) -> str:
     """A short name for tables and folders: the run's name for a run folder or its ``checkpoint/``, and RUN-best for its
     ``best/``.
@@ -95,6 +111,7 @@ def display_name(model: str | os.PathLike[str]) -> str:
     if path.name == "best" and (path.parent / "manifest.json").is_file():
         return f"{path.absolute().parent.name}-best"
     name = path.parent.name if path.name == "checkpoint" and path.parent.name else path.name
+    name = name.removesuffix(SUFFIX)
     return name.replace(":", "-")  # kkwarm_mini:BASE; a colon in a folder's name breaks search paths
 
 
@@ -105,13 +122,13 @@ def load_tokenizer(model: str | os.PathLike[str]) -> Any:
     """
     from transformers import AutoTokenizer
 
-    source = resolve(model)
+    source = files_of(resolve(model))
     if (
         Path(source).is_dir()
         and (base := _base_of(source))
         and not any((Path(source) / f).exists() for f in _TOKENIZER)
     ):
-        source = resolve(base)
+        source = files_of(resolve(base))
     try:
         with _quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", trust_remote_code=False)
@@ -181,7 +198,10 @@ def _load_model(source: str, options: Mapping[str, Any]) -> Any:
     from kkwarm.backends.integrity import check_checkpoint
 
     checks = {"trust_remote_code": False, "output_loading_info": True, "ignore_mismatched_sizes": True}
-    loaded, loading_info = AutoModelForCausalLM.from_pretrained(source, **checks, **options)
+    if is_gguf(source):
+        loaded, loading_info = load_gguf_model(Path(source), {**checks, **options})
+    else:
+        loaded, loading_info = AutoModelForCausalLM.from_pretrained(source, **checks, **options)
     check_checkpoint(source, loaded, loading_info)
     return loaded
 
@@ -196,7 +216,7 @@ def read_config(model: str | os.PathLike[str]) -> Any:
     source = resolve(model)
     try:
         with _quiet_transformers():
-            config = AutoConfig.from_pretrained(resolve(_base_of(source) or source), trust_remote_code=False)
+            config = AutoConfig.from_pretrained(files_of(resolve(_base_of(source) or source)), trust_remote_code=False)
     except KkwarmError:
         raise
     except Exception as err:  # transformers raises many unrelated types for an unreadable configuration
@@ -267,6 +287,9 @@ def fingerprint(model: str | os.PathLike[str]) -> str:
     """
     source = resolve(model)
     digest = hashlib.sha256()
+    if is_gguf(source):
+        stat = Path(source).stat()
+        return _sha256(str(Path(source).resolve()), stat.st_size, stat.st_mtime_ns)[:16]
     if not Path(source).is_dir():
         commit = Path(hub_file(source)).parent.name  # the cache keeps a commit's files under snapshots/COMMIT/
         digest.update(f"hub:{source}:{commit}".encode())

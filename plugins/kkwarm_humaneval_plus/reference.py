@@ -24,6 +24,7 @@ from functools import cache
 from pathlib import Path
 
 from kkwarm.errors import KkwarmError
+from kkwarm.paths import cache_folder
 from kkwarm.verify.sandbox import CallJob, End, Limits, Sandbox, encode, measure_slowness
 
 from .tasks import CodeTask
@@ -191,8 +192,7 @@ def _key(task: CodeTask) -> str:
 
 
 def _folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME", "").strip()
-    return (Path(base) if base else Path.home() / ".cache") / "kkwarm" / "humaneval_plus"
+    return cache_folder() / "humaneval_plus"
 
 
 def _load(task: CodeTask, key: str) -> Reference | None:
