@@ -24,7 +24,6 @@ from typing import Any
 
 from kkwarm.data import holdout, normalise
 from kkwarm.errors import KkwarmError, unknown_name
-from kkwarm.paths import cache_folder
 from kkwarm.types import Domain, Example, Response, Status, Verdict, Verifier
 from kkwarm_bridges.answers import parse_number
 from kkwarm_bridges.eval_guard import evaluates_text, find_extra_text, find_variables, is_plain_formula, without_eval
@@ -265,7 +264,9 @@ def silence_stdout() -> Any:
 
 
 def _folder() -> Path:
-    return cache_folder() / f"reasoning-gym-{metadata.version('reasoning-gym')}"
+    base = os.environ.get("XDG_CACHE_HOME", "").strip()
+    root = Path(base) if base else Path.home() / ".cache"
+    return root / "kkwarm" / f"reasoning-gym-{metadata.version('reasoning-gym')}"
 
 
 def _write_entries(name: str, seed: int, size: int, out: Path) -> None:

@@ -24,7 +24,6 @@ from functools import cache
 from pathlib import Path
 
 from kkwarm.errors import KkwarmError
-from kkwarm.paths import cache_folder
 from kkwarm.verify.sandbox import CallJob, End, Limits, Sandbox, encode, measure_slowness
 
 from .tasks import CodeTask
@@ -192,7 +191,8 @@ def _key(task: CodeTask) -> str:
 
 
 def _folder() -> Path:
-    return cache_folder() / "humaneval_plus"
+    base = os.environ.get("XDG_CACHE_HOME", "").strip()
+    return (Path(base) if base else Path.home() / ".cache") / "kkwarm" / "humaneval_plus"
 
 
 def _load(task: CodeTask, key: str) -> Reference | None:
