@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from kkwarm.types import Completion, Sampling
 
-__all__ = ["Backend", "LogprobBackend", "Request"]
+__all__ = ["Backend", "LiveBackend", "LogprobBackend", "Request"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,12 +16,19 @@ class Request:
     """Samples to generate for one prompt, by index (a resumed run requests only the missing ones).
 
     The randomness of a sample depends on (`Sampling.seed`, `key`, index) only, not on the batch it is generated in.
+
+    :param max_tokens: replaces that of the sampling settings, for requests of several benchmarks in one batch.
     """
 
     key: str
     prompt: str
     samples: tuple[int, ...]
     stop: tuple[str, ...] = ()
+    max_tokens: int | None = None
+
+    def limit(self, sampling: Sampling) -> int:
+        """The most tokens of a sample."""
+        return sampling.max_tokens if self.max_tokens is None else self.max_tokens
 
 
 class Backend(Protocol):
@@ -54,6 +61,13 @@ class Backend(Protocol):
     def close(self) -> None:
         """Frees the model."""
         ...
+
+
+@runtime_checkable
+class LiveBackend(Protocol):
+    """A backend that calls `on_tokens` with the number of new tokens while it generates; others yield whole samples."""
+
+    on_tokens: Callable[[int], None] | None
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -101,6 +101,7 @@ class HFBackend:
     batch_size: int | None = None
     name: str = "hf"
     tokens: int = 0
+    on_tokens: Callable[[int], None] | None = None
     _capacity: int = 0
     _network: Network = field(init=False)
 
@@ -197,7 +198,7 @@ class HFBackend:
         jobs, too_long = [], []
         for request, ids in zip(requests, token_ids(self.tokenizer, [r.prompt for r in requests]), strict=True):
             check_token_ids(request.key, ids, self._network.embedded)
-            limit = min(sampling.max_tokens, context - len(ids))
+            limit = min(request.limit(sampling), context - len(ids))
             if limit < 1:
                 log.warning("%s: the prompt has %d tokens, the context %d: truncated", request.key, len(ids), context)
                 too_long += [(request, i, Completion("", 0, "length", ())) for i in request.samples]
@@ -318,6 +319,8 @@ class HFBackend:
         batch.count += 1
         for i in alive:
             batch.tokens[i].append(int(batch.last[i]))
+        if self.on_tokens is not None:
+            self.on_tokens(len(alive))
 
     # -- rows leave --------------------------------------------------------------------------------------------------
 

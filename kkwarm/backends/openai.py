@@ -227,7 +227,7 @@ class OpenAIBackend:
         return completions
 
     def _call(self, request: Request, sampling: Sampling, attempt: int) -> list[Completion]:
-        prompt, max_tokens = self._fit_context(request.prompt, sampling.max_tokens)
+        prompt, max_tokens = self._fit_context(request.prompt, request.limit(sampling))
         if max_tokens <= 0:
             return [Completion("", 0, "length", ())] * len(request.samples)
         body: dict[str, Any] = {

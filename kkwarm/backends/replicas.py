@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from kkwarm.backends.base import Request
+from kkwarm.backends.base import LiveBackend, Request
 from kkwarm.backends.checkpoint import fingerprint, load_tokenizer, resolve
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Completion, Sampling
@@ -48,6 +49,7 @@ class Replicas:
             child_end.close()  # so that the pipe closes when the copy dies
             self._copies[parent_end] = copy
         self.tokens = 0
+        self.on_tokens: Callable[[int], None] | None = None
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[Request, int, Completion]]:
         """Yields samples as any copy finishes them.
@@ -67,6 +69,9 @@ class Replicas:
                         number, index, completion = content
                         self.tokens += completion.n_tokens or 0
                         yield requests[number], index, completion
+                    elif kind == "tokens":
+                        if self.on_tokens is not None:
+                            self.on_tokens(content[0])
                     elif kind == "done":
                         if not self._send_part(pipe, parts, sampling):
                             busy.remove(pipe)
@@ -106,6 +111,19 @@ class Replicas:
             raise KkwarmError(f"{copy.name} ended with code {copy.exitcode}", hint=hint) from None
 
 
+class _TokenReports:
+    """Sends the number of new tokens to the parent, once a second."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe, self._count, self._sent = pipe, 0, time.monotonic()
+
+    def add(self, count: int) -> None:
+        self._count += count
+        if (now := time.monotonic()) - self._sent >= 1.0:
+            self._pipe.send(("tokens", self._count))
+            self._count, self._sent = 0, now
+
+
 def _run_copy(name: str, model: str, options: dict[str, Any], threads: int | None, pipe: Connection) -> None:
     """The main function of a copy's process."""
     from kkwarm.backends import open_backend
@@ -116,10 +134,14 @@ def _run_copy(name: str, model: str, options: dict[str, Any], threads: int | Non
 
             torch.set_num_threads(threads)
         backend = open_backend(name, model, **options)
+        if isinstance(backend, LiveBackend):
+            backend.on_tokens = _TokenReports(pipe).add
         while True:
             first, requests, sampling = pipe.recv()
             numbers = {id(request): first + i for i, request in enumerate(requests)}
             for request, index, completion in backend.generate(requests, sampling):
+                if not isinstance(backend, LiveBackend):
+                    pipe.send(("tokens", completion.n_tokens or 0))
                 pipe.send(("sample", numbers[id(request)], index, completion))
             pipe.send(("done",))
     except EOFError:

@@ -111,7 +111,7 @@ class VllmBackend:
                 n=len(run) if sampling.temperature > 0 else 1,  # vLLM refuses several greedy samples
                 temperature=sampling.temperature,
                 top_p=sampling.top_p if sampling.temperature > 0 else 1.0,
-                max_tokens=min(sampling.max_tokens, context - len(ids)),
+                max_tokens=min(request.limit(sampling), context - len(ids)),
                 stop=list(request.stop),
                 include_stop_str_in_output=True,
                 skip_special_tokens=not has_special_tags(self.tokenizer),  # a stop string may be a special token

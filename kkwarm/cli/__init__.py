@@ -133,7 +133,7 @@ def main(args: list[str] | None = None) -> Any:
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         run = next((path for path in reversed(RESUMABLE_RUNS) if Path(path).exists()), None)
-        _say(f"interrupted; progress is stored in {run}: repeat the command to resume" if run else "interrupted")
+        _say(f"interrupted; {_stored(run)} in {run}: repeat the command to resume" if run else "interrupted")
         sys.exit(130)
     except BrokenPipeError:  # `kkwarm ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -144,6 +144,16 @@ def main(args: list[str] | None = None) -> Any:
         _say(f"{err.filename or 'disk'}: {err.strerror}")
         sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _stored(run: str) -> str:
+    """What an interrupted run has stored."""
+    from kkwarm.store import Run
+
+    try:
+        return Run.read(run).stored()
+    except KkwarmError:
+        return "progress is stored"
 
 
 def _one_line(err: click.ClickException) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from kkwarm.backends.base import Backend, Request
+from kkwarm.backends.base import Backend, LiveBackend, Request
 from kkwarm.store import Run
 from kkwarm.types import Completion, Example, Format, Sample, Sampling, Verifier
 from kkwarm.verify import Judge
@@ -47,6 +48,11 @@ class SampleRequests:
     prompts: Sequence[SampleRequest]
     prefix: str = ""
 
+    @property
+    def samples(self) -> int:
+        """The number of requested samples."""
+        return sum(len(p.indices) for p in self.prompts)
+
 
 @dataclass(slots=True)
 class GenerationStats:
@@ -73,40 +79,73 @@ class GenerationStats:
 
 
 def collect(
-    requests: SampleRequests, backend: Backend, judge: Judge, sink: Sink, stats: GenerationStats | None = None
+    groups: Sequence[SampleRequests],
+    backend: Backend,
+    judge: Judge,
+    sink: Sink,
+    stats: GenerationStats | None = None,
+    on_tokens: Callable[[int], None] | None = None,
 ) -> None:
     """Generates the requested samples, verifies them in batches and passes each batch to `sink`.
 
     Every completion that the backend has yielded reaches the sink, even if generation is interrupted or fails. After an
     interruption the sink may get samples for a second time.
+
+    :param groups: requests of several benchmarks are generated together; their sampling settings may differ in
+        `max_tokens` only.
+    :param on_tokens: called with the number of new tokens, while they are generated where the backend can tell.
     """
-    prompts = {prompt.key: prompt for prompt in requests.prompts}
-    backend_requests = [Request(p.key, p.prompt, p.indices, requests.format.stop) for p in requests.prompts]
-    pending: list[tuple[SampleRequest, int, Completion]] = []
-
-    def flush() -> None:
-        if pending:
-            pairs = [(prompt.example, completion) for prompt, _, completion in pending]
-            verdicts = judge.verify(requests.verifier, requests.format, pairs)
-            sink(
-                [
-                    Sample(requests.name, p.example.id, index, completion, verdict, p.prompt_hash, p.meta)
-                    for (p, index, completion), verdict in zip(pending, verdicts, strict=True)
-                ]
-            )
-            pending.clear()
-
+    asked = {prompt.key: (group, prompt) for group in groups for prompt in group.prompts}
+    backend_requests = [
+        Request(p.key, p.prompt, p.indices, group.format.stop, group.sampling.max_tokens) for group, p in asked.values()
+    ]
+    pending: list[_Pending] = []
     batch_start = time.monotonic()
-    completions = (stats or GenerationStats()).measure(iter(backend.generate(backend_requests, requests.sampling)))
+    with _report_tokens(backend, on_tokens) as live:
+        generated = iter(backend.generate(backend_requests, groups[0].sampling))
+        try:
+            for request, index, completion in (stats or GenerationStats()).measure(generated):
+                group, prompt = asked[request.key]
+                if on_tokens is not None and not live:
+                    on_tokens(completion.n_tokens or 0)
+                stored = replace(completion, text=group.prefix + completion.text, token_ids=None)
+                pending.append((group, prompt, index, stored))
+                if len(pending) >= _BATCH_SIZE or time.monotonic() - batch_start > _MAX_WAIT:
+                    _verify_and_store(pending, judge, sink)
+                    batch_start = time.monotonic()
+        finally:
+            _verify_and_store(pending, judge, sink)
+
+
+_Pending = tuple[SampleRequests, SampleRequest, int, Completion]
+
+
+def _verify_and_store(pending: list[_Pending], judge: Judge, sink: Sink) -> None:
+    """Verifies the pending completions, passes them to the sink, and empties the list."""
+    samples = []
+    for group in {id(group): group for group, *_ in pending}.values():
+        own = [(prompt, index, completion) for g, prompt, index, completion in pending if g is group]
+        verdicts = judge.verify(group.verifier, group.format, [(p.example, completion) for p, _, completion in own])
+        samples += [
+            Sample(group.name, p.example.id, index, completion, verdict, p.prompt_hash, p.meta)
+            for (p, index, completion), verdict in zip(own, verdicts, strict=True)
+        ]
+    if samples:
+        sink(samples)
+    pending.clear()
+
+
+@contextmanager
+def _report_tokens(backend: Backend, on_tokens: Callable[[int], None] | None) -> Iterator[bool]:
+    """Makes the backend report its tokens meanwhile. Yields whether it does so while it generates."""
+    if not isinstance(backend, LiveBackend):
+        yield False
+        return
+    backend.on_tokens = on_tokens
     try:
-        for request, index, completion in completions:
-            stored = replace(completion, text=requests.prefix + completion.text, token_ids=None)
-            pending.append((prompts[request.key], index, stored))
-            if len(pending) >= _BATCH_SIZE or time.monotonic() - batch_start > _MAX_WAIT:
-                flush()
-                batch_start = time.monotonic()
+        yield True
     finally:
-        flush()
+        backend.on_tokens = None
 
 
 class RunSink:

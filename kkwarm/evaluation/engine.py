@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,22 +19,23 @@ from kkwarm.backends.base import Backend
 from kkwarm.backends.checkpoint import display_name, fingerprint, load_tokenizer, resolve
 from kkwarm.backends.text import unknown_token_warning
 from kkwarm.errors import KkwarmError, warn
-from kkwarm.evaluation.collect import GenerationStats, RunSink, SampleKey, collect
+from kkwarm.evaluation.collect import GenerationStats, RunSink, SampleKey, SampleRequests, collect
 from kkwarm.evaluation.early_stopping import EarlyStopping, make_early_stopping
 from kkwarm.evaluation.plan import LM_EVAL_PREFIX, EvalTask, make_eval_task, parse_benchmark_names
-from kkwarm.evaluation.progress import ProgressBars
 from kkwarm.formats import has_reasoning
 from kkwarm.plugins import Registry
+from kkwarm.progress import GenerationProgress
 from kkwarm.schema.manifest import Manifest
 from kkwarm.schema.settings import BenchConfig, check_run_size
 from kkwarm.store import Run, config_hash, read_contamination, runs_home
 from kkwarm.store.run import PROTOCOL
-from kkwarm.types import Sample
+from kkwarm.types import Sample, Sampling
 from kkwarm.verify import Judge
 from kkwarm.verify.source import verifier_provenance
 
 __all__ = ["PreparedBench", "SampleCollector", "prepare", "run_bench"]
 
+_SMALL = 64  # samples; fewer leave most of a batch empty
 _LOCAL_BACKENDS = ("hf", "vllm")  # they load the checkpoint here, so it can be fingerprinted before they are opened
 
 
@@ -195,7 +196,7 @@ class SampleCollector:
     samples: int  # for each question
     judge: Judge
     registry: Registry
-    bars: ProgressBars
+    bars: GenerationProgress
     stats: GenerationStats = field(default_factory=GenerationStats)
     sink: RunSink = field(init=False)
 
@@ -204,18 +205,37 @@ class SampleCollector:
 
     def __call__(self, tasks: Sequence[EvalTask]) -> dict[SampleKey, Sample]:
         """All samples of the run, after generating those of `tasks` that were missing."""
-        for task in tasks:
-            requests = task.sample_requests(partial(self.sink.missing, task.name, count=self.samples))
-            total = len(task.items) * self.samples
-            self.bars.start(task.name, total, total - sum(len(p.indices) for p in requests.prompts))
-            if requests.prompts:
-                collect(requests, self.backend(), self.judge, self.sink, self.stats)
+        missing = {t.name: t.sample_requests(partial(self.sink.missing, t.name, count=self.samples)) for t in tasks}
+        for group in _group_small(list(missing.values())):
+            total = sum(len(t.items) * self.samples for t in tasks if any(t.name == r.name for r in group))
+            requested = sum(r.samples for r in group)
+            name, longest = ", ".join(r.name for r in group), max(r.sampling.max_tokens for r in group)
+            self.bars.start(name, total, total - requested, longest)
+            if requested:
+                collect(group, self.backend(), self.judge, self.sink, self.stats, self.bars.add_tokens)
         return self.sink.samples
 
     def _on_stored(self, samples: Sequence[Sample]) -> None:
         for sample in samples:
             self.registry.call_hook("kkwarm_sample_scored", sample=sample)
-        self.bars.advance(len(samples))
+        self.bars.add_samples(samples)
+
+
+def _group_small(requests: Sequence[SampleRequests]) -> list[list[SampleRequests]]:
+    """Benchmarks with fewer than `_SMALL` samples to generate are generated together, because each alone would leave
+    most of a batch empty. Their sampling settings must be equal, except for the token limit.
+    """
+    groups: list[list[SampleRequests]] = []
+    together: dict[Sampling, list[SampleRequests]] = {}
+    for each in requests:
+        key = replace(each.sampling, max_tokens=0)
+        if 0 < each.samples < _SMALL and key in together:
+            together[key].append(each)
+            continue
+        groups.append([each])
+        if 0 < each.samples < _SMALL:
+            together[key] = groups[-1]
+    return groups
 
 
 def _complete(prepared: PreparedBench, run: Run, progress: bool, early_stopping: EarlyStopping | None) -> None:
@@ -223,7 +243,7 @@ def _complete(prepared: PreparedBench, run: Run, progress: bool, early_stopping:
     results: dict[str, Any] = {}
     stopped: dict[str, Any] = {}
     tasks = prepared.tasks
-    with Judge() as judge, ProgressBars(progress) as bars:
+    with Judge() as judge, GenerationProgress(progress) as bars:
         collector = SampleCollector(run, prepared.backend, config.samples, judge, prepared.registry, bars)
         earlier = dict(run.manifest.generation)
         try:

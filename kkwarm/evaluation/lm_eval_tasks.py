@@ -14,7 +14,7 @@ from kkwarm.backends.checkpoint import default_device, default_dtype, resolve
 from kkwarm.errors import KkwarmError, unknown_name
 from kkwarm.evaluation.lm_eval_logs import main_metric, read_answer, read_scores, read_verdict
 from kkwarm.evaluation.plan import LM_EVAL_PREFIX
-from kkwarm.evaluation.progress import ProgressBars
+from kkwarm.progress import GenerationProgress
 from kkwarm.schema.settings import BenchConfig
 from kkwarm.store import Run
 from kkwarm.types import Completion, Sample
@@ -22,7 +22,7 @@ from kkwarm.types import Completion, Sample
 __all__ = ["run_lm_eval_task"]
 
 
-def run_lm_eval_task(name: str, model: str, config: BenchConfig, run: Run, bars: ProgressBars) -> dict[str, Any]:
+def run_lm_eval_task(name: str, model: str, config: BenchConfig, run: Run, bars: GenerationProgress) -> dict[str, Any]:
     """Runs the task unless the run already has its results; a task is resumed only as a whole.
 
     A question counts as correct if lm-eval's main metric is 1 for it. lm-eval's own results table is kept too.
@@ -37,7 +37,7 @@ def run_lm_eval_task(name: str, model: str, config: BenchConfig, run: Run, bars:
         bars.start(name, len(samples), 0)
         stored = {(s.id, s.index) for s in run.samples(name)}
         run.append(s for s in samples if (s.id, s.index) not in stored)
-        bars.advance(len(samples))
+        bars.add_samples(samples)
         tables[name] = table
         run.record(lm_eval=tables)
     return summarize(run.samples(name)) | {"lm_eval": tables[name]}

@@ -12,8 +12,8 @@ from kkwarm.analysis.metrics import summarize
 from kkwarm.backends.base import Backend
 from kkwarm.evaluation.engine import SampleCollector
 from kkwarm.evaluation.plan import make_eval_task
-from kkwarm.evaluation.progress import ProgressBars
 from kkwarm.plugins import Registry
+from kkwarm.progress import GenerationProgress
 from kkwarm.schema.settings import BenchConfig
 from kkwarm.store import Run
 from kkwarm.types import Example
@@ -46,7 +46,7 @@ def smoke_run(
     with (
         tempfile.TemporaryDirectory() as folder,
         Run.open(folder, kind="bench", config=config.dump()) as run,
-        ProgressBars(False) as bars,
+        GenerationProgress(False) as bars,
     ):
         collector = SampleCollector(run, lambda: backend, samples, judge, Registry(manager), bars)
         by_lm_eval = evaluate_tasks([task], samples, collector)

@@ -13,6 +13,7 @@ from pathlib import Path
 from string import Template
 
 from kkwarm.errors import KkwarmError
+from kkwarm.progress import duration
 from kkwarm.reporting.figures import figures
 from kkwarm.reporting.labels import (
     CONTAMINATED,
@@ -33,7 +34,6 @@ from kkwarm.reporting.labels import (
 from kkwarm.reporting.samples import Packed, pack
 from kkwarm.reporting.svg import figure_svg, interval_svg
 from kkwarm.schema.report import Cell, Report
-from kkwarm.study.progress import duration
 
 __all__ = ["write_html"]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
+from kkwarm.progress import duration
 from kkwarm.reporting.figures import figures
 from kkwarm.reporting.labels import (
     CONTAMINATED,
@@ -29,7 +30,7 @@ from kkwarm.reporting.labels import (
 from kkwarm.reporting.plot import plot
 from kkwarm.reporting.sanitize import console as safe_console
 from kkwarm.schema.report import Cell, Report
-from kkwarm.study.progress import duration, workers
+from kkwarm.study.progress import workers
 
 __all__ = ["print_beside", "print_report", "render_text", "write_svg"]
 

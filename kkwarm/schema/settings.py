@@ -322,6 +322,13 @@ class TrainConfig(_Contamination):
     eval_questions: Count = setting(
         50, "Number of questions of each benchmark in one evaluation.", EVALUATION, identity=False
     )
+    eval_max_tokens: Count | None = setting(
+        None,
+        "Maximum number of tokens per answer in an evaluation.",
+        EVALUATION,
+        unset="the benchmark's",
+        identity=False,
+    )
     keep_best: Switch = setting(
         True,
         "Keep the weights of the step with the best evaluation, in best/.",

@@ -309,6 +309,17 @@ class Run:
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
+    def stored(self) -> str:
+        """What a resumed run keeps, for a message: ``37 samples are stored``."""
+        if self.manifest.plan is not None:
+            return f"{len(self.manifest.seconds)} of {len(self.manifest.plan.steps)} steps are done and stored"
+        if self.manifest.kind in ("warmup", "rlvr"):
+            complete = self.path.glob("steps/checkpoint-*/complete.json")
+            step = max((int(p.parent.name.rpartition("-")[2]) for p in complete), default=0)
+            return f"the training is stored up to step {step}"
+        count = sum(1 for _ in self.lines())
+        return f"{count:,} sample{' is' if count == 1 else 's are'} stored"
+
     def samples(self, benchmark: str | None = None) -> Iterator[Sample]:
         """Stored samples in the order of storing. An incomplete last line is skipped.
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kkwarm.progress import duration
 from kkwarm.schema.recipe import Recipe
 from kkwarm.study.execute import is_done
 from kkwarm.study.plan import Plan
-from kkwarm.study.progress import Estimate, duration, workers
+from kkwarm.study.progress import Estimate, workers
 
 __all__ = ["describe", "show_plan"]
 

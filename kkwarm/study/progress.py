@@ -1,30 +1,23 @@
 """Progress of a plan on stderr: a bar for the study with the time left, and a bar for each running step.
 
-Where stderr is not a terminal, each finished step is one line.
+Where stderr is not a terminal, each finished step is one line, and every minute a line tells what runs.
 """
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from kkwarm.progress import duration
 from kkwarm.study.plan import Plan, Step
 
-__all__ = ["Display", "duration", "workers"]
+__all__ = ["Display", "workers"]
 
+LINE_INTERVAL = 60.0  # seconds between two lines about running steps, where stderr is not a terminal
 FILES = {"bench": "samples.jsonl", "warmup": "log.jsonl", "rlvr": "log.jsonl"}
-
-
-def duration(seconds: float) -> str:
-    """Formats seconds: ``45 s``, ``3 min 20 s``, ``2 h 05 min``."""
-    total = round(seconds)
-    if total < 60:
-        return f"{total} s"
-    if total < 3600:
-        return f"{total // 60} min {total % 60:02d} s"
-    return f"{total // 3600} h {total % 3600 // 60:02d} min"
 
 
 def workers(count: int) -> str:
@@ -90,6 +83,7 @@ class Display:
         self.estimate = Estimate(plan, done, jobs)
         self.running: dict[str, tuple[Step, _Counter | None, Any]] = {}
         self.bars: Any = None
+        self._printed = time.monotonic()
         self.total_bar: Any = None
 
     def __enter__(self) -> Self:
@@ -131,16 +125,26 @@ class Display:
         self._line(step, f"tried again: {reason}", "yellow")
 
     def tick(self) -> None:
-        if self.bars is None:
+        if not self.live and time.monotonic() - self._printed < LINE_INTERVAL:
             return
-        fractions = {}
+        fractions, texts = {}, []
         for key, (step, counter, task) in self.running.items():
             count = min(counter.count(), step.total) if counter else 0
             fractions[key] = count / step.total if step.total else 0.0
             unit = "samples" if step.kind == "bench" else "steps"
-            self.bars.update(task, completed=count, right=f"{count}/{step.total} {unit}" if counter else "")
+            right = f"{count}/{step.total} {unit}" if counter else ""
+            texts.append(f"{_short(step)} {right}".rstrip())
+            if self.bars is not None:
+                self.bars.update(task, completed=count, right=right)
         done = len(self.estimate.done)
         left = duration(self.estimate.left(fractions))
+        if self.bars is None:
+            self._printed = time.monotonic()
+            if not texts:
+                return
+            line = f"running: {', '.join(texts)} ({left} left)"
+            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            return
         self.bars.update(
             self.total_bar,
             completed=done + sum(fractions.values()),

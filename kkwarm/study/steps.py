@@ -10,7 +10,7 @@ __all__ = ["run_step"]
 
 
 def run_step(spec: Mapping[str, Any]) -> None:
-    """Runs one step; an interrupted step resumes.
+    """Runs one step; an interrupted step resumes. Its progress goes to the log of the worker.
 
     :param spec: ``id``, ``kind``, ``config``, ``inputs`` (folders or hub ids by name), ``out``, ``labels``.
     """
@@ -19,20 +19,20 @@ def run_step(spec: Mapping[str, Any]) -> None:
     if kind == "distill":
         from kkwarm.train import DistillConfig, distill
 
-        distill(DistillConfig(**config), out, labels=labels, progress=False)
+        distill(DistillConfig(**config), out, labels=labels)
     elif kind == "warmup":
         from kkwarm.train import WarmupConfig, warmup
 
-        warmup(inputs["model"], inputs["traces"], out, WarmupConfig(**config), labels=labels, progress=False)
+        warmup(inputs["model"], inputs["traces"], out, WarmupConfig(**config), labels=labels)
     elif kind == "rlvr":
         from kkwarm.train import RlvrConfig, rlvr
 
-        rlvr(inputs["model"], RlvrConfig(**config), out, labels=labels, progress=False)
+        rlvr(inputs["model"], RlvrConfig(**config), out, labels=labels)
     elif kind == "bench":
         from kkwarm.evaluation import BenchConfig, bench
 
         domains = config.pop("domains")
         labels = {key: str(value) for key, value in labels.items()}
-        bench(inputs["model"], domains, out, BenchConfig(**config), labels=labels, progress=False)
+        bench(inputs["model"], domains, out, BenchConfig(**config), labels=labels)
     else:
         raise ValueError(f"step {spec['id']}: unknown kind {kind!r}")

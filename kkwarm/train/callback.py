@@ -99,6 +99,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._bar = Progress(self._title, state.max_steps, done=state.global_step, show=self._show)
         self._bar.__enter__()
+        self._in_training_eval.note.show = self._bar.show_note
         if state.global_step == 0:
             self._evaluate(state)
         self._step_started = self._saved_at = time.monotonic()

@@ -15,6 +15,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.evaluation.collect import RunSink, SampleRequest, SampleRequests, collect
 from kkwarm.paths import expand_path
 from kkwarm.plugins import Registry, registry
+from kkwarm.progress import GenerationProgress
 from kkwarm.schema.settings import DistillConfig
 from kkwarm.store import Run
 from kkwarm.train.contamination_check import contamination_check, decontaminate
@@ -244,14 +245,16 @@ def _distill_from_model(
 def _generate(plan: DistillPlan, run: Run, backend: Backend, prompts: Sequence[str], progress: bool) -> list[Sample]:
     """All samples in the order of the examples, after generating those that the run lacks."""
     name, count = plan.task.name, plan.config.samples
-    with Progress("distill", plan.completions, done=len(list(run.samples())), show=progress) as bar, Judge() as judge:
-        sink = RunSink(run, lambda samples: bar.update(len(sink.samples)))
+    with GenerationProgress(progress) as bars, Judge() as judge:
+        sink = RunSink(run, bars.add_samples)
+        bars.start("distill", plan.completions, len(sink.samples), plan.sampling.max_tokens)
         requests = [
             SampleRequest(example.id, example, prompt, indices)
             for example, prompt in zip(plan.examples, prompts, strict=True)
             if (indices := sink.missing(name, example.id, count))
         ]
-        collect(SampleRequests(name, plan.format, plan.verifier, plan.sampling, requests), backend, judge, sink)
+        group = SampleRequests(name, plan.format, plan.verifier, plan.sampling, requests)
+        collect([group], backend, judge, sink, on_tokens=bars.add_tokens)
     return [sink.samples[name, e.id, k] for e in plan.examples for k in range(count)]
 
 

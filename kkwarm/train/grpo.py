@@ -34,8 +34,8 @@ __all__ = ["TRL_METRICS", "Prompts", "RlvrPlan", "build_trainer", "plan_rlvr", "
 ROLLOUTS = "rollouts.jsonl"
 _TOKENS_GPU, _TOKENS_CPU = 32_768, 24_576  # in a forward pass, where --micro-batch-size is not given
 _SUMMARY_FIELDS = ("reward", "accuracy", "length", "at_token_limit")
-# Names of trl's metrics in log.jsonl. Entropy (nats) and clipped shares are means over the tokens that the loss uses; the
-# importance ratio is between the policy and the engine that sampled (vLLM only).
+# Names of trl's metrics in log.jsonl. Entropy (nats) and clipped shares are means over the tokens that the loss uses.
+# The importance ratio is between the policy and the engine that sampled (vLLM only).
 TRL_METRICS = {
     "entropy": "entropy",
     "kl": "kl",
@@ -246,6 +246,7 @@ def _train_steps(
 ) -> list[dict[str, Any]]:
     """Trains to the end; returns the step log."""
     rollouts_log: StepLog | None = None
+    rollout.note = in_training_eval.note
 
     def open_rollouts_log(start: int) -> None:
         nonlocal rollouts_log

@@ -18,6 +18,7 @@ from kkwarm.backends.base import Backend, Request
 from kkwarm.data import content_hash
 from kkwarm.evaluation.collect import SampleRequest, SampleRequests, collect
 from kkwarm.plugins import registry
+from kkwarm.progress import GenerationNote
 from kkwarm.schema.settings import TrainConfig
 from kkwarm.train import distributed
 from kkwarm.train.alarms import Alarm, best_eval, check_evals, check_step_log, select_best_step
@@ -49,6 +50,7 @@ class EvalBenchmark:
     examples: list[Example]
     format: Format
     verifier: Verifier
+    max_tokens: int
 
 
 def load_eval_benchmarks(config: TrainConfig) -> list[EvalBenchmark]:
@@ -63,7 +65,8 @@ def load_eval_benchmarks(config: TrainConfig) -> list[EvalBenchmark]:
         questions = sorted(benchmark.load(), key=lambda e: (hashlib.sha256(content_hash(e).encode()).digest(), e.id))
         examples = questions[: config.eval_questions]
         verifier = reg.verifier(benchmark.verifier)
-        benchmarks.append(EvalBenchmark(benchmark, examples, reg.format(benchmark.format), verifier))
+        max_tokens = config.eval_max_tokens or benchmark.sampling.max_tokens
+        benchmarks.append(EvalBenchmark(benchmark, examples, reg.format(benchmark.format), verifier, max_tokens))
     return benchmarks
 
 
@@ -74,7 +77,7 @@ def longest_eval_sequence(benchmarks: Sequence[EvalBenchmark], tokenizer: Any) -
     longest = 0
     for b in benchmarks:
         prompts = token_ids(tokenizer, [b.format.render(e.question, tokenizer) for e in b.examples])
-        longest = max(longest, b.benchmark.sampling.max_tokens + max(map(len, prompts)))
+        longest = max(longest, b.max_tokens + max(map(len, prompts)))
     return longest
 
 
@@ -139,6 +142,7 @@ class InTrainingEval:
         self._run, self._config, self._benchmarks, self._tokenizer = run, config, benchmarks, tokenizer
         self._trained, self._make_engine = trained, make_engine
         self._best = BestWeights(Path(run.path), tokenizer)
+        self.note = GenerationNote()  # shown beside the bar of the training
         self._file: StepLog | None = None
 
     @property
@@ -149,9 +153,11 @@ class InTrainingEval:
         """Drops evaluations of steps after `resumed`, which are repeated, or all if the questions changed."""
         if not (distributed.is_main() and self._benchmarks):
             return
-        counts = {b.benchmark.name: len(b.examples) for b in self._benchmarks}
-        if any({n: len(c) for n, c in row["correct"].items()} != counts for row in self.rows()):
-            print_status("the questions of the in-training evaluation changed: its rows and the best step are dropped")
+        asked = {b.benchmark.name: (len(b.examples), b.max_tokens) for b in self._benchmarks}
+        rows = [{n: (len(c), row["max_tokens"][n]) for n, c in row["correct"].items()} for row in self.rows()]
+        if any(row != asked for row in rows):
+            what = "the questions of the in-training evaluation, or their token limit, changed"
+            print_status(f"{what}: its rows and the best step are dropped")
             self.path.unlink()
             self._best.forget()
         self._file = StepLog(self.path, resumed)
@@ -187,6 +193,7 @@ class InTrainingEval:
             "at_token_limit": {n: sum(a.at_token_limit for a in each) / len(each) for n, each in answers.items()},
             "length": {n: sum(a.tokens for a in each) / len(each) for n, each in answers.items()},
             "correct": {n: [a.correct for a in each] for n, each in answers.items()},
+            "max_tokens": {b.benchmark.name: b.max_tokens for b in self._benchmarks},
         }
         # Weights are written before the row: without a row they are dropped on resume; a row could not get them later.
         keep = self._config.keep_best and step > 0 and distributed.broadcast(best_eval([*self.rows(), row]) is row)
@@ -202,17 +209,20 @@ class InTrainingEval:
         if engine.backend is not None:
             numbers = range(engine.share, len(b.examples), engine.shares)
             default = b.benchmark.sampling
-            sampling = Sampling(default.temperature, default.top_p, default.max_tokens, self._config.seed)
+            sampling = Sampling(default.temperature, default.top_p, b.max_tokens, self._config.seed)
             prompts = {i: b.format.render(b.examples[i].question, self._tokenizer) for i in numbers}
             if engine.reports:
                 requests = [SampleRequest(f"watch/{i}", b.examples[i], prompts[i], (0,)) for i in numbers]
                 samples: list[Sample] = []
-                collect(
-                    SampleRequests(b.benchmark.name, b.format, b.verifier, sampling, requests),
-                    engine.backend,
-                    judge,
-                    samples.extend,
-                )
+                group = SampleRequests(b.benchmark.name, b.format, b.verifier, sampling, requests)
+
+                def keep(new: Sequence[Sample]) -> None:
+                    samples.extend(new)
+                    for sample in new:
+                        self.note.add_sample(sample.completion.n_tokens or 0)
+
+                self.note.start(f"evaluating {b.benchmark.name}", len(requests), sampling.max_tokens)
+                collect([group], engine.backend, judge, keep, on_tokens=self.note.add_tokens)
                 number_of = {b.examples[i].id: i for i in numbers}
                 answers = [_answer(number_of[s.id], s) for s in samples]
             else:

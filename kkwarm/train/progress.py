@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from kkwarm.errors import KkwarmError, warn
+from kkwarm.progress import PLAIN_INTERVAL, duration
 from kkwarm.train import distributed
 
 __all__ = ["Progress", "StepLog", "Watchdog", "print_status"]
@@ -67,13 +68,24 @@ class Progress:
         """Sets how many items are done; `note` is shown after the bar."""
         self._done = done
         self._bar.update(self._task, completed=done, note=note)
-        now = time.monotonic()
-        if self._plain and (now - self._printed > 30 or (done == self._total and now - self._started > 30)):
-            self._printed = now
-            rate = (done - self._done_at_start) / (now - self._started)
-            left = f"{(self._total - done) / rate:.0f} s left" if rate > 0 else ""
-            line = f"{self._title} {done}/{self._total} {left} {note}".rstrip()
-            self._console.print(line, highlight=False, markup=False)
+        late = time.monotonic() - self._started > PLAIN_INTERVAL
+        self._print_line(note, now=done == self._total and late)
+
+    def show_note(self, note: str) -> None:
+        """Shows another note after the bar."""
+        self._bar.update(self._task, note=note)
+        self._print_line(note)
+
+    def _print_line(self, note: str, *, now: bool = False) -> None:
+        """Prints a line where stderr is not a terminal, if the last one was printed long enough ago, or `now`."""
+        elapsed = time.monotonic() - self._started
+        if not self._plain or not (now or time.monotonic() - self._printed > PLAIN_INTERVAL):
+            return
+        self._printed = time.monotonic()
+        rate = (self._done - self._done_at_start) / max(1e-3, elapsed)
+        left = f", {duration((self._total - self._done) / rate)} left" if rate > 0 else ""
+        line = f"{self._title}: {self._done}/{self._total}{left}{f', {note}' if note else ''}"
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 class StepLog:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from kkwarm.progress import GenerationNote
 from kkwarm.schema.settings import RlvrConfig
 from kkwarm.train import distributed
 from kkwarm.types import Completion, Example, Status, Verdict
@@ -48,6 +49,7 @@ class Rollout:
         self.metrics: StepMetrics | None = None  # of the last generation
         self.first_error = ""  # why the verifier failed for the first time
         self._records: list[RolloutRecord] = []
+        self.note = GenerationNote()  # shown beside the bar of the training
 
     def generate(self, prompts: list[str], trainer: Any) -> dict[str, Any]:
         """A completion of each prompt. Those that are complete are verified while others are still being generated."""
@@ -92,8 +94,10 @@ class Rollout:
             Request(key, prompts[rows[0]], tuple((offset + row) % group for row in rows), stop)
             for key, rows in rows_of.items()
         ]
-        backend = HFBackend("policy", "", self._prompts.tokenizer, network)
+        backend = HFBackend("policy", "", self._prompts.tokenizer, network, on_tokens=self.note.add_tokens)
+        self.note.start("generating", len(prompts), self._plan.max_tokens)
         for request, index, completion in backend.generate(requests, self._plan.sampling):
+            self.note.add_sample(completion.n_tokens or 0)
             rows = rows_of[request.key]
             yield rows[index - (offset + rows[0]) % group], completion
 
@@ -184,8 +188,8 @@ class RolloutRecord:
 class StepMetrics:
     """What one generation gave. Shares are of its completions; `no_signal` is the share of groups with equal rewards.
 
-    `reward` and `length` (tokens) are means. `at_token_limit` counts every completion that ended at the token limit, the
-    status ``truncated`` only those that had given no answer by then.
+    `reward` and `length` (tokens) are means. `at_token_limit` counts every completion that ended at the token limit,
+    the status ``truncated`` only those that had given no answer by then.
     """
 
     reward: float

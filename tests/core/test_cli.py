@@ -18,7 +18,7 @@ import pytest
 from kkwarm.cli import COMMANDS, cli, main
 from kkwarm.plugins import registry
 from kkwarm.store import Run
-from kkwarm.types import Example, Response
+from kkwarm.types import Completion, Example, Response, Sample, Status, Verdict
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
@@ -96,7 +96,9 @@ def test_sigterm_ends_a_command_as_ctrl_c_does(
 
     @click.command("wait")
     def wait() -> None:
-        with Run.open(tmp_path / "run", kind="bench", config={}) if resumable else nullcontext():
+        with Run.open(tmp_path / "run", kind="bench", config={}) if resumable else nullcontext() as opened:
+            if opened is not None:
+                opened.append([Sample("toy", "1", 0, Completion("4"), Verdict(Status.CORRECT))])
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(30)
 
@@ -108,7 +110,7 @@ def test_sigterm_ends_a_command_as_ctrl_c_does(
         del cli.commands["wait"]
         signal.signal(signal.SIGTERM, before)
     assert code == 130
-    message = f"interrupted; progress is stored in {tmp_path / 'run'}: repeat the command to resume"
+    message = f"interrupted; 1 sample is stored in {tmp_path / 'run'}: repeat the command to resume"
     assert err.strip() == f"kkwarm: {message if resumable else 'interrupted'}"
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,13 +17,14 @@ from toy_benchmark import N, Toy, examples
 
 from kkwarm import plugins
 from kkwarm.backends.base import Request
+from kkwarm.backends.hf import HFBackend
 from kkwarm.backends.replay import ReplayBackend
 from kkwarm.errors import KkwarmError
 from kkwarm.evaluation import BenchConfig, bench
 from kkwarm.evaluation.plan import limit_examples
 from kkwarm.store import Run
 from kkwarm.testing.checkpoint import tiny_checkpoint
-from kkwarm.types import Completion, Sample
+from kkwarm.types import Completion, Sample, Sampling
 
 GOLD = {f"toy/{e.id}": e.answer for e in examples()}
 SCRIPT = Path(__file__).parent / "toy_benchmark.py"
@@ -190,6 +191,33 @@ def test_limit_is_by_content_not_order() -> None:
     assert {e.id for e in limit_examples(examples()[::-1], 5)} == {e.id for e in some}
     assert {e.id for e in some} < {e.id for e in limit_examples(examples(), 7)}
     assert limit_examples(examples(), 100) == examples()
+
+
+def test_benchmarks_with_few_samples_are_generated_in_one_batch(toy: Toy, tiny: Path, tmp_path: Path) -> None:
+    """Their samples are those of separate runs, and each keeps its own token limit."""
+    calls: list[list[Request]] = []
+
+    class Recording(HFBackend):
+        def generate(
+            self, requests: Sequence[Request], sampling: Sampling
+        ) -> Iterator[tuple[Request, int, Completion]]:
+            calls.append(list(requests))
+            return super().generate(requests, sampling)
+
+    config, names = BenchConfig(samples=2, limit=5), ("toy", "toy_free", "toy_short")
+    together = bench(str(tiny), names, tmp_path / "all", config, backend=Recording.load(str(tiny)))
+    assert [{r.key.partition("/")[0] for r in call} for call in calls] == [set(names)]
+    separate: dict[tuple[str, str, int], Sample] = {}
+    for name in names:
+        run = bench(str(tiny), [name], tmp_path / name, config, backend=Recording.load(str(tiny)))
+        separate |= stored(run)
+    assert stored(together) == separate
+    assert max(s.completion.n_tokens or 0 for k, s in separate.items() if k[0] == "toy_short") == 6
+    assert max(s.completion.n_tokens or 0 for k, s in separate.items() if k[0] == "toy") == 24
+    calls.clear()
+    many = BenchConfig(samples=16)
+    bench(str(tiny), names[:2], tmp_path / "fuller", many, backend=Recording.load(str(tiny)))
+    assert [len(call) for call in calls] == [12, 5], "64 samples and more are a batch of their own"
 
 
 def test_forced(toy: Toy, tmp_path: Path) -> None:

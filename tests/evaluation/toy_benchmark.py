@@ -49,6 +49,7 @@ class Toy:
         return [
             Domain("toy", examples, check, facet="parity", sampling=sampling),
             Domain("toy_free", lambda: examples()[:5], check, format="plain", sampling=sampling),
+            Domain("toy_short", lambda: examples()[:5], check, sampling=Sampling(1.0, 1.0, 6)),
         ]
 
     @hookimpl

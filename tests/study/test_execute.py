@@ -24,7 +24,7 @@ from kkwarm.scoring.verify_run import verify_run
 from kkwarm.store import Run
 from kkwarm.study.local import default_jobs
 from kkwarm.study.plan import Plan
-from kkwarm.study.progress import Estimate, duration
+from kkwarm.study.progress import Estimate
 from kkwarm.study.run import default_folder, find_extendable, run_study
 
 HERE = Path(__file__).parent
@@ -243,7 +243,3 @@ def test_time_left_learns_from_what_was_measured(recipe: Recipe, without_models:
     estimate.add(step, step.cost.seconds * 10)
     assert estimate.left({}) > before * 2
     assert Estimate(plan, set(plan.steps), 2).left({}) == 0
-
-
-def test_durations_read_well() -> None:
-    assert [duration(s) for s in (0.4, 59, 61, 3600, 7500)] == ["0 s", "59 s", "1 min 01 s", "1 h 00 min", "2 h 05 min"]

@@ -116,10 +116,13 @@ def test_rlvr_is_evaluated_and_its_alarms_are_recorded(tmp_path: Path, base: Pat
         eval_on=("toy",),
         eval_every=6,
         eval_questions=4,
+        eval_max_tokens=5,
     )
     run = rlvr(base, config, tmp_path / "r", progress=False)
     steps = [json.loads(line)["step"] for line in (run.path / "evals.jsonl").read_text().splitlines()]
     assert steps == [0, 6, 11]
+    first = json.loads((run.path / "evals.jsonl").read_text().splitlines()[0])
+    assert first["max_tokens"] == {"toy": 5} and first["at_token_limit"] == {"toy": 1.0} and first["length"]["toy"] == 5
     kinds = {a["kind"] for a in run.manifest.alarms}
     assert kinds >= {"no signal", "token limit"}, "a random checkpoint knows neither format nor end"
     assert run.manifest.results["in_training_eval"]["toy"]["last"] == 0.0
@@ -153,7 +156,9 @@ def test_changed_questions_restart_the_evaluation(
     rows = [json.loads(line) for line in (run.path / "evals.jsonl").read_text().splitlines()]
     assert [(r["step"], list(r["accuracy"])) for r in rows] == [(6, ["easy"]), (8, ["easy"])]
     assert run.manifest.results["best"]["step"] in (6, 8)
-    assert "the questions of the in-training evaluation changed" in capsys.readouterr().err
+    changed = "the questions of the in-training evaluation, or their token limit, changed"
+    assert changed in capsys.readouterr().err
+    assert {json.dumps(r["max_tokens"]) for r in rows} == {'{"easy": 12}'}
 
 
 def test_sft_with_sharded_weights_cannot_be_evaluated(
