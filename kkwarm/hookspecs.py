@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from kkwarm.types import Benchmark, ClaimSet, Domain, Format, Probe, Sample, Task, Teacher, Verifier
+from kkwarm.types import Benchmark, CaseGenerator, ClaimSet, Domain, Format, Probe, Sample, Task, Teacher, Verifier
 
 if TYPE_CHECKING:
     import click
@@ -64,6 +64,14 @@ def kkwarm_probes() -> Iterable[Probe]:  # type: ignore[empty-body]
 
     A probe makes completions for an example. The verifier must reject all of them or, where the probe has
     ``expect="accept"``, must accept all of them.
+    """
+
+
+@hookspec
+def kkwarm_case_generators() -> Iterable[CaseGenerator]:  # type: ignore[empty-body]
+    """Registers generators of random answers for the adversarial search of ``kkwarm check``.
+
+    A generator makes one case at a time, and says of each whether the verifier must accept or reject it.
     """
 
 

@@ -24,7 +24,7 @@ from kkwarm.errors import KkwarmError, describe_error, unknown_name
 from kkwarm.expand import make_benchmark, make_task, make_verifier, narrow_benchmark, narrow_task
 from kkwarm.formats import BUILT_IN
 from kkwarm.registration import REGISTRATIONS, find_hook_problems, missing_reference, validate_item, validate_items
-from kkwarm.types import Benchmark, ClaimSet, Domain, Format, Probe, Rewards, Task, Teacher, Verifier
+from kkwarm.types import Benchmark, CaseGenerator, ClaimSet, Domain, Format, Probe, Rewards, Task, Teacher, Verifier
 
 __all__ = ["Failure", "Plugin", "Registry", "add_commands", "hookimpl", "load", "registry"]
 
@@ -172,14 +172,21 @@ class Registry:
 
     def probes(self, domain: str) -> list[Probe]:
         """The probes that plugins register for the domain. A plugin that fails here is recorded as a failure."""
-        probes: list[Probe] = []
-        for impl in self.manager.hook.kkwarm_probes.get_hookimpls():
+        return self._for_domain("kkwarm_probes", "probe", Probe, domain)
+
+    def case_generators(self, domain: str) -> list[CaseGenerator]:
+        """The case generators that plugins register for the domain, as `probes`."""
+        return self._for_domain("kkwarm_case_generators", "case generator", CaseGenerator, domain)
+
+    def _for_domain(self, hook: str, kind: str, cls: type[T], domain: str) -> list[T]:
+        items: list[T] = []
+        for impl in getattr(self.manager.hook, hook).get_hookimpls():
             try:
-                registered: list[Probe] = validate_items("kkwarm_probes", "probe", Probe, impl.function())
-                probes += [probe for probe in registered if probe.domain in ("", domain)]
+                registered: list[Any] = validate_items(hook, kind, cls, impl.function())
+                items += [item for item in registered if item.domain in ("", domain)]
             except Exception as err:
-                self._record_failure(impl.plugin_name, "kkwarm_probes", err)
-        return probes
+                self._record_failure(impl.plugin_name, hook, err)
+        return items
 
     def call_hook(self, hook: str, **arguments: Any) -> None:
         """Calls every plugin's implementation of `hook`. One that fails is logged and recorded once.

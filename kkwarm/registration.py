@@ -40,6 +40,7 @@ _PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "check_batch": ("pairs",),
     "traces": ("n", "seed"),
     "evaluate": ("study",),
+    "generate": ("target", "rng"),
 }
 _FIELD_TYPES: Mapping[str, type | UnionType] = {
     "str": str,

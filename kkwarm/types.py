@@ -10,6 +10,7 @@ A plugin author usually writes a `Domain`, which expands into a `Task`, a `Verif
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Benchmark",
+    "Case",
+    "CaseGenerator",
     "ClaimSet",
     "Completion",
     "Domain",
@@ -356,6 +359,40 @@ class Probe:
     expect: Literal["accept", "reject"] = "reject"
     domain: str = ""
     uses_tags: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A completion that a `CaseGenerator` made, with the outcome that is right for it.
+
+    :param kind: what was done, in a few words; results are counted by kind.
+    :param example: the question, where the generator made one of its own; None: the target's.
+    :param free_text: the verifier reads the completion as free text, without the tags of the domain's format.
+    """
+
+    completion: str
+    expect: Literal["accept", "reject"]
+    kind: str
+    example: Example | None = None
+    free_text: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CaseGenerator:
+    """Makes random cases for the adversarial search of ``kkwarm check``, each with its label.
+
+    :param generate: ``generate(target, rng)`` returns a case, or None where it has none for this target. The label must
+        not come from the verifier under test: it follows from how the case was made, or from an independent
+        implementation. Every choice must be made with `rng`. The search shrinks a counterexample by calling `generate`
+        again with smaller draws, so the first item of each choice should be the simplest.
+    :param domain: the only domain that it is meant for; empty: every domain.
+    :param peers: other verifiers, which can be run on the same cases for comparison.
+    """
+
+    name: str
+    generate: Callable[[Target, random.Random], Case | None]
+    domain: str = ""
+    peers: tuple[Verifier, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kkwarm.cli.console import Whole, complete_domains, echo_json, json_option, out_console, unsandboxed_option
+from kkwarm.cli.console import (
+    Number,
+    Whole,
+    complete_domains,
+    echo_json,
+    json_option,
+    out_console,
+    search_bar,
+    unsandboxed_option,
+)
+from kkwarm.errors import warn
 
 if TYPE_CHECKING:
     from kkwarm.testing import Finding
     from kkwarm.verify.probes import ProbeFailure
+    from kkwarm.verify.search import Counterexample, SearchResult
 
 
 @click.command()
@@ -21,29 +32,53 @@ if TYPE_CHECKING:
     type=Whole(1),
     default=12,
     show_default=True,
-    help="Number of evaluation examples on which the adversarial probes are run.",
+    help="Number of evaluation examples on which the adversarial probes and the search are run.",
+)
+@click.option(
+    "--search",
+    "seconds",
+    type=Number(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Seconds of adversarial search. By default it generates 200 cases per generator, in at most 30 seconds.",
+)
+@click.option("--seed", type=Whole(0), default=0, show_default=True, help="Random seed of the generated cases.")
+@click.option(
+    "--peers",
+    is_flag=True,
+    help="Also score the generated cases with the other scorers that the plugin names, and count their wrong verdicts.",
 )
 @unsandboxed_option
 @json_option
 @click.pass_context
-def command(ctx: click.Context, name: str, examples: int, as_json: bool) -> None:
-    """Check the domain NAME without a model: conformance rules, then adversarial probes on its verifier.
+def command(
+    ctx: click.Context, name: str, examples: int, seconds: float | None, seed: int, peers: bool, as_json: bool
+) -> None:
+    """Check the domain NAME without a model: conformance rules, adversarial probes on its verifier, and a search.
 
+    The search generates answers with known labels and shrinks each kind of wrong verdict to a small counterexample.
     Exits with 1 if anything fails.
     """
     from kkwarm.plugins import registry
     from kkwarm.testing.conformance import check_domain, failed
     from kkwarm.verify import Judge
     from kkwarm.verify.probes import probe_domain
+    from kkwarm.verify.search import Budget, SearchResult, search_domain
 
     reg = registry()
     failures: list[ProbeFailure] = []
     counts: dict[str, int] = {}
+    found = SearchResult()
     with Judge() as judge:
         findings = check_domain(reg, name, judge)
         if not failed(findings):
             failures, counts = probe_domain(reg, name, examples, judge)
-    ok = not failed(findings) and not failures
+            budget = Budget(seed=seed) if seconds is None else Budget(None, seconds, seed)
+            with search_bar(name) as report:
+                found = search_domain(reg, name, examples, judge, budget, peers=peers, report=report)
+    broken = [f for f in reg.failures if f.cause.startswith(("kkwarm_probes", "kkwarm_case_generators"))]
+    for failure in broken:
+        warn(f"plugin {failure.plugin}: {failure.cause}")
+    ok = not failed(findings) and not failures and not found.counterexamples and not broken
     if as_json:
         echo_json(
             {
@@ -56,10 +91,12 @@ def command(ctx: click.Context, name: str, examples: int, as_json: bool) -> None
                 "probes": counts,
                 "wrongly_accepted": [_failure_row(f) for f in failures if f.expect == "reject"],
                 "wrongly_rejected": [_failure_row(f) for f in failures if f.expect == "accept"],
+                "search": _search_rows(found, seed),
             }
         )
     else:
         _print_results(name, findings, failures, counts)
+        _print_search(found, seed)
     ctx.exit(0 if ok else 1)
 
 
@@ -70,6 +107,71 @@ def _failure_row(failure: ProbeFailure) -> dict[str, str]:
         "completion": failure.completion[:2_000],
         "verdict": failure.verdict,
     }
+
+
+def _search_rows(result: SearchResult, seed: int) -> dict[str, Any]:
+    return {
+        "seed": seed,
+        "seconds": round(result.seconds, 1),
+        "n_cases": result.n_cases,
+        "cases": {name: dict(kinds) for name, kinds in result.cases.items()},
+        "counterexamples": [_counterexample_row(c) for c in result.counterexamples],
+        "peers": {name: dict(counts) for name, counts in result.peers.items()},
+    }
+
+
+def _counterexample_row(found: Counterexample) -> dict[str, Any]:
+    return {
+        "generator": found.generator,
+        "kind": found.case.kind,
+        "outcome": found.outcome,
+        "expect": found.case.expect,
+        "status": str(found.verdict.status),
+        "reason": found.verdict.reason,
+        "count": found.count,
+        "example": found.example.id,
+        "question": found.example.question[:2_000],
+        "gold": found.gold,
+        "free_text": found.case.free_text,
+        "completion": found.case.completion[:2_000],
+        "peers": found.peers,
+    }
+
+
+def _print_search(result: SearchResult, seed: int) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    if not result.n_cases:
+        return
+    console = out_console()
+    console.print(f"[i]adversarial search: {result.n_cases:,} cases in {result.seconds:.1f} s, seed {seed}[/]")
+    table = Table(box=None, show_header=False, pad_edge=False)
+    wrong: dict[tuple[str, str], int] = {}
+    for found in result.counterexamples:
+        wrong[found.generator, found.case.kind] = found.count
+    for generator, kinds in result.cases.items():
+        for kind, count in sorted(kinds.items()):
+            failed = (generator, kind) in wrong
+            state = "[bold red]FAIL[/]" if failed else "[green]ok[/]"
+            note = f"{count:,} cases" + (f", {wrong[generator, kind]:,} wrong" if failed else "")
+            table.add_row(state, escape(f"{generator}: {kind}"), f"[dim]{note}[/]")
+    console.print(table)
+    for name, counts in result.peers.items():
+        console.print(
+            f"peer {escape(name)}: {counts['wrongly_accepted']:,} wrongly accepted, {counts['wrongly_rejected']:,} "
+            f"wrongly rejected of {counts['verdicts']:,}; {counts['no_verdict']:,} without a verdict"
+        )
+    for found in result.counterexamples:
+        peers = "".join(f"; {name}: {status}" for name, status in found.peers.items())
+        reason = f": {found.verdict.reason}" if found.verdict.reason else ""
+        console.print(
+            f"\n[bold red]{found.outcome}[/]: {escape(found.generator)}: {escape(found.case.kind)} "
+            f"({found.count:,} cases), {'free text' if found.case.free_text else 'tagged'}\n"
+            f"  gold       {escape(repr(found.gold))}\n"
+            f"  completion {escape(repr(found.case.completion[:1_000]))}\n"
+            f"  verdict    {escape(str(found.verdict.status) + reason + peers)}; it should be {found.case.expect}ed"
+        )
 
 
 def _print_results(

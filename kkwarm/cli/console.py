@@ -27,6 +27,7 @@ __all__ = [
     "err_console",
     "json_option",
     "out_console",
+    "search_bar",
     "unsandboxed_option",
     "verification_bar",
 ]
@@ -158,6 +159,25 @@ def verification_bar(name: str) -> Iterator[Callable[..., None]]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(name, total=None)
         yield lambda n, of=name: bar.update(task, advance=n, description=of)
+
+
+@contextmanager
+def search_bar(name: str) -> Iterator[Callable[[int, float, int], None]]:
+    """Shows the progress of an adversarial search on a terminal's stderr, with the remaining time.
+
+    Yields a function of the number of cases, the used share of the budget, and the number of kinds that failed.
+    """
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = err_console()
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name, total=1.0)
+
+        def report(cases: int, share: float, found: int) -> None:
+            bar.update(task, completed=share, description=f"{name}: {cases:,} cases, {found} kinds failed")
+
+        yield report
 
 
 def out_console() -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kkwarm.plugins import hookimpl
-from kkwarm.types import Domain, Example, Probe, Verifier
+from kkwarm.types import CaseGenerator, Domain, Example, Probe, Verifier
 from kkwarm_math.data import load
 from kkwarm_math.verifier import LENIENT_VERIFIER, VERIFIER
 
@@ -39,3 +39,11 @@ def kkwarm_probes() -> list[Probe]:
     from kkwarm_math.probes import PROBES
 
     return list(PROBES)
+
+
+@hookimpl
+def kkwarm_case_generators() -> list[CaseGenerator]:
+    """Other notations, other values, unfinished work and changed contexts, labelled with sympy."""
+    from kkwarm_math.cases import GENERATORS
+
+    return list(GENERATORS)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from kkwarm_math.units import split_unit
+from kkwarm_math.units import split_unit, words
 
 __all__ = ["last_boxed", "read_answer"]
 
@@ -31,9 +31,11 @@ _INTRODUCTION = re.compile(
     r"(?:there|it|this|that)\s+(?:is|are)\s*:?\s*|####\s*)?",
     re.IGNORECASE,
 )
+_VERB = r"(?:is|are|equals|to\s+be)(?:\s+equal\s+to)?"
 _STATEMENT = re.compile(
-    rf"(?:(?<![A-Za-z]){_STATED}(?:\s*\*\*)?(?:\s*(?:is|are|equals|to\s+be)(?:\s+equal\s+to)?\s*(?:\*\*)?\s*:?|\s*(?:\*\*)?\s*[:=])\s*(?:\*\*)?|####)\s*",
-    re.IGNORECASE,
+    rf"(?:(?<![A-Za-z]){_STATED}(?:\s*\*\*)?(?:\s*{_VERB}\s*(?:\*\*)?\s*:?|\s*(?:\*\*)?\s*[:=])\s*(?:\*\*)?"
+    r"|^[ \t]*####(?!#))\s*",
+    re.IGNORECASE | re.MULTILINE,
 )
 _CORRECTION = re.compile(r"(?:(?<![A-Za-z])(?:it|that)\s+(?:is|should\s+be)\s+(?:actually\s+)?)", re.IGNORECASE)
 _RETRACTION = re.compile(
@@ -41,6 +43,7 @@ _RETRACTION = re.compile(
     r"not\s+(?:right|correct|the\s+(?:right|correct)?\s*answer))(?![A-Za-z])",
     re.IGNORECASE,
 )
+_NO = re.compile(r"[.!?\n]\s*(?:no|nope)(?![A-Za-z])(?!\s+(?:other|more|further|need|matter|one|such))", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?:(?<![0-9])[.]|(?<=[0-9])\.(?![0-9])|(?<!\\)!)(?=\s|\*|$)|\n")
 _EMPHASIS = ("**", "__", "`", '"', "''", "*")
 _EQUALS = re.compile(
@@ -52,74 +55,65 @@ _ENVIRONMENT = re.compile(
 _UNIT_BEHIND = re.compile(
     r"(?:\s|\\[ ,;:!]|~)*((?:square |cubic |sq\.? )?[A-Za-z]{1,12}(?:\^\{?[23]\}?)?)(?=[\s.,;!)]|$)"
 )
+_STRUCK = re.compile(r"~~\s*[^~\s][^~]*~~")
+_SIZE = re.compile(r"\A\s*\\(?:displaystyle|textstyle)(?![A-Za-z])\s*")
+_GROUP = re.compile(
+    r"(?:\\(?:text(?:bf|it|rm|normal)?|math(?:bf|rm|it)|bold|underline|mbox|emph)\s*|\\textcolor\s*\{\w+\}\s*)?\{"
+)
+_DIGITS = re.compile(r"[0-9]")
 _TRAILING = re.compile(r"(?:\\[ ,;:!]|[\s~*_.,;\"]|\\$)+$")
 _MODULUS = re.compile(r"\s*\(?\s*\\p?mod\s*(?:\{[^{}]*\}|\w+)\s*\)?\s*\.?\s*$")
-_MAGNITUDES = frozenset(
-    [
-        "hundred",
-        "hundreds",
-        "thousand",
-        "thousands",
-        "million",
-        "millions",
-        "billion",
-        "billions",
-        "trillion",
-        "dozen",
-        "dozens",
-        "score",
-        "lakh",
-        "crore",
-        "halves",
-        "thirds",
-        "quarters",
-        "fourths",
-        "fifths",
-        "sixths",
-        "sevenths",
-        "eighths",
-        "ninths",
-        "tenths",
-        "hundredths",
-        "thousandths",
-        "squared",
-        "cubed",
-        "factorial",
-        "minus",
-        "plus",
-        "over",
-        "divided",
-        "multiplied",
-        "point",
-    ]
+_MAGNITUDES = words(
+    """hundred hundreds thousand thousands million millions billion billions trillion dozen dozens score lakh crore
+    halves thirds quarters fourths fifths sixths sevenths eighths ninths tenths hundredths thousandths squared
+    cubed factorial minus plus over divided multiplied point"""
 )
 _WORD_BEHIND = re.compile(r"(?:\s|\\[ ,;:!]|~|-)*([A-Za-z]+)")
-_FOLLOWERS = frozenset(
-    [
-        "is",
-        "as",
-        "and",
-        "or",
-        "so",
-        "which",
-        "that",
-        "where",
-        "when",
-        "if",
-        "in",
-        "for",
-        "by",
-        "with",
-        "from",
-        "but",
-        "because",
-        "since",
-        "are",
-        "was",
-    ]
-)
+_FOLLOWERS = words("""is as and or so which that where when if in for by with from but because since are was""")
 _MARKS = re.compile(r"\$\$|(?<!\\)\$|\\[()\[\]]")
 _REMARKS = 400  # characters behind an answer in which it may be taken back
+_LONGEST_SENTENCE = 600  # characters around an answer that are searched for the ends of its sentence
+_SENTENCE_START = re.compile(r"(?:(?<![0-9])[.!?]|(?<=[0-9])[.!?])(?=\s)|\n|\$\$|\\\]")
+_CLAUSE_START = re.compile(r"[,;:](?=\s)|(?<=\s)[-–—](?=\s)")
+_PLAIN_WORD = re.compile(r"[A-Za-z]+(?:['’][A-Za-z]+)?")
+# The words that may stand between the beginning of a clause and "the answer is".
+_LEADING_WORDS = words(
+    """a all also altogether and as conclude conclusion conclusively deduce finally find following follows for from
+    gather get given gives have hence i implies in indicates is it know leads me mean means my now obtain of our
+    overall problem put question see short show shows since so step summary that the then therefore these this
+    thus to total together up us we which yields"""
+)
+# What makes a sentence doubt, suppose or deny what it states.
+_DOUBTS = (
+    r"if|unless|suppose|supposing|assume|assuming|whether|might|may|could|would|should|maybe|perhaps|possibly|probably|"
+    r"doubt|doubts|doubtful|deny|denies|unlikely|hardly|nobody|guess|guessing|claim|claims|false|wrong|incorrect|untrue|"
+    r"impossible|cannot|unsure|uncertain|\w+n['’]t"
+)
+_DOUBT = re.compile(rf"(?<![A-Za-z])(?:{_DOUBTS}|not|never|neither|nor|some\s+say)(?![A-Za-z])", re.IGNORECASE)
+_SUPPOSED = re.compile(r"(?<![A-Za-z])(?:would|could|might|may|should)(?:\s+(?:\w+\s+){0,3}\Z)", re.IGNORECASE)
+_DENIED = re.compile(
+    r"(?<![A-Za-z])(?:not|never|neither|nor|no|cannot|\w+n['’]t|except|than|least|most|anything\s+but|either|or|about|roughly|"
+    r"nearly|almost|approximately|around|half|twice|minus|negative|plus|times|over|under|below|above|between|inverse|"
+    r"opposite|doubt\s+that|up\s+to|close\s+to|unlike|but|without|within|beyond|between\s+\S+\s+and|exceeds|if|unless|other\s+than|[0-9$\\]+\s+and|"
+    r"(?:multiples?|divisors?|factors?|powers?|roots?|squares?|cubes?|logarithm|log|thirds?|quarters?|fraction|part|digits?|"
+    r"percent)\s+of)\s+(?:(?:be|to|of|is|it|equal|the|that|a|an|yet|even|really)\s+){0,5}\Z",
+    re.IGNORECASE,
+)
+# The words that may stand directly behind a boxed answer, besides units and words of the question.
+_BEHIND_BOX = words(
+    """is are as so which in for from with because since where when on at and by of the a answer answers solution
+    solutions i we thus therefore hence respectively total altogether"""
+)
+_CONFIRMED = re.compile(
+    r"(?:is|are)\s+(?:indeed\s+)?(?:(?:the|our|my)\s+)?(?:final\s+|correct\s+|exact\s+|desired\s+|required\s+|only\s+)*"
+    r"(?:answers?|results?|solutions?|values?|correct|right|what|number)(?![A-Za-z])",
+    re.IGNORECASE,
+)
+_OPERATORS = frozenset("+*/^<>≠≤≥±∓×·÷√|_=≈∈¬")
+_HARMLESS_COMMANDS = words(
+    """quad qquad therefore implies Rightarrow rightarrow Longrightarrow to boxed fbox left big Big displaystyle
+    hfill par noindent bf square blacksquare"""
+)
 
 
 def boxed_spans(text: str) -> list[tuple[int, int, int, int]]:
@@ -158,20 +152,21 @@ def last_boxed(text: str) -> str | None:
     return text[spans[-1][1] : spans[-1][2]] if spans else None
 
 
-def read_answer(text: str, *, tagged: bool) -> str | None:
+def read_answer(text: str, *, tagged: bool, question: str = "") -> str | None:
     """The answer as one expression, or None where the text states none.
 
     :param tagged: the text is nothing but the answer (the format's tags delimit it).
+    :param question: its words may stand behind a boxed answer.
     """
     if tagged:
         return clean(text)
     text = text.replace("$$", "$")
     spans = boxed_spans(text)
     statement = _last_statement(text, spans[-1][3] if spans else 0)
-    if statement is not None and (not spans or _readable(statement)):
+    if statement is not None and (not spans or not statement or _readable(statement)):
         return statement
     if spans:
-        return _from_boxes(text, spans)
+        return _from_boxes(text, spans, question)
     lines = [line for line in text.strip().split("\n") if line.strip(" *_-#$\\[]()")]
     if not lines:
         return None
@@ -198,8 +193,12 @@ def _last_statement(text: str, after: int) -> str | None:
         return None
     found = statements[-1]
     begin = found.end()
+    if not _is_asserted(text, found.start()):
+        return ""
     end = _statement_end(text, begin)
     answer, rest = text[begin:end], text[end:]
+    if rest.startswith("?") or answer.rstrip(" *$").endswith("?"):
+        return ""
     corrections = list(_CORRECTION.finditer(rest))
     if corrections and _RETRACTION.search(rest[: corrections[-1].start()]):
         begin = corrections[-1].end()
@@ -218,7 +217,57 @@ def _statement_end(text: str, begin: int) -> int:
     return len(text) if found is None else found.start()
 
 
-def _from_boxes(text: str, spans: list[tuple[int, int, int, int]]) -> str | None:
+def _sentence_start(text: str, end: int) -> int:
+    """Where the sentence that `end` is in begins."""
+    begin = max(0, end - _LONGEST_SENTENCE)
+    for found in _SENTENCE_START.finditer(text, begin, end):
+        begin = found.end()
+    return begin
+
+
+def _is_asserted(text: str, at: int) -> bool:
+    """Whether "the answer is" at this place is asserted: only known words are before it in its clause, and no doubt."""
+    sentence = text[_sentence_start(text, at) : at]
+    clauses = _CLAUSE_START.split(sentence)
+    if any(_DOUBT.search(clause) for clause in clauses[:-1]):
+        return False
+    return all(word.casefold() in _LEADING_WORDS for word in map(str, _PLAIN_WORD.findall(clauses[-1])))
+
+
+def _box_is_asserted(text: str, span: tuple[int, int, int, int], question: str) -> bool:
+    """Whether the sentence around a box asserts what is in it."""
+    lead = text[_sentence_start(text, span[0]) : span[0]]
+    statement = next(reversed(list(_STATEMENT.finditer(lead))), None)
+    if (
+        statement is not None
+        and not lead[statement.end() :].strip(" $*\\([{")
+        and not _is_asserted(text, span[0] - len(lead) + statement.start())
+    ):
+        return False
+    words = _MARKS.sub(" ", lead).rstrip("*_ ") + " "
+    if _DENIED.search(words) or _SUPPOSED.search(words):
+        return False
+    behind = re.sub(r"\A(\s*)(?:\$|\\[\])])", r"\1", text[span[3] : span[3] + _LONGEST_SENTENCE])
+    stop = re.search(r"(?<![0-9])[.!?]|[.!?](?![0-9])|\n", behind)
+    sentence = behind[: stop.start()] if stop is not None else behind
+    if stop is not None and stop.group() == "?":
+        return False
+    word = re.match(r"(?:\s|\\[ ,;:!]|~|\*|,)*([A-Za-z]+)", sentence)
+    if word is None:
+        return True
+    name = word[1].casefold()
+    if name in ("is", "are", "was", "were", "be"):
+        return _CONFIRMED.match(sentence, word.start(1)) is not None and not _DOUBT.search(sentence)
+    if re.search(rf"(?<![A-Za-z])(?:{_DOUBTS}|or|not|nor|than)(?![A-Za-z])", sentence, re.IGNORECASE):
+        return False
+    if name in _BEHIND_BOX:
+        return re.match(r"\s+(?:most|least|[0-9$\\-])", sentence[word.end() :], re.IGNORECASE) is None
+    unit = re.match(r"[A-Za-z]+(?:\s+[A-Za-z]+)?", sentence[word.start(1) :])
+    assert unit is not None
+    return any(split_unit(f"0 {u}", question=question)[1] is not None for u in (unit.group(), word[1]))
+
+
+def _from_boxes(text: str, spans: list[tuple[int, int, int, int]], question: str) -> str | None:
     """The last box, with the boxes that only separators or names part from it, and what is next to it."""
     group = [spans[-1]]
     for span in reversed(spans[:-1]):
@@ -230,14 +279,14 @@ def _from_boxes(text: str, spans: list[tuple[int, int, int, int]]) -> str | None
             break
         group.insert(0, span)
     rest = text[group[-1][3] :]
-    if _contradicted(rest):
+    if _contradicted(rest) or not _box_is_asserted(text, (group[0][0], *group[-1][1:]), question):
         return ""
     return ", ".join(filter(None, (_with_context(text, span) for span in group)))
 
 
 def _contradicted(rest: str) -> bool:
     """Whether the text behind a box takes it back."""
-    return bool(_RETRACTION.search(rest[:_REMARKS]))
+    return bool(_RETRACTION.search(rest[:_REMARKS]) or _NO.search(rest[:_REMARKS]))
 
 
 def _with_context(text: str, span: tuple[int, int, int, int]) -> str:
@@ -257,10 +306,9 @@ def _with_context(text: str, span: tuple[int, int, int, int]) -> str:
             close = re.search(r"\\[\])]", right)
             right, behind = (right[: close.start()], right[close.end() :]) if close else (right, "")
         else:
-            left = re.search(r"\S*$", left.split("\n")[-1]).group()  # type: ignore[union-attr]
-            adjacent = re.match(r"[^\s.,;!?)]*(?:[!](?=\s|$))?", right)
-            assert adjacent is not None
-            right, behind = adjacent.group(), right[adjacent.end() :]
+            left = _formula_before(left.rpartition("\n")[2])
+            size = _formula_size(right.partition("\n")[0])
+            right, behind = right[:size], right[size:]
     if "\\" in left or "\\" in right:
         left, right = _ENVIRONMENT.sub(" ", left), _ENVIRONMENT.sub(" ", right)
     left = _EQUALS.split(left)[-1].strip().strip('*_("')
@@ -281,6 +329,53 @@ def _with_context(text: str, span: tuple[int, int, int, int]) -> str:
     return f"{left}{{{inside}}}{right}"
 
 
+def _formula_before(line: str) -> str:
+    """What a formula outside of dollars has before a box: what is attached to it, and more before an operator."""
+    tokens = re.findall(r"\S+|\s+", line)
+    kept = "" if not tokens or tokens[-1].isspace() else tokens.pop()
+    if kept:
+        return kept
+    while len(tokens) > 1 and (_is_operator(tokens[-2]) or _is_minus(tokens)):
+        kept = tokens[-2] + tokens[-1] + kept
+        del tokens[-2:]
+        if tokens and not _PLAIN_WORD.fullmatch(tokens[-2 if tokens[-1].isspace() else -1]):
+            kept = "".join(tokens[-2:]) + kept
+            del tokens[-2:]
+    return kept
+
+
+def _is_minus(tokens: list[str]) -> bool:
+    """Whether a sign between spaces at the end is a minus, not a dash or a bullet: a formula stands before it."""
+    before = tokens[-4] if len(tokens) > 3 and tokens[-2] in ("-", "−") else ""
+    return bool(before) and (len(before) == 1 or before[-1] in ")}]" or before[-1].isdigit())
+
+
+def _is_operator(token: str) -> bool:
+    if token.startswith("\\"):
+        name = re.search(r"\\([A-Za-z]+)\Z", token)
+        return name is not None and name[1] not in _HARMLESS_COMMANDS
+    return token[-1] in _OPERATORS and not re.fullmatch(r"=>|#+|\*+|_+|>>+|->", token)
+
+
+def _formula_size(line: str) -> int:
+    """How many characters behind a box outside of dollars belong to its formula."""
+    adjacent = re.match(r"[^\s.,;!?)]*(?:[!](?=\s|$))?", line)
+    assert adjacent is not None
+    rest = line[adjacent.end() :]
+    token = re.match(r"\s+(\S+)", rest)
+    if token is None:
+        return adjacent.end()
+    first = token[1]
+    command = re.match(r"\\([A-Za-z]+)", first)
+    goes_on = (
+        (command is not None and command[1] not in _HARMLESS_COMMANDS)
+        or (first[0] in _OPERATORS - {"|"} and not re.fullmatch(r"=>|\*+\S*|_+\S*|->", first))
+        or first[0].isdigit()
+        or re.match(r"-(?:[0-9\\]|\s+[0-9\\])", rest.lstrip()) is not None
+    )
+    return len(line) if goes_on else adjacent.end()
+
+
 # -- cleaning ---------------------------------------------------------------------------------------------------------
 
 
@@ -289,15 +384,30 @@ def clean(text: str) -> str | None:
     text = text.strip()
     if "\\" in text:
         text = _ENVIRONMENT.sub(" ", text)
+    if _STRUCK.search(text):
+        return None
     for _ in range(4):
         before = text
         text = _unwrapped(text)
+        text = _ungrouped(text).removeprefix("=").lstrip()
         text = _without_boxes(text)
         text = _without_dollars(text)
         text = _without_introduction(text)
         if text == before:
             break
     return text if any(c.isalnum() for c in text) or "\\" in text else None
+
+
+def _ungrouped(text: str) -> str:
+    """The text without braces, a font or a color around all of it."""
+    text = _SIZE.sub("", text)
+    found = _GROUP.match(text)
+    if found is None or _closing(text, found.end() - 1) != len(text) - 1:
+        return text
+    inner = text[found.end() : -1].strip()
+    if "\\over" in inner:
+        return text
+    return inner if found.group() == "{" or _DIGITS.search(inner) else text
 
 
 def _without_boxes(text: str) -> str:

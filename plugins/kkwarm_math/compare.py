@@ -203,8 +203,9 @@ def _formulas(question: str) -> frozenset[Node]:
 _FONT = re.compile(
     r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|mbox|mathrm|mathbf|mathit|operatorname|emph|underline)\s*(?=\{)"
 )
-_WORD_SIGNS = re.compile(r"[^a-z0-9:/.,-]|(?<![0-9])[./:-]|[./:-](?![0-9])")
-_FORMULA = re.compile(r"[=+^_<>|?\\]")
+# What carries no meaning in words: white space, brackets, quotes, emphasis, stops, and hyphens between letters.
+_WORD_SIGNS = re.compile(r"""[\s(){}$*"“”‘’`~]|\[|\]|(?<![0-9])[./:]|[./:](?![0-9])|(?<=[a-z])[-'](?=[a-z])""")
+_FORMULA = re.compile(r"[^\w\s(){}$*\"'`~.,:/\[\]-]|[_'](?![A-Za-z])|(?<![A-Za-z0-9])-|-(?![A-Za-z0-9])")
 
 
 def _words(gold: str, answer: str) -> Decision:
@@ -271,7 +272,8 @@ def _resolved(node: Node, sign: int) -> Node:
 def _lists(ours: list[Node], theirs: list[Node], question: str, gold: Node, answer: Node) -> Decision:
     if (gold.kind == "list" and answer.kind == "tuple") or (gold.kind == "tuple" and answer.kind == "list"):
         ordered, other = (gold, answer)
-        if len(ordered.args) != len(other.args) or (gold.kind == "list" and len(gold.args) < 3):
+        point = gold if gold.kind == "tuple" else answer
+        if len(ordered.args) != len(other.args) or point.value != "()" or (gold.kind == "list" and len(gold.args) < 3):
             return Decision(False, "brackets")
         return _all(_one(o, t, question) for o, t in zip(ordered.args, other.args, strict=True))
     if gold.kind == "tuple" or answer.kind == "tuple":

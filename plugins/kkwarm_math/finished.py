@@ -62,6 +62,8 @@ def _work(node: Node) -> set[str]:
 
 def _work_of(node: Node) -> str:
     kind, args = node.kind, node.args
+    if kind in ("product", "sum", "power", "quotient") and any(a.kind in ("percent", "unit") for a in args):
+        return "arithmetic"
     if kind == "call":
         return _KINDS.get(node.value, "")
     if kind == "factorial":
@@ -143,10 +145,10 @@ def _work_of_product(node: Node) -> str:
     numbers = [p for p in node.args if exact_value(p) is not None]
     if any(exact_value(p) == 0 for p in numbers):
         return "trivial arithmetic"
-    if node.value == "*" and any(p == Node("number", Fraction(1)) for p in numbers):
-        return "trivial arithmetic"
     if _scientific(node.args):
         return ""
+    if node.value == "*" and any(p == Node("number", Fraction(1)) for p in numbers):
+        return "trivial arithmetic"
     literal = [p for p in numbers if is_literal(p)]
     if len(literal) > 1:
         return "arithmetic"

@@ -35,7 +35,7 @@ def check(example: Example, response: Response) -> Verdict:
     text = response.answer or ""
     if len(text) > _MAX_TEXT:
         text = text[-_MAX_TEXT:] if not response.tagged else text[: MAX_CHARS + 1]
-    answer = read_answer(text, tagged=response.tagged)
+    answer = read_answer(text, tagged=response.tagged, question=example.question)
     if not answer:
         return Verdict(Status.UNPARSED, reason="no answer is stated")
     if len(answer) > MAX_CHARS:

@@ -1,0 +1,150 @@
+"""The case generator for every domain: changes to the text of a gold answer that no verifier may overlook.
+
+It knows nothing about the domain. It therefore makes answers that are wrong, or state no single answer, whatever the
+gold answer means, and leaves out gold answers of several lines.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+
+from kkwarm.types import Case, CaseGenerator, Target
+from kkwarm.verify.probes import outside_tolerance
+
+__all__ = ["GENERATORS", "change_digits", "decorate"]
+
+_MAX_PHRASE = 80  # characters of a gold answer that is a single expression or phrase
+_NUMBER = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,30})?")
+_NEGATIONS = (
+    "not {}", "{} is wrong", "It is not {}", "It is false that {}", "anything but {}", "{} is false", "never {}",
+    "{} is incorrect", "the opposite of {}", "It cannot be {}", "{}, which is wrong", "everything except {}", "no {}",
+    "The answer is not {}", "{} is not the answer", "neither {} nor anything else", "{} is impossible", "{} (wrong)",
+)  # fmt: skip
+_HEDGES = (
+    "{}?", "maybe {}", "perhaps {}", "{}, perhaps", "{} or something else", "possibly {}", "I would guess {}", "{} (?)",
+    "If I am right, {}", "{}, but I am not sure", "It might be {}", "{} unless I am wrong", "suppose {}", "{} or so",
+    "I do not know, say {}", "It could be {}",
+)  # fmt: skip
+_SEPARATORS = (
+    " or ",
+    " / ",
+    " | ",
+    " or maybe ",
+    "; or ",
+    "\n",
+    " and ",
+    " vs ",
+    " -> ",
+    ". No, ",
+    ". Wait, ",
+    " not ",
+)
+_REVERSALS = ("{old}, no, {new}", "first {old}, then {new}", "{new} instead of {old}", "not {old} but {new}")
+_ENDS = ("7", "q", "99", "abc", "x7", "(2)", "_1", "^7", "!7", "\u0663", "\u200b7")
+_BEGINNINGS = ("9", "q", "un", "7x", "3*", "\u0663")
+_DECORATIONS = ("{}", "{}.", "**{}**", "({})", '"{}"', "`{}`", "${}$", "\\text{{{}}}", "\\boxed{{{}}}", " {} ", "{}!")
+
+
+def decorate(rng: random.Random, text: str) -> str:
+    """The text with emphasis, quotes, brackets or the like around it, none of which changes what it says."""
+    for _ in range(rng.choice((0, 0, 0, 1, 1, 2))):
+        text = rng.choice(_DECORATIONS).format(text)
+    return text
+
+
+def change_digits(rng: random.Random, text: str) -> str | None:
+    """The text with one digit replaced by another; None where it has none."""
+    places = [i for i, c in enumerate(text) if c.isascii() and c.isdigit()]
+    if not places:
+        return None
+    at = rng.choice(places)
+    digit = rng.choice([d for d in "1234567890" if d != text[at]])
+    return text[:at] + digit + text[at + 1 :]
+
+
+def _negated(t: Target, rng: random.Random) -> str | None:
+    return rng.choice(_NEGATIONS).format(t.gold)
+
+
+def _hedged(t: Target, rng: random.Random) -> str | None:
+    return rng.choice(_HEDGES).format(t.gold)
+
+
+def _other(t: Target, rng: random.Random) -> str | None:
+    """Another example's gold answer that shares no part with this one."""
+
+    def key(text: str) -> str:
+        return "".join(c for c in text.casefold() if c.isalnum())
+
+    mine = key(t.gold)
+    others = [o for o in dict.fromkeys(t.others) if (k := key(o)) and k not in mine and mine not in k]
+    return rng.choice(others) if others else None
+
+
+def _alternatives(t: Target, rng: random.Random) -> str | None:
+    other = _other(t, rng)
+    if other is None:
+        return None
+    pair = [t.gold, other]
+    if rng.randrange(2):
+        pair.reverse()
+    return rng.choice(_SEPARATORS).join(pair)
+
+
+def _replaced(t: Target, rng: random.Random) -> str | None:
+    other = _other(t, rng)
+    return None if other is None else rng.choice(_REVERSALS).format(old=t.gold, new=other)
+
+
+def _another(t: Target, rng: random.Random) -> str | None:
+    return _other(t, rng)
+
+
+def _attached(t: Target, rng: random.Random) -> str | None:
+    if rng.randrange(2):
+        return rng.choice(_BEGINNINGS) + t.gold
+    return t.gold + rng.choice(_ENDS)
+
+
+def _another_number(t: Target, rng: random.Random) -> str | None:
+    if not _NUMBER.fullmatch(t.gold):
+        return None
+    changes: tuple[Callable[[str], str | None], ...] = (
+        lambda text: change_digits(rng, text),
+        lambda text: text.removeprefix("-") if text.startswith("-") else f"-{text}",
+        lambda text: text + rng.choice("123456789"),
+        lambda text: rng.choice("123456789") + text.removeprefix("-"),
+        lambda text: text[1:],
+        lambda text: text[:-1],
+    )
+    text = rng.choice(changes)(t.gold)
+    if not text or not _NUMBER.fullmatch(text) or float(text) == float(t.gold):
+        return None
+    return next(outside_tolerance(t.gold, [text], t.tolerance), None)
+
+
+_KINDS: dict[str, Callable[[Target, random.Random], str | None]] = {
+    "negated": _negated,
+    "hedged": _hedged,
+    "several answers": _alternatives,
+    "answer replaced": _replaced,
+    "another example's answer": _another,
+    "characters attached": _attached,
+    "another number": _another_number,
+}
+
+
+def _generate(target: Target, rng: random.Random) -> Case | None:
+    if "\n" in target.gold or len(target.gold) > _MAX_PHRASE or not target.gold.strip():
+        return None
+    if not rng.randrange(12):
+        space = ["", " ", "\n", "\t"]
+        return Case(target.compose(rng.choice(space) + target.gold + rng.choice(space)), "accept", "white space")
+    kind = rng.choice(list(_KINDS))
+    text = _KINDS[kind](target, rng)
+    return None if text is None else Case(target.compose(decorate(rng, text)), "reject", kind)
+
+
+GENERATORS = (CaseGenerator("any domain", _generate),)
