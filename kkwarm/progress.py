@@ -80,8 +80,10 @@ class TokenMeter:
         left = self.seconds_left
         if left is None:
             return ""
-        about = "about" if self.samples else "at most"
-        return f"{self.tokens:,} tokens, {self.rate:,.0f} tokens/s, {about} {duration(left)} left"
+        counts = f"{self.tokens:,} tokens, {self.rate:,.0f} tokens/s"
+        if self.samples >= self.total:
+            return counts
+        return f"{counts}, {'about' if self.samples else 'at most'} {duration(left)} left"
 
 
 class GenerationProgress:

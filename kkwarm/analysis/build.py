@@ -9,6 +9,7 @@ from statistics import fmean
 
 from kkwarm.analysis.changes import accuracy_of, advise, compute_changes, find_protocol_differences
 from kkwarm.analysis.efficiency import sample_efficiency, smooth
+from kkwarm.analysis.metrics import advise_on_unusable
 from kkwarm.analysis.seeds import variances_of_conditions
 from kkwarm.analysis.stats.seed_variance import SeedVariance
 from kkwarm.analysis.study_data import StudyData
@@ -53,6 +54,7 @@ def build_report(study: StudyData, claim_sets: Iterable[ClaimSet] | None = None)
         advice=advise(verdicts, study.margin_fraction),
         note=study.note,
         problems=(*problems, *failures),
+        unusable=tuple(_unusable(matrix)),
         protocol_differences=tuple(find_protocol_differences(study, changes)),
         training=tuple(_training(t) for t in study.training),
         in_training_evals=tuple(_in_training_evals(study.training)),
@@ -98,6 +100,16 @@ def _row(
             contaminated=study.contaminated.get((condition, domain), 0),
         )
     return row
+
+
+def _unusable(matrix: dict[str, dict[str, schema.Cell]]) -> list[str]:
+    """A line for each condition and advice, with the domains that it applies to."""
+    domains: dict[tuple[str, str], list[str]] = {}
+    for condition, row in matrix.items():
+        for domain, cell in row.items():
+            if advice := advise_on_unusable(cell.status):
+                domains.setdefault((condition, advice), []).append(domain)
+    return [f"{condition} on {', '.join(names)}: {advice}" for (condition, advice), names in domains.items()]
 
 
 def _curve(curve: Curve) -> schema.Curve:

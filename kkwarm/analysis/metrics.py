@@ -14,7 +14,7 @@ from typing import Any
 
 from kkwarm.types import Sample, Status
 
-__all__ = ["clustered_mean", "pass_at_k", "summarize"]
+__all__ = ["advise_on_unusable", "clustered_mean", "pass_at_k", "summarize"]
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
@@ -41,6 +41,22 @@ def clustered_mean(means: Sequence[float]) -> tuple[float, float | None]:
         return mean, None
     variance = math.fsum((m - mean) ** 2 for m in means) / (n - 1)
     return mean, math.sqrt(variance / n)
+
+
+def advise_on_unusable(status: Mapping[str, int]) -> str:
+    """What to do where none of the completions can be scored; empty where one can.
+
+    :param status: number of completions by status.
+    """
+    unusable = {name: n for name in ("truncated", "malformed", "unparsed") if (n := status.get(name, 0))}
+    total = sum(unusable.values())
+    if not total or total != sum(status.values()):
+        return ""
+    other = "use another --format that the checkpoint knows, or warm it up first (`kkwarm warmup`)"
+    advice = {"truncated": f"raise --max-tokens; if it has no end even then, {other}", "malformed": other}
+    most = max(unusable, key=lambda name: unusable[name])
+    counts = " or ".join(unusable) if len(unusable) > 1 else most
+    return f"all {total:,} completions are {counts}, so nothing was measured: {advice.get(most, other)}"
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kkwarm.errors import KkwarmError, shorten
-from kkwarm.types import FinishReason
+from kkwarm.types import FinishReason, Format
 
 __all__ = [
     "StopTables",
@@ -23,6 +23,7 @@ __all__ = [
     "has_special_tags",
     "lost_text_warning",
     "parse_finish_reason",
+    "raw_text_warning",
     "token_ids",
     "unknown_token_warning",
 ]
@@ -91,6 +92,17 @@ def unknown_token_warning(tokenizer: Any, texts: Sequence[str], kind: str) -> st
     return (
         f"the tokenizer has no token for some text of {len(affected)} of {len(checked)} {kind}{example}: the model "
         f"reads {token} there. Does it belong to this checkpoint?"
+    )
+
+
+def raw_text_warning(tokenizer: Any, formats: Sequence[Format]) -> str:
+    """A warning if a tokenizer with a chat template is prompted with raw text by some formats; else an empty string."""
+    raw = [fmt.name for fmt in formats if not fmt.chat]
+    if not raw or getattr(tokenizer, "chat_template", None) is None:
+        return ""
+    return (
+        f"the checkpoint has a chat template, but {', '.join(raw)} prompts it with raw text, as the paper does; "
+        "--format think-answer-chat uses the template"
     )
 
 

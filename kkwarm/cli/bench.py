@@ -140,15 +140,18 @@ def _plan(model: str, names: tuple[str, ...], out: Path | None, config: BenchCon
 def _show_plan(plan: dict[str, Any]) -> None:
     from rich.table import Table
 
-    table = Table(title=f"{plan['model']} -> {plan['run']}", title_justify="left")
-    for column in ("benchmark", "questions", "samples", "stored", "max new tokens", "format", "temperature", "top_p"):
-        table.add_column(column, justify="left" if column in ("benchmark", "format") else "right")
+    console = out_console()
+    console.print(f"{plan['model']} -> {plan['run']}", markup=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False)
+    for column in ("benchmark", "n", "samples", "stored", "max tokens", "format", "T", "top_p"):
+        left = column in ("benchmark", "format")
+        table.add_column(column, justify="left" if left else "right", no_wrap=not left, overflow="fold")
     for row in plan["benchmarks"]:
         counts = [f"{row[k]:,}" for k in ("questions", "samples", "stored", "max_new_tokens")]
         table.add_row(row["benchmark"], *counts, row["format"], f"{row['temperature']:g}", f"{row['top_p']:g}")
     for name in plan["lm_eval"]:
         table.add_row(name, *[""] * 7)
-    out_console().print(table)
+    console.print(table)
 
 
 def show(results: dict[str, Any]) -> None:
@@ -166,6 +169,9 @@ def show(results: dict[str, Any]) -> None:
     for name, figures in results["benchmarks"].items():
         if "stopped" in figures:
             console.print(f"{name}: {_describe_stop(figures['stopped'])}", soft_wrap=True)
+    for name, figures in results["benchmarks"].items():
+        if "advice" in figures:
+            console.print(f"{name}: {figures['advice']}", style="yellow", markup=False, soft_wrap=True)
     speed = results["throughput"]
     if speed["tokens_per_s"]:
         console.print(f"{speed['tokens']:,} tokens in {speed['seconds']:.1f} s: {speed['tokens_per_s']:,.0f} tokens/s")

@@ -13,11 +13,11 @@ from typing import Any
 import click
 
 from kkwarm import plugins
-from kkwarm.analysis.metrics import summarize
+from kkwarm.analysis.metrics import advise_on_unusable, summarize
 from kkwarm.backends import open_backend
 from kkwarm.backends.base import Backend
 from kkwarm.backends.checkpoint import display_name, fingerprint, load_tokenizer, resolve
-from kkwarm.backends.text import unknown_token_warning
+from kkwarm.backends.text import raw_text_warning, unknown_token_warning
 from kkwarm.errors import KkwarmError, warn
 from kkwarm.evaluation.collect import GenerationStats, RunSink, SampleKey, SampleRequests, collect
 from kkwarm.evaluation.early_stopping import EarlyStopping, make_early_stopping
@@ -27,7 +27,7 @@ from kkwarm.plugins import Registry
 from kkwarm.progress import GenerationProgress
 from kkwarm.schema.manifest import Manifest
 from kkwarm.schema.settings import BenchConfig, check_run_size
-from kkwarm.store import Run, config_hash, read_contamination, runs_home
+from kkwarm.store import Run, config_hash, find_training_run, read_contamination, runs_home
 from kkwarm.store.run import PROTOCOL
 from kkwarm.types import Sample, Sampling
 from kkwarm.verify import Judge
@@ -153,7 +153,7 @@ def run_bench(
             if _is_complete(prepared, run):
                 run.record(state="done", results=run.manifest.results | {"labels": run.manifest.labels})
                 return run
-            _warn_about_unknown_tokens(prepared, run)
+            _warn_about_prompts(prepared, run)
             run.record(state="running")  # a run that stopped early is marked done
             run.record_verifiers({t.name: verifier_provenance(t.verifier, t.format) for t in prepared.tasks})
             _complete(prepared, run, progress, early_stopping)
@@ -163,7 +163,7 @@ def run_bench(
         prepared.close()
 
 
-def _warn_about_unknown_tokens(prepared: PreparedBench, run: Run) -> None:
+def _warn_about_prompts(prepared: PreparedBench, run: Run) -> None:
     if prepared.tokenizer is None:
         return
     warnings = [
@@ -171,6 +171,9 @@ def _warn_about_unknown_tokens(prepared: PreparedBench, run: Run) -> None:
         for task in prepared.tasks
         if (message := unknown_token_warning(prepared.tokenizer, [item.prompt for item in task.items], "prompts"))
     ]
+    if find_training_run(prepared.model) is None:  # what kkwarm trained on raw text is prompted by it
+        formats = {task.format.name: task.format for task in prepared.tasks}
+        warnings += [note] if (note := raw_text_warning(prepared.tokenizer, list(formats.values()))) else []
     run.record(warnings=warnings)
     for warning in warnings:
         warn(warning)
@@ -307,7 +310,9 @@ def _score(tasks: Sequence[EvalTask], samples: int, collector: SampleCollector) 
 
 
 def _summarize_task(task: EvalTask, samples: Sequence[Sample]) -> dict[str, Any]:
-    """`summarize`, with ``reasoning_rate`` (None where the format does not delimit reasoning) and ``tokens``."""
+    """`summarize`, with ``reasoning_rate`` (None where the format does not delimit reasoning) and ``tokens``, and with
+    ``advice`` where no completion can be scored.
+    """
     scores = summarize(samples, task.facets)
     reasons = [r for s in samples if (r := has_reasoning(task.format, s.completion)) is not None]
     lengths = [s.completion.n_tokens for s in samples if s.completion.n_tokens is not None]
@@ -319,6 +324,8 @@ def _summarize_task(task: EvalTask, samples: Sequence[Sample]) -> dict[str, Any]
             "median": statistics.median(lengths),
             "max": max(lengths),
         }
+    if advice := advise_on_unusable(scores["status"]):
+        scores["advice"] = advice
     scores["format"] = task.format.name
     scores["verifier"] = task.verifier.name
     return scores

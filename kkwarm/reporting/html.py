@@ -101,6 +101,7 @@ def _head(report: Report, packed: Packed) -> str:
     banners += [("loss", line) for line in nothing_learned_lines(report)]
     banners += [("loss", f"{CONTAMINATED} Contaminated: {line}") for line in contamination_lines(report)]
     banners += [("unsure", f"Not compared: {p}") for p in report.problems]
+    banners += [("unsure", line) for line in report.unusable]
     banners += [("unsure", f"Measured differently: {line}") for line in protocol_lines(report)]
     shown = "".join(f'<p class="banner {tone}">{escape(text)}</p>' for tone, text in banners)
     note = f'<p class="note">{escape(report.note)}</p>' if report.note else ""

@@ -39,6 +39,7 @@ def markdown_text(report: Report) -> str:
         lines.append(f"| {_escaped(name)} | {_escaped(report.baseline(name) or '')} | " + " | ".join(cells) + " |")
     lines += ["", f"{LEGEND[0].upper()}{LEGEND[1:]}."]
     lines += [line for p in report.problems for line in ("", f"Not compared: {_escaped(p)}")]
+    lines += [line for u in report.unusable for line in ("", _escaped(u))]
     lines += [line for d in protocol_lines(report) for line in ("", f"Measured differently: {_escaped(d)}")]
     lines += _claims(report)
     lines += _training(report)

@@ -273,6 +273,8 @@ def _print_foot(report: Report, console: Any) -> None:
         console.print()
     for problem in report.problems:
         console.print(Text(f"Not compared: {problem}", style="yellow"))
+    for line in report.unusable:
+        console.print(Text(f"! {line}", style="yellow"))
     for line in protocol_lines(report):
         console.print(Text(f"Measured differently: {line}", style="yellow"))
     for line in contamination_lines(report):

@@ -327,7 +327,8 @@ class Report(_Model):
     `matrix`: cells by condition and domain; `statuses`: counts of completions by condition, over all domains;
     `comparisons`: size of the family for which the p-values of changes are
     corrected; `margin`: equivalence margin in percentage points; `advice`: what would decide the underpowered changes;
-    `problems`: what could not be compared, and why; `runs`: folders of the study or the runs.
+    `problems`: what could not be compared, and why; `unusable`: cells of which no completion can be scored, with
+    what to do; `runs`: folders of the study or the runs.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -349,6 +350,7 @@ class Report(_Model):
     advice: str
     note: str
     problems: tuple[str, ...]
+    unusable: tuple[str, ...] = ()
     protocol_differences: tuple[ProtocolDifference, ...]
     training: tuple[Training, ...]
     in_training_evals: tuple[InTrainingEvals, ...]

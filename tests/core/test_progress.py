@@ -50,7 +50,7 @@ def test_the_time_left_follows_the_lengths_of_finished_samples(clock: Clock) -> 
     assert full.tokens_left == 200, "the unfinished samples' tokens are done"
     full.add_tokens(200)
     full.add_samples(2, 800)
-    assert full.tokens_left == 0
+    assert full.tokens_left == 0 and full.text().endswith("tokens/s")
 
 
 def test_lines_are_printed_at_intervals_where_stderr_is_no_terminal(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from toy_benchmark import N, Toy, examples
 
 from kkwarm import plugins
+from kkwarm.analysis.metrics import advise_on_unusable
 from kkwarm.backends.base import Request
 from kkwarm.backends.hf import HFBackend
 from kkwarm.backends.replay import ReplayBackend
@@ -278,6 +280,40 @@ def test_real_checkpoint_any_batch(toy: Toy, tiny: Path, tmp_path: Path) -> None
     assert all(s.completion.n_tokens for s in stored(runs[0]).values())
     figures = runs[0].manifest.results
     assert figures["benchmarks"]["toy"]["samples"] == 2 * N and figures["throughput"]["tokens_per_s"] > 0
+
+
+def test_what_to_do_where_nothing_can_be_scored(toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from kkwarm.cli.bench import show
+
+    cut = ReplayBackend(lambda request, index: Completion(" I go on and", 4, "length"))
+    run = bench("m", ["toy"], tmp_path / "cut", BenchConfig(), backend=cut)
+    advice = run.manifest.benchmarks["toy"]["advice"]
+    assert advice.startswith(f"all {N} completions are truncated, so nothing was measured: raise --max-tokens")
+    show(run.manifest.results)
+    assert f"toy: {advice}" in capsys.readouterr().out
+    mixed = ReplayBackend(scripted)
+    figures = bench("m", ["toy"], tmp_path / "some", BenchConfig(samples=5), backend=mixed).manifest.benchmarks["toy"]
+    assert "advice" not in figures
+    broken = {"malformed": 7, "truncated": 2}
+    assert advise_on_unusable(broken).startswith(
+        "all 9 completions are truncated or malformed, so nothing was measured"
+    )
+    assert "warm it up first" in advise_on_unusable(broken) and "--max-tokens" not in advise_on_unusable(broken)
+    assert advise_on_unusable({}) == advise_on_unusable({"wrong": 1, "malformed": 9}) == ""
+
+
+def test_raw_text_to_a_chat_model_is_noted_once(
+    toy: Toy, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chat = tmp_path / "chat"
+    shutil.copytree(tiny, chat)
+    (chat / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
+    config = BenchConfig(limit=1, max_tokens=2)
+    for model, out, times in ((tiny, "plain", 0), (chat, "raw", 1)):
+        bench(str(model), ["toy", "toy_short"], tmp_path / out, config, progress=False)
+        assert capsys.readouterr().err.count("has a chat template, but think-answer prompts it with raw text") == times
+    bench(str(chat), ["toy"], tmp_path / "c", config.replace(format="think-answer-chat"), progress=False)
+    assert "raw text" not in capsys.readouterr().err
 
 
 def test_prompts_with_unknown_tokens_give_a_warning(

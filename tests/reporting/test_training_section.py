@@ -69,6 +69,18 @@ def test_every_view_says_first_that_nothing_was_learned(make: Callable[..., Stud
     assert document.model_dump(mode="json")["training"][0]["signal"] is False
 
 
+def test_every_view_says_where_nothing_was_measured(make: Callable[..., StudyData]) -> None:
+    study = make()
+    cells = {
+        key: replace(cell, status={"malformed": cell.samples}) if key[0] == "base" else cell
+        for key, cell in study.cells.items()
+    }
+    document = build_report(replace(study, cells=cells))
+    assert len(document.unusable) == 1 and document.unusable[0].startswith("base on ")
+    for view in (render_text(document, 160), markdown_text(document), page(document)):
+        assert "completions are malformed, so nothing was measured" in view
+
+
 def test_in_training_evals_are_means_over_seeds(trained_report: Report) -> None:
     assert evals_text(trained_report) == (
         ["sums", "programs"],
