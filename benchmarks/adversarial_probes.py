@@ -28,7 +28,7 @@ from kkwarm_math.probes import LISTED, case_targets
 
 from kkwarm.plugins import Registry, registry
 from kkwarm.store import environment
-from kkwarm.types import Completion, Example, Format, Probe, Status, Target, Verdict
+from kkwarm.types import Completion, Example, Probe, Protocol, Status, Target, Verdict
 from kkwarm.verify import Judge
 from kkwarm.verify.probes import ACCEPT_PROBES, PROBES, ProbeFailure, make_targets, probe_scorer
 
@@ -53,7 +53,7 @@ class Scorer:
     name: str
     domain: str
     peer: str | None = None
-    format: Format | None = None
+    format: Protocol | None = None
     distribution: str = ""
     note: str = ""
     limit_s: float = 15.0
@@ -61,7 +61,7 @@ class Scorer:
 
     @property
     def reads_tags(self) -> bool:
-        return not isinstance(self.format, peers.AnswerTemplate)
+        return not isinstance(self.protocol, peers.AnswerTemplate)
 
 
 HEDGES = ("negated", "every answer at once")  # code between words is still that code
@@ -104,13 +104,13 @@ def run_probes(scorer: Scorer, reg: Registry, judge: Judge, examples: int, folde
     def verify(pairs: Sequence[tuple[Example, Completion]]) -> Sequence[Verdict]:
         if scorer.peer is None:
             benchmark = reg.benchmark(scorer.domain)
-            fmt = reg.format(reg.domain(scorer.domain).format)
-            return judge.verify(reg.verifier(benchmark.verifier), fmt, pairs)
+            protocol = reg.protocol(reg.domain(scorer.domain))
+            return judge.verify(reg.verifier(benchmark.verifier), protocol, pairs)
         verdicts = peers.verify(scorer.peer, pairs, folder=folder, limit_s=scorer.limit_s)
         result.no_verdict.update(v.reason for v in verdicts if v.status in (Status.ERROR, Status.TIMEOUT))
         return verdicts
 
-    targets = make_targets(reg, scorer.domain, examples, scorer.format)
+    targets = make_targets(reg, scorer.domain, examples, scorer.protocol)
     if scorer.peer == "reasoning_gym_kk":
         targets = [replace(t, gold=peers.reasoning_gym_answer(t.example.answer)) for t in targets]
     groups: list[tuple[Sequence[Target], Sequence[Probe]]] = [

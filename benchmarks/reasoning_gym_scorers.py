@@ -52,11 +52,11 @@ def probe_data_set(reg: Registry, source: str, examples: int, judge: Judge) -> d
     row["answers"] = domain.gold is not None
     if domain.gold is None:
         return row
-    benchmark, fmt = reg.benchmark(domain.name), reg.format(domain.format)
+    benchmark, protocol = reg.benchmark(domain.name), reg.protocol(domain)
     verifier = reg.verifier(benchmark.verifier)
     examples_used = sorted(benchmark.load(), key=content_hash)[:examples]
     golds = [domain.gold(e) for e in examples_used]
-    targets = [Target(e, g, [o for o in golds if o != g], fmt) for e, g in zip(examples_used, golds, strict=True)]
+    targets = [Target(e, g, [o for o in golds if o != g], protocol) for e, g in zip(examples_used, golds, strict=True)]
     row["fooled"], row["accepted"] = {}, {}
     for probe in PROBES:
         texts = [(t, text) for t in targets for text in probe.completions(t) if probe.name not in LARGE]
@@ -65,14 +65,14 @@ def probe_data_set(reg: Registry, source: str, examples: int, judge: Judge) -> d
             for t, text in texts
             if text.split() != t.compose(t.gold).split()
         ]
-        for (_, completion), verdict in zip(pairs, judge.verify(verifier, fmt, pairs), strict=True):
-            answer = (fmt.split(completion).answer or "")[:200]
+        for (_, completion), verdict in zip(pairs, judge.verify(verifier, protocol, pairs), strict=True):
+            answer = (protocol.split(completion).answer or "")[:200]
             if verdict.metrics.get("score") == 1.0:
                 row["fooled"].setdefault(probe.name, answer)
             if verdict.correct:
                 row["accepted"].setdefault(probe.name, answer)
     padded = [(t.example, Completion(t.compose(f"It is {t.gold} or so."), finish_reason="stop")) for t in targets]
-    row["partial"] = max(v.metrics.get("score", 0.0) for v in judge.verify(verifier, fmt, padded))
+    row["partial"] = max(v.metrics.get("score", 0.0) for v in judge.verify(verifier, protocol, padded))
     return row
 
 

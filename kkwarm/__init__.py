@@ -1,6 +1,6 @@
 """kkwarm: warm up on Knights & Knaves, then RLVR on at most 100 examples, and see what transfers.
 
-Everything a plugin needs is in `kkwarm.types`, `kkwarm.plugins`, `kkwarm.formats`, `kkwarm.data`, `kkwarm.verify`,
+Everything a plugin needs is in `kkwarm.types`, `kkwarm.plugins`, `kkwarm.protocols`, `kkwarm.data`, `kkwarm.verify`,
 `kkwarm.schema`, `kkwarm.errors` and `kkwarm.testing`; claims also need `kkwarm.analysis`. Importing this package
 imports nothing heavy.
 """

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from kkwarm.types import Benchmark, CaseGenerator, ClaimSet, Domain, Format, Probe, Sample, Task, Teacher, Verifier
+from kkwarm.types import Benchmark, CaseGenerator, ClaimSet, Domain, Probe, Protocol, Sample, Task, Teacher, Verifier
 
 if TYPE_CHECKING:
     import click
@@ -49,8 +49,8 @@ def kkwarm_benchmarks() -> Iterable[Benchmark]:  # type: ignore[empty-body]
 
 
 @hookspec
-def kkwarm_formats() -> Iterable[Format]:  # type: ignore[empty-body]
-    """Registers prompt formats, in addition to ``think-answer``, ``think-answer-chat``, ``plain`` and ``auto``."""
+def kkwarm_protocols() -> Iterable[Protocol]:  # type: ignore[empty-body]
+    """Registers protocols, in addition to ``paper``, ``plain`` and ``auto``; for one benchmark, or for every one."""
 
 
 @hookspec

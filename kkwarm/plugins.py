@@ -22,9 +22,10 @@ import pluggy
 from kkwarm import hookspecs
 from kkwarm.errors import KkwarmError, describe_error, unknown_name
 from kkwarm.expand import make_benchmark, make_task, make_verifier, narrow_benchmark, narrow_task
-from kkwarm.formats import BUILT_IN
+from kkwarm.protocols.built_in import BUILT_IN
+from kkwarm.protocols.prompts import requested_protocol
 from kkwarm.registration import REGISTRATIONS, find_hook_problems, missing_reference, validate_item, validate_items
-from kkwarm.types import Benchmark, CaseGenerator, ClaimSet, Domain, Format, Probe, Rewards, Task, Teacher, Verifier
+from kkwarm.types import Benchmark, CaseGenerator, ClaimSet, Domain, Probe, Protocol, Rewards, Task, Teacher, Verifier
 
 __all__ = ["Failure", "Plugin", "Registry", "add_commands", "hookimpl", "load", "registry"]
 
@@ -61,7 +62,10 @@ class Failure:
 
 @dataclass(slots=True)
 class Registry:
-    """All objects that plugins registered, by name; teachers by (domain, name), origins by (kind, name)."""
+    """All objects that plugins registered, by name; origins by (kind, name), teachers and protocols by (domain, name).
+
+    A protocol for every benchmark has an empty domain.
+    """
 
     manager: pluggy.PluginManager
     plugins: list[Plugin] = field(default_factory=list)
@@ -70,7 +74,7 @@ class Registry:
     tasks: dict[str, Task] = field(default_factory=dict)
     verifiers: dict[str, Verifier] = field(default_factory=dict)
     benchmarks: dict[str, Benchmark] = field(default_factory=dict)
-    formats: dict[str, Format] = field(default_factory=dict)
+    protocols: dict[tuple[str, str], Protocol] = field(default_factory=dict)
     teachers: dict[tuple[str, str], Teacher] = field(default_factory=dict)
     claims: dict[str, ClaimSet] = field(default_factory=dict)
     origin: dict[tuple[str, str], Plugin] = field(default_factory=dict)
@@ -91,6 +95,11 @@ class Registry:
         """The benchmark ``NAME``, or ``NAME:VALUE`` narrowed by its facet."""
         return self._resolve("benchmark", name, self.benchmarks, narrow_benchmark)
 
+    def task_of(self, benchmark: Benchmark) -> Task | None:
+        """The task of the same name as a benchmark, or as the one that it narrows; None where there is none."""
+        prefixes = [benchmark.name[:at] for at, char in enumerate(benchmark.name) if char == ":"]
+        return next((self.tasks[n] for n in (benchmark.name, *reversed(prefixes)) if n in self.tasks), None)
+
     def rewards(self, benchmark: str) -> Rewards:
         """The rewards of the task with the benchmark's name; the default rewards where there is no such task."""
         try:
@@ -102,9 +111,37 @@ class Registry:
         """The verifier of that name. A domain's verifier has the domain's name, unless it was given another one."""
         return self._get("verifier", name, self.verifiers)
 
-    def format(self, name: str) -> Format:
-        """The prompt format of that name, built in or registered."""
-        return self._get("format", name, self.formats)
+    def protocol(
+        self, item: Domain | Task | Benchmark, requested: str | None = None, *, fall_back: bool = False
+    ) -> Protocol:
+        """The protocol of a benchmark, task or domain: the one that is requested, or its default.
+
+        :param requested: as ``--protocol``: ``NAME`` or ``BENCHMARK=NAME,...``; ``official`` is the official one.
+        :param fall_back: use the default where the benchmark has no protocol of the requested name.
+        """
+        name = requested_protocol(requested, item.name) or item.protocol
+        offered = self.protocols_of(item.name)
+        if name == "official" and name not in offered:
+            official = [p for p in offered.values() if p.official]
+            if official:
+                return official[0]
+        if name in offered:
+            return offered[name]
+        if fall_back:
+            return offered[item.protocol]
+        raise unknown_name(f"protocol of {item.name}", name, offered)
+
+    def protocols_of(self, benchmark: str) -> dict[str, Protocol]:
+        """The protocols of a benchmark by name: its own, and those of every benchmark."""
+        prefixes = [benchmark[:at] for at, char in enumerate(benchmark) if char == ":"]
+        offered: dict[str, Protocol] = {}
+        for scope in ("", *prefixes, benchmark):
+            offered |= {name: p for (of, name), p in self.protocols.items() if of == scope}
+        return offered
+
+    def verifier_of(self, item: Task | Benchmark, protocol: Protocol) -> Verifier:
+        """The verifier of a benchmark's or task's answers under a protocol."""
+        return self.verifier(protocol.verifier or item.verifier)
 
     def teacher(self, domain: str, name: str) -> Teacher:
         """The teacher of that domain and name."""
@@ -136,7 +173,7 @@ class Registry:
                 validate_item("kkwarm_resolve_domain", "domain", Domain, domain)
                 if domain.name != name:
                     raise ValueError(f"the domain created for {name!r} is named {domain.name!r}")
-                if problem := missing_reference(domain, self.verifiers, self.formats):
+                if problem := missing_reference(domain, self.verifiers, self._protocol_names(domain)):
                     raise ValueError(problem)
             except KkwarmError:
                 raise
@@ -149,6 +186,10 @@ class Registry:
                 self.origin["domain", name] = owner
             return True
         return False
+
+    def _protocol_names(self, item: Domain | Task | Benchmark) -> list[str]:
+        own = [p.name for p in item.protocols] if isinstance(item, Domain) else []
+        return [*own, *self.protocols_of(item.name)]
 
     def _get(self, kind: str, name: str, table: Mapping[str, T]) -> T:
         if name not in table:
@@ -215,6 +256,8 @@ class Registry:
         self.verifiers[verifier.name] = verifier
         self.tasks[domain.name] = make_task(domain, verifier.name)
         self.benchmarks[domain.name] = make_benchmark(domain, verifier.name)
+        for protocol in domain.protocols:
+            self.protocols[domain.name, protocol.name] = replace(protocol, benchmark=domain.name)
 
 
 # -- loading -----------------------------------------------------------------------------------------------------------
@@ -239,7 +282,7 @@ def registry() -> Registry:
 def _load(extra: Iterable[tuple[str, object]]) -> Registry:
     manager = pluggy.PluginManager("kkwarm")
     manager.add_hookspecs(hookspecs)
-    reg = Registry(manager, formats=dict(BUILT_IN))
+    reg = Registry(manager, protocols={("", name): p for name, p in BUILT_IN.items()})
     by_key: dict[str, Plugin] = {}
     for point, dist in _entry_points("kkwarm"):
         plugin = Plugin(point.name, dist.name, dist.version, point.value)
@@ -312,16 +355,19 @@ def _register_objects(reg: Registry, by_key: Mapping[str, Plugin]) -> None:
             reg._add_domain(item)
         else:
             table = getattr(reg, kind + "s")
-            table[(item.domain, item.name) if kind == "teacher" else name] = item
+            table[_key_of(kind, item)] = item
         reg.origin[kind, name] = plugin
     _drop_missing_references(reg)
 
 
 def _drop_missing_references(reg: Registry) -> None:
-    """Removes domains, tasks and benchmarks that refer to a verifier or format that is not registered."""
+    """Removes domains, tasks and benchmarks that refer to a verifier or protocol that is not registered."""
     for kind in ("domain", "task", "benchmark"):
         for name, item in list(getattr(reg, kind + "s").items()):
-            owner, problem = reg.origin.get((kind, name)), missing_reference(item, reg.verifiers, reg.formats)
+            owner, problem = (
+                reg.origin.get((kind, name)),
+                missing_reference(item, reg.verifiers, reg._protocol_names(item)),
+            )
             if owner is not None and problem:  # tasks and benchmarks that a domain expands into have no origin
                 reg.failures.append(Failure(owner.name, owner.distribution, f"{kind} {name!r}: {problem}"))
                 for table in ("domains", "tasks", "benchmarks") if kind == "domain" else (kind + "s",):
@@ -342,22 +388,31 @@ def _collect_claims(reg: Registry, by_key: Mapping[str, Plugin]) -> Claims:
                 reg._record_failure(impl.plugin_name, hook, err)
                 continue
             for item in items:
-                name = f"{item.domain}/{item.name}" if kind == "teacher" else item.name
+                key = _key_of(kind, item)
+                name = key if isinstance(key, str) else "/".join(part for part in key if part)
                 claims.setdefault((kind, name), []).append((plugin, item))
                 for key in _expanded_keys(kind, item):
                     claims.setdefault(key, []).append((plugin, None))
     return claims
 
 
+def _key_of(kind: str, item: Any) -> str | tuple[str, str]:
+    """The key of an object in its table of the registry."""
+    if kind == "teacher":
+        return item.domain, item.name
+    return (item.benchmark, item.name) if kind == "protocol" else item.name
+
+
 def _expanded_keys(kind: str, item: Any) -> list[Key]:
-    """The names of the task, verifier and benchmark that a domain expands into."""
+    """The names of the task, verifier, benchmark and protocols that a domain expands into."""
     if kind != "domain":
         return []
-    return [("task", item.name), ("verifier", make_verifier(item).name), ("benchmark", item.name)]
+    protocols = [("protocol", f"{item.name}/{p.name}") for p in item.protocols]
+    return [("task", item.name), ("verifier", make_verifier(item).name), ("benchmark", item.name), *protocols]
 
 
 def _is_built_in(key: Key) -> bool:
-    return key[0] == "format" and key[1] in BUILT_IN
+    return key[0] == "protocol" and key[1] in BUILT_IN
 
 
 def _report_conflicts(reg: Registry, claims: Claims, dropped: set[Key]) -> None:

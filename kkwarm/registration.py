@@ -14,13 +14,13 @@ from types import UnionType
 from typing import Any
 
 from kkwarm import hookspecs
-from kkwarm.types import Benchmark, ClaimSet, Domain, Format, Rewards, Sampling, Task, Teacher, Verifier
+from kkwarm.types import Benchmark, ClaimSet, Domain, Protocol, Reader, Rewards, Sampling, Task, Teacher, Verifier
 
 __all__ = ["REGISTRATIONS", "find_hook_problems", "missing_reference", "validate_item", "validate_items"]
 
-# (hook, kind of object, its class). A format is any object with the attributes of the protocol.
+# (hook, kind of object, its class)
 REGISTRATIONS: tuple[tuple[str, str, type[Any]], ...] = (
-    ("kkwarm_formats", "format", Format),
+    ("kkwarm_protocols", "protocol", Protocol),
     ("kkwarm_verifiers", "verifier", Verifier),
     ("kkwarm_domains", "domain", Domain),
     ("kkwarm_tasks", "task", Task),
@@ -41,15 +41,23 @@ _PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "traces": ("n", "seed"),
     "evaluate": ("study",),
     "generate": ("target", "rng"),
+    "question": ("example",),
+    "text": ("messages",),
+    "shot_examples": ("example",),
+    "solution": ("example",),
 }
 _FIELD_TYPES: Mapping[str, type | UnionType] = {
     "str": str,
     "str | None": str,
     "float": int | float,
+    "bool": bool,
+    "int": int,
+    "tuple[str, ...]": tuple,
+    "Reader": Reader,
     "Rewards": Rewards,
     "Sampling": Sampling,
+    "Sampling | None": Sampling,
 }
-_FORMAT_TYPES = {"stop": tuple, "chat": bool, "force": str}
 
 
 def find_hook_problems(module: object) -> list[str]:
@@ -93,21 +101,16 @@ def validate_item(hook: str, kind: str, cls: type[Any], item: Any) -> None:
     :raises TypeError, ValueError: one of them is wrong.
     """
     if not isinstance(item, cls):
-        expected = f"{cls.__name__} objects"
-        if cls is Format:
-            expected = "objects with name, stop, chat, force, render, compose and split"
-        raise TypeError(f"{hook} must return {expected}, got {_type_name(item)}")
+        raise TypeError(f"{hook} must return {cls.__name__} objects, got {_type_name(item)}")
     if not isinstance(item.name, str) or not item.name:
         raise ValueError(f"{hook}: a {kind} has no name")
-    if problem := _field_problem(item) if dataclasses.is_dataclass(cls) else _format_problem(item):
+    if problem := _field_problem(item):
         raise TypeError(f"{kind} {item.name!r}: {problem}")
 
 
-def missing_reference(item: Domain | Task | Benchmark, verifiers: Iterable[str], formats: Iterable[str]) -> str:
-    """Describes a verifier or format that a domain, task or benchmark names and that is not registered; else empty."""
-    references = [("format", item.format, formats)]
-    if isinstance(item, Benchmark):
-        references.append(("format", item.saved_format, formats))
+def missing_reference(item: Domain | Task | Benchmark, verifiers: Iterable[str], protocols: Iterable[str]) -> str:
+    """Describes a verifier or protocol that a domain, task or benchmark names but nobody registers; else empty."""
+    references = [("protocol", item.protocol, protocols)]
     if not isinstance(item, Domain):
         references.append(("verifier", item.verifier, verifiers))
     for kind, name, registered in references:
@@ -127,6 +130,8 @@ def _field_problem(item: Any) -> str:
             problem = _field_problem(value)
         elif field.type == "Verifier | Check":
             problem = _function_problem(value, _PARAMETERS["check"])
+        elif field.name == "protocols":
+            problem = _protocols_problem(value)
         elif field.name in _PARAMETERS:
             problem = _function_problem(value, _PARAMETERS[field.name])
         else:
@@ -142,11 +147,10 @@ def _field_problem(item: Any) -> str:
     return ""
 
 
-def _format_problem(fmt: Format) -> str:
-    for name, expected in _FORMAT_TYPES.items():
-        if not isinstance(value := getattr(fmt, name), expected):
-            return f"{name} must be {expected.__name__}, got {_type_name(value)}"
-    return ""
+def _protocols_problem(value: Any) -> str:
+    if not isinstance(value, list | tuple) or not all(isinstance(p, Protocol) for p in value):
+        return "must be a list of Protocol objects"
+    return next((f"has {p.name!r}, whose {problem}" for p in value if (problem := _field_problem(p))), "")
 
 
 def _function_problem(value: Any, parameters: tuple[str, ...]) -> str:

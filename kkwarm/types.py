@@ -2,7 +2,7 @@
 
 Data flows one way::
 
-    Example -> Format.render -> prompt -> backend -> Completion -> Format.split -> Response
+    Example -> Protocol (prompt) -> backend -> Completion -> Protocol (reader) -> Response
             -> Verifier -> Verdict -> reward (training) or metric (evaluation) -> Sample in the store
 
 A plugin author usually writes a `Domain`, which expands into a `Task`, a `Verifier` and a `Benchmark` of the same name.
@@ -11,10 +11,11 @@ A plugin author usually writes a `Domain`, which expands into a `Task`, a `Verif
 from __future__ import annotations
 
 import random
+import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from kkwarm.analysis.study_data import StudyData
@@ -28,8 +29,10 @@ __all__ = [
     "Completion",
     "Domain",
     "Example",
-    "Format",
+    "Message",
     "Probe",
+    "Protocol",
+    "Reader",
     "Response",
     "Rewards",
     "Sample",
@@ -88,10 +91,10 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A completion that its format has split into reasoning and answer.
+    """A completion that its protocol has split into reasoning and answer.
 
     :param answer: None where no answer was given.
-    :param tagged: the format's tags delimit the answer, so a verifier may require that they hold nothing else. False
+    :param tagged: tags delimit the answer, so a verifier may require that they hold nothing else. False
         means that the answer is somewhere in free text and has to be extracted.
     :param problem: what is broken in the format; empty where nothing is.
     :param truncated: generation stopped at the token limit.
@@ -192,44 +195,82 @@ class Sampling:
     seed: int = 0
 
 
-@runtime_checkable
-class Format(Protocol):
-    """Renders a question as a prompt and splits a completion into reasoning and answer."""
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
 
-    @property
-    def name(self) -> str:
-        """The name that domains and ``--format`` use."""
-        ...
+    role: Literal["system", "user", "assistant"]
+    content: str
 
-    @property
-    def stop(self) -> tuple[str, ...]:
-        """Strings that end a completion; they are kept in its text."""
-        ...
 
-    @property
-    def chat(self) -> bool:
-        """Whether `render` needs a tokenizer with a chat template."""
-        ...
+@typing.runtime_checkable
+class Reader(typing.Protocol):
+    """Splits completions into reasoning and answer. `kkwarm.protocols` has the built-in readers."""
 
-    @property
-    def force(self) -> str:
-        """Text that is appended to a prompt to force step-by-step reasoning, and counts as part of the completion.
-
-        An empty string makes ``--force-reasoning`` fail for this format.
-        """
-        ...
-
-    def render(self, question: str, tokenizer: Any = None) -> str:
-        """The prompt that the model continues. A `chat` format needs the tokenizer for its chat template."""
+    def split(self, completion: Completion) -> Response:
+        """Splits a completion into reasoning and answer, or describes what is broken as the problem."""
         ...
 
     def compose(self, reasoning: str | None, answer: str) -> str:
         """The completion that gives `answer` after `reasoning` (None: a direct answer). `split` reverses it."""
         ...
 
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How a benchmark's questions are put to a model and how its answers are read.
+
+    A prompt is a conversation: the system prompt, solved examples (shots), and the question. It is rendered by the
+    checkpoint's chat template or, without one, by `text`; the beginning of the model's turn (`prefix`) follows it.
+
+    :param name: what ``--protocol`` takes.
+    :param reader: splits completions, and composes those of warm-up traces.
+    :param benchmark: the only benchmark that it is for; empty: every benchmark.
+    :param system: the system prompt.
+    :param question: the user's turn for an example; None: the example's question.
+    :param text: renders the turns as text where no chat template is used, up to the model's turn. None: the turns,
+        separated by blank lines.
+    :param prefix: the beginning of the model's turn. The model continues it.
+    :param chat: uses the chat template of a checkpoint that has one.
+    :param shots: number of solved examples before the question.
+    :param shot_examples: ``shot_examples(example)`` returns the solved examples for a question, at least `shots` of
+        them. None: training examples, chosen by a seed.
+    :param solution: the model's turn for a solved example; None: the reader's completion with the gold answer.
+    :param stop: strings that end a completion; they are kept in its text.
+    :param sampling: replaces the benchmark's sampling settings.
+    :param verifier: name of the verifier that replaces the benchmark's.
+    :param force: text that ``--force-reasoning`` puts after a prompt to force step-by-step reasoning. It counts as part
+        of the completion. Empty: there is none.
+    :param official: ``--protocol official`` selects it for its benchmark.
+    :param source: where the protocol is from: paper, repository, file or section.
+    """
+
+    name: str
+    reader: Reader
+    benchmark: str = ""
+    system: str = ""
+    question: Callable[[Example], str] | None = None
+    text: Callable[[Sequence[Message]], str] | None = None
+    prefix: str = ""
+    chat: bool = False
+    shots: int = 0
+    shot_examples: Callable[[Example], Sequence[Example]] | None = None
+    solution: Callable[[Example], str] | None = None
+    stop: tuple[str, ...] = ()
+    sampling: Sampling | None = None
+    verifier: str = ""
+    force: str = ""
+    official: bool = False
+    description: str = ""
+    source: str = ""
+
     def split(self, completion: Completion) -> Response:
-        """Splits a completion into reasoning and answer, or describes what is broken as the problem."""
-        ...
+        """See `Reader.split`."""
+        return self.reader.split(completion)
+
+    def compose(self, reasoning: str | None, answer: str) -> str:
+        """See `Reader.compose`."""
+        return self.reader.compose(reasoning, answer)
 
 
 Loader = Callable[[], Iterable[Example]]
@@ -242,7 +283,7 @@ class Task:
     name: str
     load: Loader
     verifier: str
-    format: str = "think-answer"
+    protocol: str = "paper"
     rewards: Rewards = Rewards()
     gold: Callable[[Example], str] | None = None
     sampling: Sampling = Sampling()
@@ -256,7 +297,7 @@ class Benchmark:
 
     :param load: returns the evaluation examples.
     :param load_all: returns every example that has an id, including training examples.
-    :param saved_format: the format that splits outputs saved by other tools (`kkwarm score`).
+    :param protocol: the default protocol.
     :param facet: the key of `Example.meta` by which results are broken down, and by which ``NAME:VALUE`` narrows the
         benchmark.
     """
@@ -265,8 +306,7 @@ class Benchmark:
     load: Loader
     load_all: Loader
     verifier: str
-    format: str = "think-answer"
-    saved_format: str = "auto"
+    protocol: str = "paper"
     sampling: Sampling = Sampling()
     facet: str | None = None
     description: str = ""
@@ -281,6 +321,8 @@ class Domain:
         dropped, so the splits cannot overlap.
     :param verifier: a `Verifier`, or only its `check` function.
     :param gold: the text of a correct answer, as it stands inside the answer tags.
+    :param protocol: the default protocol.
+    :param protocols: further protocols for this domain only.
     :param identity: a key that two questions share when they are the same problem in other words, such as K&K puzzles
         up to renaming and reordering. Splits and the contamination check use it. Without it both use the normalised
         text, and the contamination check also looks for near-duplicates.
@@ -291,8 +333,8 @@ class Domain:
     verifier: Verifier | Check
     gold: Callable[[Example], str] | None = None
     description: str = ""
-    format: str = "think-answer"
-    saved_format: str = "auto"
+    protocol: str = "paper"
+    protocols: Sequence[Protocol] = ()
     rewards: Rewards = Rewards()
     sampling: Sampling = Sampling()
     facet: str | None = None
@@ -337,12 +379,12 @@ class Target:
     example: Example
     gold: str
     others: Sequence[str]
-    format: Format
+    protocol: Protocol
     tolerance: float = 0.0
 
     def compose(self, answer: str, reasoning: str = "some reasoning") -> str:
         """A well-formed completion that gives this answer."""
-        return self.format.compose(reasoning, answer)
+        return self.protocol.compose(reasoning, answer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "speed"))
 
 import kkwarm.plugins
 from kkwarm.plugins import hookimpl
-from kkwarm.types import Completion, Domain, Example, Response, Sampling, Trace
+from kkwarm.protocols import TextReader
+from kkwarm.types import Domain, Example, Protocol, Response, Sampling, Trace
 
 __all__ = [
     "SHAPES",
@@ -149,25 +150,6 @@ def make_traces(path: Path, count: int, words: int) -> Path:
     return path
 
 
-@dataclass(frozen=True)
-class PlainFormat:
-    """The question unchanged; the whole completion is the answer. Completions reach the limit: no stop string."""
-
-    name: str = "speed"
-    stop: tuple[str, ...] = ()
-    chat: bool = False
-    force: str = ""
-
-    def render(self, question: str, tokenizer: Any = None) -> str:
-        return question + "\n"
-
-    def compose(self, reasoning: str | None, answer: str) -> str:
-        return f"{reasoning or ''} {answer}"
-
-    def split(self, completion: Completion) -> Response:
-        return Response(completion.text, "", completion.text, tagged=False)
-
-
 def _examples(count: int = 512) -> list[Example]:
     rng = random.Random(1)
     return [
@@ -176,19 +158,23 @@ def _examples(count: int = 512) -> list[Example]:
     ]
 
 
+SPEED = Protocol("speed", TextReader(), text=lambda messages: messages[-1].content + "\n")
+"""The question unchanged; the whole completion is the answer. Completions reach the limit: no stop string."""
+
+
 def _random_verdict(example: Example, response: Response) -> bool:
     return hashlib.sha256((response.answer or "").encode("utf-8", "surrogatepass")).digest()[0] % 2 == 0
 
 
 class _Plugin:
     @hookimpl
-    def kkwarm_formats(self) -> list[Any]:
-        return [PlainFormat()]
+    def kkwarm_protocols(self) -> list[Any]:
+        return [SPEED]
 
     @hookimpl
     def kkwarm_domains(self) -> list[Domain]:
         sampling = Sampling(1.0, 1.0, 512)
-        return [Domain("speed", _examples, _random_verdict, format="speed", saved_format="speed", sampling=sampling)]
+        return [Domain("speed", _examples, _random_verdict, protocol="speed", sampling=sampling)]
 
 
 def install_domain() -> None:

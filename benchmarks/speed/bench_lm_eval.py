@@ -73,8 +73,8 @@ def run_lm_eval(samples: int, limit: int, batch: int) -> dict[str, Any]:
 
         def _mean_scores(self, doc: Any, results: list[list[str]]) -> dict[str, float]:  # type: ignore[override]
             example = self.task.items[doc["row"]].example
-            completions = [Completion(text + self.task.format.stop[0] * ("<answer>" in text)) for text in results[0]]
-            verdicts = self.judge.verify(self.task.verifier, self.task.format, [(example, c) for c in completions])
+            completions = [Completion(text + self.task.protocol.stop[0] * ("<answer>" in text)) for text in results[0]]
+            verdicts = self.judge.verify(self.task.verifier, self.task.protocol, [(example, c) for c in completions])
             return {"accuracy": sum(v.correct for v in verdicts) / len(verdicts)}
 
     torch.manual_seed(0)

@@ -90,12 +90,13 @@ def run_trl(args: argparse.Namespace) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
     from trl import GRPOTrainer
 
+    from kkwarm.protocols import make_renderer
     from kkwarm.train.grpo import plan_rlvr
     from kkwarm.types import Completion
     from kkwarm.verify import Judge
 
     plan = plan_rlvr(settings(args))
-    stop = plan.format.stop[0]
+    stop = plan.protocol.stop[0]
     step_seconds: list[float] = []
 
     class Timer(TrainerCallback):  # type: ignore[misc]
@@ -107,7 +108,7 @@ def run_trl(args: argparse.Namespace) -> dict[str, Any]:
 
     def reward(prompts: list[str], completions: list[str], example: list[int], **_: Any) -> list[float]:
         pairs = [(plan.examples[i], Completion(text)) for i, text in zip(example, completions, strict=True)]
-        return [plan.task.rewards.for_status(v.status) for v in judge.verify(plan.verifier, plan.format, pairs)]
+        return [plan.task.rewards.for_status(v.status) for v in judge.verify(plan.verifier, plan.protocol, pairs)]
 
     with tempfile.TemporaryDirectory() as folder, Judge() as judge:
         began = time.perf_counter()
@@ -115,9 +116,8 @@ def run_trl(args: argparse.Namespace) -> dict[str, Any]:
         model = AutoModelForCausalLM.from_pretrained(checkpoint())
         ends = [tokenizer.eos_token_id, *tokenizer(stop, add_special_tokens=False)["input_ids"]]
         model.generation_config.eos_token_id = ends  # the stop string is one token
-        rows = [
-            {"prompt": plan.format.render(plan.examples[i].question, tokenizer), "example": i} for i in plan.order()
-        ]
+        render = make_renderer(plan.protocol, tokenizer)
+        rows = [{"prompt": render(plan.examples[i]), "example": i} for i in plan.order()]
         trainer = GRPOTrainer(
             model=model,
             reward_funcs=reward,

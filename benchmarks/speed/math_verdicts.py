@@ -24,7 +24,7 @@ from typing import Any
 from kkwarm_math.verifier import VERIFIER
 
 from kkwarm.data import local_file
-from kkwarm.formats import BUILT_IN
+from kkwarm.protocols import BUILT_IN
 from kkwarm.store import environment
 from kkwarm.types import Completion, Example
 from kkwarm.verify import Judge

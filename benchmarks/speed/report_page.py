@@ -53,7 +53,7 @@ def samples(count: int, seed: int) -> Iterator[Sample]:
 def write_report(folder: Path, count: int) -> tuple[Path, float]:
     paths = [folder / "first", folder / "second"]
     for seed, path in enumerate(paths):
-        with Run.open(path, kind="bench", config={"formats": dict.fromkeys(DOMAINS, "think-answer")}) as run:
+        with Run.open(path, kind="bench", config={"protocols": dict.fromkeys(DOMAINS, "paper")}) as run:
             run.append(samples(count // 2, seed))
             run.finish()
     report = build_report(load(paths))

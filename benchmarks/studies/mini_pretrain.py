@@ -25,7 +25,6 @@ import torch
 import torch.multiprocessing as mp
 import torch.nn.functional as F
 from kkwarm_mini.domains import DOMAINS, SAMPLING, generate_examples
-from kkwarm_mini.format import MINI
 from kkwarm_mini.pretraining import (
     MIXTURE,
     REASONING_RATE,
@@ -34,6 +33,7 @@ from kkwarm_mini.pretraining import (
     build_tokenizer,
     generate_documents,
 )
+from kkwarm_mini.protocol import MINI, make_prompt
 from muon import Muon, ProcessGroup
 
 from kkwarm.types import Completion
@@ -169,7 +169,7 @@ def measure(model: Any, tokenizer: Any, n: int, seed: int) -> dict[str, dict[str
     result = {}
     for domain in DOMAINS:
         examples = generate_examples(domain.name, "valid", n)
-        prompts = [MINI.render(e.question) for e in examples]
+        prompts = [make_prompt(e.question) for e in examples]
         batch = tokenizer(prompts, return_tensors="pt", padding=True, return_token_type_ids=False).to(model.device)
         first = model(**batch).logits[:, -1].float().softmax(-1)
         reasoning_rate = first[:, tokenizer.convert_tokens_to_ids("<think>")].mean().item()

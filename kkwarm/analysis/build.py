@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from statistics import fmean
 
-from kkwarm.analysis.changes import accuracy_of, advise, compute_changes, find_protocol_differences
+from kkwarm.analysis.changes import accuracy_of, advise, compute_changes, find_settings_differences
 from kkwarm.analysis.efficiency import sample_efficiency, smooth
 from kkwarm.analysis.metrics import advise_on_unusable
 from kkwarm.analysis.seeds import variances_of_conditions
@@ -55,7 +55,7 @@ def build_report(study: StudyData, claim_sets: Iterable[ClaimSet] | None = None)
         note=study.note,
         problems=(*problems, *failures),
         unusable=tuple(_unusable(matrix)),
-        protocol_differences=tuple(find_protocol_differences(study, changes)),
+        settings_differences=tuple(find_settings_differences(study, changes)),
         training=tuple(_training(t) for t in study.training),
         in_training_evals=tuple(_in_training_evals(study.training)),
         contamination=tuple(

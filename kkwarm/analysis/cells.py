@@ -11,24 +11,24 @@ import numpy as np
 
 from kkwarm.analysis.stats.seed_variance import Scores
 from kkwarm.errors import KkwarmError
-from kkwarm.formats import has_reasoning
+from kkwarm.protocols import has_reasoning
 from kkwarm.schema.manifest import Manifest
 from kkwarm.store import Run
-from kkwarm.types import Format, Sample
+from kkwarm.types import Protocol, Sample
 
 __all__ = [
     "FORCED",
     "Cell",
     "PairingError",
-    "evaluation_protocol",
+    "evaluation_settings",
     "make_cell",
     "pair",
-    "protocol_differences",
+    "settings_differences",
     "tally_samples",
 ]
 
 FORCED = "+forced"  # suffix of benchmark names whose prompts force reasoning
-_PROTOCOL = ("temperature", "top_p", "max_tokens", "samples", "format", "few_shot", "scorer")
+_COMPARED = ("temperature", "top_p", "max_tokens", "samples", "protocol", "chat", "system", "few_shot", "scorer")
 _EXTERNAL = ("import", "score")  # kinds of runs whose samples another tool generated
 
 
@@ -37,7 +37,7 @@ class Cell:
     """The scored samples of one condition on one benchmark.
 
     `ids`: questions, sorted; `prompts`: the hash of each prompt; `scores`: (seeds, questions), the share of correct
-    samples; `reasoning_rate`: share of completions that reason before the answer (None where the format cannot tell);
+    samples; `reasoning_rate`: share of completions that reason before the answer (None where the protocol cannot tell);
     `tokens`: mean length of completions; `lengths`: their median and 95th percentile. `partial`: some seed still lacks
     questions or samples, which were left out. `external`: another tool generated the samples.
     """
@@ -50,7 +50,7 @@ class Cell:
     scores: Scores
     samples: int
     status: Mapping[str, int]
-    protocol: Mapping[str, Any]
+    settings: Mapping[str, Any]
     reasoning_rate: float | None = None
     tokens: float | None = None
     lengths: tuple[float, float] | None = None
@@ -79,48 +79,48 @@ class _Tally:
     checked_for_reasoning: int = 0
     tokens: list[int] = field(default_factory=list)
 
-    def add(self, sample: Sample, fmt: Format | None) -> None:
+    def add(self, sample: Sample, protocol: Protocol | None) -> None:
         counts = self.correct[sample.id]
         counts[0] += sample.verdict.correct
         counts[1] += 1
         self.prompts.setdefault(sample.id, sample.prompt_hash)
         self.status[sample.verdict.status.value] += 1
-        reasons = None if fmt is None else has_reasoning(fmt, sample.completion)
+        reasons = None if protocol is None else has_reasoning(protocol, sample.completion)
         self.checked_for_reasoning += reasons is not None
         self.reasoning += bool(reasons)
         if sample.completion.n_tokens is not None:
             self.tokens.append(sample.completion.n_tokens)
 
 
-FormatOf = Callable[[str], Format | None]
+ProtocolOf = Callable[[str], Protocol | None]
 
 
-def tally_samples(run: Run, format_of: FormatOf) -> dict[str, _Tally]:
+def tally_samples(run: Run, protocol_of: ProtocolOf) -> dict[str, _Tally]:
     """Tallies of a run, by benchmark.
 
-    :param format_of: returns the format that splits a benchmark's completions.
+    :param protocol_of: returns the protocol that splits a benchmark's completions.
     """
     tallies: dict[str, _Tally] = {}
-    formats: dict[str, Format | None] = {}
+    protocols: dict[str, Protocol | None] = {}
     for sample in run.samples():
         name = sample.benchmark
         if name not in tallies:
             tallies[name] = _Tally()
-            external = run.manifest.kind in _EXTERNAL  # their prompts may ask for another format
-            formats[name] = None if external or name.endswith(FORCED) else format_of(name)
-        tallies[name].add(sample, formats[name])
+            external = run.manifest.kind in _EXTERNAL  # their prompts may be by another protocol
+            protocols[name] = None if external or name.endswith(FORCED) else protocol_of(name)
+        tallies[name].add(sample, protocols[name])
     return tallies
 
 
 def make_cell(condition: str, benchmark: str, runs: Sequence[tuple[int, Run, _Tally]]) -> Cell:
     """One cell from the runs (seed, run, tally) of its seeds, on the questions that all of them have.
 
-    :raises KkwarmError: the protocols or the prompts of the runs differ.
+    :raises KkwarmError: the settings or the prompts of the runs differ.
     """
-    protocols = [evaluation_protocol(run.manifest, benchmark) for _, run, _ in runs]
-    for (_, run, _), other in zip(runs[1:], protocols[1:], strict=True):
-        if other != protocols[0]:
-            keys = _describe_difference(protocols[0], other)
+    settings = [evaluation_settings(run.manifest, benchmark) for _, run, _ in runs]
+    for (_, run, _), other in zip(runs[1:], settings[1:], strict=True):
+        if other != settings[0]:
+            keys = _describe_difference(settings[0], other)
             raise KkwarmError(f"{runs[0][1].path} and {run.path} are seeds of {condition!r} but differ in {keys}")
     common = set.intersection(*(set(tally.correct) for _, _, tally in runs))
     everything = set.union(*(set(tally.correct) for _, _, tally in runs))
@@ -133,7 +133,7 @@ def make_cell(condition: str, benchmark: str, runs: Sequence[tuple[int, Run, _Ta
         if changed is not None:
             raise KkwarmError(
                 f"{run.path}: the prompt of question {changed} of {benchmark} differs from {runs[0][1].path}",
-                hint="bench both seeds with the same format and version",
+                hint="bench both seeds with the same protocol and version",
             )
     checked = sum(t.checked_for_reasoning for _, _, t in runs)
     tokens = np.array([n for _, _, t in runs for n in t.tokens], float)
@@ -149,7 +149,7 @@ def make_cell(condition: str, benchmark: str, runs: Sequence[tuple[int, Run, _Ta
         scores=scores,
         samples=sum(status.values()),
         status=dict(status),
-        protocol=protocols[0],
+        settings=settings[0],
         reasoning_rate=sum(t.reasoning for _, _, t in runs) / checked if checked else None,
         tokens=float(tokens.mean()) if tokens.size else None,
         lengths=(float(np.median(tokens)), float(np.quantile(tokens, 0.95))) if tokens.size else None,
@@ -162,15 +162,15 @@ def make_cell(condition: str, benchmark: str, runs: Sequence[tuple[int, Run, _Ta
 def pair(first: Cell, second: Cell, *, common: bool = False) -> tuple[Scores, Scores]:
     """Scores of both cells on the same questions, seed by seed (the mean over seeds where the seeds differ).
 
-    Where another tool generated the samples of one, protocols and prompts may differ; `protocol_differences` lists how.
+    Where another tool generated the samples of one, settings and prompts may differ; `settings_differences` lists how.
 
     :param common: where the questions differ, use those that both have.
-    :raises PairingError: the questions, prompts or protocols differ.
+    :raises PairingError: the questions, prompts or settings differ.
     """
     lenient = first.external or second.external
-    if first.protocol != second.protocol and not lenient:
-        reason = f"they differ in {_describe_difference(first.protocol, second.protocol)}"
-        if first.protocol.get("version") != second.protocol.get("version"):
+    if first.settings != second.settings and not lenient:
+        reason = f"they differ in {_describe_difference(first.settings, second.settings)}"
+        if first.settings.get("version") != second.settings.get("version"):
             hint = "prompts, splits or verdict rules changed between the versions: bench the older checkpoint again"
         else:
             hint = "bench one of them again with the other's settings"
@@ -187,23 +187,23 @@ def pair(first: Cell, second: Cell, *, common: bool = False) -> tuple[Scores, Sc
     changed = _changed_prompts(first, a, second, b)
     if changed and not lenient:
         raise PairingError(
-            first, second, f"the prompts of question {changed[0]} differ", hint="use one format for both"
+            first, second, f"the prompts of question {changed[0]} differ", hint="use one protocol for both"
         )
     return _aligned(first, a, second, b)
 
 
-def protocol_differences(first: Cell, second: Cell) -> list[str]:
-    """How the protocols of two cells differ, as phrases; a setting that one side does not record is unknown."""
+def settings_differences(first: Cell, second: Cell) -> list[str]:
+    """How the settings of two cells differ, as phrases; a setting that one side does not record is unknown."""
     a, b = _common_positions(first, second)
     phrases = []
     if "" in {first.prompts[i] for i in a} | {second.prompts[i] for i in b}:
         phrases.append("the prompts of one are unknown")
     elif changed := _changed_prompts(first, a, second, b):
         phrases.append(f"{len(changed)} of {len(a)} prompts differ")
-    for key in ("version", *_PROTOCOL):
-        if key == "format" or (key == "version" and (first.external or second.external)):
+    for key in ("version", *_COMPARED):
+        if key == "protocol" or (key == "version" and (first.external or second.external)):
             continue  # compared by the prompts themselves
-        x, y = first.protocol.get(key), second.protocol.get(key)
+        x, y = first.settings.get(key), second.settings.get(key)
         if x != y:
             phrases.append(f"{key} {'unknown' if x is None else x} and {'unknown' if y is None else y}")
     return phrases
@@ -228,24 +228,25 @@ def _aligned(first: Cell, a: list[int], second: Cell, b: list[int]) -> tuple[Sco
     return first.scores[:, a].mean(axis=0, keepdims=True), second.scores[:, b].mean(axis=0, keepdims=True)
 
 
-def evaluation_protocol(manifest: Manifest, benchmark: str) -> dict[str, Any]:
-    """What two runs must share to be compared: version, samples, and the benchmark's sampling settings and format."""
+def evaluation_settings(manifest: Manifest, benchmark: str) -> dict[str, Any]:
+    """What two runs must share to be compared: version, samples, and the benchmark's sampling settings and protocol."""
     config = manifest.config
     name = benchmark.removesuffix(FORCED)
     settings = {"scorer": "kkwarm", **config, **config.get("sampling", {}).get(name, {})}
-    if name in config.get("formats", {}):
-        settings["format"] = config["formats"][name]
+    if name in config.get("protocols", {}):
+        settings["protocol"] = config["protocols"][name]
     if name.startswith("lm_eval:"):  # lm-eval's own tasks use its prompts, settings and scoring
         settings = {"scorer": "lm-eval"}
     elif manifest.kind == "bench":
-        settings |= {"few_shot": 0}
-    settings |= config.get("protocol", {}).get(name, {})
+        prompting = config.get("prompting", {}).get(name, {})
+        settings |= {"few_shot": prompting.get("shots", 0)} | {k: v for k, v in prompting.items() if k != "shots"}
+    settings |= config.get("evaluation", {}).get(name, {})
     if manifest.rescored_from:
         settings["scorer"] = "kkwarm"
-    return {"version": manifest.protocol, **{k: settings[k] for k in _PROTOCOL if k in settings}}
+    return {"version": manifest.evaluation_version, **{k: settings[k] for k in _COMPARED if k in settings}}
 
 
 def _describe_difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
     keys = sorted(k for k in {*first, *second} if first.get(k) != second.get(k))
-    names = {"version": "protocol version"}
+    names = {"version": "evaluation version"}
     return ", ".join(f"{names.get(k, k)} ({first.get(k)} and {second.get(k)})" for k in keys)

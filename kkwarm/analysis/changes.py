@@ -7,20 +7,20 @@ from collections.abc import Collection, Sequence
 from statistics import median
 from typing import Any
 
-from kkwarm.analysis.cells import Cell, PairingError, pair, protocol_differences
+from kkwarm.analysis.cells import Cell, PairingError, pair, settings_differences
 from kkwarm.analysis.seeds import seed_effects, variances_of_changes
 from kkwarm.analysis.stats.estimates import Outcome, PairedDifference, decide, estimate_mean, holm, paired_difference
 from kkwarm.analysis.stats.power import required_count
 from kkwarm.analysis.stats.seed_variance import Scores, SeedEffect, SeedVariance, estimate_seed_variances
 from kkwarm.analysis.study_data import StudyData
-from kkwarm.schema.report import Accuracy, Change, Difference, ProtocolDifference
+from kkwarm.schema.report import Accuracy, Change, Difference, SettingsDifference
 
 __all__ = [
     "accuracy_of",
     "advise",
     "compare_conditions",
     "compute_changes",
-    "find_protocol_differences",
+    "find_settings_differences",
     "to_difference",
 ]
 
@@ -108,12 +108,12 @@ def compare_conditions(
             "only_a": len(flipped["a"]),
             "only_b": len(flipped["b"]),
             "flipped": flipped,
-            "protocol_differences": tuple(protocol_differences(a, b)) if a.external or b.external else (),
+            "settings_differences": tuple(settings_differences(a, b)) if a.external or b.external else (),
         }
     return rows
 
 
-def find_protocol_differences(study: StudyData, changes: Collection[CellKey]) -> list[ProtocolDifference]:
+def find_settings_differences(study: StudyData, changes: Collection[CellKey]) -> list[SettingsDifference]:
     """How compared conditions were measured differently, where another tool generated the samples of one; one entry for
     all domains with the same differences.
     """
@@ -125,10 +125,10 @@ def find_protocol_differences(study: StudyData, changes: Collection[CellKey]) ->
                 continue
             first, second = study.cells[baseline, domain], study.cells[name, domain]
             if first.external or second.external:
-                key = (name, baseline, tuple(protocol_differences(first, second)))
+                key = (name, baseline, tuple(settings_differences(first, second)))
                 domains.setdefault(key, []).append(domain)
     return [
-        ProtocolDifference(condition=name, baseline=baseline, domains=tuple(listed), differences=differences)
+        SettingsDifference(condition=name, baseline=baseline, domains=tuple(listed), differences=differences)
         for (name, baseline, differences), listed in domains.items()
         if differences
     ]

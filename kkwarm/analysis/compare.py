@@ -59,8 +59,8 @@ def _stopped(run: Run, benchmark: str) -> dict[str, Any] | None:
 def _benchmark(
     row: dict[str, Any], stopped: Mapping[str, dict[str, Any] | None], first: Path, margin: float
 ) -> BenchmarkComparison:
-    change, differences = _sequential(row["change"], row["protocol_differences"], stopped, first)
-    row |= {"change": change, "protocol_differences": differences, "stopped": dict(stopped)}
+    change, differences = _sequential(row["change"], row["settings_differences"], stopped, first)
+    row |= {"change": change, "settings_differences": differences, "stopped": dict(stopped)}
     return BenchmarkComparison(**row, statement=_statement(change, row["only_a"], row["only_b"], margin))
 
 

@@ -260,7 +260,7 @@ def _common_scores(cells: Sequence[Cell]) -> Values | None:
     """Scores of shape (cells, seeds, questions) on the seeds and questions that all have; None where none is shared."""
     seeds = sorted(set.intersection(*(set(c.seeds) for c in cells)))
     ids = sorted(set.intersection(*(set(c.ids) for c in cells)))
-    if not seeds or not ids or any(c.protocol != cells[0].protocol for c in cells):
+    if not seeds or not ids or any(c.settings != cells[0].settings for c in cells):
         return None
     rows = []
     for cell in cells:

@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kkwarm.analysis.cells import FORCED, Cell, FormatOf, make_cell, tally_samples
+from kkwarm.analysis.cells import FORCED, Cell, ProtocolOf, make_cell, tally_samples
 from kkwarm.analysis.contamination import count_contaminated
 from kkwarm.analysis.study_data import MARGIN, Condition, Roles, StudyData
 from kkwarm.analysis.training import Curve, Training, read_curve, read_training
 from kkwarm.errors import KkwarmError
 from kkwarm.schema.manifest import StudyPlan
 from kkwarm.store import Run, find_training_run, runs_home
-from kkwarm.types import Format
+from kkwarm.types import Protocol
 
-__all__ = ["WITH_SAMPLES", "benchmark_format", "load", "newest_study", "run_formats", "study_plan"]
+__all__ = ["WITH_SAMPLES", "benchmark_protocol", "load", "newest_study", "run_protocols", "study_plan"]
 
 WITH_SAMPLES = ("bench", "score", "import")
 SeedSteps = Mapping[str, Mapping[str, str]]  # step ids by seed and part (a stage, "bench", "forced")
@@ -55,27 +55,26 @@ def load(paths: Sequence[Path], *, margin: float | None = None) -> StudyData:
     return _load_runs(runs, MARGIN if margin is None else margin)
 
 
-def benchmark_format(benchmark: str) -> Format | None:
-    """The format that splits a benchmark's completions; None where no installed plugin registers the benchmark."""
+def benchmark_protocol(benchmark: str, name: str | None = None) -> Protocol | None:
+    """The protocol of that name (None: the default) of a benchmark; None where the benchmark or it is unknown."""
     from kkwarm.plugins import registry
 
     reg = registry()
     try:
-        return reg.format(reg.benchmark(benchmark).format)
+        return reg.protocol(reg.benchmark(benchmark), name)
     except KkwarmError:
         return None
 
 
-def run_formats(run: Run) -> FormatOf:
-    """A function from benchmark to format: the format that the run used, or the benchmark's own."""
-    from kkwarm.plugins import registry
+def run_protocols(run: Run) -> ProtocolOf:
+    """A function from benchmark to protocol: the one that the run used, or the benchmark's own."""
 
-    used: dict[str, str] = run.manifest.config.get("formats", {})
+    used: dict[str, str] = run.manifest.config.get("protocols", {})
 
-    def format_of(benchmark: str) -> Format | None:
-        return registry().formats.get(used[benchmark]) if benchmark in used else benchmark_format(benchmark)
+    def protocol_of(benchmark: str) -> Protocol | None:
+        return benchmark_protocol(benchmark, used.get(benchmark))
 
-    return format_of
+    return protocol_of
 
 
 def study_plan(study: Run) -> StudyPlan:
@@ -191,7 +190,7 @@ def _read_cells(study: Run, condition: str, seeds: SeedSteps, part: str) -> dict
     for seed, parts in seeds.items():
         run = _step_run(study, parts.get(part))
         if run is not None and run.done:
-            for benchmark, tally in tally_samples(run, run_formats(run)).items():
+            for benchmark, tally in tally_samples(run, run_protocols(run)).items():
                 tallies[benchmark].append((int(seed), run, tally))
     return {(condition, b.removesuffix(FORCED)): make_cell(condition, b, each) for b, each in tallies.items()}
 
@@ -201,7 +200,7 @@ def _load_runs(runs: Sequence[Run], margin: float) -> StudyData:
     cells: dict[tuple[str, str], Cell] = {}
     forced: dict[tuple[str, str], Cell] = {}
     for name, run in zip(names, runs, strict=True):
-        for benchmark, tally in tally_samples(run, run_formats(run)).items():
+        for benchmark, tally in tally_samples(run, run_protocols(run)).items():
             target = forced if benchmark.endswith(FORCED) else cells
             target[name, benchmark.removesuffix(FORCED)] = make_cell(name, benchmark, [(0, run, tally)])
     if not cells and not forced:
@@ -228,5 +227,5 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 
 def _provenance(run: Run) -> dict[str, Any]:
-    keys = {"created", "finished", "environment", "wall_s", "worker_s", "jobs", "config_hash", "protocol"}
+    keys = {"created", "finished", "environment", "wall_s", "worker_s", "jobs", "config_hash", "evaluation_version"}
     return run.manifest.model_dump(include=keys, exclude_unset=True)

@@ -52,7 +52,7 @@ def advise_on_unusable(status: Mapping[str, int]) -> str:
     total = sum(unusable.values())
     if not total or total != sum(status.values()):
         return ""
-    other = "use another --format that the checkpoint knows, or warm it up first (`kkwarm warmup`)"
+    other = "use another --protocol that the checkpoint knows, or warm it up first (`kkwarm warmup`)"
     advice = {"truncated": f"raise --max-tokens; if it has no end even then, {other}", "malformed": other}
     most = max(unusable, key=lambda name: unusable[name])
     counts = " or ".join(unusable) if len(unusable) > 1 else most

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kkwarm.errors import KkwarmError, shorten
-from kkwarm.types import FinishReason, Format
+from kkwarm.types import FinishReason
 
 __all__ = [
     "StopTables",
@@ -95,14 +95,13 @@ def unknown_token_warning(tokenizer: Any, texts: Sequence[str], kind: str) -> st
     )
 
 
-def raw_text_warning(tokenizer: Any, formats: Sequence[Format]) -> str:
-    """A warning if a tokenizer with a chat template is prompted with raw text by some formats; else an empty string."""
-    raw = [fmt.name for fmt in formats if not fmt.chat]
+def raw_text_warning(tokenizer: Any, raw: Sequence[str]) -> str:
+    """A warning if a tokenizer has a chat template and the protocols `raw` prompt it with raw text; else empty."""
     if not raw or getattr(tokenizer, "chat_template", None) is None:
         return ""
     return (
         f"the checkpoint has a chat template, but {', '.join(raw)} prompts it with raw text, as the paper does; "
-        "--format think-answer-chat uses the template"
+        "--chat on uses the template"
     )
 
 

@@ -127,7 +127,7 @@ def _plan(model: str, names: tuple[str, ...], out: Path | None, config: BenchCon
                     "samples": samples,
                     "stored": stored[task.name],
                     "max_new_tokens": (samples - stored[task.name]) * task.sampling.max_tokens,
-                    "format": task.format.name,
+                    "protocol": task.protocol.name,
                     "temperature": task.sampling.temperature,
                     "top_p": task.sampling.top_p,
                 }
@@ -143,12 +143,12 @@ def _show_plan(plan: dict[str, Any]) -> None:
     console = out_console()
     console.print(f"{plan['model']} -> {plan['run']}", markup=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False)
-    for column in ("benchmark", "n", "samples", "stored", "max tokens", "format", "T", "top_p"):
-        left = column in ("benchmark", "format")
+    for column in ("benchmark", "n", "samples", "stored", "max tokens", "protocol", "T", "top_p"):
+        left = column in ("benchmark", "protocol")
         table.add_column(column, justify="left" if left else "right", no_wrap=not left, overflow="fold")
     for row in plan["benchmarks"]:
         counts = [f"{row[k]:,}" for k in ("questions", "samples", "stored", "max_new_tokens")]
-        table.add_row(row["benchmark"], *counts, row["format"], f"{row['temperature']:g}", f"{row['top_p']:g}")
+        table.add_row(row["benchmark"], *counts, row["protocol"], f"{row['temperature']:g}", f"{row['top_p']:g}")
     for name in plan["lm_eval"]:
         table.add_row(name, *[""] * 7)
     console.print(table)

@@ -91,8 +91,8 @@ def _details(name: str, row: BenchmarkComparison, flips: int) -> list[tuple[str,
         if record is not None:
             count = f"after {record['questions']:,} of {record['of']:,} questions"
             lines.append((f"  {side.upper()} was stopped early ({record['rule']}) {count}", "dim"))
-    if row.protocol_differences:
-        lines.append((f"  warning: measured differently: {'; '.join(row.protocol_differences)}", "yellow"))
+    if row.settings_differences:
+        lines.append((f"  warning: measured differently: {'; '.join(row.settings_differences)}", "yellow"))
     for side, questions in row.contaminated.items():
         if questions:
             text = f"{CONTAMINATED} CONTAMINATED: {side.upper()} was trained on {questions} questions of {name}"

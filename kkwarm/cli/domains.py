@@ -31,7 +31,7 @@ def _list(reg: Any, as_json: bool) -> None:
         {
             "name": d.name,
             "description": d.description,
-            "format": d.format,
+            "protocol": d.protocol,
             "distribution": reg.origin["domain", d.name].distribution,
             "teachers": [t for dom, t in reg.teachers if dom == d.name],
         }
@@ -67,20 +67,22 @@ def _describe(reg: Any, name: str, count: int) -> dict[str, Any]:
     from dataclasses import asdict
 
     from kkwarm.data import content_hash, fingerprint
+    from kkwarm.protocols import make_renderer
     from kkwarm.types import Completion, Status
     from kkwarm.verify import verify
 
     domain, benchmark, task = reg.domain(name), reg.benchmark(name), reg.task(name)
-    fmt = reg.format(domain.format)
+    protocol = reg.protocol(domain)
+    render = make_renderer(protocol)
     test, train = list(benchmark.load()), list(task.load())
     chosen = sorted(test, key=content_hash)[:count]
-    golds = [fmt.compose(None, domain.gold(e)) if domain.gold else "" for e in chosen]
+    golds = [protocol.compose(None, domain.gold(e)) if domain.gold else "" for e in chosen]
     pairs = [(e, Completion(g, finish_reason="stop")) for e, g in zip(chosen, golds, strict=True)]
-    verdicts = verify(reg.verifier(benchmark.verifier), fmt, pairs)
+    verdicts = verify(reg.verifier(benchmark.verifier), protocol, pairs)
     examples = [
         {
             "id": e.id,
-            "prompt": e.question if fmt.chat else fmt.render(e.question),
+            "prompt": render(e),
             "gold_completion": g,
             "verdict": str(v.status),
             "reason": v.reason,
@@ -90,7 +92,7 @@ def _describe(reg: Any, name: str, count: int) -> dict[str, Any]:
     return {
         "name": name,
         "description": domain.description,
-        "format": domain.format,
+        "protocol": domain.protocol,
         "verifier": benchmark.verifier,
         "facet": domain.facet,
         "facets": Counter(str(e.meta.get(domain.facet)) for e in test) if domain.facet else {},
@@ -116,7 +118,7 @@ def _print(document: dict[str, Any]) -> None:
     console.print(f"[bold]{escape(document['name'])}[/]  {escape(document['description'])}")
     console.print(
         f"{splits['train']:,} training examples, {splits['test']:,} test examples; "
-        f"format {document['format']}, verifier {document['verifier']}"
+        f"protocol {document['protocol']}, verifier {document['verifier']}"
     )
     if document["facets"]:
         values = ", ".join(f"{value} ({count:,})" for value, count in document["facets"].most_common(20))

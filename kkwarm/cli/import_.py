@@ -112,7 +112,7 @@ def _show(manifest: Manifest, console: Any) -> None:
         table.add_column(column, justify="left" if column in ("benchmark", "scored by") else "right")
     for name, f in results["benchmarks"].items():
         error = "" if f["stderr"] is None else f" ± {100 * f['stderr']:.1f}"
-        scorer = config["protocol"][name]["scorer"]
+        scorer = config["evaluation"][name]["scorer"]
         table.add_row(Text(name), f"{f['n']:,}", f"{f['samples']:,}", f"{100 * f['accuracy']:.1f}{error}", scorer)
         for metric, value in f["metrics"].items():
             table.add_row(Text(f"  {metric}"), "", "", f"{100 * value:.1f}", "")

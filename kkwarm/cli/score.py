@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kkwarm.plugins import Registry
     from kkwarm.scoring.score import Row, Scored
     from kkwarm.store import Run
-    from kkwarm.types import Benchmark, Example, Format, Rewards
+    from kkwarm.types import Benchmark, Example, Protocol, Rewards
 
 
 @click.command()
@@ -41,9 +41,10 @@ if TYPE_CHECKING:
 )
 @click.option("--samples-out", type=click.Path(path_type=Path), help="Write one JSON line per completion to this file.")
 @click.option(
-    "--format",
-    "format_name",
-    help="Format that splits completions into reasoning and answer.  [default: the benchmark's]",
+    "--protocol",
+    "protocol_name",
+    metavar="NAME",
+    help="Protocol by which answers are read, such as official.  [default: auto, which reads strictly]",
 )
 @click.option("--workers", type=Whole(1), help="Number of processes for slow verifiers.  [default: one per core]")
 @click.option(
@@ -58,7 +59,7 @@ def command(
     file: Path,
     name: str,
     samples_out: Path | None,
-    format_name: str | None,
+    protocol_name: str | None,
     workers: int | None,
     out: Path | None,
     as_json: bool,
@@ -74,14 +75,14 @@ def command(
 
     reg = registry()
     benchmark = reg.benchmark(name)
-    fmt = reg.format(format_name or benchmark.saved_format)
+    protocol = reg.protocol(benchmark, protocol_name or "auto")
     _check_writable(samples_out, file)
     rows = read_rows(file)
     examples = match_examples(rows, benchmark, file)
     _check_references(reg, rows, examples, benchmark, file)
     start = time.perf_counter()
-    with _open_run(out, file, benchmark, fmt) as run:
-        scored = _score(rows, examples, benchmark, fmt, workers, run)
+    with _open_run(out, file, benchmark, protocol) as run:
+        scored = _score(rows, examples, benchmark, protocol, workers, run)
         figures = {benchmark.name: scored.figures}
         if run is not None:
             run.finish(results={"benchmarks": figures})
@@ -91,8 +92,8 @@ def command(
     document = {
         "benchmarks": figures,
         "file": str(file),
-        "format": fmt.name,
-        "verifier": benchmark.verifier,
+        "protocol": protocol.name,
+        "verifier": reg.verifier_of(benchmark, protocol).name,
         "seconds": round(seconds, 3),
     }
     if run is not None:
@@ -111,11 +112,11 @@ def _check_references(
     base = benchmark.name if benchmark.name in reg.tasks else benchmark.name.rpartition(":")[0]
     if base in reg.tasks:
         task = reg.tasks[base]
-        check_references(rows, examples, task, reg.verifier(benchmark.verifier), reg.format(task.format), file)
+        check_references(rows, examples, task, reg.verifier(benchmark.verifier), reg.protocol(task), file)
 
 
 @contextmanager
-def _open_run(out: Path | None, file: Path, benchmark: Benchmark, fmt: Format) -> Iterator[Run | None]:
+def _open_run(out: Path | None, file: Path, benchmark: Benchmark, protocol: Protocol) -> Iterator[Run | None]:
     """The run that stores the samples; None without --out."""
     if out is None:
         yield None
@@ -124,9 +125,9 @@ def _open_run(out: Path | None, file: Path, benchmark: Benchmark, fmt: Format) -
     from kkwarm.store import Run, file_hash
     from kkwarm.verify.source import verifier_provenance
 
-    config = {"benchmark": benchmark.name, "format": fmt.name}
+    config = {"benchmark": benchmark.name, "protocol": protocol.name}
     with Run.open(out, kind="score", config=config, inputs={"outputs": file_hash(file)}) as run:
-        now = verifier_provenance(registry().verifier(benchmark.verifier), fmt)
+        now = verifier_provenance(registry().verifier_of(benchmark, protocol), protocol)
         then = run.manifest.verifiers.get(benchmark.name)
         if then and then.get("code") != now.get("code"):
             hint = f"run `kkwarm rescore {out}`, or use another --out"
@@ -140,7 +141,7 @@ def _score(
     rows: Sequence[Row],
     examples: Sequence[Example],
     benchmark: Benchmark,
-    fmt: Format,
+    protocol: Protocol,
     workers: int | None,
     run: Run | None,
 ) -> Scored:
@@ -149,7 +150,7 @@ def _score(
     from kkwarm.plugins import registry
     from kkwarm.scoring.score import score_rows
 
-    verifier = registry().verifier(benchmark.verifier)
+    verifier = registry().verifier_of(benchmark, protocol)
     console = err_console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -161,7 +162,7 @@ def _score(
         storage: dict[str, Any] = {}
         if run is not None:
             storage = {"stored": {(s.id, s.index): s for s in run.samples()}, "keep": run.append}
-        return score_rows(rows, examples, benchmark, verifier, fmt, workers=workers, progress=advance, **storage)
+        return score_rows(rows, examples, benchmark, verifier, protocol, workers=workers, progress=advance, **storage)
 
 
 def _check_writable(path: Path | None, source: Path) -> None:

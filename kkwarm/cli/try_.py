@@ -14,11 +14,18 @@ from kkwarm.errors import KkwarmError, unknown_name
 @click.command()
 @click.argument("name", shell_complete=complete_domains)
 @click.option("--id", "example_id", help="Id of the example to answer. Default: the first test example.")
-@click.option("--format", "format_name", help="Format that splits the completion. Default: the domain's format.")
+@click.option(
+    "--protocol",
+    "protocol_name",
+    metavar="NAME",
+    help="Protocol by which the completion is read.  [default: the domain's]",
+)
 @click.argument("completion", required=False)
 @unsandboxed_option
 @json_option
-def command(name: str, example_id: str | None, format_name: str | None, completion: str | None, as_json: bool) -> None:
+def command(
+    name: str, example_id: str | None, protocol_name: str | None, completion: str | None, as_json: bool
+) -> None:
     """Verify COMPLETION (default: standard input) as an answer to an example of the domain NAME."""
     from kkwarm.plugins import registry
     from kkwarm.types import Completion
@@ -34,10 +41,10 @@ def command(name: str, example_id: str | None, format_name: str | None, completi
         completion = _read_stdin(example.question)
     if not completion.strip():
         raise _no_completion()
-    fmt = reg.format(format_name or benchmark.format)
+    protocol = reg.protocol(benchmark, protocol_name)
     pair = (example, Completion(completion, finish_reason="stop"))
-    verdict = verify(reg.verifier(benchmark.verifier), fmt, [pair])[0]
-    response = fmt.split(pair[1])
+    verdict = verify(reg.verifier(benchmark.verifier), protocol, [pair])[0]
+    response = protocol.split(pair[1])
     reward = reg.rewards(benchmark.name).for_status(verdict.status)
     if as_json:
         document = {"id": example.id, "reward": reward, **asdict(verdict)}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from kkwarm.backends.base import Backend, LiveBackend, Request
 from kkwarm.store import Run
-from kkwarm.types import Completion, Example, Format, Sample, Sampling, Verifier
+from kkwarm.types import Completion, Example, Protocol, Sample, Sampling, Verifier
 from kkwarm.verify import Judge
 
 __all__ = ["GenerationStats", "RunSink", "SampleKey", "SampleRequest", "SampleRequests", "collect"]
@@ -42,7 +42,7 @@ class SampleRequests:
     """
 
     name: str
-    format: Format
+    protocol: Protocol
     verifier: Verifier
     sampling: Sampling
     prompts: Sequence[SampleRequest]
@@ -97,7 +97,8 @@ def collect(
     """
     asked = {prompt.key: (group, prompt) for group in groups for prompt in group.prompts}
     backend_requests = [
-        Request(p.key, p.prompt, p.indices, group.format.stop, group.sampling.max_tokens) for group, p in asked.values()
+        Request(p.key, p.prompt, p.indices, group.protocol.stop, group.sampling.max_tokens)
+        for group, p in asked.values()
     ]
     pending: list[_Pending] = []
     batch_start = time.monotonic()
@@ -125,7 +126,7 @@ def _verify_and_store(pending: list[_Pending], judge: Judge, sink: Sink) -> None
     samples = []
     for group in {id(group): group for group, *_ in pending}.values():
         own = [(prompt, index, completion) for g, prompt, index, completion in pending if g is group]
-        verdicts = judge.verify(group.verifier, group.format, [(p.example, completion) for p, _, completion in own])
+        verdicts = judge.verify(group.verifier, group.protocol, [(p.example, completion) for p, _, completion in own])
         samples += [
             Sample(group.name, p.example.id, index, completion, verdict, p.prompt_hash, p.meta)
             for (p, index, completion), verdict in zip(own, verdicts, strict=True)

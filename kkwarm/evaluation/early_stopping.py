@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kkwarm.analysis.cells import evaluation_protocol
+from kkwarm.analysis.cells import evaluation_settings
 from kkwarm.analysis.stats.sequential import ConfidenceSequence, GroupSequentialTest
 from kkwarm.errors import KkwarmError
 from kkwarm.evaluation.collect import SampleKey
@@ -103,7 +103,7 @@ def make_early_stopping(
 
 
 def _baseline_scores(run: Run, task: EvalTask, manifest: Manifest) -> dict[str, float]:
-    ours, theirs = evaluation_protocol(manifest, task.name), evaluation_protocol(run.manifest, task.name)
+    ours, theirs = evaluation_settings(manifest, task.name), evaluation_settings(run.manifest, task.name)
     if ours != theirs:
         differences = ", ".join(k for k in sorted({*ours, *theirs}) if ours.get(k) != theirs.get(k))
         raise KkwarmError(f"{run.path} was run on {task.name} with other settings ({differences})")

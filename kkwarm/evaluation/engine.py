@@ -22,13 +22,13 @@ from kkwarm.errors import KkwarmError, warn
 from kkwarm.evaluation.collect import GenerationStats, RunSink, SampleKey, SampleRequests, collect
 from kkwarm.evaluation.early_stopping import EarlyStopping, make_early_stopping
 from kkwarm.evaluation.plan import LM_EVAL_PREFIX, EvalTask, make_eval_task, parse_benchmark_names
-from kkwarm.formats import has_reasoning
 from kkwarm.plugins import Registry
 from kkwarm.progress import GenerationProgress
+from kkwarm.protocols import has_reasoning
 from kkwarm.schema.manifest import Manifest
 from kkwarm.schema.settings import BenchConfig, check_run_size
 from kkwarm.store import Run, config_hash, find_training_run, read_contamination, runs_home
-from kkwarm.store.run import PROTOCOL
+from kkwarm.store.run import EVALUATION_VERSION
 from kkwarm.types import Sample, Sampling
 from kkwarm.verify import Judge
 from kkwarm.verify.source import verifier_provenance
@@ -80,7 +80,7 @@ def prepare(
 ) -> PreparedBench:
     """Resolves names, loads questions, renders prompts and fingerprints the checkpoint.
 
-    :raises KkwarmError: unknown benchmark, format or backend, no checkpoint, or no server responds.
+    :raises KkwarmError: unknown benchmark, protocol or backend, no checkpoint, or no server responds.
     """
     names = parse_benchmark_names(benchmarks)
     registry = plugins.registry()
@@ -122,11 +122,13 @@ def _settings(config: BenchConfig, names: list[str], backend: str, tasks: Sequen
         "samples": config.samples,
         "limit": config.limit,
         "backend": backend,
-        "formats": {t.name: t.format.name for t in tasks},
+        "protocols": {t.name: t.protocol.name for t in tasks},
         "sampling": {t.name: asdict(t.sampling) for t in tasks},
         "seed": config.seed,
         "force": config.force,
     }
+    if prompting := {t.name: changed for t in tasks if (changed := t.renderer.settings())}:
+        settings["prompting"] = prompting
     return settings | ({"dtype": config.engine["dtype"]} if "dtype" in config.engine else {})
 
 
@@ -143,7 +145,7 @@ def run_bench(
     """See `kkwarm.evaluation.bench`."""
     prepared = prepare(model, benchmarks, out, config, backend)
     try:
-        manifest = Manifest(kind="bench", protocol=PROTOCOL, config=prepared.settings)
+        manifest = Manifest(kind="bench", evaluation_version=EVALUATION_VERSION, config=prepared.settings)
         early_stopping = make_early_stopping(config, prepared.tasks, prepared.lm_eval_names, manifest)
         with Run.open(prepared.out, kind="bench", config=prepared.settings, inputs=prepared.inputs) as run:
             run.record(labels=dict(labels or {}), model={"name": display_name(model), "checkpoint": str(model)})
@@ -155,7 +157,7 @@ def run_bench(
                 return run
             _warn_about_prompts(prepared, run)
             run.record(state="running")  # a run that stopped early is marked done
-            run.record_verifiers({t.name: verifier_provenance(t.verifier, t.format) for t in prepared.tasks})
+            run.record_verifiers({t.name: verifier_provenance(t.verifier, t.protocol) for t in prepared.tasks})
             _complete(prepared, run, progress, early_stopping)
             prepared.registry.call_hook("kkwarm_run_finished", run=run)
             return run
@@ -172,8 +174,9 @@ def _warn_about_prompts(prepared: PreparedBench, run: Run) -> None:
         if (message := unknown_token_warning(prepared.tokenizer, [item.prompt for item in task.items], "prompts"))
     ]
     if find_training_run(prepared.model) is None:  # what kkwarm trained on raw text is prompted by it
-        formats = {task.format.name: task.format for task in prepared.tasks}
-        warnings += [note] if (note := raw_text_warning(prepared.tokenizer, list(formats.values()))) else []
+        raw = list(dict.fromkeys(task.protocol.name for task in prepared.tasks if not task.renderer.chat))
+        if prepared.config.chat != "off" and (note := raw_text_warning(prepared.tokenizer, raw)):
+            warnings.append(note)
     run.record(warnings=warnings)
     for warning in warnings:
         warn(warning)
@@ -310,11 +313,11 @@ def _score(tasks: Sequence[EvalTask], samples: int, collector: SampleCollector) 
 
 
 def _summarize_task(task: EvalTask, samples: Sequence[Sample]) -> dict[str, Any]:
-    """`summarize`, with ``reasoning_rate`` (None where the format does not delimit reasoning) and ``tokens``, and with
+    """`summarize`, with ``reasoning_rate`` (None where the protocol does not delimit reasoning), ``tokens``, and
     ``advice`` where no completion can be scored.
     """
     scores = summarize(samples, task.facets)
-    reasons = [r for s in samples if (r := has_reasoning(task.format, s.completion)) is not None]
+    reasons = [r for s in samples if (r := has_reasoning(task.protocol, s.completion)) is not None]
     lengths = [s.completion.n_tokens for s in samples if s.completion.n_tokens is not None]
     scores["reasoning_rate"] = statistics.fmean(reasons) if reasons else None
     scores["tokens"] = None
@@ -326,7 +329,7 @@ def _summarize_task(task: EvalTask, samples: Sequence[Sample]) -> dict[str, Any]
         }
     if advice := advise_on_unusable(scores["status"]):
         scores["advice"] = advice
-    scores["format"] = task.format.name
+    scores["protocol"] = task.protocol.name
     scores["verifier"] = task.verifier.name
     return scores
 

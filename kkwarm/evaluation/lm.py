@@ -67,7 +67,7 @@ class LmEvalTask(ConfigurableTask):
                 "doc_to_target": lambda doc: "",
                 "process_results": self._mean_scores,
                 "metric_list": [{"metric": "accuracy", "aggregation": "mean", "higher_is_better": True}],
-                "generation_kwargs": {"until": list(task.format.stop), "do_sample": task.sampling.temperature > 0},
+                "generation_kwargs": {"until": list(task.protocol.stop), "do_sample": task.sampling.temperature > 0},
                 "repeats": samples,
             }
         )

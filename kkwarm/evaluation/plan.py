@@ -1,4 +1,4 @@
-"""The benchmarks of a run: their questions, rendered prompts, format, verifier and sampling settings."""
+"""The benchmarks of a run: their questions, protocol, rendered prompts, verifier and sampling settings."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from kkwarm.data.splits import content_hash, fingerprint
 from kkwarm.errors import KkwarmError
 from kkwarm.evaluation.collect import SampleRequest, SampleRequests
 from kkwarm.plugins import Registry
+from kkwarm.protocols import PromptRenderer, make_renderer, prompt_hash
 from kkwarm.schema.settings import BenchConfig
-from kkwarm.types import Benchmark, Example, Format, Sampling, Verifier
+from kkwarm.types import Benchmark, Example, Protocol, Sampling, Verifier
 
 __all__ = [
     "LM_EVAL_PREFIX",
@@ -44,11 +45,16 @@ class EvalTask:
 
     name: str
     benchmark: Benchmark
-    format: Format
+    renderer: PromptRenderer
     verifier: Verifier
     sampling: Sampling
     items: tuple[Item, ...]
     force: str = ""
+
+    @property
+    def protocol(self) -> Protocol:
+        """How questions are put and answers are read."""
+        return self.renderer.protocol
 
     @property
     def facets(self) -> dict[str, str] | None:
@@ -68,7 +74,7 @@ class EvalTask:
                 meta = {facet: example.meta[facet]} if facet is not None and facet in example.meta else {}
                 key = f"{self.name}/{example.id}"
                 prompts.append(SampleRequest(key, example, item.prompt, indices, item.prompt_hash, meta))
-        return SampleRequests(self.name, self.format, self.verifier, self.sampling, prompts, self.force)
+        return SampleRequests(self.name, self.protocol, self.verifier, self.sampling, prompts, self.force)
 
     def fingerprints(self) -> dict[str, str]:
         """Hashes of the questions and of the prompts."""
@@ -93,15 +99,16 @@ def parse_benchmark_names(names: Sequence[str]) -> list[str]:
 def make_eval_task(name: str, registry: Registry, config: BenchConfig, tokenizer: Any) -> EvalTask:
     """Loads a benchmark's questions and renders its prompts.
 
-    :raises KkwarmError: the benchmark or format is unknown, there are no questions, ids are not unique, or the format
-        has no text that forces reasoning.
+    :raises KkwarmError: the benchmark or protocol is unknown, there are no questions, ids are not unique, or the
+        protocol has no text that forces reasoning.
     """
     benchmark = registry.benchmark(name)
-    fmt = registry.format(config.format or benchmark.format)
-    force = fmt.force if config.force else ""
+    protocol = registry.protocol(benchmark, config.protocol)
+    force = protocol.force if config.force else ""
     if config.force and not force:
-        raise KkwarmError(f"format {fmt.name} has no text that forces reasoning", hint="use another --format")
-    default = benchmark.sampling
+        raise KkwarmError(f"protocol {protocol.name} has no text that forces reasoning", hint="use another --protocol")
+    renderer = make_renderer(protocol, tokenizer, config.prompt_options, registry.task_of(benchmark))
+    default = protocol.sampling or benchmark.sampling
     sampling = Sampling(
         default.temperature if config.temperature is None else config.temperature,
         default.top_p if config.top_p is None else config.top_p,
@@ -116,10 +123,11 @@ def make_eval_task(name: str, registry: Registry, config: BenchConfig, tokenizer
         raise KkwarmError(f"benchmark {name} has several questions with id {duplicates[0]!r}", hint="make ids unique")
     items = []
     for example in limit_examples(examples, config.limit):
-        prompt = fmt.render(example.question, tokenizer) + force
-        items.append(Item(example, prompt, hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16]))
+        prompt = renderer(example) + force
+        items.append(Item(example, prompt, prompt_hash(prompt)))
     task_name = f"{benchmark.name}+forced" if force else benchmark.name
-    return EvalTask(task_name, benchmark, fmt, registry.verifier(benchmark.verifier), sampling, tuple(items), force)
+    verifier = registry.verifier_of(benchmark, protocol)
+    return EvalTask(task_name, benchmark, renderer, verifier, sampling, tuple(items), force)
 
 
 def limit_examples(examples: Sequence[Example], limit: int | None) -> list[Example]:

@@ -42,16 +42,16 @@ def read(path: Path) -> Results:
     stem = file.name.removesuffix(_SUFFIX).removesuffix("_") or file.parent.name
     parts = _FILE_NAME.fullmatch(stem)
     counts = {len(a.completions) for a in answers}
-    protocol: dict[str, Any] = {"few_shot": 0, "scorer": TOOL, "format": TOOL}
+    settings: dict[str, Any] = {"few_shot": 0, "scorer": TOOL, "protocol": TOOL}
     if len(counts) == 1:
-        protocol["samples"] = counts.pop()
+        settings["samples"] = counts.pop()
     if parts:
-        protocol["temperature"] = float(parts["temperature"])
+        settings["temperature"] = float(parts["temperature"])
     notes = ["completions are the solutions that evalplus extracted from the model's output"]
     if any(not v.metrics.keys() >= {"plus"} for a in answers for v in a.verdicts):
         notes.append("evaluated with --base-only: correct means that the base tests passed")
     model = parts["model"].replace("--", "/") if parts else stem
-    task = TaskResults(dataset, f"{dataset}_plus", answers, protocol, notes)
+    task = TaskResults(dataset, f"{dataset}_plus", answers, settings, notes)
     return Results(TOOL, str(document.get("hash") or "unknown")[:12], model, [task], [file])
 
 

@@ -90,7 +90,7 @@ def _task(
         notes.append(f"{main} of {task} has values between 0 and 1: only 1 counts as correct")
     until = _generation_settings(rows[0], document["configs"][task]).get("until") or ()
     stop_strings = (until,) if isinstance(until, str) else tuple(until)
-    return TaskResults(task, f"lm_eval:{task}", answers, _protocol(task, document, rows[0]), notes, stop_strings)
+    return TaskResults(task, f"lm_eval:{task}", answers, _settings(task, document, rows[0]), notes, stop_strings)
 
 
 def _main(task: str, row: Row, metric: str | None) -> str:
@@ -120,24 +120,24 @@ def _answer(row: Row, main: str, path: Path) -> Answer:
         raise KkwarmError(f"{path}: a sample lacks {err}", hint=hint) from None
 
 
-def _protocol(task: str, document: Row, row: Row) -> dict[str, Any]:
+def _settings(task: str, document: Row, row: Row) -> dict[str, Any]:
     config = document["configs"][task]
-    protocol: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "few_shot": document.get("n-shot", {}).get(task, config.get("num_fewshot")),
         "samples": 1,
         "scorer": TOOL,
-        "format": "lm-eval chat template" if document.get("chat_template") else TOOL,
+        "protocol": "lm-eval chat template" if document.get("chat_template") else TOOL,
     }
     if config.get("output_type") != "generate_until":
-        return protocol | {"format": f"{protocol['format']}, likelihood of the choices"}
-    settings = _generation_settings(row, config)
-    sampled = bool(settings.get("do_sample", float(settings.get("temperature") or 0) > 0))
-    protocol["temperature"] = float(settings.get("temperature", 1.0)) if sampled else 0.0
+        return settings | {"protocol": f"{settings['protocol']}, likelihood of the choices"}
+    generation = _generation_settings(row, config)
+    sampled = bool(generation.get("do_sample", float(generation.get("temperature") or 0) > 0))
+    settings["temperature"] = float(generation.get("temperature", 1.0)) if sampled else 0.0
     if sampled:
-        protocol["top_p"] = float(settings.get("top_p", 1.0))
-    if "max_gen_toks" in settings:
-        protocol["max_tokens"] = int(settings["max_gen_toks"])
-    return protocol
+        settings["top_p"] = float(generation.get("top_p", 1.0))
+    if "max_gen_toks" in generation:
+        settings["max_tokens"] = int(generation["max_gen_toks"])
+    return settings
 
 
 def _generation_settings(row: Row, config: Row) -> Mapping[str, Any]:

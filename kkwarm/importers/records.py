@@ -31,7 +31,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class TaskResults:
-    """One task. `protocol` has the known ones of few_shot, samples, temperature, top_p, max_tokens, scorer and format.
+    """One task. `settings`: the known ones of few_shot, samples, temperature, top_p, max_tokens, scorer and protocol.
 
     `name` is the benchmark that the task becomes unless the user names another. `notes` explain how the results were
     read. `stop_strings` ended completions, and the tool removed them from the text.
@@ -40,7 +40,7 @@ class TaskResults:
     task: str
     name: str
     answers: Sequence[Answer]
-    protocol: Mapping[str, Any]
+    settings: Mapping[str, Any]
     notes: Sequence[str] = ()
     stop_strings: Sequence[str] = ()
 

@@ -14,8 +14,9 @@ from kkwarm.data.splits import normalise
 from kkwarm.errors import KkwarmError, unknown_name
 from kkwarm.importers.records import Answer, Results, TaskResults
 from kkwarm.plugins import Registry
+from kkwarm.protocols import make_renderer, prompt_hash
 from kkwarm.store import Run, config_hash, runs_home
-from kkwarm.types import Benchmark, Completion, Example, Format, Sample
+from kkwarm.types import Benchmark, Completion, Example, Protocol, Sample
 from kkwarm.verify import Judge
 
 __all__ = ["import_results"]
@@ -25,7 +26,7 @@ __all__ = ["import_results"]
 class _ImportedBenchmark:
     name: str
     samples: list[Sample]
-    protocol: dict[str, Any]
+    settings: dict[str, Any]
     differs: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -52,7 +53,7 @@ def import_results(
         "model": results.model,
         "benchmarks": sorted(benchmarks),
         "reverify": reverify,
-        "protocol": {name: b.protocol for name, b in benchmarks.items()},
+        "evaluation": {name: b.settings for name, b in benchmarks.items()},
     }
     inputs = {file.name: hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in results.files}
     identity = config_hash({"config": config, "inputs": inputs})
@@ -91,30 +92,30 @@ def _import_task(task: TaskResults, name: str | None, registry: Registry, judge:
         if judge is not None:
             raise KkwarmError(f"no benchmark {task.name} to verify with", hint=f"name one: --as {task.task}=BENCHMARK")
         samples = _make_samples(task.name, task.answers, None)
-        return _ImportedBenchmark(task.name, samples, dict(task.protocol), notes=list(task.notes))
+        return _ImportedBenchmark(task.name, samples, dict(task.settings), notes=list(task.notes))
     examples = {e.id: e for e in benchmark.load_all()}
     ids = _match_ids(task, benchmark.name, examples)
-    protocol, notes = dict(task.protocol), list(task.notes)
+    settings, notes = dict(task.settings), list(task.notes)
     if judge is None:
         samples = _make_samples(benchmark.name, task.answers, ids)
     else:
         samples = _verify(task, benchmark, examples, ids, registry, judge)
-        protocol |= {"scorer": "kkwarm", "samples": max(len(a.completions) for a in task.answers)}
+        settings |= {"scorer": "kkwarm", "samples": max(len(a.completions) for a in task.answers)}
     training = sum(examples[i].split == "train" for i in ids.values())
     if training:
         notes.append(
             f"{training} of its {len(ids)} questions are in the training split of {benchmark.name}, which `bench` "
             "omits: compare with --common"
         )
-    imported = _ImportedBenchmark(benchmark.name, samples, protocol, notes=notes)
-    imported.differs = _find_differences(task, protocol, benchmark, examples, ids, registry)
+    imported = _ImportedBenchmark(benchmark.name, samples, settings, notes=notes)
+    imported.differs = _find_differences(task, settings, benchmark, examples, ids, registry)
     return imported
 
 
 def _merge(benchmarks: dict[str, _ImportedBenchmark], new: _ImportedBenchmark) -> None:
     """Adds a benchmark. Several tasks can be parts of one benchmark, such as mmlu_pro_physics and mmlu_pro_law.
 
-    :raises KkwarmError: two parts share a question or differ in protocol.
+    :raises KkwarmError: two parts share a question or differ in settings.
     """
     if new.name not in benchmarks:
         benchmarks[new.name] = new
@@ -125,7 +126,7 @@ def _merge(benchmarks: dict[str, _ImportedBenchmark], new: _ImportedBenchmark) -
         raise KkwarmError(
             f"two tasks become {new.name}, and both have question {min(shared)}", hint="name one of them with --as"
         )
-    if existing.protocol != new.protocol:
+    if existing.settings != new.settings:
         raise KkwarmError(f"two tasks become {new.name}, but their settings differ", hint="import them separately")
     existing.samples += new.samples
     existing.notes += [n for n in new.notes if n not in existing.notes]
@@ -175,32 +176,32 @@ def _verify(
     judge: Judge,
 ) -> list[Sample]:
     """Samples with kkwarm's verdicts, for all completions."""
-    fmt, verifier = registry.format(benchmark.saved_format), registry.verifier(benchmark.verifier)
+    protocol, verifier = registry.protocol(benchmark, "auto"), registry.verifier(benchmark.verifier)
     rows = [
-        (a, index, _restore_stop_string(c, fmt, task.stop_strings))
+        (a, index, _restore_stop_string(c, protocol, task.stop_strings))
         for a in task.answers
         for index, c in enumerate(a.completions)
     ]
-    verdicts = judge.verify(verifier, fmt, [(examples[ids[a.id]], c) for a, _, c in rows])
+    verdicts = judge.verify(verifier, protocol, [(examples[ids[a.id]], c) for a, _, c in rows])
     return [
         Sample(benchmark.name, ids[a.id], index, completion, verdict, a.prompt_hash)
         for (a, index, completion), verdict in zip(rows, verdicts, strict=True)
     ]
 
 
-def _restore_stop_string(completion: Completion, fmt: Format, stop_strings: Sequence[str]) -> Completion:
-    """Appends the stop string that the tool removed, if the format finds no answer without it."""
-    if fmt.split(completion).answer is None:
+def _restore_stop_string(completion: Completion, protocol: Protocol, stop_strings: Sequence[str]) -> Completion:
+    """Appends the stop string that the tool removed, if the protocol finds no answer without it."""
+    if protocol.split(completion).answer is None:
         for stop in stop_strings:
             restored = replace(completion, text=completion.text + stop)
-            if fmt.split(restored).answer is not None:
+            if protocol.split(restored).answer is not None:
                 return restored
     return completion
 
 
 def _find_differences(
     task: TaskResults,
-    protocol: dict[str, Any],
+    settings: dict[str, Any],
     benchmark: Benchmark,
     examples: Mapping[str, Example],
     ids: Mapping[str, str],
@@ -208,7 +209,7 @@ def _find_differences(
 ) -> list[dict[str, Any]]:
     """Differences from the defaults of `kkwarm bench`: ``what``, ``theirs``, ``ours``.
 
-    Sets the protocol's format to kkwarm's if all prompts are the same.
+    Sets the protocol in the settings to kkwarm's if all prompts are the same.
     """
     sampling = benchmark.sampling
     ours: dict[str, Any] = {
@@ -219,21 +220,18 @@ def _find_differences(
         "scorer": "kkwarm",
     }
     differences = [
-        {"what": key, "theirs": protocol.get(key), "ours": value}
+        {"what": key, "theirs": settings.get(key), "ours": value}
         for key, value in ours.items()
-        if protocol.get(key) != value and not (key == "top_p" and protocol.get("temperature") == 0)
+        if settings.get(key) != value and not (key == "top_p" and settings.get("temperature") == 0)
     ]
-    fmt = registry.format(benchmark.format)
+    protocol = registry.protocol(benchmark)
+    render = make_renderer(protocol)
     hashes = {a.id: a.prompt_hash for a in task.answers}
     if not any(hashes.values()):
-        prompts = f"not stored by {protocol['format']}"
-    elif changed := sum(hashes[id_] != _hash(fmt.render(examples[own].question)) for id_, own in ids.items()):
+        prompts = f"not stored by {settings['protocol']}"
+    elif changed := sum(hashes[id_] != prompt_hash(render(examples[own])) for id_, own in ids.items()):
         prompts = f"different in {changed} of {len(ids)} questions"
     else:
-        protocol["format"] = fmt.name
+        settings["protocol"] = protocol.name
         return differences
-    return [{"what": "prompt", "theirs": prompts, "ours": fmt.name}, *differences]
-
-
-def _hash(prompt: str) -> str:
-    return hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return [{"what": "prompt", "theirs": prompts, "ours": protocol.name}, *differences]

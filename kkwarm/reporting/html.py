@@ -27,9 +27,9 @@ from kkwarm.reporting.labels import (
     evals_text,
     nothing_learned_lines,
     percent,
-    protocol_lines,
     reasoning_text,
     saved_text,
+    settings_lines,
 )
 from kkwarm.reporting.samples import Packed, pack
 from kkwarm.reporting.svg import figure_svg, interval_svg
@@ -102,7 +102,7 @@ def _head(report: Report, packed: Packed) -> str:
     banners += [("loss", f"{CONTAMINATED} Contaminated: {line}") for line in contamination_lines(report)]
     banners += [("unsure", f"Not compared: {p}") for p in report.problems]
     banners += [("unsure", line) for line in report.unusable]
-    banners += [("unsure", f"Measured differently: {line}") for line in protocol_lines(report)]
+    banners += [("unsure", f"Measured differently: {line}") for line in settings_lines(report)]
     shown = "".join(f'<p class="banner {tone}">{escape(text)}</p>' for tone, text in banners)
     note = f'<p class="note">{escape(report.note)}</p>' if report.note else ""
     return f'<h1>{escape(report.title)}</h1><ul class="facts">{chips}</ul>{shown}{note}'
@@ -300,7 +300,7 @@ def _foot(report: Report) -> str:
     facts = [p.get("created", ""), environment.get("platform", ""), environment.get("processor", "")]
     facts += environment.get("gpu", [])
     facts += [f"{name} {version}" for name, version in environment.get("versions", {}).items()]
-    facts += [f"protocol {p['protocol']}"] if "protocol" in p else []
+    facts += [f"evaluation version {p['evaluation_version']}"] if "evaluation_version" in p else []
     facts += [f"settings {p['config_hash']}"] if "config_hash" in p else []
     advice = f"<p>{escape(report.advice)}.</p>" if report.advice else ""
     return f"{advice}<p>{escape(report.method)}.</p><p>{escape(' · '.join(str(f) for f in facts if f))}</p>"

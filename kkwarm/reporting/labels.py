@@ -20,9 +20,9 @@ __all__ = [
     "evals_text",
     "nothing_learned_lines",
     "percent",
-    "protocol_lines",
     "reasoning_text",
     "saved_text",
+    "settings_lines",
 ]
 
 MARK = {"gain": "▲", "loss": "▼", "tie": "=", "underpowered": "?"}
@@ -78,11 +78,11 @@ def contamination_lines(report: Report) -> list[str]:
     return [f"{c.condition} was trained on {c.questions} questions of {c.domain}" for c in report.contamination]
 
 
-def protocol_lines(report: Report) -> list[str]:
+def settings_lines(report: Report) -> list[str]:
     """A line for each pair of conditions whose measurements differ."""
     return [
         f"{d.condition} and {d.baseline} on {', '.join(d.domains)}: {'; '.join(d.differences)}"
-        for d in report.protocol_differences
+        for d in report.settings_differences
     ]
 
 

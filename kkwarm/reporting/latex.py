@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kkwarm.reporting.labels import contamination_lines, percent, protocol_lines
+from kkwarm.reporting.labels import contamination_lines, percent, settings_lines
 from kkwarm.reporting.sanitize import sanitize
 from kkwarm.schema.report import Cell, Report
 
@@ -52,7 +52,7 @@ def _caption(report: Report) -> str:
     )
     legend += "".join(rf" \textsuperscript{{\dag}}{escaped(line)}." for line in contamination_lines(report))
     legend += "".join(f" Not compared: {escaped(p)}." for p in report.problems)
-    legend += "".join(f" Measured differently: {escaped(line)}." for line in protocol_lines(report))
+    legend += "".join(f" Measured differently: {escaped(line)}." for line in settings_lines(report))
     title = escaped(report.title)
     stop = "" if title.endswith((".", "?", "!")) else "."
     return rf"\caption{{{title}{stop}{state} {legend}}}"

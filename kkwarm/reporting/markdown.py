@@ -14,7 +14,7 @@ from kkwarm.reporting.labels import (
     evals_text,
     nothing_learned_lines,
     percent,
-    protocol_lines,
+    settings_lines,
 )
 from kkwarm.reporting.sanitize import sanitize
 from kkwarm.schema.report import Report
@@ -40,7 +40,7 @@ def markdown_text(report: Report) -> str:
     lines += ["", f"{LEGEND[0].upper()}{LEGEND[1:]}."]
     lines += [line for p in report.problems for line in ("", f"Not compared: {_escaped(p)}")]
     lines += [line for u in report.unusable for line in ("", _escaped(u))]
-    lines += [line for d in protocol_lines(report) for line in ("", f"Measured differently: {_escaped(d)}")]
+    lines += [line for d in settings_lines(report) for line in ("", f"Measured differently: {_escaped(d)}")]
     lines += _claims(report)
     lines += _training(report)
     for line in contamination_lines(report):

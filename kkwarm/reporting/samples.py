@@ -5,7 +5,6 @@ are decompressed when they are shown or searched. Everything is base64 or escape
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import zlib
 from array import array
@@ -14,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kkwarm.analysis.cells import FORCED, FormatOf
-from kkwarm.analysis.load import run_formats, study_plan
+from kkwarm.analysis.cells import FORCED, ProtocolOf
+from kkwarm.analysis.load import run_protocols, study_plan
 from kkwarm.errors import KkwarmError
+from kkwarm.protocols import PromptOptions, make_renderer, prompt_hash
 from kkwarm.schema.report import Report, replace_surrogates
 from kkwarm.store import Run
-from kkwarm.types import Example, Format, Sample, Status
+from kkwarm.types import Example, Protocol, Sample, Status
 
 __all__ = ["BLOCK", "COLUMNS", "Packed", "pack"]
 
@@ -77,18 +77,18 @@ def pack(report: Report, paths: Sequence[Path]) -> Packed:
     seeds: dict[int, int] = {}
     questions: dict[tuple[int, str], int] = {}
     hashes: list[str] = []
-    formats: dict[str, Format | None] = {}
+    protocols: dict[str, Protocol | None] = {}
     texts = _Writer()
     left_out = 0
-    for condition, seed, sample, format_of in _stored_samples(list(conditions), paths):
+    for condition, seed, sample, protocol_of in _stored_samples(list(conditions), paths):
         name = replace_surrogates(sample.benchmark)
         if name.endswith(FORCED) or name not in domains:
             continue
         if len(columns["status"]) >= MAX_SAMPLES:
             left_out += 1
             continue
-        if name not in formats:
-            formats[name] = format_of(name)
+        if name not in protocols:
+            protocols[name] = protocol_of(name)
         domain = domains[name]
         question = questions.setdefault((domain, sample.id), len(questions))
         if question == len(hashes):
@@ -100,9 +100,9 @@ def pack(report: Report, paths: Sequence[Path]) -> Packed:
         )  # fmt: skip
         for (column, _), value in zip(COLUMNS, row, strict=True):
             columns[column].append(value)
-        texts.add(_text(sample, formats[name]))
+        texts.add(_text(sample, protocols[name]))
     texts.flush()
-    question_blocks, prompts = _questions(list(domains), formats, questions, hashes)
+    question_blocks, prompts = _questions(list(domains), protocols, questions, hashes)
     header = {
         "conditions": list(conditions),
         "baseline": [conditions.get(c.baseline or "") for c in report.conditions],
@@ -135,12 +135,12 @@ def _aligned(column: array[int]) -> bytes:
     return data + b"\0" * (-len(data) % 4)
 
 
-def _text(sample: Sample, fmt: Format | None) -> list[Any]:
+def _text(sample: Sample, protocol: Protocol | None) -> list[Any]:
     text: Any = sample.completion.text
     if not isinstance(text, str):  # scored files may hold null or any JSON value
         return [json.dumps(text), sample.verdict.answer, sample.verdict.reason, 0, 0]
     start = end = 0
-    reasoning = fmt.split(sample.completion).reasoning if fmt is not None else ""
+    reasoning = protocol.split(sample.completion).reasoning if protocol is not None else ""
     if reasoning and (position := text.find(reasoning)) >= 0:
         start = _utf16_length(text[:position])
         end = start + _utf16_length(reasoning)
@@ -152,28 +152,28 @@ def _utf16_length(text: str) -> int:
     return len(text) + sum(1 for c in text if c > "\uffff") if not text.isascii() else len(text)
 
 
-def _stored_samples(conditions: Sequence[str], paths: Sequence[Path]) -> Iterator[tuple[str, int, Sample, FormatOf]]:
+def _stored_samples(conditions: Sequence[str], paths: Sequence[Path]) -> Iterator[tuple[str, int, Sample, ProtocolOf]]:
     first = Run.read(paths[0])
     if first.manifest.kind != "study":
         for condition, path in zip(conditions, paths, strict=True):
             run = Run.read(path)
-            format_of = run_formats(run)
+            protocol_of = run_protocols(run)
             for sample in run.samples():
-                yield condition, 0, sample, format_of
+                yield condition, 0, sample, protocol_of
         return
     for condition, seeds in study_plan(first).rows.items():
         for seed, parts in seeds.items():
             folder = first.path / "steps" / parts["bench"]
             if (folder / "manifest.json").exists():
                 run = Run.read(folder)
-                format_of = run_formats(run)
+                protocol_of = run_protocols(run)
                 for sample in run.samples():
-                    yield condition, int(seed), sample, format_of
+                    yield condition, int(seed), sample, protocol_of
 
 
 def _questions(
     domains: Sequence[str],
-    formats: Mapping[str, Format | None],
+    protocols: Mapping[str, Protocol | None],
     questions: Mapping[tuple[int, str], int],
     hashes: Sequence[str],
 ) -> tuple[list[str], list[list[str] | None]]:
@@ -191,7 +191,7 @@ def _questions(
     prompts: list[list[str] | None] = []
     for number, domain in enumerate(domains):
         own = [(examples[number].get(i), hashes[n]) for (d, i), n in questions.items() if d == number]
-        prompts.append(_prompt_frame(formats.get(domain), own))
+        prompts.append(_prompt_frame(protocols.get(domain), own))
     return writer.blocks, prompts
 
 
@@ -211,17 +211,16 @@ def _reference(example: Example) -> str | None:
     return text if len(text) <= 500 else None
 
 
-def _prompt_frame(fmt: Format | None, questions: Sequence[tuple[Example | None, str]]) -> list[str] | None:
+def _prompt_frame(protocol: Protocol | None, questions: Sequence[tuple[Example | None, str]]) -> list[str] | None:
     """The text of the prompts before and after the question, if the stored hash of every prompt agrees."""
     frame: tuple[str, str] | None = None
+    if protocol is None or protocol.question is not None:
+        return None
     for example, expected in questions:
-        if fmt is None or example is None or not expected:
+        if example is None or not expected:
             return None
-        try:
-            prompt = fmt.render(example.question)
-        except KkwarmError:  # a chat template needs the checkpoint's tokenizer, which is not loaded
-            return None
-        if hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16] != expected:
+        prompt = make_renderer(protocol, options=PromptOptions(shots=0))(example)
+        if prompt_hash(prompt) != expected:  # a chat template, whose tokenizer is not loaded, or solved examples
             return None
         before, _, after = prompt.partition(example.question)
         if frame not in (None, (before, after)):

@@ -23,9 +23,9 @@ from kkwarm.reporting.labels import (
     evals_text,
     nothing_learned_lines,
     percent,
-    protocol_lines,
     reasoning_text,
     saved_text,
+    settings_lines,
 )
 from kkwarm.reporting.plot import plot
 from kkwarm.reporting.sanitize import console as safe_console
@@ -275,7 +275,7 @@ def _print_foot(report: Report, console: Any) -> None:
         console.print(Text(f"Not compared: {problem}", style="yellow"))
     for line in report.unusable:
         console.print(Text(f"! {line}", style="yellow"))
-    for line in protocol_lines(report):
+    for line in settings_lines(report):
         console.print(Text(f"Measured differently: {line}", style="yellow"))
     for line in contamination_lines(report):
         console.print(Text(f"{CONTAMINATED} CONTAMINATED: {line}", style="bold red"))

@@ -26,8 +26,8 @@ State = Literal["running", "interrupted", "done"]
 
 def _check_config(config: dict[str, Any]) -> dict[str, Any]:
     problems = []
-    if not isinstance(config.get("formats", {}), Mapping):
-        problems.append("config.formats must be a mapping")
+    if not isinstance(config.get("protocols", {}), Mapping):
+        problems.append("config.protocols must be a mapping")
     if not isinstance(config.get("benchmarks", []), list | tuple):
         problems.append("config.benchmarks must be a list")
     if problems:
@@ -111,14 +111,14 @@ class Manifest(BaseModel):
     """``manifest.json`` of a run folder. Fields that do not apply to a run keep their defaults and are not written.
 
     `config` holds the settings that decide the result, `inputs` the fingerprints of what the run read, and `products`
-    the hashes of the files that it wrote. `protocol` is the version of prompts, splits and verdict rules. Plugins and
-    commands decide what `results` holds; ``results["benchmarks"]`` always is a mapping of mappings.
+    the hashes of the files that it wrote. `evaluation_version` is the version of prompts, splits and verdict rules.
+    Plugins and commands decide what `results` holds; ``results["benchmarks"]`` always is a mapping of mappings.
     """
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
     schema_version: Literal[1] = 1
     kind: Kind
-    protocol: int | None = None
+    evaluation_version: int | None = None
     config: Annotated[dict[str, Any], AfterValidator(_check_config)] = {}
     inputs: dict[str, str] = {}
     config_hash: str = ""

@@ -30,10 +30,10 @@ __all__ = [
     "InTrainingEvals",
     "MeanCurve",
     "Progress",
-    "ProtocolDifference",
     "Report",
     "Roles",
     "SampleEfficiency",
+    "SettingsDifference",
     "StepEfficiency",
     "Training",
     "parse_report",
@@ -305,7 +305,7 @@ class Contamination(_Model):
     questions: int
 
 
-class ProtocolDifference(_Model):
+class SettingsDifference(_Model):
     """How the measurements of two compared conditions differ, where another tool generated the samples of one."""
 
     condition: str
@@ -351,7 +351,7 @@ class Report(_Model):
     note: str
     problems: tuple[str, ...]
     unusable: tuple[str, ...] = ()
-    protocol_differences: tuple[ProtocolDifference, ...]
+    settings_differences: tuple[SettingsDifference, ...]
     training: tuple[Training, ...]
     in_training_evals: tuple[InTrainingEvals, ...]
     contamination: tuple[Contamination, ...]
@@ -387,7 +387,7 @@ class BenchmarkComparison(_Model):
     only_a: int
     only_b: int
     flipped: dict[str, tuple[str, ...]]
-    protocol_differences: tuple[str, ...]
+    settings_differences: tuple[str, ...]
     stopped: dict[str, dict[str, Any] | None]
     statement: str
 

@@ -16,6 +16,7 @@ from pydantic import model_validator as validator
 from pydantic.fields import FieldInfo
 
 from kkwarm.errors import KkwarmError, shorten
+from kkwarm.protocols.prompts import PromptOptions, parse_protocols
 from kkwarm.schema.document import ConfigError, describe_types, explain, key_path
 
 __all__ = [
@@ -233,7 +234,53 @@ def _teacher(name: str) -> str:
     return name
 
 
-class DistillConfig(_Contamination):
+class _Prompting(Settings):
+    """Settings of the prompts, which all four commands share."""
+
+    protocol: str | None = setting(
+        None,
+        "Protocol: how questions are put to the model and answers are read. `official` is the benchmark's own.",
+        MODEL_AND_DATA,
+        unset="the benchmark's default",
+        metavar="NAME|BENCHMARK=NAME,...",
+    )
+    chat: Literal["auto", "on", "off"] = setting(
+        "auto",
+        "Use the checkpoint's chat template: as the protocol says, always, or never.",
+        MODEL_AND_DATA,
+    )
+    system: str | None = setting(
+        None, "System prompt, which replaces the protocol's.", MODEL_AND_DATA, unset="the protocol's"
+    )
+
+    @validator(mode="after")
+    def _check_protocol(self) -> Self:
+        try:
+            parse_protocols(self.protocol)
+        except KkwarmError as err:
+            raise ValueError(str(err)) from None
+        return self
+
+    @property
+    def prompt_options(self) -> PromptOptions:
+        """What is changed about a protocol's prompts."""
+        shots = getattr(self, "shots", None)
+        return PromptOptions(self.chat, self.system, shots, getattr(self, "seed", 0) if shots else 0)
+
+
+def _shots() -> Any:
+    return setting(
+        None,
+        "Number of solved examples before each question, from the protocol or from the training examples.",
+        MODEL_AND_DATA,
+        unset="the protocol's",
+    )
+
+
+Shots = Annotated[int, Strict(), Field(ge=0, le=1000)]
+
+
+class DistillConfig(_Contamination, _Prompting):
     """Settings of `distill`: warm-up traces of one domain."""
 
     domain: str = setting(..., "Domain whose training questions the teacher answers.", MODEL_AND_DATA)
@@ -252,7 +299,7 @@ class DistillConfig(_Contamination):
     verified_only: Switch = setting(
         False, "Keep only traces whose answer the domain's verifier accepts.", MODEL_AND_DATA
     )
-    format: str | None = setting(None, "Prompt format of the teacher.", MODEL_AND_DATA, unset="the domain's")
+    shots: Shots | None = _shots()
     seed: Seed = setting(0, "Random seed for the choice of questions and for sampling.", MODEL_AND_DATA)
     samples: Count = setting(1, "Number of completions per question (models only).", SAMPLING)
     temperature: Temperature = setting(0.6, "Sampling temperature; 0 is greedy decoding.", SAMPLING)
@@ -276,7 +323,7 @@ def check_size(sequences: float, unit: str) -> None:
 # -- training ----------------------------------------------------------------------------------------------------------
 
 
-class TrainConfig(_Contamination):
+class TrainConfig(_Contamination, _Prompting):
     """Settings that warm-up and RLVR share."""
 
     learning_rate: Positive = setting(1e-5, "Peak learning rate.", OPTIMIZATION)
@@ -428,7 +475,6 @@ class WarmupConfig(TrainConfig):
     packing: Switch = setting(
         False, "Pack several traces into one sequence; each attends only to itself.", MODEL_AND_DATA
     )
-    format: str | None = setting(None, "Prompt format.", MODEL_AND_DATA, unset="each trace's domain's")
     batch_size: Count = setting(8, "Number of sequences per optimizer step.", OPTIMIZATION)
     divergence_factor: Positive = setting(
         3.0,
@@ -467,7 +513,7 @@ class RlvrConfig(TrainConfig):
         None, "Number of optimizer steps; replaces --epochs.", MODEL_AND_DATA, unset="by --epochs"
     )
     epochs: Positive = setting(5.0, "Number of passes over the examples.", MODEL_AND_DATA)
-    format: str | None = setting(None, "Prompt format.", MODEL_AND_DATA, unset="the domain's")
+    shots: Shots | None = _shots()
     learning_rate: Positive = setting(1e-6, "Peak learning rate.", OPTIMIZATION)
     schedule: Schedule = setting("constant", "Learning rate schedule after the warm-up steps.", OPTIMIZATION)
     beta: Annotated[Number, Field(ge=0)] = setting(
@@ -527,8 +573,8 @@ class RlvrConfig(TrainConfig):
 # -- bench -------------------------------------------------------------------------------------------------------------
 
 
-class BenchConfig(Settings):
-    """Settings of `bench`. Where temperature, top_p, max_tokens or format is None, each benchmark uses its own."""
+class BenchConfig(_Prompting):
+    """Settings of `bench`. Where temperature, top_p, max_tokens or protocol is None, each benchmark uses its own."""
 
     samples: Count = setting(1, "Number of samples per question.", SAMPLING)
     limit: Count | None = setting(
@@ -542,7 +588,7 @@ class BenchConfig(Settings):
     )
     max_tokens: Count | None = setting(None, "Maximum number of tokens per sample.", SAMPLING, unset="the benchmark's")
     seed: Seed = setting(0, "Random seed for sampling.", SAMPLING)
-    format: str | None = setting(None, "Prompt format.", SAMPLING, unset="the benchmark's")
+    shots: Shots | None = _shots()
     force: Switch = setting(
         False,
         "Start every completion with a text that makes the model reason step by step. Results are named NAME+forced.",

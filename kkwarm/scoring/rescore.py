@@ -16,11 +16,21 @@ from kkwarm.store import Run
 from kkwarm.types import Benchmark, Example, Sample
 from kkwarm.verify.judge import Judge
 
-__all__ = ["Flip", "RescoredBenchmark", "format_name", "rescore", "rescore_samples", "write_rescored"]
+__all__ = ["Flip", "RescoredBenchmark", "protocol_name", "rescore", "rescore_samples", "write_rescored"]
 
 # Manifest fields that a rescored run does not take over from the original run.
 _NOT_COPIED = {
-    *("schema_version", "kind", "protocol", "config", "inputs", "config_hash", "created", "state", "environment"),
+    *(
+        "schema_version",
+        "kind",
+        "evaluation_version",
+        "config",
+        "inputs",
+        "config_hash",
+        "created",
+        "state",
+        "environment",
+    ),
     *("finished", "resumed", "results", "rescored_from", "products", "verifiers"),
 }
 
@@ -93,15 +103,15 @@ def rescore_samples(
         benchmark = registry.benchmark(name.removesuffix("+forced"))
     except KkwarmError as err:
         return RescoredBenchmark(name, samples, samples, skipped=str(err))
-    fmt = registry.format(format_name(run, name, benchmark))
-    verifier = registry.verifier(benchmark.verifier)
+    protocol = registry.protocol(benchmark, protocol_name(run, name))
+    verifier = registry.verifier_of(benchmark, protocol)
     examples = _load_examples(benchmark, samples)
     after: list[Sample] = list(samples)
     places = [i for i, s in enumerate(samples) if s.id in examples]
     for start in range(0, len(places), CHUNK):
         part = places[start : start + CHUNK]
         pairs = [(examples[samples[i].id], samples[i].completion) for i in part]
-        for i, verdict in zip(part, judge.verify(verifier, fmt, pairs), strict=True):
+        for i, verdict in zip(part, judge.verify(verifier, protocol, pairs), strict=True):
             after[i] = replace(samples[i], verdict=verdict)
         progress(len(part))
     facets = facets_of(list(examples.values()), benchmark.facet)
@@ -117,13 +127,13 @@ def _load_examples(benchmark: Benchmark, samples: Sequence[Sample]) -> dict[str,
     return examples
 
 
-def format_name(run: Run, name: str, benchmark: Benchmark) -> str:
-    """The format that split the run's completions of benchmark `name`; the benchmark's default if none is recorded."""
+def protocol_name(run: Run, name: str) -> str | None:
+    """The protocol that read the run's completions of benchmark `name`; None if it was the benchmark's default."""
     config = run.manifest.config
-    recorded = config.get("formats", {}).get(name) or config.get("format")
+    recorded = config.get("protocols", {}).get(name) or config.get("protocol")
     if isinstance(recorded, str) and recorded:
         return recorded
-    return benchmark.saved_format if run.manifest.kind in ("score", "import") else benchmark.format
+    return "auto" if run.manifest.kind in ("score", "import") else None
 
 
 def write_rescored(run: Run, results: Sequence[RescoredBenchmark], path: Path) -> Run:

@@ -17,7 +17,7 @@ from typing import Any
 from kkwarm.analysis.metrics import summarize
 from kkwarm.data import read_numbered_jsonl
 from kkwarm.errors import KkwarmError
-from kkwarm.types import Benchmark, Completion, Example, Format, Sample, Status, Task, Verifier
+from kkwarm.types import Benchmark, Completion, Example, Protocol, Sample, Status, Task, Verifier
 from kkwarm.verify.judge import Judge
 
 __all__ = ["Row", "Scored", "check_references", "facets_of", "match_examples", "read_rows", "score_rows"]
@@ -126,14 +126,19 @@ def match_examples(rows: Sequence[Row], benchmark: Benchmark, path: Path | str) 
 
 
 def check_references(
-    rows: Sequence[Row], examples: Sequence[Example], task: Task, verifier: Verifier, fmt: Format, path: Path | str
+    rows: Sequence[Row],
+    examples: Sequence[Example],
+    task: Task,
+    verifier: Verifier,
+    protocol: Protocol,
+    path: Path | str,
 ) -> None:
     """Rejects references of the wrong type, which would silently make every answer wrong.
 
     The verifier must accept the task's gold answer to each distinct reference. Batch verifiers (model-written code) use
     the id instead and are not checked.
 
-    :param fmt: the task's own format.
+    :param protocol: the task's own protocol.
     :raises KkwarmError: the verifier does not accept the gold answer to a reference.
     """
     if task.gold is None or verifier.check_batch is not None:
@@ -146,9 +151,11 @@ def check_references(
         return
     golds = {key: _gold(task, example) for key, (_, example) in first.items()}
     keys = [key for key, gold in golds.items() if gold is not None]
-    pairs = [(first[key][1], Completion(fmt.compose(None, golds[key] or ""), finish_reason="stop")) for key in keys]
+    pairs = [
+        (first[key][1], Completion(protocol.compose(None, golds[key] or ""), finish_reason="stop")) for key in keys
+    ]
     with Judge() as judge:
-        verdicts = dict(zip(keys, judge.verify(verifier, fmt, pairs), strict=True))
+        verdicts = dict(zip(keys, judge.verify(verifier, protocol, pairs), strict=True))
     for key, (row, _) in first.items():
         if key not in verdicts or verdicts[key].status not in (Status.CORRECT, Status.TIMEOUT):
             text = json.dumps(row.reference, ensure_ascii=False)[:60]
@@ -199,7 +206,7 @@ def score_rows(
     examples: Sequence[Example],
     benchmark: Benchmark,
     verifier: Verifier,
-    fmt: Format,
+    protocol: Protocol,
     *,
     workers: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
@@ -223,7 +230,7 @@ def score_rows(
                 places.append((examples[i].id, count[examples[i].id]))
                 count[examples[i].id] += 1
             new = [i for i, place in zip(part, places, strict=True) if place not in stored]
-            verdicts = iter(judge.verify(verifier, fmt, [(examples[i], rows[i].completion) for i in new]))
+            verdicts = iter(judge.verify(verifier, protocol, [(examples[i], rows[i].completion) for i in new]))
             added = []
             for i, (id_, index) in zip(part, places, strict=True):
                 sample = stored.get((id_, index))

@@ -16,7 +16,7 @@ from typing import Any
 from kkwarm.errors import KkwarmError
 from kkwarm.paths import expand_path
 from kkwarm.plugins import Registry
-from kkwarm.scoring.rescore import Flip, RescoredBenchmark, format_name, rescore_samples
+from kkwarm.scoring.rescore import Flip, RescoredBenchmark, protocol_name, rescore_samples
 from kkwarm.store import Run, StoredLine, file_hash, run_hash
 from kkwarm.types import Sample
 from kkwarm.verify.judge import Judge
@@ -194,8 +194,8 @@ def _check_verifier(run: Run, registry: Registry, name: str) -> Finding:
         return Finding(what, State.UNCHECKED, "the run does not record which code verified it")
     try:
         benchmark = registry.benchmark(name.removesuffix("+forced"))
-        fmt = registry.format(format_name(run, name, benchmark))
-        now = verifier_provenance(registry.verifier(benchmark.verifier), fmt)
+        protocol = registry.protocol(benchmark, protocol_name(run, name))
+        now = verifier_provenance(registry.verifier_of(benchmark, protocol), protocol)
     except KkwarmError as err:
         return Finding(what, State.UNCHECKED, str(err))
     differences = [
@@ -268,15 +268,23 @@ def _check_questions(run: Run, registry: Registry, samples: Sequence[Sample]) ->
     from kkwarm.schema.settings import BenchConfig
 
     inputs, config = run.manifest.inputs, run.manifest.config
-    formats = config.get("formats", {})
+    protocols = config.get("protocols", {})
     for name in config.get("benchmarks", ()):
         if name.startswith(LM_EVAL_PREFIX):
             yield Finding(f"data: {name}", State.UNCHECKED, "its data and prompts come from lm-eval")
             continue
-        fmt = next((formats[key] for key in (name, f"{name}+forced") if key in formats), None)
-        settings = BenchConfig(limit=config.get("limit"), format=fmt, force=bool(config.get("force")))
+        protocol = next((protocols[key] for key in (name, f"{name}+forced") if key in protocols), None)
+        prompting = dict(config.get("prompting", {}).get(name, {}))
+        chat = bool(prompting.pop("chat", False))
         try:
-            chat = registry.format(fmt).chat if fmt else False
+            settings = BenchConfig(
+                limit=config.get("limit"),
+                protocol=protocol,
+                force=bool(config.get("force")),
+                seed=config.get("seed", 0),
+                chat="on" if chat else "off",
+                **prompting,
+            )
             today = make_eval_task(name, registry, settings, _load_tokenizer(run) if chat else None)
         except KkwarmError as err:
             yield Finding(f"data: {name}", State.UNCHECKED, str(err))

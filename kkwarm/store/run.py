@@ -41,7 +41,9 @@ __all__ = [
 
 SAMPLES = "samples.jsonl"
 HASHED_FILES = (SAMPLES, "traces.jsonl", "log.jsonl")  # a finished run records their hashes as `products`
-PROTOCOL = 1  # raised when prompts, splits or verdict rules change, so that results cannot be compared any more
+EVALUATION_VERSION = (
+    1  # raised when prompts, splits or verdict rules change, so that results cannot be compared any more
+)
 Settings = Mapping[str, Any]
 
 
@@ -186,7 +188,7 @@ class Run:
             )
         manifest = Manifest(
             kind=kind,
-            protocol=PROTOCOL,
+            evaluation_version=EVALUATION_VERSION,
             config=_json_data(config),
             inputs=dict(inputs),
             config_hash=identity,

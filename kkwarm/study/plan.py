@@ -16,7 +16,7 @@ from kkwarm.backends.checkpoint import resolve_package_path
 from kkwarm.schema.recipe import Condition, Evaluate, Recipe, Resources, WarmupStage
 from kkwarm.schema.settings import identity, stored_identity
 from kkwarm.store import config_hash
-from kkwarm.store.run import PROTOCOL
+from kkwarm.store.run import EVALUATION_VERSION
 from kkwarm.study.cost import Cost, bench_cost, distill_cost, is_model_teacher, rlvr_cost, warmup_cost
 
 __all__ = ["Plan", "Step", "make_plan"]
@@ -145,7 +145,7 @@ class _Builder:
     def _add(self, name: str, step: Step, model: str | None) -> str:
         """Adds a step, unless another condition already has the same step; returns its id."""
         inputs = {k: v if v.startswith("@") else self.fingerprints.get(model or "", v) for k, v in step.inputs.items()}
-        identity = {"protocol": PROTOCOL, "kind": step.kind, "config": _identity(step), "inputs": inputs}
+        identity = {"protocol": EVALUATION_VERSION, "kind": step.kind, "config": _identity(step), "inputs": inputs}
         digest = config_hash(identity)[:8]
         for existing in self.steps.values():
             if existing.id.rpartition("-")[2] == digest:

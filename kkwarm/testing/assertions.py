@@ -12,7 +12,7 @@ __all__ = ["assert_accepts", "assert_conforms", "assert_rejects", "verdict_on"]
 
 
 def verdict_on(domain: str, answer: str | None = None, *, example: str | None = None) -> Verdict:
-    """The verdict on `answer`, composed by the domain's format, for an example (the first test example by default).
+    """The verdict on `answer`, composed by the domain's protocol, for an example (the first test example by default).
 
     :param answer: the text inside the answer tags; None: the gold answer.
     :param example: the id of any example of the domain.
@@ -20,14 +20,14 @@ def verdict_on(domain: str, answer: str | None = None, *, example: str | None = 
     """
     reg = registry()
     benchmark = reg.benchmark(domain)
-    fmt = reg.format(benchmark.format)
+    protocol = reg.protocol(benchmark)
     chosen = _find_example(benchmark.load_all() if example else benchmark.load(), example)
     if answer is None:
         gold = reg.domain(domain).gold
         assert gold is not None, f"{domain} has no gold(example)"
         answer = gold(chosen)
-    completion = Completion(fmt.compose("some reasoning", answer), finish_reason="stop")
-    return verify(reg.verifier(benchmark.verifier), fmt, [(chosen, completion)])[0]
+    completion = Completion(protocol.compose("some reasoning", answer), finish_reason="stop")
+    return verify(reg.verifier(benchmark.verifier), protocol, [(chosen, completion)])[0]
 
 
 def assert_accepts(domain: str, answer: str | None = None, *, example: str | None = None) -> None:

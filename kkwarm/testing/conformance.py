@@ -52,8 +52,8 @@ def check_domain(reg: Registry, name: str, judge: Judge) -> list[Finding]:
     examples, problem = _load_examples(domain)
     if problem:
         return [Finding("loads", problem, where=_location(name, "load", domain.load))]
-    verifier, fmt = reg.verifier(benchmark.verifier), reg.format(domain.format)
-    subject = Subject(reg, domain, benchmark, verifier, fmt, examples, judge)
+    verifier, protocol = reg.verifier(benchmark.verifier), reg.protocol(domain)
+    subject = Subject(reg, domain, benchmark, verifier, protocol, examples, judge)
     counts = {split: sum(e.split == split for e in examples) for split in ("train", "test")}
     findings = [Finding("loads", note=f"{counts['train']:,} train, {counts['test']:,} test")]
     for rule_name, rule in RULES.items():
@@ -99,7 +99,7 @@ def _apply(name: str, rule: Rule, subject: Subject) -> Finding:
         "load": domain.load,
         "gold": domain.gold,
         "verifier": subject.verifier.check,
-        "format": type(subject.format).split,
+        "protocol": type(subject.protocol.reader).split,
     }
     return Finding(name, problem, note, subject.shown, _location(domain.name, part, functions.get(part)))
 

@@ -14,9 +14,10 @@ from kkwarm.data.contamination import Item, find_overlaps
 from kkwarm.data.splits import content_hash, fingerprint, normalise
 from kkwarm.errors import KkwarmError, shorten
 from kkwarm.plugins import Registry
+from kkwarm.protocols import make_renderer
 from kkwarm.testing.scripted import ScriptedModel
 from kkwarm.testing.subprocess_load import load_in_subprocess
-from kkwarm.types import Benchmark, Completion, Domain, Example, Format, Status, Verdict, Verifier
+from kkwarm.types import Benchmark, Completion, Domain, Example, Protocol, Status, Verdict, Verifier
 from kkwarm.verify import Judge
 
 __all__ = ["RULES", "RULE_PARTS", "SPEED_RULE", "Rule", "Subject", "find_unusable_example"]
@@ -46,7 +47,7 @@ class Subject:
     domain: Domain
     benchmark: Benchmark
     verifier: Verifier
-    format: Format
+    protocol: Protocol
     examples: list[Example]
     judge: Judge
     ranked: list[Example] = field(init=False)
@@ -94,11 +95,11 @@ class Subject:
         return text
 
     def verdicts(self, pairs: Sequence[tuple[Example, str]]) -> list[Verdict]:
-        """Verdicts on completions that the domain's format composes from answers."""
+        """Verdicts on completions that the domain's protocol composes from answers."""
         completions = [
-            (e, Completion(self.format.compose("some reasoning", a), finish_reason="stop")) for e, a in pairs
+            (e, Completion(self.protocol.compose("some reasoning", a), finish_reason="stop")) for e, a in pairs
         ]
-        verdicts = self.judge.verify(self.verifier, self.format, completions)
+        verdicts = self.judge.verify(self.verifier, self.protocol, completions)
         for (e, answer), verdict in zip(pairs, verdicts, strict=True):
             self.first_verdicts.setdefault((e.id, answer), verdict)
         return verdicts
@@ -107,7 +108,7 @@ class Subject:
 Rule = Callable[[Subject], Iterator[str]]
 
 
-# -- examples, prompts, format and rewards -----------------------------------------------------------------------------
+# -- examples, prompts, protocol and rewards ---------------------------------------------------------------------------
 
 
 def find_unusable_example(examples: Iterable[object]) -> str:
@@ -218,17 +219,14 @@ def _prompts(s: Subject) -> Iterator[str]:
     placeholders = [set(_PLACEHOLDER.findall(e.question)) for e in s.sample]
     if len(placeholders) > 1 and (common := set.intersection(*placeholders)):
         yield f"every question contains {min(common)}: is it a template that was not filled in?"
-    if s.format.chat:
-        s.note = "rendered by the checkpoint's own chat template"
-        s.shown = s.sample[0].question
-        return
-    s.shown = s.format.render(s.sample[0].question)
+    render = make_renderer(s.protocol)
+    s.shown = render(s.sample[0])
     first_by_prompt: dict[str, Example] = {}
     for e in s.sample:
-        prompt = s.format.render(e.question)
+        prompt = render(e)
         if not isinstance(prompt, str) or not prompt.strip():
             yield f"the prompt of {e.id} is empty"
-        if prompt != s.format.render(e.question):
+        if prompt != render(e):
             yield f"the prompt of {e.id} changes between two renderings"
         first = first_by_prompt.setdefault(prompt, e)
         if normalise(first.question) != normalise(e.question):
@@ -238,10 +236,12 @@ def _prompts(s: Subject) -> Iterator[str]:
 def _round_trip(s: Subject) -> Iterator[str]:
     for e in s.sample[:5]:
         answer = s.gold(e) if s.domain.gold is not None else "x"
-        response = s.format.split(Completion(s.format.compose("because", answer), finish_reason="stop"))
-        if response.problem or (response.answer or "").strip() != answer.strip():
+        response = s.protocol.split(Completion(s.protocol.compose("because", answer), finish_reason="stop"))
+        read = (response.answer or "").strip()
+        if response.problem or not (read == answer.strip() if response.tagged else answer.strip() in read):
             result = response.problem or f"it reads {shorten(response.answer)}"
-            yield f"format {s.format.name} cannot split what it composed from {shorten(answer)} for {e.id}: {result}"
+            composed = f"what it composed from {shorten(answer)} for {e.id}"
+            yield f"protocol {s.protocol.name} cannot split {composed}: {result}"
 
 
 def _complete_rewards(s: Subject) -> Iterator[str]:
@@ -355,7 +355,7 @@ def _benchmark(s: Subject) -> Iterator[str]:
     def model(examples: dict[str, Example]) -> ScriptedModel:
         def reply(prompt: str, index: int) -> str:
             correct = s.domain.gold is not None and index == 0
-            return s.format.compose("some reasoning", s.gold(examples[prompt])) if correct else ""
+            return s.protocol.compose("some reasoning", s.gold(examples[prompt])) if correct else ""
 
         return ScriptedModel(reply)
 
@@ -378,7 +378,7 @@ RULES: dict[str, Rule] = {
     "splits are disjoint": _disjoint_splits,
     "facets are present": _facets,
     "prompts render": _prompts,
-    "the format round-trips": _round_trip,
+    "the protocol round-trips": _round_trip,
     "the reward table is complete": _complete_rewards,
     "correct has the highest reward": _highest_reward,
     SPEED_RULE: _speed,
@@ -395,7 +395,7 @@ RULE_PARTS: dict[str, str] = {
     name: "load" if i < list(RULES).index(SPEED_RULE) else "verifier" for i, name in enumerate(RULES)
 } | {
     "facets are present": "facet",
-    "the format round-trips": "format",
+    "the protocol round-trips": "protocol",
     "the reward table is complete": "rewards",
     "correct has the highest reward": "rewards",
     "gold answers are accepted": "gold",

@@ -14,7 +14,7 @@ Reply = Callable[[str, int], "str | Completion"]
 
 
 class _ChatTokenizer:
-    """The part of a tokenizer that a format with a chat template needs."""
+    """The part of a tokenizer that a chat template needs."""
 
     chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
 

@@ -16,6 +16,7 @@ from kkwarm.evaluation.collect import RunSink, SampleRequest, SampleRequests, co
 from kkwarm.paths import expand_path
 from kkwarm.plugins import Registry, registry
 from kkwarm.progress import GenerationProgress
+from kkwarm.protocols import make_renderer
 from kkwarm.schema.settings import DistillConfig
 from kkwarm.store import Run
 from kkwarm.train.contamination_check import contamination_check, decontaminate
@@ -64,8 +65,8 @@ class DistillPlan:
             reg.teacher(config.domain, config.teacher)  # raises with similar names
         benchmarks = config.decontaminate_against if config.drop_contaminated else None
         self.examples = select_training_examples(self.task, config.n, config.seed, decontaminate_against=benchmarks)
-        self.format = reg.format(config.format or self.task.format)
-        self.verifier = reg.verifier(self.task.verifier)
+        self.protocol = reg.protocol(self.task, config.protocol)
+        self.verifier = reg.verifier_of(self.task, self.protocol)
 
     @property
     def completions(self) -> int:
@@ -106,7 +107,7 @@ def _refuse_model_settings(config: DistillConfig, options: Mapping[str, Any] | N
     if options is None:
         return
     default = DistillConfig(domain=config.domain, teacher=config.teacher, n=config.n)
-    settings = ("temperature", "top_p", "max_tokens", "format")
+    settings = ("temperature", "top_p", "max_tokens", "protocol", "chat", "system", "shots")
     names = [name for name in settings if getattr(config, name) != getattr(default, name)]
     names += [name for name, value in options.items() if value is not None]
     if names:
@@ -161,7 +162,7 @@ def distill(
 ) -> Run:
     """Writes ``traces.jsonl`` into the run folder `out`; resumes an interrupted run.
 
-    All completions of a model are stored with their verdicts (``samples.jsonl``). Those that its format can split
+    All completions of a model are stored with their verdicts (``samples.jsonl``). Those that its protocol can split
     become traces; only `verified_only` requires a correct verdict.
 
     :param base_url: of an OpenAI-compatible server whose model is `config.teacher`.
@@ -224,10 +225,11 @@ def _distill_from_model(
             contamination_check(
                 run, plan.examples, [config.domain], config.decontaminate_against, allow=config.allow_contamination
             )
-            run.record_verifiers({plan.task.name: verifier_provenance(plan.verifier, plan.format)})
+            run.record_verifiers({plan.task.name: verifier_provenance(plan.verifier, plan.protocol)})
             if run.truncated_bytes:
                 print_status(f"{run.path}: the last sample was cut short by a crash; it is generated again")
-            prompts = [plan.format.render(e.question, backend.tokenizer) for e in plan.examples]
+            render = make_renderer(plan.protocol, backend.tokenizer, plan.config.prompt_options, plan.task)
+            prompts = [render(e) for e in plan.examples]
             warning = (
                 unknown_token_warning(backend.tokenizer, prompts, "prompts") if backend.tokenizer is not None else ""
             )
@@ -253,7 +255,7 @@ def _generate(plan: DistillPlan, run: Run, backend: Backend, prompts: Sequence[s
             for example, prompt in zip(plan.examples, prompts, strict=True)
             if (indices := sink.missing(name, example.id, count))
         ]
-        group = SampleRequests(name, plan.format, plan.verifier, plan.sampling, requests)
+        group = SampleRequests(name, plan.protocol, plan.verifier, plan.sampling, requests)
         collect([group], backend, judge, sink, on_tokens=bars.add_tokens)
     return [sink.samples[name, e.id, k] for e in plan.examples for k in range(count)]
 
@@ -261,7 +263,7 @@ def _generate(plan: DistillPlan, run: Run, backend: Backend, prompts: Sequence[s
 def _make_traces(plan: DistillPlan, samples: Sequence[Sample]) -> Iterator[Trace]:
     examples = {e.id: e for e in plan.examples}
     for s in samples:
-        response = plan.format.split(s.completion)
+        response = plan.protocol.split(s.completion)
         if response.answer is None or response.problem or (plan.config.verified_only and not s.verdict.correct):
             continue
         yield Trace(
@@ -278,7 +280,7 @@ def _make_traces(plan: DistillPlan, samples: Sequence[Sample]) -> Iterator[Trace
 def _verified_traces(traces: Iterable[Trace], task: Task, status: Counter[str]) -> Iterator[Trace]:
     """The traces that the verifier accepts, by the gold answer in ``meta["gold"]`` or that of the same question."""
     reg = registry()
-    verifier, fmt = reg.verifier(task.verifier), reg.format(task.format)
+    verifier, protocol = reg.verifier(task.verifier), reg.protocol(task)
     traces = list(traces)
     by_content = {} if all("gold" in t.meta for t in traces) else {content_hash(e): e for e in task.load()}
     pairs = []
@@ -291,9 +293,9 @@ def _verified_traces(traces: Iterable[Trace], task: Task, status: Counter[str]) 
                     hint="leave out --verified-only",
                 )
             example = replace(by_content[content_hash(example)], id=t.id)
-        pairs.append((example, Completion(fmt.compose(t.reasoning, t.answer), finish_reason="stop")))
+        pairs.append((example, Completion(protocol.compose(t.reasoning, t.answer), finish_reason="stop")))
     with Judge() as judge:
-        for t, verdict in zip(traces, judge.verify(verifier, fmt, pairs), strict=True):
+        for t, verdict in zip(traces, judge.verify(verifier, protocol, pairs), strict=True):
             status[verdict.status.value] += 1
             if verdict.correct:
                 yield t

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kkwarm.data import fingerprint as fingerprint_examples
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
+from kkwarm.protocols import make_renderer
 from kkwarm.schema.settings import RlvrConfig
 from kkwarm.store import Run
 from kkwarm.train import distributed
@@ -21,7 +22,7 @@ from kkwarm.train.distillation import select_training_examples
 from kkwarm.train.launch import launch, plan_processes
 from kkwarm.train.loop import finish_run, open_run, read_finished, record_environment, summarize, train_to_end
 from kkwarm.train.progress import StepLog, print_status
-from kkwarm.types import Example, Format, Sampling, Task, Verifier
+from kkwarm.types import Example, Protocol, Sampling, Task, Verifier
 from kkwarm.verify import Judge
 from kkwarm.verify.source import verifier_provenance
 
@@ -50,8 +51,8 @@ TRL_METRICS = {
 _ADVICE = {
     "correct": "the examples are too easy for this checkpoint",
     "truncated": "raise --max-tokens",
-    "malformed": "warm the checkpoint up first, so that it keeps the format",
-    "unparsed": "warm the checkpoint up first, so that it keeps the format",
+    "malformed": "warm the checkpoint up first, so that it keeps the tags",
+    "unparsed": "warm the checkpoint up first, so that it keeps the tags",
     "error": "the verifier fails: see `kkwarm check`",
 }  # by the most frequent status of a run whose rewards never vary
 
@@ -62,7 +63,7 @@ class RlvrPlan:
 
     config: RlvrConfig
     task: Task
-    format: Format
+    protocol: Protocol
     verifier: Verifier
     examples: list[Example]
 
@@ -119,7 +120,8 @@ def plan_rlvr(config: RlvrConfig) -> RlvrPlan:
             f"{config.prompts_per_step} prompts in a step, but only {len(examples)} examples",
             hint=f"--prompts-per-step {len(examples)}",
         )
-    return RlvrPlan(config, task, reg.format(config.format or task.format), reg.verifier(task.verifier), examples)
+    protocol = reg.protocol(task, config.protocol)
+    return RlvrPlan(config, task, protocol, reg.verifier_of(task, protocol), examples)
 
 
 def render_prompts(plan: RlvrPlan, model: str | Path) -> Prompts:
@@ -132,7 +134,8 @@ def render_prompts(plan: RlvrPlan, model: str | Path) -> Prompts:
 
     tokenizer, text_config = load_tokenizer(model), read_config(model).get_text_config()
     context = int(getattr(text_config, "max_position_embeddings", None) or 2**31)
-    texts = [plan.format.render(e.question, tokenizer) for e in plan.examples]
+    render = make_renderer(plan.protocol, tokenizer, plan.config.prompt_options, plan.task)
+    texts = [render(e) for e in plan.examples]
     prompts = Prompts(tokenizer, texts, token_ids(tokenizer, texts), context)
     for example, ids in zip(plan.examples, prompts.ids, strict=True):
         check_token_ids(example.id, ids, text_config.vocab_size)
@@ -191,7 +194,7 @@ def rlvr(
     with open_run(out, kind="rlvr", config=settings, inputs=inputs) as run:
         ids = [e.id for e in plan.examples]
         run.record(labels=labels or {}, model={"checkpoint": str(model)}, example_ids=ids, warnings=[])
-        run.record_verifiers({config.domain: verifier_provenance(plan.verifier, plan.format)})
+        run.record_verifiers({config.domain: verifier_provenance(plan.verifier, plan.protocol)})
         contamination_check(
             run, plan.examples, [config.domain], config.decontaminate_against, allow=config.allow_contamination
         )
@@ -309,7 +312,7 @@ def build_trainer(
     size = step_size(plan, prompts)
     width = min(prompts.context, max(size["tokens"], eval_tokens))
     settings = trl_arguments(config, out, steps=plan.steps) | _grpo_arguments(plan, micro_batch or size["rows"])
-    settings |= vllm.vllm_arguments(config, plan.format.stop, width)
+    settings |= vllm.vllm_arguments(config, plan.protocol.stop, width)
     if config.trl.get("mask_truncated_completions"):
         raise KkwarmError(
             "mask_truncated_completions does not know stop strings", hint="see `at_token_limit` in log.jsonl"

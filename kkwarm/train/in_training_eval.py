@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,13 +19,14 @@ from kkwarm.data import content_hash
 from kkwarm.evaluation.collect import SampleRequest, SampleRequests, collect
 from kkwarm.plugins import registry
 from kkwarm.progress import GenerationNote
+from kkwarm.protocols import PromptOptions, make_renderer
 from kkwarm.schema.settings import TrainConfig
 from kkwarm.train import distributed
 from kkwarm.train.alarms import Alarm, best_eval, check_evals, check_step_log, select_best_step
 from kkwarm.train.best_weights import BEST, BestWeights
 from kkwarm.train.checkpoints import CHECKPOINT
 from kkwarm.train.progress import StepLog, print_status
-from kkwarm.types import Benchmark, Example, Format, Sample, Sampling, Verifier
+from kkwarm.types import Benchmark, Example, Protocol, Sample, Sampling, Verifier
 from kkwarm.verify import Judge
 
 __all__ = [
@@ -48,9 +49,15 @@ class EvalBenchmark:
 
     benchmark: Benchmark
     examples: list[Example]
-    format: Format
+    protocol: Protocol
     verifier: Verifier
     max_tokens: int
+    prompt_options: PromptOptions
+
+    def render(self, tokenizer: Any, numbers: Iterable[int]) -> dict[int, str]:
+        """The prompts of the questions with these numbers."""
+        render = make_renderer(self.protocol, tokenizer, self.prompt_options, registry().task_of(self.benchmark))
+        return {i: render(self.examples[i]) for i in numbers}
 
 
 def load_eval_benchmarks(config: TrainConfig) -> list[EvalBenchmark]:
@@ -64,9 +71,11 @@ def load_eval_benchmarks(config: TrainConfig) -> list[EvalBenchmark]:
         benchmark = reg.benchmark(name)
         questions = sorted(benchmark.load(), key=lambda e: (hashlib.sha256(content_hash(e).encode()).digest(), e.id))
         examples = questions[: config.eval_questions]
-        verifier = reg.verifier(benchmark.verifier)
-        max_tokens = config.eval_max_tokens or benchmark.sampling.max_tokens
-        benchmarks.append(EvalBenchmark(benchmark, examples, reg.format(benchmark.format), verifier, max_tokens))
+        protocol = reg.protocol(benchmark, config.protocol, fall_back=True)
+        verifier = reg.verifier_of(benchmark, protocol)
+        max_tokens = config.eval_max_tokens or (protocol.sampling or benchmark.sampling).max_tokens
+        options = PromptOptions(config.chat, config.system if protocol.name == config.protocol else None)
+        benchmarks.append(EvalBenchmark(benchmark, examples, protocol, verifier, max_tokens, options))
     return benchmarks
 
 
@@ -76,7 +85,7 @@ def longest_eval_sequence(benchmarks: Sequence[EvalBenchmark], tokenizer: Any) -
 
     longest = 0
     for b in benchmarks:
-        prompts = token_ids(tokenizer, [b.format.render(e.question, tokenizer) for e in b.examples])
+        prompts = token_ids(tokenizer, list(b.render(tokenizer, range(len(b.examples))).values()))
         longest = max(longest, b.max_tokens + max(map(len, prompts)))
     return longest
 
@@ -208,13 +217,13 @@ class InTrainingEval:
         answers: list[_Answer] = []
         if engine.backend is not None:
             numbers = range(engine.share, len(b.examples), engine.shares)
-            default = b.benchmark.sampling
+            default = b.protocol.sampling or b.benchmark.sampling
             sampling = Sampling(default.temperature, default.top_p, b.max_tokens, self._config.seed)
-            prompts = {i: b.format.render(b.examples[i].question, self._tokenizer) for i in numbers}
+            prompts = b.render(self._tokenizer, numbers)
             if engine.reports:
                 requests = [SampleRequest(f"watch/{i}", b.examples[i], prompts[i], (0,)) for i in numbers]
                 samples: list[Sample] = []
-                group = SampleRequests(b.benchmark.name, b.format, b.verifier, sampling, requests)
+                group = SampleRequests(b.benchmark.name, b.protocol, b.verifier, sampling, requests)
 
                 def keep(new: Sequence[Sample]) -> None:
                     samples.extend(new)
@@ -226,7 +235,7 @@ class InTrainingEval:
                 number_of = {b.examples[i].id: i for i in numbers}
                 answers = [_answer(number_of[s.id], s) for s in samples]
             else:
-                silent = [Request(f"watch/{i}", prompts[i], (0,), b.format.stop) for i in numbers]
+                silent = [Request(f"watch/{i}", prompts[i], (0,), b.protocol.stop) for i in numbers]
                 deque(engine.backend.generate(silent, sampling), maxlen=0)
         return sorted(distributed.all_gather(answers))
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
+from kkwarm.protocols import PromptRenderer, make_renderer
 from kkwarm.schema.settings import WarmupConfig
 from kkwarm.store import Run, file_hash
 from kkwarm.train import distributed
@@ -21,7 +22,7 @@ from kkwarm.train.launch import launch, plan_processes
 from kkwarm.train.loop import finish_run, open_run, read_finished, record_environment, summarize, train_to_end
 from kkwarm.train.progress import print_status
 from kkwarm.train.traces import read_traces, traces_file
-from kkwarm.types import Trace
+from kkwarm.types import Example, Trace
 
 __all__ = ["WarmupPlan", "build_trainer", "plan_warmup", "warmup"]
 
@@ -118,18 +119,21 @@ def plan_warmup(model: str | Path, traces: Path | str, config: WarmupConfig) -> 
 
 
 def _render(traces: Sequence[Trace], config: WarmupConfig, tokenizer: Any, file: Path) -> list[tuple[str, str]]:
-    """(prompt, completion) of each trace, in the format of its domain."""
+    """(prompt, completion) of each trace, by the protocol of its domain."""
     reg = registry()
-    formats = {}
+    renderers: dict[str, PromptRenderer] = {}
     pairs = []
     for number, t in enumerate(traces, 1):
-        if t.domain not in formats:
+        if t.domain not in renderers:
             try:
-                formats[t.domain] = reg.format(config.format or reg.task(t.domain).format)
+                task = reg.task(t.domain)
+                protocol = reg.protocol(task, config.protocol)
+                renderers[t.domain] = make_renderer(protocol, tokenizer, config.prompt_options, task)
             except KkwarmError as err:
                 raise KkwarmError(f"{file}, trace {number}: {err.message}", hint=err.hint) from None
-        fmt = formats[t.domain]
-        pairs.append((fmt.render(t.question, tokenizer), fmt.compose(t.reasoning, t.answer)))
+        render = renderers[t.domain]
+        example = Example(t.id, t.question, t.answer, "train", t.meta)
+        pairs.append((render(example), render.protocol.compose(t.reasoning, t.answer)))
     return pairs
 
 

@@ -1,4 +1,4 @@
-"""Turns completions into verdicts: the format splits them, and the verifier checks them under its isolation.
+"""Turns completions into verdicts: the protocol splits them, and the verifier checks them under its isolation.
 
 RLVR, evaluation, rescoring and the rejection filter of distillation all use this code.
 """
@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from kkwarm.errors import describe_error
-from kkwarm.types import Completion, Example, Format, Response, Status, Verdict, Verifier
+from kkwarm.types import Completion, Example, Protocol, Response, Status, Verdict, Verifier
 from kkwarm.verify.calls import (
     TimeLimitExceeded,
     call_check,
@@ -45,7 +45,9 @@ class Judge:
         """Ends the worker processes."""
         self._pool.close()
 
-    def verify(self, verifier: Verifier, fmt: Format, pairs: Sequence[tuple[Example, Completion]]) -> list[Verdict]:
+    def verify(
+        self, verifier: Verifier, protocol: Protocol, pairs: Sequence[tuple[Example, Completion]]
+    ) -> list[Verdict]:
         """A verdict for each pair, in order. Equal completions of one example are verified once.
 
         A verifier that raises, or returns something other than a verdict, results in status ``error`` with its name and
@@ -55,7 +57,7 @@ class Judge:
         positions: dict[tuple[str, str, str, bool], list[int]] = {}
         pending: list[tuple[Example, Response]] = []
         for i, (example, completion) in enumerate(pairs):
-            response = _split(fmt, completion)
+            response = _split(protocol, completion)
             if isinstance(response, Verdict):
                 verdicts[i] = response
                 continue
@@ -97,22 +99,22 @@ class Judge:
         return [v for v in verdicts if v is not None]
 
 
-def verify(verifier: Verifier, fmt: Format, pairs: Sequence[tuple[Example, Completion]]) -> list[Verdict]:
+def verify(verifier: Verifier, protocol: Protocol, pairs: Sequence[tuple[Example, Completion]]) -> list[Verdict]:
     """Calls `Judge.verify` once, with worker processes that end afterwards."""
     with Judge() as judge:
-        return judge.verify(verifier, fmt, pairs)
+        return judge.verify(verifier, protocol, pairs)
 
 
-def _split(fmt: Format, completion: Completion) -> Response | Verdict:
-    """The response, or the verdict where the format alone decides."""
+def _split(protocol: Protocol, completion: Completion) -> Response | Verdict:
+    """The response, or the verdict where the protocol alone decides."""
     if not isinstance(completion.text, str):
         return Verdict(Status.UNPARSED, reason=f"the completion is {type(completion.text).__name__}, not text")
     if len(completion.text) > MAX_CHARS:
         return Verdict(Status.MALFORMED, reason=f"the completion has {len(completion.text):,} characters")
     try:
-        response = fmt.split(completion)
+        response = protocol.split(completion)
     except Exception as err:
-        return Verdict(Status.ERROR, reason=f"format {fmt.name} failed: {describe_error(err)}")
+        return Verdict(Status.ERROR, reason=f"protocol {protocol.name} failed: {describe_error(err)}")
     if response.problem or response.answer is None:
         problem = response.problem or "no answer"
         if response.truncated:

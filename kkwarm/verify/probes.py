@@ -13,7 +13,7 @@ from typing import Literal
 
 from kkwarm.data import content_hash
 from kkwarm.plugins import Registry
-from kkwarm.types import Completion, Example, Format, Probe, Target, Verdict, Verifier
+from kkwarm.types import Completion, Example, Probe, Protocol, Target, Verdict, Verifier
 from kkwarm.verify.judge import Judge
 
 __all__ = [
@@ -212,11 +212,11 @@ ACCEPT_PROBES: tuple[Probe, ...] = (
 Scorer = Callable[[Sequence[tuple[Example, Completion]]], Sequence[Verdict]]
 
 
-def make_targets(registry: Registry, name: str, examples: int, fmt: Format | None = None) -> list[Target]:
+def make_targets(registry: Registry, name: str, examples: int, protocol: Protocol | None = None) -> list[Target]:
     """Targets from a domain's evaluation examples. The selection is deterministic.
 
     :param examples: the maximum number of targets.
-    :param fmt: used instead of the domain's format.
+    :param protocol: used instead of the domain's protocol.
     :raises KkwarmError: unknown domain, or no data.
     """
     domain, benchmark = registry.domain(name), registry.benchmark(name)
@@ -228,7 +228,7 @@ def make_targets(registry: Registry, name: str, examples: int, fmt: Format | Non
     for i, example in enumerate(chosen):
         # The gold answer of another example is used only where it really is a different answer.
         others = [g for g, o in zip(golds, chosen, strict=True) if o.answer != example.answer and g != golds[i]]
-        targets.append(Target(example, golds[i], others, fmt or registry.format(domain.format), tolerance))
+        targets.append(Target(example, golds[i], others, protocol or registry.protocol(domain), tolerance))
     return targets
 
 
@@ -242,20 +242,20 @@ def probe_domain(
     :raises KkwarmError: unknown domain, or no data.
     """
     verifier = registry.verifier(registry.benchmark(name).verifier)
-    fmt = registry.format(registry.domain(name).format)
+    protocol = registry.protocol(registry.domain(name))
     probes = (*PROBES, *ACCEPT_PROBES, *registry.probes(name))
-    return probe_verifier(verifier, fmt, make_targets(registry, name, examples), judge, probes)
+    return probe_verifier(verifier, protocol, make_targets(registry, name, examples), judge, probes)
 
 
 def probe_verifier(
     verifier: Verifier,
-    fmt: Format,
+    protocol: Protocol,
     targets: Sequence[Target],
     judge: Judge,
     probes: Iterable[Probe] = (*PROBES, *ACCEPT_PROBES),
 ) -> tuple[list[ProbeFailure], dict[str, int]]:
-    """Runs probes on a verifier behind the format layer. Returns the same as `probe_scorer`."""
-    return probe_scorer(lambda pairs: judge.verify(verifier, fmt, pairs), targets, probes)
+    """Runs probes on a verifier behind a protocol. Returns the same as `probe_scorer`."""
+    return probe_scorer(lambda pairs: judge.verify(verifier, protocol, pairs), targets, probes)
 
 
 def probe_scorer(

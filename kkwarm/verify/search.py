@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from kkwarm.errors import KkwarmError, describe_error
 from kkwarm.plugins import Registry
+from kkwarm.protocols import PLAIN
 from kkwarm.types import Case, CaseGenerator, Completion, Example, Status, Target, Verdict, Verifier
 from kkwarm.verify.judge import Judge
 from kkwarm.verify.mutations import GENERATORS
@@ -34,7 +35,6 @@ _KEPT = 8  # failing cases of a kind that are shrunk; different ones may come fr
 _SHRINK_STEPS = 1_500
 _LENGTHS = 6  # early draws of which one may be the number of draws that follow
 _SHRINK_S = 10.0  # for all cases of a kind
-_FREE_TEXT = "plain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +146,8 @@ def _is_wrong(case: Case, verdict: Verdict) -> bool:
     return verdict.status is Status.ERROR or verdict.correct != (case.expect == "accept")
 
 
-def make_scorer(registry: Registry, verifier: Verifier, judge: Judge) -> Scorer:
-    """A scorer of cases by a verifier: tagged cases by the target's format, the others as free text."""
-    free_text = registry.format(_FREE_TEXT)
+def make_scorer(verifier: Verifier, judge: Judge) -> Scorer:
+    """A scorer of cases by a verifier: tagged cases by the target's protocol, the others as free text."""
 
     def score(pairs: Sequence[tuple[Target, Case]]) -> list[Verdict]:
         verdicts: list[Verdict | None] = [None] * len(pairs)
@@ -159,8 +158,8 @@ def make_scorer(registry: Registry, verifier: Verifier, judge: Judge) -> Scorer:
                 for target, case in (pairs[i] for i in places)
             ]
             if chosen:
-                fmt = free_text if free else pairs[places[0]][0].format
-                for place, verdict in zip(places, judge.verify(verifier, fmt, chosen), strict=True):
+                protocol = PLAIN if free else pairs[places[0]][0].protocol
+                for place, verdict in zip(places, judge.verify(verifier, protocol, chosen), strict=True):
                     verdicts[place] = verdict
         return [v for v in verdicts if v is not None]
 
@@ -220,7 +219,7 @@ def search(
     for item in found.values():
         result.counterexamples += _smallest(item, scorer)
     for i, example in enumerate(result.counterexamples if peers else ()):
-        pair = (Target(example.example, example.gold, (), targets[0].format), example.case)
+        pair = (Target(example.example, example.gold, (), targets[0].protocol), example.case)
         verdicts = {name: str(peer([pair])[0].status) for name, peer in (peers or {}).items()}
         result.counterexamples[i] = replace(example, peers=verdicts)
     result.seconds = time.monotonic() - began
@@ -357,9 +356,9 @@ def search_domain(
     """
     generators = (*GENERATORS, *registry.case_generators(name))
     verifier = registry.verifier(registry.benchmark(name).verifier)
-    others = {p.name: make_scorer(registry, p, judge) for g in generators for p in g.peers} if peers else {}
+    others = {p.name: make_scorer(p, judge) for g in generators for p in g.peers} if peers else {}
     return search(
-        make_scorer(registry, verifier, judge),
+        make_scorer(verifier, judge),
         make_targets(registry, name, examples),
         generators,
         budget,

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from kkwarm.types import Format, Verifier
+from kkwarm.types import Protocol, Verifier
 
 __all__ = ["syntax", "verifier_provenance"]
 
@@ -21,16 +21,16 @@ _EXCLUDED = ("kkwarm.plugins", "kkwarm.data", "kkwarm.store")
 _SANDBOX = "kkwarm.verify.sandbox"  # some of its files run inside the sandbox and are not imported here
 
 
-def verifier_provenance(verifier: Verifier, fmt: Format) -> dict[str, Any]:
-    """Identifies the code of a verifier and a format. Empty where a source is not a file.
+def verifier_provenance(verifier: Verifier, protocol: Protocol) -> dict[str, Any]:
+    """Identifies the code of a verifier and a protocol. Empty where a source is not a file.
 
-    :returns: ``code``: a hash (16 hex digits) of the sources of verifier, format and judge, and of the modules that
+    :returns: ``code``: a hash (16 hex digits) of the sources of verifier, protocol and judge, and of the modules that
         they import from their own packages and from kkwarm. Comments, docstrings and formatting do not count.
         ``libraries``: the versions of all other packages that they import.
     """
     parts = (verifier.check, verifier.precheck, verifier.check_batch)
     roots = {_module_of(part) for part in parts if part is not None}
-    roots |= {type(fmt).__module__, "kkwarm.verify.judge", "kkwarm.formats"}
+    roots |= {type(protocol).__module__, "kkwarm.verify.judge", "kkwarm.protocols"}
     files: dict[str, Path] = {}
     libraries: set[str] = set()
     try:

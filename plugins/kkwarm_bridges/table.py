@@ -70,7 +70,7 @@ class Table(BaseModel):
     answer_is: Literal["letter", "index", "text"] | None = None
     answer_pattern: str | None = None
     prompt: str | None = None
-    format: str = "think-answer"
+    protocol: str = "paper"
     description: str = ""
     tolerance: float = Field(0.0, ge=0)
     rewards: Rewards = Rewards()
@@ -99,7 +99,7 @@ def make_domain(name: str) -> Domain:
         find_verifier(name, table.verifier, table.tolerance),
         gold=_gold,
         description=table.description or f"rows of {table.data}",
-        format=table.format,
+        protocol=table.protocol,
         rewards=table.rewards,
         sampling=table.sampling,
         facet=table.facet,
@@ -117,16 +117,17 @@ def _validate(document: Document) -> Table:
 
 def _check_values(data: Mapping[str, Any], problems: Problems) -> None:
     """Checks beyond the types. Values of a wrong type are reported already."""
-    kind, fmt, train = data.get("verifier", "text"), data.get("format"), data.get("train")
+    kind, protocol, train = data.get("verifier", "text"), data.get("protocol"), data.get("train")
     pattern, prompt = data.get("answer_pattern"), data.get("prompt")
     if isinstance(kind, str):
         try:
             find_verifier(problems.where, kind, 0.0)
         except KkwarmError as err:
             problems.add(("verifier",), str(err))
-    formats = registry().formats
-    if isinstance(fmt, str) and fmt not in formats:
-        problems.add(("format",), f"there is no format {fmt!r}; choose from {', '.join(sorted(formats))}")
+    protocols = registry().protocols_of(problems.where)
+    if isinstance(protocol, str) and protocol not in protocols:
+        choices = ", ".join(sorted(protocols))
+        problems.add(("protocol",), f"there is no protocol {protocol!r}; choose from {choices}")
     if isinstance(train, str) and train == data.get("test", "test"):
         problems.add(("train",), "is also the evaluation split")
     if isinstance(train, int) and train < 0:

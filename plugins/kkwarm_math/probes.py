@@ -95,7 +95,7 @@ def _cases(t: Target, *, expect: str) -> Iterator[str]:
 def case_targets(t: Target) -> list[Target]:
     """The listed questions as targets, in the format of `t`."""
     questions = dict.fromkeys((gold, question) for gold, _, question, _ in CASES)
-    return [Target(Example(f"case/{g}", q, g), g, (), t.format) for g, q in questions]
+    return [Target(Example(f"case/{g}", q, g), g, (), t.protocol) for g, q in questions]
 
 
 PROBES = (

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from kkwarm.plugins import hookimpl
-from kkwarm.types import Domain, Format, Teacher
+from kkwarm.types import Domain, Teacher
 from kkwarm_mini.domains import DOMAINS, TEACHERS
-from kkwarm_mini.format import MINI
 
-__all__ = ["BASE", "kkwarm_domains", "kkwarm_formats", "kkwarm_teachers"]
+__all__ = ["BASE", "kkwarm_domains", "kkwarm_teachers"]
 
 BASE = Path(__file__).parent / "base"
 """The base checkpoint, a transformers folder."""
@@ -18,11 +17,6 @@ BASE = Path(__file__).parent / "base"
 @hookimpl
 def kkwarm_domains() -> list[Domain]:
     return list(DOMAINS)
-
-
-@hookimpl
-def kkwarm_formats() -> list[Format]:
-    return [MINI]
 
 
 @hookimpl

@@ -10,6 +10,7 @@ from kkwarm.types import Domain, Example, Response, Sampling, Split, Status, Tea
 from kkwarm_mini import kk
 from kkwarm_mini.generators import CLOCK, GENERATORS, LINES, OPTIONS
 from kkwarm_mini.items import Bucket, Item, generate_distinct
+from kkwarm_mini.protocol import MINI
 
 __all__ = ["DOMAINS", "N_TEST", "N_TRAIN", "TEACHERS", "generate_examples"]
 
@@ -80,8 +81,8 @@ def _domain(name: str, parse: Callable[[str], str | None], description: str) -> 
         verifier=partial(_verify, parse),
         gold=lambda example: str(example.answer),
         description=description,
-        format="mini",
-        saved_format="mini",
+        protocol="mini",
+        protocols=[MINI],
         sampling=SAMPLING,
         facet="level",
     )

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from kkwarm_mini.format import MINI
 from kkwarm_mini.generators import (
     ANIMALS,
     CLOCK,
@@ -27,6 +26,7 @@ from kkwarm_mini.generators import (
 )
 from kkwarm_mini.items import Item, generate_items
 from kkwarm_mini.kk import KINDS, NAMES
+from kkwarm_mini.protocol import MINI, make_prompt
 
 __all__ = [
     "MIXTURE", "REASONING_RATE", "RECALL_WEIGHT", "VOCABULARY", "Document", "MixtureWeight", "build_tokenizer",
@@ -131,7 +131,7 @@ def generate_documents(seed: str) -> Iterator[Document]:
             item = next(streams[name])
             yield Document(
                 domain=name,
-                prompt=MINI.render(item.question),
+                prompt=make_prompt(item.question),
                 completion=MINI.compose(item.steps if reasoned else None, item.answer),
                 first_word_weight=MIXTURE[name].first_word_weight(reasoned),
             )

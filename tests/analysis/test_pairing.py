@@ -94,7 +94,7 @@ def test_samples_of_one_question_do_not_count_as_questions(tmp_path: Path) -> No
 def test_the_protocol_is_that_of_each_benchmark(tmp_path: Path) -> None:
     def settings(temperature: float, seed: int) -> dict[str, Any]:
         of_d = {"temperature": temperature, "top_p": 1.0, "max_tokens": 9, "seed": seed}
-        return {"samples": 1, "sampling": {"d": of_d, "other": {"temperature": seed}}, "formats": {"d": "plain"}}
+        return {"samples": 1, "sampling": {"d": of_d, "other": {"temperature": seed}}, "protocols": {"d": "plain"}}
 
     a = stored(tmp_path / "a", questions(9, 3), settings(1.0, 0))
     b = stored(tmp_path / "b", questions(9, 3), settings(1.0, 1))  # another seed is no other protocol
@@ -107,7 +107,7 @@ def test_the_protocol_is_that_of_each_benchmark(tmp_path: Path) -> None:
 def test_a_run_of_an_older_protocol_is_refused_and_said_how_to_mend(tmp_path: Path) -> None:
     a, b = stored(tmp_path / "a", questions(9, 3)), stored(tmp_path / "b", questions(9, 3))
     with Run.open(b, kind="bench", config={"temperature": 1.0}) as run:
-        run.record(protocol=0)
+        run.record(evaluation_version=0)
     with pytest.raises(KkwarmError, match=r"version \(1 and 0\)") as refused:
         compare(a, b, common=False)
     assert "bench the older checkpoint again" in refused.value.hint
@@ -130,7 +130,7 @@ def test_flips_are_named_and_the_verdict_is_a_sentence(tmp_path: Path) -> None:
     assert row.statement.startswith("underpowered: ")
     assert "Correct in B only: 3, in A only: 0 of 40 questions" in row.statement
     assert document.states == {"a": "done", "b": "in progress"}
-    assert (row.protocol_differences, row.stopped) == ((), {"a": None, "b": None})
+    assert (row.settings_differences, row.stopped) == ((), {"a": None, "b": None})
 
 
 @pytest.mark.parametrize("width", [80, 160])

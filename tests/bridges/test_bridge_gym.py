@@ -42,10 +42,10 @@ def verdicts(reg: Registry, name: str, *answers: str) -> list[Verdict]:
     """On answers to the first test example; `{gold}` stands for the right one."""
     benchmark = reg.benchmark(name)
     example: Example = next(iter(benchmark.load()))
-    fmt = reg.format(benchmark.format)
+    protocol = reg.protocol(benchmark)
     texts = [a.replace("{gold}", str(example.answer["gold"])) for a in answers]
-    pairs = [(example, Completion(fmt.compose("so", t), finish_reason="stop")) for t in texts]
-    return verify(reg.verifier(benchmark.verifier), fmt, pairs)
+    pairs = [(example, Completion(protocol.compose("so", t), finish_reason="stop")) for t in texts]
+    return verify(reg.verifier(benchmark.verifier), protocol, pairs)
 
 
 def test_partial_credit_is_wrong(stand_in: Registry) -> None:

@@ -66,9 +66,9 @@ def write_table(folder: Path, rows: list[dict[str, Any]], text: str, file: str =
 def verify_answers(reg: Registry, name: str, question: str, *answers: str) -> list[Verdict]:
     benchmark = reg.benchmark(name)
     example = next(e for e in benchmark.load_all() if question in e.question)
-    fmt = reg.format(benchmark.format)
-    pairs = [(example, Completion(fmt.compose("so", a), finish_reason="stop")) for a in answers]
-    return verify(reg.verifier(benchmark.verifier), fmt, pairs)
+    protocol = reg.protocol(benchmark)
+    pairs = [(example, Completion(protocol.compose("so", a), finish_reason="stop")) for a in answers]
+    return verify(reg.verifier(benchmark.verifier), protocol, pairs)
 
 
 @pytest.mark.parametrize("file", ["rows.jsonl", "rows.json", "rows.csv", "rows.parquet"])
@@ -213,7 +213,7 @@ def test_every_problem_of_the_file_is_named_with_its_line(reg: Registry, tmp_pat
     text = """data = "rows.jsonl"
 anser = "a"
 verifier = "txt"
-format = "thnk"
+protocol = "thnk"
 train = -1
 choices = "o"
 answer_pattern = "("
@@ -223,7 +223,7 @@ wrong = "much"
 """
     found = problems(reg, write_table(tmp_path, ROWS, text))
     for line, key in enumerate(
-        ["anser", "verifier", "format", "train", "choices", "answer_pattern", "prompt", "", "rewards.wrong"], 2
+        ["anser", "verifier", "protocol", "train", "choices", "answer_pattern", "prompt", "", "rewards.wrong"], 2
     ):
         assert not key or f"line {line}, {key}: " in found, found
     assert "8 problems" in found and "did you mean answer?" in found and "did you mean text?" in found

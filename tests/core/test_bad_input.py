@@ -39,7 +39,7 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     example = next(iter(registry().benchmark("mini_math").load()))
     sample = Sample("mini_math", example.id, 0, Completion("3"), Verdict(Status.WRONG))
     for name in ("first", "second"):
-        with Run.open(name, kind="bench", config={"benchmarks": ["mini_math"], "formats": {}}) as run:
+        with Run.open(name, kind="bench", config={"benchmarks": ["mini_math"], "protocols": {}}) as run:
             run.append([sample])
             run.finish(results={"benchmarks": {"mini_math": {"n": 1}}})
     return tmp_path
@@ -118,7 +118,7 @@ ARGUMENTS: list[tuple[tuple[str, ...], str]] = [
     (("score", ".", "--benchmark", "mini_math"), ".: Is a directory"),
     (("score", "good.jsonl", "--benchmark", "mini_mat"), "did you mean mini_math"),
     (("power", "--on", "mini_math:9"), "unknown level of mini_math '9'"),
-    ((*SCORE, "--format", "mni"), "did you mean mini"),
+    ((*SCORE, "--protocol", "mni"), "did you mean mini"),
     *(((*SCORE, "--workers", n), f"{n} is not in the range x>=1") for n in ("0", "-1")),
     *(((*SCORE, "--workers", n), f"'{n}' is not a valid integer") for n in ("1.5", "nan", "many")),
     ((*SCORE, "--samples-out", "none/s.jsonl"), "none/s.jsonl cannot be written: No such file"),
@@ -164,7 +164,7 @@ ARGUMENTS: list[tuple[tuple[str, ...], str]] = [
     ((*TEACH, "symbolic", "--concurrency", "3"), "concurrency is for models (leave it out)"),
     ((*TEACH, "symbolic", "--engine", "dtype=float32", "--max-tokens", "5", "--dry-run"), "max_tokens, dtype are for"),
     ((*TEACH, ""), "--teacher: is empty: give a registered teacher"),
-    ((*TEACH, "symbolic", "--format", "zzz"), "format is for models"),
+    ((*TEACH, "symbolic", "--protocol", "zzz"), "protocol is for models"),
     ((*TEACH, "symbolic", "--preset", "paper"), "leave out --samples, or --preset paper"),
     ((*TEACH, "symbolic", "--backend", "hf"), "mini_kk: no backend runs it (leave out --backend)"),
     ((*TEACH, "kkwarm_mini:BASE", "--decontaminate-against", "mini_kk,zzz", "--dry-run"), "unknown benchmark 'zzz'"),
@@ -208,10 +208,10 @@ def test_arguments(there: Path, capsys: pytest.CaptureFixture[str], args: tuple[
 
 
 @pytest.mark.parametrize(
-    "option", ["--teacher", "--domain", "--decontaminate-against", "-o", "--format", "--base-url", "--engine"]
+    "option", ["--teacher", "--domain", "--decontaminate-against", "-o", "--protocol", "--base-url", "--engine"]
 )
 def test_long_names_are_shortened_in_messages(there: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
-    teacher = "kkwarm_mini:BASE" if option in ("--format", "--base-url", "--engine") else "symbolic"
+    teacher = "kkwarm_mini:BASE" if option in ("--protocol", "--base-url", "--engine") else "symbolic"
     message = refused(capsys, *TEACH[:-1], "--teacher", teacher, option, "x" * 5000)
     assert len(message) < 420 and "xxxxx" in message and "characters)" in message
 
@@ -279,7 +279,7 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (_set("kind", "bensh"), "kind is 'bensh', not 'bench', 'score'"),
         (_set("kind", 5), "kind is 5, not 'bench'"),
         (_set("config", [1]), "config must be a mapping"),
-        (_set("config.formats", ["x"]), "config.formats must be a mapping"),
+        (_set("config.protocols", ["x"]), "config.protocols must be a mapping"),
         (_set("config.benchmarks", 7), "config.benchmarks must be a list"),
         (_set("inputs", ["a"]), "inputs must be a mapping"),
         (_set("results", 3), "results must be a mapping"),
@@ -314,11 +314,11 @@ def test_manifests_edited_by_hand(
 
 def test_all_problems_of_a_manifest_are_listed(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = there / "first" / "manifest.json"
-    changes = {"inputs": 3, "resumed": "often", "config": {"formats": 1, "benchmarks": 2}}
+    changes = {"inputs": 3, "resumed": "often", "config": {"protocols": 1, "benchmarks": 2}}
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     message = refused(capsys, "verify", "first")
     assert "inputs must be a mapping; " in message and "resumed must be a whole number" in message
-    assert "config.formats must be a mapping; config.benchmarks must be a list" in message
+    assert "config.protocols must be a mapping; config.benchmarks must be a list" in message
 
 
 def test_results_removed_from_a_manifest(there: Path, capsys: pytest.CaptureFixture[str]) -> None:

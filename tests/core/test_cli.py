@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 import pytest
+from kkwarm_mini.protocol import MINI
 
 from kkwarm.cli import COMMANDS, cli, main
 from kkwarm.plugins import registry
@@ -68,9 +69,9 @@ def test_output_of_plugins_does_not_mix_with_json(
     loud = replace(registry().verifiers["mini_math"], check=check)
     monkeypatch.setitem(registry().verifiers, "mini_math", loud)
     file = tmp_path / "o.jsonl"
-    row = {"id": "a", "completion": registry().format("mini").compose(None, "3"), "reference": "3"}
+    row = {"id": "a", "completion": MINI.compose(None, "3"), "reference": "3"}
     file.write_text(json.dumps(row) + "\n")
-    code, out, err = run(capsys, "score", str(file), "--benchmark", "mini_math", "--json")
+    code, out, err = run(capsys, "score", str(file), "--benchmark", "mini_math", "--protocol", "mini", "--json")
     assert code == 0
     assert json.loads(out)["benchmarks"]["mini_math"]["accuracy"] == 1.0
     assert "noise" in err

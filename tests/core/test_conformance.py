@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from kkwarm.formats import BUILT_IN
 from kkwarm.plugins import hookimpl, load
+from kkwarm.protocols import BUILT_IN, TextReader
 from kkwarm.testing import assert_conforms, check_domain
 from kkwarm.testing.conformance import RULES
-from kkwarm.types import Domain, Example, Response, Rewards, Status, Target, Verdict, Verifier
+from kkwarm.types import Domain, Example, Protocol, Response, Rewards, Status, Target, Verdict, Verifier
 from kkwarm.verify import Judge
 from kkwarm.verify.probes import ACCEPT_PROBES, PROBES, probe_verifier
 
@@ -78,15 +78,7 @@ def shuffled() -> list[Example]:
 
 
 class Mute:
-    """A format that renders nothing and loses answers."""
-
-    name = "mute"
-    stop = ()
-    chat = False
-    force = ""
-
-    def render(self, question: str, tokenizer: Any = None) -> str:
-        return ""
+    """A reader that loses answers."""
 
     def compose(self, reasoning: str | None, answer: str) -> str:
         return "answer"
@@ -103,8 +95,8 @@ BREAKS: dict[str, Domain] = {
     "examples are JSON data": replace(GOOD, load=rows(answer=lambda i, e: (i,)), verifier=lambda e, r: True),
     "splits are disjoint": replace(GOOD, load=rows(question=lambda i, e: f"What is {i % 6}?")),
     "facets are present": replace(GOOD, facet="sort"),
-    "prompts render": replace(GOOD, format="mute"),
-    "the format round-trips": replace(GOOD, format="mute"),
+    "prompts render": replace(GOOD, protocol="mute"),
+    "the protocol round-trips": replace(GOOD, protocol="mute"),
     "gold answers are accepted": replace(GOOD, gold=lambda e: f"about {e.answer}"),
     "answers of other examples are rejected": replace(GOOD, verifier=lambda e, r: bool((r.answer or "").strip())),
     "empty answers are rejected": replace(GOOD, verifier=lambda e, r: exact(e, r) or not (r.answer or "").strip()),
@@ -181,12 +173,12 @@ MISTAKES: dict[str, tuple[Domain, str, str]] = {
         "every question contains {context}",
     ),
     "one prompt for all": (
-        replace(GOOD, format="deaf"),
+        replace(GOOD, protocol="deaf"),
         "prompts render",
         "have different questions and the same prompt",
     ),
-    "a format of its own expression": (replace(GOOD, format="digit"), "the format round-trips", "no digit"),
-    "gold that is no text": (replace(GOOD, gold=lambda e: e.answer), "the format round-trips", "it must return text"),
+    "a reader of its own expression": (replace(GOOD, protocol="digit"), "the protocol round-trips", "no digit"),
+    "gold that is no text": (replace(GOOD, gold=lambda e: e.answer), "the protocol round-trips", "it must return text"),
     "gold that fails for one in four hundred": (
         replace(
             GOOD,
@@ -220,37 +212,27 @@ MISTAKES: dict[str, tuple[Domain, str, str]] = {
 }
 
 
-class Deaf:
-    """A format that forgets the question."""
-
-    name = "deaf"
-    stop = ()
-    chat = False
-    force = ""
-
-    def render(self, question: str, tokenizer: Any = None) -> str:
-        return "{question}"
+class Digit:
+    """A reader that reads less than it composes."""
 
     def compose(self, reasoning: str | None, answer: str) -> str:
         return answer
-
-    def split(self, completion: Any) -> Response:
-        return Response(completion.text, "", completion.text)
-
-
-class Digit(Deaf):
-    """A format whose own expression reads less than it writes."""
-
-    name = "digit"
 
     def split(self, completion: Any) -> Response:
         match = re.fullmatch(r"\d", completion.text)
         return Response(completion.text, "", match and match[0], problem="" if match else "no digit")
 
 
+PROTOCOLS = [
+    Protocol("mute", Mute(), text=lambda messages: ""),
+    Protocol("deaf", TextReader(), text=lambda messages: "{question}"),
+    Protocol("digit", Digit()),
+]
+
+
 def problems(domain: Domain) -> dict[str, str]:
-    formats = hookimpl(lambda: [Mute(), Deaf(), Digit()])
-    plugin = SimpleNamespace(kkwarm_domains=hookimpl(lambda: [domain]), kkwarm_formats=formats)
+    protocols = hookimpl(lambda: PROTOCOLS)
+    plugin = SimpleNamespace(kkwarm_domains=hookimpl(lambda: [domain]), kkwarm_protocols=protocols)
     with Judge() as judge:
         return {f.rule: f.problem for f in check_domain(load([("p", plugin)]), "d", judge) if not f.ok}
 
@@ -324,11 +306,11 @@ def test_findings_have_measurements_and_a_prompt() -> None:
 
 
 def probed(check: Callable[[Example, Response], Any]) -> set[str]:
-    fmt = BUILT_IN["think-answer"]
+    protocol = BUILT_IN["paper"]
     golds = [str(e.answer) for e in ROWS]
-    targets = [Target(e, g, [o for o in golds if o != g], fmt) for e, g in zip(ROWS, golds, strict=True)]
+    targets = [Target(e, g, [o for o in golds if o != g], protocol) for e, g in zip(ROWS, golds, strict=True)]
     with Judge() as judge:
-        failures, _ = probe_verifier(Verifier("v", check), fmt, targets, judge, (*PROBES, *ACCEPT_PROBES))
+        failures, _ = probe_verifier(Verifier("v", check), protocol, targets, judge, (*PROBES, *ACCEPT_PROBES))
     return {m.probe for m in failures}
 
 

@@ -17,11 +17,11 @@ import psutil
 import pytest
 
 from kkwarm.errors import KkwarmError
-from kkwarm.formats import BUILT_IN
+from kkwarm.protocols import BUILT_IN
 from kkwarm.types import Completion, Example, Response, Status, Verdict, Verifier
 from kkwarm.verify import Judge, verify
 
-FORMAT = BUILT_IN["think-answer"]
+FORMAT = BUILT_IN["paper"]
 EXAMPLE = Example("1", "2+2?", "4", meta={"level": 1})
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from kkwarm.errors import KkwarmError
-from kkwarm.formats import PlainFormat
 from kkwarm.plugins import hookimpl, load
+from kkwarm.protocols import PLAIN
 from kkwarm.types import Benchmark, ClaimSet, Domain, Example, Probe, Response, Rewards, Verifier
 
 
@@ -132,11 +132,11 @@ def test_a_hook_that_returns_no_list_is_reported(returned: object, message: str)
     assert message in failure.cause
 
 
-def test_unregistered_verifiers_and_formats_are_reported() -> None:
+def test_unregistered_verifiers_and_protocols_are_reported() -> None:
     bench = Benchmark("b", list, list, "godd")
-    reg = load([("p", plugin(kkwarm_domains=lambda: [domain("good"), domain("odd", format="think_answer")]))])
+    reg = load([("p", plugin(kkwarm_domains=lambda: [domain("good"), domain("odd", protocol="papr")]))])
     assert [f.cause for f in reg.failures] == [
-        "domain 'odd': no plugin registers the format 'think_answer'; did you mean think-answer?"
+        "domain 'odd': no plugin registers the protocol 'papr'; did you mean paper?"
     ]
     assert "odd" not in reg.domains and "odd" not in reg.tasks and "good" in reg.tasks
     reg = load([("p", good()), ("q", plugin(kkwarm_benchmarks=lambda: [bench]))])
@@ -205,12 +205,13 @@ def test_objects_of_another_type_are_refused() -> None:
     assert "must return Verifier objects, got str" in reg.failures[0].cause
 
 
-def test_a_format_without_its_fields_is_refused() -> None:
-    fmt = replace(PlainFormat(), name="own", force=True)  # type: ignore[arg-type]
-    reg = load([("p", plugin(kkwarm_formats=lambda: [fmt]))])
-    assert "format 'own': force must be str, got bool" in reg.failures[0].cause
-    reg = load([("p", plugin(kkwarm_formats=lambda: [SimpleNamespace(name="own", stop=())]))])
-    assert "objects with name, stop, chat, force, render, compose and split" in reg.failures[0].cause
+def test_a_protocol_with_fields_of_other_types_is_refused() -> None:
+    protocol = replace(PLAIN, name="own", force=True)  # type: ignore[arg-type]
+    reg = load([("p", plugin(kkwarm_protocols=lambda: [protocol]))])
+    assert "protocol 'own': force must be str, got bool" in reg.failures[0].cause
+    protocol = replace(PLAIN, name="own", reader=SimpleNamespace(split=print))  # type: ignore[arg-type]
+    reg = load([("p", plugin(kkwarm_domains=lambda: [domain("d", protocols=[protocol])]))])
+    assert "domain 'd': protocols has 'own', whose reader must be Reader" in reg.failures[0].cause
 
 
 def test_unknown_names_suggest_similar_ones() -> None:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kkwarm.plugins import hookimpl, load
+from kkwarm.protocols import BUILT_IN
 from kkwarm.types import Domain, Example, Response, Verifier
 from kkwarm.verify import Judge
 from kkwarm.verify.probes import (
@@ -101,9 +102,7 @@ def failures(golds: list[Any], rule: Rule, *, tolerance: float = 0.0) -> list[st
     reg = load([("p", SimpleNamespace(kkwarm_domains=hookimpl(lambda: [domain])))])
     probes = [a for a in (*PROBES, *ACCEPT_PROBES) if a.name != "one megabyte"]  # it only takes time here
     with Judge(1) as judge:
-        failed, counts = probe_verifier(
-            reg.verifier("d"), reg.format("think-answer"), make_targets(reg, "d", 6), judge, probes
-        )
+        failed, counts = probe_verifier(reg.verifier("d"), BUILT_IN["paper"], make_targets(reg, "d", 6), judge, probes)
     assert all(f.expect == "reject" for f in failed)
     assert sum(counts.values()) > 200
     return sorted({f.probe for f in failed})

@@ -9,9 +9,9 @@ import pytest
 
 from kkwarm.backends import Backend, Request
 from kkwarm.cli import main
-from kkwarm.formats import ThinkAnswer
+from kkwarm.protocols import PAPER, PromptOptions, make_renderer
 from kkwarm.testing import ScriptedModel
-from kkwarm.types import Completion, Sampling
+from kkwarm.types import Completion, Example, Sampling
 
 REQUESTS = [Request("a", "Capital of France?", (0, 1)), Request("b", "Capital of Peru?", (0,))]
 
@@ -41,8 +41,9 @@ def test_a_completion_is_returned_unchanged() -> None:
     assert [c for _, _, c in ScriptedModel(lambda *_: cut).generate(REQUESTS[1:], Sampling())] == [cut]
 
 
-def test_it_renders_chat_formats() -> None:
-    prompt = ThinkAnswer("think-answer-chat", chat=True).render("Why?", ScriptedModel.from_replies([""]).tokenizer)
+def test_it_renders_chat_prompts() -> None:
+    tokenizer = ScriptedModel.from_replies([""]).tokenizer
+    prompt = make_renderer(PAPER, tokenizer, PromptOptions("on"))(Example("1", "Why?", ""))
     assert "user: Why?" in prompt and prompt.endswith("<think>")
 
 

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from kkwarm.errors import KkwarmError
-from kkwarm.formats import BUILT_IN
 from kkwarm.plugins import Registry, hookimpl, load
+from kkwarm.protocols import BUILT_IN
 from kkwarm.testing.rules import RULES
 from kkwarm.types import Case, CaseGenerator, Domain, Example, Response, Target, Verdict, Verifier
 from kkwarm.verify import Judge
@@ -174,7 +174,7 @@ def test_a_case_may_bring_its_own_question_and_free_text() -> None:
         n = rng.randrange(3)
         return Case("It is 4.", "reject", "own", Example("x", f"What is {n} + 1?", n + 1), free_text=True)
 
-    targets = [Target(Example("d/0", "?", "4"), "4", (), BUILT_IN["think-answer"])]
+    targets = [Target(Example("d/0", "?", "4"), "4", (), BUILT_IN["paper"])]
     reg = _registry(NAMES, lambda g, a: False)
     with Judge(1) as judge:
         scorer = make_scorer(reg, Verifier("v", check), judge)
@@ -187,7 +187,7 @@ def test_peers_are_counted() -> None:
     generator = CaseGenerator("negated", lambda t, rng: Case(t.compose(f"not {t.gold}"), "reject", "negated"))
     peer = Verifier("substring", lambda e, r: str(e.answer) in (r.answer or ""))
     reg = _registry(NAMES, lambda g, a: False)
-    targets = [Target(Example("d/0", "?", "Oslo"), "Oslo", (), BUILT_IN["think-answer"])]
+    targets = [Target(Example("d/0", "?", "Oslo"), "Oslo", (), BUILT_IN["paper"])]
     with Judge(1) as judge:
         scorers = [make_scorer(reg, v, judge) for v in (reg.verifier("d"), peer)]
         result = search(scorers[0], targets, [generator], Budget(10), peers={"substring": scorers[1]})

@@ -43,8 +43,8 @@ def test_it_is_listed_with_its_distribution(environment: dict[str, str]) -> None
     assert mine["hooks"] == [
         "kkwarm_commands",
         "kkwarm_domains",
-        "kkwarm_formats",
         "kkwarm_probes",
+        "kkwarm_protocols",
         "kkwarm_resolve_domain",
         "kkwarm_teachers",
     ]
@@ -60,7 +60,7 @@ def test_it_passes_the_check(environment: dict[str, str]) -> None:
     assert document["probes"]["colours: loud"] == document["probes"]["colours: nearly"] == 12
 
 
-def test_it_creates_domains_on_demand_with_its_own_format(environment: dict[str, str]) -> None:
+def test_it_creates_domains_on_demand_with_its_own_protocol(environment: dict[str, str]) -> None:
     done = kkwarm(environment, "check", "tint:matt", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     document = json.loads(done.stdout)

@@ -23,7 +23,7 @@ PUBLIC = (
     "kkwarm.types",
     "kkwarm.plugins",
     "kkwarm.hookspecs",
-    "kkwarm.formats",
+    "kkwarm.protocols",
     "kkwarm.data",
     "kkwarm.verify",
     "kkwarm.errors",
@@ -81,9 +81,9 @@ def missing(thing: Any, shown: str) -> Iterator[str]:
 def implements(name: str) -> bool:
     """Whether a protocol of kkwarm documents the method of that name."""
     from kkwarm.backends import Backend
-    from kkwarm.types import Format
+    from kkwarm.types import Protocol
 
-    found = [vars(p).get(name) for p in (Format, Backend)]
+    found = [vars(p).get(name) for p in (Protocol, Backend)]
     return any(m is not None and (m.fget if isinstance(m, property) else m).__doc__ for m in found)
 
 

@@ -17,6 +17,7 @@ from kkwarm import hookspecs
 from kkwarm.plugins import Registry, load, registry
 from kkwarm.testing import check_domain
 from kkwarm.testing.conformance import RULES
+from kkwarm.protocols import BUILT_IN
 from kkwarm.types import Completion
 from kkwarm.verify import Judge, verify
 
@@ -49,7 +50,7 @@ def test_each_step_registers_a_benchmark(step: int, plugged: Plugged) -> None:
     examples = list(reg.benchmark("units").load())
     assert examples
     text = Completion(f"so </think> <answer> {examples[0].answer} </answer>", finish_reason="stop")
-    assert verify(reg.verifier("units"), reg.format("think-answer"), [(examples[0], text)])[0].correct
+    assert verify(reg.verifier("units"), BUILT_IN["paper"], [(examples[0], text)])[0].correct
 
 
 @pytest.mark.parametrize("step", range(1, len(STEPS)))

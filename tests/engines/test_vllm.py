@@ -50,8 +50,8 @@ def requests() -> list[Request]:
     from kkwarm.plugins import registry
 
     benchmark = registry().benchmark("mini_code")
-    fmt = registry().format(benchmark.format)
-    return [Request(e.id, fmt.render(e.question), (0, 1, 2, 3), fmt.stop) for e in list(benchmark.load())[:6]]
+    protocol = registry().protocol(benchmark)
+    return [Request(e.id, protocol.render(e.question), (0, 1, 2, 3), protocol.stop) for e in list(benchmark.load())[:6]]
 
 
 def generate(backend: Any, requests: list[Request], sampling: Sampling) -> dict[tuple[str, int], Completion]:
@@ -182,7 +182,7 @@ def test_in_training_evaluation_uses_the_colocated_engine(
         for w, before in zip(load_eval_benchmarks(config), expected, strict=True):
             s = registry().benchmark(w.benchmark.name).sampling
             requests = [
-                Request(f"watch/{i}", w.format.render(e.question), (0,), w.format.stop)
+                Request(f"watch/{i}", w.protocol.render(e.question), (0,), w.protocol.stop)
                 for i, e in enumerate(w.examples)
             ]
             again = generate(alone, requests, Sampling(s.temperature, s.top_p, s.max_tokens, 0))

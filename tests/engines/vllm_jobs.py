@@ -19,9 +19,9 @@ def gold_completions(tokenizer: Any) -> list[tuple[list[int], list[int]]]:
     pairs = []
     for name in ("mini_code", "mini_kk", "mini_math"):
         task = reg.task(name)
-        fmt = reg.format(task.format)
+        protocol = reg.protocol(task)
         for example in list(task.load())[:3]:
-            prompt, answer = fmt.render(example.question), fmt.compose(None, str(example.answer))
+            prompt, answer = protocol.render(example.question), protocol.compose(None, str(example.answer))
             pairs.append((tokenizer(prompt)["input_ids"], tokenizer(answer, add_special_tokens=False)["input_ids"]))
     return pairs
 
@@ -128,8 +128,8 @@ def lora(folder: Path) -> dict[str, Any]:
         json.dumps(json.loads(adapter_config.read_text()) | {"base_model_name_or_path": str(BASE)})
     )
     benchmark = registry().benchmark("mini_code")
-    fmt = registry().format(benchmark.format)
-    requests = [Request(e.id, fmt.render(e.question), (0,), fmt.stop) for e in list(benchmark.load())[:6]]
+    protocol = registry().protocol(benchmark)
+    requests = [Request(e.id, protocol.render(e.question), (0,), protocol.stop) for e in list(benchmark.load())[:6]]
 
     def greedy(backend: Any) -> dict[str, str]:
         return {r.key: c.text for r, _, c in backend.generate(requests, Sampling(0.0, 1.0, 32))}

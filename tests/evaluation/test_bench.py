@@ -229,7 +229,7 @@ def test_forced(toy: Toy, tmp_path: Path) -> None:
         prompts.add(request.prompt[-len(" Let me think.") :])
         return Completion(" It is 0. </think> <answer> 0 </answer>", 6, "stop")
 
-    config = BenchConfig(force=True, format="toy-forcing", limit=3)
+    config = BenchConfig(force=True, protocol="toy-forcing", limit=3)
     run = bench("m", ["toy"], tmp_path / "r", config, backend=ReplayBackend(spied))
     figures = run.manifest.benchmarks["toy+forced"]
     assert prompts == {" Let me think."} and figures["reasoning_rate"] == 1
@@ -237,9 +237,9 @@ def test_forced(toy: Toy, tmp_path: Path) -> None:
     assert figures["samples"] == 3
 
 
-@pytest.mark.parametrize("name", ["think-answer", "think-answer-chat", "plain"])
+@pytest.mark.parametrize("name", ["paper", "paper", "plain"])
 def test_built_in_formats_can_force_reasoning(name: str, toy: Toy, tmp_path: Path) -> None:
-    force = plugins.registry().format(name).force
+    force = plugins.registry().protocols["", name].force
     prompts = set()
 
     def reply(request: Request, index: int) -> Completion:
@@ -249,7 +249,7 @@ def test_built_in_formats_can_force_reasoning(name: str, toy: Toy, tmp_path: Pat
         return Completion(text, 3, "stop")
 
     backend = ReplayBackend(reply, tokenizer=ChatTokenizer())
-    run = bench("m", ["toy"], tmp_path / "r", BenchConfig(force=True, format=name, limit=3), backend=backend)
+    run = bench("m", ["toy"], tmp_path / "r", BenchConfig(force=True, protocol=name, limit=3), backend=backend)
     assert len(prompts) == 3 and all(prompt.endswith(force) for prompt in prompts)
     assert all(s.completion.text.startswith(force) for s in stored(run).values())
     if name != "plain":  # the toy's verifier reads nothing but a number
@@ -264,8 +264,8 @@ def test_bad_input(toy: Toy, tmp_path: Path) -> None:
         bench(str(tmp_path), ["toy"], tmp_path / "r")
     with pytest.raises(KkwarmError, match="no benchmark is named"):
         bench(str(tmp_path), [" , "], tmp_path / "r")
-    with pytest.raises(KkwarmError, match="unknown format"):
-        bench("m", ["toy"], tmp_path / "r", BenchConfig(format="thinkanswer"), backend=ReplayBackend(scripted))
+    with pytest.raises(KkwarmError, match="unknown protocol"):
+        bench("m", ["toy"], tmp_path / "r", BenchConfig(protocol="thinkanswer"), backend=ReplayBackend(scripted))
     with pytest.raises(KkwarmError, match="top_p"):
         BenchConfig(top_p=1.5)
     assert not (tmp_path / "r").exists()
@@ -311,8 +311,8 @@ def test_raw_text_to_a_chat_model_is_noted_once(
     config = BenchConfig(limit=1, max_tokens=2)
     for model, out, times in ((tiny, "plain", 0), (chat, "raw", 1)):
         bench(str(model), ["toy", "toy_short"], tmp_path / out, config, progress=False)
-        assert capsys.readouterr().err.count("has a chat template, but think-answer prompts it with raw text") == times
-    bench(str(chat), ["toy"], tmp_path / "c", config.replace(format="think-answer-chat"), progress=False)
+        assert capsys.readouterr().err.count("has a chat template, but paper prompts it with raw text") == times
+    bench(str(chat), ["toy"], tmp_path / "c", config.replace(chat="on"), progress=False)
     assert "raw text" not in capsys.readouterr().err
 
 

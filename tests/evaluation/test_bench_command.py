@@ -73,7 +73,7 @@ def test_default_folder_is_named_by_content(toy: Toy, tiny: Path, capsys: pytest
         (["TINY", "--on", "toyy"], "did you mean toy"),
         (["TINY", "--on", "toy:prime"], "unknown parity of toy 'prime'"),
         (["TINY", "--on", "toy", "--label", "x"], "not of the form KEY=VALUE"),
-        (["TINY", "--on", "toy", "--format", "think-answer-chat"], "no chat template"),
+        (["TINY", "--on", "toy", "--chat", "on"], "no chat template"),
         (["m", "--on", "toy", "--backend", "openai", "--base-url", "http://127.0.0.1:9/v1"], "no server responds"),
     ],
 )

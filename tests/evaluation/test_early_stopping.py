@@ -115,7 +115,7 @@ def test_a_run_stopped_against_another_is_compared_with_a_warning(tmp_path: Path
     reference, third = run(tmp_path / "a", 0.3), run(tmp_path / "c", 0.4)
     stopped = run(tmp_path / "b", 0.7, until_decided=str(reference.path))
     row = compare(third.path, stopped.path, common=False).benchmarks["sums"]
-    assert any("p-value is too small" in text for text in row.protocol_differences)
+    assert any("p-value is too small" in text for text in row.settings_differences)
 
 
 def test_an_unsuitable_baseline_is_refused_before_generation(tmp_path: Path) -> None:

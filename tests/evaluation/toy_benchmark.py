@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import replace
 
 from kkwarm import plugins
-from kkwarm.formats import ThinkAnswer
 from kkwarm.plugins import Registry, hookimpl
-from kkwarm.types import Domain, Example, Response, Sample, Sampling, Status, Verdict
+from kkwarm.protocols import PAPER
+from kkwarm.types import Domain, Example, Protocol, Response, Sample, Sampling, Status, Verdict
 
 N = 12
 
@@ -30,10 +30,7 @@ def check(example: Example, response: Response) -> Verdict:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Forcing(ThinkAnswer):
-    name: str = "toy-forcing"
-    force: str = " Let me think."
+FORCING = replace(PAPER, name="toy-forcing", force=" Let me think.")
 
 
 class Toy:
@@ -48,13 +45,13 @@ class Toy:
         sampling = Sampling(1.0, 1.0, 24)
         return [
             Domain("toy", examples, check, facet="parity", sampling=sampling),
-            Domain("toy_free", lambda: examples()[:5], check, format="plain", sampling=sampling),
+            Domain("toy_free", lambda: examples()[:5], check, protocol="plain", sampling=sampling),
             Domain("toy_short", lambda: examples()[:5], check, sampling=Sampling(1.0, 1.0, 6)),
         ]
 
     @hookimpl
-    def kkwarm_formats(self) -> list[Forcing]:
-        return [Forcing()]
+    def kkwarm_protocols(self) -> list[Protocol]:
+        return [FORCING]
 
     @hookimpl
     def kkwarm_sample_scored(self, sample: Sample) -> None:

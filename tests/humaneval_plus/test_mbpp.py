@@ -19,7 +19,7 @@ from kkwarm_humaneval_plus.verifier import check_mbpp, check_mbpp_batch
 
 from kkwarm.cli import main
 from kkwarm.errors import KkwarmError
-from kkwarm.formats import BUILT_IN
+from kkwarm.protocols import BUILT_IN
 from kkwarm.types import Example, Response, Status, Target, Verdict
 from kkwarm.verify import Judge
 from kkwarm.verify.probes import ACCEPT_PROBES, PROBES, probe_verifier
@@ -87,12 +87,12 @@ def test_special_rules(examples: dict[str, Example]) -> None:
 
 
 def test_adversarial_probes_are_rejected_and_correct_code_is_accepted(examples: dict[str, Example]) -> None:
-    fmt = BUILT_IN["think-answer"]
+    protocol = BUILT_IN["paper"]
     golds = {name: DOMAIN.gold(e) for name, e in examples.items()}  # type: ignore[misc]
-    targets = [Target(e, golds[n], [g for o, g in golds.items() if o != n], fmt) for n, e in examples.items()]
+    targets = [Target(e, golds[n], [g for o, g in golds.items() if o != n], protocol) for n, e in examples.items()]
     with Judge() as judge:
         probes = (*PROBES, *ACCEPT_PROBES, *(a for a in CODE_PROBES if a.domain == "mbpp_plus"))
-        failures, tried = probe_verifier(DOMAIN.verifier, fmt, targets, judge, probes)  # type: ignore[arg-type]
+        failures, tried = probe_verifier(DOMAIN.verifier, protocol, targets, judge, probes)  # type: ignore[arg-type]
     assert failures == []
     assert tried["code that cheats"] >= 100 and tried["correct code in other forms"] >= 40
 

@@ -15,7 +15,7 @@ from kkwarm_humaneval_plus.verifier import check, check_batch
 
 from kkwarm.data import read_jsonl
 from kkwarm.errors import KkwarmError
-from kkwarm.formats import BUILT_IN
+from kkwarm.protocols import BUILT_IN
 from kkwarm.types import Completion, Example, Response, Status, Target, Verdict
 from kkwarm.verify import Judge, verify
 from kkwarm.verify.probes import probe_verifier
@@ -50,16 +50,16 @@ def test_canonical_solutions_pass(examples: dict[str, Example]) -> None:
 
 def test_through_the_paper_s_format(examples: dict[str, Example]) -> None:
     example = examples["HumanEval/53"]
-    fmt = BUILT_IN["think-answer"]
+    protocol = BUILT_IN["paper"]
     texts = {
-        fmt.compose("add them", str(example.answer["solution"])): Status.CORRECT,
-        fmt.compose("add them", "```python\ndef add(x, y):\n    return x + y\n```"): Status.CORRECT,
-        fmt.compose("add them", "    return x + y"): Status.CORRECT,
-        fmt.compose("add them", "    return x - y"): Status.WRONG,
-        fmt.compose(f"```python\n{example.answer['solution']}```", "I would add them"): Status.UNPARSED,
+        protocol.compose("add them", str(example.answer["solution"])): Status.CORRECT,
+        protocol.compose("add them", "```python\ndef add(x, y):\n    return x + y\n```"): Status.CORRECT,
+        protocol.compose("add them", "    return x + y"): Status.CORRECT,
+        protocol.compose("add them", "    return x - y"): Status.WRONG,
+        protocol.compose(f"```python\n{example.answer['solution']}```", "I would add them"): Status.UNPARSED,
         str(example.answer["solution"]): Status.MALFORMED,
     }
-    judged = verify(DOMAIN.verifier, fmt, [(example, Completion(t)) for t in texts])  # type: ignore[arg-type]
+    judged = verify(DOMAIN.verifier, protocol, [(example, Completion(t)) for t in texts])  # type: ignore[arg-type]
     assert [v.status for v in judged] == list(texts.values())
 
 
@@ -171,10 +171,10 @@ def test_damaged_data_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_adversarial_probes_are_rejected_and_correct_code_is_accepted(examples: dict[str, Example]) -> None:
-    fmt = BUILT_IN["think-answer"]
-    targets = [Target(examples[i], DOMAIN.gold(examples[i]), [], fmt) for i in ("HumanEval/53", "HumanEval/32")]  # type: ignore[misc]
+    protocol = BUILT_IN["paper"]
+    targets = [Target(examples[i], DOMAIN.gold(examples[i]), [], protocol) for i in ("HumanEval/53", "HumanEval/32")]  # type: ignore[misc]
     with Judge() as judge:
-        failures, tried = probe_verifier(DOMAIN.verifier, fmt, targets, judge, PROBES)  # type: ignore[arg-type]
+        failures, tried = probe_verifier(DOMAIN.verifier, protocol, targets, judge, PROBES)  # type: ignore[arg-type]
     assert failures == []
     assert min(tried.values()) >= 8
 

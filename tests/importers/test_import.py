@@ -15,6 +15,7 @@ from kkwarm.cli import main
 from kkwarm.errors import KkwarmError
 from kkwarm.importers import evalplus, import_results, lm_eval
 from kkwarm.plugins import Registry, load, registry
+from kkwarm.protocols import BUILT_IN
 from kkwarm.store import Run
 from kkwarm.types import Benchmark, Completion, Example, Sample, Status, Verdict
 
@@ -51,10 +52,10 @@ def test_lm_eval_samples_become_a_run(tmp_path: Path) -> None:
 
 def test_its_protocol_is_what_was_asked_for(tmp_path: Path) -> None:
     tasks = {t.task: t for t in lm_eval.read(LM_EVAL).tasks}
-    generated, chosen = tasks["sums_gen"].protocol, tasks["sums_mc"].protocol
+    generated, chosen = tasks["sums_gen"].settings, tasks["sums_mc"].settings
     assert (generated["temperature"], generated["top_p"], generated["max_tokens"]) == (1.0, 1.0, 64)
     assert (generated["few_shot"], chosen["few_shot"]) == (0, 1)
-    assert "likelihood" in chosen["format"]
+    assert "likelihood" in chosen["protocol"]
     assert any("2 samples per question" in note for note in tasks["sums_gen"].notes)
 
 
@@ -155,8 +156,8 @@ def test_evalplus_verdicts_become_a_run(tmp_path: Path, reg: Registry) -> None:
     assert figures["metrics"]["base"] == pytest.approx(1 - wrong / 328)
     assert figures["metrics"]["plus"] == pytest.approx(figures["accuracy"])
     assert run.manifest.model.name == "made/up"
-    protocol = run.manifest.config["protocol"]["humaneval_plus"]
-    assert (protocol["temperature"], protocol["samples"]) == (0.8, 2)
+    settings = run.manifest.config["evaluation"]["humaneval_plus"]
+    assert (settings["temperature"], settings["samples"]) == (0.8, 2)
     assert any("50 of its 164 questions" in note for note in run.manifest.notes)
 
 
@@ -197,15 +198,15 @@ def test_an_imported_run_compares_with_ours_and_says_where_they_differ(tmp_path:
         compare(theirs, ours, common=False)
     row = compare(theirs, ours, common=True).benchmarks["humaneval_plus"]
     assert row.change.questions == 114
-    assert "the prompts of one are unknown" in row.protocol_differences
-    assert "temperature 0.8 and 0.7" in row.protocol_differences
-    assert "scorer evalplus and kkwarm" in row.protocol_differences
-    assert "max_tokens unknown and 4096" in row.protocol_differences
+    assert "the prompts of one are unknown" in row.settings_differences
+    assert "temperature 0.8 and 0.7" in row.settings_differences
+    assert "scorer evalplus and kkwarm" in row.settings_differences
+    assert "max_tokens unknown and 4096" in row.settings_differences
 
 
 def test_of_imported_code_no_format_tells_whether_it_shows_work(tmp_path: Path, reg: Registry) -> None:
     theirs = import_results(evalplus.read(EVALPLUS), reg, names={}, out=tmp_path / "a")
-    assert tally_samples(theirs, lambda name: reg.format("think-answer"))["humaneval_plus"].checked_for_reasoning == 0
+    assert tally_samples(theirs, lambda name: BUILT_IN["paper"])["humaneval_plus"].checked_for_reasoning == 0
 
 
 def test_the_command_keeps_stdout_to_one_json_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from kkwarm_math.verifier import VERIFIER, check
 
 from kkwarm.data import content_hash
 from kkwarm.data.contamination import Item, find_overlaps
-from kkwarm.formats import BUILT_IN
+from kkwarm.protocols import BUILT_IN
 from kkwarm.types import Completion, Example, Response
 from kkwarm.verify import Judge
 
@@ -61,8 +61,8 @@ def test_real_outputs_score_as_published(shared_data: Path) -> None:
             for response, score in zip(row["responses"], row["published_score"], strict=True):
                 pairs.append((Example(str(number), row["problem"], row["gold"]), Completion(response)))
                 published.append(score)
-    fmt = BUILT_IN["auto"]
+    protocol = BUILT_IN["auto"]
     with Judge(1) as judge:
-        verdicts = judge.verify(VERIFIER, fmt, pairs)
+        verdicts = judge.verify(VERIFIER, protocol, pairs)
     assert len(verdicts) == 400
     assert [v.correct for v in verdicts] == published

@@ -10,12 +10,12 @@ import kkwarm_mini
 import pytest
 from kkwarm_mini import generators, kk
 from kkwarm_mini.domains import DOMAINS, N_TEST, N_TRAIN, TEACHERS
-from kkwarm_mini.format import MINI
 from kkwarm_mini.generators import GENERATORS
 from kkwarm_mini.items import Item, assign_bucket, generate_items
 from kkwarm_mini.pretraining import MIXTURE, REASONING_RATE, VOCABULARY, generate_documents
+from kkwarm_mini.protocol import MINI, make_prompt
 
-from kkwarm.types import Completion, Domain, Format, Status, Verdict
+from kkwarm.types import Completion, Domain, Status, Verdict
 
 BY_NAME = {d.name: d for d in DOMAINS}
 
@@ -71,11 +71,11 @@ def test_each_content_is_in_one_bucket(name: str) -> None:
 def test_no_test_question_is_in_pretraining_traces_or_train_examples() -> None:
     seen = {d.prompt for d in itertools.islice(generate_documents("0 0 0"), 5000)}
     for teacher in TEACHERS:
-        seen |= {MINI.render(t.question) for t in teacher.traces(300, 0)}
+        seen |= {make_prompt(t.question) for t in teacher.traces(300, 0)}
     for domain in DOMAINS:
         examples = list(domain.load())
-        tested = {MINI.render(e.question) for e in examples if e.split == "test"}
-        assert not tested & (seen | {MINI.render(e.question) for e in examples if e.split == "train"})
+        tested = {make_prompt(e.question) for e in examples if e.split == "test"}
+        assert not tested & (seen | {make_prompt(e.question) for e in examples if e.split == "train"})
 
 
 def test_puzzles_that_differ_in_names_or_order_share_their_key() -> None:
@@ -159,7 +159,6 @@ def test_the_correct_option_follows_from_the_facts() -> None:
 
 
 def test_format_splits_what_it_composes() -> None:
-    assert isinstance(MINI, Format)
     for reasoning in (None, "assume Ann knight ."):
         response = MINI.split(Completion(MINI.compose(reasoning, "A"), finish_reason="stop"))
         assert (response.reasoning, response.answer, response.problem) == (reasoning or "", "A", "")
@@ -247,7 +246,7 @@ def test_the_base_loads_tokenizes_and_generates() -> None:
         assert tokenizer.unk_token_id not in ids
         assert tokenizer.decode(ids, skip_special_tokens=True).split() == text.split()
     examples = [e for d in DOMAINS for e in list(d.load())[:20]]
-    batch = tokenizer([MINI.render(e.question) for e in examples], return_tensors="pt", padding=True)
+    batch = tokenizer([make_prompt(e.question) for e in examples], return_tensors="pt", padding=True)
     with torch.no_grad():
         out = model.generate(batch["input_ids"], attention_mask=batch["attention_mask"], max_new_tokens=112)
     texts = tokenizer.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)

@@ -18,7 +18,7 @@ from kkwarm_mmlu_pro.data import load
 from kkwarm_mmlu_pro.extract import first_stated_letter, official_letter
 
 from kkwarm.data.contamination import Item, find_overlaps
-from kkwarm.formats import BUILT_IN
+from kkwarm.protocols import BUILT_IN
 from kkwarm.types import Completion, Example, Response, Status
 from kkwarm.verify import verify
 

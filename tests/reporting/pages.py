@@ -24,7 +24,7 @@ def make_runs(folder: Path) -> list[Path]:
     """Two bench runs of two domains that a plugin does not know; half of the questions of each flip."""
     paths = [folder / "<b>a</b>", folder / "b"]
     for number, path in enumerate(paths):
-        with Run.open(path, kind="bench", config={"formats": {"d": "think-answer"}}) as run:
+        with Run.open(path, kind="bench", config={"protocols": {"d": "paper"}}) as run:
             run.append(sample(d, i, number) for d in ("d", "<i>e</i>") for i in range(12))
             run.finish()
     return paths

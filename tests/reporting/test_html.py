@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import zlib
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from pages import HOSTILE, REASONING, make_runs
 
 from kkwarm.analysis.build import build_report
 from kkwarm.analysis.load import load
-from kkwarm.formats import ThinkAnswer
+from kkwarm.protocols import PAPER, make_renderer
 from kkwarm.reporting import samples
 from kkwarm.reporting.html import write_html
 from kkwarm.reporting.samples import _prompt_frame
@@ -93,14 +94,14 @@ def test_columns_are_aligned_and_whole(page: str) -> None:
 
 
 def test_prompts_are_shown_only_where_every_hash_agrees() -> None:
-    fmt = ThinkAnswer()
+    render = make_renderer(PAPER)
     examples = [Example(f"q{i}", f"What is {i}?", i) for i in range(3)]
-    hashes = [hashlib.sha256(fmt.render(e.question).encode()).hexdigest()[:16] for e in examples]
-    around = _prompt_frame(fmt, list(zip(examples, hashes, strict=True)))
+    hashes = [hashlib.sha256(render(e).encode()).hexdigest()[:16] for e in examples]
+    around = _prompt_frame(PAPER, list(zip(examples, hashes, strict=True)))
     assert around is not None
-    assert fmt.render("X") == f"{around[0]}X{around[1]}"
-    assert _prompt_frame(fmt, [*zip(examples, hashes, strict=True), (examples[0], "0" * 16)]) is None
-    assert _prompt_frame(fmt, [(None, hashes[0])]) is None
+    assert render(replace(examples[0], question="X")) == f"{around[0]}X{around[1]}"
+    assert _prompt_frame(PAPER, [*zip(examples, hashes, strict=True), (examples[0], "0" * 16)]) is None
+    assert _prompt_frame(PAPER, [(None, hashes[0])]) is None
 
 
 def test_more_samples_than_a_page_holds_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

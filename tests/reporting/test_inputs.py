@@ -1,4 +1,4 @@
-"""What `kkwarm report` says of folders that are no runs, of runs in progress, and of mixed protocols."""
+"""What `kkwarm report` says of folders that are no runs, of runs in progress, and of mixed settings."""
 
 from __future__ import annotations
 
@@ -106,10 +106,10 @@ def test_a_damaged_line_is_named(report: Report, tmp_path: Path) -> None:
 
 def test_mixed_protocols_are_shown_but_not_compared(report: Report, tmp_path: Path) -> None:
     paths = make_runs(tmp_path)
-    change(paths[1], protocol=99)
+    change(paths[1], evaluation_version=99)
     code, out, _ = report(*paths)
     assert code == 0
-    assert "cannot be paired: they differ in protocol version (1 and 99)" in " ".join(out.split())
+    assert "cannot be paired: they differ in evaluation version (1 and 99)" in " ".join(out.split())
     document = json.loads(report(*paths, "--json")[1])
     assert all(cell["change"] is None for row in document["matrix"].values() for cell in row.values())
     for form in ("--markdown", "--latex"):

@@ -147,7 +147,7 @@ def test_nothing_evaluated_yet(make: Make) -> None:
 
 def test_unpaired_cells_are_reported(make: Make) -> None:
     material = make()
-    other = dataclasses.replace(material.cells["warmed", "sums"], protocol={"version": 1, "temperature": 0.0})
+    other = dataclasses.replace(material.cells["warmed", "sums"], settings={"version": 1, "temperature": 0.0})
     document = build_report(dataclasses.replace(material, cells={**material.cells, ("warmed", "sums"): other}))
     assert document.matrix["warmed"]["sums"].change is None
     assert any("temperature" in p for p in document.problems)

@@ -102,7 +102,7 @@ def test_every_view_shows_them(trained_report: Report) -> None:
 
 def test_views_are_empty_without_alarms_and_evaluations(make: Callable[..., StudyData]) -> None:
     document = build_report(make())
-    assert document.training == () and document.protocol_differences == ()
+    assert document.training == () and document.settings_differences == ()
     for view in (render_text(document, 160), markdown_text(document), page(document), latex_text(document)):
         assert (
             "Alarms" not in view
@@ -130,12 +130,12 @@ def test_the_runs_that_made_benched_checkpoints_are_asked(tmp_path: Path) -> Non
 def test_another_tools_protocol_is_listed_once(make: Callable[..., StudyData]) -> None:
     material = make()
     cells = {
-        key: replace(c, external=True, protocol={"version": 1, "temperature": 0.2}) if key[0] == "warmed" else c
+        key: replace(c, external=True, settings={"version": 1, "temperature": 0.2}) if key[0] == "warmed" else c
         for key, c in material.cells.items()
     }
     document = build_report(replace(material, cells=cells))
     assert document.problems == ()
-    assert [(d.condition, d.baseline) for d in document.protocol_differences] == [("warmed", "base")]
+    assert [(d.condition, d.baseline) for d in document.settings_differences] == [("warmed", "base")]
     said = "warmed and base on puzzles, sums, programs: temperature unknown and 0.2"
     for view in (render_text(document, 160), markdown_text(document), page(document), latex_text(document)):
         assert view.count(said) == 1

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kkwarm.errors import KkwarmError
-from kkwarm.formats import BUILT_IN
+from kkwarm.protocols import BUILT_IN
 from kkwarm.types import Completion, Example, Status, Verdict
 from kkwarm.verify import function_verifier, verify
 from kkwarm.verify.functions import extract_code, results_equal
@@ -25,9 +25,9 @@ def _any_level(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def verdicts_on(*answers: str, example: Example = AREA) -> list[Verdict]:
-    fmt = BUILT_IN["think-answer"]
-    pairs = [(example, Completion(fmt.compose("so", a), finish_reason="stop")) for a in answers]
-    return verify(function_verifier("area", seconds=1.0), fmt, pairs)
+    protocol = BUILT_IN["paper"]
+    pairs = [(example, Completion(protocol.compose("so", a), finish_reason="stop")) for a in answers]
+    return verify(function_verifier("area", seconds=1.0), protocol, pairs)
 
 
 def test_verdicts_and_their_reasons() -> None:

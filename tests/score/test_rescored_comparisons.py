@@ -18,7 +18,7 @@ N = 60
 
 def stored(path: Path, answers: list[str], status: Status | None = None) -> Path:
     """A scored run of questions whose right answer is 5. `status`: the verdict of an older verifier on all of them."""
-    with Run.open(path, kind="score", config={"benchmark": "math", "format": "auto"}) as run:
+    with Run.open(path, kind="score", config={"benchmark": "math", "protocol": "auto"}) as run:
         for i, answer in enumerate(answers):
             verdict_status = status or (Status.CORRECT if answer == "5" else Status.WRONG)
             completion = Completion(f"so \\boxed{{{answer}}}")
@@ -100,7 +100,7 @@ def test_a_study_is_judged_again_as_a_whole(capsys: pytest.CaptureFixture[str], 
         run.record(plan=plan)
         run.finish()
     for name, status in (("a", Status.WRONG), ("b", Status.CORRECT)):
-        with Run.open(study / "steps" / name, kind="bench", config={"formats": {"math": "auto"}}) as step:
+        with Run.open(study / "steps" / name, kind="bench", config={"protocols": {"math": "auto"}}) as step:
             completion = Completion("so \\boxed{6}")
             sample = Sample("math", "", 0, completion, Verdict(status), "p", {"reference": "5"})
             step.append(replace(sample, id=f"q{i:02}") for i in range(N))

@@ -109,7 +109,7 @@ def test_bad_names(capsys: pytest.CaptureFixture[str], references: Path, tmp_pat
     for args, message in (
         ((tmp_path / "none.jsonl", "--benchmark", "math"), "No such file"),
         ((references, "--benchmark", "maht"), "did you mean math"),
-        ((references, "--benchmark", "math", "--format", "nope"), "unknown format"),
+        ((references, "--benchmark", "math", "--protocol", "nope"), "unknown protocol"),
         ((references, "--benchmark", "math", "--samples-out", tmp_path / "no" / "s"), "cannot be written"),
         ((references, "--benchmark", "math", "--samples-out", references), "is the file to score"),
     ):
@@ -156,7 +156,7 @@ def test_flips_are_shown_and_written_beside(
     scored(capsys, references, "--benchmark", "math", "-o", folder)
     stored = list(Run.read(folder).samples())
     lenient = tmp_path / "lenient"
-    with Run.open(lenient, kind="score", config={"benchmark": "math", "format": "auto"}) as old:
+    with Run.open(lenient, kind="score", config={"benchmark": "math", "protocol": "auto"}) as old:
         old.append(replace(s, verdict=Verdict(Status.CORRECT, s.verdict.answer)) for s in stored)
         old.record(notes=["kept"])
         old.finish(results={"benchmarks": {"math": {"worked": 0.5, "accuracy": 1.0}}})
@@ -188,7 +188,7 @@ def test_rescore_of_what_is_no_run(capsys: pytest.CaptureFixture[str], tmp_path:
 def test_rescore_of_a_bench_run(capsys: pytest.CaptureFixture[str], shared_data: Path, tmp_path: Path) -> None:
     """Split by the format that bench used, under the names that bench uses; what nobody knows is passed over."""
     texts = {"math": "</think> <answer> 5 </answer>", "math+forced": "5", "lm_eval:gone": "5"}
-    config = {"formats": {"math": "think-answer", "math+forced": "plain"}}
+    config = {"protocols": {"math": "paper", "math+forced": "plain"}}
     with Run.open(tmp_path / "bench", kind="bench", config=config) as old:
         for name, text in texts.items():
             id_ = "test/algebra/2584.json"
@@ -214,11 +214,11 @@ def test_an_interrupted_score_resumes(
     verified: list[int] = []
     real = Judge.verify
 
-    def counted(self: Judge, verifier: Any, fmt: Any, pairs: Any) -> Any:
+    def counted(self: Judge, verifier: Any, protocol: Any, pairs: Any) -> Any:
         if sum(verified) >= 6 and not stopped:
             stopped.append(True)
             raise KeyboardInterrupt
-        verdicts = real(self, verifier, fmt, pairs)
+        verdicts = real(self, verifier, protocol, pairs)
         verified.append(len(verdicts))
         return verdicts
 

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from kkwarm.formats import BUILT_IN
+from kkwarm.protocols import BUILT_IN
 from kkwarm.types import Verifier
 from kkwarm.verify.source import syntax, verifier_provenance
 
@@ -85,9 +85,9 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def test_the_hash_of_a_verifier_follows(module: ModuleType) -> None:
     assert module.__file__ is not None
-    path, verifier, fmt = Path(module.__file__), Verifier("hashed", module.check), BUILT_IN["think-answer"]
-    first = verifier_provenance(verifier, fmt)
+    path, verifier, protocol = Path(module.__file__), Verifier("hashed", module.check), BUILT_IN["paper"]
+    first = verifier_provenance(verifier, protocol)
     path.write_text(SAME["a comment"])
-    assert verifier_provenance(verifier, fmt) == first
+    assert verifier_provenance(verifier, protocol) == first
     path.write_text(OTHER["a comparison"])
-    assert verifier_provenance(verifier, fmt)["code"] != first["code"]
+    assert verifier_provenance(verifier, protocol)["code"] != first["code"]

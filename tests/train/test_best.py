@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trainee
 from test_resume import equal, kill_at
-from toy_task import ToyFormat
+from toy_task import prompt_of
 
 import kkwarm.train.best_weights
 from kkwarm.backends import Request, open_backend
@@ -51,7 +51,7 @@ def test_best_holds_the_weights_of_the_best_step(tmp_path: Path, base: Path, tra
     short = warmup(base, traces, tmp_path / "s", WarmupConfig(**config, max_steps=best["step"]), progress=False)
     assert alike(run.path / "best", short.path / "checkpoint")
     backend = open_backend("hf", str(run.path / "best"), device="cpu")
-    asked = Request("q", ToyFormat().render("say the word : red"), (0,), ("</answer>",))
+    asked = Request("q", prompt_of("say the word : red"), (0,), ("</answer>",))
     assert [c.text for _, _, c in backend.generate([asked], Sampling(0.0, 1.0, 12))]
     assert display_name(run.path / "best") == "w-best"
     without = WarmupConfig(**config, **watch, max_steps=18, keep_best=False)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from toy_task import ToyFormat
+from toy_task import prompt_of
 
 from kkwarm.backends.checkpoint import load_tokenizer
 from kkwarm.backends.openai import OpenAIBackend
@@ -109,7 +109,7 @@ def test_an_engine_is_long_enough_for_evaluation_prompts(base: Path) -> None:
     config = RlvrConfig(domain="toy", eval_on=("toy", "easy"), eval_questions=5, vllm="colocate")
     domains = load_eval_benchmarks(config)
     tokenizer = load_tokenizer(base)
-    prompts = [ToyFormat().render(e.question) for w in domains for e in w.examples]
+    prompts = [prompt_of(e.question) for w in domains for e in w.examples]
     width = longest_eval_sequence(domains, tokenizer)
     assert (
         width == max(len(tokenizer(p)["input_ids"]) for p in prompts) + registry().benchmark("toy").sampling.max_tokens

@@ -47,7 +47,7 @@ def test_rewards_equal_the_benchmarks_verdicts(tmp_path: Path, warmed: Path, cap
     examples = {e.id: e for e in task.load()}
     assert {r["id"] for r in rows} <= set(run.manifest.example_ids) <= set(examples)
     pairs = [(examples[r["id"]], Completion(r["completion"], finish_reason=r["finish"])) for r in rows]
-    verdicts = verify(reg.verifier(benchmark.verifier), reg.format(benchmark.format), pairs)
+    verdicts = verify(reg.verifier(benchmark.verifier), reg.protocol(benchmark), pairs)
     assert [v.status.value for v in verdicts] == [r["status"] for r in rows]
     assert [task.rewards.for_status(v.status) for v in verdicts] == [r["reward"] for r in rows]
     assert {r["status"] for r in rows} >= {"correct", "wrong"}
@@ -221,7 +221,7 @@ def test_completions_from_token_ids_equal_those_of_the_backend(base: Path) -> No
     ends = frozenset({tokenizer.eos_token_id})
 
     def completion(ids: list[int]) -> Completion:
-        return completion_from_ids(ids, tokenizer, stop=toy.ToyFormat().stop, end_ids=ends, max_tokens=12)
+        return completion_from_ids(ids, tokenizer, stop=toy.TOY.stop, end_ids=ends, max_tokens=12)
 
     words = tokenizer("the word </think> <answer> red </answer>")["input_ids"]
     assert completion(words).finish_reason == "stop"

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import kkwarm.plugins
-from kkwarm.formats import split_tags
 from kkwarm.plugins import hookimpl
+from kkwarm.protocols import TagReader
 from kkwarm.testing.checkpoint import tiny_checkpoint
 from kkwarm.train import write_traces
-from kkwarm.types import Completion, Domain, Example, Response, Sampling, Teacher, Trace, Verdict
+from kkwarm.types import Domain, Example, Protocol, Response, Sampling, Teacher, Trace, Verdict
 
 WORDS = ("red", "green", "blue", "black", "white", "gold", "grey", "pink")
-__all__ = ["Plugin", "ToyFormat", "checkpoint", "install", "write_traces"]
+__all__ = ["TOY", "Plugin", "checkpoint", "install", "write_traces"]
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 VOCABULARY = ("say", "please", "now", ":", "the", "word", "is", *TAGS, *WORDS)
 
 
-@dataclass(frozen=True)
-class ToyFormat:
-    name: str = "toy"
-    stop: tuple[str, ...] = ("</answer>",)
-    chat: bool = False
-    force: str = ""
+def prompt_of(question: str) -> str:
+    """The prompt of a question."""
+    return f"{question} <think>"
 
-    def render(self, question: str, tokenizer: Any = None) -> str:
-        return f"{question} <think>"
 
-    def compose(self, reasoning: str | None, answer: str) -> str:
-        return f"{'' if reasoning is None else f' {reasoning}'} </think> <answer> {answer} </answer>"
-
-    def split(self, completion: Completion) -> Response:
-        return split_tags(completion.text, truncated=completion.finish_reason == "length")
+TOY = Protocol("toy", TagReader(), text=lambda messages: prompt_of(messages[-1].content), stop=("</answer>",))
 
 
 def check(example: Example, response: Response) -> bool | Verdict:
@@ -75,15 +65,15 @@ def _lie(n: int, seed: int) -> list[Trace]:
 
 class Plugin:
     @hookimpl
-    def kkwarm_formats(self) -> list[Any]:
-        return [ToyFormat()]
+    def kkwarm_protocols(self) -> list[Any]:
+        return [TOY]
 
     @hookimpl
     def kkwarm_domains(self) -> list[Domain]:
         sampling = Sampling(1.0, 1.0, 12)
         return [
-            Domain("toy", _questions, check, lambda e: str(e.answer), format="toy", sampling=sampling, facet="word"),
-            Domain("easy", _questions, contains_colour, format="toy", sampling=sampling),
+            Domain("toy", _questions, check, lambda e: str(e.answer), protocol="toy", sampling=sampling, facet="word"),
+            Domain("easy", _questions, contains_colour, protocol="toy", sampling=sampling),
         ]
 
     @hookimpl

@@ -4,7 +4,7 @@ import click
 
 from kkwarm.data import holdout
 from kkwarm.plugins import hookimpl
-from kkwarm.types import Completion, Domain, Example, Probe, Response, Target, Teacher, Trace
+from kkwarm.types import Completion, Domain, Example, Probe, Protocol, Response, Target, Teacher, Trace
 
 MIXES = {
     ("red", "yellow"): "orange",
@@ -53,19 +53,11 @@ def kkwarm_resolve_domain(name: str) -> Domain | None:
     tint = name.removeprefix("tint:")
     if tint == name or tint not in TINTS:
         return None
-    return Domain(name, lambda: [e for e in load() if e.meta["tint"] == tint], check, gold, format="swatch")
+    return Domain(name, lambda: [e for e in load() if e.meta["tint"] == tint], check, gold, protocol="swatch")
 
 
-class Swatch:
+class Arrow:
     """The answer behind an arrow."""
-
-    name = "swatch"
-    stop = ()
-    chat = False
-    force = ""
-
-    def render(self, question: str, tokenizer: object = None) -> str:
-        return f"{question} ->"
 
     def compose(self, reasoning: str | None, answer: str) -> str:
         return f"{reasoning or ''} -> {answer}"
@@ -77,8 +69,8 @@ class Swatch:
 
 
 @hookimpl
-def kkwarm_formats() -> list[Swatch]:
-    return [Swatch()]
+def kkwarm_protocols() -> list[Protocol]:
+    return [Protocol("swatch", Arrow(), text=lambda messages: f"{messages[-1].content} ->")]
 
 
 @hookimpl

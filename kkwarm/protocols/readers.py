@@ -1,4 +1,4 @@
-"""Prompt formats: they render prompts and split completions into reasoning and answer.
+"""Readers: they split completions into reasoning and answer.
 
 This module alone implements the rules of the ``<think>`` and ``<answer>`` tags. Training, evaluation, rescoring and
 distillation all split with it, so they cannot disagree about a completion. Splitting takes linear time.
@@ -8,20 +8,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Any
 
-from kkwarm.errors import KkwarmError
-from kkwarm.types import Completion, Format, Response
+from kkwarm.types import Completion, Protocol, Response
 
-__all__ = ["BUILT_IN", "AutoFormat", "PlainFormat", "ThinkAnswer", "has_reasoning", "split_tags", "strip_end_tokens"]
+__all__ = ["AutoReader", "TagReader", "TextReader", "has_reasoning", "split_tags", "strip_end_tokens"]
 
-SYSTEM = (
-    "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. The assistant "
-    "first thinks about the reasoning process in the mind and then provides the user with the answer. The reasoning "
-    "process and answer are enclosed within <think> </think> and <answer> </answer> tags, respectively, i.e., "
-    "<think> reasoning process here </think> <answer> answer here </answer>."
-)
-STEP_BY_STEP = "Let's think step by step."  # Kojima et al. 2022, arXiv 2205.11916
 _TAG = re.compile(r"</?(?:think|answer)>")
 # End-of-turn and padding tokens of model families, which remain in the text where a tool does not skip special tokens.
 END_TOKENS = (
@@ -73,16 +64,16 @@ def split_tags(text: str, *, truncated: bool = False) -> Response:
     return Response(text, reasoning, strip_end_tokens(answer).strip(), True, "", truncated)
 
 
-def has_reasoning(fmt: Format, completion: Completion) -> bool | None:
+def has_reasoning(protocol: Protocol, completion: Completion) -> bool | None:
     """Whether the model reasoned before its answer; None where no tags separate the two. Forced text does not count."""
     text: object = completion.text  # scored files may hold null, or values of other types
     if not isinstance(text, str):
         return None
     try:
-        response = fmt.split(completion)
-    except Exception:  # such a sample has the verdict `error`, which names the format and the cause
+        response = protocol.split(completion)
+    except Exception:  # such a sample has the verdict `error`, which names the protocol and the cause
         return None
-    return bool(response.reasoning.strip().removeprefix(fmt.force.strip()).strip()) if response.tagged else None
+    return bool(response.reasoning.strip().removeprefix(protocol.force.strip()).strip()) if response.tagged else None
 
 
 def _truncated(completion: Completion) -> bool:
@@ -90,22 +81,8 @@ def _truncated(completion: Completion) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class ThinkAnswer:
-    """The paper's format. With `chat` the prompt follows the tokenizer's chat template; otherwise it is raw text."""
-
-    name: str = "think-answer"
-    chat: bool = False
-    stop: tuple[str, ...] = ("</answer>",)
-    force: str = f" {STEP_BY_STEP}"  # the prompt ends in an open <think>
-
-    def render(self, question: str, tokenizer: Any = None) -> str:
-        if not self.chat:
-            return f"{SYSTEM}\nUser: {question}\nAssistant: <think>"
-        if getattr(tokenizer, "chat_template", None) is None:
-            raise KkwarmError("this checkpoint has no chat template", hint="use --format think-answer")
-        messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": question}]
-        prompt = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-        return prompt if prompt.rstrip().endswith("<think>") else prompt + "<think>"
+class TagReader:
+    """Reasoning and answer in the paper's tags: the continuation of a prompt that ends in ``<think>``."""
 
     def compose(self, reasoning: str | None, answer: str) -> str:
         return f"{'' if reasoning is None else f' {reasoning}'} </think> <answer> {answer} </answer>"
@@ -115,38 +92,32 @@ class ThinkAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class PlainFormat:
-    """No tags. The whole completion is the answer, and the verifier extracts what it needs."""
+class TextReader:
+    """No tags. The whole completion is the answer, and the verifier extracts what it needs.
 
-    name: str = "plain"
-    stop: tuple[str, ...] = ()
-    chat: bool = False
-    force: str = f"\n{STEP_BY_STEP}"
+    :param answer: how a composed completion states an answer, such as ``The answer is ({answer}).``.
+    """
 
-    def render(self, question: str, tokenizer: Any = None) -> str:
-        return question
+    answer: str = "{answer}"
 
     def compose(self, reasoning: str | None, answer: str) -> str:
-        return answer if reasoning is None else f"{reasoning}\n\n{answer}"
+        stated = self.answer.replace("{answer}", answer)
+        return stated if reasoning is None else f"{reasoning}\n\n{stated}"
 
     def split(self, completion: Completion) -> Response:
         return Response(completion.text, "", strip_end_tokens(completion.text), False, "", _truncated(completion))
 
 
 @dataclass(frozen=True, slots=True)
-class AutoFormat:
-    """For outputs saved by other tools: `think-answer` where a completion has tags, `plain` where it has none.
+class AutoReader:
+    """For outputs of other tools: `TagReader` where a completion has tags, `TextReader` where it has none.
 
     Where ``</think>`` is there without answer tags, as reasoning models write it, the text after it is the answer.
+
+    :param force: text at the beginning of a completion that is not the model's.
     """
 
-    name: str = "auto"
-    stop: tuple[str, ...] = ()
-    chat: bool = False
-    force: str = f"\n{STEP_BY_STEP}"
-
-    def render(self, question: str, tokenizer: Any = None) -> str:
-        return question
+    force: str = ""
 
     def compose(self, reasoning: str | None, answer: str) -> str:
         return f"<think> {reasoning or ''} </think> <answer> {answer} </answer>"
@@ -154,15 +125,10 @@ class AutoFormat:
     def split(self, completion: Completion) -> Response:
         text = completion.text
         if not _TAG.search(text):
-            return PlainFormat().split(completion)
+            return TextReader().split(completion)
         body = text.removeprefix(self.force)
         if "<answer>" not in body and "</answer>" not in body and body.count("</think>") == 1:
             reasoning, _, answer = body.partition("</think>")
             reasoning = reasoning.replace("<think>", "", 1).strip()
             return Response(text, reasoning, strip_end_tokens(answer), False, "", _truncated(completion))
         return replace(split_tags(body, truncated=_truncated(completion)), text=text)
-
-
-BUILT_IN: dict[str, Format] = {
-    f.name: f for f in (ThinkAnswer(), ThinkAnswer("think-answer-chat", chat=True), PlainFormat(), AutoFormat())
-}

@@ -1,17 +1,21 @@
-"""The rules of <think> and <answer>."""
+"""Readers (the rules of <think> and <answer>), prompts and the choice of protocols."""
 
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kkwarm.formats import BUILT_IN, has_reasoning, split_tags
-from kkwarm.types import Completion
+from kkwarm.errors import KkwarmError
+from kkwarm.plugins import hookimpl, load
+from kkwarm.protocols import BUILT_IN, PAPER, PLAIN, PromptOptions, TextReader, has_reasoning, make_renderer, split_tags
+from kkwarm.protocols.prompts import requested_protocol
+from kkwarm.types import Completion, Domain, Example, Protocol, Task
 
-TAGGED = BUILT_IN["think-answer"]
+TAGGED = PAPER
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 inner = st.text(max_size=40).filter(lambda s: not any(t in s for t in TAGS))
 
@@ -26,7 +30,7 @@ def test_split_returns_what_compose_was_given(reasoning: str, answer: str) -> No
 
 @given(st.lists(st.sampled_from([*TAGS, " ", "a", "\n"]), max_size=12).map("".join))
 def test_an_answer_needs_exactly_one_complete_block_after_the_reasoning(text: str) -> None:
-    for name in ("think-answer", "auto"):
+    for name in ("paper", "auto"):
         response = BUILT_IN[name].split(Completion(text))
         if response.tagged and response.answer is not None:
             assert response.problem == ""
@@ -84,22 +88,21 @@ def test_broken(text: str, problem: str) -> None:
 @pytest.mark.parametrize(
     "text", ["so </think> <answer> 4", "so it goes on", "so </think>", "", "so </think> <answer> 4 </ans"]
 )
-@pytest.mark.parametrize("name", ["think-answer", "think-answer-chat"])
-def test_a_truncated_completion_differs_from_a_broken_one(text: str, name: str) -> None:
+def test_a_truncated_completion_differs_from_a_broken_one(text: str) -> None:
     """By the finish reason alone: the same text that ended by itself is malformed."""
-    from kkwarm.types import Example, Status, Verifier
+    from kkwarm.types import Status, Verifier
     from kkwarm.verify import verify
 
     verifier = Verifier("yes", lambda example, response: True)
     ends = ("length", "stop", "unknown")
     pairs = [(Example("1", "?", "4"), Completion(text, finish_reason=end)) for end in ends]  # type: ignore[arg-type]
-    statuses = [v.status for v in verify(verifier, BUILT_IN[name], pairs)]
+    statuses = [v.status for v in verify(verifier, PAPER, pairs)]
     assert statuses == [Status.TRUNCATED, Status.MALFORMED, Status.MALFORMED]
 
 
 def test_a_complete_answer_at_the_token_limit_counts() -> None:
     """The token limit may be reached right after a complete answer."""
-    from kkwarm.types import Example, Verifier
+    from kkwarm.types import Verifier
     from kkwarm.verify import verify
 
     whole = Completion("so </think> <answer> 4 </answer>", finish_reason="length")
@@ -118,9 +121,8 @@ def test_auto_is_tagged_where_there_are_tags_and_plain_where_there_are_none() ->
     st.lists(st.sampled_from([*TAGS, "<ANSWER>", "<answer id=1>", "4", "\n", "<|im_end|>"]), max_size=10).map("".join)
 )
 def test_one_completion_is_split_in_one_way(text: str) -> None:
-    """Chat, raw and saved outputs: where the tags of `auto` delimit an answer, it is the one of the paper's format."""
-    tagged, chat, auto = (BUILT_IN[n].split(Completion(text)) for n in ("think-answer", "think-answer-chat", "auto"))
-    assert tagged == chat
+    """Where the tags of `auto` delimit an answer, it is the one of the paper's protocol."""
+    tagged, auto = (BUILT_IN[n].split(Completion(text)) for n in ("paper", "auto"))
     assert auto == tagged or not auto.tagged
     if not auto.tagged:
         assert tagged.answer is None
@@ -133,26 +135,105 @@ def test_splitting_takes_linear_time() -> None:
         assert time.perf_counter() - started < 2.0
 
 
-def test_a_chat_template_ends_in_an_open_think() -> None:
-    class Tokenizer:
-        chat_template = "x"
+class Tokenizer:
+    chat_template = "x"
 
-        def apply_chat_template(self, messages: list[dict[str, str]], **kwargs: object) -> str:
-            return "".join(f"[{m['role']}] {m['content']}" for m in messages) + "[assistant]"
+    def apply_chat_template(self, messages: list[dict[str, str]], **kwargs: object) -> str:
+        return "".join(f"[{m['role']}] {m['content']}" for m in messages) + "[assistant]"
 
-    prompt = BUILT_IN["think-answer-chat"].render("2+2?", Tokenizer())
-    assert prompt.endswith("[assistant]<think>")
-    assert "2+2?" in prompt
+
+QUESTION = Example("1", "2+2?", "4")
+
+
+def test_a_chat_prompt_ends_in_an_open_think() -> None:
+    prompt = make_renderer(PAPER, Tokenizer(), PromptOptions("on"))(QUESTION)
+    assert prompt.endswith("[user] 2+2?[assistant]<think>")
+    assert prompt.startswith("[system] A conversation")
+
+
+def test_auto_follows_the_protocol_and_the_checkpoint() -> None:
+    assert make_renderer(PAPER, Tokenizer())(QUESTION).startswith("A conversation")
+    assert make_renderer(PLAIN, Tokenizer())(QUESTION) == "[user] 2+2?[assistant]"
+    without = make_renderer(PLAIN, SimpleNamespace(chat_template=None))
+    assert without(QUESTION) == "2+2?" and "no chat template" in without.note
+    with pytest.raises(KkwarmError, match="no chat template"):
+        make_renderer(PLAIN, SimpleNamespace(chat_template=None), PromptOptions("on"))
+
+
+def task(n: int) -> Task:
+    return Task("sums", lambda: [Example(f"{i}", f"{i}+1?", i + 1, "train") for i in range(n)], "sums")
+
+
+def test_shots_are_training_examples_with_their_answers() -> None:
+    options = PromptOptions(shots=2)
+    prompt = make_renderer(PLAIN, None, options, task(9))(QUESTION)
+    assert len(prompt.split("\n\n")) == 5 and prompt.endswith("2+2?")
+    question, answer, *_ = prompt.split("\n\n")
+    assert int(question.split("+")[0]) + 1 == int(answer)
+    chat = make_renderer(PAPER, Tokenizer(), PromptOptions("on", shots=1), task(9))(QUESTION)
+    assert "[assistant] <think> </think> <answer>" in chat
+    assert make_renderer(PLAIN, None, PromptOptions(shots=2, seed=1), task(9))(QUESTION) != prompt
+
+
+def test_a_question_is_not_among_its_own_shots() -> None:
+    render = make_renderer(PLAIN, None, PromptOptions(shots=3), task(4))
+    for example in task(4).load():
+        assert render(example).count(example.question) == 1
+
+
+def test_shots_need_training_examples() -> None:
+    with pytest.raises(KkwarmError, match="3 training examples, too few for --shots 3"):
+        make_renderer(PLAIN, None, PromptOptions(shots=3), task(3))
+    with pytest.raises(KkwarmError, match="no training examples"):
+        make_renderer(PLAIN, None, PromptOptions(shots=3))
+
+
+def test_a_system_prompt_replaces_the_protocols() -> None:
+    renderer = make_renderer(PAPER, None, PromptOptions(system="Be brief."))
+    assert renderer(QUESTION) == "Be brief.\nUser: 2+2?\nAssistant: <think>"
+    assert renderer.settings() == {"system": "Be brief."} and make_renderer(PAPER).settings() == {}
+
+
+@pytest.mark.parametrize(
+    ("option", "benchmark", "name"),
+    [
+        (None, "math", None),
+        ("boxed", "math", "boxed"),
+        ("boxed,kk=logic-rl", "kk:3", "logic-rl"),
+        ("boxed,kk=logic-rl,kk:3=paper", "kk:3", "paper"),
+        ("kk=logic-rl", "math", None),
+    ],
+)
+def test_the_option_names_a_protocol_for_all_or_some(option: str | None, benchmark: str, name: str | None) -> None:
+    assert requested_protocol(option, benchmark) == name
+
+
+@pytest.mark.parametrize("option", ["", "math=", "=x", "a,b", "math=a,math=b", "a,"])
+def test_an_option_that_names_nothing_or_too_much_is_refused(option: str) -> None:
+    with pytest.raises(KkwarmError, match="--protocol"):
+        requested_protocol(option, "math")
+
+
+def test_official_selects_the_protocol_that_is_marked_so() -> None:
+    own = Protocol("own", TextReader(), official=True)
+    domain = Domain("d", lambda: [QUESTION], lambda e, r: True, protocols=[own])
+    registry = load([("p", SimpleNamespace(kkwarm_domains=hookimpl(lambda: [domain])))])
+    benchmark = registry.benchmark("d")
+    assert registry.protocol(benchmark).name == "paper"
+    assert registry.protocol(benchmark, "official").name == registry.protocol(benchmark, "d=own").name == "own"
+    assert registry.protocol(benchmark, "none", fall_back=True).name == "paper"
+    with pytest.raises(KkwarmError, match="unknown protocol of d 'pane' .did you mean plain"):
+        registry.protocol(benchmark, "pane")
 
 
 @pytest.mark.parametrize(
     ("name", "text", "works"),
     [
-        ("think-answer", "so </think> <answer> 4 </answer>", True),
-        ("think-answer", " </think> <answer> 4 </answer>", False),
-        ("think-answer", "so it goes on", False),
-        ("think-answer", "4 </answer>", False),
-        ("think-answer", "so </think> 4", True),
+        ("paper", "so </think> <answer> 4 </answer>", True),
+        ("paper", " </think> <answer> 4 </answer>", False),
+        ("paper", "so it goes on", False),
+        ("paper", "4 </answer>", False),
+        ("paper", "so </think> 4", True),
         ("plain", "so it is 4", None),
         ("auto", "so it is 4", None),
         ("auto", "<think> so </think> <answer> 4 </answer>", True),
@@ -165,9 +246,9 @@ def test_reasoning_is_detected_where_tags_separate_it(name: str, text: str, work
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_a_forced_completion_is_split_like_any_other(name: str) -> None:
-    fmt = BUILT_IN[name]
-    assert fmt.force.strip()
-    response = fmt.split(Completion(fmt.force + fmt.compose("so", "4")))
+    protocol = BUILT_IN[name]
+    assert protocol.force.strip()
+    response = protocol.split(Completion(protocol.force + protocol.compose("so", "4")))
     assert response.problem == "" and "4" in (response.answer or "")
 
 

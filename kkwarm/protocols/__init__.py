@@ -1,0 +1,28 @@
+"""Protocols: how a benchmark's questions are put to a model, and how its answers are read."""
+
+from kkwarm.protocols.built_in import BUILT_IN, PAPER, PLAIN
+from kkwarm.protocols.prompts import PromptOptions, PromptRenderer, make_renderer, prompt_hash
+from kkwarm.protocols.readers import (
+    AutoReader,
+    TagReader,
+    TextReader,
+    has_reasoning,
+    split_tags,
+    strip_end_tokens,
+)
+
+__all__ = [
+    "BUILT_IN",
+    "PAPER",
+    "PLAIN",
+    "AutoReader",
+    "PromptOptions",
+    "PromptRenderer",
+    "TagReader",
+    "TextReader",
+    "has_reasoning",
+    "make_renderer",
+    "prompt_hash",
+    "split_tags",
+    "strip_end_tokens",
+]
