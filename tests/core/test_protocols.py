@@ -222,7 +222,7 @@ def test_official_selects_the_protocol_that_is_marked_so() -> None:
     assert registry.protocol(benchmark).name == "paper"
     assert registry.protocol(benchmark, "official").name == registry.protocol(benchmark, "d=own").name == "own"
     assert registry.protocol(benchmark, "none", fall_back=True).name == "paper"
-    with pytest.raises(KkwarmError, match="unknown protocol of d 'pane' .did you mean plain"):
+    with pytest.raises(KkwarmError, match=r"unknown protocol of d 'pane' .did you mean plain"):
         registry.protocol(benchmark, "pane")
 
 

@@ -177,7 +177,7 @@ def test_a_case_may_bring_its_own_question_and_free_text() -> None:
     targets = [Target(Example("d/0", "?", "4"), "4", (), BUILT_IN["paper"])]
     reg = _registry(NAMES, lambda g, a: False)
     with Judge(1) as judge:
-        scorer = make_scorer(reg, Verifier("v", check), judge)
+        scorer = make_scorer(Verifier("v", check), judge)
         search(scorer, targets, [CaseGenerator("own", generate)], Budget(30))
     assert sorted(q for q, _ in seen.values()) == [f"What is {n} + 1?" for n in range(3)]
     assert all(id_.startswith("generated/") and not tagged for id_, (_, tagged) in seen.items())
@@ -189,7 +189,7 @@ def test_peers_are_counted() -> None:
     reg = _registry(NAMES, lambda g, a: False)
     targets = [Target(Example("d/0", "?", "Oslo"), "Oslo", (), BUILT_IN["paper"])]
     with Judge(1) as judge:
-        scorers = [make_scorer(reg, v, judge) for v in (reg.verifier("d"), peer)]
+        scorers = [make_scorer(v, judge) for v in (reg.verifier("d"), peer)]
         result = search(scorers[0], targets, [generator], Budget(10), peers={"substring": scorers[1]})
     assert result.counterexamples == []
     assert result.peers["substring"] == {"verdicts": 10, "wrongly_accepted": 10}
