@@ -175,7 +175,6 @@ def test_a_case_may_bring_its_own_question_and_free_text() -> None:
         return Case("It is 4.", "reject", "own", Example("x", f"What is {n} + 1?", n + 1), free_text=True)
 
     targets = [Target(Example("d/0", "?", "4"), "4", (), BUILT_IN["paper"])]
-    reg = _registry(NAMES, lambda g, a: False)
     with Judge(1) as judge:
         scorer = make_scorer(Verifier("v", check), judge)
         search(scorer, targets, [CaseGenerator("own", generate)], Budget(30))

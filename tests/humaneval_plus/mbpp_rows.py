@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (a program a line reads better than a page of them)
 """Hand-made rows of MBPP+'s layout."""
 
 from __future__ import annotations
