@@ -187,12 +187,21 @@ class Rewards:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Sampling parameters; `temperature` 0 is greedy decoding. The defaults are those of the paper's evaluation."""
+    """Sampling parameters; `temperature` 0 is greedy decoding. The defaults are those of the paper's evaluation.
+
+    :param top_k: number of most probable tokens to choose from; 0: all.
+    :param min_p: probability, relative to that of the most probable token, below which tokens are left out; 0: none.
+    :param repetition_penalty: divides the positive logits of tokens that the prompt or the completion contains, and
+        multiplies their negative ones (Keskar et al. 2019, arXiv 1909.05858); 1: off.
+    """
 
     temperature: float = 0.7
     top_p: float = 0.95
     max_tokens: int = 4096
     seed: int = 0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

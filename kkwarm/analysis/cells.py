@@ -28,7 +28,9 @@ __all__ = [
 ]
 
 FORCED = "+forced"  # suffix of benchmark names whose prompts force reasoning
-_COMPARED = ("temperature", "top_p", "max_tokens", "samples", "protocol", "chat", "system", "few_shot", "scorer")
+_OFF = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}  # not listed: other tools' runs do not record them
+_PROMPTING = ("protocol", "chat", "system", "few_shot")
+_COMPARED = ("temperature", "top_p", *_OFF, "max_tokens", "samples", *_PROMPTING, "scorer")
 _EXTERNAL = ("import", "score")  # kinds of runs whose samples another tool generated
 
 
@@ -243,7 +245,8 @@ def evaluation_settings(manifest: Manifest, benchmark: str) -> dict[str, Any]:
     settings |= config.get("evaluation", {}).get(name, {})
     if manifest.rescored_from:
         settings["scorer"] = "kkwarm"
-    return {"version": manifest.evaluation_version, **{k: settings[k] for k in _COMPARED if k in settings}}
+    listed = {k: settings[k] for k in _COMPARED if k in settings and (k not in _OFF or settings[k] != _OFF[k])}
+    return {"version": manifest.evaluation_version, **listed}
 
 
 def _describe_difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:

@@ -11,15 +11,20 @@ __all__ = ["BACKENDS", "Backend", "Request", "open_backend"]
 
 # The options of each backend, checked before anything heavy is imported.
 BACKENDS: dict[str, frozenset[str]] = {
-    "hf": frozenset({"device", "dtype", "batch_size", "attention", "replicas"}),
+    "hf": frozenset({"device", "dtype", "batch_size", "attention", "threads", "trust_remote_code", "replicas"}),
     "vllm": frozenset(
-        {"dtype", "tensor_parallel_size", "gpu_memory_utilization", "max_model_len", "enforce_eager", "replicas"}
+        {
+            *("dtype", "tensor_parallel_size", "gpu_memory_utilization", "max_model_len", "enforce_eager"),
+            *("trust_remote_code", "replicas"),
+        }
     ),
     "openai": frozenset({"base_url", "api_key", "concurrency", "tries", "timeout"}),
     "replay": frozenset({"file"}),
 }
 
-_INTEGER_OPTIONS = frozenset({"batch_size", "tensor_parallel_size", "max_model_len", "replicas", "concurrency"})
+_INTEGER_OPTIONS = frozenset(
+    {"batch_size", "tensor_parallel_size", "max_model_len", "threads", "replicas", "concurrency"}
+)
 _TEXT_OPTIONS = frozenset({"device", "dtype", "attention", "base_url", "api_key", "file"})
 
 
@@ -43,6 +48,10 @@ def open_backend(name: str, model: str, **options: Any) -> Backend:
             raise KkwarmError(f"{option} must be a whole number of at least 1, not {value!r}")
         if option in _TEXT_OPTIONS and isinstance(value, bool | int | float | list | dict):
             raise KkwarmError(f"{option} must be text, not {value!r}")
+    if given.get("trust_remote_code"):
+        from kkwarm.backends.checkpoint import trust_remote_code
+
+        trust_remote_code(model)
     replicas = given.pop("replicas", 1)
     if replicas > 1:
         from kkwarm.backends.replicas import Replicas

@@ -33,9 +33,11 @@ __all__ = [
     "read_config",
     "resolve",
     "resolve_package_path",
+    "trust_remote_code",
 ]
 
 _WEIGHTS = (".safetensors", ".bin", ".pt")
+_trusted: set[str] = set()  # resolved checkpoints whose own Python code may run
 _TOKENIZER = (
     "tokenizer.json",
     "tokenizer.model",
@@ -93,6 +95,12 @@ def resolve_package_path(model: str) -> str:
     return str(folder)
 
 
+def trust_remote_code(model: str | os.PathLike[str]) -> None:
+    """Lets this process run the Python code that a checkpoint, or an adapter's base, brings along."""
+    source = resolve(model)
+    _trusted.update((source, resolve(_base_of(source) or source)))
+
+
 def files_of(source: str) -> str:
     """The folder with the configuration and tokenizer of a resolved checkpoint; a hub id is returned unchanged."""
     return str(metadata_folder(Path(source))) if is_gguf(source) else source
@@ -131,7 +139,7 @@ def load_tokenizer(model: str | os.PathLike[str]) -> Any:
         source = files_of(resolve(base))
     try:
         with _quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", trust_remote_code=source in _trusted)
     except Exception as err:  # transformers raises many unrelated types for an unreadable tokenizer
         if Path(source).is_dir() and not any(Path(source, f).exists() for f in _TOKENIZER):
             raise KkwarmError(f"{source} has no tokenizer", hint="save its files beside the weights") from err
@@ -150,10 +158,13 @@ def load_model(
     merge_adapters: bool = True,
     attention: str | None = None,
     check: bool = True,
+    four_bit: bool = False,
 ) -> Any:
     """The causal language model in evaluation mode, on its device.
 
     :param dtype: default bf16 on CUDA, fp32 on the CPU.
+    :param four_bit: quantize the weights to 4 bits (NF4, by bitsandbytes); `dtype`, by default bf16, is that of the
+        computation. Such weights cannot be merged with an adapter, so the peft model is returned.
     :param merge_adapters: merge a LoRA adapter into its base (generates faster); False returns the peft model.
     :param attention: transformers' `attn_implementation`; None: transformers' default.
     :param check: refuse weights that exceed the device's free memory before they are read.
@@ -162,7 +173,9 @@ def load_model(
     source = resolve(model)
     target = _parse_device(device)
     options: dict[str, Any] = {"dtype": dtype or default_dtype(target)}
-    if check:
+    if four_bit:
+        options = _quantization(source, target, dtype)
+    elif check:
         _check_memory(source, target, options["dtype"])
     if attention:
         options["attn_implementation"] = _check_attention(attention)
@@ -170,15 +183,42 @@ def load_model(
     try:
         with _quiet_transformers():
             if adapter:
-                loaded = _load_adapter(source, options, merge_adapters)
+                loaded = _load_adapter(source, options, merge_adapters and not four_bit)
             else:
                 loaded = _load_model(source, options)
-        loaded = loaded.to(target)
+        if not four_bit:  # such weights are on the device, and refuse to be moved
+            loaded = loaded.to(target)
     except KkwarmError:
         raise
     except Exception as err:  # transformers, safetensors and torch raise many unrelated types for a bad checkpoint
         raise _loading_error(f"{source} cannot be loaded", err) from err
     return loaded.eval()
+
+
+def _quantization(source: str, device: torch.device, dtype: torch.dtype | None) -> dict[str, Any]:
+    """transformers' options for weights of 4 bits.
+
+    :raises KkwarmError: bitsandbytes is missing, or the checkpoint is quantized already.
+    """
+    from importlib.util import find_spec
+
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if find_spec("bitsandbytes") is None:
+        raise KkwarmError(
+            f"{source}: weights of 4 bits need the package bitsandbytes", hint="pip install 'kkwarm[4bit]'"
+        )
+    if is_gguf(source) or getattr(read_config(source), "quantization_config", None) is not None:
+        raise KkwarmError(f"{source} is quantized already", hint="leave out the dtype 4bit")
+    compute = dtype or torch.bfloat16
+    quantization = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute,
+    )
+    return {"dtype": compute, "quantization_config": quantization, "device_map": {"": str(device)}}
 
 
 def _check_attention(name: str) -> str:
@@ -197,7 +237,8 @@ def _load_model(source: str, options: Mapping[str, Any]) -> Any:
 
     from kkwarm.backends.integrity import check_checkpoint
 
-    checks = {"trust_remote_code": False, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    trusted = source in _trusted
+    checks = {"trust_remote_code": trusted, "output_loading_info": True, "ignore_mismatched_sizes": True}
     if is_gguf(source):
         loaded, loading_info = load_gguf_model(Path(source), {**checks, **options})
     else:
@@ -216,7 +257,8 @@ def read_config(model: str | os.PathLike[str]) -> Any:
     source = resolve(model)
     try:
         with _quiet_transformers():
-            config = AutoConfig.from_pretrained(files_of(resolve(_base_of(source) or source)), trust_remote_code=False)
+            base = resolve(_base_of(source) or source)
+            config = AutoConfig.from_pretrained(files_of(base), trust_remote_code=base in _trusted)
     except KkwarmError:
         raise
     except Exception as err:  # transformers raises many unrelated types for an unreadable configuration
@@ -240,10 +282,13 @@ def _loading_error(what: str, err: Exception) -> KkwarmError:
     if "out of memory" in message.lower():
         hint = "the model is larger than the memory of the device: use a smaller one, or --backend vllm"
     elif "trust_remote_code" in message:
-        return KkwarmError(f"{what}: it needs its own Python code", hint="use a model that transformers has")
+        hint = "--trust-remote-code runs that code: give it only if you trust its author"
+        return KkwarmError(f"{what}: it brings Python code of its own, which kkwarm does not run", hint=hint)
     elif kind := re.search(r"model type `(.+?)` but Transformers does not recognize", message):
         hint = "correct model_type in config.json, or update transformers"
         return KkwarmError(f"{what}: transformers does not have the architecture {kind[1]!r}", hint=hint)
+    elif isinstance(err, ImportError) and not isinstance(err, ModuleNotFoundError):
+        hint = "install the package that it names"
     elif "no file named" in message:
         hint = "its weights are missing: fetch or save them again"
     elif type(err).__name__ == "SafetensorError":

@@ -17,9 +17,10 @@ import numpy as np
 
 from kkwarm.backends.base import Request
 from kkwarm.backends.checkpoint import fingerprint, load_model, load_tokenizer, parse_dtype, resolve
+from kkwarm.backends.checkpoint import trust_remote_code as trust
 from kkwarm.backends.memory import estimate_batch_size, is_out_of_memory, release_memory
 from kkwarm.backends.network import Network
-from kkwarm.backends.sampling import row_key, sample_tokens, uniforms
+from kkwarm.backends.sampling import penalize_repetition, row_key, sample_tokens, uniforms
 from kkwarm.backends.text import StopTables, check_token_ids, cut_at_stop, decode, end_tokens, token_ids
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Completion, Sampling
@@ -57,6 +58,7 @@ class Batch:
     :param last: the row's last token.
     :param alive: False once the row is finished.
     :param width: columns of the cache.
+    :param seen: [rows, vocabulary], the tokens of prompt and completion; None without a repetition penalty.
     """
 
     cache: Any
@@ -71,6 +73,7 @@ class Batch:
     alive: NDArray[np.bool_]
     tokens: list[list[int]]
     width: int = 0
+    seen: NDArray[np.bool_] | None = None
 
     def keep(self, rows: NDArray[np.int64]) -> None:
         """Removes all other rows, but not from the cache."""
@@ -78,6 +81,8 @@ class Batch:
             setattr(self, name, [getattr(self, name)[i] for i in rows])
         for name in _ARRAYS:
             setattr(self, name, getattr(self, name)[rows])
+        if self.seen is not None:
+            self.seen = self.seen[rows]
 
     def append(self, other: Batch) -> None:
         """Appends the rows of `other`, but not to the cache."""
@@ -85,6 +90,8 @@ class Batch:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for name in _ARRAYS:
             setattr(self, name, np.concatenate([getattr(self, name), getattr(other, name)]))
+        if self.seen is not None and other.seen is not None:
+            self.seen = np.concatenate([self.seen, other.seen])
 
 
 @dataclass(slots=True)
@@ -114,14 +121,29 @@ class HFBackend:
         dtype: torch.dtype | str | None = None,
         batch_size: int | None = None,
         attention: str | None = None,
+        threads: int | None = None,
+        trust_remote_code: bool = False,
     ) -> Self:
-        """Loads a checkpoint (see `kkwarm.backends.checkpoint.resolve`); `attention` is that of transformers."""
+        """Loads a checkpoint (see `kkwarm.backends.checkpoint.resolve`).
+
+        :param dtype: torch's, or its name, or ``4bit``.
+        :param attention: transformers' ``attn_implementation``.
+        :param threads: CPU threads of this process from now on.
+        :param trust_remote_code: run the Python code that the checkpoint brings along.
+        """
         if batch_size is not None and batch_size < 1:
             raise KkwarmError(f"a batch of {batch_size} rows is too small", hint="leave out --batch-size")
+        if threads is not None:
+            import torch
+
+            torch.set_num_threads(threads)
+        if trust_remote_code:
+            trust(model)
         tokenizer = load_tokenizer(model)
+        four_bit = dtype == "4bit"
         if isinstance(dtype, str):
-            dtype = parse_dtype(dtype)
-        loaded = load_model(model, device=device, dtype=dtype, attention=attention)
+            dtype = None if four_bit else parse_dtype(dtype)
+        loaded = load_model(model, device=device, dtype=dtype, attention=attention, four_bit=four_bit)
         return cls(resolve(model), fingerprint(model), tokenizer, loaded, batch_size)
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[Request, int, Completion]]:
@@ -286,6 +308,10 @@ class HFBackend:
             tokens=[[] for _ in rows],
             width=width,
         )
+        if sampling.repetition_penalty != 1:
+            batch.seen = np.zeros((len(rows), logits.shape[-1]), bool)
+            for row, (job, _) in enumerate(rows):
+                batch.seen[row, job.ids] = True
         index = self._index(np.array(source, np.int64))
         self._sample(batch, logits[index], np.arange(len(rows)), sampling)
         return batch, index
@@ -314,8 +340,12 @@ class HFBackend:
 
         with torch.inference_mode():
             uniform = uniforms(batch.key, batch.count)
-            tokens = sample_tokens(logits, uniform, sampling.temperature, sampling.top_p)
-            batch.last = tokens.cpu().numpy().astype(np.int64)
+            if batch.seen is not None:
+                seen = torch.from_numpy(batch.seen).to(logits.device)
+                logits = penalize_repetition(logits, seen, sampling.repetition_penalty)
+            batch.last = sample_tokens(logits, uniform, sampling).cpu().numpy().astype(np.int64)
+            if batch.seen is not None:
+                batch.seen[np.arange(len(batch.last)), batch.last] = True
         batch.count += 1
         for i in alive:
             batch.tokens[i].append(int(batch.last[i]))

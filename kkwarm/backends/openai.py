@@ -27,7 +27,7 @@ __all__ = ["OpenAIBackend"]
 
 log = logging.getLogger(__name__)
 # vLLM's parameters. The first keeps the stop string in the text, the second lets tokens be counted for each choice; the
-# others override the checkpoint's own generation settings, which would change the sampling.
+# others, whose values `_extensions` replaces, override the checkpoint's own generation settings.
 _EXTENSIONS: dict[str, Any] = {
     "include_stop_str_in_output": True,
     "return_token_ids": True,
@@ -243,8 +243,11 @@ class OpenAIBackend:
         if request.stop and not cut_locally:
             body["stop"] = list(request.stop)[:4]
         try:
-            answer = self.server.post(body | (_EXTENSIONS if use_extensions else {}))
+            answer = self.server.post(body | (_extensions(sampling) if use_extensions else {}))
         except UnsupportedParameter:
+            if (sampling.top_k, sampling.min_p, sampling.repetition_penalty) != (0, 0.0, 1.0):
+                message = f"{self.server.url} does not support top_k, min_p and repetition_penalty"
+                raise KkwarmError(message, hint="leave them out, or use another server") from None
             # Without the extensions, a server removes the stop string silently: cut the text here instead.
             self._use_extensions, self._cut_locally = False, True
             return self._call(request, sampling, attempt)
@@ -279,6 +282,12 @@ class OpenAIBackend:
             return prompt, max_tokens
         (ids,) = token_ids(self.tokenizer, [prompt])
         return ids, max_tokens if self.context is None else min(max_tokens, self.context - len(ids))
+
+
+def _extensions(sampling: Sampling) -> dict[str, Any]:
+    """vLLM's parameters, with those of the sampling."""
+    values = {"min_p": sampling.min_p, "repetition_penalty": sampling.repetition_penalty}
+    return _EXTENSIONS | values | {"top_k": sampling.top_k or -1}
 
 
 def _make_completion(choice: Mapping[str, Any], stop: Sequence[str], n_tokens: int | None) -> Completion:

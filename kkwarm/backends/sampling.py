@@ -13,11 +13,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kkwarm.types import Sampling
+
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-__all__ = ["contiguous_runs", "engine_seed", "row_key", "sample_tokens", "top_p_filter", "uniforms"]
+__all__ = [
+    "contiguous_runs",
+    "engine_seed",
+    "min_p_filter",
+    "penalize_repetition",
+    "row_key",
+    "sample_tokens",
+    "top_k_filter",
+    "top_p_filter",
+    "uniforms",
+]
 
 _SMALL_VOCABULARY = 4096
 
@@ -80,13 +92,46 @@ def top_p_filter(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
     return probabilities.masked_fill(probabilities < threshold, 0.0)
 
 
-def sample_tokens(logits: torch.Tensor, uniform: NDArray[np.float64], temperature: float, top_p: float) -> torch.Tensor:
-    """A token for each row of `logits` [rows, vocabulary]; at temperature 0 the most probable one."""
+def top_k_filter(probabilities: torch.Tensor, top_k: int) -> torch.Tensor:
+    """`probabilities` [rows, vocabulary] of the `top_k` most probable tokens, which sum to 1; 0 keeps all.
+
+    Tokens as probable as the least probable one of them are kept.
+    """
     import torch
 
-    if temperature <= 0:
+    if not 0 < top_k < probabilities.shape[-1]:
+        return probabilities
+    threshold = torch.topk(probabilities, top_k, dim=-1).values[:, -1:]
+    kept = probabilities.masked_fill(probabilities < threshold, 0.0)
+    return kept / kept.sum(-1, keepdim=True)
+
+
+def min_p_filter(probabilities: torch.Tensor, min_p: float) -> torch.Tensor:
+    """`probabilities` [rows, vocabulary], set to zero below `min_p` times the largest of the row (arXiv 2407.01082)."""
+    if min_p <= 0:
+        return probabilities
+    return probabilities.masked_fill(probabilities < min_p * probabilities.amax(-1, keepdim=True), 0.0)
+
+
+def penalize_repetition(logits: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:
+    """`logits` [rows, vocabulary] with the repetition penalty on the tokens that `seen` [rows, vocabulary] marks."""
+    import torch
+
+    penalized = torch.where(logits > 0, logits / penalty, logits * penalty)
+    return torch.where(seen, penalized, logits)
+
+
+def sample_tokens(logits: torch.Tensor, uniform: NDArray[np.float64], sampling: Sampling) -> torch.Tensor:
+    """A token for each row of `logits` [rows, vocabulary]; at temperature 0 the most probable one.
+
+    top_k, top_p and min_p apply in this order, as in transformers.
+    """
+    import torch
+
+    if sampling.temperature <= 0:
         return logits.argmax(-1)
-    probabilities = top_p_filter(torch.softmax(logits.float() / temperature, -1), top_p)
+    probabilities = top_k_filter(torch.softmax(logits.float() / sampling.temperature, -1), sampling.top_k)
+    probabilities = min_p_filter(top_p_filter(probabilities, sampling.top_p), sampling.min_p)
     bounds = probabilities.cumsum(-1, dtype=torch.float64)
     targets = torch.from_numpy(uniform).to(logits.device).unsqueeze(-1) * bounds[:, -1:]
     return torch.searchsorted(bounds, targets, right=True).squeeze(-1).clamp_(max=logits.shape[-1] - 1)

@@ -111,6 +111,9 @@ class VllmBackend:
                 n=len(run) if sampling.temperature > 0 else 1,  # vLLM refuses several greedy samples
                 temperature=sampling.temperature,
                 top_p=sampling.top_p if sampling.temperature > 0 else 1.0,
+                top_k=sampling.top_k if sampling.temperature > 0 else 0,
+                min_p=sampling.min_p if sampling.temperature > 0 else 0.0,
+                repetition_penalty=sampling.repetition_penalty,
                 max_tokens=min(request.limit(sampling), context - len(ids)),
                 stop=list(request.stop),
                 include_stop_str_in_output=True,

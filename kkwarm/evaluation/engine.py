@@ -16,7 +16,7 @@ from kkwarm import plugins
 from kkwarm.analysis.metrics import advise_on_unusable, summarize
 from kkwarm.backends import open_backend
 from kkwarm.backends.base import Backend
-from kkwarm.backends.checkpoint import display_name, fingerprint, load_tokenizer, resolve
+from kkwarm.backends.checkpoint import display_name, fingerprint, load_tokenizer, trust_remote_code
 from kkwarm.backends.text import raw_text_warning, unknown_token_warning
 from kkwarm.errors import KkwarmError, warn
 from kkwarm.evaluation.collect import GenerationStats, RunSink, SampleKey, SampleRequests, collect
@@ -62,9 +62,12 @@ class PreparedBench:
         if self.own_backend is None:
             options: dict[str, Any] = {}
             if self.config.backend == "hf":
-                options = {"device": self.config.device, "batch_size": self.config.batch_size}
+                options = {name: getattr(self.config, name) for name in ("device", "batch_size", "threads")}
             elif self.config.backend == "openai":
                 options = {"base_url": self.config.base_url}
+            if self.config.backend in _LOCAL_BACKENDS:
+                options["dtype"] = None if self.config.dtype == "auto" else self.config.dtype
+                options["trust_remote_code"] = self.config.trust_remote_code or None
             self.own_backend = open_backend(self.config.backend, self.model, **{**options, **self.config.engine})
         return self.own_backend
 
@@ -93,7 +96,8 @@ def prepare(
     prepared = PreparedBench(model, config, registry, [], lm_eval_names, {}, {}, Path(), backend)
     backend_name = config.backend if backend is None else backend.name
     if backend is None and backend_name in _LOCAL_BACKENDS:
-        resolve(model)
+        if config.trust_remote_code:
+            trust_remote_code(model)
         checkpoint, tokenizer = fingerprint(model), load_tokenizer(model)
         prepared.tokenizer = tokenizer
     else:
@@ -129,7 +133,7 @@ def _settings(config: BenchConfig, names: list[str], backend: str, tasks: Sequen
     }
     if prompting := {t.name: changed for t in tasks if (changed := t.renderer.settings())}:
         settings["prompting"] = prompting
-    return settings | ({"dtype": config.engine["dtype"]} if "dtype" in config.engine else {})
+    return settings | ({} if config.dtype == "auto" else {"dtype": config.dtype})
 
 
 def run_bench(

@@ -114,6 +114,9 @@ def make_eval_task(name: str, registry: Registry, config: BenchConfig, tokenizer
         default.top_p if config.top_p is None else config.top_p,
         default.max_tokens if config.max_tokens is None else config.max_tokens,
         config.seed,
+        default.top_k if config.top_k is None else config.top_k,
+        default.min_p if config.min_p is None else config.min_p,
+        default.repetition_penalty if config.repetition_penalty is None else config.repetition_penalty,
     )
     examples = list(benchmark.load())
     if not examples:

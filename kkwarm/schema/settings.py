@@ -99,6 +99,8 @@ Switch = Annotated[bool, Strict()]
 Seed = Annotated[int, Strict(), Field(ge=0, le=2**32 - 1)]
 Temperature = Annotated[Number, AfterValidator(_temperature)]
 Probability = Annotated[Number, Field(gt=0, le=1)]
+TopK = Annotated[int, Strict(), Field(ge=0, le=LARGEST)]
+MinP = Annotated[Number, Field(ge=0, lt=1)]
 Points = Annotated[Number, Field(ge=0, le=100)]
 Names = tuple[str, ...]
 Schedule = Literal["constant", "linear", "cosine"]
@@ -304,7 +306,24 @@ class DistillConfig(_Contamination, _Prompting):
     samples: Count = setting(1, "Number of completions per question (models only).", SAMPLING)
     temperature: Temperature = setting(0.6, "Sampling temperature; 0 is greedy decoding.", SAMPLING)
     top_p: Probability = setting(0.95, "Probability mass kept in nucleus sampling.", SAMPLING)
+    top_k: TopK = setting(0, "Number of most probable tokens to sample from; 0: all.", SAMPLING)
+    min_p: MinP = setting(
+        0.0,
+        "Leave tokens out whose probability is below this share of the most probable token's; 0: none.",
+        SAMPLING,
+    )
+    repetition_penalty: Positive = setting(
+        1.0,
+        "Penalty on tokens that the prompt or the completion already contains; 1: off.",
+        SAMPLING,
+    )
     max_tokens: Count | None = setting(None, "Maximum number of tokens per completion.", SAMPLING, unset="the domain's")
+    trust_remote_code: Switch = setting(
+        False,
+        "Run the Python code that the teacher's checkpoint brings along. Use it only where you trust its author.",
+        HARDWARE,
+        identity=False,
+    )
 
     @validator(mode="after")
     def _check(self) -> Self:
@@ -422,6 +441,12 @@ class TrainConfig(_Contamination, _Prompting):
     liger: Switch = setting(False, "Use Liger's fused kernels (CUDA only).", HARDWARE)
     threads: Annotated[int, Strict(), Field(ge=1, le=1024)] | None = setting(
         None, "Number of CPU threads.", HARDWARE, unset="torch's", identity=False
+    )
+    trust_remote_code: Switch = setting(
+        False,
+        "Run the Python code that the checkpoint brings along. Use it only for checkpoints whose author you trust.",
+        HARDWARE,
+        identity=False,
     )
     memory_check: Switch = setting(
         True,
@@ -586,6 +611,21 @@ class BenchConfig(_Prompting):
     top_p: Probability | None = setting(
         None, "Probability mass kept in nucleus sampling.", SAMPLING, unset="the benchmark's"
     )
+    top_k: TopK | None = setting(
+        None, "Number of most probable tokens to sample from; 0: all.", SAMPLING, unset="the benchmark's"
+    )
+    min_p: MinP | None = setting(
+        None,
+        "Leave tokens out whose probability is below this share of the most probable token's; 0: none.",
+        SAMPLING,
+        unset="the benchmark's",
+    )
+    repetition_penalty: Positive | None = setting(
+        None,
+        "Penalty on tokens that the prompt or the completion already contains; 1: off.",
+        SAMPLING,
+        unset="the benchmark's",
+    )
     max_tokens: Count | None = setting(None, "Maximum number of tokens per sample.", SAMPLING, unset="the benchmark's")
     seed: Seed = setting(0, "Random seed for sampling.", SAMPLING)
     shots: Shots | None = _shots()
@@ -618,9 +658,24 @@ class BenchConfig(_Prompting):
         unset="what fits in memory",
         identity=False,
     )
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "4bit"] = setting(
+        "auto",
+        "Type of the weights (backends hf and vllm); auto is bfloat16 on a GPU and float32 on a CPU, 4bit quantizes "
+        "them with bitsandbytes (backend hf).",
+        HARDWARE,
+    )
+    threads: Annotated[int, Strict(), Field(ge=1, le=1024)] | None = setting(
+        None, "Number of CPU threads (backend hf).", HARDWARE, unset="torch's", identity=False
+    )
+    trust_remote_code: Switch = setting(
+        False,
+        "Run the Python code that the checkpoint brings along. Use it only for checkpoints whose author you trust.",
+        HARDWARE,
+        identity=False,
+    )
     engine: Mapping[str, Any] = setting(
         {},
-        "Further options of the backend, such as tensor_parallel_size, replicas, gpu_memory_utilization, dtype or "
+        "Further options of the backend, such as tensor_parallel_size, replicas, gpu_memory_utilization or "
         "concurrency.",
         HARDWARE,
         metavar="KEY=VALUE",
@@ -648,6 +703,12 @@ class BenchConfig(_Prompting):
 
     @validator(mode="after")
     def _check(self) -> Self:
+        if "dtype" in self.engine:
+            raise ValueError("the dtype has an option of its own: give dtype, not engine's")
+        if self.dtype != "auto" and self.backend == "openai":
+            raise ValueError("dtype is for backends hf and vllm: a server has chosen its own")
+        if self.dtype == "4bit" and self.backend != "hf":
+            raise ValueError(f"dtype 4bit is for backend hf, not {self.backend}")
         if self.until is not None and self.until_decided is not None:
             raise ValueError("until and until_decided are two stopping rules: give one of them")
         return self

@@ -76,7 +76,8 @@ class DistillPlan:
     @property
     def sampling(self) -> Sampling:
         c = self.config
-        return Sampling(c.temperature, c.top_p, c.max_tokens or self.task.sampling.max_tokens, c.seed)
+        max_tokens = c.max_tokens or self.task.sampling.max_tokens
+        return Sampling(c.temperature, c.top_p, max_tokens, c.seed, c.top_k, c.min_p, c.repetition_penalty)
 
 
 def plan_distill(
@@ -107,7 +108,8 @@ def _refuse_model_settings(config: DistillConfig, options: Mapping[str, Any] | N
     if options is None:
         return
     default = DistillConfig(domain=config.domain, teacher=config.teacher, n=config.n)
-    settings = ("temperature", "top_p", "max_tokens", "protocol", "chat", "system", "shots")
+    sampling = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens")
+    settings = (*sampling, "protocol", "chat", "system", "shots")
     names = [name for name in settings if getattr(config, name) != getattr(default, name)]
     names += [name for name, value in options.items() if value is not None]
     if names:
@@ -214,6 +216,8 @@ def _distill_from_model(
     config = plan.config
     if plan.base_url is not None:
         options = {**options, "base_url": plan.base_url}
+    if config.trust_remote_code and plan.backend in ("hf", "vllm"):
+        options = {**options, "trust_remote_code": True}
     backend = open_backend(plan.backend, config.teacher, **options)
     try:
         inputs = {"teacher": backend.fingerprint, "examples": fingerprint(plan.examples)}

@@ -129,9 +129,11 @@ def render_prompts(plan: RlvrPlan, model: str | Path) -> Prompts:
 
     :raises KkwarmError: `model` is not a checkpoint, its tokenizer does not fit, or a prompt fills its context.
     """
-    from kkwarm.backends.checkpoint import load_tokenizer, read_config
+    from kkwarm.backends.checkpoint import load_tokenizer, read_config, trust_remote_code
     from kkwarm.backends.text import check_token_ids, token_ids
 
+    if plan.config.trust_remote_code:
+        trust_remote_code(model)
     tokenizer, text_config = load_tokenizer(model), read_config(model).get_text_config()
     context = int(getattr(text_config, "max_position_embeddings", None) or 2**31)
     render = make_renderer(plan.protocol, tokenizer, plan.config.prompt_options, plan.task)

@@ -90,7 +90,7 @@ def plan_warmup(model: str | Path, traces: Path | str, config: WarmupConfig) -> 
 
     :raises KkwarmError: no checkpoint, a damaged file of traces, a trace of an unknown domain, or no trace is left.
     """
-    from kkwarm.backends.checkpoint import load_tokenizer, read_config
+    from kkwarm.backends.checkpoint import load_tokenizer, read_config, trust_remote_code
     from kkwarm.backends.text import check_token_ids, unknown_token_warning
 
     selected, contaminated = read_traces(traces), []
@@ -102,6 +102,8 @@ def plan_warmup(model: str | Path, traces: Path | str, config: WarmupConfig) -> 
             raise KkwarmError(
                 f"all {len(contaminated)} traces contain evaluated questions", hint="see --decontaminate-against"
             )
+    if config.trust_remote_code:
+        trust_remote_code(model)
     tokenizer = load_tokenizer(model)
     text_config = read_config(model).get_text_config()
     context = int(getattr(text_config, "max_position_embeddings", None) or 2**31)

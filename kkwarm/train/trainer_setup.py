@@ -104,7 +104,7 @@ def load_network(model: str | Path, config: TrainConfig) -> Any:
     attention = _attention(config, cuda=cuda)
     gpu = f"cuda:{distributed.local_rank()}"
     if config.qlora:
-        return _load_4bit(model, attention, gpu if cuda else "cpu")
+        return load_model(model, device=gpu if cuda else "cpu", attention=attention, four_bit=True)
     device = gpu if cuda and not shards_weights() else "cpu"
     dtype = torch.bfloat16 if config.lora and cuda and uses_bf16(config) else torch.float32
     return load_model(model, device=device, dtype=dtype, attention=attention, check=config.memory_check)
@@ -121,27 +121,6 @@ def _attention(config: TrainConfig, *, cuda: bool) -> str | None:
     if config.attention == "flash" or (config.attention == "auto" and available and uses_bf16(config)):
         return "flash_attention_2"
     return None if config.attention == "auto" else config.attention
-
-
-def _load_4bit(model: str | Path, attention: str | None, device: str) -> Any:
-    import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-
-    from kkwarm.backends.checkpoint import resolve
-
-    quantization = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-    )
-    return AutoModelForCausalLM.from_pretrained(
-        resolve(model),
-        quantization_config=quantization,
-        device_map={"": device},
-        dtype=torch.bfloat16,
-        attn_implementation=attention,
-    )
 
 
 def check_requirements(config: TrainConfig) -> None:

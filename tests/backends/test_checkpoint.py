@@ -298,3 +298,59 @@ def test_integer_weights_are_an_error(tiny: Path, tmp_path: Path) -> None:
     save_file(weights, file, {"format": "pt"})
     with pytest.raises(KkwarmError, match=r"holds integers \(I8\) for 1 of its weights"):
         load_model(str(folder))
+
+
+def test_sharded_and_untied_weights(tmp_path: Path) -> None:
+    import torch
+
+    whole = tiny_checkpoint(tmp_path / "whole")
+    model = load_model(whole)
+    assert model.lm_head.weight is model.model.embed_tokens.weight  # tied, and stored once
+    model.save_pretrained(tmp_path / "shards", max_shard_size="20KB")
+    assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 2
+    ids = torch.tensor([[1, 2, 3]])
+    with torch.inference_mode():
+        assert torch.equal(load_model(tmp_path / "shards")(ids).logits, model(ids).logits)
+    next(iter(sorted((tmp_path / "shards").glob("*.safetensors")))).unlink()
+    with pytest.raises(KkwarmError, match=r"cannot be loaded|lacks"):
+        load_model(tmp_path / "shards")
+
+
+REMOTE = """
+from transformers import LlamaForCausalLM, LlamaConfig
+class OwnConfig(LlamaConfig):
+    model_type = "own_llama"
+class OwnModel(LlamaForCausalLM):
+    config_class = OwnConfig
+"""
+
+
+def test_remote_code_runs_only_where_it_is_trusted(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kkwarm.backends.checkpoint import trust_remote_code
+
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    folder = tmp_path / "own"
+    shutil.copytree(tiny, folder)
+    (folder / "own.py").write_text(REMOTE)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {
+        "model_type": "own_llama",
+        "auto_map": {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(KkwarmError, match="Python code of its own") as caught:
+        load_model(folder)
+    assert "--trust-remote-code" in caught.value.hint and not (tmp_path / "modules").exists()
+    trust_remote_code(folder)
+    assert type(load_model(folder)).__name__ == "OwnModel"
+
+
+def test_weights_of_4_bits(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    if importlib.util.find_spec("bitsandbytes") is not None:
+        model = load_model(tiny, device="cpu", four_bit=True)
+        assert type(model.model.layers[0].mlp.up_proj).__name__ == "Linear4bit"
+        return
+    with pytest.raises(KkwarmError, match=r"need the package bitsandbytes.*kkwarm\[4bit\]"):
+        load_model(tiny, device="cpu", four_bit=True)

@@ -11,7 +11,14 @@ import torch
 
 from kkwarm.backends.base import Request
 from kkwarm.backends.hf import HFBackend
-from kkwarm.backends.sampling import row_key, sample_tokens, top_p_filter, uniforms
+from kkwarm.backends.sampling import (
+    min_p_filter,
+    row_key,
+    sample_tokens,
+    top_k_filter,
+    top_p_filter,
+    uniforms,
+)
 from kkwarm.errors import KkwarmError
 from kkwarm.testing.checkpoint import tiny_checkpoint
 from kkwarm.types import Completion, Sampling
@@ -163,6 +170,31 @@ def test_top_p_keeps_the_smallest_set(size: int) -> None:
             assert torch.equal(left > 0, row >= least)
 
 
+@pytest.mark.parametrize("top_k", [0, 1, 7, 400])
+@pytest.mark.parametrize("top_p", [1.0, 0.6])
+@pytest.mark.parametrize("min_p", [0.0, 0.1])
+def test_filters_keep_the_same_tokens_as_transformers(top_k: int, top_p: float, min_p: float) -> None:
+    from transformers import MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+    logits = torch.randn(20, 300, generator=torch.Generator().manual_seed(1)) * 3
+    expected = logits
+    warpers = [TopKLogitsWarper(top_k)] if top_k else []
+    for warper in [*warpers, TopPLogitsWarper(top_p), MinPLogitsWarper(min_p)]:
+        expected = warper(torch.empty(20, 0), expected)
+    kept = min_p_filter(top_p_filter(top_k_filter(torch.softmax(logits, -1), top_k), top_p), min_p)
+    assert torch.equal(kept > 0, torch.isfinite(expected))
+
+
+def test_greedy_with_a_repetition_penalty_equals_generate(backend: HFBackend) -> None:
+    sampling = Sampling(0.0, 1.0, 24, repetition_penalty=1.7)
+    ours = drawn(backend, sampling, samples=1)
+    assert ours != drawn(backend, Sampling(0.0, 1.0, 24), samples=1)
+    for prompt in PROMPTS:
+        ids = torch.tensor([backend.tokenizer(prompt)["input_ids"]])
+        theirs = backend.model.generate(ids, do_sample=False, repetition_penalty=1.7, max_new_tokens=24)
+        assert ours[prompt, 0].token_ids == tuple(theirs[0, ids.shape[1] :].tolist())
+
+
 def test_uniforms_are_uniform_and_counted() -> None:
     keys = np.array([row_key(0, f"k{i}", i % 4) for i in range(20000)], np.uint64)
     steps = np.arange(20000, dtype=np.int64) % 50
@@ -170,7 +202,7 @@ def test_uniforms_are_uniform_and_counted() -> None:
     assert u.min() > 0 and u.max() < 1 and abs(u.mean() - 0.5) < 0.01 and abs(u.var() - 1 / 12) < 0.003
     assert np.array_equal(u[100:110], uniforms(keys[100:110], steps[100:110]))
     logits = torch.zeros(20000, 5)
-    share = torch.bincount(sample_tokens(logits, u, 1.0, 1.0), minlength=5) / 20000
+    share = torch.bincount(sample_tokens(logits, u, Sampling(1.0, 1.0)), minlength=5) / 20000
     assert (share - 0.2).abs().max() < 0.02
 
 
