@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+from pydantic.fields import FieldInfo
+
 from kkwarm.cli.options import option_name
+from kkwarm.schema.recipe import Assume
 from kkwarm.schema.settings import (
     PANELS,
     BenchConfig,
@@ -30,6 +33,14 @@ Every setting is an option of its command, a key of [recipes](studies.md#write-a
 named below, with the same bounds and default. A run resumes only if the settings marked with ✓ are equal: they decide
 its result. Settings that have their default value do not change a run's identity.
 """
+ASSUME_HEAD = """## [assume] of a recipe
+
+Assumptions of the estimate that `kkwarm study RECIPE --dry-run` prints. They decide nothing else. Every key may be left
+out. Rates are tokens per second of one worker; they follow from the number of parameters and the FLOP/s of a worker, 2
+FLOPs for each parameter and generated token and 6 for a trained one.
+
+| key | values | default | |
+|---|---|---|---|"""
 
 
 def render() -> str:
@@ -42,7 +53,14 @@ def render() -> str:
             if rows:
                 parts.append(f"**{panel}**\n\n| setting | option | values | default | ✓ | |\n|---|---|---|---|---|---|")
                 parts.append("\n".join(rows) + "\n")
+    parts += [ASSUME_HEAD, *(assume_row(name, field) for name, field in Assume.model_fields.items()), ""]
     return "\n".join(parts)
+
+
+def assume_row(name: str, field: FieldInfo) -> str:
+    unset = str(extra_of(field)["unset"])
+    default = unset or str(field.default)
+    return f"| `{name}` | {describe_values(field)} | {default} | {field.description} |"
 
 
 def row(model: type[Settings], name: str) -> str:

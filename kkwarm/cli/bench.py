@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,6 +22,9 @@ from kkwarm.cli.options import configure, settings_command
 from kkwarm.cli.power import detect_option, prior_option
 from kkwarm.errors import KkwarmError
 from kkwarm.schema.settings import HARDWARE, OUTPUT, SAMPLING, STOPPING, BenchConfig
+
+if TYPE_CHECKING:
+    from kkwarm.evaluation.engine import PreparedBench
 
 PANELS = {
     "Model and data": ("--on", "--label"),
@@ -132,9 +135,35 @@ def _plan(model: str, names: tuple[str, ...], out: Path | None, config: BenchCon
                     "top_p": task.sampling.top_p,
                 }
             )
-        return {"model": model, "run": str(prepared.out), "benchmarks": rows, "lm_eval": prepared.lm_eval_names}
+        document: dict[str, Any] = {
+            "model": model,
+            "run": str(prepared.out),
+            "benchmarks": rows,
+            "lm_eval": prepared.lm_eval_names,
+        }
+        if config.backend != "openai":
+            document["estimate"] = _estimate(model, prepared, stored)
+        return document
     finally:
         prepared.close()
+
+
+def _estimate(model: str, prepared: PreparedBench, stored: Counter[str]) -> dict[str, Any]:
+    """Time, memory and disk space that the missing samples take at most."""
+    from kkwarm import cost
+    from kkwarm.backends.sizes import read_size
+
+    missing = [(len(t.items) * prepared.config.samples - stored[t.name], t.sampling.max_tokens) for t in prepared.tasks]
+    samples, tokens = sum(n for n, _ in missing), sum(n * limit for n, limit in missing)
+    size, longest = read_size(model), max((limit for _, limit in missing), default=0)
+    longest = min(longest, size.context or longest)
+    return cost.estimate(
+        model,
+        prepared.out,
+        generated=tokens,
+        memory=cost.generation_memory(size, cost.this_machine(), samples=samples, tokens=longest),
+        disk=cost.sample_bytes(tokens, samples),
+    )
 
 
 def _show_plan(plan: dict[str, Any]) -> None:
@@ -152,6 +181,11 @@ def _show_plan(plan: dict[str, Any]) -> None:
     for name in plan["lm_eval"]:
         table.add_row(name, *[""] * 7)
     console.print(table)
+    if "estimate" in plan:
+        from kkwarm.cost import estimate_lines
+
+        for name, text in estimate_lines(plan["estimate"]).items():
+            console.print(f"{name}: {text}", markup=False, soft_wrap=True)
 
 
 def show(results: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +20,11 @@ from kkwarm.schema.settings import (
     DistillConfig,
 )
 
+if TYPE_CHECKING:
+    from kkwarm.train.distillation import DistillPlan
+    from kkwarm.types import Teacher
+
+_TRIED = 20  # traces of a registered teacher that a dry run measures
 PANELS = {
     MODEL_AND_DATA: ("--preset",),
     SAMPLING: (),
@@ -73,7 +78,38 @@ def command(
     document |= {"backend": plan.backend, "seed": config.seed}
     if plan.teacher is not None:
         document["traces"] = config.n
+        document["estimate"] = _estimate_traces(plan.teacher, config, out)
     else:
-        document |= {"questions": len(plan.examples), "completions": plan.completions}
-        document["tokens_at_most"] = plan.completions * plan.sampling.max_tokens
+        tokens = plan.completions * plan.sampling.max_tokens
+        document |= {"questions": len(plan.examples), "completions": plan.completions, "tokens_at_most": tokens}
+        if plan.backend != "openai":
+            document["estimate"] = _estimate_model(config, plan, tokens, out)
     show(document, as_json)
+
+
+def _estimate_traces(teacher: Teacher, config: DistillConfig, out: Path) -> dict[str, Any]:
+    """Time and disk space of a registered teacher's traces, by its first ones."""
+    import time
+    from itertools import islice
+
+    from kkwarm.cost import fixed_estimate
+
+    traces = iter(teacher.traces(min(config.n, _TRIED), config.seed))
+    first = list(islice(traces, 1))  # a teacher may load its data before the first one
+    started = time.monotonic()
+    first += islice(traces, _TRIED)
+    seconds = (time.monotonic() - started) / max(1, len(first) - 1) * config.n
+    size = sum(len(f"{t.question}{t.reasoning}{t.answer}".encode()) + 200 for t in first) / max(1, len(first))
+    return fixed_estimate(out, seconds, size * config.n, f"measured on {len(first)} traces")
+
+
+def _estimate_model(config: DistillConfig, plan: DistillPlan, tokens: int, out: Path) -> dict[str, Any]:
+    """Time, memory and disk space of a teacher that is a model: its completions are stored, and their traces."""
+    from kkwarm import cost
+    from kkwarm.backends.sizes import read_size
+
+    size = read_size(config.teacher)
+    longest = min(plan.sampling.max_tokens, size.context or plan.sampling.max_tokens)
+    memory = cost.generation_memory(size, cost.this_machine(), samples=plan.completions, tokens=longest)
+    disk = 2 * cost.sample_bytes(tokens, plan.completions)
+    return cost.estimate(config.teacher, out, generated=tokens, memory=memory, disk=disk)

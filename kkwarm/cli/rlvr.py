@@ -9,7 +9,16 @@ import click
 
 from kkwarm.cli.console import complete_models, json_option, unsandboxed_option
 from kkwarm.cli.options import configure, settings_command
-from kkwarm.cli.training import alarm_texts, dry_run_option, memory_of, out_option, preset_option, results_of, show
+from kkwarm.cli.training import (
+    alarm_texts,
+    dry_run_option,
+    memory_of,
+    out_option,
+    preset_option,
+    results_of,
+    show,
+    training_estimate,
+)
 from kkwarm.schema.settings import (
     CONTAMINATION,
     EVALUATION,
@@ -63,17 +72,23 @@ def command(
         from kkwarm.backends.checkpoint import resolve
 
         plan = plan_rlvr(config)
+        prompts = render_prompts(plan, model)
         completions = plan.steps * config.completions
-        document = {
+        tokens = completions * plan.max_tokens
+        document: dict[str, Any] = {
             "model": resolve(model),
             "domain": config.domain,
             "examples": len(plan.examples),
             "steps": plan.steps,
             "completions_per_step": config.completions,
             "completions": completions,
-            "tokens_at_most": completions * plan.max_tokens,
-            "memory": memory_of(model, config, step_size(plan, render_prompts(plan, model))),
+            "tokens_at_most": tokens,
+            "memory": memory_of(model, config, step_size(plan, prompts)),
         }
+        prompt_tokens = round(sum(map(len, prompts.ids)) / len(prompts.ids) * completions)
+        document["estimate"] = training_estimate(
+            model, config, out, document["memory"], generated=tokens, trained=tokens + prompt_tokens
+        )
         show(document, as_json)
         return
     run = rlvr(model, config, out)

@@ -117,7 +117,7 @@ def _show_plan(recipe: Any, folder: Path, jobs: int, as_json: bool) -> None:
     from kkwarm.study.plan import make_plan
     from kkwarm.study.plan_view import describe, show_plan
 
-    document = describe(recipe, make_plan(recipe), folder, jobs)
+    document = describe(recipe, make_plan(recipe, jobs), folder, jobs)
     if as_json:
         echo_json(document)
     else:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from kkwarm.cli.console import echo_json
+from kkwarm.schema.settings import TrainConfig
 
 __all__ = [
     "alarm_texts",
@@ -19,6 +20,7 @@ __all__ = [
     "preset_option",
     "results_of",
     "show",
+    "training_estimate",
 ]
 
 preset_option = click.option(
@@ -67,11 +69,38 @@ def memory_of(model: str, config: Any, sizes: Mapping[str, int]) -> dict[str, An
     return {**fit.fields(), **({"changes": fit.changes} if fit.changes else {})}
 
 
+def training_estimate(
+    model: str, config: TrainConfig, out: Path, memory: Mapping[str, Any], *, generated: int = 0, trained: int = 0
+) -> dict[str, Any]:
+    """Time, memory and disk space of a training, for a dry run.
+
+    :param memory: as `memory_of` gives it.
+    :param generated, trained: tokens, at most.
+    """
+    from kkwarm import cost
+    from kkwarm.backends.sizes import read_size
+
+    keeps_best = bool(config.eval_on) and config.keep_best
+    return cost.estimate(
+        model,
+        out,
+        generated=generated,
+        trained=trained,
+        memory=memory["gib"]["total"] * cost.GIB,
+        disk=cost.training_disk(read_size(model), lora=config.lora, keeps_best=keeps_best),
+    )
+
+
 def show(document: Mapping[str, Any], as_json: bool) -> None:
     """Prints a document as JSON, or as one ``name: value`` per line."""
     if as_json:
         echo_json(document)
         return
+    if "estimate" in document:
+        from kkwarm.cost import estimate_lines
+
+        lines = {k: v for k, v in estimate_lines(document["estimate"]).items() if k not in document}
+        document = {k: v for k, v in document.items() if k != "estimate"} | lines
     for name, value in document.items():
         if isinstance(value, float):
             value = f"{value:.6g}"

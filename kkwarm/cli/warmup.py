@@ -9,7 +9,16 @@ import click
 
 from kkwarm.cli.console import complete_models, json_option
 from kkwarm.cli.options import configure, settings_command
-from kkwarm.cli.training import alarm_texts, dry_run_option, memory_of, out_option, preset_option, results_of, show
+from kkwarm.cli.training import (
+    alarm_texts,
+    dry_run_option,
+    memory_of,
+    out_option,
+    preset_option,
+    results_of,
+    show,
+    training_estimate,
+)
 from kkwarm.schema.settings import (
     CONTAMINATION,
     EVALUATION,
@@ -70,7 +79,7 @@ def command(
         return
     plan = plan_warmup(model, traces, config)
     n = len(plan.ids)
-    document = {
+    document: dict[str, Any] = {
         "model": model,
         "traces": n,
         "left_out": plan.dropped + len(plan.contaminated),
@@ -80,6 +89,7 @@ def command(
     if not config.packing:
         document |= {"steps": plan.steps(n), "tokens": sum(len(plan.ids[i]) for i in plan.order(n))}
     else:
-        document |= {"tokens_an_epoch": plan.tokens, "epochs": config.epochs}
+        document |= {"tokens": round(plan.tokens * config.epochs), "epochs": config.epochs}
     document["memory"] = memory_of(model, config, plan.step_size())
+    document["estimate"] = training_estimate(model, config, out, document["memory"], trained=document["tokens"])
     show(document, as_json)

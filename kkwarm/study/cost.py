@@ -1,4 +1,6 @@
-"""Estimated cost of a step, in tokens and seconds, by the assumptions of its recipe. For planning, never a result."""
+"""Estimated cost of a step, in tokens, seconds and disk space, by its settings, its model and the assumptions of its
+recipe. For planning, never a result.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kkwarm.backends.sizes import ModelSize, read_size
+from kkwarm.cost import Hardware, Rates, estimate_rates, sample_bytes, training_disk
+from kkwarm.errors import KkwarmError
+from kkwarm.plugins import registry
 from kkwarm.schema.recipe import Assume
-from kkwarm.schema.settings import BenchConfig, DistillConfig, RlvrConfig, WarmupConfig
+from kkwarm.schema.settings import BenchConfig, DistillConfig, RlvrConfig, TrainConfig, WarmupConfig
 
-__all__ = ["Cost", "bench_cost", "distill_cost", "is_model_teacher", "rlvr_cost", "warmup_cost"]
+__all__ = ["Cost", "Costs", "is_model_teacher"]
 
 SYMBOLIC_RATE = 20_000.0  # tokens per second of a symbolic teacher: its traces cost next to nothing
 DEFAULT_QUESTIONS = 500
@@ -17,57 +23,126 @@ DEFAULT_QUESTIONS = 500
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """`generated` and `trained` tokens, completions, `units` of progress, and seconds of one worker."""
+    """`generated` and `trained` tokens, completions, `units` of progress, seconds of one worker, and bytes that stay on
+    disk.
+    """
 
     generated: int = 0
     trained: int = 0
     completions: int = 0
     units: int = 0
     seconds: float = 0.0
+    disk: float = 0.0
 
 
-def distill_cost(config: Mapping[str, Any], assume: Assume) -> Cost:
-    """Traces: `n` of a registered teacher, `n` x `samples` completions of a model."""
-    settings = DistillConfig(**config)
-    is_model = is_model_teacher(settings.teacher)
-    count = settings.n * (settings.samples if is_model else 1)
-    tokens = count * assume.trace
-    rate = assume.rates[2] if is_model else SYMBOLIC_RATE
-    return Cost(tokens, 0, count, count, tokens / rate + (assume.start_s if is_model else 0))
+class Costs:
+    """Costs of the steps of a recipe on some hardware."""
+
+    def __init__(self, assume: Assume, hardware: Hardware) -> None:
+        self.assume = assume
+        self.hardware = Hardware(
+            assume.device or hardware.name,
+            assume.flops or hardware.flops,
+            assume.generate_use or hardware.generate_use,
+            assume.train_use or hardware.train_use,
+            hardware.cuda,
+        )
+        self._sizes: dict[str, ModelSize] = {}
+
+    def size(self, model: str) -> ModelSize:
+        """The size of a model of the recipe: the given number of parameters, or what its files say."""
+        if model not in self._sizes:
+            self._sizes[model] = read_size(model)
+        size = self._sizes[model]
+        return size if self.assume.parameters is None else ModelSize(self.assume.parameters, size.context)
+
+    def rates(self, model: str) -> Rates:
+        """Tokens per second of a model."""
+        rates = estimate_rates(self.size(model), self.hardware)
+        given = self.assume.generate_rate and self.assume.train_rate
+        return Rates(
+            self.assume.generate_rate or rates.generate,
+            self.assume.train_rate or rates.train,
+            "given by the recipe" if given else rates.basis,
+        )
+
+    def teacher_rate(self, teacher: str) -> float:
+        """Tokens per second that a teacher generates."""
+        if self.assume.teacher_rate is not None:
+            return self.assume.teacher_rate
+        given = self.assume.teacher_parameters
+        return estimate_rates(read_size(teacher) if given is None else ModelSize(given), self.hardware).generate
+
+    def distill(self, config: Mapping[str, Any]) -> Cost:
+        """Traces: `n` of a registered teacher, `n` x `samples` completions of a model."""
+        settings = DistillConfig(**config)
+        if not is_model_teacher(settings.teacher):
+            tokens = settings.n * self.assume.trace
+            return Cost(tokens, 0, settings.n, settings.n, tokens / SYMBOLIC_RATE, sample_bytes(tokens, settings.n))
+        count = settings.n * settings.samples
+        tokens = count * min(self.assume.trace, settings.max_tokens or _task_tokens(settings.domain))
+        seconds = tokens / self.teacher_rate(settings.teacher) + self.assume.start_s
+        return Cost(tokens, 0, count, count, seconds, 2 * sample_bytes(tokens, count))
+
+    def warmup(self, model: str, config: Mapping[str, Any], traces: Mapping[str, Any]) -> Cost:
+        """SFT: every trace, with its prompt, once per epoch."""
+        settings = WarmupConfig(**config)
+        made = self.distill(traces)
+        count = max(1, made.completions)
+        steps = settings.steps_for(count)
+        sequences = steps * settings.batch_size
+        if settings.max_steps is None:
+            sequences = min(sequences, round(count * settings.epochs))
+        length = self.assume.prompt + round(made.generated / count)
+        tokens = sequences * min(length, settings.max_length or length)
+        seconds = tokens / self.rates(model).train + self.assume.start_s
+        return Cost(0, tokens, 0, steps, seconds, self._checkpoint(model, settings))
+
+    def rlvr(self, model: str, config: Mapping[str, Any]) -> Cost:
+        """GRPO: prompts x generations per step, each generated once and trained on once."""
+        settings = RlvrConfig(**config)
+        steps = settings.steps_for(settings.examples)
+        completions = steps * settings.completions
+        answer = self._answer(settings.max_tokens or _task_tokens(settings.domain))
+        generated, trained = completions * answer, completions * (self.assume.prompt + answer)
+        rates = self.rates(model)
+        seconds = generated / rates.generate + trained / rates.train + self.assume.start_s
+        return Cost(generated, trained, completions, steps, seconds, self._checkpoint(model, settings))
+
+    def bench(self, model: str, config: BenchConfig, domains: Sequence[str]) -> Cost:
+        """Evaluation: questions x samples, on each benchmark."""
+        completions = tokens = 0
+        for domain in domains:
+            questions = self.assume.questions.get(domain, DEFAULT_QUESTIONS)
+            count = (min(questions, config.limit) if config.limit else questions) * config.samples
+            completions += count
+            tokens += count * self._answer(config.max_tokens or _benchmark_tokens(domain))
+        seconds = tokens / self.rates(model).generate + self.assume.start_s
+        return Cost(tokens, 0, completions, completions, seconds, sample_bytes(tokens, completions))
+
+    def _answer(self, limit: int) -> int:
+        return min(self.assume.answer, limit)
+
+    def _checkpoint(self, model: str, config: TrainConfig) -> float:
+        """Bytes that a finished training leaves: its checkpoint, and the best weights."""
+        size = self.size(model)
+        one = training_disk(size, lora=config.lora, keeps_best=bool(config.eval_on) and config.keep_best, steps=0)
+        return one or 0.0
 
 
-def warmup_cost(config: Mapping[str, Any], traces: Mapping[str, Any], assume: Assume) -> Cost:
-    """SFT: every trace, with its prompt, once per epoch."""
-    settings = WarmupConfig(**config)
-    count = distill_cost(traces, assume).completions
-    steps = settings.steps_for(count)
-    sequences = steps * settings.batch_size
-    if settings.max_steps is None:
-        sequences = min(sequences, round(count * settings.epochs))
-    tokens = sequences * (assume.prompt + assume.trace)
-    return Cost(0, tokens, 0, steps, tokens / assume.rates[1] + assume.start_s)
+def _task_tokens(domain: str) -> int:
+    """The token limit of a domain's training task; that of the paper for an unknown one, which is reported later."""
+    try:
+        return registry().task(domain).sampling.max_tokens
+    except KkwarmError:
+        return 4096
 
 
-def rlvr_cost(config: Mapping[str, Any], assume: Assume) -> Cost:
-    """GRPO: prompts x generations per step, each generated once and trained on once."""
-    settings = RlvrConfig(**config)
-    steps = settings.steps_for(settings.examples)
-    completions = steps * settings.completions
-    generated = completions * assume.answer
-    trained = completions * (assume.prompt + assume.answer)
-    generate, train, _ = assume.rates
-    return Cost(generated, trained, completions, steps, generated / generate + trained / train + assume.start_s)
-
-
-def bench_cost(config: BenchConfig, domains: Sequence[str], assume: Assume) -> Cost:
-    """Evaluation: questions x samples, on each benchmark."""
-    questions = 0
-    for domain in domains:
-        count = assume.questions.get(domain, DEFAULT_QUESTIONS)
-        questions += min(count, config.limit) if config.limit else count
-    completions = questions * config.samples
-    tokens = completions * assume.answer
-    return Cost(tokens, 0, completions, completions, tokens / assume.rates[0] + assume.start_s)
+def _benchmark_tokens(domain: str) -> int:
+    try:
+        return registry().benchmark(domain).sampling.max_tokens
+    except KkwarmError:
+        return 4096
 
 
 def is_model_teacher(teacher: str) -> bool:

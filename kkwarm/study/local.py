@@ -16,24 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from kkwarm.cost import cores, gpus
 from kkwarm.study.executor import Event, StepFailed, StepFinished, StepStarted, Task, WorkerLost
 
-__all__ = ["LocalExecutor", "cores", "default_jobs", "gpus"]
+__all__ = ["LocalExecutor", "default_jobs"]
 
 GRACE = 60.0  # seconds that an interrupted step has to finish its training step and save
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def gpus() -> int:
-    """Number of visible CUDA devices, without importing torch."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([v for v in visible.split(",") if v.strip() and v.strip() != "-1"])
-    return len([p for p in Path("/dev").glob("nvidia*") if p.name.removeprefix("nvidia").isdecimal()])
 
 
 def default_jobs() -> int:

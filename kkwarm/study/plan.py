@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.backends.checkpoint import resolve_package_path
+from kkwarm.cost import Hardware, cores, this_machine
 from kkwarm.schema.recipe import Condition, Evaluate, Recipe, Resources, WarmupStage
 from kkwarm.schema.settings import identity, stored_identity
 from kkwarm.store import config_hash
 from kkwarm.store.run import EVALUATION_VERSION
-from kkwarm.study.cost import Cost, bench_cost, distill_cost, is_model_teacher, rlvr_cost, warmup_cost
+from kkwarm.study.cost import Cost, Costs, is_model_teacher
 
-__all__ = ["Plan", "Step", "make_plan"]
+__all__ = ["Plan", "Step", "make_plan", "worker_hardware"]
 
 FUNCTION = "kkwarm.study.steps:run_step"
 
@@ -68,12 +69,13 @@ class Plan:
         return longest
 
 
-def make_plan(recipe: Recipe) -> Plan:
+def make_plan(recipe: Recipe, jobs: int | None = None) -> Plan:
     """The plan of a recipe.
 
+    :param jobs: steps that share this machine at a time; the estimates of their time depend on it. None: the default.
     :raises KkwarmError: a model reference cannot be resolved.
     """
-    builder = _Builder(recipe)
+    builder = _Builder(recipe, jobs)
     rows: dict[str, dict[int, dict[str, str]]] = {}
     for condition in recipe.conditions:
         rows[condition.name] = {seed: builder.row(condition, seed) for seed in recipe.seeds}
@@ -81,8 +83,9 @@ def make_plan(recipe: Recipe) -> Plan:
 
 
 class _Builder:
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, jobs: int | None) -> None:
         self.recipe = recipe
+        self.costs = Costs(recipe.assume, worker_hardware(jobs))
         self.steps: dict[str, Step] = {}
         self.models = {name: resolve_package_path(ref) for name, ref in recipe.models.items()}
         self.fingerprints = {name: _fingerprint(path) for name, path in self.models.items()}
@@ -109,9 +112,9 @@ class _Builder:
             traces = self._traces(stage.traces, seed)
             inputs["traces"] = f"@{traces}"
             needs.append(traces)
-            cost = warmup_cost(config, self._distill_config(stage.traces, seed), self.recipe.assume)
+            cost = self.costs.warmup(self.models[model], config, self._distill_config(stage.traces, seed))
         else:
-            cost = rlvr_cost(config, self.recipe.assume)
+            cost = self.costs.rlvr(self.models[model], config)
         start = self.steps[last].id.rpartition("-")[0].removesuffix(f"-s{seed}") if last else _slug(model)
         step = Step("", stage.kind, config, inputs, tuple(needs), {"stage": name, "seed": seed}, cost)
         return self._add(f"{start}-{_slug(name)}-s{seed}", step, model)
@@ -119,7 +122,7 @@ class _Builder:
     def _traces(self, name: str, seed: int) -> str:
         config = self._distill_config(name, seed)
         labels = {"traces": name, "seed": config["seed"]}
-        step = Step("", "distill", config, {}, (), labels, distill_cost(config, self.recipe.assume))
+        step = Step("", "distill", config, {}, (), labels, self.costs.distill(config))
         return self._add(f"traces-{_slug(name)}-s{config['seed']}", step, None)
 
     def _distill_config(self, name: str, seed: int) -> dict[str, Any]:
@@ -138,7 +141,7 @@ class _Builder:
             inputs={"model": f"@{last}" if last else self.models[model]},
             needs=(last,) if last else (),
             labels={"condition": condition.name, "seed": seed},
-            cost=bench_cost(evaluate, evaluate.domains, self.recipe.assume),
+            cost=self.costs.bench(self.models[model], evaluate, evaluate.domains),
         )
         return self._add(f"bench-{slug}{'-forced' if forced else ''}-s{seed}", step, model)
 
@@ -162,6 +165,11 @@ class _Builder:
                 return resources[key]
         is_symbolic = step.kind == "distill" and not is_model_teacher(str(step.config["teacher"]))
         return Resources(gpus=0.0) if is_symbolic else Resources()
+
+
+def worker_hardware(jobs: int | None) -> Hardware:
+    """What one of `jobs` workers of this machine has: its share of the cores, or a GPU."""
+    return this_machine(max(1, cores() // (jobs or cores())))
 
 
 def _identity(step: Step) -> dict[str, Any]:

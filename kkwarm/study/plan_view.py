@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kkwarm.cost import GIB, rate_text
 from kkwarm.progress import duration
 from kkwarm.schema.recipe import Recipe
+from kkwarm.study.cost import Costs, is_model_teacher
 from kkwarm.study.execute import is_done
-from kkwarm.study.plan import Plan
+from kkwarm.study.plan import Plan, worker_hardware
 from kkwarm.study.progress import Estimate, workers
 
 __all__ = ["describe", "show_plan"]
@@ -40,6 +42,7 @@ def describe(recipe: Recipe, plan: Plan, folder: Path, jobs: int) -> dict[str, A
     total: dict[str, Any] = {
         key: sum(s[key] for s in steps) for key in ("generated_tokens", "trained_tokens", "completions", "seconds")
     }
+    total["disk_gib"] = round(sum(s.cost.disk for s in plan.steps.values()) / GIB, 3)
     total["hours"] = round(total["seconds"] / 3600, 2)
     total["wall_seconds_left"] = round(Estimate(plan, done, jobs).left({}), 1)
     return {
@@ -52,7 +55,7 @@ def describe(recipe: Recipe, plan: Plan, folder: Path, jobs: int) -> dict[str, A
         "domains": list(recipe.evaluate.domains),
         "steps": steps,
         "total": total,
-        "assumptions": _assumptions(recipe),
+        "assumptions": _assumptions(recipe, Costs(recipe.assume, worker_hardware(jobs))),
     }
 
 
@@ -75,7 +78,7 @@ def show_plan(document: Mapping[str, Any], console: Any) -> None:
     console.print(
         f"\n[bold]{len(document['steps'])} steps[/]: {t['completions']:,} completions, "
         f"{_tokens(t['generated_tokens'])} tokens generated, {_tokens(t['trained_tokens'])} trained on; "
-        f"about [bold]{t['hours']:g} {escape(unit)}[/]; "
+        f"about [bold]{t['hours']:g} {escape(unit)}[/]; {t['disk_gib']:.3g} GiB on disk at the end; "
         f"{duration(t['wall_seconds_left'])} left with {workers(document['jobs'])}."
     )
     console.print("Assumed: " + escape("; ".join(document["assumptions"]["text"])), style="dim")
@@ -119,27 +122,31 @@ def _tokens(count: int) -> str:
     return str(count) if count else ""
 
 
-def _assumptions(recipe: Recipe) -> dict[str, Any]:
+def _assumptions(recipe: Recipe, costs: Costs) -> dict[str, Any]:
+    """Rates of each model and of the teachers, and the other assumptions, also as texts."""
     a = recipe.assume
-    generate, train, teacher = a.rates
-    how = "given" if a.generate_rate else f"2 FLOPs a parameter at {a.generate_use:.0%} of {a.flops / 1e12:g} TFLOP/s"
-    trained = "given" if a.train_rate else f"6 FLOPs a parameter at {a.train_use:.0%}"
-    speed = f"{generate:,.0f} tokens/s generated ({how}), {train:,.0f} trained ({trained})"
-    text = [
-        a.device,
-        f"{a.parameters / 1e9:.4g} G parameters: {speed}",
-        f"tokens: prompt {a.prompt}, answer {a.answer}, trace {a.trace}",
-        f"{a.start_s:g} s to start a step",
-    ]
-    if any(t.samples > 1 for t in recipe.traces.values()):
-        text.insert(2, f"the teacher ({a.teacher_parameters / 1e9:.4g} G) generates {teacher:,.0f} tokens/s")
+    text, models = [costs.hardware.name], {}
+    for name, reference in recipe.models.items():
+        size, rates = costs.size(reference), costs.rates(reference)
+        models[name] = {
+            "parameters": size.parameters,
+            "generate_rate": round(rates.generate, 2),
+            "train_rate": round(rates.train, 2),
+            "basis": rates.basis,
+        }
+        speed = f"{rate_text(rates.generate)} generated, {rate_text(rates.train)} trained on"
+        text.append(f"{name}: {speed} ({rates.basis})")
+    teachers = sorted({t.teacher for t in recipe.traces.values() if is_model_teacher(t.teacher)})
+    teacher_rates = {teacher: costs.teacher_rate(teacher) for teacher in teachers}
+    text += [f"teacher {teacher}: {rate_text(rate)} generated" for teacher, rate in teacher_rates.items()]
+    text.append(f"tokens: prompt {a.prompt}, answer {a.answer}, trace {a.trace}, or the limit where it is lower")
+    text.append(f"{a.start_s:g} s to start a step")
     if a.questions:
         text.append("questions: " + ", ".join(f"{k} {v:,}" for k, v in a.questions.items()))
     return {
-        "device": a.device,
+        "device": costs.hardware.name,
         "unit": a.unit,
-        "generate_rate": generate,
-        "train_rate": train,
-        "teacher_rate": teacher,
+        "models": models,
+        "teachers": {teacher: round(rate, 2) for teacher, rate in teacher_rates.items()},
         "text": text,
     }

@@ -21,13 +21,13 @@ from typing import Any
 import pytest
 
 from kkwarm.cli import main
+from kkwarm.cost import cores
 from kkwarm.errors import KkwarmError
 from kkwarm.reporting.terminal import render_text
 from kkwarm.schema.manifest import StepAttempt
 from kkwarm.schema.recipe import Recipe, load_recipe
 from kkwarm.store import Run
 from kkwarm.study.executor import open_executor
-from kkwarm.study.local import cores
 from kkwarm.study.plan import Plan, make_plan
 from kkwarm.study.run import run_study
 
