@@ -56,7 +56,9 @@ def warn(message: str, colour: str = "yellow") -> None:
     """Prints one line on stderr: yellow for a warning, red for the error that ended the command."""
     import click
 
-    click.secho(f"kkwarm: {message}", err=True, fg=None if os.environ.get("NO_COLOR") else colour)
+    from kkwarm.redaction import redact
+
+    click.secho(f"kkwarm: {redact(message)}", err=True, fg=None if os.environ.get("NO_COLOR") else colour)
 
 
 def shorten(value: object, limit: int = 80) -> str:

@@ -81,10 +81,13 @@ def kkwarm_claims() -> Iterable[ClaimSet]:  # type: ignore[empty-body]
 
 
 @hookspec(firstresult=True)
-def kkwarm_resolve_domain(name: str) -> Domain | None:
+def kkwarm_resolve_domain(name: str, from_run: bool) -> Domain | None:
     """Creates a domain on demand for a name that no plugin registered, such as ``reasoning_gym:spell_backward``.
 
     :param name: the name as the user wrote it.
+    :param from_run: the name was found in a stored run or in traces, which may be someone else's. Return None then,
+        unless creating the domain is safe for every name: it must read no file and open no address that the name
+        chooses. A hook without this parameter is not called for such names.
     :returns: the domain, or None where the name does not belong to this plugin. The first result that is not None is
         used.
     """

@@ -87,13 +87,18 @@ class Registry:
             raise self._unknown_name("domain", name, self.domains)
         return self.domains[name]
 
-    def task(self, name: str) -> Task:
-        """The task ``NAME``, or ``NAME:VALUE`` narrowed by its facet."""
-        return self._resolve("task", name, self.tasks, narrow_task)
+    def task(self, name: str, *, from_run: bool = False) -> Task:
+        """The task ``NAME``, or ``NAME:VALUE`` narrowed by its facet. For `from_run`, see `benchmark`."""
+        return self._resolve("task", name, self.tasks, narrow_task, from_run)
 
-    def benchmark(self, name: str) -> Benchmark:
-        """The benchmark ``NAME``, or ``NAME:VALUE`` narrowed by its facet."""
-        return self._resolve("benchmark", name, self.benchmarks, narrow_benchmark)
+    def benchmark(self, name: str, *, from_run: bool = False) -> Benchmark:
+        """The benchmark ``NAME``, or ``NAME:VALUE`` narrowed by its facet.
+
+        :param from_run: the name was not written by the user, but found in a stored run or in traces, which may be
+            someone else's. It must not make kkwarm read a file: such a name refers to installed domains, and to those
+            that the user has named before.
+        """
+        return self._resolve("benchmark", name, self.benchmarks, narrow_benchmark, from_run)
 
     def task_of(self, benchmark: Benchmark) -> Task | None:
         """The task of the same name as a benchmark, or as the one that it narrows; None where there is none."""
@@ -151,23 +156,33 @@ class Registry:
             raise unknown_name(f"teacher of {domain}", name, names, hint=hint)
         return self.teachers[domain, name]
 
-    def _resolve(self, kind: str, name: str, table: Mapping[str, T], narrow: Callable[[T, str], T]) -> T:
-        if name in table or self._create_domain(name):
+    def _resolve(
+        self, kind: str, name: str, table: Mapping[str, T], narrow: Callable[[T, str], T], from_run: bool
+    ) -> T:
+        if name in table or self._create_domain(name, from_run):
             return table[name]
         for colon in (at for at, char in enumerate(name) if char == ":"):
             base, value = name[:colon], name[colon + 1 :]
-            if base in table or (base and self._create_domain(base)):
+            if base in table or (base and self._create_domain(base, from_run)):
                 return narrow(table[base], value)
-        raise self._unknown_name(kind, name, table)
+        error = self._unknown_name(kind, name, table)
+        if from_run:
+            hint = "data alone loads installed domains only: to load this one, too, name it with --domain"
+            raise KkwarmError(error.message, hint=f"{error.hint}{' ' if error.hint.endswith('?') else '; '}{hint}")
+        raise error
 
-    def _create_domain(self, name: str) -> bool:
+    def _create_domain(self, name: str, from_run: bool = False) -> bool:
         """Adds the domain that some plugin's `kkwarm_resolve_domain` creates for the name. False where none does.
 
-        A plugin that fails is recorded and the next one is called. A `KkwarmError` is for the user, and is raised.
+        A plugin that fails is recorded and the next one is called. A `KkwarmError` is for the user, and is raised. For
+        a name from a run, only hooks that declare the parameter `from_run` are called.
         """
+        arguments = {"name": name, "from_run": from_run}
         for impl in reversed(self.manager.hook.kkwarm_resolve_domain.get_hookimpls()):
+            if from_run and "from_run" not in impl.argnames:
+                continue
             try:
-                domain: Any = impl.function(**dict.fromkeys(impl.argnames, name))
+                domain: Any = impl.function(**{key: arguments[key] for key in impl.argnames})
                 if domain is None:
                     continue
                 validate_item("kkwarm_resolve_domain", "domain", Domain, domain)

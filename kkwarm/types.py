@@ -79,6 +79,9 @@ class Example:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
+REFERENCE_DIFFERS = "reference_differs"  # key of `Sample.meta`: the reference differs from the benchmark's own answer
+
+
 @dataclass(frozen=True, slots=True)
 class Completion:
     """The text that a model generated for one prompt, its length in tokens, and why generation ended."""

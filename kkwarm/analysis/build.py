@@ -98,6 +98,7 @@ def _row(
             change=changes.get((condition, domain)),
             forced=accuracy_of(forced) if forced is not None and forced.ids else None,
             contaminated=study.contaminated.get((condition, domain), 0),
+            scoring=cell.scoring,
         )
     return row
 

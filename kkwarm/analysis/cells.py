@@ -14,7 +14,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.protocols import has_reasoning
 from kkwarm.schema.manifest import Manifest
 from kkwarm.store import Run
-from kkwarm.types import Protocol, Sample
+from kkwarm.types import REFERENCE_DIFFERS, Protocol, Sample
 
 __all__ = [
     "FORCED",
@@ -41,7 +41,8 @@ class Cell:
     `ids`: questions, sorted; `prompts`: the hash of each prompt; `scores`: (seeds, questions), the share of correct
     samples; `reasoning_rate`: share of completions that reason before the answer (None where the protocol cannot tell);
     `tokens`: mean length of completions; `lengths`: their median and 95th percentile. `partial`: some seed still lacks
-    questions or samples, which were left out. `external`: another tool generated the samples.
+    questions or samples, which were left out. `external`: another tool generated the samples. `scoring`: how the
+    scoring differed from the benchmark's own (another verifier, other gold answers), as phrases.
     """
 
     condition: str
@@ -59,6 +60,7 @@ class Cell:
     partial: bool = False
     paths: tuple[str, ...] = ()
     external: bool = False
+    scoring: tuple[str, ...] = ()
 
 
 class PairingError(KkwarmError):
@@ -80,6 +82,7 @@ class _Tally:
     reasoning: int = 0
     checked_for_reasoning: int = 0
     tokens: list[int] = field(default_factory=list)
+    replaced: set[str] = field(default_factory=set)  # questions with another gold answer than the benchmark's
 
     def add(self, sample: Sample, protocol: Protocol | None) -> None:
         counts = self.correct[sample.id]
@@ -92,6 +95,8 @@ class _Tally:
         self.reasoning += bool(reasons)
         if sample.completion.n_tokens is not None:
             self.tokens.append(sample.completion.n_tokens)
+        if sample.meta.get(REFERENCE_DIFFERS):
+            self.replaced.add(sample.id)
 
 
 ProtocolOf = Callable[[str], Protocol | None]
@@ -158,7 +163,35 @@ def make_cell(condition: str, benchmark: str, runs: Sequence[tuple[int, Run, _Ta
         partial=len(common) < len(everything) or len(counts) > 1 or not all(run.done for _, run, _ in runs),
         paths=tuple(str(run.path) for _, run, _ in runs),
         external=any(run.manifest.kind in _EXTERNAL for _, run, _ in runs),
+        scoring=_describe_scoring(benchmark, runs),
     )
+
+
+def _describe_scoring(benchmark: str, runs: Sequence[tuple[int, Run, _Tally]]) -> tuple[str, ...]:
+    phrases = []
+    own = _own_verifier(benchmark)
+    names = sorted({name for _, run, _ in runs if (name := _recorded_verifier(run.manifest, benchmark))} - {own or ""})
+    if names and own is not None:
+        phrases.append(f"scored by the verifier {' and '.join(names)}, not by the benchmark's own ({own})")
+    if replaced := set[str]().union(*(tally.replaced for _, _, tally in runs)):
+        count = "1 question is" if len(replaced) == 1 else f"{len(replaced):,} questions are"
+        phrases.append(f"{count} scored against another gold answer than the benchmark's")
+    return tuple(phrases)
+
+
+def _recorded_verifier(manifest: Manifest, benchmark: str) -> str | None:
+    name: str | None = manifest.verifiers.get(benchmark, {}).get("name")
+    return name
+
+
+def _own_verifier(benchmark: str) -> str | None:
+    """The name of the benchmark's verifier; None where no installed plugin registers the benchmark."""
+    from kkwarm.plugins import registry
+
+    try:
+        return registry().benchmark(benchmark.removesuffix(FORCED), from_run=True).verifier
+    except KkwarmError:
+        return None
 
 
 def pair(first: Cell, second: Cell, *, common: bool = False) -> tuple[Scores, Scores]:
@@ -245,6 +278,9 @@ def evaluation_settings(manifest: Manifest, benchmark: str) -> dict[str, Any]:
     settings |= config.get("evaluation", {}).get(name, {})
     if manifest.rescored_from:
         settings["scorer"] = "kkwarm"
+    verifier, own = _recorded_verifier(manifest, benchmark), _own_verifier(benchmark)
+    if verifier and own and verifier != own and settings["scorer"] == "kkwarm":
+        settings["scorer"] = f"kkwarm's {verifier}"
     listed = {k: settings[k] for k in _COMPARED if k in settings and (k not in _OFF or settings[k] != _OFF[k])}
     return {"version": manifest.evaluation_version, **listed}
 

@@ -105,6 +105,7 @@ def compare_conditions(
             "b": accuracy_of(b),
             "change": _change(first, difference, p_holm, margin, pairs[domain], any_contaminated),
             "contaminated": contaminated,
+            "scoring": {"a": a.scoring, "b": b.scoring},
             "only_a": len(flipped["a"]),
             "only_b": len(flipped["b"]),
             "flipped": flipped,

@@ -12,6 +12,7 @@ from kkwarm.analysis.contamination import count_contaminated
 from kkwarm.analysis.study_data import MARGIN, Condition, Roles, StudyData
 from kkwarm.analysis.training import Curve, Training, read_curve, read_training
 from kkwarm.errors import KkwarmError
+from kkwarm.redaction import redact_data
 from kkwarm.schema.manifest import StudyPlan
 from kkwarm.store import Run, find_training_run, runs_home
 from kkwarm.types import Protocol
@@ -61,7 +62,7 @@ def benchmark_protocol(benchmark: str, name: str | None = None) -> Protocol | No
 
     reg = registry()
     try:
-        return reg.protocol(reg.benchmark(benchmark), name)
+        return reg.protocol(reg.benchmark(benchmark, from_run=True), name)
     except KkwarmError:
         return None
 
@@ -165,7 +166,8 @@ def _checkpoint_training(runs: Sequence[Run], names: Sequence[str]) -> tuple[Tra
     for run, name in zip(runs, names, strict=True):
         model = run.manifest.model
         maker = None if model is None else find_training_run(model.checkpoint)
-        if maker is not None:
+        # The path is the manifest's. Whoever wrote it has to know the weights in it, too.
+        if maker is not None and run.manifest.inputs.get("checkpoint") in maker.manifest.products.values():
             makers.setdefault(maker.path.resolve(), (maker, []))[1].append(name)
     read = [
         read_training(run, run.name, int(run.manifest.config.get("seed", 0)), tuple(conditions))
@@ -228,4 +230,5 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 def _provenance(run: Run) -> dict[str, Any]:
     keys = {"created", "finished", "environment", "wall_s", "worker_s", "jobs", "config_hash", "evaluation_version"}
-    return run.manifest.model_dump(include=keys, exclude_unset=True)
+    provenance: dict[str, Any] = redact_data(run.manifest.model_dump(include=keys, exclude_unset=True))
+    return provenance

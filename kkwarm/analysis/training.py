@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from kkwarm.analysis.stats.seed_variance import Scores
 from kkwarm.errors import KkwarmError
+from kkwarm.files import read_regular
+from kkwarm.json_text import parse_json
 from kkwarm.store import Run
 
 __all__ = ["Curve", "Training", "paired_evals", "read_curve", "read_steps", "read_training"]
@@ -59,12 +60,18 @@ def read_curve(log: Path, condition: str, seed: int) -> Curve | None:
 
     :raises KkwarmError: a line before the last is no JSON object.
     """
-    rows = read_steps(log, "reward")
+    rows = {step: row for step, row in read_steps(log, "reward").items() if _is_number(row["reward"])}
     if not rows:
         return None
     steps = tuple(sorted(rows))
     reward = tuple(float(rows[s]["reward"]) for s in steps)
-    return Curve(condition, seed, steps, reward, tuple(float(rows[s].get("accuracy", math.nan)) for s in steps))
+    accuracy = tuple(float(a) if _is_number(a := rows[s].get("accuracy")) else math.nan for s in steps)
+    return Curve(condition, seed, steps, reward, accuracy)
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    """Whether a value from a log is a finite number of reasonable size; it may have been edited."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e12
 
 
 def read_steps(log: Path, required: str) -> dict[int, dict[str, Any]]:
@@ -75,20 +82,22 @@ def read_steps(log: Path, required: str) -> dict[int, dict[str, Any]]:
     """
     rows: dict[int, dict[str, Any]] = {}
     try:
-        lines = log.read_bytes().splitlines(keepends=True)
+        lines = read_regular(log).splitlines(keepends=True)
     except FileNotFoundError:
         return rows
     for number, raw in enumerate(lines, 1):
         try:
-            row = json.loads(raw)
+            row = parse_json(raw)
+            if not isinstance(row, dict):
+                raise ValueError("not a JSON object")
             if required in row and "step" in row:
-                rows[int(row["step"])] = row
-        except (ValueError, TypeError):
+                if type(row["step"]) is not int or not 0 <= row["step"] < 2**31:
+                    raise ValueError("its step is not a whole number")
+                rows[row["step"]] = row
+        except ValueError as err:
             if number == len(lines) and not raw.endswith(b"\n"):
                 break  # the line is being written
-            raise KkwarmError(
-                f"{log}, line {number}: not a JSON object", hint="the log was edited or damaged"
-            ) from None
+            raise KkwarmError(f"{log}, line {number}: {err}", hint="the log was edited or damaged") from None
     return rows
 
 
@@ -102,9 +111,31 @@ def read_training(run: Run, stage: str, seed: int, conditions: tuple[str, ...]) 
     signal = run.manifest.results.get("signal")
     if not alarms and not evals and signal is not False:
         return None
-    accuracy = {step: row["accuracy"] for step, row in evals.items()}
-    correct = {step: row["correct"] for step, row in evals.items() if "correct" in row}
+    accuracy = {step: _accuracies(run, step, row) for step, row in evals.items()}
+    correct = {step: _correct(run, step, row) for step, row in evals.items() if "correct" in row}
     return Training(stage, run.manifest.kind, seed, conditions, alarms, accuracy, correct, signal)
+
+
+def _accuracies(run: Run, step: int, row: Mapping[str, Any]) -> dict[str, float]:
+    values = row["accuracy"]
+    if isinstance(values, dict) and all(_is_number(v) and 0 <= v <= 1 for v in values.values()):
+        return {domain: float(v) for domain, v in values.items()}
+    raise _evals_error(run, step, "accuracy", "fractions by domain")
+
+
+def _correct(run: Run, step: int, row: Mapping[str, Any]) -> dict[str, list[int]]:
+    values = row["correct"]
+    if isinstance(values, dict) and all(
+        isinstance(v, list) and all(type(x) is int and x in (0, 1) for x in v) for v in values.values()
+    ):
+        return values
+    raise _evals_error(run, step, "correct", "lists of 0 and 1 by domain")
+
+
+def _evals_error(run: Run, step: int, key: str, expected: str) -> KkwarmError:
+    return KkwarmError(
+        f"{run.path / EVALS}: {key} of step {step} is not made of {expected}", hint="the log was edited or damaged"
+    )
 
 
 def paired_evals(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kkwarm.backends.base import Backend, Request
-from kkwarm.errors import KkwarmError, unknown_name
+from kkwarm.errors import KkwarmError, shorten, unknown_name
 
 __all__ = ["BACKENDS", "Backend", "Request", "open_backend"]
 
@@ -47,7 +47,8 @@ def open_backend(name: str, model: str, **options: Any) -> Backend:
         if option in _INTEGER_OPTIONS and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise KkwarmError(f"{option} must be a whole number of at least 1, not {value!r}")
         if option in _TEXT_OPTIONS and isinstance(value, bool | int | float | list | dict):
-            raise KkwarmError(f"{option} must be text, not {value!r}")
+            found = "a value of another kind" if option == "api_key" else shorten(value)
+            raise KkwarmError(f"{option} must be text, not {found}")
     if given.get("trust_remote_code"):
         from kkwarm.backends.checkpoint import trust_remote_code
 

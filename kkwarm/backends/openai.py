@@ -21,6 +21,7 @@ from kkwarm.backends.sampling import contiguous_runs, engine_seed
 from kkwarm.backends.server import Server, SingleChoiceOnly, UnsupportedParameter
 from kkwarm.backends.text import cut_at_stop, parse_finish_reason, token_ids
 from kkwarm.errors import KkwarmError, shorten
+from kkwarm.redaction import redact, remember_secret
 from kkwarm.types import Completion, Sampling
 
 __all__ = ["OpenAIBackend"]
@@ -94,9 +95,13 @@ class OpenAIBackend:
             valid_type = isinstance(number, int) or (name == "timeout" and isinstance(number, float))
             if not valid_type or isinstance(number, bool) or not 1 <= number < math.inf:
                 raise KkwarmError(f"{name} must be a number of at least 1, not {number!r}")
-        key = api_key or os.environ.get("OPENAI_API_KEY") or "none"
+        key = (api_key or os.environ.get("OPENAI_API_KEY") or "none").strip()
+        remember_secret(key)
+        if not key.isascii() or not key.isprintable():
+            raise KkwarmError("the API key has characters that no key has", hint="set OPENAI_API_KEY again")
+        url, client_options = _read_url(url)
         client = httpx.Client(
-            base_url=url,
+            **client_options,
             headers={"Authorization": f"Bearer {key}"},
             timeout=httpx.Timeout(timeout, connect=min(timeout, 10)),
             limits=httpx.Limits(max_connections=concurrency),
@@ -106,7 +111,7 @@ class OpenAIBackend:
         root, length = description.get("root"), description.get("max_model_len")  # vLLM's
         # vLLM's `root` identifies the model even if a requeued job finds its server at another address.
         fingerprint = hashlib.sha256(f"{root or url} {model}".encode()).hexdigest()[:16]
-        context = length if isinstance(length, int) else None
+        context = length if type(length) is int and 0 < length < 2**31 else None
         return cls(model, fingerprint, server, concurrency, context=context)
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[Request, int, Completion]]:
@@ -193,8 +198,11 @@ class OpenAIBackend:
             answer = self.server.post(body)
             try:
                 scores = answer["choices"][0]["logprobs"]["token_logprobs"]
-                logprobs.append([float(x) for x in scores[len(prompt) : len(prompt) + len(completion)]])
-            except (KeyError, IndexError, TypeError):
+                own = [float(x) for x in scores[len(prompt) : len(prompt) + len(completion)]]
+                if len(own) != len(completion) or not all(map(math.isfinite, own)):
+                    raise ValueError
+                logprobs.append(own)
+            except (KeyError, IndexError, TypeError, ValueError, OverflowError):
                 raise KkwarmError(f"{self.server.url} returns no log-probabilities of a prompt") from None
         return logprobs
 
@@ -258,8 +266,10 @@ class OpenAIBackend:
         if request.stop and not cut_locally and any(_may_lack_stop(c, request.stop) for c in choices):
             self._cut_locally = True
             return self._call(request, sampling, attempt)
-        usage = answer.get("usage") or {}
-        n_tokens = usage.get("completion_tokens") if len(choices) == 1 else None
+        usage = answer.get("usage")
+        n_tokens = usage.get("completion_tokens") if isinstance(usage, Mapping) and len(choices) == 1 else None
+        if type(n_tokens) is not int or not 0 <= n_tokens < 2**31:
+            n_tokens = None
         return [_make_completion(choice, request.stop, n_tokens) for choice in choices]
 
     def _read_choices(self, answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -272,7 +282,7 @@ class OpenAIBackend:
                 f"{self.server.url} answers with choices that have no text",
                 hint="does it support /completions, or chat only?",
             )
-        if all(isinstance(c.get("index"), int) for c in choices):
+        if all(type(c.get("index")) is int for c in choices):
             choices.sort(key=lambda c: int(c["index"]))
         return list(takewhile(lambda c: c.get("finish_reason") not in _ABORTED, choices))
 
@@ -290,6 +300,24 @@ def _extensions(sampling: Sampling) -> dict[str, Any]:
     return _EXTENSIONS | values | {"top_k": sampling.top_k or -1}
 
 
+def _read_url(text: str) -> tuple[str, dict[str, Any]]:
+    """The address for messages, without secrets, and httpx's options for it. Parameters of the address, such as a key,
+    are sent with every call.
+
+    :raises KkwarmError: it is no address, or the key cannot be sent.
+    """
+    try:
+        url = httpx.URL(text)
+        if not url.host:
+            raise ValueError("it names no host")
+    except (httpx.InvalidURL, ValueError, TypeError) as err:
+        raise KkwarmError(f"{redact(shorten(text))} is no address of a server: {err}") from None
+    for secret in (url.password, *url.params.values()):
+        remember_secret(secret)
+    base = url.copy_with(query=None)
+    return redact(str(url)), {"base_url": base, "params": url.params}
+
+
 def _make_completion(choice: Mapping[str, Any], stop: Sequence[str], n_tokens: int | None) -> Completion:
     """:param n_tokens: the call's token count, if it has one choice; a choice's token ids take precedence."""
     text = str(choice.get("text") or "")
@@ -297,7 +325,7 @@ def _make_completion(choice: Mapping[str, Any], stop: Sequence[str], n_tokens: i
     if isinstance(stopped_by, str) and stopped_by and not text.endswith(stopped_by):
         text += stopped_by
     ids = choice.get("token_ids")
-    tokens = tuple(ids) if isinstance(ids, list) and all(isinstance(t, int) for t in ids) else None
+    tokens = tuple(ids) if isinstance(ids, list) and all(type(t) is int for t in ids) else None
     cut = cut_at_stop(text, stop)
     if cut is not None:
         return Completion(cut, len(tokens) if tokens else n_tokens, "stop", tokens)

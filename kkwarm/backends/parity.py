@@ -13,6 +13,7 @@ from typing import Any
 
 from kkwarm.backends.base import Backend, LogprobBackend, Request
 from kkwarm.errors import KkwarmError
+from kkwarm.redaction import redact
 from kkwarm.types import Completion, Sampling
 
 __all__ = ["PROMPTS", "Divergence", "Variant", "compare_variants", "default_tolerance"]
@@ -117,7 +118,7 @@ def _list_variants(
         variants.append(("vllm", lambda: open_backend("vllm", checkpoint, dtype=dtype)))
     if server is not None:
         url, name = server
-        variants.append((f"server {url}", lambda: open_backend("openai", name, base_url=url)))
+        variants.append((f"server {redact(url)}", lambda: open_backend("openai", name, base_url=url)))
     return variants
 
 

@@ -15,10 +15,13 @@ from typing import Any
 import httpx
 
 from kkwarm.errors import KkwarmError, unknown_name
+from kkwarm.json_text import parse_json
+from kkwarm.redaction import redact
 
 __all__ = ["Server", "SingleChoiceOnly", "UnsupportedParameter"]
 
 log = logging.getLogger(__name__)
+_HTTP_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError)
 _RETRIED_STATUSES = {408, 409, 425, 429, 500, 502, 503, 504, 529}
 _LOG_INTERVAL = 30.0  # seconds between two log messages about waiting
 
@@ -33,7 +36,7 @@ class SingleChoiceOnly(Exception):
 
 @dataclass(slots=True)
 class Server:
-    """An OpenAI-compatible server at `url` that serves `model`.
+    """An OpenAI-compatible server at `url` (without secrets, for messages) that serves `model`.
 
     :param tries: attempts for each call, with growing pauses of at first `pause` seconds.
     :param timeout: seconds in which a call must be answered; after two timeouts the call has failed.
@@ -59,16 +62,16 @@ class Server:
         """
         try:
             reply = self.client.get("/models", timeout=min(self.timeout, 60.0))
-        except httpx.HTTPError as err:
+        except _HTTP_ERRORS as err:
             raise KkwarmError(
-                f"no server responds at {self.url}: {type(err).__name__}: {err}", hint="is the server running?"
+                f"no server responds at {self.url}: {type(err).__name__}: {redact(str(err))}",
+                hint="is the server running?",
             ) from None
         if reply.status_code in (401, 403) or reply.is_redirect:
             raise self.to_exception(reply, {})
-        try:
-            models = {str(m["id"]): m for m in reply.json()["data"]} if reply.status_code == 200 else {}
-        except (ValueError, KeyError, TypeError):
-            models = {}
+        listed = (_json_object(reply) or {}).get("data") if reply.status_code == 200 else None
+        rows = listed if isinstance(listed, list) else []
+        models = {row["id"]: row for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)}
         if models and self.model not in models:  # a server without /models may serve it nevertheless
             raise unknown_name(f"model at {self.url}", self.model, list(models))
         self.listed = bool(models)
@@ -92,8 +95,8 @@ class Server:
                         hint="finished samples are kept: see the server's log; if it is only slow, "
                         "--engine timeout=3600",
                     ) from None
-            except httpx.HTTPError as err:
-                problem = f"{type(err).__name__}: {err}"
+            except _HTTP_ERRORS as err:
+                problem = f"{type(err).__name__}: {redact(str(err))}"
             else:
                 if reply.status_code == 200:
                     answer = _json_object(reply)
@@ -141,7 +144,8 @@ class Server:
         if status in (401, 403):
             return KkwarmError(f"{self.url} refuses the key ({status}: {text})", hint="set OPENAI_API_KEY")
         if reply.is_redirect:
-            target = reply.headers["location"].removesuffix("/models").removesuffix("/completions")
+            target = redact(reply.headers.get("location", "")[:200])
+            target = target.removesuffix("/models").removesuffix("/completions")
             return KkwarmError(f"{self.url} redirects elsewhere ({status})", hint=f"--base-url {target}")
         if status == 404 and self.listed and "model" not in text:
             return KkwarmError(f"{self.url} has no /completions (404: {text})", hint="does it support chat only?")
@@ -153,7 +157,7 @@ class Server:
 
 def _json_object(reply: httpx.Response) -> dict[str, Any] | None:
     try:
-        body = reply.json()
+        body = parse_json(reply.content)
     except ValueError:
         return None
     return body if isinstance(body, dict) else None
@@ -165,7 +169,7 @@ def _error_text(reply: httpx.Response) -> str:
     if body is not None:
         text = next((body[name] for name in ("error", "message", "detail") if name in body), body)
         text = text.get("message", text) if isinstance(text, dict) else text
-    return " ".join(str(text).split())[:200]
+    return redact(" ".join(str(text).split()))[:200]  # some servers repeat the key in their answer
 
 
 def _retry_after(reply: httpx.Response) -> float:
@@ -176,6 +180,6 @@ def _retry_after(reply: httpx.Response) -> float:
     except ValueError:
         try:
             seconds = parsedate_to_datetime(header).timestamp() - time.time()
-        except ValueError:
+        except (ValueError, TypeError, OverflowError):
             return 0.0
-    return min(max(seconds, 0.0), 600.0)
+    return min(max(seconds, 0.0), 600.0) if seconds == seconds else 0.0  # NaN is a number, too

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from kkwarm.errors import KkwarmError, unknown_name, warn
-from kkwarm.interrupt import RESUMABLE_RUNS, interrupt_on_sigterm
+from kkwarm.interrupt import RESUMABLE_RUNS, interrupt_on_signals
 
 __all__ = ["cli", "main"]
 
@@ -114,7 +114,7 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> Any:
     """The console script: user mistakes become one line on stderr and an exit code."""
-    interrupt_on_sigterm()
+    interrupt_on_signals()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # characters that the terminal cannot encode are escaped
             stream.reconfigure(errors="backslashreplace")

@@ -16,6 +16,7 @@ from kkwarm.cli.console import (
     err_console,
     json_option,
     out_console,
+    print_verifiers,
     unsandboxed_option,
 )
 from kkwarm.cli.options import configure, settings_command
@@ -200,6 +201,7 @@ def show(results: dict[str, Any]) -> None:
         if count := figures.get("contaminated"):
             text = f"{CONTAMINATED} CONTAMINATED: the checkpoint was trained on {count:,} questions of {name}"
             console.print(text, style="bold red", soft_wrap=True)
+    print_verifiers(results["benchmarks"], console)
     for name, figures in results["benchmarks"].items():
         if "stopped" in figures:
             console.print(f"{name}: {_describe_stop(figures['stopped'])}", soft_wrap=True)

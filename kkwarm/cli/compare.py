@@ -47,7 +47,7 @@ def _print_comparison(comparison: Comparison, flips: int, console: Any) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from kkwarm.reporting.labels import CONTAMINATED, STYLE, change_text
+    from kkwarm.reporting.labels import CONTAMINATED, SCORING, STYLE, change_text
 
     for side, path in (("a", comparison.a), ("b", comparison.b)):
         state = "" if comparison.states[side] == "done" else "   IN PROGRESS: figures will change"
@@ -60,6 +60,7 @@ def _print_comparison(comparison: Comparison, flips: int, console: Any) -> None:
         change = row.change
         accuracies = [
             f"{100 * accuracy.accuracy:.1f}{CONTAMINATED if row.contaminated[side] else ''}"
+            f"{SCORING if row.scoring[side] else ''}"
             for side, accuracy in (("a", row.a), ("b", row.b))
         ]
         table.add_row(
@@ -80,7 +81,7 @@ def _print_comparison(comparison: Comparison, flips: int, console: Any) -> None:
 
 def _details(name: str, row: BenchmarkComparison, flips: int) -> list[tuple[str, str]]:
     """Lines with their styles: the verdict, flipped questions, early stopping, and warnings."""
-    from kkwarm.reporting.labels import CONTAMINATED
+    from kkwarm.reporting.labels import CONTAMINATED, SCORING
 
     lines = [(f"{name}: {row.statement}", "")]
     for side, ids in row.flipped.items():
@@ -93,6 +94,8 @@ def _details(name: str, row: BenchmarkComparison, flips: int) -> list[tuple[str,
             lines.append((f"  {side.upper()} was stopped early ({record['rule']}) {count}", "dim"))
     if row.settings_differences:
         lines.append((f"  warning: measured differently: {'; '.join(row.settings_differences)}", "yellow"))
+    for side, phrases in row.scoring.items():
+        lines += [(f"{SCORING} {side.upper()} on {name}: {phrase}", "yellow") for phrase in phrases]
     for side, questions in row.contaminated.items():
         if questions:
             text = f"{CONTAMINATED} CONTAMINATED: {side.upper()} was trained on {questions} questions of {name}"

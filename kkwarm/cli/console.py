@@ -6,14 +6,14 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
-from kkwarm.errors import shorten, warn
+from kkwarm.errors import KkwarmError, shorten, warn
 from kkwarm.schema.settings import LARGEST, fraction_hint
 
 __all__ = [
@@ -23,10 +23,12 @@ __all__ = [
     "complete_domains",
     "complete_models",
     "complete_runs",
+    "domain_option",
     "echo_json",
     "err_console",
     "json_option",
     "out_console",
+    "print_verifiers",
     "search_bar",
     "unsandboxed_option",
     "verification_bar",
@@ -107,6 +109,25 @@ unsandboxed_option = click.option(
 )
 
 
+def _load_domains(ctx: click.Context, option: click.Parameter, names: tuple[str, ...]) -> None:
+    if names:
+        from kkwarm.plugins import registry
+
+        for name in names:
+            registry().domain(name)
+
+
+domain_option = click.option(
+    "--domain",
+    multiple=True,
+    expose_value=False,
+    callback=_load_domains,
+    metavar="NAME",
+    help="Load this domain, such as the table PATH.toml, because the run names it: by itself, a run loads installed "
+    "domains only. Can be given several times.",
+)
+
+
 def complete_domains(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[str]:
     """Completes the name of a domain after the last comma of a list."""
     from kkwarm.plugins import registry
@@ -144,6 +165,23 @@ def echo_json(document: Any) -> None:
     except UnicodeEncodeError:  # LANG=C
         text = json.dumps(document, indent=1, default=str)
     click.echo(text, file=stdout)
+
+
+def print_verifiers(figures: Mapping[str, Mapping[str, Any]], console: Any) -> None:
+    """Prints a line for each benchmark whose figures come from another verifier than its own."""
+    from rich.text import Text
+
+    from kkwarm.plugins import registry
+
+    for name, row in figures.items():
+        used = row.get("verifier")
+        try:
+            own = registry().benchmark(name.removesuffix("+forced"), from_run=True).verifier
+        except KkwarmError:
+            continue
+        if used and used != own:
+            line = f"{name}: scored by the verifier {used}, not by the benchmark's own ({own})"
+            console.print(Text(line, style="yellow"), soft_wrap=True)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ def command(name: str, path: Path | None, kind: str) -> None:
         raise KkwarmError(
             f"{name!r} is not a valid domain name", hint="use lower-case letters, digits and _, starting with a letter"
         )
+    from kkwarm.files import write_file
     from kkwarm.plugins import registry
 
     reg = registry()
@@ -39,9 +40,7 @@ def command(name: str, path: Path | None, kind: str) -> None:
     if target.exists() and any(target.iterdir()):
         raise KkwarmError(f"{target} is not empty", hint="choose another --path")
     for relative, content in render_plugin(name, kind).items():
-        file = target / relative
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(content, encoding="utf-8")
+        write_file(target / relative, content)
     click.echo(
         f"Wrote {target}. Next steps:\n  pip install -e {target}\n  kkwarm check {name}\n  kkwarm domains {name}"
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kkwarm.cli.console import PercentagePoints, complete_runs, echo_json, json_option, out_console
+from kkwarm.cli.console import PercentagePoints, complete_runs, domain_option, echo_json, json_option, out_console
 from kkwarm.errors import KkwarmError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     metavar="POINTS",
     help="Equivalence margin in percentage points: smaller differences are ties.  [default: the study's, or 5]",
 )
+@domain_option
 @json_option
 def command(
     runs: tuple[Path, ...],

@@ -14,6 +14,7 @@ import click
 from kkwarm.cli.console import (
     Whole,
     complete_runs,
+    domain_option,
     echo_json,
     json_option,
     out_console,
@@ -41,6 +42,7 @@ EXAMPLES = 3  # flipped samples to print for each kind of flip
 @click.option("--write", is_flag=True, help="Write the new verdicts to a run beside RUN. RUN itself never changes.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the new verdicts to this folder.")
 @click.option("--workers", type=Whole(1), help="Number of processes for slow verifiers.  [default: one per core]")
+@domain_option
 @unsandboxed_option
 @json_option
 def command(

@@ -19,9 +19,11 @@ from kkwarm.cli.console import (
     err_console,
     json_option,
     out_console,
+    print_verifiers,
     unsandboxed_option,
 )
-from kkwarm.errors import KkwarmError
+from kkwarm.errors import KkwarmError, warn
+from kkwarm.types import REFERENCE_DIFFERS
 
 if TYPE_CHECKING:
     from kkwarm.plugins import Registry
@@ -68,7 +70,8 @@ def command(
 
     FILE holds JSON lines (.gz too): `id` (the benchmark's own), `completion` (a string, or a list of strings for
     several samples; rows with the same id are samples of one question) and, optionally, `reference` (the gold answer;
-    then the id need not be the benchmark's). Answers are never guessed: an answer that cannot be read is `unparsed`.
+    then the id need not be the benchmark's; if it is and the answers differ, a note says so). Answers are never
+    guessed: an answer that cannot be read is `unparsed`.
     """
     from kkwarm.plugins import registry
     from kkwarm.scoring.score import match_examples, read_rows
@@ -79,13 +82,17 @@ def command(
     _check_writable(samples_out, file)
     rows = read_rows(file)
     examples = match_examples(rows, benchmark, file)
-    _check_references(reg, rows, examples, benchmark, file)
+    replaced = _check_references(reg, rows, examples, benchmark, file)
+    notes = [_describe_replaced(rows, replaced, benchmark.name, file)] if replaced else []
+    for note in notes:
+        warn(note)
     start = time.perf_counter()
     with _open_run(out, file, benchmark, protocol) as run:
-        scored = _score(rows, examples, benchmark, protocol, workers, run)
-        figures = {benchmark.name: scored.figures}
+        scored = _score(rows, examples, benchmark, protocol, workers, run, replaced)
+        verifier = reg.verifier_of(benchmark, protocol).name
+        figures = {benchmark.name: {**scored.figures, "verifier": verifier}}
         if run is not None:
-            run.finish(results={"benchmarks": figures})
+            run.finish(results={"benchmarks": figures}, notes=notes)
     seconds = time.perf_counter() - start
     if samples_out is not None:
         _write_samples(samples_out, scored, reg.rewards(benchmark.name))
@@ -93,7 +100,8 @@ def command(
         "benchmarks": figures,
         "file": str(file),
         "protocol": protocol.name,
-        "verifier": reg.verifier_of(benchmark, protocol).name,
+        "verifier": verifier,
+        "notes": notes,
         "seconds": round(seconds, 3),
     }
     if run is not None:
@@ -106,13 +114,28 @@ def command(
 
 def _check_references(
     reg: Registry, rows: Sequence[Row], examples: Sequence[Example], benchmark: Benchmark, file: Path
-) -> None:
-    from kkwarm.scoring.score import check_references
+) -> frozenset[int]:
+    """Checks the references; returns the positions of rows that have the id of one of the benchmark's questions, and
+    another answer than the benchmark's own.
+    """
+    from kkwarm.scoring.score import check_references, find_replaced_answers
 
     base = benchmark.name if benchmark.name in reg.tasks else benchmark.name.rpartition(":")[0]
-    if base in reg.tasks:
-        task = reg.tasks[base]
-        check_references(rows, examples, task, reg.verifier(benchmark.verifier), reg.protocol(task), file)
+    task = reg.tasks.get(base)
+    verifier, protocol = reg.verifier(benchmark.verifier), reg.protocol(benchmark if task is None else task)
+    if task is not None:
+        check_references(rows, examples, task, verifier, protocol, file)
+    return find_replaced_answers(rows, examples, benchmark, task, verifier, protocol)
+
+
+def _describe_replaced(rows: Sequence[Row], replaced: frozenset[int], name: str, file: Path) -> str:
+    first = rows[min(replaced)]
+    text = json.dumps(first.reference, ensure_ascii=False)[:60]
+    return (
+        f"{file}: {len(replaced):,} of {len(rows):,} completions have the id of a question of {name} and a reference "
+        f"that differs from its answer, such as line {first.line} ({first.id}: {text}); they are scored against their "
+        f"references, so the figures are not those of {name}"
+    )
 
 
 @contextmanager
@@ -129,7 +152,7 @@ def _open_run(out: Path | None, file: Path, benchmark: Benchmark, protocol: Prot
     with Run.open(out, kind="score", config=config, inputs={"outputs": file_hash(file)}) as run:
         now = verifier_provenance(registry().verifier_of(benchmark, protocol), protocol)
         then = run.manifest.verifiers.get(benchmark.name)
-        if then and then.get("code") != now.get("code"):
+        if then and any(then.get(key) != now.get(key) for key in ("name", "code")):
             hint = f"run `kkwarm rescore {out}`, or use another --out"
             raise KkwarmError(f"the verdicts in {out} come from another version of the verifier", hint=hint)
         run.record(file=str(file))
@@ -144,6 +167,7 @@ def _score(
     protocol: Protocol,
     workers: int | None,
     run: Run | None,
+    replaced: frozenset[int],
 ) -> Scored:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -159,9 +183,9 @@ def _score(
         def advance(n: int) -> None:
             bar.advance(task, n)
 
-        storage: dict[str, Any] = {}
+        storage: dict[str, Any] = {"replaced": replaced}
         if run is not None:
-            storage = {"stored": {(s.id, s.index): s for s in run.samples()}, "keep": run.append}
+            storage |= {"stored": {(s.id, s.index): s for s in run.samples()}, "keep": run.append}
         return score_rows(rows, examples, benchmark, verifier, protocol, workers=workers, progress=advance, **storage)
 
 
@@ -169,44 +193,46 @@ def _check_writable(path: Path | None, source: Path) -> None:
     """Reports an unwritable file before the work rather than after it."""
     if path is None:
         return
-    exists = path.exists()
-    if exists and source.exists() and path.samefile(source):
+    if path.exists() and source.exists() and path.samefile(source):
         raise KkwarmError(f"--samples-out {path} is the file to score", hint="use another --samples-out")
-    try:
-        with open(path, "a", encoding="utf-8"):
-            pass
-        if not exists:
-            path.unlink()
-    except OSError as err:
-        raise KkwarmError(f"{path} cannot be written: {err.strerror}", hint="use another --samples-out") from None
+    problem = ""
+    if path.is_dir():
+        problem = "Is a directory"
+    elif not path.exists():
+        folder = path.resolve().parent
+        problem = (
+            ""
+            if os.access(folder, os.W_OK)
+            else "Permission denied"
+            if folder.exists()
+            else "No such file or directory"
+        )
+    elif not os.access(path, os.W_OK):
+        problem = "Permission denied"
+    if problem:
+        raise KkwarmError(f"{path} cannot be written: {problem}", hint="use another --samples-out")
 
 
 def _write_samples(path: Path, scored: Scored, rewards: Rewards) -> None:
     """Writes the file completely or not at all, unless it is a pipe or device such as /dev/stdout."""
-    special = path.exists() and not path.is_file()
-    path = path.resolve()
-    target = path if special else path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(target, "w", encoding="utf-8") as out:
-            for id_, sample in zip(scored.ids, scored.samples, strict=True):
-                verdict = sample.verdict
-                row: dict[str, Any] = {
-                    "id": id_,
-                    "status": verdict.status.value,
-                    "answer": verdict.answer,
-                    "reward": rewards.for_status(verdict.status),
-                    "reason": verdict.reason,
-                }
-                if verdict.metrics:
-                    row["metrics"] = dict(verdict.metrics)
-                out.write(json.dumps(row) + "\n")
-        if not special:
-            target.replace(path)
-    except OSError as err:
-        raise KkwarmError(f"{path} cannot be written: {err.strerror}", hint="free space and score again") from None
-    finally:
-        if not special:
-            target.unlink(missing_ok=True)
+    from kkwarm.files import write_file
+
+    lines = []
+    for id_, sample in zip(scored.ids, scored.samples, strict=True):
+        verdict = sample.verdict
+        row: dict[str, Any] = {
+            "id": id_,
+            "status": verdict.status.value,
+            "answer": verdict.answer,
+            "reward": rewards.for_status(verdict.status),
+            "reason": verdict.reason,
+        }
+        if verdict.metrics:
+            row["metrics"] = dict(verdict.metrics)
+        if sample.meta.get(REFERENCE_DIFFERS):
+            row[REFERENCE_DIFFERS] = True
+        lines.append(json.dumps(row) + "\n")
+    write_file(path, lines, follow=True, hint="free space and score again")
 
 
 # -- the table --------------------------------------------------------------------------------------------------------
@@ -238,6 +264,7 @@ def show(document: dict[str, Any]) -> None:
         extra += [f"{key} {value:.4g}" for key, value in figures["metrics"].items()]
         if extra:
             console.print(Text("; ".join(extra)))
+    print_verifiers(document["benchmarks"], console)
     if "run" in document:
         console.print(Text(f"stored in {document['run']}"))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kkwarm.cli.console import complete_runs, echo_json, json_option, out_console, verification_bar
+from kkwarm.cli.console import complete_runs, domain_option, echo_json, json_option, out_console, verification_bar
 
 if TYPE_CHECKING:
     from kkwarm.scoring.verify_run import Finding
@@ -20,6 +20,7 @@ STYLE = {"agrees": "green", "differs": "bold red", "unchecked": "yellow"}
 
 @click.command()
 @click.argument("run", shell_complete=complete_runs, type=click.Path(path_type=Path))
+@domain_option
 @json_option
 @click.pass_context
 def command(ctx: click.Context, run: Path, as_json: bool) -> None:

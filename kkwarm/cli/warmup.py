@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from kkwarm.cli.console import complete_models, json_option
+from kkwarm.cli.console import complete_models, domain_option, json_option
 from kkwarm.cli.options import configure, settings_command
 from kkwarm.cli.training import (
     alarm_texts,
@@ -32,7 +32,7 @@ from kkwarm.schema.settings import (
 )
 
 PANELS = {
-    MODEL_AND_DATA: ("--traces", "--preset"),
+    MODEL_AND_DATA: ("--traces", "--domain", "--preset"),
     OPTIMIZATION: (),
     EVALUATION: (),
     HARDWARE: (),
@@ -50,6 +50,7 @@ PANELS = {
     type=click.Path(path_type=Path),
     help="Traces to train on: the folder of a distill run, or a file of traces.",
 )
+@domain_option
 @preset_option
 @out_option
 @dry_run_option

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import codecs
 import gzip
-import json
 import os
 import zlib
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
+from kkwarm.json_text import parse_json
 from kkwarm.paths import expand_path
 
 __all__ = ["data_folder", "hub_rows", "local_file", "read_jsonl", "read_numbered_jsonl"]
@@ -100,17 +100,17 @@ def _parse_line(path: Path, number: int, raw: bytes) -> dict[str, Any]:
     if number == 1:
         raw = raw.removeprefix(codecs.BOM_UTF8)  # written by Windows programs
     try:
-        row = json.loads(raw.decode("utf-8"))
-    except UnicodeDecodeError as err:
-        raise KkwarmError(f"{path}, line {number}: not UTF-8 ({err.reason})", hint="save the file as UTF-8") from None
-    except RecursionError:
-        raise KkwarmError(f"{path}, line {number}: nested too deeply") from None
-    except json.JSONDecodeError as err:
-        incomplete = number > 1 and not raw.endswith(b"\n")
-        hint = "the last line is incomplete: remove it" if incomplete else "each line must be one JSON object"
-        if number == 1 and raw.strip() in (b"{", b"["):
-            hint = "the document spans several lines: write one object per line, as `jq -c` does"
-        raise KkwarmError(f"{path}, line {number}: not JSON ({err.msg}, column {err.colno})", hint=hint) from None
+        row = parse_json(raw)
+    except ValueError as err:
+        hint = ""
+        if str(err).startswith("not UTF-8"):
+            hint = "save the file as UTF-8"
+        elif str(err).startswith("not JSON"):
+            incomplete = number > 1 and not raw.endswith(b"\n")
+            hint = "the last line is incomplete: remove it" if incomplete else "each line must be one JSON object"
+            if number == 1 and raw.strip() in (b"{", b"["):
+                hint = "the document spans several lines: write one object per line, as `jq -c` does"
+        raise KkwarmError(f"{path}, line {number}: {err}", hint=hint) from None
     if not isinstance(row, dict):
         kind = {list: "a list", str: "a string", type(None): "null"}.get(type(row), "a number or truth value")
         raise KkwarmError(f"{path}, line {number}: {kind}, not a JSON object")

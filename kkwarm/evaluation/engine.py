@@ -149,7 +149,8 @@ def run_bench(
     """See `kkwarm.evaluation.bench`."""
     prepared = prepare(model, benchmarks, out, config, backend)
     try:
-        manifest = Manifest(kind="bench", evaluation_version=EVALUATION_VERSION, config=prepared.settings)
+        version, verifiers = EVALUATION_VERSION, {t.name: {"name": t.verifier.name} for t in prepared.tasks}
+        manifest = Manifest(kind="bench", evaluation_version=version, config=prepared.settings, verifiers=verifiers)
         early_stopping = make_early_stopping(config, prepared.tasks, prepared.lm_eval_names, manifest)
         with Run.open(prepared.out, kind="bench", config=prepared.settings, inputs=prepared.inputs) as run:
             run.record(labels=dict(labels or {}), model={"name": display_name(model), "checkpoint": str(model)})

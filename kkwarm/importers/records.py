@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
+from kkwarm.files import open_regular, read_regular
+from kkwarm.json_text import parse_json
 from kkwarm.types import Completion, Verdict
 
 __all__ = ["Answer", "Results", "TaskResults", "read_json", "read_lines"]
@@ -62,12 +63,12 @@ def read_json(path: Path, tool: str) -> dict[str, Any]:
     :raises KkwarmError: the file holds no JSON object.
     """
     try:
-        document = json.loads(path.read_text("utf-8"))
+        document = parse_json(read_regular(path))
     except OSError as err:
         raise KkwarmError(f"{path} cannot be read: {err.strerror}") from None
     except ValueError as err:
         raise KkwarmError(
-            f"{path} is not JSON: {err}", hint=f"{tool} may still be writing it, or it is damaged"
+            f"{path} cannot be read: {err}", hint=f"{tool} may still be writing it, or it is damaged"
         ) from None
     if not isinstance(document, dict):
         raise KkwarmError(f"{path} holds no JSON object", hint=f"was it written by {tool}?")
@@ -79,15 +80,15 @@ def read_lines(path: Path, tool: str) -> Iterator[dict[str, Any]]:
 
     :raises KkwarmError: a line holds no JSON object; the message names the first such line.
     """
-    with path.open(encoding="utf-8") as lines:
+    with open_regular(path) as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = parse_json(line)
             except ValueError as err:
                 hint = f"{tool} may still be writing it, or it is damaged"
-                raise KkwarmError(f"{path}, line {number}: not JSON: {err}", hint=hint) from None
+                raise KkwarmError(f"{path}, line {number}: {err}", hint=hint) from None
             if not isinstance(row, dict):
                 raise KkwarmError(f"{path}, line {number}: no JSON object", hint=f"was it written by {tool}?")
             yield row

@@ -12,13 +12,14 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from kkwarm.errors import KkwarmError
+from kkwarm.files import write_file
 from kkwarm.progress import duration
 from kkwarm.reporting.figures import figures
 from kkwarm.reporting.labels import (
     CONTAMINATED,
     HOLDS,
     LEGEND,
+    SCORING,
     STATUS_ORDER,
     alarm_lines,
     change_text,
@@ -29,6 +30,7 @@ from kkwarm.reporting.labels import (
     percent,
     reasoning_text,
     saved_text,
+    scoring_lines,
     settings_lines,
 )
 from kkwarm.reporting.samples import Packed, pack
@@ -43,13 +45,7 @@ def write_html(report: Report, paths: Sequence[Path], target: Path) -> None:
 
     :raises KkwarmError: the file cannot be written.
     """
-    page = _page(report, pack(report, paths))
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("w", encoding="utf-8") as out:
-            out.writelines(page)
-    except OSError as err:
-        raise KkwarmError(f"{target} cannot be written: {err.strerror}") from None
+    write_file(target, _page(report, pack(report, paths)), follow=True)
 
 
 def _page(report: Report, packed: Packed) -> list[str]:
@@ -99,6 +95,7 @@ def _head(report: Report, packed: Packed) -> str:
         done = f" ({at.done} of {at.steps} steps)" if at else ""
         banners.append(("unsure", f"In progress{done}: figures will change."))
     banners += [("loss", line) for line in nothing_learned_lines(report)]
+    banners += [("unsure", f"{SCORING} {line}") for line in scoring_lines(report)]
     banners += [("loss", f"{CONTAMINATED} Contaminated: {line}") for line in contamination_lines(report)]
     banners += [("unsure", f"Not compared: {p}") for p in report.problems]
     banners += [("unsure", line) for line in report.unusable]

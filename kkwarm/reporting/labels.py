@@ -11,6 +11,7 @@ __all__ = [
     "HOLDS",
     "LEGEND",
     "MARK",
+    "SCORING",
     "STATUS_ORDER",
     "STYLE",
     "alarm_lines",
@@ -22,11 +23,13 @@ __all__ = [
     "percent",
     "reasoning_text",
     "saved_text",
+    "scoring_lines",
     "settings_lines",
 ]
 
 MARK = {"gain": "▲", "loss": "▼", "tie": "=", "underpowered": "?"}
 CONTAMINATED = "†"  # at every figure that includes questions that were trained on
+SCORING = "‡"  # at every figure that was not scored by the benchmark's own verifier against its own answers
 STYLE = {"gain": "green", "loss": "red", "tie": "", "underpowered": "yellow", "no data": "yellow"}
 HOLDS = {True: ("holds", "green"), False: ("FAILS", "red"), None: ("undecided", "yellow")}
 NOTHING_LEARNED = "nothing learned"  # the kind of an alarm
@@ -37,7 +40,9 @@ LEGEND = "percent ± 95% interval; change in percentage points: ▲ gain, ▼ lo
 def percent(cell: Accuracy) -> str:
     """``54.0 ±2.9``: accuracy and the half-width of its 95% interval, in percent; marked where it is contaminated."""
     low, high = cell.ci
-    mark = CONTAMINATED if isinstance(cell, Cell) and cell.contaminated else ""
+    mark = ""
+    if isinstance(cell, Cell):
+        mark = (CONTAMINATED if cell.contaminated else "") + (SCORING if cell.scoring else "")
     return f"{100 * cell.accuracy:.1f} ±{50 * (high - low):.1f}{mark}"
 
 
@@ -76,6 +81,16 @@ def saved_text(row: ExamplesSaved) -> tuple[str, str, str, str]:
 def contamination_lines(report: Report) -> list[str]:
     """A line for each condition and domain with contaminated questions."""
     return [f"{c.condition} was trained on {c.questions} questions of {c.domain}" for c in report.contamination]
+
+
+def scoring_lines(report: Report) -> list[str]:
+    """A line for each way in which conditions were not scored as the benchmark scores, with the conditions."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for condition, row in report.matrix.items():
+        for domain, cell in row.items():
+            for phrase in cell.scoring:
+                groups.setdefault((domain, phrase), []).append(condition)
+    return [f"{', '.join(conditions)} on {domain}: {phrase}" for (domain, phrase), conditions in groups.items()]
 
 
 def settings_lines(report: Report) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kkwarm.reporting.labels import contamination_lines, percent, settings_lines
+from kkwarm.reporting.labels import contamination_lines, percent, scoring_lines, settings_lines
 from kkwarm.reporting.sanitize import sanitize
 from kkwarm.schema.report import Cell, Report
 
@@ -12,7 +12,8 @@ SIGN = {"gain": r"\uparrow", "loss": r"\downarrow", "tie": "=", "underpowered": 
 ESCAPED = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "&": r"\&", "%": r"\%",
     "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", "†": r"\textsuperscript{\dag}", "→": r"$\rightarrow$", "±": r"$\pm$", "×": r"$\times$",
+    "|": r"\textbar{}", "†": r"\textsuperscript{\dag}", "‡": r"\textsuperscript{\ddag}",
+    "→": r"$\rightarrow$", "±": r"$\pm$", "×": r"$\times$",
     "≤": r"$\leq$", "≥": r"$\geq$", "−": r"$-$",
 }  # fmt: skip
 
@@ -51,6 +52,7 @@ def _caption(report: Report) -> str:
         f"? underpowered. {escaped(report.method)}."
     )
     legend += "".join(rf" \textsuperscript{{\dag}}{escaped(line)}." for line in contamination_lines(report))
+    legend += "".join(rf" \textsuperscript{{\ddag}}{escaped(line)}." for line in scoring_lines(report))
     legend += "".join(f" Not compared: {escaped(p)}." for p in report.problems)
     legend += "".join(f" Measured differently: {escaped(line)}." for line in settings_lines(report))
     title = escaped(report.title)

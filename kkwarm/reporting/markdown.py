@@ -8,12 +8,14 @@ from kkwarm.reporting.labels import (
     CONTAMINATED,
     HOLDS,
     LEGEND,
+    SCORING,
     alarm_lines,
     change_text,
     contamination_lines,
     evals_text,
     nothing_learned_lines,
     percent,
+    scoring_lines,
     settings_lines,
 )
 from kkwarm.reporting.sanitize import sanitize
@@ -43,6 +45,8 @@ def markdown_text(report: Report) -> str:
     lines += [line for d in settings_lines(report) for line in ("", f"Measured differently: {_escaped(d)}")]
     lines += _claims(report)
     lines += _training(report)
+    for line in scoring_lines(report):
+        lines += ["", f"{SCORING} {_escaped(line)}."]
     for line in contamination_lines(report):
         lines += ["", f"{CONTAMINATED} {_escaped(line)}."]
     if report.note:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
+from kkwarm.files import write_file
 from kkwarm.reporting.figures import Figure, figures
 from kkwarm.reporting.labels import HOLDS, LEGEND, change_text, percent
 from kkwarm.reporting.sanitize import sanitize
@@ -32,14 +34,9 @@ def write_png(report: Report, target: Path) -> list[Path]:
     panels = _panels(report)
     if not panels:
         raise KkwarmError("nothing is evaluated yet: there is no figure to draw")
-    try:
-        if target.suffix.lower() == ".png":
-            target.parent.mkdir(parents=True, exist_ok=True)
-            return [_overview(Canvas, panels, report, target)]
-        target.mkdir(parents=True, exist_ok=True)
-        return [_single(Canvas, draw, size, target / f"{_file(key)}.png") for key, size, draw in panels]
-    except OSError as err:
-        raise KkwarmError(f"{err.filename or target} cannot be written: {err.strerror}") from None
+    if target.suffix.lower() == ".png":
+        return [_overview(Canvas, panels, report, target)]
+    return [_single(Canvas, draw, size, target / f"{_file(key)}.png") for key, size, draw in panels]
 
 
 def _panels(report: Report) -> list[tuple[str, tuple[float, float], Any]]:
@@ -64,7 +61,13 @@ def _file(key: str) -> str:
 def _single(canvas: Any, draw: Any, size: tuple[float, float], path: Path) -> Path:
     picture = canvas(figsize=size, layout="constrained")
     draw(picture.add_subplot())
-    picture.savefig(path, dpi=DPI)
+    return _save(picture, path)
+
+
+def _save(picture: Any, path: Path) -> Path:
+    data = io.BytesIO()
+    picture.savefig(data, dpi=DPI, format="png")
+    write_file(path, data.getvalue(), follow=True)
     return path
 
 
@@ -83,8 +86,7 @@ def _overview(canvas: Any, panels: list[tuple[str, tuple[float, float], Any]], r
         for m, (_, _, draw) in enumerate(row):
             draw(picture.add_subplot(grid[n, m]))
     picture.suptitle(_plain(report.title), fontsize=12, fontweight="bold")
-    picture.savefig(path, dpi=DPI)
-    return path
+    return _save(picture, path)
 
 
 def _plain(text: str) -> str:

@@ -199,7 +199,7 @@ def _examples(domain: str) -> dict[str, Example]:
     from kkwarm.plugins import registry
 
     try:
-        return {e.id: e for e in registry().benchmark(domain).load()}
+        return {e.id: e for e in registry().benchmark(domain, from_run=True).load()}
     except KkwarmError:
         return {}
 

@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from kkwarm.errors import KkwarmError
+from kkwarm.files import write_file
 from kkwarm.progress import duration
 from kkwarm.reporting.figures import figures
 from kkwarm.reporting.labels import (
     CONTAMINATED,
     HOLDS,
     LEGEND,
+    SCORING,
     STATUS_ORDER,
     STYLE,
     alarm_lines,
@@ -25,6 +26,7 @@ from kkwarm.reporting.labels import (
     percent,
     reasoning_text,
     saved_text,
+    scoring_lines,
     settings_lines,
 )
 from kkwarm.reporting.plot import plot
@@ -69,10 +71,7 @@ def write_svg(report: Report, path: Path, width: int = 100) -> None:
     """
     console = safe_console(record=True, width=width, file=io.StringIO(), force_terminal=True)
     print_report(report, console)
-    try:
-        path.write_text(console.export_svg(title="kkwarm report"), encoding="utf-8")
-    except OSError as err:
-        raise KkwarmError(f"{path} cannot be written: {err.strerror}") from None
+    write_file(path, console.export_svg(title="kkwarm report"), follow=True)
 
 
 def print_beside(console: Any, parts: Sequence[Any]) -> None:
@@ -277,6 +276,8 @@ def _print_foot(report: Report, console: Any) -> None:
         console.print(Text(f"! {line}", style="yellow"))
     for line in settings_lines(report):
         console.print(Text(f"Measured differently: {line}", style="yellow"))
+    for line in scoring_lines(report):
+        console.print(Text(f"{SCORING} {line}", style="yellow"))
     for line in contamination_lines(report):
         console.print(Text(f"{CONTAMINATED} CONTAMINATED: {line}", style="bold red"))
     cells = report.cells()

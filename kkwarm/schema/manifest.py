@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
+
+from kkwarm.errors import shorten
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -24,25 +34,131 @@ Kind = Literal["bench", "score", "distill", "warmup", "rlvr", "study", "import"]
 State = Literal["running", "interrupted", "done"]
 
 
-def _check_config(config: dict[str, Any]) -> dict[str, Any]:
-    problems = []
-    if not isinstance(config.get("protocols", {}), Mapping):
-        problems.append("config.protocols must be a mapping")
-    if not isinstance(config.get("benchmarks", []), list | tuple):
-        problems.append("config.benchmarks must be a list")
-    if problems:
-        raise ValueError("; ".join(problems))
-    return config
+Finite = Annotated[float, Field(allow_inf_nan=False, ge=-1e12, le=1e12)]
+Fraction = Annotated[float, Field(allow_inf_nan=False, ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+StepName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,200}$")]  # the name of a folder or file
+Digits = Annotated[str, Field(pattern=r"^[0-9]{1,10}$")]
+_OPEN = ConfigDict(extra="allow", strict=True)
 
 
-def _check_results(results: dict[str, Any]) -> dict[str, Any]:
-    benchmarks = results.get("benchmarks", {})
-    if not isinstance(benchmarks, Mapping):
-        raise ValueError("results.benchmarks must be a mapping")
-    names = [name for name, figures in benchmarks.items() if not isinstance(figures, Mapping)]
-    if names:
-        raise ValueError("; ".join(f"results.benchmarks.{name} must be a mapping" for name in names))
-    return results
+class _Config(TypedDict, total=False):
+    """The settings that are read again later, with their types; others may have any."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    protocols: dict[str, str]
+    benchmarks: list[str]
+    sampling: dict[str, dict[str, Any]]
+    prompting: dict[str, dict[str, Any]]
+    evaluation: dict[str, dict[str, Any]]
+    seed: Count
+    seeds: list[Count]
+    domain: str
+    teacher: str
+    n: Count
+    examples: Count | None
+    decontaminate_against: list[str]
+
+
+class _Figures(TypedDict, total=False):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    n: Count
+    samples: Count
+    accuracy: Fraction | None
+    stderr: Finite | None
+    status: dict[str, Count]
+    metrics: dict[str, Finite]
+    verifier: str
+
+
+class _Results(TypedDict, total=False):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    benchmarks: dict[str, _Figures]
+    signal: bool | None
+
+
+class _Environment(TypedDict, total=False):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    python: str
+    platform: str
+    processor: str
+    cores: int | None
+    versions: dict[str, str]
+    gpu: list[str]
+    command: list[str]
+
+
+class _Contaminated(TypedDict):
+    """An evaluated question (`domain`, `id`) that was trained on, in the training question `trained`."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    domain: str
+    id: str
+
+
+class _Alarm(TypedDict):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    kind: str
+    step: Count
+    text: str
+    domain: NotRequired[str]
+
+
+class _VerifierCode(TypedDict, total=False):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    name: str
+    code: str
+    libraries: dict[str, str]
+    before: list[str]
+
+
+class _Stopped(TypedDict):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    rule: str
+    questions: Count
+    of: Count
+
+
+class _HalfWidth(_Stopped):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    rule: Literal["half-width"]  # type: ignore[misc]
+    interval: list[Finite]
+
+
+class _Decided(_Stopped):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    rule: Literal["decided"]  # type: ignore[misc]
+    baseline: str
+    verdict: Literal["gain", "loss", "tie", "underpowered"] | None
+    value: Finite
+    low: Finite
+    high: Finite
+    p: Fraction
+    level: Finite
+
+
+class _Claim(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]
+    base: str
+    warmed: str
+    base_rlvr: str
+    warmed_rlvr: str
+    on: str
+    warmup: str
+
+
+def _of_type(kind: Any) -> AfterValidator:
+    """Checks a value against a type and keeps it as it is, because its hash may be recorded."""
+    adapter: TypeAdapter[Any] | None = None
+
+    def check(value: Any) -> Any:
+        nonlocal adapter
+        if adapter is None:
+            adapter = TypeAdapter(kind)
+        adapter.validate_python(value)
+        return value
+
+    return AfterValidator(check)
 
 
 class ModelSource(BaseModel):
@@ -59,7 +175,7 @@ class PlanCondition(BaseModel):
     model_config = ConfigDict(extra="forbid")
     name: str
     baseline: str | None
-    chain: list[str]
+    chain: Annotated[list[str], Field(min_length=1)]
 
 
 class StudyPlan(BaseModel):
@@ -72,14 +188,31 @@ class StudyPlan(BaseModel):
     name: str = ""
     title: str
     note: str
-    margin: float
+    margin: Annotated[float, Field(allow_inf_nan=False, ge=0, le=100)]
     domains: list[str]
     conditions: list[PlanCondition]
-    claims: list[dict[str, Any]]
-    grids: dict[str, dict[str, str]] = {}
-    rows: dict[str, dict[str, dict[str, str]]]
-    steps: list[str]
+    claims: Annotated[list[dict[str, Any]], _of_type(list[_Claim])]
+    grids: dict[str, dict[Digits, str]] = {}
+    rows: dict[str, dict[Digits, dict[str, StepName]]]
+    steps: list[StepName]
     kinds: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        names = [c.name for c in self.conditions]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two conditions are named {shorten(name)}")
+            if name not in self.rows:
+                raise ValueError(f"rows.{shorten(name)} is missing")
+        for condition in self.conditions:
+            if condition.baseline is not None and condition.baseline not in names:
+                raise ValueError(f"the baseline {shorten(condition.baseline)} is none of the conditions")
+        for name, seeds in self.rows.items():
+            for seed, parts in seeds.items():
+                if "bench" not in parts:
+                    raise ValueError(f"rows.{shorten(name)}.{seed}.bench is missing")
+        return self
 
 
 class StepAttempt(BaseModel):
@@ -91,9 +224,9 @@ class StepAttempt(BaseModel):
     step: str
     number: int
     worker: str = ""
-    started: float = 0.0
-    ended: float = 0.0
-    seconds: float = 0.0
+    started: Finite = 0.0
+    ended: Finite = 0.0
+    seconds: Finite = 0.0
     outcome: Literal["running", "done", "failed", "lost"] = "running"
 
 
@@ -102,8 +235,8 @@ class StudySession(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     executor: str
-    slots: int
-    wall_s: float = 0.0
+    slots: Count
+    wall_s: Finite = 0.0
     attempts: list[StepAttempt] = []
 
 
@@ -118,50 +251,52 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
     schema_version: Literal[1] = 1
     kind: Kind
-    evaluation_version: int | None = None
-    config: Annotated[dict[str, Any], AfterValidator(_check_config)] = {}
+    evaluation_version: Count | None = None
+    config: Annotated[dict[str, Any], _of_type(_Config)] = {}
     inputs: dict[str, str] = {}
     config_hash: str = ""
     created: str = ""
     finished: str = ""
     state: State = "running"
-    resumed: int = 0
-    environment: dict[str, Any] = {}
+    resumed: Count = 0
+    environment: Annotated[dict[str, Any], _of_type(_Environment)] = {}
     labels: dict[str, Any] = {}
     model: ModelSource | None = None
-    results: Annotated[dict[str, Any], AfterValidator(_check_results)] = {}
-    products: dict[str, str] = {}
-    verifiers: dict[str, dict[str, Any]] = {}
+    results: Annotated[dict[str, Any], _of_type(_Results)] = {}
+    products: dict[StepName, str] = {}
+    verifiers: Annotated[dict[str, dict[str, Any]], _of_type(dict[str, _VerifierCode])] = {}
     provenance: dict[str, Any] = {}
     rescored_from: str = ""
     warnings: list[str] = []
-    alarms: list[dict[str, Any]] = []
+    alarms: Annotated[list[dict[str, Any]], _of_type(list[_Alarm])] = []
     notes: list[str] = []
     # bench, score, import
     generation: dict[str, Any] = {}
-    stopped: dict[str, Any] = {}
+    stopped: Annotated[
+        dict[str, Any], _of_type(dict[str, Annotated[_HalfWidth | _Decided, Field(discriminator="rule")]])
+    ] = {}
     lm_eval: dict[str, Any] = {}
     file: str = ""
     differs: dict[str, list[dict[str, Any]]] = {}
     # contamination check
     compared_with: list[str] = []
     not_compared: dict[str, str] = {}
-    contamination: list[dict[str, Any]] = []
+    contamination: Annotated[list[dict[str, Any]], _of_type(list[_Contaminated])] = []
     contaminated: list[str] | None = None
     # training
     traces: str = ""
     example_ids: list[str] = []
     device: str = ""
     precision: str = ""
-    processes: int = 1
-    threads: int = 0
+    processes: Count = 1
+    threads: Count = 0
     memory: dict[str, Any] | None = None
     # study: seconds of each step, of all workers and of all calls
     plan: StudyPlan | None = None
-    jobs: int = 0
-    seconds: dict[str, float] = {}
-    worker_s: float = 0.0
-    wall_s: float = 0.0
+    jobs: Count = 0
+    seconds: dict[str, Finite] = {}
+    worker_s: Finite = 0.0
+    wall_s: Finite = 0.0
     sessions: list[StudySession] = []
 
     @property
@@ -175,32 +310,44 @@ class Manifest(BaseModel):
         return {"schema_version": self.schema_version, **self.model_dump(exclude_unset=True)}
 
 
+MAX_PROBLEMS = 4  # listed in one message
 _EXPECTED = {
     "dict_type": "must be a mapping",
     "model_type": "must be a mapping",
+    "model_attributes_type": "must be a mapping",
     "list_type": "must be a list",
     "string_type": "must be text",
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "int_parsing_size": "is too large",
     "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "finite_number": "must be a finite number",
     "missing": "is missing",
     "extra_forbidden": "is unknown",
+    "string_pattern_mismatch": "is not a valid name",
+    "too_short": "is empty",
+    "less_than_equal": "is too large",
+    "greater_than_equal": "is too small",
 }
 
 
 def list_problems(error: ValidationError) -> list[str]:
     """A phrase for each problem that validation reported: where it is, what is expected, and what is there."""
-    problems = []
-    for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"])
-        kind = problem["type"]
-        if kind == "value_error":
-            text = str(problem["ctx"]["error"])
-        elif kind in _EXPECTED:
-            text = f"{where} {_EXPECTED[kind]}"
-        elif kind == "literal_error":
-            text = f"{where} is {problem['input']!r}, not {problem['ctx']['expected']}"
-        else:
-            text = f"{where}: {problem['msg']}"
-        problems.append(text)
-    return problems
+    problems = [_describe(problem) for problem in error.errors(include_url=False)]
+    more = len(problems) - MAX_PROBLEMS
+    return problems if more <= 0 else [*problems[:MAX_PROBLEMS], f"and {more} more"]
+
+
+def _describe(problem: Any) -> str:
+    parts = [str(part) for part in problem["loc"] if not str(part).startswith(("function-after[", "_"))]
+    where = ".".join(part if len(part) <= 60 else f"{part[:40]}..." for part in parts)
+    kind = problem["type"]
+    if kind in _EXPECTED:
+        return f"{where} {_EXPECTED[kind]}"
+    if kind == "literal_error":
+        return f"{where} is {shorten(problem['input'])}, not {problem['ctx']['expected']}"
+    message = str(problem["ctx"]["error"]) if kind == "value_error" else str(problem["msg"])
+    return f"{where}: {message}" if where else message

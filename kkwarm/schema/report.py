@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from kkwarm.json_text import parse_json
+
 __all__ = [
     "Accuracy",
     "Band",
@@ -127,7 +129,8 @@ class Accuracy(_Model):
 class Cell(Accuracy):
     """A cell of the matrix. `reasoning_rate`: share of completions that reason before the answer; `tokens`: mean
     length; `lengths`: its median and 95th percentile; `forced`: accuracy where the prompt forces reasoning;
-    `contaminated`: number of its questions that the condition was trained on.
+    `contaminated`: number of its questions that the condition was trained on; `scoring`: how the scoring differed from
+    the benchmark's own (another verifier, other gold answers).
     """
 
     reasoning_rate: float | None
@@ -136,6 +139,7 @@ class Cell(Accuracy):
     change: Change | None
     forced: Accuracy | None
     contaminated: int = 0
+    scoring: tuple[str, ...] = ()
 
 
 class StepEfficiency(_Model):
@@ -377,6 +381,7 @@ class Report(_Model):
 
 class BenchmarkComparison(_Model):
     """Two runs on one benchmark. `flipped`: ids of the questions that most samples of only that run answer correctly;
+    `scoring`: how the scoring of each run differed from the benchmark's own;
     `stopped`: the early-stopping record of each run; `statement`: the verdict as a sentence.
     """
 
@@ -384,6 +389,7 @@ class BenchmarkComparison(_Model):
     b: Accuracy
     change: Change
     contaminated: dict[str, int]
+    scoring: dict[str, tuple[str, ...]]
     only_a: int
     only_b: int
     flipped: dict[str, tuple[str, ...]]
@@ -404,13 +410,13 @@ class Comparison(_Model):
     method: str
 
 
-def parse_report(text: str) -> Report:
+def parse_report(text: bytes | str) -> Report:
     """A report from its JSON text.
 
     :raises ValueError: it is no report, or of another schema version; one line.
     """
     try:
-        return Report.model_validate_json(text)
+        return Report.model_validate(parse_json(text))
     except ValidationError as err:
         first = err.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])

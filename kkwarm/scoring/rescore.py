@@ -15,6 +15,7 @@ from kkwarm.scoring.score import CHUNK, facets_of
 from kkwarm.store import Run
 from kkwarm.types import Benchmark, Example, Sample
 from kkwarm.verify.judge import Judge
+from kkwarm.verify.source import verifier_provenance
 
 __all__ = ["Flip", "RescoredBenchmark", "protocol_name", "rescore", "rescore_samples", "write_rescored"]
 
@@ -48,7 +49,7 @@ class RescoredBenchmark:
     """One benchmark of a run: its samples before and after, in the order of storing.
 
     `missing` counts samples whose question the benchmark no longer has; they keep their verdict. `skipped` says why
-    nothing was scored.
+    nothing was scored. `provenance` identifies the verifier's code.
     """
 
     benchmark: str
@@ -58,6 +59,7 @@ class RescoredBenchmark:
     figures_after: dict[str, Any] = field(default_factory=dict)
     missing: int = 0
     skipped: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)
 
     @property
     def flips(self) -> list[Flip]:
@@ -100,7 +102,7 @@ def rescore_samples(
 ) -> RescoredBenchmark:
     """Today's verdicts on the samples of one benchmark; `skipped` is set where the benchmark is not registered."""
     try:
-        benchmark = registry.benchmark(name.removesuffix("+forced"))
+        benchmark = registry.benchmark(name.removesuffix("+forced"), from_run=True)
     except KkwarmError as err:
         return RescoredBenchmark(name, samples, samples, skipped=str(err))
     protocol = registry.protocol(benchmark, protocol_name(run, name))
@@ -116,7 +118,8 @@ def rescore_samples(
         progress(len(part))
     facets = facets_of(list(examples.values()), benchmark.facet)
     figures = summarize(samples, facets), summarize(after, facets)
-    return RescoredBenchmark(name, samples, after, *figures, missing=len(samples) - len(places))
+    provenance = verifier_provenance(verifier, protocol)
+    return RescoredBenchmark(name, samples, after, *figures, missing=len(samples) - len(places), provenance=provenance)
 
 
 def _load_examples(benchmark: Benchmark, samples: Sequence[Sample]) -> dict[str, Example]:
@@ -147,6 +150,7 @@ def write_rescored(run: Run, results: Sequence[RescoredBenchmark], path: Path) -
     with Run.open(path, kind=run.manifest.kind, config=run.manifest.config, inputs=inputs) as new:
         for result in results:
             new.append(result.after)
+        new.record_verifiers({r.benchmark: r.provenance for r in results if not r.skipped})
         figures = dict(run.manifest.benchmarks)
         for result in results:
             if not result.skipped:  # figures that do not depend on verdicts, such as lengths, stay

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -17,10 +17,19 @@ from typing import Any
 from kkwarm.analysis.metrics import summarize
 from kkwarm.data import read_numbered_jsonl
 from kkwarm.errors import KkwarmError
-from kkwarm.types import Benchmark, Completion, Example, Protocol, Sample, Status, Task, Verifier
+from kkwarm.types import REFERENCE_DIFFERS, Benchmark, Completion, Example, Protocol, Sample, Status, Task, Verifier
 from kkwarm.verify.judge import Judge
 
-__all__ = ["Row", "Scored", "check_references", "facets_of", "match_examples", "read_rows", "score_rows"]
+__all__ = [
+    "Row",
+    "Scored",
+    "check_references",
+    "facets_of",
+    "find_replaced_answers",
+    "match_examples",
+    "read_rows",
+    "score_rows",
+]
 
 CHUNK = 256  # completions verified between two progress updates
 CODE_CHUNK = 32  # programs verified between two writes to the run: seconds of work
@@ -165,6 +174,55 @@ def check_references(
             )
 
 
+def find_replaced_answers(
+    rows: Sequence[Row],
+    examples: Sequence[Example],
+    benchmark: Benchmark,
+    task: Task | None,
+    verifier: Verifier,
+    protocol: Protocol,
+) -> frozenset[int]:
+    """Positions of the rows whose id is that of a question of the benchmark and whose reference is another answer.
+
+    References that are written differently but mean the same (the verifier accepts the gold answer of each for the
+    other) are not reported. Batch verifiers use the id and no reference, so they replace nothing. Where the benchmark's
+    data is not available, there is nothing to compare with.
+    """
+    if verifier.check_batch is not None or not any(row.has_reference for row in rows):
+        return frozenset()
+    try:
+        own = {e.id: e for e in benchmark.load_all()}
+    except KkwarmError:
+        return frozenset()
+    differing: dict[tuple[str, str], Example] = {}
+    keys: list[tuple[str, str] | None] = []
+    for row, example in zip(rows, examples, strict=True):
+        key = (row.id, json.dumps(row.reference, sort_keys=True)) if row.has_reference and row.id in own else None
+        if key is not None and key[1] == json.dumps(own[row.id].answer, sort_keys=True, default=str):
+            key = None
+        keys.append(key)
+        if key is not None:
+            differing[key] = example
+    if differing and task is not None and task.gold is not None:
+        same = _same_answers([(own[id_], example) for (id_, _), example in differing.items()], task, verifier, protocol)
+        differing = {key: example for (key, example), equal in zip(differing.items(), same, strict=True) if not equal}
+    return frozenset(i for i, key in enumerate(keys) if key in differing)
+
+
+def _same_answers(
+    pairs: Sequence[tuple[Example, Example]], task: Task, verifier: Verifier, protocol: Protocol
+) -> list[bool]:
+    """For each pair of examples, whether the verifier accepts the gold answer of each one for the other."""
+    crossed = []
+    for one, other in pairs:
+        for example, gold in ((other, _gold(task, one)), (one, _gold(task, other))):
+            text = "" if gold is None else protocol.compose(None, gold)
+            crossed.append((example, Completion(text, finish_reason="stop")))
+    with Judge() as judge:
+        accepted = [v.status is Status.CORRECT for v in judge.verify(verifier, protocol, crossed)]
+    return [a and b for a, b in zip(accepted[::2], accepted[1::2], strict=True)]
+
+
 def _gold(task: Task, example: Example) -> str | None:
     """The gold answer to an example with a user's reference; None where the reference has the wrong type."""
     assert task.gold is not None
@@ -212,12 +270,14 @@ def score_rows(
     progress: Callable[[int], None] = lambda done: None,
     stored: Mapping[tuple[str, int], Sample] = MappingProxyType({}),
     keep: Callable[[Sequence[Sample]], None] | None = None,
+    replaced: Collection[int] = (),
 ) -> Scored:
     """Verifies every row and summarizes the verdicts.
 
     :param progress: called with the number of completions processed since the last call.
     :param stored: samples of an earlier session by id and index; they are not verified again.
     :param keep: called with new samples after each chunk.
+    :param replaced: as `find_replaced_answers` returns it; recorded with the samples.
     """
     samples: list[Sample] = []
     count: Counter[str] = Counter()
@@ -236,6 +296,8 @@ def score_rows(
                 sample = stored.get((id_, index))
                 if sample is None:
                     meta = {"reference": rows[i].reference} if rows[i].has_reference else {}
+                    if i in replaced:
+                        meta[REFERENCE_DIFFERS] = True
                     sample = Sample(benchmark.name, id_, index, rows[i].completion, next(verdicts), meta=meta)
                     added.append(sample)
                 samples.append(sample)

@@ -5,6 +5,7 @@ Nothing is generated and no model is loaded.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from kkwarm.errors import KkwarmError
+from kkwarm.errors import KkwarmError, shorten
+from kkwarm.files import is_regular, read_regular
 from kkwarm.paths import expand_path
 from kkwarm.plugins import Registry
 from kkwarm.scoring.rescore import Flip, RescoredBenchmark, protocol_name, rescore_samples
@@ -24,6 +26,7 @@ from kkwarm.verify.source import verifier_provenance
 
 __all__ = ["Finding", "State", "verify_run"]
 
+MAX_REGENERATED = 1_000_000  # traces
 MAX_NAMED = 5  # ids or lines that a finding names
 
 
@@ -86,12 +89,16 @@ def _check_files(run: Run) -> Iterator[Finding]:
         if not path.exists():
             yield Finding(f"file {name}", State.DIFFERS, "it is missing")
             continue
-        if path.is_dir():
-            from kkwarm.backends.checkpoint import fingerprint
+        try:
+            if path.is_dir():
+                from kkwarm.backends.checkpoint import fingerprint
 
-            now = fingerprint(path)
-        else:
-            now = file_hash(path)
+                now = fingerprint(_locate_model(run, str(path)))
+            else:
+                now = file_hash(path)
+        except (KkwarmError, OSError) as err:
+            yield Finding(f"file {name}", State.DIFFERS, f"it cannot be read: {err}")
+            continue
         yield _compare_hashes(f"file {name}", recorded, now)
 
 
@@ -193,13 +200,13 @@ def _check_verifier(run: Run, registry: Registry, name: str) -> Finding:
     if not recorded.get("code"):
         return Finding(what, State.UNCHECKED, "the run does not record which code verified it")
     try:
-        benchmark = registry.benchmark(name.removesuffix("+forced"))
+        benchmark = registry.benchmark(name.removesuffix("+forced"), from_run=True)
         protocol = registry.protocol(benchmark, protocol_name(run, name))
         now = verifier_provenance(registry.verifier_of(benchmark, protocol), protocol)
     except KkwarmError as err:
         return Finding(what, State.UNCHECKED, str(err))
     differences = [
-        f"{library} {version}, {now['libraries'].get(library, 'none')} today"
+        f"{library} {version}, {now.get('libraries', {}).get(library, 'none')} today"
         for library, version in recorded.get("libraries", {}).items()
         if now.get("libraries", {}).get(library) != version
     ]
@@ -209,7 +216,8 @@ def _check_verifier(run: Run, registry: Registry, name: str) -> Finding:
         differences.append(f"earlier sessions of the run had other code ({', '.join(recorded['before'])})")
     if differences:
         return Finding(what, State.DIFFERS, "; ".join(differences))
-    return Finding(what, State.AGREES, f"code {recorded['code']}")
+    other = "" if now["name"] == benchmark.verifier else f", of {now['name']}, not of the benchmark's own verifier"
+    return Finding(what, State.AGREES, f"code {recorded['code']}{other}")
 
 
 def _check_figures(name: str, recorded: Mapping[str, Any], samples: Sequence[Sample]) -> Finding:
@@ -277,13 +285,16 @@ def _check_questions(run: Run, registry: Registry, samples: Sequence[Sample]) ->
         prompting = dict(config.get("prompting", {}).get(name, {}))
         chat = bool(prompting.pop("chat", False))
         try:
+            registry.benchmark(name, from_run=True)
             settings = BenchConfig(
-                limit=config.get("limit"),
-                protocol=protocol,
-                force=bool(config.get("force")),
-                seed=config.get("seed", 0),
-                chat="on" if chat else "off",
-                **prompting,
+                **prompting
+                | {
+                    "limit": config.get("limit"),
+                    "protocol": protocol,
+                    "force": bool(config.get("force")),
+                    "seed": config.get("seed", 0),
+                    "chat": "on" if chat else "off",
+                }
             )
             today = make_eval_task(name, registry, settings, _load_tokenizer(run) if chat else None)
         except KkwarmError as err:
@@ -316,20 +327,25 @@ def _describe_changes(hashes: Mapping[str, str], samples: Sequence[Sample]) -> s
 def _load_tokenizer(run: Run) -> Any:
     from kkwarm.backends.checkpoint import load_tokenizer
 
-    return load_tokenizer(_locate(run, str(_checkpoint(run))))
+    return load_tokenizer(_locate_model(run, str(_checkpoint(run))))
 
 
 def _check_examples(run: Run, registry: Registry, recorded: str) -> Finding:
     from kkwarm.data import fingerprint
+    from kkwarm.evaluation.plan import LM_EVAL_PREFIX
     from kkwarm.train.distillation import select_training_examples
 
     config = run.manifest.config
-    count = config["examples" if run.manifest.kind == "rlvr" else "n"]
+    count = config.get("examples" if run.manifest.kind == "rlvr" else "n")
+    if not count or "domain" not in config:
+        return Finding("examples", State.UNCHECKED, "the run does not record which examples it selected")
     try:
-        task = registry.task(config["domain"])
-        benchmarks = config.get("decontaminate_against", ()) if config.get("drop_contaminated") else None
-        seed = int(config.get("seed", 0))
-        examples = select_training_examples(task, int(count), seed, decontaminate_against=benchmarks)
+        task = registry.task(config["domain"], from_run=True)
+        benchmarks = config.get("decontaminate_against", []) if config.get("drop_contaminated") else None
+        for name in benchmarks or ():
+            if not name.startswith(LM_EVAL_PREFIX):
+                registry.benchmark(name, from_run=True)
+        examples = select_training_examples(task, count, config.get("seed", 0), decontaminate_against=benchmarks)
     except KkwarmError as err:
         return Finding("examples", State.UNCHECKED, str(err))
     return _compare_hashes("examples", recorded, fingerprint(examples))
@@ -340,16 +356,20 @@ def _check_teacher(run: Run, registry: Registry) -> Finding:
     from kkwarm.train.traces import TRACES, read_traces
 
     config = run.manifest.config
+    n = config.get("n", 0)
+    unfiltered = not config.get("verified_only") and not config.get("drop_contaminated")
     try:
         stored = [json.dumps(asdict(t), sort_keys=True) for t in read_traces(run.path / TRACES)]
-        teacher = registry.teacher(config["domain"], config["teacher"])
-        traces = teacher.traces(int(config["n"]), int(config.get("seed", 0)))
-        today = [json.dumps(asdict(t), sort_keys=True) for t in traces]
+        if unfiltered and n != len(stored):
+            return Finding("traces", State.DIFFERS, f"{len(stored):,} traces, of {n:,} that were to be generated")
+        if not len(stored) <= n <= MAX_REGENERATED:
+            return Finding("traces", State.UNCHECKED, f"{n:,} traces are not generated again")
+        teacher = registry.teacher(config.get("domain", ""), config.get("teacher", ""))
+        today = [json.dumps(asdict(t), sort_keys=True) for t in teacher.traces(n, config.get("seed", 0))]
     except KkwarmError as err:
         return Finding("traces", State.UNCHECKED, str(err))
     expected = set(today)
     other = [number for number, trace in enumerate(stored, 1) if trace not in expected]
-    unfiltered = not config.get("verified_only") and not config.get("drop_contaminated")
     if other or (unfiltered and stored != today):
         where = f", such as line {other[0]}" if other else ""
         detail = f"{len(other):,} of {len(stored):,} traces differ from what the teacher gives today{where}"
@@ -360,10 +380,13 @@ def _check_teacher(run: Run, registry: Registry) -> Finding:
 def _check_file(what: str, run: Run, name: str, recorded: str) -> Finding:
     if not name:
         return Finding(what, State.UNCHECKED, "the run does not record where the file was")
-    path = Path(_locate(run, name))
-    if not path.is_file():
-        return Finding(what, State.UNCHECKED, f"{name} is not on this machine")
-    return _compare_hashes(what, recorded, file_hash(path))
+    try:
+        path = Path(_locate(run, name))
+        if not is_regular(path) or path.resolve().is_relative_to("/proc"):
+            return Finding(what, State.UNCHECKED, f"{name} is not on this machine")
+        return _compare_hashes(what, recorded, file_hash(path))
+    except (KkwarmError, OSError) as err:
+        return Finding(what, State.UNCHECKED, str(err))
 
 
 def _check_checkpoint(what: str, run: Run, model: Any, recorded: str) -> Finding:
@@ -375,8 +398,8 @@ def _check_checkpoint(what: str, run: Run, model: Any, recorded: str) -> Finding
     if not isinstance(model, str):
         return Finding(what, State.UNCHECKED, "the run does not record which checkpoint it was")
     try:
-        return _compare_hashes(what, recorded, fingerprint(_locate(run, model)))
-    except KkwarmError as err:
+        return _compare_hashes(what, recorded, fingerprint(_locate_model(run, model)))
+    except (KkwarmError, OSError) as err:
         return Finding(what, State.UNCHECKED, str(err))
 
 
@@ -387,14 +410,35 @@ def _checkpoint(run: Run) -> str | None:
 def _locate(run: Run, name: str) -> str:
     """The path as recorded or, if a study is elsewhere now, the path of the same name beside the run."""
     path = expand_path(name)
-    if path.exists():
-        return name
-    parts = path.parts
-    for count in (1, 2):
-        sibling = run.path.parent.joinpath(*parts[-count:])
-        if len(parts) > count and sibling.exists():
-            return str(sibling)
+    with contextlib.suppress(OSError):  # a name that is too long
+        if path.exists():
+            return name
+        parts = path.parts
+        for count in (1, 2):
+            sibling = run.path.parent.joinpath(*parts[-count:])
+            if len(parts) > count and ".." not in parts[-count:] and sibling.exists():
+                return str(sibling)
     return name
+
+
+def _locate_model(run: Run, model: str) -> str:
+    """The checkpoint as `_locate` finds it.
+
+    :raises KkwarmError: the run names ``package:ATTRIBUTE`` of a package that is no plugin: nothing else is imported
+        because a run says so. Or the folder holds something that is no file.
+    """
+    from kkwarm.plugins import registry
+
+    package, colon, _ = model.partition(":")
+    plugins = {plugin.module.partition(":")[0].partition(".")[0] for plugin in registry().plugins}
+    if colon and package.isidentifier() and package not in plugins:
+        raise KkwarmError(f"the checkpoint {shorten(model)} belongs to no installed plugin")
+    located = _locate(run, model)
+    folder = expand_path(located)
+    for path in (folder, folder / "checkpoint"):
+        if special := [p.name for p in path.glob("*") if not p.is_dir() and not is_regular(p)]:
+            raise KkwarmError(f"{path / special[0]} is no regular file")
+    return located
 
 
 # -- studies ----------------------------------------------------------------------------------------------------------
@@ -405,7 +449,10 @@ def _check_study(study: Run, registry: Registry, progress: Callable[[str, int], 
     for step in study.manifest.plan.steps if study.manifest.plan is not None else ():
         folder = study.path / "steps" / step
         try:
-            findings = list(verify_run(Run.read(folder), registry, progress))
+            run = Run.read(folder)
+            if run.manifest.kind == "study":  # perhaps a link to this one
+                raise KkwarmError(f"the step {step} is a study")
+            findings = list(verify_run(run, registry, progress))
         except KkwarmError as err:
             findings = [Finding("run", State.DIFFERS if study.done else State.UNCHECKED, str(err))]
         yield from (replace(f, step=step) for f in findings)
@@ -422,7 +469,7 @@ def _check_report(study: Run) -> Finding:
     from kkwarm.schema.report import parse_report
 
     try:
-        stored = parse_report(path.read_text("utf-8")).model_dump(mode="json")
+        stored = parse_report(read_regular(path)).model_dump(mode="json")
         now = build_report(load([study.path])).model_dump(mode="json")
     except ValueError as err:
         return Finding("report.json", State.DIFFERS, f"it cannot be read: {err}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
+from kkwarm.redaction import redact_command
 
 __all__ = ["environment"]
 
@@ -17,7 +18,7 @@ _PACKAGES = ("kkwarm", "torch", "transformers", "trl", "lm-eval", "evalplus", "m
 
 
 def environment() -> dict[str, Any]:
-    """Versions, processor, sandbox, command line, and GPUs where torch is already imported."""
+    """Versions, processor, sandbox, command line without secrets, and GPUs where torch is already imported."""
     versions = {}
     for package in _PACKAGES:
         try:
@@ -31,7 +32,7 @@ def environment() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "versions": versions,
         "sandbox": _sandbox(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": redact_command([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():

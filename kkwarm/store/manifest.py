@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import json
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from kkwarm.errors import KkwarmError
+from kkwarm.errors import KkwarmError, shorten
+from kkwarm.files import read_regular
+from kkwarm.json_text import parse_json
 from kkwarm.schema.manifest import SCHEMA_VERSION, Manifest, list_problems
 
 __all__ = ["MANIFEST", "read_manifest"]
@@ -25,20 +26,20 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        data = json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+        data = parse_json(read_regular(path))
+    except FileNotFoundError:
         raise _missing_run(folder) from None
-    except OSError as err:
-        raise KkwarmError(f"{path} cannot be read: {err.strerror}") from None
-    except RecursionError:
-        raise KkwarmError(f"{path} is nested too deeply", hint=_HINT) from None
     except ValueError as err:
         raise KkwarmError(f"{path} cannot be read: {err}", hint=_HINT) from None
+    except KkwarmError:
+        if folder.is_file():
+            raise _missing_run(folder) from None
+        raise
     if not isinstance(data, dict) or "kind" not in data:
         raise KkwarmError(f"{path} is not the manifest of a run", hint=_HINT)
     version = data.get("schema_version")
     if version != SCHEMA_VERSION:
-        found = "no schema version" if version is None else f"schema version {version!r}"
+        found = "no schema version" if version is None else f"schema version {shorten(version)}"
         raise KkwarmError(
             f"{path} has {found}; this version of kkwarm reads version {SCHEMA_VERSION}",
             hint="make the run again, in another folder or after deleting this one",

@@ -11,21 +11,23 @@ import hashlib
 import json
 import os
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from kkwarm import interrupt
 from kkwarm.errors import KkwarmError
+from kkwarm.files import append_regular, open_regular, write_file
 from kkwarm.paths import expand_path
+from kkwarm.redaction import redact_data
 from kkwarm.schema.manifest import Kind, Manifest
 from kkwarm.schema.settings import stored_identity
 from kkwarm.store.environment import environment
+from kkwarm.store.lines import decode_sample, encode_sample
 from kkwarm.store.manifest import MANIFEST, read_manifest
-from kkwarm.types import Completion, Sample, Status, Verdict
+from kkwarm.types import Sample
 
 __all__ = [
     "Run",
@@ -39,11 +41,9 @@ __all__ = [
     "runs_home",
 ]
 
-SAMPLES = "samples.jsonl"
+SAMPLES, LOCK = "samples.jsonl", ".lock"
 HASHED_FILES = (SAMPLES, "traces.jsonl", "log.jsonl")  # a finished run records their hashes as `products`
-EVALUATION_VERSION = (
-    1  # raised when prompts, splits or verdict rules change, so that results cannot be compared any more
-)
+EVALUATION_VERSION = 1  # raised when prompts, splits or verdict rules change: results are then not compared any more
 Settings = Mapping[str, Any]
 
 
@@ -84,14 +84,18 @@ def read_contamination(model: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 
 def file_hash(path: Path | str) -> str:
-    """SHA-256 of a file (16 hex digits)."""
-    with open(path, "rb") as data:
+    """SHA-256 of a file (16 hex digits).
+
+    :raises FileNotFoundError: it does not exist.
+    :raises KkwarmError: it is no regular file, or cannot be read.
+    """
+    with open_regular(path) as data:
         return hashlib.file_digest(data, "sha256").hexdigest()[:16]
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
-    """Hash of a configuration (16 hex digits). Equal configurations have equal hashes."""
-    text = json.dumps(config, sort_keys=True, default=str)
+    """Hash of a configuration (16 hex digits). Equal configurations have equal hashes. Secrets do not count."""
+    text = json.dumps(redact_data(config), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -134,7 +138,7 @@ class Run:
     ) -> Run:
         """Creates a run, or resumes the one in the folder if it has the same kind, settings and inputs.
 
-        :param config: the settings that decide the result, as JSON data.
+        :param config: the settings that decide the result, as JSON data. Secrets in it are not stored.
         :param inputs: fingerprints of what the run reads (data, prompts, checkpoint), by name.
         :param extends: tells whether this run only extends the one with the given manifest; its settings are replaced.
         :raises KkwarmError: another process writes the folder, it holds a different run, or it cannot be written.
@@ -144,7 +148,9 @@ class Run:
         path = Path(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(path / ".lock", timeout=0)
+            with append_regular(path / LOCK):  # filelock itself would follow a link, and empty the file behind it
+                pass
+            lock = filelock.FileLock(path / LOCK, timeout=0)
             lock.acquire()
         except filelock.Timeout:
             raise KkwarmError(
@@ -168,6 +174,7 @@ class Run:
         lock: Any,
         extends: Callable[[Manifest], bool] | None,
     ) -> Run:
+        config, inputs = redact_data(_json_data(config)), redact_data(dict(inputs))
         identity = run_hash(kind, config, inputs)
         if (path / MANIFEST).exists():
             run = cls.read(path)
@@ -177,7 +184,7 @@ class Run:
             run._lock = lock
             run._truncate_incomplete_line()
             if not same:
-                run.record(config=_json_data(config), config_hash=identity, state="running")
+                run.record(config=dict(config), config_hash=identity, state="running")
             if not run.done:
                 run.record(state="running", resumed=run.manifest.resumed + 1)
             return run
@@ -189,7 +196,7 @@ class Run:
         manifest = Manifest(
             kind=kind,
             evaluation_version=EVALUATION_VERSION,
-            config=_json_data(config),
+            config=dict(config),
             inputs=dict(inputs),
             config_hash=identity,
             created=_now(),
@@ -226,12 +233,12 @@ class Run:
 
         :raises KkwarmError: the disk is full or cannot be written; then none of the samples is stored.
         """
-        lines = b"".join(_encode(s) for s in samples)
+        lines = b"".join(encode_sample(s) for s in samples)
         if not lines:
             return
         try:
             if self._out is None:
-                self._out = open(self.path / SAMPLES, "ab", buffering=0)  # noqa: SIM115 (closed by `close`)
+                self._out = append_regular(self.path / SAMPLES)
             self._write(lines)
         except OSError as err:
             raise KkwarmError(
@@ -270,7 +277,8 @@ class Run:
         entries = dict(self.manifest.verifiers)
         for name, now in verifiers.items():
             then = entries.get(name)
-            before = [*then.get("before", []), then["code"]] if then and then.get("code") != now.get("code") else []
+            changed = then is not None and "code" in then and then["code"] != now.get("code")
+            before = [*then.get("before", []), then["code"]] if then and changed else []
             entries[name] = {**now, "before": before} if before else {**(then or {}), **now}
         if entries != self.manifest.verifiers:
             self.record(verifiers=entries)
@@ -338,48 +346,49 @@ class Run:
 
     def lines(self) -> Iterator[StoredLine]:
         """Every complete line of ``samples.jsonl``; a damaged or edited line comes with its problem."""
-        path = self.path / SAMPLES
-        if not path.exists():
+        try:
+            file = open_regular(self.path / SAMPLES)
+        except FileNotFoundError:
             return
-        with path.open("rb") as lines:
+        with file as lines:
             for number, raw in enumerate(lines, 1):
                 if not raw.endswith(b"\n"):
                     return  # incomplete after a crash, or being written right now
                 try:
-                    yield StoredLine(number, _decode(raw))
-                except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
+                    yield StoredLine(number, decode_sample(raw))
+                except ValueError as err:
                     yield StoredLine(number, None, str(err))
 
     @property
     def incomplete_bytes(self) -> int:
         """Size of an incomplete last line that a crash left; 0 where there is none."""
-        path = self.path / SAMPLES
-        if not path.exists():
+        try:
+            file = open_regular(self.path / SAMPLES)
+        except FileNotFoundError:
             return 0
-        data = path.read_bytes()
-        return len(data) - (data.rfind(b"\n") + 1)
+        with file:
+            size = end = file.seek(0, os.SEEK_END)
+            while end:
+                start = max(0, end - 2**20)
+                file.seek(start)
+                newline = file.read(end - start).rfind(b"\n")
+                if newline >= 0:
+                    return size - (start + newline + 1)
+                end = start
+            return size
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _truncate_incomplete_line(self) -> None:
         self.truncated_bytes = self.incomplete_bytes
         if self.truncated_bytes:
-            path = self.path / SAMPLES
-            with path.open("r+b") as out:
-                out.truncate(path.stat().st_size - self.truncated_bytes)
+            with append_regular(self.path / SAMPLES) as out:
+                os.ftruncate(out.fileno(), os.fstat(out.fileno()).st_size - self.truncated_bytes)
 
     def _write_manifest(self) -> None:
-        temporary = self.path / f".{MANIFEST}.{os.getpid()}"
-        try:
-            with temporary.open("w", encoding="utf-8") as out:
-                json.dump(self.manifest.dump(), out, indent=1, sort_keys=True, default=str)
-                out.flush()
-                os.fsync(out.fileno())
-            temporary.replace(self.path / MANIFEST)
-        except OSError as err:
-            raise KkwarmError(
-                f"{self.path / MANIFEST} cannot be written: {err.strerror}", hint="free space; the run resumes"
-            ) from None
+        data = redact_data(json.loads(json.dumps(self.manifest.dump(), default=str)))
+        text = json.dumps(data, indent=1, sort_keys=True)
+        write_file(self.path / MANIFEST, text, hint="free space; the run resumes")
 
 
 def _now() -> str:
@@ -422,24 +431,3 @@ def _settings(config: Settings, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _encode(sample: Sample) -> bytes:
-    body = json.dumps(asdict(sample), ensure_ascii=True, separators=(",", ":"))
-    return f'{{"crc":{zlib.crc32(body.encode())},"sample":{body}}}\n'.encode()
-
-
-def _decode(raw: bytes) -> Sample:
-    line = json.loads(raw)
-    body = line["sample"]
-    text = json.dumps(body, ensure_ascii=True, separators=(",", ":"))
-    if zlib.crc32(text.encode()) != line["crc"]:
-        raise ValueError("its checksum does not match: the line was edited")
-    completion, verdict = body.pop("completion"), body.pop("verdict")
-    if completion["token_ids"] is not None:
-        completion["token_ids"] = tuple(completion["token_ids"])
-    return Sample(
-        **body,
-        completion=Completion(**completion),
-        verdict=Verdict(**{**verdict, "status": Status(verdict["status"])}),
-    )

@@ -50,6 +50,7 @@ class Task:
             "inputs": {k: str(steps / v[1:]) if v.startswith("@") else v for k, v in step.inputs.items()},
             "out": str(self.folder),
             "labels": dict(step.labels),
+            "domains": list(step.domains),
         }
         return json.dumps({"function": step.function, "spec": spec})
 

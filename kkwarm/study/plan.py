@@ -42,6 +42,7 @@ class Step:
     cost: Cost = Cost()  # noqa: RUF009 (frozen)
     function: str = FUNCTION
     resources: Resources = Resources()  # noqa: RUF009 (frozen); not part of the id
+    domains: tuple[str, ...] = ()  # names that the recipe gives, for data that names them, too; not part of the id
 
     @property
     def total(self) -> int:
@@ -108,15 +109,19 @@ class _Builder:
         config = {"seed": seed, "decontaminate_against": list(self.recipe.evaluate.domains), **stage.given()}
         inputs = {"model": f"@{last}" if last else self.models[model]}
         needs = [last] if last else []
+        domains: tuple[str, ...] = ()
         if isinstance(stage, WarmupStage):
             traces = self._traces(stage.traces, seed)
             inputs["traces"] = f"@{traces}"
             needs.append(traces)
-            cost = self.costs.warmup(self.models[model], config, self._distill_config(stage.traces, seed))
+            distill_config = self._distill_config(stage.traces, seed)
+            domains = (str(distill_config["domain"]),)
+            cost = self.costs.warmup(self.models[model], config, distill_config)
         else:
             cost = self.costs.rlvr(self.models[model], config)
         start = self.steps[last].id.rpartition("-")[0].removesuffix(f"-s{seed}") if last else _slug(model)
-        step = Step("", stage.kind, config, inputs, tuple(needs), {"stage": name, "seed": seed}, cost)
+        labels = {"stage": name, "seed": seed}
+        step = Step("", stage.kind, config, inputs, tuple(needs), labels, cost, domains=domains)
         return self._add(f"{start}-{_slug(name)}-s{seed}", step, model)
 
     def _traces(self, name: str, seed: int) -> str:

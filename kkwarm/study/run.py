@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
+from kkwarm.files import write_file
+from kkwarm.redaction import redact_data
 from kkwarm.schema.manifest import Manifest, PlanCondition, StepAttempt, StudyPlan, StudySession
 from kkwarm.schema.recipe import Recipe
 from kkwarm.schema.report import Report
@@ -82,7 +84,7 @@ def _adds_only_seeds(recipe: Recipe, manifest: Manifest) -> bool:
     def without_seeds(settings: Mapping[str, Any]) -> dict[str, Any]:
         return {k: v for k, v in settings.items() if k != "seeds"}
 
-    new: dict[str, Any] = json.loads(json.dumps(dict(recipe.data), default=str))
+    new: dict[str, Any] = redact_data(json.loads(json.dumps(dict(recipe.data), default=str)))
     old = manifest.config if manifest.kind == "study" else {}
     return without_seeds(new) == without_seeds(old) and set(old.get("seeds", [0])) <= set(recipe.seeds)
 
@@ -123,7 +125,7 @@ def _write_report(out: Path, render: Callable[[Report], str]) -> Report:
 
     report = build_report(load([out]))
     for name, text in (("report.json", report.model_dump_json(indent=1)), ("report.txt", render(report))):
-        (out / name).write_text(text + "\n", "utf-8")
+        write_file(out / name, text + "\n", hint="free space; the same command resumes the study")
     return report
 
 

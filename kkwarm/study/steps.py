@@ -12,8 +12,14 @@ __all__ = ["run_step"]
 def run_step(spec: Mapping[str, Any]) -> None:
     """Runs one step; an interrupted step resumes. Its progress goes to the log of the worker.
 
-    :param spec: ``id``, ``kind``, ``config``, ``inputs`` (folders or hub ids by name), ``out``, ``labels``.
+    :param spec: ``id``, ``kind``, ``config``, ``inputs`` (folders or hub ids by name), ``out``, ``labels``, ``domains``
+        (that the recipe names, so that traces may name them).
     """
+    if spec.get("domains"):
+        from kkwarm.plugins import registry
+
+        for name in spec["domains"]:
+            registry().task(name)
     kind, config, out = spec["kind"], dict(spec["config"]), Path(spec["out"])
     inputs, labels = spec["inputs"], {"step": spec["id"], **spec["labels"]}
     if kind == "distill":

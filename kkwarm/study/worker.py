@@ -17,14 +17,14 @@ import traceback
 from typing import Any
 
 from kkwarm.errors import KkwarmError
-from kkwarm.interrupt import interrupt_on_sigterm
+from kkwarm.interrupt import interrupt_on_signals
 
 __all__ = ["main", "run_task"]
 
 
 def main() -> int:
     """Runs steps until stdin is closed."""
-    interrupt_on_sigterm()
+    interrupt_on_signals()
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # from here on, output of libraries cannot be mistaken for replies
     tasks: queue.SimpleQueue[str] = queue.SimpleQueue()

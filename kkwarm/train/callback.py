@@ -5,9 +5,9 @@ Imports transformers: import it where a run trains.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from transformers import TrainerCallback
 
 from kkwarm.errors import KkwarmError
+from kkwarm.interrupt import handle_signals
 from kkwarm.schema.settings import TrainConfig, WarmupConfig
 from kkwarm.train import distributed
 from kkwarm.train.checkpoints import STEPS, find_last_checkpoint, mark_complete
@@ -36,24 +37,21 @@ _LEARNING_RATE_HINT = "try a lower --learning-rate or --max-grad-norm"
 
 
 class InterruptHandler:
-    """Turns the first Ctrl-C or SIGTERM into a request to stop after this step; a second Ctrl-C stops at once.
+    """Turns the first Ctrl-C, SIGTERM or SIGHUP into a request to stop after this step; a second Ctrl-C stops at once.
 
     A second SIGTERM does not, because a batch system sends it to every process, and a study passes it to its workers.
     """
 
     def __init__(self) -> None:
         self.requested = False
-        self._previous: dict[int, Any] = {}
+        self._handlers = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._handle)
+        self._handlers.enter_context(handle_signals(self._handle))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, tb: TracebackType | None) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        self._handlers.close()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested and number == signal.SIGINT:

@@ -69,7 +69,7 @@ def _evaluated_items(domains: Sequence[str], against: Sequence[str]) -> tuple[li
         if not against and _base(name) not in reg.benchmarks:
             continue  # a training domain without a benchmark
         try:
-            items += [Item(_base(name), e.id, e.question) for e in reg.benchmark(name).load()]
+            items += [Item(_base(name), e.id, e.question) for e in reg.benchmark(name, from_run=not against).load()]
         except KkwarmError as err:
             if against:
                 raise

@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -186,7 +184,7 @@ def launch(layout: ProcessLayout, kind: str, config: TrainConfig, **job: Any) ->
         settings = {**config.dump(), "nproc": 1, "accelerate": None}
         job_file.write_text(json.dumps({"kind": kind, "config": settings, **job}, default=str))
         args = torchrun.parse_args(
-            [*layout.arguments(), "--signals-to-handle", "SIGHUP", "--module", WORKER, str(job_file)]
+            [*layout.arguments(), "--signals-to-handle", "SIGQUIT", "--module", WORKER, str(job_file)]
         )
         threads = config.threads or max(1, (os.cpu_count() or 1) // layout.nproc)
         variables = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)), **layout.environment()}
@@ -228,7 +226,7 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _forward_interrupts(folder: Path) -> Iterator[None]:
-    """Turns the first Ctrl-C or SIGTERM into a stop file, which the workers see; a second one ends them."""
+    """Turns the first Ctrl-C, SIGTERM or SIGHUP into a stop file, which the workers see; a second one ends them."""
 
     def handle(number: int, frame: Any) -> None:
         if (folder / STOP).exists():
@@ -236,11 +234,5 @@ def _forward_interrupts(folder: Path) -> Iterator[None]:
         (folder / STOP).touch()
         print_status("stopping after this step (press Ctrl-C again to stop at once)")
 
-    previous = {}
-    if threading.current_thread() is threading.main_thread():
-        previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with interrupt.handle_signals(handle):
         yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

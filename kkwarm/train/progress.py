@@ -16,6 +16,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from kkwarm.errors import KkwarmError, warn
+from kkwarm.files import read_regular, write_file
+from kkwarm.json_text import parse_json
 from kkwarm.progress import PLAIN_INTERVAL, duration
 from kkwarm.train import distributed
 
@@ -26,6 +28,9 @@ def print_status(message: str, *, all_ranks: bool = False) -> None:
     """Prints one line on stderr; with several processes only rank 0 prints, unless `all_ranks`."""
     if all_ranks or distributed.is_main():
         warn(message)
+
+
+_LOG_HINT = "the log was edited or damaged: restore it, or delete the run and make it again"
 
 
 class Progress:
@@ -97,18 +102,29 @@ class StepLog:
     def __init__(self, path: Path, resumed_step: int) -> None:
         self.path = path
         rows = [row for row in self.rows(path) if row["step"] <= resumed_step] if resumed_step else []
-        temporary = path.with_name(f".{path.name}")
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-        temporary.replace(path)
+        write_file(path, [json.dumps(row) + "\n" for row in rows], hint="free space; the run resumes")
         self._out = path.open("a", encoding="utf-8")
 
     @staticmethod
     def rows(path: Path) -> list[dict[str, Any]]:
-        """The complete lines of the file."""
-        if not path.exists():
+        """The complete lines of the file.
+
+        :raises KkwarmError: a line is no JSON object with a ``step``.
+        """
+        try:
+            lines = read_regular(path).split(b"\n")[:-1]  # a crash may have left half a line after the last newline
+        except FileNotFoundError:
             return []
-        lines = path.read_bytes().split(b"\n")[:-1]  # a crash may have left half a line after the last newline
-        return [json.loads(line) for line in lines]
+        rows = []
+        for number, line in enumerate(lines, 1):
+            try:
+                row = parse_json(line)
+            except ValueError as err:
+                raise KkwarmError(f"{path}, line {number}: {err}", hint=_LOG_HINT) from None
+            if not isinstance(row, dict) or type(row.get("step")) is not int:
+                raise KkwarmError(f"{path}, line {number}: no object with a step", hint=_LOG_HINT)
+            rows.append(row)
+        return rows
 
     def write(self, *rows: dict[str, Any]) -> None:
         """:raises KkwarmError: the disk is full or read-only."""

@@ -128,7 +128,7 @@ def _render(traces: Sequence[Trace], config: WarmupConfig, tokenizer: Any, file:
     for number, t in enumerate(traces, 1):
         if t.domain not in renderers:
             try:
-                task = reg.task(t.domain)
+                task = reg.task(t.domain, from_run=True)
                 protocol = reg.protocol(task, config.protocol)
                 renderers[t.domain] = make_renderer(protocol, tokenizer, config.prompt_options, task)
             except KkwarmError as err:

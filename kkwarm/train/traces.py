@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,9 @@ from typing import Any
 
 from kkwarm.data import read_numbered_jsonl
 from kkwarm.errors import KkwarmError
+from kkwarm.files import write_file
 from kkwarm.paths import expand_path
+from kkwarm.reporting.sanitize import escaped_json
 from kkwarm.types import Trace
 
 __all__ = ["TRACES", "read_traces", "traces_file", "write_traces"]
@@ -50,21 +51,10 @@ def read_traces(path: Path | str) -> list[Trace]:
 
 
 def write_traces(path: Path, traces: Iterable[Trace]) -> int:
-    """Writes the file atomically; returns the number of traces."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    n = 0
-    try:
-        with temporary.open("w", encoding="utf-8") as out:
-            for n, trace in enumerate(traces, 1):  # noqa: B007 (the count)
-                out.write(json.dumps(asdict(trace), ensure_ascii=False) + "\n")
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.replace(path)
-    except OSError as err:
-        raise KkwarmError(f"{path} cannot be written: {err.strerror}", hint="free space; the run resumes") from None
-    finally:
-        temporary.unlink(missing_ok=True)
-    return n
+    """Writes the file completely or not at all; returns the number of traces."""
+    lines = [escaped_json(json.dumps(asdict(trace), ensure_ascii=False)) + "\n" for trace in traces]
+    write_file(path, lines, hint="free space; the run resumes")
+    return len(lines)
 
 
 def _parse_trace(file: Path, number: int, row: dict[str, Any]) -> Trace:

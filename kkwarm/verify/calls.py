@@ -90,10 +90,22 @@ def timeout_verdict(verifier: Verifier) -> Verdict:
 
 def _as_verdict(verifier: Verifier, result: object, response: Response) -> Verdict:
     if isinstance(result, Verdict) and isinstance(result.status, Status):
-        return result
+        return _error_verdict(verifier, problem) if (problem := _find_problem(result)) else result
     if isinstance(result, bool):
         return Verdict(Status.CORRECT if result else Status.WRONG, response.answer)
     return _error_verdict(verifier, f"it returned {type(result).__name__}, neither a Verdict nor a bool")
+
+
+def _find_problem(verdict: Verdict) -> str:
+    """What keeps a plugin's verdict from being stored; empty where nothing does."""
+    if not isinstance(verdict.answer, str | None):
+        return f"the answer of its verdict is {type(verdict.answer).__name__}, not text"
+    if not isinstance(verdict.reason, str):
+        return f"the reason of its verdict is {type(verdict.reason).__name__}, not text"
+    for name, score in verdict.metrics.items():
+        if not isinstance(name, str) or not isinstance(score, int | float) or not abs(score) < 2**31:
+            return f"the metric {name!r} of its verdict is no finite number"
+    return ""
 
 
 def _error_verdict(verifier: Verifier, problem: str) -> Verdict:

@@ -22,10 +22,11 @@ _SANDBOX = "kkwarm.verify.sandbox"  # some of its files run inside the sandbox a
 
 
 def verifier_provenance(verifier: Verifier, protocol: Protocol) -> dict[str, Any]:
-    """Identifies the code of a verifier and a protocol. Empty where a source is not a file.
+    """Identifies a verifier, and the code of it and a protocol.
 
-    :returns: ``code``: a hash (16 hex digits) of the sources of verifier, protocol and judge, and of the modules that
-        they import from their own packages and from kkwarm. Comments, docstrings and formatting do not count.
+    :returns: ``name`` of the verifier and, except where a source is not a file: ``code``: a hash (16 hex digits) of the
+        sources of verifier, protocol and judge, and of the modules that they import from their own packages and from
+        kkwarm. Comments, docstrings and formatting do not count.
         ``libraries``: the versions of all other packages that they import.
     """
     parts = (verifier.check, verifier.precheck, verifier.check_batch)
@@ -36,12 +37,12 @@ def verifier_provenance(verifier: Verifier, protocol: Protocol) -> dict[str, Any
     try:
         _follow_imports(roots, files, libraries)
     except OSError:  # code from an interactive session or a zip file
-        return {}
+        return {"name": verifier.name}
     digest = hashlib.sha256()
     for name in sorted(files):
         content = syntax(files[name].read_bytes()).encode("utf-8", "surrogatepass")
         digest.update(f"{name}:".encode() + hashlib.sha256(content).digest())
-    return {"code": digest.hexdigest()[:16], "libraries": _versions(libraries)}
+    return {"name": verifier.name, "code": digest.hexdigest()[:16], "libraries": _versions(libraries)}
 
 
 def syntax(source: bytes | str) -> str:

@@ -271,11 +271,11 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "cannot be read: Expecting value"),
-        (b'{"kind": "bench",', "cannot be read: Expecting property name"),
-        (b"\xff\xfe\x00", "cannot be read: 'utf-8' codec"),
+        (b"", "cannot be read: not JSON (Expecting value"),
+        (b'{"kind": "bench",', "cannot be read: not JSON (Expecting property name"),
+        (b"\xff\xfe\x00", "cannot be read: not UTF-8"),
         (b"[]", "is not the manifest of a run"),
-        (b'{"kind": ' + DEEP + b"}", "is nested too deeply"),
+        (b'{"kind": ' + DEEP + b"}", "nested too deeply"),
         (_set("kind", "bensh"), "kind is 'bensh', not 'bench', 'score'"),
         (_set("kind", 5), "kind is 5, not 'bench'"),
         (_set("config", [1]), "config must be a mapping"),

@@ -115,10 +115,10 @@ def test_the_runs_that_made_benched_checkpoints_are_asked(tmp_path: Path) -> Non
     maker = tmp_path / "trained"
     with Run.open(maker, kind="rlvr", config={"seed": 3}) as run:
         run.record(alarms=[SILENT])
-        run.finish()
+        run.finish(products={"checkpoint": "0123456789abcdef"})
     rows = [{"step": s, "accuracy": a} for s, a in EVALS.items()]
     (maker / "evals.jsonl").write_text("\n".join(map(json.dumps, rows)) + '\n{"step": 9, "acc')
-    with Run.open(tmp_path / "bench", kind="bench", config={}) as run:
+    with Run.open(tmp_path / "bench", kind="bench", config={}, inputs={"checkpoint": "0123456789abcdef"}) as run:
         run.record(model={"name": "trained", "checkpoint": str(maker / "checkpoint")})
         run.append([Sample("sums", "q", 0, Completion("x"), Verdict(Status.WRONG))])
         run.finish()
