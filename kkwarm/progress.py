@@ -138,6 +138,11 @@ class GenerationProgress:
         self._meter.add_samples(len(samples), sum(s.completion.n_tokens or 0 for s in samples))
         self._show(0.0)
 
+    def add_scored(self, count: int) -> None:
+        """The likelihood of so many texts is known; nothing is stored of them."""
+        self._meter.add_samples(count, 0)
+        self._show(0.0)
+
     def _show(self, interval: float) -> None:
         now = time.monotonic()
         if now - self._updated < interval:

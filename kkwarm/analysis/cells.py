@@ -270,9 +270,7 @@ def evaluation_settings(manifest: Manifest, benchmark: str) -> dict[str, Any]:
     settings = {"scorer": "kkwarm", **config, **config.get("sampling", {}).get(name, {})}
     if name in config.get("protocols", {}):
         settings["protocol"] = config["protocols"][name]
-    if name.startswith("lm_eval:"):  # lm-eval's own tasks use its prompts, settings and scoring
-        settings = {"scorer": "lm-eval"}
-    elif manifest.kind == "bench":
+    if manifest.kind == "bench":
         prompting = config.get("prompting", {}).get(name, {})
         settings |= {"few_shot": prompting.get("shots", 0)} | {k: v for k, v in prompting.items() if k != "shots"}
     settings |= config.get("evaluation", {}).get(name, {})

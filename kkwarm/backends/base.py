@@ -8,7 +8,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from kkwarm.types import Completion, Sampling
 
-__all__ = ["Backend", "LiveBackend", "LogprobBackend", "Request"]
+__all__ = ["Backend", "Likelihood", "LikelihoodBackend", "LiveBackend", "LogprobBackend", "Request"]
+
+Likelihood = tuple[float, bool]  # sum of the natural log-probabilities of a text's tokens; whether all are greedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,5 +80,28 @@ class LogprobBackend(Protocol):
         """For each (prompt ids, completion ids), the natural log-probability of each completion token at temperature 1.
 
         :raises KkwarmError: the engine or server does not return log-probabilities.
+        """
+        ...
+
+
+@runtime_checkable
+class LikelihoodBackend(Protocol):
+    """A backend that can score given texts in large numbers, as multiple-choice tasks need it."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """The transformers tokenizer."""
+        ...
+
+    @property
+    def context(self) -> int | None:
+        """Maximum number of tokens of a text; None where the model has no limit."""
+        ...
+
+    def likelihoods(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Likelihood]:
+        """For each (context ids, continuation ids), neither empty: the log-likelihood of the continuation (temperature
+        1), and whether greedy decoding would generate it. Contexts that are too long lose their first tokens.
+
+        :raises KkwarmError: a continuation is longer than the context window.
         """
         ...

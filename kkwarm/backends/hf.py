@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from kkwarm.backends.base import Request
+from kkwarm.backends.base import Likelihood, Request
 from kkwarm.backends.checkpoint import fingerprint, load_model, load_tokenizer, parse_dtype, resolve
 from kkwarm.backends.checkpoint import trust_remote_code as trust
 from kkwarm.backends.memory import estimate_batch_size, is_out_of_memory, release_memory
@@ -202,6 +202,19 @@ class HFBackend:
                 scores = table.gather(-1, ids[:, 1:, None].to(table.device))[..., 0].cpu()
             logprobs += [row[ids.shape[1] - 1 - n :].tolist() for row, (_, n) in zip(scores, part, strict=True)]
         return logprobs
+
+    @property
+    def context(self) -> int | None:
+        """Maximum number of tokens of a text; None where the model has no limit."""
+        length = Network.inspect(self.model).context
+        return None if length >= 2**31 else length
+
+    def likelihoods(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Likelihood]:
+        """See `kkwarm.backends.base.LikelihoodBackend`. Texts that differ in their last token only share a pass."""
+        from kkwarm.backends.likelihood import score_texts
+
+        self._network = Network.inspect(self.model)
+        return score_texts(self._network, texts, self._pad, self.batch_size)
 
     def close(self) -> None:
         """Frees the model."""

@@ -79,9 +79,15 @@ class Network:
             arguments["logits_to_keep"] = 1
         return self._forward(ids, mask if masked else None, positions, **arguments)[:, -1]
 
-    def all_logits(self, ids: Any, mask: Any, positions: Any) -> torch.Tensor:
-        """Logits [rows, columns, vocabulary] of complete texts; arguments as in `__call__`."""
-        return self._forward(ids, mask, positions)
+    def all_logits(self, ids: Any, mask: Any, positions: Any, last: int | None = None) -> torch.Tensor:
+        """Logits [rows, columns, vocabulary] of complete texts; arguments as in `__call__`.
+
+        :param last: compute only the logits of so many columns at the end, where the model can.
+        """
+        if last is None:
+            return self._forward(ids, mask, positions)
+        arguments = {"logits_to_keep": last, "use_cache": False} if self.takes_logits_to_keep else {}
+        return self._forward(ids, mask, positions, **arguments)[:, -last:]
 
     def _forward(self, ids: Any, mask: Any, positions: Any, **arguments: Any) -> torch.Tensor:
         import torch

@@ -123,25 +123,20 @@ def _plan(model: str, names: tuple[str, ...], out: Path | None, config: BenchCon
             stored.update(sample.benchmark for sample in Run.read(prepared.out).samples())
         rows = []
         for task in prepared.tasks:
-            samples = len(task.items) * config.samples
+            samples = task.count_samples(config.samples)
             rows.append(
                 {
                     "benchmark": task.name,
                     "questions": len(task.items),
                     "samples": samples,
                     "stored": stored[task.name],
-                    "max_new_tokens": (samples - stored[task.name]) * task.sampling.max_tokens,
+                    "max_new_tokens": (samples - stored[task.name]) * task.max_tokens,
                     "protocol": task.protocol.name,
                     "temperature": task.sampling.temperature,
                     "top_p": task.sampling.top_p,
                 }
             )
-        document: dict[str, Any] = {
-            "model": model,
-            "run": str(prepared.out),
-            "benchmarks": rows,
-            "lm_eval": prepared.lm_eval_names,
-        }
+        document: dict[str, Any] = {"model": model, "run": str(prepared.out), "benchmarks": rows}
         if config.backend != "openai":
             document["estimate"] = _estimate(model, prepared, stored)
         return document
@@ -154,7 +149,7 @@ def _estimate(model: str, prepared: PreparedBench, stored: Counter[str]) -> dict
     from kkwarm import cost
     from kkwarm.backends.sizes import read_size
 
-    missing = [(len(t.items) * prepared.config.samples - stored[t.name], t.sampling.max_tokens) for t in prepared.tasks]
+    missing = [(t.count_samples(prepared.config.samples) - stored[t.name], t.max_tokens) for t in prepared.tasks]
     samples, tokens = sum(n for n, _ in missing), sum(n * limit for n, limit in missing)
     size, longest = read_size(model), max((limit for _, limit in missing), default=0)
     longest = min(longest, size.context or longest)
@@ -179,8 +174,6 @@ def _show_plan(plan: dict[str, Any]) -> None:
     for row in plan["benchmarks"]:
         counts = [f"{row[k]:,}" for k in ("questions", "samples", "stored", "max_new_tokens")]
         table.add_row(row["benchmark"], *counts, row["protocol"], f"{row['temperature']:g}", f"{row['top_p']:g}")
-    for name in plan["lm_eval"]:
-        table.add_row(name, *[""] * 7)
     console.print(table)
     if "estimate" in plan:
         from kkwarm.cost import estimate_lines
@@ -197,7 +190,8 @@ def show(results: dict[str, Any]) -> None:
     console.print(_results_table(results, CONTAMINATED))
     for name, figures in results["benchmarks"].items():
         counts = ", ".join(f"{count:,} {status}" for status, count in figures["status"].items())
-        console.print(f"{name}: {counts}", soft_wrap=True)
+        if counts:
+            console.print(f"{name}: {counts}", soft_wrap=True)
         if count := figures.get("contaminated"):
             text = f"{CONTAMINATED} CONTAMINATED: the checkpoint was trained on {count:,} questions of {name}"
             console.print(text, style="bold red", soft_wrap=True)
@@ -223,21 +217,24 @@ def _results_table(results: dict[str, Any], mark: str) -> Any:
         table.add_column(column, justify="left" if column == "benchmark" else "right", no_wrap=True)
     for name, figures in results["benchmarks"].items():
         k = figures["samples"] // figures["n"]
-        accuracy = f"{100 * figures['accuracy']:.1f}" + (mark if figures.get("contaminated") else "")
+        has_scores = figures["accuracy"] is not None  # False for perplexities of whole texts
+        accuracy = f"{100 * figures['accuracy']:.1f}" if has_scores else ""
+        accuracy += mark if figures.get("contaminated") else ""
         if figures["stderr"] is not None:
             accuracy += f" ± {100 * figures['stderr']:.1f}"
         pass_at_k, rate = figures.get(f"pass@{k}"), figures.get("reasoning_rate")
         table.add_row(
             name,
             f"{figures['n']:,}",
-            str(k),
+            str(k) if has_scores else "",
             accuracy,
             "" if pass_at_k is None else f"{100 * pass_at_k:.1f}",
             "" if rate is None else f"{100 * rate:.0f}%",
             "" if figures["mean_tokens"] is None else f"{figures['mean_tokens']:.0f}",
         )
         for metric, value in figures["metrics"].items():
-            table.add_row(f"  {metric}", "", "", f"{100 * value:.1f}", *[""] * 3)
+            shown = f"{100 * value:.1f}" if has_scores and 0 <= value <= 1 else f"{value:.4g}"
+            table.add_row(f"  {metric}", "", "", shown, *[""] * 3)
     return table
 
 

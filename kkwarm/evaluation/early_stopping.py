@@ -52,7 +52,7 @@ class EarlyStopping:
             stop = rule(task, order, collector)
             answered = {item.example.id for item in order[: stop["questions"]]}
             shortened.append(replace(task, items=tuple(i for i in task.items if i.example.id in answered)))
-            saved = (len(order) - stop["questions"]) * self.config.samples
+            saved = (len(order) - stop["questions"]) * task.samples_per_question(self.config.samples)
             reasons[task.name] = stop | {"of": len(order), "generations_saved": saved}
         return shortened, reasons
 
@@ -80,21 +80,21 @@ class EarlyStopping:
     def _scores(self, task: EvalTask, items: Sequence[Item], collector: Collector) -> Any:
         """Mean score of each question, in the order of `items`."""
         stored = collector([replace(task, items=tuple(items))])
-        k = self.config.samples
+        k = task.samples_per_question(self.config.samples)
         return np.array([sum(stored[task.name, i.example.id, n].verdict.correct for n in range(k)) / k for i in items])
 
 
-def make_early_stopping(
-    config: BenchConfig, tasks: Sequence[EvalTask], lm_eval_names: Sequence[str], manifest: Manifest
-) -> EarlyStopping | None:
+def make_early_stopping(config: BenchConfig, tasks: Sequence[EvalTask], manifest: Manifest) -> EarlyStopping | None:
     """The early stopping that the configuration asks for, or None. `manifest` is that of the run to stop.
 
-    :raises KkwarmError: the baseline has other questions, prompts or settings, or lm-eval runs one of the benchmarks.
+    :raises KkwarmError: the baseline has other questions, prompts or settings, or a benchmark has no score of single
+        questions.
     """
     if config.until is None and config.until_decided is None:
         return None
-    if lm_eval_names:
-        raise KkwarmError(f"lm-eval runs {lm_eval_names[0]} as a whole", hint="leave out --until for it")
+    for task in tasks:
+        if task.lm_eval is not None and not task.lm_eval.has_scores:
+            raise KkwarmError(f"{task.name} has no scores of single questions", hint="leave out --until for it")
     baseline = {}
     if config.until_decided is not None:
         run = Run.read(Path(config.until_decided))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,10 +19,11 @@ from kkwarm.backends import open_backend
 from kkwarm.backends.base import Backend
 from kkwarm.backends.checkpoint import display_name, fingerprint, load_tokenizer, trust_remote_code
 from kkwarm.backends.text import raw_text_warning, unknown_token_warning
-from kkwarm.errors import KkwarmError, warn
+from kkwarm.errors import warn
 from kkwarm.evaluation.collect import GenerationStats, RunSink, SampleKey, SampleRequests, collect
 from kkwarm.evaluation.early_stopping import EarlyStopping, make_early_stopping
-from kkwarm.evaluation.plan import LM_EVAL_PREFIX, EvalTask, make_eval_task, parse_benchmark_names
+from kkwarm.evaluation.lm_eval_index import LM_EVAL_PREFIX, find_lm_eval_task
+from kkwarm.evaluation.plan import EvalTask, make_eval_task, parse_benchmark_names
 from kkwarm.plugins import Registry
 from kkwarm.progress import GenerationProgress
 from kkwarm.protocols import has_reasoning
@@ -41,13 +43,12 @@ _LOCAL_BACKENDS = ("hf", "vllm")  # they load the checkpoint here, so it can be 
 
 @dataclass(slots=True)
 class PreparedBench:
-    """A run that is checked and planned, before a model is loaded. `lm_eval_names`: tasks that lm-eval itself runs."""
+    """A run that is checked and planned, before a model is loaded."""
 
     model: str
     config: BenchConfig
     registry: Registry
     tasks: list[EvalTask]
-    lm_eval_names: list[str]
     settings: dict[str, Any]
     inputs: dict[str, str]
     out: Path
@@ -87,13 +88,9 @@ def prepare(
     """
     names = parse_benchmark_names(benchmarks)
     registry = plugins.registry()
-    lm_eval_names = [n for n in names if n.startswith(LM_EVAL_PREFIX)]
-    own_names = [n for n in names if n not in lm_eval_names]
-    for name in own_names:  # report a misspelled name before anything heavy is imported
-        registry.benchmark(name)
-    if lm_eval_names and config.backend not in _LOCAL_BACKENDS:
-        raise KkwarmError(f"{lm_eval_names[0]} runs with --backend hf or vllm only, not {config.backend}")
-    prepared = PreparedBench(model, config, registry, [], lm_eval_names, {}, {}, Path(), backend)
+    for name in names:  # report a misspelled name before anything heavy is imported
+        find_lm_eval_task(name) if name.startswith(LM_EVAL_PREFIX) else registry.benchmark(name)
+    prepared = PreparedBench(model, config, registry, [], {}, {}, Path(), backend)
     backend_name = config.backend if backend is None else backend.name
     if backend is None and backend_name in _LOCAL_BACKENDS:
         if config.trust_remote_code:
@@ -104,8 +101,9 @@ def prepare(
         opened = prepared.backend()
         checkpoint, tokenizer = opened.fingerprint, opened.tokenizer
     try:
-        prepared.tasks = [make_eval_task(n, registry, config, tokenizer) for n in own_names]
-        check_run_size(sum(len(t.items) for t in prepared.tasks) * config.samples, "completions")
+        prepared.tasks = [make_eval_task(n, registry, config, tokenizer) for n in names]
+        counts = [len(t.items) * t.samples_per_question(config.samples) for t in prepared.tasks]
+        check_run_size(sum(counts), "completions")
     except BaseException:
         prepared.close()
         raise
@@ -133,6 +131,8 @@ def _settings(config: BenchConfig, names: list[str], backend: str, tasks: Sequen
     }
     if prompting := {t.name: changed for t in tasks if (changed := t.renderer.settings())}:
         settings["prompting"] = prompting
+    if lm_eval := {t.name: t.lm_eval.evaluation_settings() for t in tasks if t.lm_eval is not None}:
+        settings["evaluation"] = lm_eval
     return settings | ({} if config.dtype == "auto" else {"dtype": config.dtype})
 
 
@@ -151,7 +151,7 @@ def run_bench(
     try:
         version, verifiers = EVALUATION_VERSION, {t.name: {"name": t.verifier.name} for t in prepared.tasks}
         manifest = Manifest(kind="bench", evaluation_version=version, config=prepared.settings, verifiers=verifiers)
-        early_stopping = make_early_stopping(config, prepared.tasks, prepared.lm_eval_names, manifest)
+        early_stopping = make_early_stopping(config, prepared.tasks, manifest)
         with Run.open(prepared.out, kind="bench", config=prepared.settings, inputs=prepared.inputs) as run:
             run.record(labels=dict(labels or {}), model={"name": display_name(model), "checkpoint": str(model)})
             run.record(contamination=read_contamination(model))
@@ -192,10 +192,8 @@ def _is_complete(prepared: PreparedBench, run: Run) -> bool:
     if not run.manifest.results:
         return False
     counts = Counter(sample.benchmark for sample in run.samples())
-    scores = run.manifest.benchmarks
-    return all(counts[t.name] == len(t.items) * prepared.config.samples for t in prepared.tasks) and all(
-        counts[name] == scores[name]["samples"] for name in prepared.lm_eval_names
-    )
+    samples = prepared.config.samples
+    return all(counts[t.name] == t.count_samples(samples) for t in prepared.tasks)
 
 
 @dataclass(slots=True)
@@ -216,15 +214,38 @@ class SampleCollector:
 
     def __call__(self, tasks: Sequence[EvalTask]) -> dict[SampleKey, Sample]:
         """All samples of the run, after generating those of `tasks` that were missing."""
-        missing = {t.name: t.sample_requests(partial(self.sink.missing, t.name, count=self.samples)) for t in tasks}
+        missing = {t.name: self._missing(t) for t in tasks}
+        totals = {t.name: t.count_samples(self.samples) for t in tasks}
+        likelihoods = [t for t in tasks if t.lm_eval is not None and t.lm_eval.scores_likelihoods]
+        for task in likelihoods:
+            self._collect_likelihoods(task, missing.pop(task.name))
         for group in _group_small(list(missing.values())):
-            total = sum(len(t.items) * self.samples for t in tasks if any(t.name == r.name for r in group))
             requested = sum(r.samples for r in group)
             name, longest = ", ".join(r.name for r in group), max(r.sampling.max_tokens for r in group)
+            total = sum(totals[r.name] for r in group)
             self.bars.start(name, total, total - requested, longest)
             if requested:
                 collect(group, self.backend(), self.judge, self.sink, self.stats, self.bars.add_tokens)
         return self.sink.samples
+
+    def _missing(self, task: EvalTask) -> SampleRequests:
+        count = task.samples_per_question(self.samples)
+        return task.sample_requests(partial(self.sink.missing, task.name, count=count))
+
+    def _collect_likelihoods(self, task: EvalTask, requests: SampleRequests) -> None:
+        from kkwarm.evaluation.likelihood import collect_likelihoods
+
+        assert task.lm_eval is not None
+        self.bars.start(task.name, len(task.items), len(task.items) - requests.samples)
+        if requests.samples:
+            collect_likelihoods(requests, task.lm_eval, self.backend(), self.sink)
+
+    def text_likelihoods(self, name: str, texts: Sequence[str]) -> list[float]:
+        """The log-likelihood of each text, for the benchmark `name`."""
+        from kkwarm.evaluation.likelihood import require_likelihoods, text_likelihoods
+
+        self.bars.start(name, len(texts), 0)
+        return text_likelihoods(require_likelihoods(self.backend(), name), texts, self.bars.add_scored)
 
     def _on_stored(self, samples: Sequence[Sample]) -> None:
         for sample in samples:
@@ -265,10 +286,6 @@ def _complete(prepared: PreparedBench, run: Run, progress: bool, early_stopping:
         finally:  # an interrupted run keeps its throughput
             run.record(generation=_total_generation(earlier, collector.stats))
         prepared.close()
-        for name in prepared.lm_eval_names:
-            from kkwarm.evaluation.lm_eval_tasks import run_lm_eval_task
-
-            results[name] = run_lm_eval_task(name, prepared.model, config, run, bars)
     _mark_contamination(results, run.manifest.contamination, tasks)
     for name, reason in stopped.items():
         results[name]["stopped"] = reason
@@ -299,22 +316,60 @@ def _mark_contamination(
 
 
 def _score(tasks: Sequence[EvalTask], samples: int, collector: SampleCollector) -> dict[str, Any]:
-    """Scores of kkwarm's benchmarks, by kkwarm and by lm-eval.
+    """Scores of all benchmarks, by kkwarm and by lm-eval.
 
-    :raises RuntimeError: the two accuracies differ, which would be an error in kkwarm.
+    :raises RuntimeError: the two differ, which would be an error in kkwarm.
     """
-    from kkwarm.evaluation.lm import evaluate_tasks
+    from kkwarm.evaluation.lm import evaluate_lm_eval_task, evaluate_tasks
 
-    by_lm_eval = evaluate_tasks(tasks, samples, collector)
+    own = [task for task in tasks if task.lm_eval is None]
+    by_lm_eval = evaluate_tasks(own, samples, collector) if own else {}
     results = {}
     for task in tasks:
-        keys = [(task.name, item.example.id, k) for item in task.items for k in range(samples)]
+        table = evaluate_lm_eval_task(task, samples, collector) if task.lm_eval is not None else None
+        if task.lm_eval is not None and not task.lm_eval.has_scores:
+            results[task.name] = _figures_of_texts(task, table or {})
+            continue
+        keys = [(task.name, i.example.id, k) for i in task.items for k in range(task.samples_per_question(samples))]
         scores = _summarize_task(task, [collector.sink.samples[key] for key in keys])
-        expected = float(by_lm_eval[task.name]["accuracy"])
-        if abs(scores["accuracy"] - expected) > 1e-9:
-            raise RuntimeError(f"{task.name}: the accuracy is {scores['accuracy']}, but {expected} by lm-eval")
+        if table is None:
+            _check_agreement(task.name, scores["accuracy"], float(by_lm_eval[task.name]["accuracy"]))
+        else:
+            scores["lm_eval"] = table
+            for metric, value, expected in _shared_figures(task, scores, table):
+                _check_agreement(f"{task.name} {metric}", value, expected)
         results[task.name] = scores
     return results
+
+
+def _check_agreement(name: str, ours: float, by_lm_eval: float) -> None:
+    if abs(ours - by_lm_eval) > 1e-9 * max(1.0, abs(ours)):
+        raise RuntimeError(f"{name}: the score is {ours}, but {by_lm_eval} by lm-eval")
+
+
+def _shared_figures(
+    task: EvalTask, scores: Mapping[str, Any], table: Mapping[str, Mapping[str, Any]]
+) -> Iterator[tuple[str, float, float]]:
+    """Each averaged metric of a single task of lm-eval: its name, kkwarm's figure, and lm-eval's."""
+    assert task.lm_eval is not None
+    if len(table) != 1:  # a group, whose figures lm-eval weighs in its own way
+        return
+    (row,) = table.values()
+    (lm_eval_task,) = task.lm_eval.tasks.values()
+    names = task.lm_eval.metric_names(lm_eval_task)
+    for metric, key in names.items():
+        if metric in scores["metrics"] and key in row:
+            yield metric, scores["metrics"][metric], float(row[key])
+
+
+def _figures_of_texts(task: EvalTask, table: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Figures of a benchmark without scores of single questions, such as a perplexity: lm-eval's, and no samples."""
+    rows = [row for row in table.values() if len(table) == 1]
+    metrics = {k.partition(",")[0]: v for row in rows for k, v in row.items() if "," in k and "_stderr" not in k}
+    numbers = {k: float(v) for k, v in metrics.items() if isinstance(v, int | float) and math.isfinite(v)}
+    figures: dict[str, Any] = {"n": len(task.items), "samples": 0, "accuracy": None, "stderr": None, "pass@1": None}
+    figures |= {"ci": {}, "status": {}, "metrics": numbers, "metrics_stderr": {}, "mean_chars": None}
+    return figures | {"mean_tokens": None, "protocol": task.protocol.name, "lm_eval": dict(table)}
 
 
 def _summarize_task(task: EvalTask, samples: Sequence[Sample]) -> dict[str, Any]:

@@ -7,23 +7,29 @@ from __future__ import annotations
 
 import json
 import math
+import numbers
 from collections.abc import Mapping
 from typing import Any
 
 from kkwarm.types import Status, Verdict
 
-__all__ = ["PREFERRED", "Row", "main_metric", "read_answer", "read_scores", "read_verdict"]
+__all__ = ["PREFERRED", "Row", "main_metric", "numeric_scores", "read_answer", "read_scores", "read_verdict"]
 
 PREFERRED = ("exact_match", "acc", "accuracy", "pass@1")  # candidates for the main metric, in order
 Row = Mapping[str, Any]
 
 
-def read_scores(row: Row) -> dict[str, float]:
-    """The document's numeric metrics by name. lm-eval's ``perplexity`` of one document is its log-likelihood, and is
-    renamed accordingly.
+def numeric_scores(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics of one document that are numbers. lm-eval's ``perplexity`` of one document is its log-likelihood, and
+    is renamed accordingly.
     """
-    numbers = {str(m): row[m] for m in row["metrics"] if _is_number(row.get(m))}
-    return {"loglikelihood" if m == "perplexity" else m: float(v) for m, v in numbers.items()}
+    values = {str(m): float(v) for m, v in metrics.items() if _is_number(v)}
+    return {"loglikelihood" if m == "perplexity" else m: v for m, v in values.items()}
+
+
+def read_scores(row: Row) -> dict[str, float]:
+    """The numeric metrics of a logged document by name."""
+    return numeric_scores({m: row.get(m) for m in row["metrics"]})
 
 
 def main_metric(scores: Mapping[str, float]) -> str | None:
@@ -60,4 +66,4 @@ def _text(value: Any) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, bool | int | float) and math.isfinite(value)
+    return isinstance(value, numbers.Real) and math.isfinite(value)  # numpy's too

@@ -6,27 +6,30 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kkwarm.data.splits import content_hash, fingerprint
 from kkwarm.errors import KkwarmError
 from kkwarm.evaluation.collect import SampleRequest, SampleRequests
+from kkwarm.evaluation.lm_eval_index import LM_EVAL_PREFIX
 from kkwarm.plugins import Registry
 from kkwarm.protocols import PromptRenderer, make_renderer, prompt_hash
 from kkwarm.schema.settings import BenchConfig
 from kkwarm.types import Benchmark, Example, Protocol, Sampling, Verifier
 
+if TYPE_CHECKING:
+    from kkwarm.evaluation.lm_eval_tasks import LmEvalBenchmark
+
 __all__ = [
-    "LM_EVAL_PREFIX",
     "EvalTask",
     "Item",
+    "choose_sampling",
     "limit_examples",
     "make_eval_task",
     "parse_benchmark_names",
     "shuffle_items",
 ]
 
-LM_EVAL_PREFIX = "lm_eval:"  # names of lm-eval's own tasks begin with it
 _SALT = "kkwarm-limit-1"
 
 
@@ -41,7 +44,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class EvalTask:
-    """One benchmark of a run. With a forced beginning (`force`) its name ends in ``+forced``."""
+    """One benchmark of a run. With a forced beginning (`force`) its name ends in ``+forced``.
+
+    :param lm_eval: the tasks of lm-eval that it consists of; None for kkwarm's own benchmarks.
+    """
 
     name: str
     benchmark: Benchmark
@@ -50,6 +56,22 @@ class EvalTask:
     sampling: Sampling
     items: tuple[Item, ...]
     force: str = ""
+    lm_eval: LmEvalBenchmark | None = None
+
+    @property
+    def max_tokens(self) -> int:
+        """The most tokens that are generated for a sample: none where log-likelihoods are scored."""
+        return 0 if self.lm_eval is not None and self.lm_eval.scores_likelihoods else self.sampling.max_tokens
+
+    def samples_per_question(self, requested: int) -> int:
+        """Number of samples of each question: `requested`; one where log-likelihoods are scored, which do not vary."""
+        return 1 if self.lm_eval is not None and self.lm_eval.scores_likelihoods else requested
+
+    def count_samples(self, requested: int) -> int:
+        """Number of samples of all questions. None are stored where no question has a score of its own."""
+        if self.lm_eval is not None and not self.lm_eval.has_scores:
+            return 0
+        return len(self.items) * self.samples_per_question(requested)
 
     @property
     def protocol(self) -> Protocol:
@@ -79,10 +101,11 @@ class EvalTask:
     def fingerprints(self) -> dict[str, str]:
         """Hashes of the questions and of the prompts."""
         prompts = hashlib.sha256("\x1e".join(i.prompt for i in self.items).encode("utf-8", "surrogatepass"))
-        return {
+        hashes = {
             f"data:{self.name}": fingerprint([i.example for i in self.items]),
             f"prompts:{self.name}": prompts.hexdigest()[:16],
         }
+        return hashes if self.lm_eval is None else hashes | {f"task:{self.name}": self.lm_eval.fingerprint()}
 
 
 def parse_benchmark_names(names: Sequence[str]) -> list[str]:
@@ -97,27 +120,22 @@ def parse_benchmark_names(names: Sequence[str]) -> list[str]:
 
 
 def make_eval_task(name: str, registry: Registry, config: BenchConfig, tokenizer: Any) -> EvalTask:
-    """Loads a benchmark's questions and renders its prompts.
+    """Loads a benchmark's questions and renders its prompts. For ``lm_eval:NAME``, lm-eval does both.
 
     :raises KkwarmError: the benchmark or protocol is unknown, there are no questions, ids are not unique, or the
         protocol has no text that forces reasoning.
     """
+    if name.startswith(LM_EVAL_PREFIX):
+        from kkwarm.evaluation.lm_eval_tasks import load_lm_eval_task
+
+        return load_lm_eval_task(name, config, tokenizer)
     benchmark = registry.benchmark(name)
     protocol = registry.protocol(benchmark, config.protocol)
     force = protocol.force if config.force else ""
     if config.force and not force:
         raise KkwarmError(f"protocol {protocol.name} has no text that forces reasoning", hint="use another --protocol")
     renderer = make_renderer(protocol, tokenizer, config.prompt_options, registry.task_of(benchmark))
-    default = protocol.sampling or benchmark.sampling
-    sampling = Sampling(
-        default.temperature if config.temperature is None else config.temperature,
-        default.top_p if config.top_p is None else config.top_p,
-        default.max_tokens if config.max_tokens is None else config.max_tokens,
-        config.seed,
-        default.top_k if config.top_k is None else config.top_k,
-        default.min_p if config.min_p is None else config.min_p,
-        default.repetition_penalty if config.repetition_penalty is None else config.repetition_penalty,
-    )
+    sampling = choose_sampling(protocol.sampling or benchmark.sampling, config)
     examples = list(benchmark.load())
     if not examples:
         raise KkwarmError(f"benchmark {name} has no questions")
@@ -131,6 +149,19 @@ def make_eval_task(name: str, registry: Registry, config: BenchConfig, tokenizer
     task_name = f"{benchmark.name}+forced" if force else benchmark.name
     verifier = registry.verifier_of(benchmark, protocol)
     return EvalTask(task_name, benchmark, renderer, verifier, sampling, tuple(items), force)
+
+
+def choose_sampling(default: Sampling, config: BenchConfig) -> Sampling:
+    """The default settings, replaced by those that the user gave."""
+    return Sampling(
+        default.temperature if config.temperature is None else config.temperature,
+        default.top_p if config.top_p is None else config.top_p,
+        default.max_tokens if config.max_tokens is None else config.max_tokens,
+        config.seed,
+        default.top_k if config.top_k is None else config.top_k,
+        default.min_p if config.min_p is None else config.min_p,
+        default.repetition_penalty if config.repetition_penalty is None else config.repetition_penalty,
+    )
 
 
 def limit_examples(examples: Sequence[Example], limit: int | None) -> list[Example]:

@@ -126,10 +126,12 @@ def _settings(task: str, document: Row, row: Row) -> dict[str, Any]:
         "few_shot": document.get("n-shot", {}).get(task, config.get("num_fewshot")),
         "samples": 1,
         "scorer": TOOL,
-        "protocol": "lm-eval chat template" if document.get("chat_template") else TOOL,
+        "protocol": TOOL,
     }
+    if document.get("chat_template"):
+        settings["chat"] = True
     if config.get("output_type") != "generate_until":
-        return settings | {"protocol": f"{settings['protocol']}, likelihood of the choices"}
+        return settings
     generation = _generation_settings(row, config)
     sampled = bool(generation.get("do_sample", float(generation.get("temperature") or 0) > 0))
     settings["temperature"] = float(generation.get("temperature", 1.0)) if sampled else 0.0

@@ -275,7 +275,6 @@ class Manifest(BaseModel):
     stopped: Annotated[
         dict[str, Any], _of_type(dict[str, Annotated[_HalfWidth | _Decided, Field(discriminator="rule")]])
     ] = {}
-    lm_eval: dict[str, Any] = {}
     file: str = ""
     differs: dict[str, list[dict[str, Any]]] = {}
     # contamination check

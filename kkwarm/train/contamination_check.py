@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from kkwarm.data.contamination import Item, check_overlaps, contaminated_items
 from kkwarm.errors import KkwarmError
+from kkwarm.evaluation.lm_eval_index import LM_EVAL_PREFIX
 from kkwarm.plugins import registry
 from kkwarm.store import Run, read_contamination
 from kkwarm.train import distributed
@@ -29,7 +30,7 @@ def contamination_check(
 
     :param domains: the domains of `trained`. Where `against` is empty, their own benchmarks are compared; one whose
         data is not available is recorded as not compared.
-    :param against: benchmarks, which must be available. lm-eval's own (``lm_eval:NAME``) are skipped.
+    :param against: benchmarks, which must be available; ``lm_eval:NAME`` are tasks of lm-eval.
     :param allow: continue in spite of overlaps.
     :raises ContaminationError: there are overlaps, and they are not allowed.
     """
@@ -62,10 +63,15 @@ def decontaminate(trained: Sequence[Question], domains: Sequence[str], against: 
 def _evaluated_items(domains: Sequence[str], against: Sequence[str]) -> tuple[list[str], list[Item], dict[str, str]]:
     """The benchmarks' names, their questions, and the reasons why some benchmarks are unavailable."""
     reg = registry()
-    names = [name for name in against or domains if not name.startswith("lm_eval:")]
+    names = list(dict.fromkeys(against or domains))
     items: list[Item] = []
     unavailable: dict[str, str] = {}
-    for name in dict.fromkeys(names):
+    for name in names:
+        if name.startswith(LM_EVAL_PREFIX):
+            from kkwarm.evaluation.lm_eval_tasks import load_questions
+
+            items += [Item(name, e.id, e.question) for e in load_questions(name)]
+            continue
         if not against and _base(name) not in reg.benchmarks:
             continue  # a training domain without a benchmark
         try:

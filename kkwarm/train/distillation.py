@@ -13,6 +13,7 @@ from kkwarm.backends.base import Backend
 from kkwarm.data import content_hash, fingerprint
 from kkwarm.errors import KkwarmError
 from kkwarm.evaluation.collect import RunSink, SampleRequest, SampleRequests, collect
+from kkwarm.evaluation.lm_eval_index import LM_EVAL_PREFIX, find_lm_eval_task
 from kkwarm.paths import expand_path
 from kkwarm.plugins import Registry, registry
 from kkwarm.progress import GenerationProgress
@@ -47,8 +48,7 @@ class DistillPlan:
         self.examples: list[Example] = []
         self.backend = "teacher"
         for name in config.decontaminate_against:  # report an unknown benchmark before a model is loaded
-            if not name.startswith("lm_eval:"):
-                reg.benchmark(name)
+            find_lm_eval_task(name) if name.startswith(LM_EVAL_PREFIX) else reg.benchmark(name)
         is_registered = (config.domain, config.teacher) in reg.teachers
         if base_url is None and backend is None and is_registered:
             self.teacher = reg.teacher(config.domain, config.teacher)
