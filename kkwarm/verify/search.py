@@ -31,7 +31,6 @@ Report = Callable[[int, float, int], None]
 
 _BATCH = 64
 _MAX_DRAWS = 10_000  # of one case; a generator that loops until a draw fits never ends on replayed zeros
-_KEPT = 8  # failing cases of a kind that are shrunk; different ones may come from different faults
 _SHRINK_STEPS = 1_500
 _LENGTHS = 6  # early draws of which one may be the number of draws that follow
 _SHRINK_S = 10.0  # for all cases of a kind
@@ -44,11 +43,13 @@ class Budget:
     :param cases: number of cases per generator; ignored where `seconds` is set.
     :param seconds: time limit, without the shrinking of the last counterexamples. With `cases`, an upper limit.
     :param seed: seed of the cases. The n-th case of a generator depends on nothing else.
+    :param shrunk: number of failing cases of a kind that are shrunk; different ones may come from different faults.
     """
 
     cases: int | None = 200
     seconds: float = 30.0
     seed: int = 0
+    shrunk: int = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +212,7 @@ def search(
                 key = (generator.name, case.kind, case.expect, case.free_text)
                 kind = found.setdefault(key, _Found(generator))
                 kind.count += 1
-                if len(kind.failures) < _KEPT:
+                if len(kind.failures) < budget.shrunk:
                     kind.failures.append(_Failure(target, case, verdict, draws))
         for name, peer in (peers or {}).items():
             _count(result.peers[name], pairs, peer(pairs))

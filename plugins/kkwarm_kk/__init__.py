@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kkwarm.plugins import hookimpl
-from kkwarm.types import ClaimSet, Domain, Probe, Teacher, Verifier
+from kkwarm.types import CaseGenerator, ClaimSet, Domain, Probe, Teacher, Verifier
 from kkwarm_kk.data import gold, identity, load
 from kkwarm_kk.teachers import direct_traces, symbolic_traces
 from kkwarm_kk.verifier import check
@@ -55,3 +55,10 @@ def evaluate_claims(study: StudyData) -> list[Claim]:
     from kkwarm.analysis.papers import warm_up
 
     return warm_up.evaluate(study)
+
+
+@hookimpl
+def kkwarm_case_generators() -> list[CaseGenerator]:
+    from kkwarm_kk.cases import GENERATORS
+
+    return list(GENERATORS)

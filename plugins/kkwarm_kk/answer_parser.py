@@ -338,7 +338,7 @@ def _normalize_unicode(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def _without_name_row(text: str) -> str:
+def without_name_row(text: str) -> str:
     """A table with a row of names above a row of roles, as a line for each name; other texts as they are."""
     lines = [line.strip().strip("|") for line in text.strip().split("\n")]
     if len(lines) != 3 or not re.fullmatch(r"[\s:|-]+", lines[1]):
@@ -357,7 +357,7 @@ def parse_assignment(text: str, people: Mapping[str, Any]) -> dict[str, bool]:
     """
     if _NEGATION.search(text):
         raise UnreadableAnswer("'!' before a claim negates it")
-    text = _TABLE_RULE.sub("", _TABLE_HEAD.sub("", _without_name_row(_normalize_unicode(text))))
+    text = _TABLE_RULE.sub("", _TABLE_HEAD.sub("", without_name_row(_normalize_unicode(text))))
     parser = _AnswerParser(text, NameMatcher(people))
     previous = ""
     for token in parser.tokens:

@@ -16,6 +16,7 @@ from kkwarm_kk.answer_parser import (
     UnreadableAnswer,
     parse_assignment,
     tokenize,
+    without_name_row,
     word_set,
 )
 from kkwarm_kk.english import role_name
@@ -86,7 +87,9 @@ def parse_end(text: str, people: Mapping[str, Any]) -> dict[str, bool]:
 
     Raises the same errors as `parse_assignment`.
     """
-    segments = [s for s in _SENTENCE_END.split(text[-MAX_CHARS:]) if s.strip()]
+    lines = text[-MAX_CHARS:].rstrip().split("\n")
+    end = "\n".join([*lines[:-3], without_name_row("\n".join(lines[-3:]))])
+    segments = [s for s in _SENTENCE_END.split(end) if s.strip()]
     while segments and _is_closing(segments[-1]):
         segments.pop()
     start = len(segments)

@@ -260,6 +260,8 @@ def _box_is_asserted(text: str, span: tuple[int, int, int, int], question: str) 
         return _CONFIRMED.match(sentence, word.start(1)) is not None and not _DOUBT.search(sentence)
     if re.search(rf"(?<![A-Za-z])(?:{_DOUBTS}|or|not|nor|than)(?![A-Za-z])", sentence, re.IGNORECASE):
         return False
+    if name == "and":  # "and we are done", but not "and a half"
+        return re.match(r"\s+(?:we|so|thus|hence|therefore|this|that|it|i)\s", sentence[word.end() :]) is not None
     if name in _BEHIND_BOX:
         return re.match(r"\s+(?:most|least|[0-9$\\-])", sentence[word.end() :], re.IGNORECASE) is None
     unit = re.match(r"[A-Za-z]+(?:\s+[A-Za-z]+)?", sentence[word.start(1) :])

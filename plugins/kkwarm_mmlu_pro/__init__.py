@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kkwarm.plugins import hookimpl
-from kkwarm.types import Domain, Example, Probe, Response, Status, Verdict, Verifier
+from kkwarm.types import CaseGenerator, Domain, Example, Probe, Response, Status, Verdict, Verifier
 from kkwarm_mmlu_pro.choice_reader import read_choice
 from kkwarm_mmlu_pro.data import load
 from kkwarm_mmlu_pro.extract import first_stated_letter
@@ -46,3 +46,11 @@ def kkwarm_probes() -> list[Probe]:
     from kkwarm_mmlu_pro.probes import PROBES
 
     return list(PROBES)
+
+
+@hookimpl
+def kkwarm_case_generators() -> list[CaseGenerator]:
+    """Letters and texts of options that are easy to confuse."""
+    from kkwarm_mmlu_pro.cases import GENERATORS
+
+    return list(GENERATORS)

@@ -92,6 +92,8 @@ def _read(text: str, options: Sequence[str], allowed: str) -> str | None:
         if lead is None or not lead.group():
             break
         text = text[lead.end() :].strip()
+        if (capital := _CAPITAL.fullmatch(text)) is not None:
+            return capital[1]
         if (letter := _by_text(text, options)) is not None:
             return letter
     return None

@@ -113,7 +113,8 @@ def _gold_digits(t: Target, rng: random.Random) -> Case | None:
 
 
 _MAKERS: tuple[Callable[[Target, random.Random], Case | None], ...] = (
-    _words, _signs, _notation, _structured, _unfinished, _free_text, _another_value, _near_value, _digits, _hidden,
+    _words, _words, _signs, _signs, _notation, _notation, _notation, _structured, _structured, _structured, _structured,
+    _unfinished, _unfinished, _free_text, _free_text, _another_value, _near_value, _digits, _hidden,
     _context_in_free_text, _gold_digits,
 )  # fmt: skip
 

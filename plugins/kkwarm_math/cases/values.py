@@ -53,7 +53,7 @@ def _signed(rng: random.Random, n: int) -> int:
 
 
 def _integer(rng: random.Random) -> Number:
-    n = rng.choice((7, 42, 3, 0, 1, 2, 10, 12, 36, 100, 1024, 10080, 58500, 1000000, 9, 64, 720))
+    n = rng.choice((7, 42, 3, 0, 1, 2, 10, 12, 36, 100, 1024, 10080, 58500, 6290000, 1000000, 9, 64, 720))
     return whole(_signed(rng, n if rng.randrange(2) else rng.randrange(2, 20_000)))
 
 
@@ -137,7 +137,7 @@ def _integer_forms(gold: Number) -> list[str]:
     if 0 <= n < len(_WORDS):
         forms += [_WORDS[n], f"\\text{{{_WORDS[n]}}}", _WORDS[n].capitalize()]
     digits = str(size).rstrip("0")
-    if size >= 10_000 and len(digits) < 5:
+    if size >= 1_000 and len(digits) < 5:
         head = digits[0] + ("." + digits[1:] if digits[1:] else "")
         power = len(str(size)) - 1
         forms += [f"{sign}{head}e{power}", f"{sign}{head} \\times 10^{power}", f"{sign}{head}\\cdot 10^{{{power}}}"]
