@@ -63,7 +63,7 @@ STRICT: dict[str, Callable[[str], bool]] = {
     "upright letters": lambda a: "\\mathrm{e}" in a or "\\mathrm{i}" in a,
     "spaces between thousands": lambda a: re.search(r"[0-9] [0-9]{3}", a) is not None,
     "a color": lambda a: "\\textcolor" in a,
-    "an exponent of ten": lambda a: re.search(r"[0-9](?:e[0-9]| \\\\times 10)", a) is not None,
+    "an exponent of ten": lambda a: re.search(r"[0-9](?:e[0-9]| \\times 10)", a) is not None,
     "a leading equals sign": lambda a: "= " in a[:4],
     "row distances": lambda a: "[4pt]" in a,
     "inequalities for an interval": lambda a: re.search(r"[0-9] *(?:<|\\le) +x", a) is not None,
