@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from kkwarm.formats import BUILT_IN
+
 from kkwarm.plugins import registry
 from kkwarm.types import CaseGenerator, Example, Response, Status, Target, Verdict, Verifier
 from kkwarm.verify import Judge

@@ -7,13 +7,13 @@ import re
 from collections.abc import Callable
 
 import pytest
+from kkwarm.formats import BUILT_IN
 from kkwarm_kk.cases import GENERATORS
 from kkwarm_kk.english import parse
 from kkwarm_kk.puzzle import solve
 from kkwarm_kk.verifier import check
 from planted import kinds, reads, refuses, run
 
-from kkwarm.formats import BUILT_IN
 from kkwarm.types import Example, Response, Status, Target, Verdict
 
 GOLD = {"Zoey": "knight", "Bob": "knave"}
