@@ -175,10 +175,19 @@ def _start() -> _Worker:
         [sys.executable, "-c", "from kkwarm.verify.workers import serve; serve()"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=None if _is_open(2) else subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
         start_new_session=True,  # Ctrl-C reaches only the parent, which ends the workers
     )
     return _Worker(process)
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
 
 
 # -- inside a worker process -------------------------------------------------------------------------------------------

@@ -298,6 +298,33 @@ class Endless:
         return 9 ** (9**9) == 0
 
 
+class Talkative:
+    """A check that prints."""
+
+    def __call__(self, example: Example, response: Response) -> bool:
+        print("checking", response.answer)  # noqa: T201
+        return response.answer == example.answer
+
+
+CLOSED = """
+import os, sys
+from kkwarm.verify import verify
+from kkwarm.types import Verifier
+from test_judge import EXAMPLE, FORMAT, Talkative, completion
+out = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
+os.dup2(out, 9)
+os.closerange(0, 3)
+verifier = Verifier("v", Talkative(), isolation="process")
+os.write(9, verify(verifier, FORMAT, [(EXAMPLE, completion("4"))])[0].status.encode())
+"""
+
+
+def test_workers_of_a_process_without_streams(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    subprocess.run([sys.executable, "-c", CLOSED, str(out)], env=importing_tests(), check=True, timeout=100)
+    assert out.read_text() == "correct"
+
+
 PARENT = """
 import subprocess
 import sys

@@ -46,9 +46,8 @@ def job(code: str, inputs: list[list[Any]], expected: list[Any], **options: Any)
         return type(value) is type(expected[index]) and bool(value == expected[index])
 
     limits = options.pop("limits", Limits(cpu_s=3.0, idle_s=1.0))
-    return CallJob(
-        code, "f", [encode(i) for i in inputs], [CALL_S] * len(inputs), judge, load_s=1.0, limits=limits, **options
-    )
+    limits_s = [options.pop("call_s", CALL_S)] * len(inputs)
+    return CallJob(code, "f", [encode(i) for i in inputs], limits_s, judge, load_s=1.0, limits=limits, **options)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from kkwarm.verify.sandbox import CallJob, End, Level, Limits, Sandbox, decode, encode, pool, probe_levels
+from kkwarm.verify.sandbox import CallJob, End, Level, Limits, Sandbox, decode, encode, probe_levels
 
 from .conftest import Run, job
 from .forgeries import FORGERIES
@@ -181,16 +181,6 @@ def test_candidates_leave_nothing_behind_for_others(contained: Sandbox) -> None:
 
 # Ways to tell the next candidate something. Each writes, and gives what was there before: nothing, both times.
 CHANNELS = {
-    "the page shared with the supervisor": ("""
-        import ctypes, sys
-        def f(x):
-            frame = sys._getframe()
-            while not hasattr(frame.f_locals.get("self"), "over"): frame = frame.f_back
-            place = ctypes.addressof(frame.f_locals["self"].over) + 64
-            before = ctypes.string_at(place, 4)
-            ctypes.memmove(place, b"told", 4)
-            return before
-    """, b"\0\0\0\0"),
     "flags of /dev/null": ("""
         import fcntl, os
         def f(x):
@@ -283,35 +273,8 @@ def test_all_calls_together_may_sleep_four_times_as_long_as_one(run: Run) -> Non
     inputs, expected = [[i] for i in range(50)], list(range(1, 51))
     limits = Limits(cpu_s=3.0, idle_s=0.3)
     outcome = run(source.format(upto=50), inputs=inputs, expected=expected, limits=limits)
-    assert (outcome.end, outcome.conclusive) == (End.TIMEOUT, False), outcome
+    assert (outcome.end, outcome.detail) == (End.TIMEOUT, "it slept"), outcome
     assert run(source.format(upto=5), inputs=inputs, expected=expected, limits=limits).end is End.PASSED
-
-
-HIDDEN = """
-import signal, sys, time
-signal.setitimer(signal.ITIMER_REAL, 0)
-frame = sys._getframe()
-while not hasattr(frame.f_locals.get("self"), "over"): frame = frame.f_back
-frame.f_locals["self"].over.value = 1e9
-def f(x):
-    while True:
-        end = time.process_time() + 0.002
-        while time.process_time() < end: pass
-        time.sleep(0.3)
-"""
-
-
-@pytest.mark.parametrize("crowded", [False, True])
-def test_hidden_sleep_is_ended_by_the_wall_clock_limit(
-    sandbox: Sandbox, crowded: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Limits, "soft_wall_s", 0.5)
-    monkeypatch.setattr(pool, "_EXTENSION_S", 0.5)
-    calls = []
-    monkeypatch.setattr(pool, "is_overloaded", lambda: crowded and (calls.append(1), len(calls) < 3)[1])
-    (outcome,) = sandbox.run_many([job(HIDDEN, [[1]], [2])])
-    assert (outcome.end, outcome.conclusive) == (End.TIMEOUT, False), outcome
-    assert outcome.wall_s > (1.5 if crowded else 0.5), "on an overloaded machine it has more time"
 
 
 def test_the_run_continues_when_a_supervisor_is_killed(contained: Sandbox) -> None:

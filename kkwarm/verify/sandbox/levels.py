@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import re
+import resource
 import shutil
 import sys
 import time
@@ -15,6 +17,8 @@ from kkwarm.verify.sandbox.worker import Worker, WorkerFailed
 
 __all__ = [
     "ALLOW_UNSANDBOXED",
+    "FILES_PER_WORKER",
+    "allow_open_files",
     "is_overloaded",
     "measure_slowness",
     "probe_levels",
@@ -28,6 +32,9 @@ _REFERENCE_S = 0.0125  # CPU seconds that `_work` takes on a server core of the 
 _PRESSURE_FILE = "/proc/pressure/cpu"
 _MAX_PRESSURE = 50.0  # percent of the last 10 seconds in which some process waited for a core
 _MAX_LOAD = 1.5  # runnable processes per core
+FILES_PER_WORKER = 8
+_MORE_FILES = 256
+_SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 def probe_levels() -> dict[Level, str]:
@@ -99,9 +106,36 @@ def _work() -> float:
     return time.thread_time() - start
 
 
+def allow_open_files(count: int) -> None:
+    """Checks that this process may open that many more files, and raises its soft limit otherwise.
+
+    :raises KkwarmError: the hard limit is reached.
+    """
+    opened: list[int] = []
+    try:
+        opened += (os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(count))
+    except OSError as err:
+        if err.errno != errno.EMFILE:
+            raise
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = soft + count + _MORE_FILES
+        if hard != resource.RLIM_INFINITY and wanted > hard:
+            raise KkwarmError(
+                f"model-written code cannot be run: this process has too many open files (the limit is {hard})",
+                hint="raise the limit: ulimit -n 4096",
+            ) from None
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    finally:
+        for fd in opened:
+            os.close(fd)
+
+
 @functools.cache
 def _start_problem(level: Level) -> str:
-    """Why a worker of that level does not start; empty where it does."""
+    """Why a worker of that level does not start; empty where it does.
+
+    :raises KkwarmError: it does not start now, because something has run out. This is no property of the machine.
+    """
     if sys.platform == "win32":
         return "not on Windows"
     if level is not Level.PROCESS and sys.platform != "linux":
@@ -110,14 +144,22 @@ def _start_problem(level: Level) -> str:
         return "not used as root, since the kernel would not limit its processes (level namespaces drops root)"
     if level is Level.BUBBLEWRAP and shutil.which("bwrap") is None:
         return "bwrap is not installed"
+    allow_open_files(FILES_PER_WORKER)
+    cause = ""
     try:
         worker = Worker(level, ())
     except OSError as err:
-        return str(err)
-    try:
-        worker.wait_started()
-    except WorkerFailed as err:
-        return str(err)
-    finally:
-        worker.close()
-    return ""
+        cause = str(err)
+    else:
+        try:
+            worker.wait_started()
+        except WorkerFailed as err:
+            cause = str(err)
+        finally:
+            worker.close()
+    if any(cause.endswith(os.strerror(code)) for code in _SHORTAGES):
+        raise KkwarmError(
+            f"no process for model-written code can be started now: {cause}",
+            hint="end other processes, or raise this user's limits (ulimit -a)",
+        )
+    return cause

@@ -26,9 +26,11 @@ class Limits:
     """Resource limits of one candidate. Sizes are in bytes, times in seconds.
 
     :param cpu_s: CPU time, so that load on the machine does not count.
-    :param idle_s: wall-clock time that one call may sleep. All calls together may sleep four times as long.
+    :param idle_s: wall-clock time that one call may sleep. All calls together may sleep four times as long. Where a
+        candidate starts processes, sleep counts as CPU time.
     :param memory: address space of each process.
-    :param processes: number of processes and threads.
+    :param threads: number of threads at one time.
+    :param processes: number of processes that it may start, in total.
     :param file_size: size of a file, and of the private /tmp.
     :param output: total size of all results; `result`: size of one result.
     """
@@ -36,6 +38,7 @@ class Limits:
     cpu_s: float = 60.0
     idle_s: float = 5.0
     memory: int = 1024 * MIB
+    threads: int = 128
     processes: int = 4
     file_size: int = 16 * MIB
     open_files: int = 64
@@ -43,14 +46,9 @@ class Limits:
     result: int = 16 * MIB
 
     @property
-    def soft_wall_s(self) -> float:
-        """Wall-clock limit on a machine that is not overloaded."""
-        return 30.0 + 2.0 * self.cpu_s
-
-    @property
     def wall_s(self) -> float:
-        """Wall-clock limit on any machine."""
-        return 60.0 + 20.0 * self.cpu_s
+        """Wall-clock limit of the whole run: the last resort, since CPU time and sleep are limited before."""
+        return 30.0 + 2.0 * self.cpu_s
 
 
 Judge = Callable[[int, bytes, bool, float], bool]
@@ -61,14 +59,14 @@ class CallJob:
     """Code whose function `entry` is called on each input, until `judge` rejects a result.
 
     :param inputs: argument tuples, each encoded by `kkwarm.verify.sandbox.encode`. Every call decodes its own copy.
-    :param limits_s: CPU seconds for each call.
+    :param limits_s: CPU seconds for each call, measured by the trusted side to 0.1 s.
     :param judge: ``judge(index, encoded, exact, cpu_s)`` runs on the trusted side and returns whether to accept.
         `exact` is False where the result had a library's type (numpy scalar, `Counter`) instead of a built-in one.
-        `cpu_s` is reported by the candidate's process, so it can be forged. A job may be restarted, because its worker
-        was lost or the machine overloaded; the judge is then called again from index 0.
+        `cpu_s` is reported by the candidate's process, so it can be forged; limits do not depend on it. A job may be
+        restarted, because its worker was lost or the machine overloaded; the judge is then called again from index 0.
     :param load_s: CPU seconds for executing the code itself.
-    :param milestones: results are sent in batches; before these calls all pending results are sent, so that a call that
-        hangs does not hold them back.
+    :param milestones: a candidate gets its inputs in batches, and sends the results of one before it gets the next. A
+        new batch begins at each of these calls, so that a call that hangs does not hold back earlier results.
     """
 
     code: str
@@ -101,8 +99,8 @@ class Outcome:
 
     :param index: the call that decided the outcome; None where no call did.
     :param detail: a short, printable explanation.
-    :param conclusive: False for a timeout by wall-clock time while CPU time was left. The candidate slept, or did not
-        get a core.
+    :param conclusive: False for a timeout by wall-clock time of a candidate that neither used its CPU time nor slept,
+        so it did not get a core.
     :param rerun: the first attempt was inconclusive on an overloaded machine, and this is the outcome of a second one,
         which ran alone.
     """

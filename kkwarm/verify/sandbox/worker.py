@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -26,7 +27,6 @@ _INSIDE = Path(wire.__file__).resolve().parent
 _BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from inside.supervisor import main; del sys.path[0]; main()"
 _SITE = Path("/site")
 _START_S = 60.0
-_OWN_PROCESSES = 2  # launcher and supervisor share the candidate's user namespace, hence its process limit
 
 
 class WorkerFailed(Exception):
@@ -35,12 +35,14 @@ class WorkerFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The supervisor's report on how a child ended: its wait status, times and peak memory."""
+    """The supervisor's report on how a child ended: its wait status, times, peak memory, and how many processes it
+    started."""
 
     status: int
     cpu_s: float
     wall_s: float
     peak_bytes: int
+    processes: int
     time_up: bool
 
 
@@ -50,7 +52,7 @@ class Worker:
     def __init__(self, level: Level, packages: Sequence[str]) -> None:
         self.level = level
         self.started = False
-        self.control, inside = socket.socketpair()
+        self.control, inside = _socket_pair()
         self.folder: Path | None = None  # where candidates may write at level process
         if level is Level.PROCESS:
             self.folder = Path(tempfile.mkdtemp(prefix="kkwarm-code-")).resolve()
@@ -69,6 +71,7 @@ class Worker:
                     "PYTHONUTF8": "1",
                     "OPENBLAS_NUM_THREADS": "1",
                     "OMP_NUM_THREADS": "1",
+                    "MALLOC_ARENA_MAX": "1",  # glibc reserves 64 MiB of address space for each further one
                     "HOME": "/tmp",
                 },
                 cwd="/",
@@ -98,9 +101,8 @@ class Worker:
 
     def start(self, job: socket.socket, limits: Limits) -> None:
         """Lets the supervisor fork a child that communicates through `job`."""
-        processes = limits.processes + (0 if self.level is Level.PROCESS else _OWN_PROCESSES)
-        times = (limits.cpu_s, limits.wall_s, limits.idle_s)
-        message = wire.RUN.pack(b"R", *times, limits.memory, processes, limits.file_size, limits.open_files)
+        counts = (limits.memory, limits.threads, limits.processes, limits.file_size, limits.open_files)
+        message = wire.RUN.pack(b"R", limits.cpu_s, limits.wall_s, *counts)
         try:
             socket.send_fds(self.control, [message], [job.fileno()])
         except OSError as err:
@@ -113,8 +115,8 @@ class Worker:
 
     def report(self) -> Report:
         """:raises WorkerFailed: the supervisor has ended."""
-        _, status, cpu_s, wall_s, peak, time_up = wire.REPORT.unpack(self._receive())
-        return Report(status, cpu_s, wall_s, int(peak), bool(time_up))
+        _, status, cpu_s, wall_s, peak, processes, time_up = wire.REPORT.unpack(self._receive())
+        return Report(status, cpu_s, wall_s, int(peak), processes, bool(time_up))
 
     def _receive(self) -> bytes:
         data = b""
@@ -146,6 +148,15 @@ class Worker:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def _socket_pair() -> tuple[socket.socket, socket.socket]:
+    """A pair whose second socket is not one of the standard streams, which may be closed in this process."""
+    first, second = socket.socketpair()
+    if second.fileno() > 2:
+        return first, second
+    with second:
+        return first, socket.socket(fileno=fcntl.fcntl(second.fileno(), fcntl.F_DUPFD_CLOEXEC, 3))
+
+
 def _command(level: Level, fd: int, packages: Sequence[str], folder: Path | None) -> list[str]:
     package_trees = _package_trees(packages)
     trees = [*_runtime(), *((folder, _SITE / folder.name) for folder in package_trees)]
@@ -159,7 +170,10 @@ def _command(level: Level, fd: int, packages: Sequence[str], folder: Path | None
         else [str(_SITE)] * bool(package_trees),
         "folder": None if folder is None else str(folder),
         "drop": _unprivileged_user() if level is Level.PROCESS else None,
-        "filter": base64.b64encode(program()).decode(),
+        "filters": [
+            base64.b64encode(program(notify_forks=notify, file_times=level is not Level.PROCESS)).decode()
+            for notify in (True, False)
+        ],
     }
 
     def command(python: str, home: Path) -> list[str]:

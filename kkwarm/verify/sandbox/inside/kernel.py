@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
+import fcntl
 import os
+import re
+import select
 import struct
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +22,10 @@ NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 24, 36, 38
 PR_SET_SECCOMP = 22
+SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}.get(os.uname().machine)
+SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER = 1, 8
+NOTIF_RECV, NOTIF_SEND, NOTIF_CONTINUE = 0xC0502100, 0xC0182101, 1  # seccomp.h
+NOTIF_BYTES = 80
 SYS_MOUNT_SETATTR, AT_RECURSIVE = 442, 0x8000
 SYS_KEYCTL, KEYCTL_JOIN_SESSION_KEYRING = {"x86_64": 250, "aarch64": 219}.get(os.uname().machine), 1
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -84,15 +94,17 @@ def build_root(read_only: list[tuple[str, str]], hidden: list[str]) -> None:
     for name in ("null", "zero", "random", "urandom"):
         Path(f"/new/dev/{name}").touch()
         mount(f"/old/dev/{name}", f"/new/dev/{name}", None, MS_BIND)
+        make_read_only(f"/new/dev/{name}", device=True)  # it can still be written to, but its times are fixed
     os.chdir("/new")
     call("pivot_root", b".", b".")
     call("umount2", b".", 2)  # MNT_DETACH: nothing of the old root remains reachable
     os.chdir("/")
-    make_read_only("/", recursive=False)
+    make_read_only("/", recursive=False, device=True)
 
 
-def make_read_only(target: str, *, recursive: bool = True) -> None:
-    attributes = struct.pack("<QQQQ", MS_RDONLY | MS_NOSUID | (MS_NODEV if recursive else 0), 0, 0, 0)
+def make_read_only(target: str, *, recursive: bool = True, device: bool = False) -> None:
+    """:param device: devices in the mount remain usable."""
+    attributes = struct.pack("<QQQQ", MS_RDONLY | MS_NOSUID | (0 if device else MS_NODEV), 0, 0, 0)
     flags = AT_RECURSIVE if recursive else 0
     if call_quietly("syscall", number(SYS_MOUNT_SETATTR), -100, target.encode(), flags, attributes, number(32)) == 0:
         return
@@ -113,7 +125,54 @@ def leave_session_keyring() -> None:
 def load_filter(program: bytes) -> None:
     """Loads a compiled seccomp filter for this process and its children, permanently."""
     code = ctypes.create_string_buffer(program, len(program))
-    call("prctl", PR_SET_SECCOMP, number(2), struct.pack("@HP", len(program) // 8, ctypes.addressof(code)), 0, 0)
+    call("prctl", PR_SET_SECCOMP, number(2), _filter(program, code), 0, 0)
+
+
+def load_notifying_filter(program: bytes) -> int:
+    """`load_filter`, for a filter that asks about some calls. Returns the descriptor from which they are answered.
+
+    :raises OSError: this kernel or container does not support it.
+    """
+    if SYS_SECCOMP is None:
+        raise OSError(errno.ENOSYS, "seccomp")
+    code = ctypes.create_string_buffer(program, len(program))
+    flags = number(SECCOMP_FILTER_FLAG_NEW_LISTENER)
+    return call("syscall", number(SYS_SECCOMP), number(SECCOMP_SET_MODE_FILTER), flags, _filter(program, code))
+
+
+def _filter(program: bytes, code: Any) -> bytes:
+    return struct.pack("@HP", len(program) // 8, ctypes.addressof(code))
+
+
+def answer_call(listener: int, decide: Callable[[], bool]) -> None:
+    """Allows the call that waits on a notifying filter, or refuses it with EAGAIN.
+
+    :raises OSError: the caller has ended.
+    """
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    if not any(events & select.POLLIN for _, events in poll.poll(0)):  # hung up: reading would block
+        return
+    request = bytearray(NOTIF_BYTES)
+    fcntl.ioctl(listener, NOTIF_RECV, request)
+    allow = decide()
+    answer = struct.pack("<QqiI", int.from_bytes(request[:8], "little"), 0, 0 if allow else -errno.EAGAIN, int(allow))
+    fcntl.ioctl(listener, NOTIF_SEND, bytearray(answer))
+
+
+def notifies() -> bool:
+    """Whether this kernel lets a supervisor decide about calls and then continue them (Linux 5.5)."""
+    return _release() >= (5, 5) and SYS_SECCOMP is not None
+
+
+def counts_tasks_by_namespace() -> bool:
+    """Whether RLIMIT_NPROC counts a user's threads in each user namespace on its own (Linux 5.14)."""
+    return _release() >= (5, 14)
+
+
+def _release() -> tuple[int, ...]:
+    numbers = re.findall(r"\d+", os.uname().release) if sys.platform == "linux" else []
+    return tuple(int(number) for number in numbers[:2])
 
 
 def confine(read_only: list[tuple[str, str]], hidden: list[str]) -> int:

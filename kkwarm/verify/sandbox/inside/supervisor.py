@@ -6,7 +6,8 @@ supervisor receives limits and one end of a socket, and forks a child that is pr
 sees no other process, and when it ends, everything that it left running ends too.
 
 The supervisor never reads a job or a result. Both go through the job's own socket, between the child and the trusted
-side. So its memory, which every child inherits, holds neither code of other candidates nor results.
+side. So its memory, which every child inherits, holds neither code of other candidates nor results. The trusted side
+limits each call; the supervisor limits the whole run, counts processes, and ends them.
 """
 
 from __future__ import annotations
@@ -14,11 +15,8 @@ from __future__ import annotations
 import array
 import base64
 import contextlib
-import ctypes
 import gc
 import json
-import math
-import mmap
 import os
 import resource
 import select
@@ -33,10 +31,12 @@ from typing import Any, NoReturn
 from . import kernel, landlock
 from .candidate import MESSAGE_CHARS, Candidate, preload
 from .kernel import call
-from .wire import REPORT, RUN, record
+from .wire import HELLO, REPORT, RUN, record
 
-POLL_S, BUSY_S = 0.2, 0.001
-ASLEEP_S = 20.0  # a child that ignores its alarm counts as asleep after this time without CPU use
+POLL_S = 0.2
+CONTROL = 3  # the control socket's descriptor here, and the job's in a child
+DESCRIPTORS = 1024  # this process opens none above
+OWN_TASKS = 2  # launcher and supervisor share the candidate's user namespace, hence its limit
 
 
 class Supervisor:
@@ -45,9 +45,9 @@ class Supervisor:
     def __init__(self, control: socket.socket, own_pid_ns: int | None, config: dict[str, Any]) -> None:
         level = config["level"]
         self.control, self.own_pid_ns, self.drop_to = control, own_pid_ns, config["drop"]
-        self.filter = base64.b64decode(config["filter"])
+        self.filters = [base64.b64decode(program) for program in config["filters"]]
+        self.other_tasks = config["other_tasks"]
         self.namespaces, self.hide_proc = level != "process", level == "bubblewrap"
-        self.over = ctypes.c_double()
         self.folder = None if config["folder"] is None else Path(config["folder"])
         self.child_folder: Path | None = None  # the current child's folder inside `folder`
         self.rules: int | None = None
@@ -62,7 +62,7 @@ class Supervisor:
 
     def serve(self) -> None:
         """Runs jobs until the trusted side closes the control socket."""
-        self.control.sendall(REPORT.pack(b"S", 0, 0.0, 0.0, 0.0, 0))
+        self.control.sendall(REPORT.pack(b"S", 0, 0.0, 0.0, 0.0, 0, 0))
         while True:
             message, fds = receive(self.control)
             if message is None:
@@ -74,41 +74,43 @@ class Supervisor:
 
     def run(self, job: int, limits: tuple[Any, ...]) -> None:
         started = time.monotonic()
-        # Shared with the child: the CPU time at which its current call must end. A C double is written atomically. Each
-        # child gets a new page, so that it cannot read what an earlier one wrote.
-        self.over = ctypes.c_double.from_buffer(mmap.mmap(-1, mmap.PAGESIZE))
-        self.over.value = math.inf
         if self.own_pid_ns is not None:
             call("unshare", kernel.NEWPID)
         self.create_child_folder()
+        forks, inside = socket.socketpair()
         pid = os.fork()
         if pid == 0:
-            child(job, self, limits)
+            child(job, inside, self, limits)
         os.close(job)
+        inside.close()
         if self.own_pid_ns is not None:
             call("setns", self.own_pid_ns, kernel.NEWPID)
-        watch = Watch(pid, self.over, limits)
+        watch = Watch(pid, forks, limits)
         while True:
             done, status, usage = os.wait4(pid, os.WNOHANG)
             if done:
                 break
-            ready = select.select([self.control.fileno(), self.wake], [], [], POLL_S)[0]
+            ready = select.select([self.control, self.wake, *watch.sources()], [], [], POLL_S)[0]
             if self.wake in ready:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self.wake, 4096)
-            elif self.control.fileno() in ready:
+            elif self.control in ready:
                 message, _ = receive(self.control)
                 os.kill(pid, signal.SIGKILL)
                 if message is None:
                     self.sweep(pid)
                     self.leave()
-            elif watch.time_up():
+            elif ready:
+                watch.answer()
+            if watch.time_up():
                 os.kill(pid, signal.SIGKILL)
         self.sweep(pid)
+        watch.close()
         cpu = usage.ru_utime + usage.ru_stime
         peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        report = REPORT.pack(b"E", status, cpu, time.monotonic() - started, peak, watch.processes, watch.killed)
         try:
-            self.control.sendall(REPORT.pack(b"E", status, cpu, time.monotonic() - started, peak, watch.killed))
+            self.control.sendall(report)
         except OSError:
             self.leave()
 
@@ -167,33 +169,60 @@ def remove(folder: Path) -> None:
 
 
 class Watch:
-    """Checks a child's time limits from outside, which also works where it hangs in C code or ignores its alarm.
+    """Limits a whole run: its CPU and wall-clock time, and the number of processes that the child starts.
 
     CPU time counts, so that load on the machine does not matter. The wall-clock limit is the last resort.
     """
 
-    def __init__(self, pid: int, over: ctypes.c_double, limits: tuple[Any, ...]) -> None:
+    def __init__(self, pid: int, forks: socket.socket, limits: tuple[Any, ...]) -> None:
         self.clock = (~pid << 3) | 2 if sys.platform == "linux" else None  # clock_getcpuclockid(3)
-        self.over, self.cpu_s, self.wall_s, self.idle_s = over, limits[1], limits[2], limits[3]
-        self.started = self.active = time.monotonic()
-        self.seen, self.was_late, self.killed = 0.0, False, False
+        self.cpu_s, self.wall_s, self.max_processes = limits[1], limits[2], limits[5]
+        self.started, self.killed = time.monotonic(), False
+        self.processes = 0
+        self.forks: socket.socket | None = forks
+        self.listener: int | None = None
 
     def time_up(self) -> bool:
         if self.killed:
             return False
-        now = time.monotonic()
-        self.killed = now - self.started > self.wall_s
+        self.killed = time.monotonic() - self.started > self.wall_s
         if self.clock is not None:
-            try:
-                used = time.clock_gettime(self.clock)
-            except OSError:
-                return False  # the child has just ended
-            if used - self.seen > BUSY_S:
-                self.seen, self.active = used, now
-            late = used > self.over.value + POLL_S
-            self.killed |= used > self.cpu_s or (late and self.was_late) or now - self.active > ASLEEP_S + self.idle_s
-            self.was_late = late  # once may be the moment between two calls
+            with contextlib.suppress(OSError):  # the child has just ended
+                self.killed |= time.clock_gettime(self.clock) > self.cpu_s
         return self.killed
+
+    def sources(self) -> list[Any]:
+        """What becomes readable when the child sends its filter's listener, or asks to start a process."""
+        return [source for source in (self.forks, self.listener) if source is not None]
+
+    def answer(self) -> None:
+        if self.forks is not None:
+            with contextlib.suppress(OSError):
+                self.listener = next(iter(socket.recv_fds(self.forks, 1, 1)[1]), None)
+            self.forks.close()
+            self.forks = None
+        elif self.listener is not None:
+            with contextlib.suppress(OSError):  # the caller has ended
+                kernel.answer_call(self.listener, self.count_process)
+
+    def count_process(self) -> bool:
+        self.processes += 1
+        return bool(self.processes <= self.max_processes)
+
+    def close(self) -> None:
+        if self.forks is not None:
+            self.forks.close()
+        if self.listener is not None:
+            os.close(self.listener)
+
+
+def count_tasks() -> int:
+    """The number of threads on this machine; 0 where it is not known."""
+    try:
+        with open("/proc/loadavg") as file:
+            return int(file.read().split()[3].split("/")[1])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def children() -> list[int]:
@@ -219,30 +248,27 @@ def receive(control: socket.socket) -> tuple[bytes | None, list[int]]:
     return data, fds
 
 
-def child(job: int, supervisor: Supervisor, limits: tuple[Any, ...]) -> NoReturn:
+def child(job: int, forks: socket.socket, supervisor: Supervisor, limits: tuple[Any, ...]) -> NoReturn:
+    fd = job
     try:
-        restrict(job, supervisor, limits)
-        Candidate(3, supervisor.over, limits[3]).run()
+        restrict(job, forks, supervisor, limits)
+        fd = CONTROL
+        os.write(fd, HELLO)
+        Candidate(fd).run()
     except BaseException as err:
         with contextlib.suppress(BaseException):
-            os.write(3, record(b"F", f"{type(err).__name__}: {err}".encode()[:MESSAGE_CHARS]))
+            os.write(fd, record(b"F", f"{type(err).__name__}: {err}".encode()[:MESSAGE_CHARS]))
     os._exit(0)
 
 
-def restrict(job: int, supervisor: Supervisor, limits: tuple[Any, ...]) -> None:
+def restrict(job: int, forks: socket.socket, supervisor: Supervisor, limits: tuple[Any, ...]) -> None:
     """Sets limits and a private /tmp, and drops capabilities. Only the job's descriptor remains open, as number 3."""
-    _, cpu_s, _, _, memory, processes, file_size, open_files = limits
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
     linux = sys.platform == "linux"
     if supervisor.namespaces:
-        call("unshare", kernel.NEWNS | kernel.NEWIPC)
-        flags = kernel.MS_NOSUID | kernel.MS_NODEV
-        kernel.mount("tmpfs", "/tmp", "tmpfs", flags, f"size={file_size},nr_inodes=256,mode=777")
-        if supervisor.hide_proc:  # bubblewrap mounts one that shows the supervisor
-            kernel.mount("tmpfs", "/proc", "tmpfs", flags, "size=4k,mode=555")
-        os.chdir("/tmp")
+        hide_files(limits[6], supervisor.hide_proc)
     elif supervisor.child_folder is not None:
         os.environ["HOME"] = os.environ["TMPDIR"] = str(supervisor.child_folder)
         os.chdir(supervisor.child_folder)
@@ -253,9 +279,6 @@ def restrict(job: int, supervisor: Supervisor, limits: tuple[Any, ...]) -> None:
         call("prctl", kernel.PR_SET_NO_NEW_PRIVS, kernel.number(1), 0, 0, 0)
     if supervisor.rules is not None:
         landlock.restrict(supervisor.rules)
-    if job != 3:
-        os.dup2(job, 3)
-    os.closerange(4, 1024)
     if supervisor.drop_to is not None:
         os.setgroups([])
         os.setgid(supervisor.drop_to)
@@ -264,15 +287,48 @@ def restrict(job: int, supervisor: Supervisor, limits: tuple[Any, ...]) -> None:
         kernel.leave_session_keyring()
         call("capset", struct.pack("<Ii", 0x20080522, 0), bytes(24))
         call("prctl", kernel.PR_SET_PDEATHSIG, kernel.number(signal.SIGKILL), 0, 0, 0)
+    set_limits(supervisor.other_tasks, limits)
+    if any(supervisor.filters):
+        filter_calls(supervisor.filters, forks)
+    if job != CONTROL:
+        os.dup2(job, CONTROL)
+    os.closerange(CONTROL + 1, DESCRIPTORS)
+
+
+def hide_files(tmp_bytes: int, hide_proc: bool) -> None:
+    call("unshare", kernel.NEWNS | kernel.NEWIPC)
+    flags = kernel.MS_NOSUID | kernel.MS_NODEV
+    kernel.mount("tmpfs", "/tmp", "tmpfs", flags, f"size={tmp_bytes},nr_inodes=256,mode=777")
+    if hide_proc:  # bubblewrap mounts one that shows the supervisor
+        kernel.mount("tmpfs", "/proc", "tmpfs", flags, "size=4k,mode=555")
+    os.chdir("/tmp")
+
+
+def set_limits(other_tasks: int, limits: tuple[Any, ...]) -> None:
+    """:param other_tasks: how many other threads and processes of the user the kernel counts."""
+    _, cpu_s, _, memory, threads, processes, file_size, open_files = limits
     lower(resource.RLIMIT_CORE, 0)
     lower(resource.RLIMIT_CPU, max(1, int(cpu_s + 0.999)))
     lower(resource.RLIMIT_FSIZE, file_size)
     lower(resource.RLIMIT_NOFILE, open_files)
-    lower(resource.RLIMIT_NPROC, processes)
-    if linux:  # macOS does not enforce it
-        lower(resource.RLIMIT_AS, memory)
-    if supervisor.filter:
-        kernel.load_filter(supervisor.filter)
+    if sys.platform == "linux":
+        lower(resource.RLIMIT_NPROC, threads + processes + OWN_TASKS + other_tasks)
+        lower(resource.RLIMIT_AS, memory)  # macOS does not enforce it
+    else:
+        lower(resource.RLIMIT_NPROC, processes)
+
+
+def filter_calls(filters: list[bytes], forks: socket.socket) -> None:
+    """Loads the filter that lets the supervisor count processes, or, where it cannot, the one that refuses them."""
+    if kernel.notifies():
+        try:
+            listener = kernel.load_notifying_filter(filters[0])
+        except OSError:  # in a container whose own filter notifies
+            pass
+        else:
+            socket.send_fds(forks, [b"L"], [listener])
+            return
+    kernel.load_filter(filters[1])
 
 
 def lower(what: int, limit: int) -> None:
@@ -284,10 +340,18 @@ def lower(what: int, limit: int) -> None:
 def launch(fd: int, config: dict[str, Any]) -> int:
     """Creates the namespaces and runs the supervisor.
 
-    :param config: level, read_only ([source, target] pairs), hidden (folders in them), path (of packages), filter (a
-        compiled seccomp filter in base64, or empty); at level process also drop (a user id) and folder (to write in).
+    :param config: level, read_only ([source, target] pairs), hidden (folders in them), path (of packages), filters
+        (compiled seccomp filters in base64, or empty: one notifies of new processes, the other refuses them); at level
+        process also drop (a user id) and folder (to write in).
     """
-    control = socket.socket(fileno=fd)
+    os.umask(0o022)  # another one could make the new root unreadable for the user that candidates run as
+    if fd != CONTROL:
+        os.dup2(fd, CONTROL, inheritable=False)
+        os.close(fd)
+    lower(resource.RLIMIT_NOFILE, DESCRIPTORS)
+    apart = config["level"] != "process" and kernel.counts_tasks_by_namespace()
+    config["other_tasks"] = 0 if apart else count_tasks()
+    control = socket.socket(fileno=CONTROL)
     level = config["level"]
     own_pid_ns: int | None = None
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
@@ -299,6 +363,9 @@ def launch(fd: int, config: dict[str, Any]) -> int:
         if level == "bubblewrap":
             proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             kernel.enter_user_namespace(proc, kernel.NEWPID | kernel.NEWNS | kernel.NEWIPC)
+            for device in Path("/dev").iterdir():  # bubblewrap's are the host's, and their times could be changed
+                if device.is_char_device() and not device.is_symlink():
+                    kernel.make_read_only(str(device), device=True)
         else:
             proc = kernel.confine([(s, t) for s, t in config["read_only"]], config["hidden"])
         pid = os.fork()
@@ -331,5 +398,5 @@ def main() -> NoReturn:
             2, f"{err.strerror or err}\n".encode()
         )  # before the report, because the trusted side kills this process when it reads that
         with contextlib.suppress(OSError):
-            os.write(fd, REPORT.pack(b"!", err.errno or 0, 0.0, 0.0, 0.0, 0))
+            os.write(CONTROL, REPORT.pack(b"!", err.errno or 0, 0.0, 0.0, 0.0, 0, 0))
     os._exit(code)

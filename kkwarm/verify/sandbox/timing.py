@@ -1,0 +1,127 @@
+"""Enforces the time limits of calls on the trusted side. Nothing that a candidate's process says or patches counts.
+
+A candidate gets its inputs in batches, and waits at checkpoints until it may go on. Between two checkpoints, the
+kernel's clock of its process shows the CPU time of all its threads. If this time is within the limit of one call, each
+call was. A candidate that waits uses no time, so a late measurement on a loaded machine is as good as an immediate one.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from kkwarm.verify.sandbox.levels import is_overloaded
+
+__all__ = ["CallTimer"]
+
+# Calls are measured together until they have taken 0.05 s; then comes the next checkpoint.
+_TOLERANCE_S = 0.1
+_S_PER_BYTE = 2.5e-7  # for decoding inputs and encoding results, where they have library types
+_NAPS = 4  # all calls together may sleep this many times as long as one call
+_NAP_S = 0.05  # shorter idle times may be those of the messages themselves
+
+
+class CallTimer:
+    """Measures one candidate's process.
+
+    :param pid: its process id; None where the kernel does not give its CPU time to others (macOS). Then the times that
+        it reports count, within the supervisor's limit for all calls.
+    :param listened: wall-clock time so far in which the trusted side waited for messages. While it did something else,
+        a candidate that has nothing to do is not asleep.
+    """
+
+    def __init__(self, pid: int | None, idle_s: float, listened: Callable[[], float]) -> None:
+        self.pid, self.idle_s, self.listened = pid, idle_s, listened
+        self.clock = None if pid is None or sys.platform != "linux" else (~pid << 3) | 2  # clock_getcpuclockid(3)
+        self.reported = 0.0  # CPU seconds that the candidate reported
+        self.cpu0 = self.called = 0.0  # at the last checkpoint, and at the last result
+        self.listened0 = listened()
+        self.waited0 = self.waited = self._waited() or 0.0
+        self.slept = self.limit = 0.0
+        self.excess = -1.0  # by how much the worst stretch exceeded its limit, if sleep counts as CPU time
+
+    def start(self, limit: float) -> None:
+        """The candidate may go on; each call until the next checkpoint has this limit in CPU seconds."""
+        self.limit = limit
+        self.listened0 = self.listened()
+
+    def result(self, cpu_s: float) -> None:
+        """A result has arrived, so the next call has begun."""
+        self.reported += cpu_s
+        self.called = self._cpu() or self.called
+
+    def exceeded(self) -> str:
+        """Whether the current call has exceeded a limit: "cpu" or "sleep"; empty if it has not, or has just ended."""
+        cpu = self._cpu()
+        if cpu is None:
+            return ""
+        if cpu - self.called > self.limit + _TOLERANCE_S:
+            return "cpu"
+        idle = self._idle(cpu)
+        return "sleep" if idle > self.idle_s or self.slept + idle > _NAPS * self.idle_s else ""
+
+    def wait_s(self) -> float:
+        """After this time a limit may be exceeded. It is exact only if the candidate gets a core of its own."""
+        cpu = self._cpu()
+        left = self.limit + _TOLERANCE_S - ((self.called if cpu is None else cpu) - self.called)
+        idle = self.idle_s - (self.listened() - self.listened0)
+        return max(0.01, min(left, max(idle, 0.1)))
+
+    def checkpoint(self, n_bytes: int, *, final_cpu: float | None = None) -> str:
+        """Whether a call since the last checkpoint exceeded its limit, as `exceeded`, now that results have arrived.
+
+        :param n_bytes: the size of inputs and results since then.
+        :param final_cpu: the CPU time of a process that has ended.
+        """
+        cpu = final_cpu if final_cpu is not None else self._cpu()
+        if cpu is None:
+            cpu = self.cpu0
+        allowed = self.limit + _TOLERANCE_S + n_bytes * _S_PER_BYTE
+        used, idle = cpu - self.cpu0, self._idle(cpu)
+        self.excess = max(self.excess, used + idle - allowed)
+        self.slept += idle
+        self.cpu0 = self.called = cpu
+        self.waited0 = max(self.waited0, self.waited)
+        if used > allowed:
+            return "cpu"
+        return "sleep" if idle > self.idle_s or self.slept > _NAPS * self.idle_s else ""
+
+    def _cpu(self) -> float | None:
+        """CPU seconds of the process; None if it has ended."""
+        if self.clock is None:
+            return self.reported
+        try:
+            return time.clock_gettime(self.clock)
+        except OSError:
+            return None
+
+    def _idle(self, cpu: float) -> float:
+        """Time since the last checkpoint in which the process had a core, or could have had one, and did not use it."""
+        idle = self.listened() - self.listened0 - (cpu - self.cpu0)
+        if idle <= _NAP_S:
+            return 0.0
+        waited = self._waited()
+        if waited is None:  # no figures of the process: guess from those of the machine
+            return 0.0 if is_overloaded() else idle
+        self.waited = max(self.waited, waited)
+        idle -= self.waited - self.waited0
+        return idle if idle > _NAP_S else 0.0
+
+    def _waited(self) -> float | None:
+        """Seconds in which threads of the process, or the trusted side's own, waited for a core; None if unknown."""
+        folder = Path("/proc", str(self.pid), "task")
+        try:
+            threads = list(folder.iterdir())
+        except OSError:
+            return None
+        figures = [_waited_s(path / "schedstat") for path in (*threads, Path("/proc/thread-self"))]
+        return sum(figures) if any(figures) else None
+
+
+def _waited_s(path: Path) -> float:
+    try:
+        return int(path.read_bytes().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):  # the thread has ended, or the kernel does not count
+        return 0.0
