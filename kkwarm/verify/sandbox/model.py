@@ -59,7 +59,7 @@ class CallJob:
     """Code whose function `entry` is called on each input, until `judge` rejects a result.
 
     :param inputs: argument tuples, each encoded by `kkwarm.verify.sandbox.encode`. Every call decodes its own copy.
-    :param limits_s: CPU seconds for each call, measured by the trusted side to 0.1 s.
+    :param limits_s: CPU seconds for each call, measured by the trusted side to 0.05 s.
     :param judge: ``judge(index, encoded, exact, cpu_s)`` runs on the trusted side and returns whether to accept.
         `exact` is False where the result had a library's type (numpy scalar, `Counter`) instead of a built-in one.
         `cpu_s` is reported by the candidate's process, so it can be forged; limits do not depend on it. A job may be

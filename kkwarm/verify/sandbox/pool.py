@@ -40,7 +40,7 @@ _CREDENTIALS = struct.Struct("iii")  # process, user and group id
 _GRACE_S = 30.0  # how long a cancelled child's report may take
 _MAX_ATTEMPTS = 3
 _FIRST_CALLS, _GROWTH = 16, 16  # calls in the first batch of a job; the most by which the next may be larger
-_BATCH_S, _BATCH_BYTES = 0.05, 1 << 18  # CPU seconds that a batch should take, and the most bytes of its inputs
+_BATCH_S, _BATCH_BYTES = 0.03, 1 << 18  # CPU seconds that a batch should take, and the most bytes of its inputs
 
 
 class Sandbox:
@@ -334,7 +334,7 @@ class _Run:
         return self.socket.recv(_CHUNK) if self.greeted else data
 
     def parse(self) -> None:
-        at, size, end = 0, wire.RECORD.size, len(self.inbox)
+        at, size, end, first = 0, wire.RECORD.size, len(self.inbox), self.next
         while end - at >= size and self.verdict is None and not self.done:
             kind, cpu_s, length = wire.RECORD.unpack_from(self.inbox, at)
             if length > self.job.limits.result or kind not in b"VNOXLFC":
@@ -346,6 +346,8 @@ class _Run:
             at += size + length
             self.handle(kind, data, cpu_s)
         del self.inbox[:at]
+        if self.timer is not None and self.next > first:
+            self.timer.progress()
 
     def handle(self, kind: bytes, data: bytes, cpu_s: float) -> None:
         i = self.next
@@ -359,7 +361,7 @@ class _Run:
             self.end(End.OUTPUT, i, "it sent an invalid message")
         elif kind in b"VN":
             assert self.timer is not None
-            self.timer.result(cpu_s)
+            self.timer.reported += cpu_s if cpu_s > 0 else 0.0  # not a number, perhaps
             self.n_bytes += len(data)
             if self.job.judge(i, data, kind == b"V", cpu_s):
                 self.next += 1

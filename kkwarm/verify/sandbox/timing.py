@@ -16,8 +16,8 @@ from kkwarm.verify.sandbox.levels import is_overloaded
 
 __all__ = ["CallTimer"]
 
-# Calls are measured together until they have taken 0.05 s; then comes the next checkpoint.
-_TOLERANCE_S = 0.1
+# Calls are measured together until they have taken 0.03 s; then comes the next checkpoint.
+_TOLERANCE_S = 0.05
 _S_PER_BYTE = 2.5e-7  # for decoding inputs and encoding results, where they have library types
 _NAPS = 4  # all calls together may sleep this many times as long as one call
 _NAP_S = 0.05  # shorter idle times may be those of the messages themselves
@@ -47,9 +47,8 @@ class CallTimer:
         self.limit = limit
         self.listened0 = self.listened()
 
-    def result(self, cpu_s: float) -> None:
+    def progress(self) -> None:
         """A result has arrived, so the next call has begun."""
-        self.reported += cpu_s
         self.called = self._cpu() or self.called
 
     def exceeded(self) -> str:

@@ -148,11 +148,12 @@ def answer_call(listener: int, decide: Callable[[], bool]) -> None:
     """Allows the call that waits on a notifying filter, or refuses it with EAGAIN.
 
     :raises OSError: the caller has ended.
+    :raises EOFError: every process under the filter has ended.
     """
     poll = select.poll()
     poll.register(listener, select.POLLIN)
-    if not any(events & select.POLLIN for _, events in poll.poll(0)):  # hung up: reading would block
-        return
+    if not any(events & select.POLLIN for _, events in poll.poll(0)):  # reading would block
+        raise EOFError
     request = bytearray(NOTIF_BYTES)
     fcntl.ioctl(listener, NOTIF_RECV, request)
     allow = decide()

@@ -202,8 +202,13 @@ class Watch:
             self.forks.close()
             self.forks = None
         elif self.listener is not None:
-            with contextlib.suppress(OSError):  # the caller has ended
+            try:
                 kernel.answer_call(self.listener, self.count_process)
+            except EOFError:
+                os.close(self.listener)
+                self.listener = None
+            except OSError:  # the caller has ended
+                pass
 
     def count_process(self) -> bool:
         self.processes += 1
