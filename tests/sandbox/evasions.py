@@ -1,7 +1,8 @@
 # ruff: noqa: E501  (a program a line reads better than a page of them)
 """Programs that compute the right results, but use more time than a call may have, in ways that hide it.
 
-Each defines `f`, of which 2 is expected for 1, 3 for 2, and so on, for five calls of at most 0.3 s of CPU time and 1 s of sleep.
+Each defines `f`, of which 2 is expected for 1, 3 for 2, and so on, for five calls
+of at most 0.3 s of CPU time and 0.5 s of sleep each.
 `burn(s)` uses CPU time and `WORK` is how long: several times the limit of a call, but less than that of all calls.
 """
 
@@ -150,7 +151,7 @@ SLOW = {
         import os
         def f(x):
             pid = os.fork()
-            if pid == 0: burn(0.9); os._exit(0)
+            if pid == 0: burn(0.45); os._exit(0)
             os.waitpid(pid, 0)
             return x + 1
     """,
@@ -159,7 +160,7 @@ SLOW = {
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         def f(x):
             r, w = os.pipe()
-            if os.fork() == 0: burn(0.9); os.write(w, b"x"); os._exit(0)
+            if os.fork() == 0: burn(0.45); os.write(w, b"x"); os._exit(0)
             os.read(r, 1)
             return x + 1
     """,
@@ -170,13 +171,13 @@ SLOW = {
                 try: os.waitpid(-1, 0)
                 except OSError: break
             os._exit(0)
-        def f(x): burn(0.9); return x + 1
+        def f(x): burn(0.45); return x + 1
     """,
     "in a helper started with the code": """
         import os
         r, w = os.pipe(); r2, w2 = os.pipe()
         if os.fork() == 0:
-            while os.read(r, 1): burn(0.9); os.write(w2, b"x")
+            while os.read(r, 1): burn(0.45); os.write(w2, b"x")
             os._exit(0)
         def f(x):
             os.write(w, b"x"); os.read(r2, 1)
@@ -189,7 +190,7 @@ SLOW = {
             for _ in range(3):
                 try: pid = os.fork()
                 except OSError: break
-                if pid == 0: burn(0.9); os._exit(0)
+                if pid == 0: burn(0.45); os._exit(0)
                 pids.append(pid)
             for pid in pids: os.waitpid(pid, 0)
             burn(0.25)
@@ -201,7 +202,7 @@ SLOW = {
         def f(x):
             if platform.machine() != "x86_64": burn(WORK)
             pid = libc.syscall(58)  # vfork
-            if pid == 0: burn(0.9); libc._exit(0)
+            if pid == 0: burn(0.45); libc._exit(0)
             return x + 1
     """,
     "in a signal handler": """
@@ -312,18 +313,18 @@ SLOW = {
     """,
     "asleep": """
         import time
-        def f(x): time.sleep(1.5); return x + 1
+        def f(x): time.sleep(0.8); return x + 1
     """,
     "asleep in the last call": """
         import time
         def f(x):
-            if x == 5: time.sleep(1.5)
+            if x == 5: time.sleep(0.8)
             return x + 1
     """,
     "asleep in short naps": """
         import time
         def f(x):
-            for _ in range(40): time.sleep(0.03); burn(0.002)
+            for _ in range(30): time.sleep(0.03); burn(0.002)
             return x + 1
     """,
     "asleep beside a thread": """
@@ -335,28 +336,28 @@ SLOW = {
     "waiting for a lock": """
         import threading
         lock = threading.Lock(); lock.acquire()
-        def f(x): lock.acquire(timeout=1.5); return x + 1
+        def f(x): lock.acquire(timeout=0.8); return x + 1
     """,
     "waiting for a signal": """
         import signal
-        def f(x): signal.sigtimedwait([signal.SIGUSR1], 1.5); return x + 1
+        def f(x): signal.sigtimedwait([signal.SIGUSR1], 0.8); return x + 1
     """,
     "waiting for a descriptor": """
         import select
-        def f(x): select.select([], [], [], 1.5); return x + 1
+        def f(x): select.select([], [], [], 0.8); return x + 1
     """,
     "waiting for the trusted side": """
         import select
-        def f(x): select.select([3], [], [], 1.5); return x + 1
+        def f(x): select.select([3], [], [], 0.8); return x + 1
     """,
     "stopped by itself": """
         import os, signal, threading
         def f(x):
             pid = os.fork()
             if pid == 0:
-                import time; time.sleep(1.5); os.kill(os.getppid(), signal.SIGCONT); os._exit(0)
+                import time; time.sleep(0.8); os.kill(os.getppid(), signal.SIGCONT); os._exit(0)
             os.kill(os.getpid(), signal.SIGSTOP)
-            import time; time.sleep(1.5)
+            import time; time.sleep(0.8)
             return x + 1
     """,
 }

@@ -152,7 +152,7 @@ def test_the_session_keyring_is_left() -> None:
 
 def test_on_an_unknown_processor_the_cause_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(syscalls.platform, "machine", lambda: "mips")
-    assert syscalls.unavailable() and syscalls.program(notify_forks=True, file_times=True) == b""
+    assert syscalls.unavailable() and syscalls.program(notify_forks=True, file_attributes=True) == b""
 
 
 @given(st.integers(0, 700))
@@ -162,7 +162,7 @@ def test_the_search_tree_allows_exactly_the_list(number: int) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(syscalls, "unavailable", lambda: "")
             patch.setattr(syscalls.platform, "machine", lambda machine=machine: machine)
-            program = syscalls.program(notify_forks=False, file_times=False)
+            program = syscalls.program(notify_forks=False, file_attributes=False)
         allowed = set(syscalls._numbers(syscalls._ALLOWED, machine).values())
         special = syscalls._numbers(syscalls._CONDITIONAL, machine)
         result = interpret(program, {0: number, 4: architecture})

@@ -23,9 +23,8 @@ _ALLOWED = """
     newfstatat:262:79 statx:332:291 access:21 faccessat:269:48 faccessat2:439:439 getdents:78 getdents64:217:61
     getcwd:79:17 chdir:80:49 fchdir:81:50 rename:82 renameat:264:38 renameat2:316:276 mkdir:83 mkdirat:258:34 rmdir:84
     creat:85 link:86 linkat:265:37 unlink:87 unlinkat:263:35 symlink:88 symlinkat:266:36 readlink:89 readlinkat:267:78
-    chmod:90 fchmod:91:52 fchmodat:268:53 umask:95:166 truncate:76:45 ftruncate:77:46 fallocate:285:47
-    fadvise64:221:223 fsync:74:82 fdatasync:75:83 flock:73:32 fcntl:72:25 dup:32:23 dup2:33 dup3:292:24 pipe:22
-    pipe2:293:59
+    umask:95:166 truncate:76:45 ftruncate:77:46 fallocate:285:47
+    fadvise64:221:223 fsync:74:82 fdatasync:75:83 flock:73:32 dup:32:23 dup2:33 dup3:292:24 pipe:22 pipe2:293:59
     sendfile:40:71 copy_file_range:326:285 statfs:137:43 fstatfs:138:44 getxattr:191:8 lgetxattr:192:9 fgetxattr:193:10
     listxattr:194:11 llistxattr:195:12 flistxattr:196:13
 
@@ -48,20 +47,21 @@ _ALLOWED = """
     time:201 gettimeofday:96:169 clock_gettime:228:113 clock_getres:229:114 clock_nanosleep:230:115 nanosleep:35:101
     getitimer:36:102 setitimer:38:103 alarm:37 getrandom:318:278
 """
-# Times of files. Without a private view of /dev, they would let a candidate leave a note on /dev/null.
-_FILE_TIMES = "utime:132 utimes:235 futimesat:261 utimensat:280:88"
+# Modes and times of files. Landlock does not limit them, so they are allowed only where the file system is private.
+_FILE_ATTRIBUTES = "chmod:90 fchmod:91:52 fchmodat:268:53 utime:132 utimes:235 futimesat:261 utimensat:280:88"
 # Allowed for some arguments.
-_CONDITIONAL = "clone:56:220 fork:57 vfork:58 prctl:157:167 ioctl:16:29 socketpair:53:199 prlimit64:302:261"
+_CONDITIONAL = "clone:56:220 fork:57 vfork:58 fcntl:72:25 ioctl:16:29 prctl:157:167 prlimit64:302:261 socketpair:53:199"
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # Linux audit.h
 # Callers try another call where one of these is unknown, so the refusal is ENOSYS, and not EPERM.
 _FIRST_WITH_FALLBACK = 424
 
-# Linux seccomp.h, bpf_common.h, sched.h, prctl.h, asm-generic/ioctls.h
+# Linux seccomp.h, bpf_common.h, sched.h, prctl.h, asm-generic/fcntl.h, ioctls.h
 _ALLOW, _ERRNO, _NOTIFY, _KILL = 0x7FFF0000, 0x00050000, 0x7FC00000, 0x80000000
 _EPERM, _ENOTTY, _ENOSYS = _ERRNO | 1, _ERRNO | 25, _ERRNO | 38
 _LOAD, _JUMP, _EQUAL, _GREATER, _AT_LEAST, _ANY_BIT, _AND, _RETURN = 0x20, 0x05, 0x15, 0x25, 0x35, 0x45, 0x54, 0x06
 _CLONE_THREAD, _CLONE_REFUSED = 0x00010000, 0x7E028000  # any namespace, CLONE_PARENT
 _NAME_OPTIONS = (15, 16)  # PR_SET_NAME, PR_GET_NAME
+_FILE_COMMANDS = (*range(12), 15, 16, 36, 37, 38, 1030, 1031, 1032)  # all but leases, notices, seals and hints
 _TERMINAL_REQUESTS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # get settings, size; bytes to read; flags
 
 Instructions = list[tuple[int, int, int, int]]  # code, jumps if true and false, operand
@@ -78,11 +78,11 @@ def unavailable() -> str:
     return ""
 
 
-def program(*, notify_forks: bool, file_times: bool) -> bytes:
+def program(*, notify_forks: bool, file_attributes: bool) -> bytes:
     """The compiled filter; empty where it is not available.
 
     :param notify_forks: let a supervisor decide about each new process (seccomp's user notification); else refuse them.
-    :param file_times: allow to set the times of files.
+    :param file_attributes: allow to set the modes and times of files.
     """
     if unavailable():
         return b""
@@ -98,7 +98,7 @@ def program(*, notify_forks: bool, file_times: bool) -> bytes:
     for name, number in special.items():
         rule = _rule(name, fork)
         code += [(_EQUAL, 0, len(rule), number), *rule]
-    allowed = sorted({*_numbers(_ALLOWED, machine).values(), *(_file_times(machine) if file_times else ())})
+    allowed = sorted({*_numbers(_ALLOWED, machine).values(), *(_file_attributes(machine) if file_attributes else ())})
     old = _tree(_ranges(n for n in allowed if n < _FIRST_WITH_FALLBACK), _EPERM)
     new = _tree(_ranges(n for n in allowed if n >= _FIRST_WITH_FALLBACK), _ENOSYS)
     code += [(_AT_LEAST, 0, 1, _FIRST_WITH_FALLBACK), (_JUMP, 0, 0, len(old)), *old, *new]
@@ -111,8 +111,8 @@ def _numbers(table: str, machine: str) -> dict[str, int]:
     return {entry[0]: int(entry[column]) for entry in entries if len(entry) > column}
 
 
-def _file_times(machine: str) -> Iterable[int]:
-    return _numbers(_FILE_TIMES, machine).values()
+def _file_attributes(machine: str) -> Iterable[int]:
+    return _numbers(_FILE_ATTRIBUTES, machine).values()
 
 
 def _rule(name: str, fork: int) -> Instructions:
@@ -141,6 +141,8 @@ def _rule(name: str, fork: int) -> Instructions:
         return [_argument(0), *_one_of((0,))]
     if name == "prctl":
         return [_argument(0), *_one_of(_NAME_OPTIONS)]
+    if name == "fcntl":
+        return [_argument(1), *_one_of(_FILE_COMMANDS)]
     assert name == "ioctl"
     return [_argument(1), *_one_of(_TERMINAL_REQUESTS, _ENOTTY)]
 

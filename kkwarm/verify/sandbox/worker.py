@@ -7,7 +7,6 @@ import contextlib
 import fcntl
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from kkwarm.verify.sandbox.inside import wire
+from kkwarm.verify.sandbox.inside.folders import remove
 from kkwarm.verify.sandbox.model import Level, Limits
 from kkwarm.verify.sandbox.syscalls import program
 
@@ -145,7 +145,7 @@ class Worker:
 
     def _remove(self) -> None:
         if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            remove(self.folder)
 
 
 def _socket_pair() -> tuple[socket.socket, socket.socket]:
@@ -171,7 +171,7 @@ def _command(level: Level, fd: int, packages: Sequence[str], folder: Path | None
         "folder": None if folder is None else str(folder),
         "drop": _unprivileged_user() if level is Level.PROCESS else None,
         "filters": [
-            base64.b64encode(program(notify_forks=notify, file_times=level is not Level.PROCESS)).decode()
+            base64.b64encode(program(notify_forks=notify, file_attributes=level is not Level.PROCESS)).decode()
             for notify in (True, False)
         ],
     }

@@ -30,6 +30,7 @@ from typing import Any, NoReturn
 
 from . import kernel, landlock
 from .candidate import MESSAGE_CHARS, Candidate, preload
+from .folders import remove
 from .kernel import call
 from .wire import HELLO, REPORT, RUN, record
 
@@ -150,22 +151,6 @@ class Supervisor:
         if self.folder is not None:
             remove(self.folder)
         os._exit(0)
-
-
-def remove(folder: Path) -> None:
-    """Removes a folder that a candidate may have made unreadable or replaced by a link."""
-    import shutil
-
-    with contextlib.suppress(OSError):
-        if folder.is_symlink():
-            folder.unlink()
-            return
-        folder.chmod(0o700)
-        for place, names, _ in os.walk(folder):
-            for name in names:
-                if not Path(place, name).is_symlink():
-                    Path(place, name).chmod(0o700)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 class Watch:
