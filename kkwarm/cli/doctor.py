@@ -226,7 +226,7 @@ def _check_sandbox() -> Iterator[Finding]:
     else:
         yield Finding("sandbox", "ok", f"level {level.value}", causes)
     if cause := seccomp_unavailable():
-        yield Finding("seccomp", "note", f"system calls are not filtered ({cause})", "use a newer kernel")
+        yield Finding("seccomp", "note", f"system calls are not filtered ({cause})", "use Linux on x86_64 or aarch64")
     else:
         yield Finding("seccomp", "ok", "system calls of model-written code are filtered")
 

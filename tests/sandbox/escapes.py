@@ -186,7 +186,7 @@ EXHAUSTION = {
                     while True: os.write(w,b'x'*65536)
                 except BlockingIOError: pass
     """,
-    "descriptors in flight": """
+    "descriptors in messages": """
         import socket,array
         def f(x):
             while True:

@@ -327,6 +327,20 @@ SLOW = {
             for _ in range(30): time.sleep(0.03); burn(0.002)
             return x + 1
     """,
+    "asleep just before the limit": """
+        import time
+        def f(x): burn(0.335); time.sleep(0.8); return x + 1
+    """,
+    "asleep after many threads waited for a core": """
+        import hashlib, threading, time
+        def work(): hashlib.sha256(bytes(3 * 10 ** 5)).digest()
+        def f(x):
+            ts = [threading.Thread(target=work) for _ in range(100)]
+            for t in ts: t.start()
+            for t in ts: t.join()
+            time.sleep(1.5)
+            return x + 1
+    """,
     "asleep beside a thread": """
         import threading, time
         def f(x):

@@ -36,16 +36,16 @@ class CallTimer:
         self.pid, self.idle_s, self.listened = pid, idle_s, listened
         self.clock = None if pid is None or sys.platform != "linux" else (~pid << 3) | 2  # clock_getcpuclockid(3)
         self.reported = 0.0  # CPU seconds that the candidate reported
-        self.cpu0 = self.called = 0.0  # at the last checkpoint, and at the last result
-        self.listened0 = listened()
-        self.waited0 = self.waited = self._waited() or 0.0
-        self.slept = self.limit = 0.0
+        self.limit = self.cpu0 = self.called = 0.0  # CPU seconds: of a call; at the last checkpoint, and result
+        self.idle = self.slept = 0.0  # since the last checkpoint, and before it
         self.excess = -1.0  # by how much the worst stretch exceeded its limit, if sleep counts as CPU time
+        # Until when idle time is known: the time listened, the CPU time, and the time waited for a core.
+        self.listened0, self.used0, self.waited0 = listened(), 0.0, self._waited() or 0.0
 
     def start(self, limit: float) -> None:
         """The candidate may go on; each call until the next checkpoint has this limit in CPU seconds."""
         self.limit = limit
-        self.listened0 = self.listened()
+        self.listened0, self.used0 = self.listened(), self.cpu0
 
     def progress(self) -> None:
         """A result has arrived, so the next call has begun."""
@@ -58,15 +58,14 @@ class CallTimer:
             return ""
         if cpu - self.called > self.limit + _TOLERANCE_S:
             return "cpu"
-        idle = self._idle(cpu)
-        return "sleep" if idle > self.idle_s or self.slept + idle > _NAPS * self.idle_s else ""
+        self._count_idle(cpu)
+        return self._overslept()
 
     def wait_s(self) -> float:
         """After this time a limit may be exceeded. It is exact only if the candidate gets a core of its own."""
         cpu = self._cpu()
         left = self.limit + _TOLERANCE_S - ((self.called if cpu is None else cpu) - self.called)
-        idle = self.idle_s - (self.listened() - self.listened0)
-        return max(0.01, min(left, max(idle, 0.1)))
+        return max(0.01, min(left, max(0.1, self.idle_s - self.idle)))
 
     def checkpoint(self, n_bytes: int, *, final_cpu: float | None = None) -> str:
         """Whether a call since the last checkpoint exceeded its limit, as `exceeded`, now that results have arrived.
@@ -77,15 +76,14 @@ class CallTimer:
         cpu = final_cpu if final_cpu is not None else self._cpu()
         if cpu is None:
             cpu = self.cpu0
+        self._count_idle(cpu)
         allowed = self.limit + _TOLERANCE_S + n_bytes * _S_PER_BYTE
-        used, idle = cpu - self.cpu0, self._idle(cpu)
-        self.excess = max(self.excess, used + idle - allowed)
-        self.slept += idle
+        used = cpu - self.cpu0
+        self.excess = max(self.excess, used + self.idle - allowed)
+        overslept = self._overslept()
+        self.slept, self.idle = self.slept + self.idle, 0.0
         self.cpu0 = self.called = cpu
-        self.waited0 = max(self.waited0, self.waited)
-        if used > allowed:
-            return "cpu"
-        return "sleep" if idle > self.idle_s or self.slept > _NAPS * self.idle_s else ""
+        return "cpu" if used > allowed else overslept
 
     def _cpu(self) -> float | None:
         """CPU seconds of the process; None if it has ended."""
@@ -96,17 +94,26 @@ class CallTimer:
         except OSError:
             return None
 
-    def _idle(self, cpu: float) -> float:
-        """Time since the last checkpoint in which the process had a core, or could have had one, and did not use it."""
-        idle = self.listened() - self.listened0 - (cpu - self.cpu0)
+    def _overslept(self) -> str:
+        return "sleep" if self.idle > self.idle_s or self.slept + self.idle > _NAPS * self.idle_s else ""
+
+    def _count_idle(self, cpu: float) -> None:
+        """Adds the time since the last count in which the process neither used a core nor waited for one."""
+        listened = self.listened()
+        elapsed = listened - self.listened0
+        idle = elapsed - (cpu - self.used0)
         if idle <= _NAP_S:
-            return 0.0
+            return
+        self.listened0, self.used0 = listened, cpu
         waited = self._waited()
         if waited is None:  # no figures of the process: guess from those of the machine
-            return 0.0 if is_overloaded() else idle
-        self.waited = max(self.waited, waited)
-        idle -= self.waited - self.waited0
-        return idle if idle > _NAP_S else 0.0
+            idle = 0.0 if is_overloaded() else idle
+        else:
+            # Threads that wait at the same time count once.
+            idle -= min(elapsed, max(0.0, waited - self.waited0))
+            self.waited0 = waited
+        if idle > _NAP_S:
+            self.idle += idle
 
     def _waited(self) -> float | None:
         """Seconds in which threads of the process, or the trusted side's own, waited for a core; None if unknown."""

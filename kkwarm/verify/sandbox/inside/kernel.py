@@ -11,7 +11,6 @@ import re
 import select
 import struct
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -144,10 +143,10 @@ def _filter(program: bytes, code: Any) -> bytes:
     return struct.pack("@HP", len(program) // 8, ctypes.addressof(code))
 
 
-def answer_call(listener: int, decide: Callable[[], bool]) -> None:
+def answer_call(listener: int, allow: bool) -> None:
     """Allows the call that waits on a notifying filter, or refuses it with EAGAIN.
 
-    :raises OSError: the caller has ended.
+    :raises OSError: the caller has ended, or a signal interrupted its call.
     :raises EOFError: every process under the filter has ended.
     """
     poll = select.poll()
@@ -156,7 +155,6 @@ def answer_call(listener: int, decide: Callable[[], bool]) -> None:
         raise EOFError
     request = bytearray(NOTIF_BYTES)
     fcntl.ioctl(listener, NOTIF_RECV, request)
-    allow = decide()
     answer = struct.pack("<QqiI", int.from_bytes(request[:8], "little"), 0, 0 if allow else -errno.EAGAIN, int(allow))
     fcntl.ioctl(listener, NOTIF_SEND, bytearray(answer))
 

@@ -187,17 +187,15 @@ class Watch:
             self.forks.close()
             self.forks = None
         elif self.listener is not None:
+            allow = self.processes < self.max_processes
             try:
-                kernel.answer_call(self.listener, self.count_process)
+                kernel.answer_call(self.listener, allow)
+                self.processes += allow
             except EOFError:
                 os.close(self.listener)
                 self.listener = None
-            except OSError:  # the caller has ended
+            except OSError:  # the caller has ended, or will call again after a signal
                 pass
-
-    def count_process(self) -> bool:
-        self.processes += 1
-        return bool(self.processes <= self.max_processes)
 
     def close(self) -> None:
         if self.forks is not None:
