@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 import inspect
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import UnionType
 from typing import Any
 
@@ -52,7 +52,9 @@ _FIELD_TYPES: Mapping[str, type | UnionType] = {
     "float": int | float,
     "bool": bool,
     "int": int,
+    "str | Callable[[Example], str]": str | Callable,
     "tuple[str, ...]": tuple,
+    "Protocol | None": Protocol,
     "Reader": Reader,
     "Rewards": Rewards,
     "Sampling": Sampling,

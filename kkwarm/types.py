@@ -238,12 +238,15 @@ class Protocol:
     :param name: what ``--protocol`` takes.
     :param reader: splits completions, and composes those of warm-up traces.
     :param benchmark: the only benchmark that it is for; empty: every benchmark.
-    :param system: the system prompt.
+    :param system: the system prompt, or a function from the example to it.
     :param question: the user's turn for an example; None: the example's question.
     :param text: renders the turns as text where no chat template is used, up to the model's turn. None: the turns,
         separated by blank lines.
     :param prefix: the beginning of the model's turn. The model continues it.
+    :param prefix_as_turn: with a chat template, renders the prefix as the beginning of an assistant message, as
+        evalplus does, and not after the template's generation prompt. The two differ for some templates.
     :param chat: uses the chat template of a checkpoint that has one.
+    :param text_form: replaces this protocol where no chat template is used: other wording, prefix, stop strings.
     :param shots: number of solved examples before the question.
     :param shot_examples: ``shot_examples(example)`` returns the solved examples for a question, at least `shots` of
         them. None: training examples, chosen by a seed.
@@ -260,11 +263,13 @@ class Protocol:
     name: str
     reader: Reader
     benchmark: str = ""
-    system: str = ""
+    system: str | Callable[[Example], str] = ""
     question: Callable[[Example], str] | None = None
     text: Callable[[Sequence[Message]], str] | None = None
     prefix: str = ""
+    prefix_as_turn: bool = False
     chat: bool = False
+    text_form: Protocol | None = None
     shots: int = 0
     shot_examples: Callable[[Example], Sequence[Example]] | None = None
     solution: Callable[[Example], str] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from kkwarm.errors import KkwarmError
@@ -12,6 +12,7 @@ from kkwarm.types import Example, Message, Protocol, Task
 
 __all__ = ["PromptOptions", "PromptRenderer", "choose_examples", "make_renderer", "prompt_hash", "requested_protocol"]
 
+_SPLITTER = "-[[]]-the-model-continues-here-[[]]-"  # cuts a rendered conversation behind the prefix
 ChatOption = Literal["auto", "on", "off"]
 
 
@@ -43,7 +44,7 @@ class PromptRenderer:
     protocol: Protocol
     tokenizer: Any = None
     chat: bool = False
-    system: str = ""
+    system: str | Callable[[Example], str] = ""
     shots: int = 0
     solved: Callable[[Example], Sequence[Example]] = field(default=lambda example: ())
     gold: Callable[[Example], str] | None = None
@@ -58,13 +59,16 @@ class PromptRenderer:
         if not self.chat:
             text = self.protocol.text or _join
             return text(messages) + self.protocol.prefix
+        if self.protocol.prefix_as_turn:
+            return self._continue_turn(messages)
         prompt = apply_chat_template(self.tokenizer, messages)
         # Some templates begin the model's turn with the prefix themselves.
         return prompt if prompt.rstrip().endswith(self.protocol.prefix.rstrip()) else prompt + self.protocol.prefix
 
     def messages(self, example: Example) -> list[Message]:
         """The conversation up to the model's turn: system prompt, solved examples, question."""
-        messages = [Message("system", self.system)] if self.system else []
+        system = self.system(example) if callable(self.system) else self.system
+        messages = [Message("system", system)] if system else []
         for solved in self.solved(example):
             messages += [Message("user", self._question(solved)), Message("assistant", self._solution(solved))]
         return [*messages, Message("user", self._question(example))]
@@ -79,6 +83,18 @@ class PromptRenderer:
         if self.system != self.protocol.system:
             settings["system"] = self.system
         return settings
+
+    def _continue_turn(self, messages: Sequence[Message]) -> str:
+        """The conversation up to the prefix of an assistant message, as the template renders that message."""
+        turn = Message("assistant", self.protocol.prefix + _SPLITTER)
+        text = apply_chat_template(self.tokenizer, [*messages, turn], add_generation_prompt=False)
+        prompt, splitter, _ = text.partition(_SPLITTER)
+        if not splitter:
+            raise KkwarmError(
+                f"protocol {self.protocol.name}: the chat template drops the beginning of the model's turn",
+                hint="use --chat off",
+            )
+        return prompt
 
     def _question(self, example: Example) -> str:
         return example.question if self.protocol.question is None else self.protocol.question(example)
@@ -97,7 +113,8 @@ def _join(messages: Sequence[Message]) -> str:
 def apply_chat_template(tokenizer: Any, messages: Sequence[Message], **arguments: Any) -> str:
     """The conversation by the tokenizer's chat template, up to the beginning of the model's turn."""
     turns = [{"role": m.role, "content": m.content} for m in messages]
-    return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **arguments))
+    arguments = {"add_generation_prompt": True} | arguments
+    return str(tokenizer.apply_chat_template(turns, tokenize=False, **arguments))
 
 
 def make_renderer(
@@ -116,11 +133,14 @@ def make_renderer(
     note = ""
     if wanted and not has_template and tokenizer is not None:
         note = f"protocol {protocol.name}: this checkpoint has no chat template, so prompts are plain text"
+    chat = wanted and has_template
+    if not chat and protocol.text_form is not None:
+        protocol = replace(protocol.text_form, name=protocol.name)
     shots = protocol.shots if options.shots is None else options.shots
     return PromptRenderer(
         protocol,
         tokenizer,
-        chat=wanted and has_template,
+        chat=chat,
         system=protocol.system if options.system is None else options.system,
         shots=shots,
         solved=_solved_examples(protocol, shots, options.seed, task),

@@ -14,6 +14,7 @@ from kkwarm.types import Completion, Protocol, Response
 __all__ = ["AutoReader", "TagReader", "TextReader", "has_reasoning", "split_tags", "strip_end_tokens"]
 
 _TAG = re.compile(r"</?(?:think|answer)>")
+_CLOSING = 100  # characters that may follow the statement of an answer at the end of a text
 # End-of-turn and padding tokens of model families, which remain in the text where a tool does not skip special tokens.
 END_TOKENS = (
     *("</s>", "<eos>", "<pad>", "[EOS]", "<|endoftext|>", "<|end_of_text|>", "<|pad|>"),
@@ -96,16 +97,25 @@ class TextReader:
     """No tags. The whole completion is the answer, and the verifier extracts what it needs.
 
     :param answer: how a composed completion states an answer, such as ``The answer is ({answer}).``.
+    :param stop: the protocol's stop strings; one at the end of a completion is not part of the answer.
     """
 
     answer: str = "{answer}"
+    stop: tuple[str, ...] = ()
 
     def compose(self, reasoning: str | None, answer: str) -> str:
+        """The reasoning, then the answer's statement, unless the reasoning ends in that statement already."""
         stated = self.answer.replace("{answer}", answer)
-        return stated if reasoning is None else f"{reasoning}\n\n{stated}"
+        if reasoning is None:
+            return stated
+        if self.answer != "{answer}" and stated.strip() in reasoning[-2 * len(stated) - _CLOSING :]:
+            return reasoning
+        return f"{reasoning}\n\n{stated}"
 
     def split(self, completion: Completion) -> Response:
-        return Response(completion.text, "", strip_end_tokens(completion.text), False, "", _truncated(completion))
+        text = strip_end_tokens(completion.text)
+        ending = max((s for s in self.stop if text.endswith(s)), key=len, default="")
+        return Response(completion.text, "", text.removesuffix(ending), False, "", _truncated(completion))
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from kkwarm.train.contamination_check import contamination_check, decontaminate
 from kkwarm.train.loop import open_run, read_finished
 from kkwarm.train.progress import Progress, print_status
 from kkwarm.train.traces import TRACES, write_traces
-from kkwarm.types import Completion, Example, Sample, Sampling, Task, Teacher, Trace
+from kkwarm.types import Completion, Example, Protocol, Sample, Sampling, Task, Teacher, Trace
 from kkwarm.verify import Judge
 from kkwarm.verify.source import verifier_provenance
 
@@ -240,7 +240,7 @@ def _distill_from_model(
             if warning:
                 run.record(warnings=[warning])
                 print_status(warning)
-            samples = _generate(plan, run, backend, prompts, progress)
+            samples = _generate(plan, run, backend, render.protocol, prompts, progress)
             status = Counter(s.verdict.status.value for s in samples)
             _finish(run, list(_make_traces(plan, samples)), len(samples), status)
             return run
@@ -248,7 +248,9 @@ def _distill_from_model(
         backend.close()
 
 
-def _generate(plan: DistillPlan, run: Run, backend: Backend, prompts: Sequence[str], progress: bool) -> list[Sample]:
+def _generate(
+    plan: DistillPlan, run: Run, backend: Backend, protocol: Protocol, prompts: Sequence[str], progress: bool
+) -> list[Sample]:
     """All samples in the order of the examples, after generating those that the run lacks."""
     name, count = plan.task.name, plan.config.samples
     with GenerationProgress(progress) as bars, Judge() as judge:
@@ -259,7 +261,7 @@ def _generate(plan: DistillPlan, run: Run, backend: Backend, prompts: Sequence[s
             for example, prompt in zip(plan.examples, prompts, strict=True)
             if (indices := sink.missing(name, example.id, count))
         ]
-        group = SampleRequests(name, plan.protocol, plan.verifier, plan.sampling, requests)
+        group = SampleRequests(name, protocol, plan.verifier, plan.sampling, requests)
         collect([group], backend, judge, sink, on_tokens=bars.add_tokens)
     return [sink.samples[name, e.id, k] for e in plan.examples for k in range(count)]
 

@@ -93,8 +93,12 @@ class RlvrPlan:
 
 @dataclass(frozen=True)
 class Prompts:
-    """The prompts of a plan's examples, as text and token ids, with the tokenizer and the model's context (tokens)."""
+    """The prompts of a plan's examples, as text and token ids, with the tokenizer and the model's context (tokens).
 
+    `protocol` is the plan's, or its form for text where there is no chat template.
+    """
+
+    protocol: Protocol
     tokenizer: Any
     texts: list[str]
     ids: list[list[int]]
@@ -138,7 +142,7 @@ def render_prompts(plan: RlvrPlan, model: str | Path) -> Prompts:
     context = int(getattr(text_config, "max_position_embeddings", None) or 2**31)
     render = make_renderer(plan.protocol, tokenizer, plan.config.prompt_options, plan.task)
     texts = [render(e) for e in plan.examples]
-    prompts = Prompts(tokenizer, texts, token_ids(tokenizer, texts), context)
+    prompts = Prompts(render.protocol, tokenizer, texts, token_ids(tokenizer, texts), context)
     for example, ids in zip(plan.examples, prompts.ids, strict=True):
         check_token_ids(example.id, ids, text_config.vocab_size)
         if len(ids) >= context:
@@ -314,7 +318,7 @@ def build_trainer(
     size = step_size(plan, prompts)
     width = min(prompts.context, max(size["tokens"], eval_tokens))
     settings = trl_arguments(config, out, steps=plan.steps) | _grpo_arguments(plan, micro_batch or size["rows"])
-    settings |= vllm.vllm_arguments(config, plan.protocol.stop, width)
+    settings |= vllm.vllm_arguments(config, prompts.protocol.stop, width)
     if config.trl.get("mask_truncated_completions"):
         raise KkwarmError(
             "mask_truncated_completions does not know stop strings", hint="see `at_token_limit` in log.jsonl"

@@ -54,10 +54,10 @@ class EvalBenchmark:
     max_tokens: int
     prompt_options: PromptOptions
 
-    def render(self, tokenizer: Any, numbers: Iterable[int]) -> dict[int, str]:
-        """The prompts of the questions with these numbers."""
+    def render(self, tokenizer: Any, numbers: Iterable[int]) -> tuple[Protocol, dict[int, str]]:
+        """The prompts of the questions with these numbers, and the protocol that rendered them."""
         render = make_renderer(self.protocol, tokenizer, self.prompt_options, registry().task_of(self.benchmark))
-        return {i: render(self.examples[i]) for i in numbers}
+        return render.protocol, {i: render(self.examples[i]) for i in numbers}
 
 
 def load_eval_benchmarks(config: TrainConfig) -> list[EvalBenchmark]:
@@ -85,7 +85,7 @@ def longest_eval_sequence(benchmarks: Sequence[EvalBenchmark], tokenizer: Any) -
 
     longest = 0
     for b in benchmarks:
-        prompts = token_ids(tokenizer, list(b.render(tokenizer, range(len(b.examples))).values()))
+        prompts = token_ids(tokenizer, list(b.render(tokenizer, range(len(b.examples)))[1].values()))
         longest = max(longest, b.max_tokens + max(map(len, prompts)))
     return longest
 
@@ -219,11 +219,11 @@ class InTrainingEval:
             numbers = range(engine.share, len(b.examples), engine.shares)
             default = b.protocol.sampling or b.benchmark.sampling
             sampling = Sampling(default.temperature, default.top_p, b.max_tokens, self._config.seed)
-            prompts = b.render(self._tokenizer, numbers)
+            protocol, prompts = b.render(self._tokenizer, numbers)
             if engine.reports:
                 requests = [SampleRequest(f"watch/{i}", b.examples[i], prompts[i], (0,)) for i in numbers]
                 samples: list[Sample] = []
-                group = SampleRequests(b.benchmark.name, b.protocol, b.verifier, sampling, requests)
+                group = SampleRequests(b.benchmark.name, protocol, b.verifier, sampling, requests)
 
                 def keep(new: Sequence[Sample]) -> None:
                     samples.extend(new)
@@ -235,7 +235,7 @@ class InTrainingEval:
                 number_of = {b.examples[i].id: i for i in numbers}
                 answers = [_answer(number_of[s.id], s) for s in samples]
             else:
-                silent = [Request(f"watch/{i}", prompts[i], (0,), b.protocol.stop) for i in numbers]
+                silent = [Request(f"watch/{i}", prompts[i], (0,), protocol.stop) for i in numbers]
                 deque(engine.backend.generate(silent, sampling), maxlen=0)
         return sorted(distributed.all_gather(answers))
 

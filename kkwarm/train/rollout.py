@@ -84,7 +84,7 @@ class Rollout:
         from kkwarm.backends.base import Request
         from kkwarm.backends.hf import HFBackend
 
-        group, stop = self._plan.config.generations, self._plan.protocol.stop
+        group, stop = self._plan.config.generations, self._prompts.protocol.stop
         offset = distributed.rank() * len(prompts)  # rows of the processes before this one
         rows_of: dict[str, list[int]] = {}  # of each prompt's group
         for row in range(len(prompts)):
@@ -153,7 +153,11 @@ class Rollout:
     def _completion(self, ids: list[int]) -> Completion:
         plan = self._plan
         return completion_from_ids(
-            ids, self._prompts.tokenizer, stop=plan.protocol.stop, end_ids=self._end_ids, max_tokens=plan.max_tokens
+            ids,
+            self._prompts.tokenizer,
+            stop=self._prompts.protocol.stop,
+            end_ids=self._end_ids,
+            max_tokens=plan.max_tokens,
         )
 
     def take_records(self) -> list[RolloutRecord]:

@@ -8,6 +8,7 @@ from kkwarm.plugins import hookimpl
 from kkwarm.types import Domain, Example, Probe, Rewards, Verifier
 
 from .mbpp import MBPP
+from .protocols import evalplus_protocol
 from .tasks import HUMANEVAL, load_examples
 from .verifier import check, check_batch, check_mbpp, check_mbpp_batch
 
@@ -32,6 +33,7 @@ DOMAIN = Domain(
     verifier=Verifier("humaneval_plus", check, check_batch=check_batch),
     gold=_gold,
     description="Python functions from docstrings: HumanEval+ v0.1.10, base and plus tests in a sandbox",
+    protocols=[evalplus_protocol("humaneval")],
     rewards=_REWARDS,
 )
 MBPP_DOMAIN = Domain(
@@ -40,6 +42,7 @@ MBPP_DOMAIN = Domain(
     verifier=Verifier("mbpp_plus", check_mbpp, check_batch=check_mbpp_batch),
     gold=_gold_mbpp,
     description="Python functions from one sentence and a test: MBPP+ v0.2.0, base and plus tests in a sandbox",
+    protocols=[evalplus_protocol("mbpp")],
     rewards=_REWARDS,
 )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kkwarm.plugins import hookimpl
 from kkwarm.types import CaseGenerator, ClaimSet, Domain, Probe, Teacher, Verifier
 from kkwarm_kk.data import gold, identity, load
+from kkwarm_kk.protocols import LOGIC_RL, LOGIC_RL_VERIFIER
 from kkwarm_kk.teachers import direct_traces, symbolic_traces
 from kkwarm_kk.verifier import check
 
@@ -26,8 +27,14 @@ def kkwarm_domains() -> list[Domain]:
             description="Knights & Knaves: the published puzzles of 3 to 7 people (Logic-RL)",
             facet="people",
             identity=identity,
+            protocols=[LOGIC_RL],
         )
     ]
+
+
+@hookimpl
+def kkwarm_verifiers() -> list[Verifier]:
+    return [LOGIC_RL_VERIFIER]
 
 
 @hookimpl

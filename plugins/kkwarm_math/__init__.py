@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kkwarm.plugins import hookimpl
-from kkwarm.types import CaseGenerator, Domain, Example, Probe, Verifier
+from kkwarm.types import CaseGenerator, Domain, Example, Probe, Protocol, Verifier
 from kkwarm_math.data import load
 from kkwarm_math.verifier import LENIENT_VERIFIER, VERIFIER
 
@@ -31,6 +31,14 @@ def kkwarm_domains() -> list[Domain]:
 def kkwarm_verifiers() -> list[Verifier]:
     """math-verify as it is, to reproduce published scores."""
     return [LENIENT_VERIFIER]
+
+
+@hookimpl
+def kkwarm_protocols() -> list[Protocol]:
+    """Published ways to ask and read MATH."""
+    from kkwarm_math.protocols import PROTOCOLS
+
+    return list(PROTOCOLS)
 
 
 @hookimpl

@@ -7,15 +7,23 @@ from kkwarm.types import CaseGenerator, Domain, Example, Probe, Response, Status
 from kkwarm_mmlu_pro.choice_reader import read_choice
 from kkwarm_mmlu_pro.data import load
 from kkwarm_mmlu_pro.extract import first_stated_letter
+from kkwarm_mmlu_pro.protocols import PROTOCOLS
 
 
 def check(example: Example, response: Response) -> Verdict:
     """The verdict on the response's letter. No letter, several letters or one out of range give ``unparsed``."""
+    options = example.meta.get("options", ())
+    letter, reason = read_choice(response.answer or "", options, tagged=response.tagged)
+    return _verdict(example, letter, reason)
+
+
+def check_officially(example: Example, response: Response) -> Verdict:
+    """The verdict on the first ``answer is (X)``, as lm-eval and the official scorer's first pattern read it."""
     text = response.answer or ""
-    if response.tagged:
-        letter, reason = read_choice(text, example.meta.get("options", ()))
-    else:
-        letter, reason = first_stated_letter(text), 'the text has no "answer is (X)"'
+    return _verdict(example, first_stated_letter(text), 'the text has no "answer is (X)"')
+
+
+def _verdict(example: Example, letter: str | None, reason: str) -> Verdict:
     if letter is None:
         return Verdict(Status.UNPARSED, reason=reason)
     return Verdict(Status.CORRECT if letter == str(example.answer).strip() else Status.WRONG, letter)
@@ -36,8 +44,15 @@ def kkwarm_domains() -> list[Domain]:
             gold=_gold,
             description="MMLU-Pro, 14 categories with 100 training questions each; one letter, no random guess",
             facet="category",
+            protocols=PROTOCOLS,
         )
     ]
+
+
+@hookimpl
+def kkwarm_verifiers() -> list[Verifier]:
+    """The official reading of free text, to reproduce published scores."""
+    return [Verifier("mmlu_pro_official", check_officially, precheck=check_officially)]
 
 
 @hookimpl

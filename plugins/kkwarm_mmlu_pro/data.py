@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from kkwarm.data import holdout, hub_rows, local_file, read_jsonl
+from kkwarm.errors import KkwarmError
 from kkwarm.types import Example
 from kkwarm_mmlu_pro.extract import LETTERS
 
-__all__ = ["TRAIN", "load", "render"]
+__all__ = ["TRAIN", "load", "load_validation", "render"]
 
 TRAIN = 100  # training questions per category, as the paper takes them from physics and history
 # Ids of questions that are never training questions, because they are near-duplicates of another one (a physics
@@ -29,6 +31,14 @@ def load() -> list[Example]:
     return list(_load(os.environ.get("KKWARM_DATA", "")))
 
 
+def load_validation() -> dict[str, list[Example]]:
+    """The validation questions of each category, five in the published data, with their reasoning in ``meta["cot"]``.
+
+    :raises KkwarmError: the data is missing, or a row has no reasoning.
+    """
+    return _load_validation(os.environ.get("KKWARM_DATA", ""))
+
+
 def render(question: str, options: list[str]) -> str:
     """The question, with its options by letter."""
     lines = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
@@ -43,8 +53,24 @@ def _load(_source: str) -> tuple[Example, ...]:
     return tuple(holdout([_example(row) for row in rows], train=TRAIN, by="category", never=_NEAR_DUPLICATES))
 
 
+@lru_cache(maxsize=2)
+def _load_validation(_source: str) -> dict[str, list[Example]]:
+    path = local_file("mmlu_pro/validation.jsonl.gz")
+    categories: dict[str, list[Example]] = {}
+    for row in read_jsonl(path) if path else hub_rows("TIGER-Lab/MMLU-Pro", "validation"):
+        example = _example(row)
+        if not row.get("cot_content"):
+            raise KkwarmError(
+                f"the validation row {example.id} of MMLU-Pro has no reasoning (cot_content)",
+                hint="download TIGER-Lab/MMLU-Pro's validation split again",
+            )
+        cot = replace(example, split="train", meta={**example.meta, "cot": row["cot_content"]})
+        categories.setdefault(row["category"], []).append(cot)
+    return categories
+
+
 def _example(row: Mapping[str, Any]) -> Example:
     # "N/A" pads the options in some versions. It is always last, and the official prompt omits it.
     options = [str(o).strip() for o in row["options"] if o != "N/A"]
-    meta = {"category": row["category"], "src": row.get("src", ""), "options": options}
+    meta = {"category": row["category"], "src": row.get("src", ""), "options": options, "question": row["question"]}
     return Example(str(row["question_id"]), render(row["question"], options), row["answer"], "test", meta)

@@ -15,6 +15,7 @@ from kkwarm_humaneval_plus.verifier import check, check_batch
 
 from kkwarm.data import read_jsonl
 from kkwarm.errors import KkwarmError
+from kkwarm.plugins import registry
 from kkwarm.protocols import BUILT_IN
 from kkwarm.types import Completion, Example, Response, Status, Target, Verdict
 from kkwarm.verify import Judge, verify
@@ -189,7 +190,8 @@ def test_all_canonical_solutions_pass(examples: dict[str, Example]) -> None:
 @pytest.mark.slow
 def test_published_outputs_score_as_published(examples: dict[str, Example], shared_data: Path) -> None:
     rows = list(read_jsonl(shared_data / "model_outputs/humaneval_plus/wizardcoder-15b-v1.0_greedy.jsonl.gz"))
-    judged = check_batch([(examples[r["task_id"]], plain(r["completion"])) for r in rows])
+    reader = registry().protocol(DOMAIN, "official").reader
+    judged = check_batch([(examples[r["task_id"]], reader.split(Completion(r["completion"]))) for r in rows])
     assert len(judged) == 164
     assert sum(v.metrics["base"] for v in judged) == 98
     assert sum(v.metrics["plus"] for v in judged) == 88

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from kkwarm_math.data import load
-from kkwarm_math.verifier import VERIFIER, check
+from kkwarm_math.verifier import check
 
 from kkwarm.data import content_hash
 from kkwarm.data.contamination import Item, find_overlaps
-from kkwarm.protocols import BUILT_IN
+from kkwarm.plugins import registry
 from kkwarm.types import Completion, Example, Response
 from kkwarm.verify import Judge
 
@@ -61,8 +61,9 @@ def test_real_outputs_score_as_published(shared_data: Path) -> None:
             for response, score in zip(row["responses"], row["published_score"], strict=True):
                 pairs.append((Example(str(number), row["problem"], row["gold"]), Completion(response)))
                 published.append(score)
-    protocol = BUILT_IN["auto"]
+    reg = registry()
+    protocol = reg.protocol(reg.benchmark("math"), "official")
     with Judge(1) as judge:
-        verdicts = judge.verify(VERIFIER, protocol, pairs)
+        verdicts = judge.verify(reg.verifier_of(reg.benchmark("math"), protocol), protocol, pairs)
     assert len(verdicts) == 400
     assert [v.correct for v in verdicts] == published

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kkwarm_mmlu_pro import check, kkwarm_domains
+from kkwarm_mmlu_pro import check, check_officially
 from kkwarm_mmlu_pro.choice_reader import read_choice
 from kkwarm_mmlu_pro.data import load
 from kkwarm_mmlu_pro.extract import first_stated_letter, official_letter
 
 from kkwarm.data.contamination import Item, find_overlaps
-from kkwarm.protocols import BUILT_IN
+from kkwarm.plugins import registry
 from kkwarm.types import Completion, Example, Response, Status
 from kkwarm.verify import verify
 
@@ -214,19 +214,22 @@ def test_the_letter_i_is_an_answer_only_if_it_stands_alone(text: str) -> None:
     example = Example("1", "", "I", meta={"options": list("abcdefghij")})
     alone = text.strip("().") == "I"
     assert check(example, Response(text, "", text, True)).correct is alone
-    assert check(example, Response(text, "", text, False)).status is Status.UNPARSED  # in free text nothing is guessed
+    assert check(example, Response(text, "", text, False)).correct is alone
 
 
 def test_untagged_statuses() -> None:
+    """(text, strict status, status by the official reading)"""
     example = Example("1", "", "C", meta={"options": OPTIONS})
-    for text, status in (
-        ("The answer is (C). The answer is (A).", Status.CORRECT),
-        ("The answer is (A). The answer is (C).", Status.WRONG),
-        ("I choose C", Status.UNPARSED),
-        ("Answer: C", Status.UNPARSED),
-        ("", Status.UNPARSED),
+    for text, strict, official in (
+        ("The answer is (C).", Status.CORRECT, Status.CORRECT),
+        ("The answer is (A). The answer is (C).", Status.WRONG, Status.WRONG),
+        ("I choose C", Status.UNPARSED, Status.UNPARSED),
+        ("Answer: C", Status.CORRECT, Status.UNPARSED),
+        ("Nobody says that the answer is C, I hope", Status.UNPARSED, Status.CORRECT),
+        ("", Status.UNPARSED, Status.UNPARSED),
     ):
-        assert check(example, Response(text, "", text, False)).status is status
+        response = Response(text, "", text, False)
+        assert (check(example, response).status, check_officially(example, response).status) == (strict, official), text
 
 
 OFFICIAL = (r"answer is \(?([A-J])\)?", r".*[aA]nswer:\s*([A-J])", r"\b[A-J]\b(?!.*\b[A-J]\b)")
@@ -264,11 +267,12 @@ def test_extraction_takes_linear_time(piece: str) -> None:
     [("Qwen1.5-72B-Chat_5shots", 5673, 2211, 12032), ("Meta-Llama-3_1-8B_5shots", 4327, 775, 12032 - 775)],
 )
 def test_published_outputs(shared_data: Path, name: str, correct: int, unparsed: int, same: int) -> None:
-    verifier = kkwarm_domains()[0].verifier
+    reg = registry()
+    protocol = reg.protocol(reg.benchmark("mmlu_pro"), "official")
     with gzip.open(shared_data / f"model_outputs/mmlu_pro/{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
     pairs = [(Example(str(r["question_id"]), "", r["answer"]), Completion(r["output"])) for r in rows]
-    verdicts = verify(verifier, BUILT_IN["auto"], pairs)  # type: ignore[arg-type]
+    verdicts = verify(reg.verifier_of(reg.benchmark("mmlu_pro"), protocol), protocol, pairs)
     assert sum(v.correct for v in verdicts) == correct
     assert sum(v.status is Status.UNPARSED for v in verdicts) == unparsed
     assert sum(v.answer == r["published_pred"] for v, r in zip(verdicts, rows, strict=True)) == same
