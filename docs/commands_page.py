@@ -36,6 +36,8 @@ def sections(command: click.Command, path: str, parent: click.Context | None) ->
             if subcommand is not None and not subcommand.hidden:
                 yield from sections(subcommand, f"{path} {name}", context)
         return
+    for name, subcommand in getattr(command, "subcommands", {}).items():
+        yield from sections(subcommand, f"{path} {name}", parent)
     usage = " ".join(command.collect_usage_pieces(context))
     help_text = " ".join((command.help or "").split("\b")[0].split())
     yield f"## {path}\n\n```\n{path} {usage}\n```\n\n{help_text}\n"

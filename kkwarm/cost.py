@@ -21,6 +21,7 @@ __all__ = [
     "Hardware",
     "Rates",
     "cores",
+    "device_memory",
     "estimate",
     "estimate_lines",
     "estimate_rates",
@@ -85,20 +86,31 @@ class Hardware:
 def this_machine(threads: int | None = None) -> Hardware:
     """One GPU of this machine, or `threads` of its cores (None: all of them)."""
     if gpus():
-        name = _gpu_name()
+        name = _query_gpu("name")
         flops = next((value for part, value in GPU_FLOPS.items() if part in name), UNKNOWN_GPU)
         return Hardware(f"one GPU ({name or 'unknown'})", flops, GPU_GENERATE, GPU_TRAIN, cuda=True)
     count = threads or cores()
     return Hardware("one core" if count == 1 else f"{count} cores", count * CORE_FLOPS, CORE_GENERATE, CORE_TRAIN)
 
 
-def _gpu_name() -> str:
+def _query_gpu(what: str) -> str:
+    """What nvidia-smi says of the first GPU; empty where it does not run."""
     try:
-        command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-        names = subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.splitlines()
+        command = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader,nounits"]
+        lines = subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.splitlines()
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return names[0].strip() if names else ""
+    return lines[0].strip() if lines else ""
+
+
+def device_memory(hardware: Hardware) -> float:
+    """Bytes of the GPU, or of the machine's memory."""
+    mib = _query_gpu("memory.total") if hardware.cuda else ""
+    if mib.isdecimal():
+        return float(mib) * 1024**2
+    import psutil
+
+    return float(psutil.virtual_memory().total)
 
 
 @dataclass(frozen=True, slots=True)

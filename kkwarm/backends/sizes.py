@@ -15,7 +15,7 @@ from kkwarm.backends.gguf import find_gguf
 from kkwarm.errors import KkwarmError
 from kkwarm.paths import expand_path
 
-__all__ = ["ModelSize", "read_size"]
+__all__ = ["ModelSize", "cached_folder", "read_size"]
 
 _NAMED = re.compile(r"(?<![A-Za-z0-9])(\d+(?:\.\d+)?)([bBmM])(?![A-Za-z0-9])")  # Qwen2.5-3B, SmolLM2-135M
 
@@ -52,7 +52,7 @@ def read_size(model: str) -> ModelSize:
     if path.exists():
         file = find_gguf(path)
         return ModelSize(_count_gguf(file)) if file is not None else ModelSize()
-    cached = _cached_folder(model)
+    cached = cached_folder(model)
     size = _read_folder(cached) if cached is not None else ModelSize()
     return size if size.parameters else ModelSize(_parse_name(model), size.context, size.cache_elements)
 
@@ -107,8 +107,8 @@ def _count_by_config(folder: Path) -> float | None:
         return None
 
 
-def _cached_folder(model: str) -> Path | None:
-    """The folder of a hub id in the local cache."""
+def cached_folder(model: str) -> Path | None:
+    """The folder of a hub id in the local cache; None where it is not there."""
     try:
         from huggingface_hub import try_to_load_from_cache
 

@@ -7,15 +7,98 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
+import rich_click
 
-from kkwarm.cli.console import Whole, echo_json, err_console, json_option, out_console, unsandboxed_option
+from kkwarm.cli.console import (
+    Whole,
+    complete_domains,
+    complete_models,
+    echo_json,
+    err_console,
+    json_option,
+    out_console,
+    unsandboxed_option,
+)
 from kkwarm.errors import KkwarmError
 
 if TYPE_CHECKING:
     from kkwarm.schema.report import Report
 
 
-@click.command()
+class StudyCommand(rich_click.RichCommand):
+    """`kkwarm study RECIPE`, except that `kkwarm study new` is a command of its own."""
+
+    @property
+    def subcommands(self) -> dict[str, click.Command]:
+        return {"new": new_command}
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if args and (command := self.subcommands.get(args[0])) is not None:
+            return command.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+@click.command("new")
+@click.option(
+    "--model",
+    required=True,
+    shell_complete=complete_models,
+    help="Checkpoint folder, run with a checkpoint, or hub id.",
+)
+@click.option("--domain", required=True, shell_complete=complete_domains, help="Domain to train on by RLVR.")
+@click.option(
+    "--benchmarks",
+    multiple=True,
+    metavar="NAME,...",
+    shell_complete=complete_domains,
+    help="Further benchmarks to evaluate, beside the domain and the warm-up domain.",
+)
+@click.option(
+    "--warmup-domain",
+    default="kk",
+    show_default=True,
+    shell_complete=complete_domains,
+    help="Domain of the warm-up traces. It needs the teacher `symbolic`.",
+)
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="File to write, FILE.toml.")
+@json_option
+def new_command(
+    model: str, domain: str, benchmarks: tuple[str, ...], warmup_domain: str, out: Path, as_json: bool
+) -> None:
+    """Write a recipe of the paper's experiment for a checkpoint and a domain.
+
+    Base, warmed, base + RLVR, warmed + RLVR, and controls, with sizes that fit the model, the domain and this machine.
+    Comments explain each choice. `kkwarm study FILE` runs it.
+    """
+    from kkwarm.evaluation.plan import parse_benchmark_names
+    from kkwarm.progress import duration
+    from kkwarm.study.local import default_jobs
+    from kkwarm.study.new import new_recipe
+    from kkwarm.study.plan_view import describe
+    from kkwarm.study.run import default_folder
+
+    names = parse_benchmark_names(benchmarks) if benchmarks else []
+    recipe, plan = new_recipe(model, domain, names, out, warmup_domain=warmup_domain)
+    jobs = default_jobs()
+    document = describe(recipe, plan, default_folder(recipe), jobs)
+    if as_json:
+        echo_json({"file": str(out), "plan": document})
+        return
+    total, console = document["total"], out_console()
+    conditions = ", ".join(c["name"] for c in document["conditions"])
+    lines = [
+        f"wrote {out}: {conditions}",
+        f"evaluated on {', '.join(document['domains'])}",
+        f"{len(document['steps'])} steps, about {duration(total['wall_seconds_left'])} on this machine, "
+        f"{total['disk_gib']:.2g} GiB on disk",
+        f"run it: kkwarm study {out}",
+    ]
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+@click.command(cls=StudyCommand)
 @click.argument("recipe")
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path), help="Folder of the study.  [default: a folder under KKWARM_HOME]"
@@ -62,7 +145,7 @@ def command(
     """Run a whole experiment as a resumable plan, and report its results.
 
     RECIPE is a built-in recipe (`mini`, `mini-examples`, `paper-qwen2.5-3b`) or a TOML or YAML file. After an
-    interruption, repeat the command to resume.
+    interruption, repeat the command to resume. `kkwarm study new` writes a recipe for your own checkpoint and domain.
     """
     from kkwarm.schema.recipe import load_recipe
     from kkwarm.study.local import default_jobs

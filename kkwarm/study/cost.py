@@ -95,8 +95,10 @@ class Costs:
             sequences = min(sequences, round(count * settings.epochs))
         length = self.assume.prompt + round(made.generated / count)
         tokens = sequences * min(length, settings.max_length or length)
-        seconds = tokens / self.rates(model).train + self.assume.start_s
-        return Cost(0, tokens, 0, steps, seconds, self._checkpoint(model, settings))
+        answers, evaluated = self._in_training_evals(settings, steps)
+        rates = self.rates(model)
+        seconds = tokens / rates.train + evaluated / rates.generate + self.assume.start_s
+        return Cost(evaluated, tokens, answers, steps, seconds, self._checkpoint(model, settings))
 
     def rlvr(self, model: str, config: Mapping[str, Any]) -> Cost:
         """GRPO: prompts x generations per step, each generated once and trained on once."""
@@ -104,10 +106,11 @@ class Costs:
         steps = settings.steps_for(settings.examples)
         completions = steps * settings.completions
         answer = self._answer(settings.max_tokens or _task_tokens(settings.domain))
-        generated, trained = completions * answer, completions * (self.assume.prompt + answer)
+        answers, evaluated = self._in_training_evals(settings, steps)
+        generated, trained = completions * answer + evaluated, completions * (self.assume.prompt + answer)
         rates = self.rates(model)
         seconds = generated / rates.generate + trained / rates.train + self.assume.start_s
-        return Cost(generated, trained, completions, steps, seconds, self._checkpoint(model, settings))
+        return Cost(generated, trained, completions + answers, steps, seconds, self._checkpoint(model, settings))
 
     def bench(self, model: str, config: BenchConfig, domains: Sequence[str]) -> Cost:
         """Evaluation: questions x samples, on each benchmark."""
@@ -119,6 +122,15 @@ class Costs:
             tokens += count * self._answer(config.max_tokens or _benchmark_tokens(domain))
         seconds = tokens / self.rates(model).generate + self.assume.start_s
         return Cost(tokens, 0, completions, completions, seconds, sample_bytes(tokens, completions))
+
+    def _in_training_evals(self, config: TrainConfig, steps: int) -> tuple[int, int]:
+        """Answers and tokens of the in-training evaluations: at step 0, at every interval, and at the end."""
+        times = 1 + -(-steps // config.eval_every)
+        answers = [
+            (times * config.eval_questions, self._answer(config.eval_max_tokens or _benchmark_tokens(name)))
+            for name in config.eval_on
+        ]
+        return sum(n for n, _ in answers), sum(n * tokens for n, tokens in answers)
 
     def _answer(self, limit: int) -> int:
         return min(self.assume.answer, limit)
