@@ -1,0 +1,1 @@
+"""Writes kkwarm's domains in the forms of other tools."""
