@@ -1,7 +1,8 @@
 """Estimated time, memory and disk space of generation and training, for dry runs and plans; never a result.
 
-Rates are tokens per second. Without a measurement they follow from the number of parameters and the machine: 2 FLOPs
-for each parameter and generated token, 6 for a trained one, at a share of the machine's FLOP/s that is usual for it.
+Rates are tokens per second: those that were measured (`kkwarm.throughput`), else what the number of parameters and the
+machine let expect: 2 FLOPs for each parameter and generated token, 6 for a trained one, at a usual share of the
+machine's FLOP/s.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ __all__ = [
     "fixed_estimate",
     "generation_memory",
     "gpus",
+    "known_rates",
     "rate_text",
     "sample_bytes",
     "this_machine",
@@ -80,17 +82,20 @@ class Hardware:
     generate_use: float
     train_use: float
     cuda: bool = False
+    threads: int | None = None
 
 
 @lru_cache
 def this_machine(threads: int | None = None) -> Hardware:
-    """One GPU of this machine, or `threads` of its cores (None: all of them)."""
+    """One GPU of this machine, or `threads` of its cores (None: as many as OMP_NUM_THREADS says, else all of them)."""
     if gpus():
         name = _query_gpu("name")
         flops = next((value for part, value in GPU_FLOPS.items() if part in name), UNKNOWN_GPU)
         return Hardware(f"one GPU ({name or 'unknown'})", flops, GPU_GENERATE, GPU_TRAIN, cuda=True)
-    count = threads or cores()
-    return Hardware("one core" if count == 1 else f"{count} cores", count * CORE_FLOPS, CORE_GENERATE, CORE_TRAIN)
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    count = threads or (int(given) if given.isdecimal() and int(given) else cores())
+    name = "one core" if count == 1 else f"{count} cores"
+    return Hardware(name, count * CORE_FLOPS, CORE_GENERATE, CORE_TRAIN, threads=count)
 
 
 def _query_gpu(what: str) -> str:
@@ -122,10 +127,24 @@ class Rates:
     basis: str
 
 
-def estimate_rates(size: ModelSize, hardware: Hardware, measured: Rates | None = None) -> Rates:
-    """The rates of a model on a machine: the measured ones where there are any, else the assumed ones."""
-    if measured is not None:
-        return measured
+def known_rates(size: ModelSize, hardware: Hardware) -> Rates:
+    """The rates of a model on this machine: measured by an earlier run or ``--probe``, else assumed."""
+    from kkwarm.throughput import machine_name, read_throughput
+
+    rates = estimate_rates(size, hardware)
+    measured = read_throughput(size, machine_name(hardware.threads, cuda=hardware.cuda))
+    if not measured:
+        return rates
+    values = {kind: float(entry["tokens_per_s"]) for kind, entry in measured.items()}
+    words = {"generate": "generation", "train": "training"}
+    basis = ", ".join(f"{words[kind]} measured on {entry['date']}" for kind, entry in sorted(measured.items()))
+    if missing := [word for kind, word in words.items() if kind not in values]:
+        basis += f"; {missing[0]} {rates.basis}"
+    return Rates(values.get("generate", rates.generate), values.get("train", rates.train), basis)
+
+
+def estimate_rates(size: ModelSize, hardware: Hardware) -> Rates:
+    """The rates of a model on a machine as its number of parameters lets expect."""
     parameters = size.parameters or UNKNOWN_PARAMETERS
     known = f"{parameters / 1e9:.3g} G parameters" + ("" if size.parameters else " (a guess)")
     return Rates(
@@ -179,14 +198,15 @@ def estimate(
     trained: float = 0,
     memory: float | None = None,
     disk: float | None = None,
-    measured: Rates | None = None,
+    threads: int | None = None,
 ) -> dict[str, Any]:
     """The estimate of a dry run, as JSON data.
 
     :param generated, trained: tokens, at most.
     :param memory, disk: bytes, at most; None where unknown.
+    :param threads: CPU threads that the command will use; None: the default.
     """
-    rates = estimate_rates(read_size(model), this_machine(), measured)
+    rates = known_rates(read_size(model), this_machine(threads))
     seconds = generated / rates.generate + trained / rates.train
     return fixed_estimate(out, seconds, disk, rates.basis) | {
         "memory_gib": None if memory is None else round(memory / GIB, 6),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
+    "LazyTokenizer",
     "default_device",
     "default_dtype",
     "display_name",
@@ -123,11 +124,48 @@ def display_name(model: str | os.PathLike[str]) -> str:
     return name.replace(":", "-")  # kkwarm_mini:BASE; a colon in a folder's name breaks search paths
 
 
+class LazyTokenizer:
+    """A checkpoint's tokenizer that is loaded when something else than its chat template is asked for. A dry run of raw
+    text needs no more, and importing transformers' tokenizers takes seconds.
+    """
+
+    def __init__(self, model: str | os.PathLike[str]) -> None:
+        self._model, self._loaded = model, None
+        self.chat_template = _read_chat_template(Path(resolve(model)))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if self._loaded is None:
+            self._loaded = load_tokenizer(self._model)
+        return getattr(self._loaded, name)
+
+    @classmethod
+    def of(cls, model: str | os.PathLike[str]) -> Any:
+        """The lazy tokenizer of a folder that has its own; for other checkpoints the tokenizer itself."""
+        folder = Path(resolve(model))
+        own = folder.is_dir() and any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
+        return cls(model) if own else load_tokenizer(model)
+
+
+def _read_chat_template(folder: Path) -> str | None:
+    """The text of a folder's chat template, without loading its tokenizer; None if it has none."""
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text("utf-8")
+    try:
+        template = json.loads((folder / "tokenizer_config.json").read_text("utf-8")).get("chat_template")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return template if template is None else str(template)
+
+
 def load_tokenizer(model: str | os.PathLike[str]) -> Any:
     """The tokenizer, with left padding for generation. Without a pad token it pads with eos, else unk, else token 0.
 
     :raises KkwarmError: there is none, or it cannot be read.
     """
+    _import_without_sklearn()
     from transformers import AutoTokenizer
 
     source = files_of(resolve(model))
@@ -233,6 +271,7 @@ def _check_attention(name: str) -> str:
 
 def _load_model(source: str, options: Mapping[str, Any]) -> Any:
     """The model of a folder or hub id, checked for completeness."""
+    _import_without_sklearn()
     from transformers import AutoModelForCausalLM
 
     from kkwarm.backends.integrity import check_checkpoint
@@ -443,6 +482,21 @@ def _load_adapter(source: str, options: dict[str, Any], merge: bool) -> Any:
         loaded = PeftModel.from_pretrained(base, source)
     check_weights(source, loaded)
     return loaded.merge_and_unload() if merge else loaded
+
+
+@lru_cache(maxsize=1)
+def _import_without_sklearn() -> None:
+    """Imports transformers' generation without sklearn, which takes two seconds, and which only assisted generation
+    uses, where it is installed.
+    """
+    import transformers.utils as utils
+
+    available = utils.is_sklearn_available
+    utils.is_sklearn_available = lambda: False
+    try:
+        import transformers.generation.candidate_generator  # noqa: F401
+    finally:
+        utils.is_sklearn_available = available
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kkwarm.errors import KkwarmError, shorten
-from kkwarm.types import FinishReason
+from kkwarm.types import FinishReason, Protocol
 
 __all__ = [
     "StopTables",
@@ -21,7 +21,7 @@ __all__ = [
     "encode",
     "end_tokens",
     "has_special_tags",
-    "lost_text_warning",
+    "lost_tags_warning",
     "parse_finish_reason",
     "raw_text_warning",
     "token_ids",
@@ -180,20 +180,23 @@ def has_special_tags(tokenizer: Any) -> bool:
     return bool(_special_tokens(tokenizer)[1])
 
 
-def lost_text_warning(tokenizer: Any, text: str) -> str:
-    """A warning if a completion of the form `text` cannot be generated, because the tokenizer loses a part of it (white
-    space does not count); else an empty string.
+def lost_tags_warning(tokenizer: Any, protocol: Protocol) -> str:
+    """A warning if the tokenizer loses what encloses a protocol's answers, such as a tag; else an empty string.
 
-    :param text: a completion as the protocol composes it, with its tags.
+    No completion of such a model is well-formed. White space does not count.
     """
+    try:
+        text = protocol.compose("", "")
+    except Exception:  # a plugin's reader may need an answer
+        return ""
     (ids,) = encode(tokenizer, [text], special=False)
     decoded = decode(tokenizer, ids)
     if "".join(text.split()) == "".join(decoded.split()):
         return ""
     lost = next((part for part in text.split() if part not in decoded), text)
     return (
-        f"the tokenizer does not preserve {shorten(lost)}: it reads a correctly formed completion as "
-        f"{shorten(' '.join(decoded.split()))}, so no answer can be well-formed. Use another protocol or tokenizer"
+        f"the tokenizer loses {shorten(lost)} of protocol {protocol.name}, so no answer can be well-formed. Does it "
+        "belong to this checkpoint? Otherwise use another --protocol"
     )
 
 

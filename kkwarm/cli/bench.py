@@ -21,6 +21,7 @@ from kkwarm.cli.console import (
 )
 from kkwarm.cli.options import configure, settings_command
 from kkwarm.cli.power import detect_option, prior_option
+from kkwarm.cli.training import probe_option
 from kkwarm.errors import KkwarmError
 from kkwarm.schema.settings import HARDWARE, OUTPUT, SAMPLING, STOPPING, BenchConfig
 
@@ -33,7 +34,7 @@ PANELS = {
     HARDWARE: (),
     STOPPING: (),
     "Power analysis": ("--power", "--prior", "--detect"),
-    OUTPUT: ("--out", "--dry-run", "--json", "--help"),
+    OUTPUT: ("--out", "--dry-run", "--probe", "--json", "--help"),
 }
 
 
@@ -62,6 +63,7 @@ PANELS = {
     help="Run folder.  [default: under runs/bench, by model and settings]",
 )
 @click.option("--dry-run", is_flag=True, help="Print what would be done, with its size, and load no model.")
+@probe_option
 @json_option
 def command(
     model: str,
@@ -70,6 +72,7 @@ def command(
     out: Path | None,
     labels: tuple[str, ...],
     dry_run: bool,
+    probe: bool,
     as_json: bool,
     power_only: bool,
     priors: tuple[Path, ...],
@@ -90,7 +93,9 @@ def command(
     if priors or detect is not None:
         raise KkwarmError("--prior and --detect belong to --power", hint="add --power, or leave them out")
     parsed_labels = _parse_labels(labels)
-    if dry_run:
+    if probe:
+        _measure_speed(model, config)
+    if dry_run or probe:
         plan = _plan(model, names, out, config)
         echo_json(plan) if as_json else _show_plan(plan)
         return
@@ -100,6 +105,14 @@ def command(
         echo_json(results)
     else:
         show(results)
+
+
+def _measure_speed(model: str, config: BenchConfig) -> None:
+    from kkwarm.throughput import measure
+
+    if config.backend != "hf":
+        raise KkwarmError(f"--probe measures --backend hf, not {config.backend}", hint="use --dry-run")
+    measure(model, device=config.device, threads=config.threads)
 
 
 def _parse_labels(labels: tuple[str, ...]) -> dict[str, str]:
@@ -116,7 +129,7 @@ def _plan(model: str, names: tuple[str, ...], out: Path | None, config: BenchCon
     from kkwarm.evaluation.engine import prepare
     from kkwarm.store import Run
 
-    prepared = prepare(model, names, out, config)
+    prepared = prepare(model, names, out, config, dry_run=True)
     try:
         stored: Counter[str] = Counter()
         if (prepared.out / "manifest.json").exists():
@@ -159,6 +172,7 @@ def _estimate(model: str, prepared: PreparedBench, stored: Counter[str]) -> dict
         generated=tokens,
         memory=cost.generation_memory(size, cost.this_machine(), samples=samples, tokens=longest),
         disk=cost.sample_bytes(tokens, samples),
+        threads=prepared.config.threads,
     )
 
 

@@ -15,6 +15,7 @@ from kkwarm.cli.training import (
     memory_of,
     out_option,
     preset_option,
+    probe_option,
     results_of,
     show,
     training_estimate,
@@ -40,7 +41,7 @@ PANELS = {
     HARDWARE: (),
     CONTAMINATION: (),
     TRACKING: (),
-    OUTPUT: ("--out", "--dry-run", "--json", "--help"),
+    OUTPUT: ("--out", "--dry-run", "--probe", "--json", "--help"),
 }
 
 
@@ -50,6 +51,7 @@ PANELS = {
 @unsandboxed_option
 @out_option
 @dry_run_option
+@probe_option
 @json_option
 def command(
     model: str,
@@ -57,6 +59,7 @@ def command(
     out: Path,
     preset: str | None,
     dry_run: bool,
+    probe: bool,
     as_json: bool,
 ) -> None:
     """Train MODEL with GRPO on examples of a domain, with the domain's verifier as the reward (RLVR).
@@ -68,7 +71,12 @@ def command(
     from kkwarm.train.grpo import plan_rlvr, render_prompts, rlvr, step_size
 
     config = configure(RlvrConfig, given, PAPER_RLVR if preset == "paper" and "domain" in given else None)
-    if dry_run:
+    if probe:
+        from kkwarm.throughput import measure
+
+        device = None if config.device == "auto" else config.device
+        measure(model, generate=True, train=True, device=device, threads=config.threads)
+    if dry_run or probe:
         from kkwarm.backends.checkpoint import resolve
 
         plan = plan_rlvr(config)

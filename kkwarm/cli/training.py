@@ -18,6 +18,7 @@ __all__ = [
     "memory_of",
     "out_option",
     "preset_option",
+    "probe_option",
     "results_of",
     "show",
     "training_estimate",
@@ -42,6 +43,11 @@ out_option = click.option(
     help="Run folder. If it holds an unfinished run of the same settings, the run resumes.",
 )
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would be done, with its size, and stop.")
+probe_option = click.option(
+    "--probe",
+    is_flag=True,
+    help="Measure the model's speed on this machine (about a minute), store it, and print the dry run with it.",
+)
 
 
 def results_of(run: Any) -> dict[str, Any]:
@@ -86,6 +92,7 @@ def training_estimate(
         out,
         generated=generated,
         trained=trained,
+        threads=config.threads,
         memory=memory["gib"]["total"] * cost.GIB,
         disk=cost.training_disk(read_size(model), lora=config.lora, keeps_best=keeps_best),
     )

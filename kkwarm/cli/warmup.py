@@ -15,6 +15,7 @@ from kkwarm.cli.training import (
     memory_of,
     out_option,
     preset_option,
+    probe_option,
     results_of,
     show,
     training_estimate,
@@ -38,7 +39,7 @@ PANELS = {
     HARDWARE: (),
     CONTAMINATION: (),
     TRACKING: (),
-    OUTPUT: ("--out", "--dry-run", "--json", "--help"),
+    OUTPUT: ("--out", "--dry-run", "--probe", "--json", "--help"),
 }
 
 
@@ -54,6 +55,7 @@ PANELS = {
 @preset_option
 @out_option
 @dry_run_option
+@probe_option
 @json_option
 def command(
     model: str,
@@ -62,6 +64,7 @@ def command(
     out: Path,
     preset: str | None,
     dry_run: bool,
+    probe: bool,
     as_json: bool,
 ) -> None:
     """Fine-tune MODEL on traces (SFT, with the loss on completions only).
@@ -73,7 +76,12 @@ def command(
     from kkwarm.train.sft import plan_warmup, warmup
 
     config = configure(WarmupConfig, given, PAPER_WARMUP if preset == "paper" else None)
-    if not dry_run:
+    if probe:
+        from kkwarm.throughput import measure
+
+        device = None if config.device == "auto" else config.device
+        measure(model, generate=False, train=True, device=device, threads=config.threads)
+    if not (dry_run or probe):
         run = warmup(model, traces, out, config)
         if distributed.is_main():
             show({**results_of(run), "alarms": alarm_texts(run)}, as_json)

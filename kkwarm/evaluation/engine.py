@@ -17,8 +17,9 @@ from kkwarm import plugins
 from kkwarm.analysis.metrics import advise_on_unusable, summarize
 from kkwarm.backends import open_backend
 from kkwarm.backends.base import Backend
-from kkwarm.backends.checkpoint import display_name, fingerprint, load_tokenizer, trust_remote_code
-from kkwarm.backends.text import raw_text_warning, unknown_token_warning
+from kkwarm.backends.checkpoint import LazyTokenizer, display_name, fingerprint, load_tokenizer, trust_remote_code
+from kkwarm.backends.hf import HFBackend
+from kkwarm.backends.text import lost_tags_warning, raw_text_warning, unknown_token_warning
 from kkwarm.errors import warn
 from kkwarm.evaluation.collect import GenerationStats, RunSink, SampleKey, SampleRequests, collect
 from kkwarm.evaluation.early_stopping import EarlyStopping, make_early_stopping
@@ -31,6 +32,7 @@ from kkwarm.schema.manifest import Manifest
 from kkwarm.schema.settings import BenchConfig, check_run_size
 from kkwarm.store import Run, config_hash, find_training_run, read_contamination, runs_home
 from kkwarm.store.run import EVALUATION_VERSION
+from kkwarm.throughput import record_throughput
 from kkwarm.types import Sample, Sampling
 from kkwarm.verify import Judge
 from kkwarm.verify.source import verifier_provenance
@@ -80,10 +82,17 @@ class PreparedBench:
 
 
 def prepare(
-    model: str, benchmarks: Sequence[str], out: Path | str | None, config: BenchConfig, backend: Backend | None = None
+    model: str,
+    benchmarks: Sequence[str],
+    out: Path | str | None,
+    config: BenchConfig,
+    backend: Backend | None = None,
+    *,
+    dry_run: bool = False,
 ) -> PreparedBench:
     """Resolves names, loads questions, renders prompts and fingerprints the checkpoint.
 
+    :param dry_run: load the tokenizer only where a chat template has to be rendered.
     :raises KkwarmError: unknown benchmark, protocol or backend, no checkpoint, or no server responds.
     """
     names = parse_benchmark_names(benchmarks)
@@ -95,7 +104,8 @@ def prepare(
     if backend is None and backend_name in _LOCAL_BACKENDS:
         if config.trust_remote_code:
             trust_remote_code(model)
-        checkpoint, tokenizer = fingerprint(model), load_tokenizer(model)
+        checkpoint = fingerprint(model)
+        tokenizer = LazyTokenizer.of(model) if dry_run else load_tokenizer(model)
         prepared.tokenizer = tokenizer
     else:
         opened = prepared.backend()
@@ -176,7 +186,11 @@ def _warn_about_prompts(prepared: PreparedBench, run: Run) -> None:
     warnings = [
         f"{task.name}: {message}"
         for task in prepared.tasks
-        if (message := unknown_token_warning(prepared.tokenizer, [item.prompt for item in task.items], "prompts"))
+        for message in (
+            unknown_token_warning(prepared.tokenizer, [item.prompt for item in task.items], "prompts"),
+            lost_tags_warning(prepared.tokenizer, task.protocol),
+        )
+        if message
     ]
     if find_training_run(prepared.model) is None:  # what kkwarm trained on raw text is prompted by it
         raw = list(dict.fromkeys(task.protocol.name for task in prepared.tasks if not task.renderer.chat))
@@ -285,6 +299,7 @@ def _complete(prepared: PreparedBench, run: Run, progress: bool, early_stopping:
                 results |= _score(tasks, config.samples, collector)
         finally:  # an interrupted run keeps its throughput
             run.record(generation=_total_generation(earlier, collector.stats))
+            _record_throughput(prepared, collector.stats)
         prepared.close()
     _mark_contamination(results, run.manifest.contamination, tasks)
     for name, reason in stopped.items():
@@ -302,6 +317,14 @@ def _complete(prepared: PreparedBench, run: Run, progress: bool, early_stopping:
             "run": str(run.path),
         },
     )
+
+
+def _record_throughput(prepared: PreparedBench, stats: GenerationStats) -> None:
+    """Stores the speed of a checkpoint in this process, for later dry runs."""
+    backend = prepared.own_backend or prepared.caller_backend
+    if isinstance(backend, HFBackend) and stats.tokens_known:
+        cuda = backend.model is not None and backend.model.device.type == "cuda"
+        record_throughput(prepared.model, "generate", stats.tokens, stats.seconds, cuda=cuda)
 
 
 def _mark_contamination(

@@ -12,7 +12,7 @@ from typing import Any
 from kkwarm.errors import KkwarmError
 from kkwarm.redaction import redact_command
 
-__all__ = ["environment"]
+__all__ = ["environment", "processor"]
 
 _PACKAGES = ("kkwarm", "torch", "transformers", "trl", "lm-eval", "evalplus", "math-verify", "vllm")
 
@@ -28,7 +28,7 @@ def environment() -> dict[str, Any]:
     info: dict[str, Any] = {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "versions": versions,
         "sandbox": _sandbox(),
@@ -58,7 +58,8 @@ def _sandbox() -> dict[str, Any]:
     return info | ({"landlock": not landlock_unavailable()} if name == Level.PROCESS else {})
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kkwarm.backends.sizes import ModelSize, read_size
-from kkwarm.cost import Hardware, Rates, estimate_rates, sample_bytes, training_disk
+from kkwarm.cost import Hardware, Rates, estimate_rates, known_rates, sample_bytes, training_disk
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
 from kkwarm.schema.recipe import Assume
@@ -46,6 +46,7 @@ class Costs:
             assume.generate_use or hardware.generate_use,
             assume.train_use or hardware.train_use,
             hardware.cuda,
+            hardware.threads,
         )
         self._sizes: dict[str, ModelSize] = {}
 
@@ -58,7 +59,9 @@ class Costs:
 
     def rates(self, model: str) -> Rates:
         """Tokens per second of a model."""
-        rates = estimate_rates(self.size(model), self.hardware)
+        elsewhere = (self.assume.device, self.assume.flops, self.assume.generate_use, self.assume.train_use)
+        look_up = estimate_rates if any(v is not None for v in elsewhere) else known_rates
+        rates = look_up(self.size(model), self.hardware)
         given = self.assume.generate_rate and self.assume.train_rate
         return Rates(
             self.assume.generate_rate or rates.generate,

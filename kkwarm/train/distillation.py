@@ -211,7 +211,7 @@ def _distill_from_model(
     plan: DistillPlan, out: Path, options: dict[str, Any], labels: dict[str, Any] | None, progress: bool
 ) -> Run:
     from kkwarm.backends import open_backend
-    from kkwarm.backends.text import unknown_token_warning
+    from kkwarm.backends.text import lost_tags_warning, unknown_token_warning
 
     config = plan.config
     if plan.base_url is not None:
@@ -234,12 +234,14 @@ def _distill_from_model(
                 print_status(f"{run.path}: the last sample was cut short by a crash; it is generated again")
             render = make_renderer(plan.protocol, backend.tokenizer, plan.config.prompt_options, plan.task)
             prompts = [render(e) for e in plan.examples]
-            warning = (
-                unknown_token_warning(backend.tokenizer, prompts, "prompts") if backend.tokenizer is not None else ""
-            )
-            if warning:
-                run.record(warnings=[warning])
-                print_status(warning)
+            if backend.tokenizer is not None:
+                checks = (
+                    unknown_token_warning(backend.tokenizer, prompts, "prompts"),
+                    lost_tags_warning(backend.tokenizer, plan.protocol),
+                )
+                run.record(warnings=[warning for warning in checks if warning])
+                for warning in run.manifest.warnings:
+                    print_status(warning)
             samples = _generate(plan, run, backend, render.protocol, prompts, progress)
             status = Counter(s.verdict.status.value for s in samples)
             _finish(run, list(_make_traces(plan, samples)), len(samples), status)

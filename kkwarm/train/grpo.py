@@ -211,7 +211,7 @@ def rlvr(
 
 
 def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
-    from kkwarm.backends.text import unknown_token_warning
+    from kkwarm.backends.text import lost_tags_warning, unknown_token_warning
     from kkwarm.train import vllm
     from kkwarm.train.in_training_eval import (
         InTrainingEval,
@@ -230,8 +230,12 @@ def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
     plan = replace(plan, config=config)
     network = load_network(model, config)
     record_environment(run, config)
-    if warning := unknown_token_warning(tokenizer, prompts.texts, "prompts"):
-        _warn(run, warning)
+    for warning in (
+        unknown_token_warning(tokenizer, prompts.texts, "prompts"),
+        lost_tags_warning(tokenizer, plan.protocol),
+    ):
+        if warning:
+            _warn(run, warning)
     with Judge() as judge:
         trainer, rollout = build_trainer(
             *(network, plan, prompts, run.path, judge),

@@ -221,9 +221,10 @@ def _warnings(plan: WarmupPlan) -> list[str]:
 
 def _train(run: Run, model: str | Path, plan: WarmupPlan, progress: bool) -> None:
     from kkwarm.backends.checkpoint import fingerprint, load_tokenizer
+    from kkwarm.throughput import record_throughput
     from kkwarm.train.in_training_eval import InTrainingEval, load_eval_benchmarks, transformers_engine
     from kkwarm.train.memory import fit_config
-    from kkwarm.train.trainer_setup import load_network, prepare_process, shards_weights, unwrap_policy
+    from kkwarm.train.trainer_setup import load_network, prepare_process, shards_weights, unwrap_policy, uses_cuda
 
     prepare_process(plan.config)
     config, micro_batch = fit_config(run, model, plan.config, **plan.step_size())
@@ -251,6 +252,8 @@ def _train(run: Run, model: str | Path, plan: WarmupPlan, progress: bool) -> Non
     if not distributed.is_main():
         return
     last = log[-max(1, len(log) // 10) :]
+    seconds = sum(row["seconds"] for row in log)
+    record_throughput(str(model), "train", log[-1]["tokens"], seconds, cuda=uses_cuda(config))
     run.finish(
         products={CHECKPOINT: fingerprint(run.path / CHECKPOINT), **in_training_eval.products()},
         results={

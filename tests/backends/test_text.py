@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from kkwarm.backends.checkpoint import load_tokenizer
-from kkwarm.backends.text import decode, encode, has_special_tags, lost_text_warning
+from kkwarm.backends.text import decode, encode, has_special_tags, lost_tags_warning
+from kkwarm.protocols import PAPER, PLAIN
 from kkwarm.testing.checkpoint import tiny_checkpoint
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
@@ -27,7 +28,7 @@ def test_special_tokens_that_are_tags_survive(tagged: Any, tiny: Path) -> None:
     assert "</think>" not in tagged.decode(ids, skip_special_tokens=True)  # as transformers has it
     assert decode(tagged, ids) == FORM
     assert decode(tagged, [*ids, tagged.eos_token_id, tagged.pad_token_id]) == FORM  # structural ones are removed
-    assert has_special_tags(tagged) and lost_text_warning(tagged, FORM) == ""
+    assert has_special_tags(tagged) and lost_tags_warning(tagged, PAPER) == ""
     plain = load_tokenizer(tiny)
     (ids,) = encode(plain, [FORM], special=False)
     assert decode(plain, [*ids, plain.eos_token_id]) == FORM and not has_special_tags(plain)
@@ -35,11 +36,11 @@ def test_special_tokens_that_are_tags_survive(tagged: Any, tiny: Path) -> None:
 
 def test_a_tokenizer_that_loses_the_tags_gives_a_warning(tmp_path: Path) -> None:
     words = load_tokenizer(tiny_checkpoint(tmp_path / "words", vocab=["reasoning", "42", "</think>", "<answer>"]))
-    warning = lost_text_warning(words, FORM)
-    assert "does not preserve '</answer>'" in warning and "\n" not in warning
+    warning = lost_tags_warning(words, PAPER)
+    assert "loses '</answer>' of protocol paper" in warning and "\n" not in warning
     from tokenizers import normalizers
 
     lower = load_tokenizer(tiny_checkpoint(tmp_path / "bytes"))
     lower.backend_tokenizer.normalizer = normalizers.Replace("<", "")
-    assert "'</think>'" in lost_text_warning(lower, FORM)
-    assert lost_text_warning(lower, "a plain answer") == ""
+    assert "'</think>'" in lost_tags_warning(lower, PAPER)
+    assert lost_tags_warning(lower, PLAIN) == ""

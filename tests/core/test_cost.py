@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from kkwarm import cost
@@ -61,13 +62,25 @@ def test_a_damaged_checkpoint_has_no_size(tiny: Path, tmp_path: Path) -> None:
     assert read_size(str(tmp_path)) == ModelSize()
 
 
-def test_a_measured_rate_replaces_the_assumed_one() -> None:
+def test_a_measured_rate_replaces_the_assumed_one(tiny: Path) -> None:
+    from kkwarm.throughput import record_throughput
+
     size = ModelSize(135e6)
     assumed = cost.estimate_rates(size, MACHINE)
     assert assumed.generate == pytest.approx(96, abs=1) and assumed.train == pytest.approx(123, abs=1)
     assert assumed.basis == "assumed from 0.135 G parameters on two cores"
-    measured = cost.Rates(71.0, 110.0, "measured on this machine")
-    assert cost.estimate_rates(size, MACHINE, measured) is measured
+    here, model = cost.this_machine(3), read_size(str(tiny))
+    before = cost.known_rates(model, here)
+    record_throughput(str(tiny), "generate", 100, 2.0)  # too few tokens
+    assert cost.known_rates(model, here) == before == cost.estimate_rates(model, here)
+    torch.set_num_threads(3)
+    record_throughput(str(tiny), "generate", 5000, 20.0)
+    rates = cost.known_rates(model, here)
+    assert rates.generate == 250 and rates.train == before.train
+    assert rates.basis.startswith("generation measured on 20") and "; training assumed from" in rates.basis
+    record_throughput(str(tiny), "train", 500, 1.0)
+    assert cost.known_rates(model, here).train == 500
+    assert cost.known_rates(model, cost.this_machine(1)).basis.startswith("assumed")  # other threads, other speed
     assert "1 G parameters (a guess)" in cost.estimate_rates(ModelSize(), MACHINE).basis
 
 
