@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -84,12 +84,19 @@ REFERENCE_DIFFERS = "reference_differs"  # key of `Sample.meta`: the reference d
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """The text that a model generated for one prompt, its length in tokens, and why generation ended."""
+    """The text that a model generated for one prompt, its length in tokens, and why generation ended.
+
+    :param n_tokens: all tokens, those of the reasoning included.
+    :param reasoning: the reasoning, where it was separated from `text` by the model's delimiters or by the server;
+        empty where the model has delimiters and gave no reasoning. None: `text` is the whole completion.
+    """
 
     text: str
     n_tokens: int | None = None
     finish_reason: FinishReason = "unknown"
     token_ids: tuple[int, ...] | None = None
+    reasoning: str | None = None
+    reasoning_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,8 +289,16 @@ class Protocol:
     source: str = ""
 
     def split(self, completion: Completion) -> Response:
-        """See `Reader.split`."""
-        return self.reader.split(completion)
+        """See `Reader.split`. Reasoning that was separated from the text is no part of the answer; without a text after
+        it, there is none.
+        """
+        if not completion.reasoning:
+            return self.reader.split(completion)
+        if isinstance(completion.text, str) and not completion.text.strip():
+            truncated = completion.finish_reason == "length"
+            return Response("", completion.reasoning, None, False, "no answer after the reasoning", truncated)
+        response = self.reader.split(completion)
+        return response if response.reasoning else replace(response, reasoning=completion.reasoning)
 
     def compose(self, reasoning: str | None, answer: str) -> str:
         """See `Reader.compose`."""

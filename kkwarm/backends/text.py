@@ -22,6 +22,7 @@ __all__ = [
     "end_tokens",
     "has_special_tags",
     "lost_tags_warning",
+    "lost_text",
     "parse_finish_reason",
     "raw_text_warning",
     "token_ids",
@@ -37,8 +38,8 @@ def token_ids(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
     Tokens that the tokenizer appends to a text, such as an end token, are removed, because a prompt is continued.
     """
     first = tokenizer.bos_token
-    with_first = [p for p in prompts if first and p.startswith(first)]
-    without_first = [p for p in prompts if not (first and p.startswith(first))]
+    with_first = [p for p in prompts if first and p.lstrip().startswith(first)]  # templates begin with white space
+    without_first = [p for p in prompts if not (first and p.lstrip().startswith(first))]
     ids: dict[str, list[int]] = {}
     for texts, special in ((without_first, True), (with_first, False)):
         distinct = list(dict.fromkeys(texts))
@@ -180,6 +181,15 @@ def has_special_tags(tokenizer: Any) -> bool:
     return bool(_special_tokens(tokenizer)[1])
 
 
+def lost_text(tokenizer: Any, text: str) -> str:
+    """The first word of the text that the tokenizer does not preserve; empty where it preserves all of it."""
+    (ids,) = encode(tokenizer, [text], special=False)
+    decoded = decode(tokenizer, ids)
+    if "".join(text.split()) == "".join(decoded.split()):
+        return ""
+    return next((part for part in text.split() if part not in decoded), text)
+
+
 def lost_tags_warning(tokenizer: Any, protocol: Protocol) -> str:
     """A warning if the tokenizer loses what encloses a protocol's answers, such as a tag; else an empty string.
 
@@ -189,11 +199,9 @@ def lost_tags_warning(tokenizer: Any, protocol: Protocol) -> str:
         text = protocol.compose("", "")
     except Exception:  # a plugin's reader may need an answer
         return ""
-    (ids,) = encode(tokenizer, [text], special=False)
-    decoded = decode(tokenizer, ids)
-    if "".join(text.split()) == "".join(decoded.split()):
+    lost = lost_text(tokenizer, text)
+    if not lost:
         return ""
-    lost = next((part for part in text.split() if part not in decoded), text)
     return (
         f"the tokenizer loses {shorten(lost)} of protocol {protocol.name}, so no answer can be well-formed. Does it "
         "belong to this checkpoint? Otherwise use another --protocol"

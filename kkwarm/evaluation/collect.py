@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from kkwarm.backends.base import Backend, LiveBackend, Request
+from kkwarm.protocols import ReasoningSplitter
 from kkwarm.store import Run
 from kkwarm.types import Completion, Example, Protocol, Sample, Sampling, Verifier
 from kkwarm.verify import Judge
@@ -39,6 +40,7 @@ class SampleRequests:
 
     :param name: the `benchmark` of the samples.
     :param prefix: the forced beginning of every completion; prompts end with it.
+    :param split_reasoning: separates the reasoning of a completion from its answer.
     """
 
     name: str
@@ -47,6 +49,7 @@ class SampleRequests:
     sampling: Sampling
     prompts: Sequence[SampleRequest]
     prefix: str = ""
+    split_reasoning: ReasoningSplitter = field(default_factory=ReasoningSplitter)
 
     @property
     def samples(self) -> int:
@@ -109,7 +112,9 @@ def collect(
                 group, prompt = asked[request.key]
                 if on_tokens is not None and not live:
                     on_tokens(completion.n_tokens or 0)
-                stored = replace(completion, text=group.prefix + completion.text, token_ids=None)
+                whole = replace(completion, text=group.prefix + completion.text)
+                split = group.split_reasoning(whole, prompt.prompt.removesuffix(group.prefix))
+                stored = replace(split, token_ids=None)
                 pending.append((group, prompt, index, stored))
                 if len(pending) >= _BATCH_SIZE or time.monotonic() - batch_start > _MAX_WAIT:
                     _verify_and_store(pending, judge, sink)

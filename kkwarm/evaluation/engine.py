@@ -19,7 +19,7 @@ from kkwarm.backends import open_backend
 from kkwarm.backends.base import Backend
 from kkwarm.backends.checkpoint import LazyTokenizer, display_name, fingerprint, load_tokenizer, trust_remote_code
 from kkwarm.backends.hf import HFBackend
-from kkwarm.backends.text import lost_tags_warning, raw_text_warning, unknown_token_warning
+from kkwarm.backends.text import raw_text_warning, unknown_token_warning
 from kkwarm.errors import warn
 from kkwarm.evaluation.collect import GenerationStats, RunSink, SampleKey, SampleRequests, collect
 from kkwarm.evaluation.early_stopping import EarlyStopping, make_early_stopping
@@ -181,24 +181,26 @@ def run_bench(
 
 
 def _warn_about_prompts(prepared: PreparedBench, run: Run) -> None:
-    if prepared.tokenizer is None:
-        return
-    warnings = [
-        f"{task.name}: {message}"
-        for task in prepared.tasks
-        for message in (
-            unknown_token_warning(prepared.tokenizer, [item.prompt for item in task.items], "prompts"),
-            lost_tags_warning(prepared.tokenizer, task.protocol),
-        )
-        if message
-    ]
+    warnings = list(dict.fromkeys(note for task in prepared.tasks for note in task.renderer.notes))
+    if prepared.tokenizer is not None:
+        warnings += _tokenizer_warnings(prepared)
+    run.record(warnings=warnings)
+    for warning in warnings:
+        warn(warning)
+
+
+def _tokenizer_warnings(prepared: PreparedBench) -> list[str]:
+    """What the checkpoint's tokenizer does to the prompts and completions."""
+    warnings = []
+    for task in prepared.tasks:
+        unknown = unknown_token_warning(prepared.tokenizer, [item.prompt for item in task.items], "prompts")
+        if message := unknown or task.renderer.lost_tags_warning():
+            warnings.append(f"{task.name}: {message}")
     if find_training_run(prepared.model) is None:  # what kkwarm trained on raw text is prompted by it
         raw = list(dict.fromkeys(task.protocol.name for task in prepared.tasks if not task.renderer.chat))
         if prepared.config.chat != "off" and (note := raw_text_warning(prepared.tokenizer, raw)):
             warnings.append(note)
-    run.record(warnings=warnings)
-    for warning in warnings:
-        warn(warning)
+    return warnings
 
 
 def _is_complete(prepared: PreparedBench, run: Run) -> bool:

@@ -96,7 +96,8 @@ class EvalTask:
                 meta = {facet: example.meta[facet]} if facet is not None and facet in example.meta else {}
                 key = f"{self.name}/{example.id}"
                 prompts.append(SampleRequest(key, example, item.prompt, indices, item.prompt_hash, meta))
-        return SampleRequests(self.name, self.protocol, self.verifier, self.sampling, prompts, self.force)
+        how = (self.protocol, self.verifier, self.sampling)
+        return SampleRequests(self.name, *how, prompts, self.force, self.renderer.split_reasoning)
 
     def fingerprints(self) -> dict[str, str]:
         """Hashes of the questions and of the prompts."""

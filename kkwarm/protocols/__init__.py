@@ -10,6 +10,7 @@ from kkwarm.protocols.readers import (
     split_tags,
     strip_end_tokens,
 )
+from kkwarm.protocols.reasoning import ReasoningSplitter, ThinkTags, detect_think_tags, parse_think_tags
 
 __all__ = [
     "BUILT_IN",
@@ -18,10 +19,14 @@ __all__ = [
     "AutoReader",
     "PromptOptions",
     "PromptRenderer",
+    "ReasoningSplitter",
     "TagReader",
     "TextReader",
+    "ThinkTags",
+    "detect_think_tags",
     "has_reasoning",
     "make_renderer",
+    "parse_think_tags",
     "prompt_hash",
     "split_tags",
     "strip_end_tokens",

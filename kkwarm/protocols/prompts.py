@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from kkwarm.errors import KkwarmError
+from kkwarm.errors import KkwarmError, shorten
+from kkwarm.protocols.reasoning import ReasoningSplitter, detect_think_tags, parse_think_tags
 from kkwarm.types import Example, Message, Protocol, Task
 
 __all__ = ["PromptOptions", "PromptRenderer", "choose_examples", "make_renderer", "prompt_hash", "requested_protocol"]
@@ -24,12 +26,16 @@ class PromptOptions:
     :param system: replaces the protocol's system prompt; empty: none.
     :param shots: number of solved examples; None: the protocol's.
     :param seed: of the choice of solved examples.
+    :param template_args: further arguments of the chat template, such as ``enable_thinking``.
+    :param think_tags: delimiters of the reasoning (see `parse_think_tags`); empty: by the tokenizer.
     """
 
     chat: ChatOption = "auto"
     system: str | None = None
     shots: int | None = None
     seed: int = 0
+    template_args: Mapping[str, Any] = field(default_factory=dict)
+    think_tags: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +44,10 @@ class PromptRenderer:
 
     :param chat: whether the tokenizer's chat template is used.
     :param solved: returns the solved examples for a question.
-    :param note: what the user should know, such as that there is no chat template; else empty.
+    :param notes: what the user should know, such as that there is no chat template.
+    :param template_args: further arguments of the chat template.
+    :param merge_system: the chat template accepts no system prompt, so it begins the first user's turn.
+    :param split_reasoning: separates the reasoning of a completion from its answer.
     """
 
     protocol: Protocol
@@ -48,7 +57,10 @@ class PromptRenderer:
     shots: int = 0
     solved: Callable[[Example], Sequence[Example]] = field(default=lambda example: ())
     gold: Callable[[Example], str] | None = None
-    note: str = ""
+    notes: tuple[str, ...] = ()
+    template_args: Mapping[str, Any] = field(default_factory=dict)
+    merge_system: bool = False
+    split_reasoning: ReasoningSplitter = field(default_factory=ReasoningSplitter)
 
     def __call__(self, example: Example) -> str:
         """The text that the model continues.
@@ -61,7 +73,7 @@ class PromptRenderer:
             return text(messages) + self.protocol.prefix
         if self.protocol.prefix_as_turn:
             return self._continue_turn(messages)
-        prompt = apply_chat_template(self.tokenizer, messages)
+        prompt = apply_chat_template(self.tokenizer, messages, **self.template_args)
         # Some templates begin the model's turn with the prefix themselves.
         return prompt if prompt.rstrip().endswith(self.protocol.prefix.rstrip()) else prompt + self.protocol.prefix
 
@@ -71,10 +83,13 @@ class PromptRenderer:
         messages = [Message("system", system)] if system else []
         for solved in self.solved(example):
             messages += [Message("user", self._question(solved)), Message("assistant", self._solution(solved))]
-        return [*messages, Message("user", self._question(example))]
+        messages.append(Message("user", self._question(example)))
+        return merge_system_prompt(messages) if self.merge_system else messages
 
     def settings(self) -> dict[str, Any]:
-        """What the prompts depend on beside the protocol, as a run records it: chat, shots, another system prompt."""
+        """What the prompts and their reading depend on beside the protocol, as a run records it: ``chat``, ``shots``,
+        another ``system`` prompt, ``template_args`` and ``think_tags``.
+        """
         settings: dict[str, Any] = {}
         if self.chat:
             settings["chat"] = True
@@ -82,12 +97,16 @@ class PromptRenderer:
             settings["shots"] = self.shots
         if self.system != self.protocol.system:
             settings["system"] = self.system
+        if self.chat and self.template_args:
+            settings["template_args"] = dict(self.template_args)
+        if self.split_reasoning.active and (tags := self.split_reasoning.tags) is not None:
+            settings["think_tags"] = [tags.open, tags.close]
         return settings
 
     def _continue_turn(self, messages: Sequence[Message]) -> str:
         """The conversation up to the prefix of an assistant message, as the template renders that message."""
         turn = Message("assistant", self.protocol.prefix + _SPLITTER)
-        text = apply_chat_template(self.tokenizer, [*messages, turn], add_generation_prompt=False)
+        text = apply_chat_template(self.tokenizer, [*messages, turn], **self.template_args, add_generation_prompt=False)
         prompt, splitter, _ = text.partition(_SPLITTER)
         if not splitter:
             raise KkwarmError(
@@ -95,6 +114,27 @@ class PromptRenderer:
                 hint="use --chat off",
             )
         return prompt
+
+    def compose(self, prompt: str, reasoning: str | None, answer: str) -> str:
+        """The completion that gives an answer after a reasoning, for training. Where the protocol has no tags of its
+        own, the reasoning stands in the model's delimiters, as the model will write it.
+
+        :param prompt: the prompt, which may open the reasoning.
+        """
+        tags = self.split_reasoning.tags
+        if not self.split_reasoning.active or tags is None or not reasoning:
+            return self.protocol.compose(reasoning, answer)
+        opening = "" if tags.is_open(prompt) else f"{tags.open}\n"
+        return f"{opening}{reasoning}\n{tags.before_close}{tags.close}\n\n{self.protocol.compose(None, answer)}"
+
+    def lost_tags_warning(self) -> str:
+        """A warning if the tokenizer loses tags of the protocol or delimiters of the reasoning; else empty."""
+        from kkwarm.backends.text import lost_tags_warning, lost_text
+
+        tags = self.split_reasoning.tags if self.split_reasoning.active else None
+        if tags is not None and (lost := lost_text(self.tokenizer, f"{tags.open} {tags.close}")):
+            return f"the tokenizer loses {shorten(lost)}, so reasoning cannot be recognized: see --think-tags"
+        return lost_tags_warning(self.tokenizer, self.protocol)
 
     def _question(self, example: Example) -> str:
         return example.question if self.protocol.question is None else self.protocol.question(example)
@@ -111,10 +151,62 @@ def _join(messages: Sequence[Message]) -> str:
 
 
 def apply_chat_template(tokenizer: Any, messages: Sequence[Message], **arguments: Any) -> str:
-    """The conversation by the tokenizer's chat template, up to the beginning of the model's turn."""
+    """The conversation by the tokenizer's chat template, up to the beginning of the model's turn.
+
+    :raises KkwarmError: the template fails.
+    """
     turns = [{"role": m.role, "content": m.content} for m in messages]
     arguments = {"add_generation_prompt": True} | arguments
-    return str(tokenizer.apply_chat_template(turns, tokenize=False, **arguments))
+    try:
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, **arguments))
+    except Exception as err:  # jinja's errors, and whatever the template's own code raises
+        name = getattr(tokenizer, "name_or_path", "") or "the checkpoint"
+        cause = shorten(" ".join(str(err).split())) or type(err).__name__
+        raise KkwarmError(f"{name}: its chat template fails: {cause}", hint="use --chat off") from None
+
+
+def merge_system_prompt(messages: Sequence[Message]) -> list[Message]:
+    """The messages with the system prompt at the beginning of the first user's turn."""
+    if messages[0].role != "system":
+        return list(messages)
+    system, first, *rest = messages
+    return [Message(first.role, f"{system.content}\n\n{first.content}"), *rest]
+
+
+def _system_prompt_problem(tokenizer: Any, arguments: Mapping[str, Any]) -> str:
+    """What a chat template does with a system prompt where it does not render it: ``rejects``, ``drops``; else empty.
+
+    :raises KkwarmError: the template fails without a system prompt too.
+    """
+    conversation = [Message("system", "A system prompt."), Message("user", "A question.")]
+    try:
+        prompt = apply_chat_template(tokenizer, conversation, **arguments)
+    except KkwarmError:
+        apply_chat_template(tokenizer, merge_system_prompt(conversation), **arguments)
+        return "rejects"
+    return "" if conversation[0].content in prompt else "drops"
+
+
+def _template_notes(tokenizer: Any, options: PromptOptions, protocol: Protocol, chat: bool) -> list[str]:
+    """Notes about arguments of the chat template that change nothing."""
+    names = list(options.template_args)
+    if not names:
+        return []
+    if not chat:
+        return [f"protocol {protocol.name} prompts with text, so --chat-template-args has no effect"]
+    template = str(getattr(tokenizer, "chat_template", ""))
+    unknown = [name for name in names if not re.search(rf"\b{re.escape(name)}\b", template)]
+    return [f"the chat template does not use {', '.join(unknown)}"] if unknown else []
+
+
+def _reasoning_splitter(protocol: Protocol, tokenizer: Any, options: PromptOptions) -> ReasoningSplitter:
+    """How the reasoning of completions is separated from their answers."""
+    has_own_tags = bool(getattr(protocol.reader, "reads_reasoning", False))
+    if options.think_tags:
+        return ReasoningSplitter(parse_think_tags(options.think_tags), tokenizer, has_own_tags)
+    if tokenizer is None:
+        return ReasoningSplitter(None, None, has_own_tags, detect=True)
+    return ReasoningSplitter(detect_think_tags(tokenizer), tokenizer, has_own_tags)
 
 
 def make_renderer(
@@ -130,22 +222,29 @@ def make_renderer(
     if options.chat == "on" and not has_template:
         raise KkwarmError("this checkpoint has no chat template", hint="use --chat off, or another checkpoint")
     wanted = options.chat == "on" or (options.chat == "auto" and protocol.chat)
-    note = ""
-    if wanted and not has_template and tokenizer is not None:
-        note = f"protocol {protocol.name}: this checkpoint has no chat template, so prompts are plain text"
     chat = wanted and has_template
+    notes = _template_notes(tokenizer, options, protocol, chat)
+    if wanted and not has_template and tokenizer is not None:
+        notes.append(f"protocol {protocol.name}: this checkpoint has no chat template, so prompts are plain text")
     if not chat and protocol.text_form is not None:
         protocol = replace(protocol.text_form, name=protocol.name)
+    system = protocol.system if options.system is None else options.system
+    problem = _system_prompt_problem(tokenizer, options.template_args) if chat and system else ""
+    if problem:
+        notes.append(f"the chat template {problem} a system prompt, so it is put before the question")
     shots = protocol.shots if options.shots is None else options.shots
     return PromptRenderer(
         protocol,
         tokenizer,
         chat=chat,
-        system=protocol.system if options.system is None else options.system,
+        system=system,
         shots=shots,
         solved=_solved_examples(protocol, shots, options.seed, task),
         gold=task.gold if task is not None else None,
-        note=note,
+        notes=tuple(notes),
+        template_args=options.template_args,
+        merge_system=bool(problem),
+        split_reasoning=_reasoning_splitter(protocol, tokenizer, options),
     )
 
 

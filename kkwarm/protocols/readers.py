@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from kkwarm.types import Completion, Protocol, Response
 
@@ -17,10 +18,17 @@ _TAG = re.compile(r"</?(?:think|answer)>")
 _CLOSING = 100  # characters that may follow the statement of an answer at the end of a text
 # End-of-turn and padding tokens of model families, which remain in the text where a tool does not skip special tokens.
 END_TOKENS = (
-    *("</s>", "<eos>", "<pad>", "[EOS]", "<|endoftext|>", "<|end_of_text|>", "<|pad|>"),
-    *("<|im_end|>", "<|eot_id|>", "<|eot|>", "<|eom_id|>", "<|end|>", "<end_of_turn>", "<turn|>", "<|return|>"),
-    *("<|END_OF_TURN_TOKEN|>", "<｜end▁of▁sentence｜>", "<|end_of_sentence|>", "<|assistant_end|>", "<|role_end|>"),
-    *("<|fim_pad|>", "<|file_sep|>", "<|file_separator|>", "<|repo_name|>", "<|endofprompt|>"),
+    *("</s>", "<eos>", "<pad>", "[EOS]", "[PAD]", "<|endoftext|>", "<|end_of_text|>", "<|pad|>"),
+    *("<|im_end|>", "<|eot_id|>", "<|eot|>", "<|eom_id|>", "<|eom|>", "<|EOT|>", "<|eos|>", "[EOT]"),
+    *("<|finetune_right_pad_id|>", "<|finetune_right_pad|>"),  # Llama
+    *("<end_of_turn>", "<turn|>"),  # Gemma
+    *("<|end|>", "<|return|>", "<|call|>"),  # Phi, gpt-oss
+    *("<｜end▁of▁sentence｜>", "<｜▁pad▁｜>", "<|end_of_sentence|>"),  # DeepSeek
+    *("<|END_OF_TURN_TOKEN|>", "<|END_RESPONSE|>", "<PAD>"),  # Command
+    *("<|user|>", "<|observation|>"),  # GLM ends a turn with the next speaker's token
+    *("<|im_user|>", "[|endofturn|]", "<eoa>", "<seed:eos>", "[e~["),  # Kimi, EXAONE, InternLM, Seed, MiniMax
+    *("<|assistant_end|>", "<|role_end|>", "<|end_of_role|>", "<|endofprompt|>"),
+    *("<|fim_pad|>", "<|file_sep|>", "<|file_separator|>", "<|repo_name|>"),
 )
 
 
@@ -67,6 +75,8 @@ def split_tags(text: str, *, truncated: bool = False) -> Response:
 
 def has_reasoning(protocol: Protocol, completion: Completion) -> bool | None:
     """Whether the model reasoned before its answer; None where no tags separate the two. Forced text does not count."""
+    if completion.reasoning is not None:
+        return bool(completion.reasoning.strip().removeprefix(protocol.force.strip()).strip())
     text: object = completion.text  # scored files may hold null, or values of other types
     if not isinstance(text, str):
         return None
@@ -84,6 +94,8 @@ def _truncated(completion: Completion) -> bool:
 @dataclass(frozen=True, slots=True)
 class TagReader:
     """Reasoning and answer in the paper's tags: the continuation of a prompt that ends in ``<think>``."""
+
+    reads_reasoning: ClassVar[bool] = True
 
     def compose(self, reasoning: str | None, answer: str) -> str:
         return f"{'' if reasoning is None else f' {reasoning}'} </think> <answer> {answer} </answer>"
@@ -134,6 +146,8 @@ class AutoReader:
 
     def split(self, completion: Completion) -> Response:
         text = completion.text
+        if completion.reasoning and _TAG.search(text):  # the answer tags that follow the reasoning
+            text = f"{completion.reasoning}</think>{text}"
         if not _TAG.search(text):
             return TextReader().split(completion)
         body = text.removeprefix(self.force)

@@ -16,7 +16,9 @@ from pydantic import model_validator as validator
 from pydantic.fields import FieldInfo
 
 from kkwarm.errors import KkwarmError, shorten
+from kkwarm.paths import expand_path
 from kkwarm.protocols.prompts import PromptOptions, parse_protocols
+from kkwarm.protocols.reasoning import parse_think_tags
 from kkwarm.schema.document import ConfigError, describe_types, explain, key_path
 
 __all__ = [
@@ -236,6 +238,37 @@ def _teacher(name: str) -> str:
     return name
 
 
+def _read_text(value: Any) -> Any:
+    """A text, or the content of the file that it names."""
+    if not isinstance(value, str) or not value.strip() or len(value) > 1000 or "\n" in value:
+        return value
+    path = expand_path(value)
+    try:
+        if path.is_file():
+            return path.read_text("utf-8").removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as err:
+        raise ValueError(f"{value} cannot be read: {err}") from None
+    if path.suffix in (".txt", ".md") and not any(char.isspace() for char in value):
+        raise ValueError(f"{value} does not exist: give a file, or the text itself")
+    return value
+
+
+_RENDERING = (
+    "conversation",
+    "messages",
+    "tokenize",
+    "add_generation_prompt",
+    "continue_final_message",
+    "chat_template",
+)
+
+
+def _template_args(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    if taken := [name for name in value if name in _RENDERING]:
+        raise ValueError(f"{', '.join(taken)} cannot be changed: the protocol decides what is rendered")
+    return value
+
+
 class _Prompting(Settings):
     """Settings of the prompts, which all four commands share."""
 
@@ -251,14 +284,33 @@ class _Prompting(Settings):
         "Use the checkpoint's chat template: as the protocol says, always, or never.",
         MODEL_AND_DATA,
     )
-    system: str | None = setting(
-        None, "System prompt, which replaces the protocol's.", MODEL_AND_DATA, unset="the protocol's"
+    system: Annotated[str, BeforeValidator(_read_text)] | None = setting(
+        None,
+        "System prompt, which replaces the protocol's: a text, or a file that contains it.",
+        MODEL_AND_DATA,
+        unset="the protocol's",
+        metavar="TEXT|FILE",
+    )
+    chat_template_args: Annotated[Mapping[str, Any], AfterValidator(_template_args)] = setting(
+        {},
+        "Argument of the chat template, such as enable_thinking=false. Can be given several times.",
+        MODEL_AND_DATA,
+        metavar="KEY=VALUE",
+    )
+    think_tags: str | None = setting(
+        None,
+        "Delimiters of the model's reasoning, such as '<think>,</think>', or none. Reasoning is stored separately and "
+        "never read as the answer.",
+        MODEL_AND_DATA,
+        unset="by the chat template and the tokenizer",
+        metavar="OPEN,CLOSE",
     )
 
     @validator(mode="after")
     def _check_protocol(self) -> Self:
         try:
             parse_protocols(self.protocol)
+            parse_think_tags(self.think_tags or "none")
         except KkwarmError as err:
             raise ValueError(str(err)) from None
         return self
@@ -267,7 +319,8 @@ class _Prompting(Settings):
     def prompt_options(self) -> PromptOptions:
         """What is changed about a protocol's prompts."""
         shots = getattr(self, "shots", None)
-        return PromptOptions(self.chat, self.system, shots, getattr(self, "seed", 0) if shots else 0)
+        seed = getattr(self, "seed", 0) if shots else 0
+        return PromptOptions(self.chat, self.system, shots, seed, self.chat_template_args, self.think_tags or "")
 
 
 def _shots() -> Any:

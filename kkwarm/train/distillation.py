@@ -17,14 +17,14 @@ from kkwarm.evaluation.lm_eval_index import LM_EVAL_PREFIX, find_lm_eval_task
 from kkwarm.paths import expand_path
 from kkwarm.plugins import Registry, registry
 from kkwarm.progress import GenerationProgress
-from kkwarm.protocols import make_renderer
+from kkwarm.protocols import PromptRenderer, make_renderer
 from kkwarm.schema.settings import DistillConfig
 from kkwarm.store import Run
 from kkwarm.train.contamination_check import contamination_check, decontaminate
 from kkwarm.train.loop import open_run, read_finished
 from kkwarm.train.progress import Progress, print_status
 from kkwarm.train.traces import TRACES, write_traces
-from kkwarm.types import Completion, Example, Protocol, Sample, Sampling, Task, Teacher, Trace
+from kkwarm.types import Completion, Example, Sample, Sampling, Task, Teacher, Trace
 from kkwarm.verify import Judge
 from kkwarm.verify.source import verifier_provenance
 
@@ -109,7 +109,7 @@ def _refuse_model_settings(config: DistillConfig, options: Mapping[str, Any] | N
         return
     default = DistillConfig(domain=config.domain, teacher=config.teacher, n=config.n)
     sampling = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens")
-    settings = (*sampling, "protocol", "chat", "system", "shots")
+    settings = (*sampling, "protocol", "chat", "system", "shots", "chat_template_args", "think_tags")
     names = [name for name in settings if getattr(config, name) != getattr(default, name)]
     names += [name for name, value in options.items() if value is not None]
     if names:
@@ -211,7 +211,7 @@ def _distill_from_model(
     plan: DistillPlan, out: Path, options: dict[str, Any], labels: dict[str, Any] | None, progress: bool
 ) -> Run:
     from kkwarm.backends import open_backend
-    from kkwarm.backends.text import lost_tags_warning, unknown_token_warning
+    from kkwarm.backends.text import unknown_token_warning
 
     config = plan.config
     if plan.base_url is not None:
@@ -234,15 +234,14 @@ def _distill_from_model(
                 print_status(f"{run.path}: the last sample was cut short by a crash; it is generated again")
             render = make_renderer(plan.protocol, backend.tokenizer, plan.config.prompt_options, plan.task)
             prompts = [render(e) for e in plan.examples]
+            warnings = list(render.notes)
             if backend.tokenizer is not None:
-                checks = (
-                    unknown_token_warning(backend.tokenizer, prompts, "prompts"),
-                    lost_tags_warning(backend.tokenizer, plan.protocol),
-                )
-                run.record(warnings=[warning for warning in checks if warning])
-                for warning in run.manifest.warnings:
-                    print_status(warning)
-            samples = _generate(plan, run, backend, render.protocol, prompts, progress)
+                unknown = unknown_token_warning(backend.tokenizer, prompts, "prompts")
+                warnings += [text for text in (unknown or render.lost_tags_warning(),) if text]
+            run.record(warnings=warnings)
+            for warning in warnings:
+                print_status(warning)
+            samples = _generate(plan, run, backend, render, prompts, progress)
             status = Counter(s.verdict.status.value for s in samples)
             _finish(run, list(_make_traces(plan, samples)), len(samples), status)
             return run
@@ -251,7 +250,7 @@ def _distill_from_model(
 
 
 def _generate(
-    plan: DistillPlan, run: Run, backend: Backend, protocol: Protocol, prompts: Sequence[str], progress: bool
+    plan: DistillPlan, run: Run, backend: Backend, render: PromptRenderer, prompts: Sequence[str], progress: bool
 ) -> list[Sample]:
     """All samples in the order of the examples, after generating those that the run lacks."""
     name, count = plan.task.name, plan.config.samples
@@ -263,7 +262,8 @@ def _generate(
             for example, prompt in zip(plan.examples, prompts, strict=True)
             if (indices := sink.missing(name, example.id, count))
         ]
-        group = SampleRequests(name, protocol, plan.verifier, plan.sampling, requests)
+        how = (render.protocol, plan.verifier, plan.sampling, requests)
+        group = SampleRequests(name, *how, split_reasoning=render.split_reasoning)
         collect([group], backend, judge, sink, on_tokens=bars.add_tokens)
     return [sink.samples[name, e.id, k] for e in plan.examples for k in range(count)]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kkwarm.data import fingerprint as fingerprint_examples
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
-from kkwarm.protocols import make_renderer
+from kkwarm.protocols import PromptRenderer, make_renderer
 from kkwarm.schema.settings import RlvrConfig
 from kkwarm.store import Run
 from kkwarm.train import distributed
@@ -95,14 +95,19 @@ class RlvrPlan:
 class Prompts:
     """The prompts of a plan's examples, as text and token ids, with the tokenizer and the model's context (tokens).
 
-    `protocol` is the plan's, or its form for text where there is no chat template.
+    `renderer` made them; its protocol is the plan's, or its form for text where there is no chat template.
     """
 
-    protocol: Protocol
+    renderer: PromptRenderer
     tokenizer: Any
     texts: list[str]
     ids: list[list[int]]
     context: int
+
+    @property
+    def protocol(self) -> Protocol:
+        """The protocol that rendered the prompts."""
+        return self.renderer.protocol
 
     @property
     def longest(self) -> int:
@@ -142,7 +147,7 @@ def render_prompts(plan: RlvrPlan, model: str | Path) -> Prompts:
     context = int(getattr(text_config, "max_position_embeddings", None) or 2**31)
     render = make_renderer(plan.protocol, tokenizer, plan.config.prompt_options, plan.task)
     texts = [render(e) for e in plan.examples]
-    prompts = Prompts(render.protocol, tokenizer, texts, token_ids(tokenizer, texts), context)
+    prompts = Prompts(render, tokenizer, texts, token_ids(tokenizer, texts), context)
     for example, ids in zip(plan.examples, prompts.ids, strict=True):
         check_token_ids(example.id, ids, text_config.vocab_size)
         if len(ids) >= context:
@@ -211,7 +216,7 @@ def rlvr(
 
 
 def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
-    from kkwarm.backends.text import lost_tags_warning, unknown_token_warning
+    from kkwarm.backends.text import unknown_token_warning
     from kkwarm.train import vllm
     from kkwarm.train.in_training_eval import (
         InTrainingEval,
@@ -230,10 +235,8 @@ def _train(run: Run, model: str | Path, plan: RlvrPlan, progress: bool) -> None:
     plan = replace(plan, config=config)
     network = load_network(model, config)
     record_environment(run, config)
-    for warning in (
-        unknown_token_warning(tokenizer, prompts.texts, "prompts"),
-        lost_tags_warning(tokenizer, plan.protocol),
-    ):
+    unknown = unknown_token_warning(tokenizer, prompts.texts, "prompts")
+    for warning in (*prompts.renderer.notes, unknown or prompts.renderer.lost_tags_warning()):
         if warning:
             _warn(run, warning)
     with Judge() as judge:

@@ -10,7 +10,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from kkwarm.data import content_hash
 from kkwarm.evaluation.collect import SampleRequest, SampleRequests, collect
 from kkwarm.plugins import registry
 from kkwarm.progress import GenerationNote
-from kkwarm.protocols import PromptOptions, make_renderer
+from kkwarm.protocols import PromptOptions, PromptRenderer, make_renderer
 from kkwarm.schema.settings import TrainConfig
 from kkwarm.train import distributed
 from kkwarm.train.alarms import Alarm, best_eval, check_evals, check_step_log, select_best_step
@@ -54,10 +54,10 @@ class EvalBenchmark:
     max_tokens: int
     prompt_options: PromptOptions
 
-    def render(self, tokenizer: Any, numbers: Iterable[int]) -> tuple[Protocol, dict[int, str]]:
-        """The prompts of the questions with these numbers, and the protocol that rendered them."""
+    def render(self, tokenizer: Any, numbers: Iterable[int]) -> tuple[PromptRenderer, dict[int, str]]:
+        """The prompts of the questions with these numbers, and their renderer."""
         render = make_renderer(self.protocol, tokenizer, self.prompt_options, registry().task_of(self.benchmark))
-        return render.protocol, {i: render(self.examples[i]) for i in numbers}
+        return render, {i: render(self.examples[i]) for i in numbers}
 
 
 def load_eval_benchmarks(config: TrainConfig) -> list[EvalBenchmark]:
@@ -74,7 +74,9 @@ def load_eval_benchmarks(config: TrainConfig) -> list[EvalBenchmark]:
         protocol = reg.protocol(benchmark, config.protocol, fall_back=True)
         verifier = reg.verifier_of(benchmark, protocol)
         max_tokens = config.eval_max_tokens or (protocol.sampling or benchmark.sampling).max_tokens
-        options = PromptOptions(config.chat, config.system if protocol.name == config.protocol else None)
+        options = replace(
+            config.prompt_options, system=config.system if protocol.name == config.protocol else None, shots=None
+        )
         benchmarks.append(EvalBenchmark(benchmark, examples, protocol, verifier, max_tokens, options))
     return benchmarks
 
@@ -219,11 +221,12 @@ class InTrainingEval:
             numbers = range(engine.share, len(b.examples), engine.shares)
             default = b.protocol.sampling or b.benchmark.sampling
             sampling = Sampling(default.temperature, default.top_p, b.max_tokens, self._config.seed)
-            protocol, prompts = b.render(self._tokenizer, numbers)
+            renderer, prompts = b.render(self._tokenizer, numbers)
             if engine.reports:
                 requests = [SampleRequest(f"watch/{i}", b.examples[i], prompts[i], (0,)) for i in numbers]
                 samples: list[Sample] = []
-                group = SampleRequests(b.benchmark.name, protocol, b.verifier, sampling, requests)
+                how = (renderer.protocol, b.verifier, sampling, requests)
+                group = SampleRequests(b.benchmark.name, *how, split_reasoning=renderer.split_reasoning)
 
                 def keep(new: Sequence[Sample]) -> None:
                     samples.extend(new)
@@ -235,7 +238,7 @@ class InTrainingEval:
                 number_of = {b.examples[i].id: i for i in numbers}
                 answers = [_answer(number_of[s.id], s) for s in samples]
             else:
-                silent = [Request(f"watch/{i}", prompts[i], (0,), protocol.stop) for i in numbers]
+                silent = [Request(f"watch/{i}", prompts[i], (0,), renderer.protocol.stop) for i in numbers]
                 deque(engine.backend.generate(silent, sampling), maxlen=0)
         return sorted(distributed.all_gather(answers))
 

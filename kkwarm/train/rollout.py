@@ -99,7 +99,8 @@ class Rollout:
         for request, index, completion in backend.generate(requests, self._plan.sampling):
             self.note.add_sample(completion.n_tokens or 0)
             rows = rows_of[request.key]
-            yield rows[index - (offset + rows[0]) % group], completion
+            split = self._prompts.renderer.split_reasoning(completion, request.prompt)
+            yield rows[index - (offset + rows[0]) % group], split
 
     def generator(self, policy: Any) -> Any:
         """The network that generates: the policy, or a copy with the policy's current weights."""
@@ -127,7 +128,7 @@ class Rollout:
         """
         examples = [self._plan.examples[i] for i in example]
         if generated is None or verdict is None:
-            generated = [self._completion(ids) for ids in completion_ids]
+            generated = [self._completion(ids, i) for ids, i in zip(completion_ids, example, strict=True)]
             verdicts = self._verify(list(zip(examples, generated, strict=True)))
         else:
             verdicts = [future.result() for future in verdict]
@@ -150,15 +151,16 @@ class Rollout:
     def _verify(self, pairs: Sequence[tuple[Example, Completion]]) -> list[Verdict]:
         return self._judge.verify(self._plan.verifier, self._plan.protocol, pairs)
 
-    def _completion(self, ids: list[int]) -> Completion:
-        plan = self._plan
-        return completion_from_ids(
+    def _completion(self, ids: list[int], example: int) -> Completion:
+        plan, prompts = self._plan, self._prompts
+        completion = completion_from_ids(
             ids,
-            self._prompts.tokenizer,
-            stop=self._prompts.protocol.stop,
+            prompts.tokenizer,
+            stop=prompts.protocol.stop,
             end_ids=self._end_ids,
             max_tokens=plan.max_tokens,
         )
+        return prompts.renderer.split_reasoning(completion, prompts.texts[example])
 
     def take_records(self) -> list[RolloutRecord]:
         """The records of all processes since the last call."""
@@ -168,7 +170,7 @@ class Rollout:
 
 @dataclass(frozen=True)
 class RolloutRecord:
-    """One completion of a step, with its verdict. `completion` is empty where rollouts are not kept."""
+    """One completion of a step, with its verdict. The texts are empty where rollouts are not kept."""
 
     id: str
     completion: str
@@ -177,15 +179,18 @@ class RolloutRecord:
     reward: float
     tokens: int
     error: str = ""  # why the verifier failed
+    reasoning: str | None = None  # as in `Completion`
 
     @classmethod
     def of(cls, example: Example, c: Completion, v: Verdict, reward: float, *, keep_text: bool) -> RolloutRecord:
         text, error = c.text if keep_text else "", v.reason if v.status is Status.ERROR else ""
-        return cls(example.id, text, c.finish_reason, v.status.value, reward, c.n_tokens or 0, error)
+        reasoning = c.reasoning if keep_text else None
+        return cls(example.id, text, c.finish_reason, v.status.value, reward, c.n_tokens or 0, error, reasoning)
 
     def fields(self) -> dict[str, Any]:
         """For ``rollouts.jsonl``."""
-        return {name: getattr(self, name) for name in ("id", "completion", "finish", "status", "reward")}
+        fields = {name: getattr(self, name) for name in ("id", "completion", "finish", "status", "reward")}
+        return fields if self.reasoning is None else {**fields, "reasoning": self.reasoning}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +39,7 @@ class WarmupPlan:
     :param dropped: number of traces longer than `limit` tokens, which are left out.
     :param contaminated: ids of traces that are left out because they contain evaluated questions.
     :param tokenizer_warning: set where the tokenizer cannot represent some trace.
+    :param notes: what the user should know about the prompts.
     """
 
     config: WarmupConfig
@@ -49,6 +50,7 @@ class WarmupPlan:
     dropped: int = 0
     contaminated: list[str] = field(default_factory=list)
     tokenizer_warning: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def labels(self) -> list[list[int]]:
@@ -108,7 +110,9 @@ def plan_warmup(model: str | Path, traces: Path | str, config: WarmupConfig) -> 
     text_config = read_config(model).get_text_config()
     context = int(getattr(text_config, "max_position_embeddings", None) or 2**31)
     plan = WarmupPlan(config, selected, [], [], min(config.max_length or context, context), contaminated=contaminated)
-    pairs = _render(selected, config, tokenizer, traces_file(traces))
+    renderers = _renderers(selected, config, tokenizer, traces_file(traces))
+    pairs = _render(selected, renderers)
+    plan.notes = tuple(dict.fromkeys(note for render in renderers.values() for note in render.notes))
     _tokenize(pairs, tokenizer, plan)
     plan.tokenizer_warning = unknown_token_warning(
         tokenizer, [prompt + completion for prompt, completion in pairs], "traces"
@@ -120,11 +124,10 @@ def plan_warmup(model: str | Path, traces: Path | str, config: WarmupConfig) -> 
     return plan
 
 
-def _render(traces: Sequence[Trace], config: WarmupConfig, tokenizer: Any, file: Path) -> list[tuple[str, str]]:
-    """(prompt, completion) of each trace, by the protocol of its domain."""
+def _renderers(traces: Sequence[Trace], config: WarmupConfig, tokenizer: Any, file: Path) -> dict[str, PromptRenderer]:
+    """The renderer of each domain of the traces, by the domain's protocol."""
     reg = registry()
     renderers: dict[str, PromptRenderer] = {}
-    pairs = []
     for number, t in enumerate(traces, 1):
         if t.domain not in renderers:
             try:
@@ -133,9 +136,16 @@ def _render(traces: Sequence[Trace], config: WarmupConfig, tokenizer: Any, file:
                 renderers[t.domain] = make_renderer(protocol, tokenizer, config.prompt_options, task)
             except KkwarmError as err:
                 raise KkwarmError(f"{file}, trace {number}: {err.message}", hint=err.hint) from None
+    return renderers
+
+
+def _render(traces: Sequence[Trace], renderers: Mapping[str, PromptRenderer]) -> list[tuple[str, str]]:
+    """(prompt, completion) of each trace."""
+    pairs = []
+    for t in traces:
         render = renderers[t.domain]
-        example = Example(t.id, t.question, t.answer, "train", t.meta)
-        pairs.append((render(example), render.protocol.compose(t.reasoning, t.answer)))
+        prompt = render(Example(t.id, t.question, t.answer, "train", t.meta))
+        pairs.append((prompt, render.compose(prompt, t.reasoning, t.answer)))
     return pairs
 
 
@@ -210,7 +220,7 @@ def warmup(
 
 
 def _warnings(plan: WarmupPlan) -> list[str]:
-    warnings = [plan.tokenizer_warning] if plan.tokenizer_warning else []
+    warnings = [*plan.notes, *([plan.tokenizer_warning] if plan.tokenizer_warning else [])]
     n, contaminated = len(plan.traces), len(plan.contaminated)
     if contaminated:
         warnings.append(f"{contaminated} of {contaminated + n} traces contain evaluated questions and are left out")

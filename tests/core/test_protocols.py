@@ -155,7 +155,7 @@ def test_auto_follows_the_protocol_and_the_checkpoint() -> None:
     assert make_renderer(PAPER, Tokenizer())(QUESTION).startswith("A conversation")
     assert make_renderer(PLAIN, Tokenizer())(QUESTION) == "[user] 2+2?[assistant]"
     without = make_renderer(PLAIN, SimpleNamespace(chat_template=None))
-    assert without(QUESTION) == "2+2?" and "no chat template" in without.note
+    assert without(QUESTION) == "2+2?" and "no chat template" in without.notes[0]
     with pytest.raises(KkwarmError, match="no chat template"):
         make_renderer(PLAIN, SimpleNamespace(chat_template=None), PromptOptions("on"))
 
