@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import subprocess
 import sys
@@ -9,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from kkwarm.verify.sandbox import Level, probe_levels
+from kkwarm.verify.sandbox import probe_levels
 
-# Runs right and wrong code, twice each. Writes how it ended, and which descriptors the code saw, to the file in argv.
+# Runs right and wrong code at each level. Writes how it ended and which descriptors the code saw to the file in argv.
 PROGRAM = """
 import json, os, sys
 def prepare():
@@ -34,14 +35,17 @@ def f(x):
     return [x + 1, open_fds]
 '''
 wrong = "def f(x): return [x, []]"
-with Sandbox(1, level=Level(sys.argv[2]), trusted=True) as sandbox:
-    jobs = [CallJob(c, "f", [encode([1])], [2.0], judge) for c in (code, wrong, code, wrong)]
-    ends = [outcome.end.value + " " + outcome.detail for outcome in sandbox.run_many(jobs)]
+results = {{}}
+for level in sys.argv[2:]:
+    seen.clear()
+    with Sandbox(1, level=Level(level), trusted=True) as sandbox:
+        jobs = [CallJob(c, "f", [encode([1])], [2.0], judge) for c in (code, wrong, code, wrong)]
+        ends = [outcome.end.value + " " + outcome.detail for outcome in sandbox.run_many(jobs)]
+    results[level] = [ends, [s[1] for s in seen if s[1]]]
 with open(sys.argv[1], "w") as out:
-    json.dump([ends, [s[1] for s in seen if s[1]]], out)
+    json.dump(results, out)
 """
 RESULT = [["passed ", "rejected ", "passed ", "rejected "], [[0, 1, 2, 3], [0, 1, 2, 3]]]
-LEVELS = [pytest.param(level, id=level.value) for level in Level]
 PREPARATIONS = {
     "nothing": "pass",
     "umask 077": "os.umask(0o077)",
@@ -59,31 +63,43 @@ PREPARATIONS = {
 }
 
 
-def run(level: Level, prepare: str, out: Path) -> subprocess.CompletedProcess[str]:
-    if problem := probe_levels()[level]:
-        pytest.skip(problem)
-    source = PROGRAM.format(prepare=prepare)
-    return subprocess.run(
-        [sys.executable, "-c", source, str(out), level.value],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        preexec_fn=_allow_many_files,
-    )
-
-
 def _allow_many_files() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 4096 if hard == resource.RLIM_INFINITY else min(hard, 4096)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
-@pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("preparation", PREPARATIONS, ids=str)
-def test_verdicts_are_the_same(level: Level, preparation: str, tmp_path: Path) -> None:
+def test_verdicts_are_the_same(preparation: str, tmp_path: Path) -> None:
+    levels = [level.value for level, problem in probe_levels().items() if not problem]
     out = tmp_path / "out.json"
-    done = run(level, PREPARATIONS[preparation], out)
+    source = PROGRAM.format(prepare=PREPARATIONS[preparation])
+    command = [sys.executable, "-c", source, str(out), *levels]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, preexec_fn=_allow_many_files)
     assert out.exists(), done
-    import json
+    assert json.loads(out.read_bytes()) == dict.fromkeys(levels, RESULT)
 
-    assert json.loads(out.read_bytes()) == RESULT
+
+SHORTAGE = """
+import os, resource
+from kkwarm.errors import KkwarmError
+from kkwarm.verify.sandbox import Sandbox, strongest_level
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+files = []
+try:
+    while True: files.append(os.dup(0))
+except OSError: pass
+for attempt in range(2):
+    try: strongest_level()
+    except KkwarmError as err: print(err.message, "|", err.hint)
+for file in files: os.close(file)
+print(strongest_level())
+"""
+
+
+def test_a_shortage_is_named_and_not_remembered() -> None:
+    done = subprocess.run([sys.executable, "-c", SHORTAGE], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    *messages, level = done.stdout.splitlines()
+    assert len(messages) == 2 and all("too many open files" in m and "ulimit -n" in m for m in messages), done
+    assert "unsandboxed" not in done.stdout.lower()
+    assert level == next(level.value for level, problem in probe_levels().items() if not problem)
