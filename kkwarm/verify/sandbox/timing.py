@@ -26,8 +26,8 @@ _NAP_S = 0.05  # shorter idle times may be those of the messages themselves
 class CallTimer:
     """Measures one candidate's process.
 
-    :param pid: its process id; None where the kernel does not give its CPU time to others (macOS). Then the times that
-        it reports count, within the supervisor's limit for all calls.
+    :param pid: its process id; None where the kernel does not tell it. There, and where the kernel does not give CPU
+        times of others (macOS), the times that it reports count, within the supervisor's limit for all calls.
     :param listened: wall-clock time so far in which the trusted side waited for messages. While it did something else,
         a candidate that has nothing to do is not asleep.
     """
@@ -36,6 +36,8 @@ class CallTimer:
         self.pid, self.idle_s, self.listened = pid, idle_s, listened
         self.clock = None if pid is None or sys.platform != "linux" else (~pid << 3) | 2  # clock_getcpuclockid(3)
         self.reported = 0.0  # CPU seconds that the candidate reported
+        if self._cpu() is None:  # the kernel refuses, or the process has ended
+            self.clock = None
         self.limit = self.cpu0 = self.called = 0.0  # CPU seconds: of a call; at the last checkpoint, and result
         self.idle = self.slept = 0.0  # since the last checkpoint, and before it
         self.excess = -1.0  # by how much the worst stretch exceeded its limit, if sleep counts as CPU time
