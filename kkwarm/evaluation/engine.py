@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,6 +39,7 @@ from kkwarm.verify.source import verifier_provenance
 __all__ = ["PreparedBench", "SampleCollector", "prepare", "run_bench"]
 
 _SMALL = 64  # samples; fewer leave most of a batch empty
+_LARGEST_METRIC = 1e12  # manifests accept no larger figures, such as the perplexity of an untrained model
 _LOCAL_BACKENDS = ("hf", "vllm")  # they load the checkpoint here, so it can be fingerprinted before they are opened
 
 
@@ -391,7 +391,7 @@ def _figures_of_texts(task: EvalTask, table: Mapping[str, Mapping[str, Any]]) ->
     """Figures of a benchmark without scores of single questions, such as a perplexity: lm-eval's, and no samples."""
     rows = [row for row in table.values() if len(table) == 1]
     metrics = {k.partition(",")[0]: v for row in rows for k, v in row.items() if "," in k and "_stderr" not in k}
-    numbers = {k: float(v) for k, v in metrics.items() if isinstance(v, int | float) and math.isfinite(v)}
+    numbers = {k: float(v) for k, v in metrics.items() if isinstance(v, int | float) and abs(v) <= _LARGEST_METRIC}
     figures: dict[str, Any] = {"n": len(task.items), "samples": 0, "accuracy": None, "stderr": None, "pass@1": None}
     figures |= {"ci": {}, "status": {}, "metrics": numbers, "metrics_stderr": {}, "mean_chars": None}
     return figures | {"mean_tokens": None, "protocol": task.protocol.name, "lm_eval": dict(table)}

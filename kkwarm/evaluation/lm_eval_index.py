@@ -11,7 +11,7 @@ import importlib.util
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -28,11 +28,16 @@ _IGNORED = {"__pycache__", ".ipynb_checkpoints"}
 
 @dataclass(frozen=True, slots=True)
 class TaskEntry:
-    """What lm-eval knows by a name. `path` is the file of a single task; None for groups and tags."""
+    """What lm-eval knows by a name.
+
+    :param path: the file of a single task; None for groups and tags.
+    :param local: only the user's folders know the name.
+    """
 
     name: str
     kind: Literal["task", "group", "tag"]
     path: Path | None = None
+    local: bool = False
 
 
 def task_folders() -> list[Path]:
@@ -58,11 +63,11 @@ def find_lm_eval_task(name: str) -> TaskEntry:
         if not path.is_file():
             raise KkwarmError(f"{name}: there is no file {path}", hint=f"or set {TASK_FOLDERS} and use the task's name")
         return TaskEntry(task, "task", path)
-    names: dict[str, TaskEntry] = {}
-    for folder in (*task_folders(), _own_folder()):  # the user's tasks replace lm-eval's of the same name
-        names = _scan(folder) | names
-        if task in names:
-            return names[task]
+    for folder in reversed(task_folders()):  # as in lm-eval, later folders replace earlier ones
+        if (entry := _scan(folder).get(task)) is not None:
+            return replace(entry, local=task not in _own_names())
+    if task in _own_names():
+        return _own_names()[task]
     # Names that come from an included file are in lm-eval's own index only.
     from lm_eval.tasks import TaskManager
 
@@ -85,6 +90,10 @@ def _own_folder() -> Path:
 
 
 @functools.cache
+def _own_names() -> dict[str, TaskEntry]:
+    return _scan(_own_folder())
+
+
 def _scan(folder: Path) -> dict[str, TaskEntry]:
     """The names in a folder's files. Where two files name the same task, the first in order of paths counts."""
     entries: dict[str, TaskEntry] = {}

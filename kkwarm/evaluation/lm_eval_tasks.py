@@ -8,6 +8,7 @@ scored on its own, by the task's first filter; the metrics of its other filters 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
@@ -287,23 +288,30 @@ def load_questions(name: str) -> list[Example]:
 
 
 def _load(name: str) -> Any:
-    from lm_eval.tasks import TaskManager
-
     entry = find_lm_eval_task(name)
     spec = entry.name if entry.path is None else str(entry.path)
-    # Indexing lm-eval's thousands of tasks takes 8 CPU-seconds, and only groups and tags need the index.
-    manager = TaskManager(
-        include_path=[str(folder) for folder in task_folders()] if entry.path is None else None,
-        include_defaults=entry.path is None,
-    )
+    folders = tuple(str(folder) for folder in task_folders())
     try:
         with contextlib.redirect_stdout(sys.stderr):  # lm-eval prints to stdout, which --json reserves
-            return manager.load([spec])
+            if entry.path is not None:
+                return _manager((), False).load([spec])
+            if entry.local:
+                with contextlib.suppress(Exception):  # it may have tasks of lm-eval's own
+                    return _manager(folders, False).load([spec])
+            return _manager(folders, True).load([spec])
     except Exception as err:  # data sets fail in many ways
         cause = " ".join(str(err).split())[:300]
         raise KkwarmError(
             f"lm-eval cannot load {entry.name}: {type(err).__name__}: {cause}", hint="its data may be missing"
         ) from err
+
+
+@functools.cache
+def _manager(folders: tuple[str, ...], defaults: bool) -> Any:
+    """lm-eval's index of task files. That of its own thousands of tasks takes 8 CPU-seconds; only groups need it."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_path=list(folders), include_defaults=defaults)
 
 
 def _check_supported(name: str, tasks: Mapping[str, Any]) -> None:
