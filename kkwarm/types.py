@@ -441,7 +441,7 @@ class Case:
 
     :param kind: what was done, in a few words; results are counted by kind.
     :param example: the question, where the generator made one of its own; None: the target's.
-    :param free_text: the verifier reads the completion as free text, without the tags of the domain's format.
+    :param free_text: the verifier reads the completion as free text, without the tags of the domain's protocol.
     """
 
     completion: str

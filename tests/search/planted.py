@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from kkwarm.formats import BUILT_IN
-
-from kkwarm.plugins import registry
+from kkwarm.protocols import PAPER
 from kkwarm.types import CaseGenerator, Example, Response, Status, Target, Verdict, Verifier
 from kkwarm.verify import Judge
 from kkwarm.verify.search import Budget, Counterexample, make_scorer, search
@@ -20,9 +18,9 @@ def run(
 ) -> list[Counterexample]:
     """The counterexamples of a search, on one target of which the generators make little use."""
     example = Example("x/0", "What is it?", gold)
-    targets = [Target(example, str(gold), (), BUILT_IN["think-answer"])]
+    targets = [Target(example, str(gold), (), PAPER)]
     with Judge(1) as judge:
-        scorer = make_scorer(registry(), Verifier("planted", check), judge)
+        scorer = make_scorer(Verifier("planted", check), judge)
         return search(scorer, targets, generators, Budget(cases, seed=seed, shrunk=shrunk)).counterexamples
 
 

@@ -7,13 +7,13 @@ import re
 from collections.abc import Callable
 
 import pytest
-from kkwarm.formats import BUILT_IN
 from kkwarm_kk.cases import GENERATORS
 from kkwarm_kk.english import parse
 from kkwarm_kk.puzzle import solve
 from kkwarm_kk.verifier import check
 from planted import kinds, reads, refuses, run
 
+from kkwarm.protocols import PAPER
 from kkwarm.types import Example, Response, Status, Target, Verdict
 
 GOLD = {"Zoey": "knight", "Bob": "knave"}
@@ -79,7 +79,7 @@ def test_it_finds_nothing_on_the_verifier() -> None:
 
 def test_labels_come_from_the_solver() -> None:
     """An assignment is labelled correct exactly if it is the puzzle's only solution."""
-    target = Target(Example("x/0", "?", GOLD), "", (), BUILT_IN["think-answer"])
+    target = Target(Example("x/0", "?", GOLD), "", (), PAPER)
     accepted = 0
     for seed in range(200):
         case = GENERATORS[0].generate(target, random.Random(seed))
