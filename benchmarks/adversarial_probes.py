@@ -28,7 +28,7 @@ from kkwarm_math.probes import LISTED, case_targets
 
 from kkwarm.plugins import Registry, registry
 from kkwarm.store import environment
-from kkwarm.types import Completion, Example, Probe, Protocol, Status, Target, Verdict
+from kkwarm.types import Completion, Example, Probe, Status, Target, Verdict
 from kkwarm.verify import Judge
 from kkwarm.verify.probes import ACCEPT_PROBES, PROBES, ProbeFailure, make_targets, probe_scorer
 
@@ -47,13 +47,13 @@ MAX_SHOWN = 200  # characters of a completion in the results
 class Scorer:
     """A scorer under test. `peer` is None for kkwarm's own verifier.
 
-    `format` is how the scorer expects answers (None: the domain's format). `skipped` names probes that do not apply.
+    `protocol` is how the scorer expects answers (None: the domain's). `skipped` names probes that do not apply.
     """
 
     name: str
     domain: str
     peer: str | None = None
-    format: Protocol | None = None
+    protocol: Any = None
     distribution: str = ""
     note: str = ""
     limit_s: float = 15.0

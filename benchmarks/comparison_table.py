@@ -92,11 +92,26 @@ def rows() -> Iterator[tuple[str, str, str, str, str]]:
         f"{PEERS[s['scorer']]} {s['wrongly_accepted']}/{s['probes_to_reject']}" for s in scorers if s["scorer"] in PEERS
     ]
     yield (
-        "adversarial probes wrongly accepted",
+        "adversarial probes (kkwarm's own list) wrongly accepted",
         f"{n_accepted}/{n_probes:,} ({len(ours)} domains)",
         ", ".join(peers),
         "",
         "adversarial_probes",
+    )
+    scorers = read("adversarial_search")["scorers"]
+    ours = [s for s in scorers if s["scorer"] == "kkwarm"]
+    n_accepted, n_cases = (sum(s[key] for s in ours) for key in ("wrongly_accepted", "cases_to_reject"))
+    peers = [
+        f"{PEERS[s['scorer']]} {s['wrongly_accepted']:,}/{s['cases_to_reject']:,}"
+        for s in scorers
+        if s["scorer"] in PEERS
+    ]
+    yield (
+        "generated wrong answers (`kkwarm check --search`) wrongly accepted",
+        f"{n_accepted}/{n_cases:,} ({len(ours)} domains)",
+        ", ".join(peers),
+        "",
+        "adversarial_search",
     )
 
 

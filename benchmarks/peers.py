@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kkwarm.types import Completion, Example, Response, Status, Verdict
+from kkwarm.types import Completion, Example, Status, Verdict
 
 LETTERS = "ABCDEFGHIJ"
 PeerScorer = Callable[[Mapping[str, Any], str], bool]
@@ -33,18 +33,9 @@ class AnswerTemplate:
 
     name: str
     template: str  # with {reasoning} and {answer}
-    stop: tuple[str, ...] = ()
-    chat: bool = False
-    force: str = ""
-
-    def render(self, question: str, tokenizer: Any = None) -> str:
-        return question
 
     def compose(self, reasoning: str | None, answer: str) -> str:
         return self.template.replace("{reasoning}", reasoning or "").replace("{answer}", answer)
-
-    def split(self, completion: Completion) -> Response:
-        return Response(completion.text, "", completion.text, False)
 
 
 # -- the peers --------------------------------------------------------------------------------------------------------

@@ -24,7 +24,16 @@ from kkwarm.verify.judge import Judge
 from kkwarm.verify.mutations import GENERATORS
 from kkwarm.verify.probes import make_targets
 
-__all__ = ["Budget", "Counterexample", "RecordedRandom", "SearchResult", "make_scorer", "search", "search_domain"]
+__all__ = [
+    "Budget",
+    "Counterexample",
+    "RecordedRandom",
+    "SearchResult",
+    "make_cases",
+    "make_scorer",
+    "search",
+    "search_domain",
+]
 
 Scorer = Callable[[Sequence[tuple[Target, Case]]], Sequence[Verdict]]
 Report = Callable[[int, float, int], None]
@@ -204,7 +213,9 @@ def search(
     result = SearchResult({g.name: Counter() for g in generators}, peers={p: Counter() for p in peers or {}})
     found: dict[tuple[str, str, str, bool], _Found] = {}
     for number, (generator, share) in enumerate(_batches(generators, budget, began)):
-        batch = _make_batch(generator, targets, number // len(generators), budget)
+        begin = number // len(generators) * _BATCH
+        end = begin + _BATCH if budget.cases is None else min(begin + _BATCH, budget.cases)
+        batch = make_cases(generator, targets, range(begin, end), budget.seed)
         result.cases[generator.name].update(case.kind for _, case, _ in batch)
         pairs = [(target, case) for target, case, _ in batch]
         for (target, case, draws), verdict in zip(batch, scorer(pairs), strict=True):
@@ -243,19 +254,21 @@ def _batches(
         number += 1
 
 
-def _make_batch(
-    generator: CaseGenerator, targets: Sequence[Target], number: int, budget: Budget
+def make_cases(
+    generator: CaseGenerator, targets: Sequence[Target], places: range, seed: int
 ) -> list[tuple[Target, Case, list[int]]]:
-    """The cases of one batch. The n-th case of a generator is the same for every budget."""
-    size = _BATCH if budget.cases is None else min(_BATCH, budget.cases - number * _BATCH)
-    batch = []
-    for i in range(number * _BATCH, number * _BATCH + size):
-        rng = RecordedRandom(f"{budget.seed}/{generator.name}/{i}")
+    """The cases of a generator at these places of its sequence, with the draws that made them.
+
+    The n-th case depends on the seed, the generator's name and the targets only. Some places have no case.
+    """
+    cases = []
+    for i in places:
+        rng = RecordedRandom(f"{seed}/{generator.name}/{i}")
         target = targets[i % len(targets)]
         case = _make_case(generator, target, rng)
         if case is not None:
-            batch.append((target, case, rng.draws))
-    return batch
+            cases.append((target, case, rng.draws))
+    return cases
 
 
 def _count(counts: Counter[str], pairs: Sequence[tuple[Target, Case]], verdicts: Sequence[Verdict]) -> None:

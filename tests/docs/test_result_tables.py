@@ -27,7 +27,7 @@ def script(name: str) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["adversarial_probes", "paper_contamination"])
+@pytest.mark.parametrize("name", ["adversarial_probes", "adversarial_search", "paper_contamination"])
 def test_the_table_in_the_documentation_equals_the_results(name: str) -> None:
     module = script(name)
     document = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
@@ -43,6 +43,14 @@ def test_no_adversarial_probe_is_accepted_by_a_verifier_of_kkwarm() -> None:
     assert len(ours) == 8
     assert {(r["wrongly_accepted"], r["wrongly_rejected"], r["no_verdict"]) for r in ours.values()} == {(0, 0, 0)}
     assert all(r["probes_to_reject"] > 100 for r in ours.values())
+
+
+def test_no_generated_case_gets_a_wrong_verdict_from_kkwarm() -> None:
+    document = json.loads((RESULTS / "adversarial_search.json").read_text("utf-8"))
+    ours = {r["domain"]: r for r in document["scorers"] if r["scorer"] == "kkwarm"}
+    assert set(ours) == {"kk", "math", "mmlu_pro"}
+    assert {(r["wrongly_accepted"], r["wrongly_rejected"], r["no_verdict"]) for r in ours.values()} == {(0, 0, 0)}
+    assert all(r["cases_to_reject"] > 500 and r["cases_to_accept"] > 100 for r in ours.values())
 
 
 def test_the_contamination_check_finds_the_overlap_of_the_papers_split() -> None:
