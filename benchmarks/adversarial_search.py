@@ -4,8 +4,8 @@
     KKWARM_DATA=... python benchmarks/adversarial_search.py --reasoning-gym /tmp/rg
 
 The cases are those of `kkwarm check DOMAIN --search`. They were written by the authors of kkwarm, who corrected its
-readers until the search found nothing more. The peers see them for the first time. Every scorer gets the same answers in
-its own format: tags, a box, or "The answer is X". Scorers that need tags are not given free text.
+readers until the search found nothing more. The peers see them for the first time. Every scorer gets the same answers
+in its own format: tags, a box, or "The answer is X". Scorers that need tags are not given free text.
 
 Writes benchmarks/results/adversarial_search.json and the table in docs/pages/verdicts.md.
 """

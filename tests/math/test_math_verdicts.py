@@ -353,6 +353,31 @@ FREE_TEXT = [
 ]
 
 
+FREE_TEXT += [  # found by the adversarial search
+    ("7", "Adding them up, the answer is 7.", True),
+    ("7", "If it rains, the answer is 7.", False),
+    ("7", "One wrong answer is $7$.", False),
+    ("7", "It is not true that the answer is $\\boxed{7}$.", False),
+    ("7", "If $n$ was odd, we would get \\boxed{7}.", False),
+    ("7", "The number of ways in which no two are equal is $\\boxed{7}$.", True),
+    ("7", "Thus there are $\\boxed{7}$ ways.", True),
+    ("7", "at least \\boxed{7}", False),
+    ("7", "x > \\boxed{7}", False),
+    ("7", "1 - \\boxed{7}", False),
+    ("7", "- \\boxed{7}", True),
+    ("7", "\\boxed{7} \\cdot 2", False),
+    ("7", "\\boxed{7}\\text{ squared}", False),
+    ("7", "\\boxed{7} and a half", False),
+    ("7", "\\boxed{7} is the answer.", True),
+    ("7", "\\boxed{7} would be the answer if $n$ was odd.", False),
+    ("7", "$\\boxed{7}$ or $8$", False),
+    ("7", "\\boxed{7}. No: 8", False),
+    ("7", "The answer is $8$ rather than $\\boxed{7}$.", False),
+    ("7", "The answer is $7$?", False),
+    ("7", "Is it \\boxed{7}?", False),
+]
+
+
 @pytest.mark.parametrize(("gold", "text", "right"), FREE_TEXT)
 def test_free_text_has_an_answer_only_where_one_is_stated(gold: str, text: str, right: bool) -> None:
     assert judged(gold, text, tagged=False).correct is right
@@ -384,6 +409,24 @@ EXACT = [
     ("42", "42'", False),
     ("42", r"\textcolor{red}{42}", True),
     ("42", r"\underline{42}", True),
+]
+
+
+EXACT += [  # found by the adversarial search
+    (r"36\text{ cm}", r"The final answer is $\boxed{36\text{ cm}}$.", True),
+    ("1161", r"The answer is $\boxed{1 161}$.", True),
+    ("1161", r"\textcolor{red}{1,161}", True),
+    ("1161", "= 1 161", True),
+    ("1000000", r"1 \times 10^6", True),
+    ("7", "{seven}", True),
+    ("7", r"7\%\cdot 100", False),
+    ("7", "~~7~~", False),
+    ("[1,4]", "1,4", False),
+    ("(1,4)", "(1,4]", False),
+    ("y = 2x + 5", "y = |2x + 5|", False),
+    (r"\text{(B)}", "B'", False),
+    (r"\text{(B)}", "-B", False),
+    (r"\text{Evelyn}", "Evelyn & Carla", False),
 ]
 
 

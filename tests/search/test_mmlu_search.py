@@ -1,4 +1,4 @@
-"""The adversarial search of `mmlu_pro` finds each planted fault, and nothing on the strict reader itself."""
+"""The adversarial search of `mmlu_pro` finds each planted fault, and nothing on the verifier itself."""
 
 from __future__ import annotations
 
@@ -6,23 +6,17 @@ import re
 from collections.abc import Callable
 
 import pytest
+from kkwarm_mmlu_pro import check
 from kkwarm_mmlu_pro.cases import GENERATORS
-from kkwarm_mmlu_pro.choice_reader import read_choice
 from kkwarm_mmlu_pro.extract import first_stated_letter, official_letter
 from planted import kinds, reads, refuses, run
 
 from kkwarm.types import Example, Response, Status, Verdict
 
 
-def check(example: Example, response: Response) -> Verdict:
-    """The strict reader, on tagged and on free text."""
-    letter, reason = read_choice(response.answer or "", example.meta.get("options", ()), tagged=response.tagged)
-    return _verdict(example, letter, reason)
-
-
-def _verdict(example: Example, letter: str | None, reason: str = "") -> Verdict:
+def _verdict(example: Example, letter: str | None) -> Verdict:
     if letter is None:
-        return Verdict(Status.UNPARSED, reason=reason)
+        return Verdict(Status.UNPARSED)
     return Verdict(Status.CORRECT if letter == example.answer else Status.WRONG, letter)
 
 
@@ -76,5 +70,5 @@ def test_it_finds_the_faults_of_the_official_patterns(extract: Callable[[str], s
     assert kinds(planted, GENERATORS, "A", "free text") == {"free text"}
 
 
-def test_it_finds_nothing_on_the_strict_reader() -> None:
+def test_it_finds_nothing_on_the_verifier() -> None:
     assert [c.case.completion for c in run(check, GENERATORS, "A", cases=1_280, seed=1)] == []
