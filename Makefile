@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install study test test-slow test-kills test-vllm lint docs clean
+.PHONY: help install study real test test-slow test-kills test-vllm lint docs clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -31,6 +31,10 @@ test-vllm: .venv-vllm/.installed  ## a real vLLM on the CPU: bench, distill, col
 .venv-vllm/.installed: tests/engines/environment.py constraints.txt
 	$(PYTHON) tests/engines/environment.py .venv-vllm
 	touch $@
+
+real: $(STAMP)  ## a real language model: benchmarks, warm-up for five minutes, two RLVR steps, a report
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt gguf
+	$(BIN)/python benchmarks/real/run.py
 
 test-kills: $(STAMP)  ## kill -9 at random moments, 30 times each of 5 commands; full disks (an hour)
 	$(BIN)/python tests/kills/kill.py --kills 30

@@ -1,4 +1,4 @@
-"""`benchmarks/gpu/run_all.py`: which parts start, stop, are left out, and resume."""
+"""`benchmarks/gpu/all.py`: which parts start, stop, are left out, and resume."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "gpu" / "run_all.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "gpu" / "all.py"
 
 
 @pytest.fixture
@@ -63,10 +63,36 @@ def test_stops_a_part_that_hangs(run_all: ModuleType, tmp_path: Path, monkeypatc
     assert rows[0]["state"] == "too long" and time.monotonic() - started < 30
 
 
-def test_the_parts_fit_into_half_an_hour(run_all: ModuleType) -> None:
-    """All but the long bench fit into the default budget, and each fits into ten minutes."""
-    short = [part for part in run_all.PARTS if part.name != "bench_1.5B_full"]
-    assert sum(part.seconds for part in short) <= 1500 and max(part.seconds for part in short) <= 560
+def test_the_first_parts_fit_into_twelve_minutes(run_all: ModuleType) -> None:
+    """A GRPO step, SFT, bench, decode steps and memory, each of which fits into ten minutes."""
+    first = run_all.PARTS[:5]
+    assert {part.name.partition("_")[0] for part in first} == {"grpo", "sft", "bench", "decode", "memory"}
+    assert sum(part.seconds for part in first) <= 690 and max(part.seconds for part in first) <= 560
+
+
+def test_wheels_are_packed_into_parts_of_limited_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    import pack
+
+    sizes = {"a": 50, "b": 30, "c": 29, "d": 1}
+    wheels = []
+    for name, size in sizes.items():
+        wheels.append(tmp_path / f"{name}.whl")
+        wheels[-1].write_bytes(b"x" * size)
+    assert [[w.stem for w in part] for part in pack.fill_parts(wheels, 60)] == [["a", "d"], ["b", "c"]]
+    with pytest.raises(SystemExit, match=r"a\.whl alone"):
+        pack.fill_parts(wheels, 40)
+    present, needed = pack.closure(pack.PRESENT), pack.closure(["kkwarm"])
+    assert {"torch", "numpy", "tokenizers"} <= present.keys() <= needed.keys() and "trl" not in present
+
+
+def test_missing_packages_are_one_line(run_all: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="holds no wheels: make them with"):
+        run_all.install_packages(tmp_path, tmp_path / "site")
+    assert run_all.missing_modules() == []
+
+
+def test_the_parts_are_distinct(run_all: ModuleType) -> None:
     assert len({part.name for part in run_all.PARTS}) == len(run_all.PARTS)
     assert all(Path(part.command[0]).is_file() for part in run_all.PARTS)
 

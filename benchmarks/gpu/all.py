@@ -1,10 +1,13 @@
 """Runs all measurements of one GPU within a time budget, the most important first.
 
-    python benchmarks/gpu/run_all.py [--budget 1500] [-o benchmarks/results]
+    python benchmarks/gpu/all.py [--budget 720] [--packages benchmarks/gpu/packages] [-o benchmarks/results]
+
+The machine needs torch, transformers and accelerate, and no network: `pack.py` collects the other packages in parts of
+at most 60 MiB, and `--packages` installs them into WORK/site, outside the machine's own packages.
 
 Each part is a process of its own and writes its JSON file as soon as it finishes; `gpu_all.json` lists the parts with
 their state and time. The same command resumes with the parts that have no result yet: on a machine that allows ten
-minutes at a time, run it three times with `--budget 560`. A part starts if its estimate fits into the remaining time,
+minutes at a time, run it twice with `--budget 560`. A part starts if its estimate fits into the remaining time,
 and is stopped after three times its estimate, or when the budget is used up. Its output is in WORK/NAME.log.
 """
 
@@ -24,7 +27,9 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path.append(str(HERE.parent / "speed"))
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "plugins"), str(HERE.parent / "speed")]
+_paths = [ROOT, ROOT / "plugins"]
 SUMMARY = "gpu_all.json"
 
 
@@ -42,16 +47,16 @@ def _part(script: str, shape: str, seconds: int, *more: str, name: str = "", vll
     return Part(name or f"{script}_{shape}", (str(HERE / f"{script}.py"), "--shape", shape, *more), seconds, vllm)
 
 
-# A smaller bench than `bench.py` alone makes: vLLM starts three times, and each start takes more than a minute.
+# A smaller bench than `bench.py` alone makes. Where vLLM is installed, its three starts take more than a minute each.
 _BENCH = ("--questions", "128", "--max-tokens", "256", "--repeats", "1", "--peer-batch", "256")
 _TIMEOUT_FACTOR = 3  # times its estimate, so that a part that hangs leaves time for the others
 PARTS = (
+    _part("grpo", "1.5B", 170, "--steps", "3", name="grpo_1.5B_none"),
     _part("sft", "1.5B", 150),
-    _part("bench", "1.5B", 400, *_BENCH),
-    _part("grpo", "1.5B", 200, "--rollouts", "colocate", name="grpo_1.5B_colocate", vllm=True),
-    _part("grpo", "1.5B", 240, "--steps", "5", name="grpo_1.5B_none"),
+    _part("bench", "1.5B", 200, *_BENCH),
     _part("decode", "1.5B", 40),
     Part("memory", (str(HERE / "memory.py"),), 120),
+    _part("grpo", "1.5B", 200, "--rollouts", "colocate", name="grpo_1.5B_colocate", vllm=True),
     _part("sft", "3B", 180),
     _part("sft", "0.5B", 90),
     _part("bench", "1.5B", 900, name="bench_1.5B_full"),
@@ -63,9 +68,10 @@ def run(parts: Sequence[Part], out: Path, budget: float, logs: Path, *more: str)
 
     `state` is ``done``, ``before``, ``left out``, ``no vLLM``, ``failed`` or ``too long``; the last two have a `why`.
     """
-    deadline = time.monotonic() + budget
     rows: list[dict[str, Any]] = []
     logs.mkdir(parents=True, exist_ok=True)
+    _write_summary(out, rows, budget)  # its imports take seconds the first time
+    deadline = time.monotonic() + budget
     for part in parts:
         started = time.monotonic()
         log = logs / f"{part.name}.log"
@@ -87,7 +93,7 @@ def _run_part(part: Part, file: Path, remaining: float, log: Path, more: Sequenc
         return "left out"
     command = [sys.executable, *part.command, "-o", str(file), *more]
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True, env=_environment())
         try:
             return "failed" if process.wait(min(remaining, _TIMEOUT_FACTOR * max(part.seconds, 60))) else "done"
         except subprocess.TimeoutExpired:
@@ -98,6 +104,37 @@ def _run_part(part: Part, file: Path, remaining: float, log: Path, more: Sequenc
             process.wait()
 
 
+def _environment() -> dict[str, str]:
+    """The environment of a part: kkwarm's source, and the packages that were installed for it, can be imported."""
+    paths = [*(str(path) for path in _paths), os.environ.get("PYTHONPATH", "")]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(p for p in paths if p), "HF_HUB_OFFLINE": "1"}
+
+
+def install_packages(packages: Path, site: Path) -> None:
+    """Installs the wheels of all parts into `site`, without a network.
+
+    :raises SystemExit: there are no wheels, or they do not fit this Python.
+    """
+    wheels = sorted(packages.glob("**/*.whl"))
+    if not wheels:
+        raise SystemExit(f"{packages} holds no wheels: make them with benchmarks/gpu/pack.py")
+    site = site.resolve()
+    if not site.exists():
+        command = ["-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", f"{site}.part"]
+        process = subprocess.run([sys.executable, *command, *map(str, wheels)], capture_output=True, text=True)
+        if process.returncode:
+            raise SystemExit(f"the wheels cannot be installed: {' '.join(process.stderr.split())[:500]}")
+        Path(f"{site}.part").rename(site)
+    sys.path[:0] = [str(site)]
+    _paths.insert(0, site)
+
+
+def missing_modules() -> list[str]:
+    """Modules that the measurements import and this machine lacks."""
+    needed = ("torch", "transformers", "accelerate", "trl", "datasets", "lm_eval", "pydantic", "pluggy", "rich_click")
+    return [name for name in needed if importlib.util.find_spec(name) is None]
+
+
 def _last_line(log: Path) -> str:
     lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
     return lines[-1][:300] if lines else ""
@@ -106,12 +143,13 @@ def _last_line(log: Path) -> str:
 def _write_summary(out: Path, rows: Sequence[dict[str, Any]], budget: float) -> None:
     from paired import write_results
 
-    write_results(out / SUMMARY, {"what": "benchmarks/gpu/run_all.py", "budget_s": budget, "parts": list(rows)})
+    write_results(out / SUMMARY, {"what": "benchmarks/gpu/all.py", "budget_s": budget, "parts": list(rows)})
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--budget", type=float, default=1500, help="Time budget in seconds.  [default: 1500]")
+    parser.add_argument("--budget", type=float, default=720, help="Time budget in seconds.  [default: 720]")
+    parser.add_argument("--packages", type=Path, help="Folder of wheels that `pack.py` made, to be installed first.")
     parser.add_argument("--only", help="Comma-separated names of parts.  [default: all]")
     parser.add_argument("--list", action="store_true", help="List the parts with their estimates, and exit.")
     parser.add_argument("--tiny", action="store_true", help="Use a model of two layers, to check that everything runs.")
@@ -127,8 +165,13 @@ def main() -> int:
             print(f"{part.name}  about {part.seconds} s")  # noqa: T201
         return 0
     args.out.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    if args.packages is not None:
+        install_packages(args.packages, args.work / "site")
+    if missing := missing_modules():
+        parser.error(f"this machine lacks {', '.join(missing)}: see --packages")
     more = ["--work", str(args.work), *(["--tiny"] if args.tiny else [])]
-    rows = run(parts, args.out, args.budget, args.work, *more)
+    rows = run(parts, args.out, args.budget - (time.monotonic() - began), args.work, *more)
     if missing := [row["part"] for row in rows if row["state"] not in ("done", "before")]:
         print(f"no result yet: {', '.join(missing)}; run the same command again to resume", file=sys.stderr)  # noqa: T201
     return int(any(row["state"] in ("failed", "too long") for row in rows))
