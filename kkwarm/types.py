@@ -25,6 +25,7 @@ __all__ = [
     "Benchmark",
     "Case",
     "CaseGenerator",
+    "ChatPrompt",
     "ClaimSet",
     "Completion",
     "Domain",
@@ -220,6 +221,19 @@ class Message:
 
     role: Literal["system", "user", "assistant"]
     content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPrompt:
+    """A prompt for a server that renders the chat template itself.
+
+    :param prefix: the beginning of the model's turn, which the model continues.
+    :param template_args: further arguments of the chat template.
+    """
+
+    messages: tuple[Message, ...]
+    prefix: str = ""
+    template_args: Mapping[str, Any] = field(default_factory=dict)
 
 
 @typing.runtime_checkable

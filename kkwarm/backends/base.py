@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from kkwarm.types import Completion, Sampling
+from kkwarm.types import ChatPrompt, Completion, Sampling
 
 __all__ = ["Backend", "Likelihood", "LikelihoodBackend", "LiveBackend", "LogprobBackend", "Request"]
 
@@ -20,6 +20,7 @@ class Request:
     The randomness of a sample depends on (`Sampling.seed`, `key`, index) only, not on the batch it is generated in.
 
     :param max_tokens: replaces that of the sampling settings, for requests of several benchmarks in one batch.
+    :param chat: replaces `prompt` where a server renders the chat template.
     """
 
     key: str
@@ -27,6 +28,7 @@ class Request:
     samples: tuple[int, ...]
     stop: tuple[str, ...] = ()
     max_tokens: int | None = None
+    chat: ChatPrompt | None = None
 
     def limit(self, sampling: Sampling) -> int:
         """The most tokens of a sample."""

@@ -1,4 +1,8 @@
-"""Generates with an OpenAI-compatible server, by its completions endpoint; all samples of a prompt are one call."""
+"""Generates with an OpenAI-compatible server, by its endpoint for text or for chat.
+
+All samples of a text prompt are one call. Each sample of a conversation is a call of its own, because servers count the
+tokens of a call, not of a choice, and many of them give one choice only.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +21,9 @@ from typing import Any, Self
 import httpx
 
 from kkwarm.backends.base import Request
+from kkwarm.backends.chat import flatten_choice, flatten_usage, request_chat
 from kkwarm.backends.sampling import contiguous_runs, engine_seed
-from kkwarm.backends.server import Server, SingleChoiceOnly, UnsupportedParameter
+from kkwarm.backends.server import LimitRenamed, ParameterRefused, Server, SingleChoiceOnly, UnsupportedParameter
 from kkwarm.backends.text import cut_at_stop, parse_finish_reason, token_ids
 from kkwarm.errors import KkwarmError, shorten
 from kkwarm.redaction import redact, remember_secret
@@ -65,6 +70,8 @@ class OpenAIBackend:
     tokens: int = 0
     _use_extensions: bool = field(default=True, init=False)
     _cut_locally: bool = field(default=False, init=False)  # send no stop strings, and cut the text here
+    _refused: set[str] = field(default_factory=set, init=False)  # parameters that are left out: seed, stop
+    _limit_name: str = field(default="max_tokens", init=False)
     _single_choice: bool = field(default=False, init=False)  # one choice per call
     _equal_questions: int | None = field(default=0, init=False)  # with equal samples; None once samples differed
 
@@ -121,7 +128,8 @@ class OpenAIBackend:
         """
         calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
         for request in requests:
-            for run in contiguous_runs(request.samples):
+            single = request.chat is not None and sampling.temperature > 0
+            for run in [(i,) for i in request.samples] if single else contiguous_runs(request.samples):
                 calls.put((request, run))
         answers: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
         self.server.given_up.clear()
@@ -235,23 +243,35 @@ class OpenAIBackend:
         return completions
 
     def _call(self, request: Request, sampling: Sampling, attempt: int) -> list[Completion]:
-        prompt, max_tokens = self._fit_context(request.prompt, request.limit(sampling))
+        max_tokens = request.limit(sampling)
+        if request.chat is not None:
+            content: dict[str, Any] = request_chat(request.chat)
+        else:
+            prompt, max_tokens = self._fit_context(request.prompt, max_tokens)
+            content = {"prompt": prompt}
         if max_tokens <= 0:
             return [Completion("", 0, "length", ())] * len(request.samples)
-        body: dict[str, Any] = {
+        body: dict[str, Any] = content | {
             "model": self.checkpoint,
-            "prompt": prompt,
             "n": 1 if self._single_choice else len(request.samples),
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
-            "max_tokens": max_tokens,
+            self._limit_name: max_tokens,
             "seed": engine_seed(sampling.seed, request.key, request.samples[0]) + _SEED_STEP * attempt,
         }
         cut_locally, use_extensions = self._cut_locally, self._use_extensions
         if request.stop and not cut_locally:
             body["stop"] = list(request.stop)[:4]
+        body = {name: value for name, value in body.items() if name not in self._refused}
         try:
             answer = self.server.post(body | (_extensions(sampling) if use_extensions else {}))
+        except LimitRenamed:
+            self._limit_name = "max_completion_tokens"
+            return self._call(request, sampling, attempt)
+        except ParameterRefused as err:
+            self._refused.add(err.name)
+            self._cut_locally = self._cut_locally or err.name == "stop"
+            return self._call(request, sampling, attempt)
         except UnsupportedParameter:
             if (sampling.top_k, sampling.min_p, sampling.repetition_penalty) != (0, 0.0, 1.0):
                 message = f"{self.server.url} does not support top_k, min_p and repetition_penalty"
@@ -262,6 +282,8 @@ class OpenAIBackend:
         except SingleChoiceOnly:
             self._single_choice = True
             return self._call(request, sampling, attempt)
+        if request.chat is not None and isinstance(answer.get("choices"), list):
+            answer = {**answer, "choices": [flatten_choice(choice) for choice in answer["choices"]]}
         choices = self._read_choices(answer)[: len(request.samples)]
         if request.stop and not cut_locally and any(_may_lack_stop(c, request.stop) for c in choices):
             self._cut_locally = True
@@ -270,7 +292,9 @@ class OpenAIBackend:
         n_tokens = usage.get("completion_tokens") if isinstance(usage, Mapping) and len(choices) == 1 else None
         if type(n_tokens) is not int or not 0 <= n_tokens < 2**31:
             n_tokens = None
-        return [_make_completion(choice, request.stop, n_tokens) for choice in choices]
+        completions = [_make_completion(choice, request.stop, n_tokens) for choice in choices]
+        reasoning = flatten_usage(usage) if n_tokens is not None else None
+        return [replace(c, reasoning_tokens=reasoning) if c.reasoning else c for c in completions]
 
     def _read_choices(self, answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """The choices by index, up to the first incomplete one: the next call continues with its seed."""
@@ -328,9 +352,10 @@ def _make_completion(choice: Mapping[str, Any], stop: Sequence[str], n_tokens: i
     tokens = tuple(ids) if isinstance(ids, list) and all(type(t) is int for t in ids) else None
     cut = cut_at_stop(text, stop)
     if cut is not None:
-        return Completion(cut, len(tokens) if tokens else n_tokens, "stop", tokens)
+        return Completion(cut, len(tokens) if tokens else n_tokens, "stop", tokens, choice.get("reasoning"))
     reason = parse_finish_reason(choice.get("finish_reason"))
-    return Completion(text, len(tokens) if tokens is not None else n_tokens, reason, tokens)
+    n = len(tokens) if tokens is not None else n_tokens
+    return Completion(text, n, reason, tokens, choice.get("reasoning"))
 
 
 def _may_lack_stop(choice: Mapping[str, Any], stop: Sequence[str]) -> bool:

@@ -30,6 +30,18 @@ class UnsupportedParameter(Exception):
     """The server refuses a parameter that it does not support."""
 
 
+class LimitRenamed(Exception):
+    """The server takes ``max_completion_tokens``, not ``max_tokens``."""
+
+
+class ParameterRefused(Exception):
+    """The server refuses the parameter `name`, which can be left out."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
 class SingleChoiceOnly(Exception):
     """The server generates one choice per call."""
 
@@ -83,10 +95,11 @@ class Server:
         :raises KkwarmError: the call failed for good.
         """
         problem, timeouts = "", 0
+        path = "/chat/completions" if "messages" in body else "/completions"
         for attempt in range(self.tries):
             wait = self.backoff(attempt)
             try:
-                reply = self.client.post("/completions", json=body)
+                reply = self.client.post(path, json=body)
             except httpx.ReadTimeout:
                 problem, timeouts = f"no answer within {self.timeout:g} s", timeouts + 1
                 if timeouts == 2:
@@ -133,26 +146,70 @@ class Server:
     def to_exception(self, reply: httpx.Response, body: Mapping[str, Any]) -> Exception:
         """The exception for an answer other than 200 that repeating the call would not change."""
         text, status = _error_text(reply), reply.status_code
+        if (missing := _missing_endpoint(text, status, body)) is not None:
+            return KkwarmError(f"{self.url} {missing[0]} ({status}: {text})", hint=missing[1])
         if status in (400, 422):
+            if (change := _parameter_problem(text, body)) is not None:
+                return change
             extensions = [name for name in self.extensions if name in body]
             if extensions and re.search("|".join(["unrecognized", "extra", *extensions]), text, re.IGNORECASE):
                 return UnsupportedParameter(text)
             if body.get("n", 1) > 1 and re.search(r"\bn\b|\bchoices?\b", text):
                 return SingleChoiceOnly(text)
-            hint = "lower --max-tokens" if "context" in text or "max_tokens" in text else ""
-            return KkwarmError(f"{self.url} refuses the request: {text}", hint=hint)
+            return KkwarmError(f"{self.url} refuses the request: {text}", hint=_refusal_hint(text, body))
         if status in (401, 403):
             return KkwarmError(f"{self.url} refuses the key ({status}: {text})", hint="set OPENAI_API_KEY")
         if reply.is_redirect:
             target = redact(reply.headers.get("location", "")[:200])
-            target = target.removesuffix("/models").removesuffix("/completions")
+            target = target.removesuffix("/models").removesuffix("/completions").removesuffix("/chat")
             return KkwarmError(f"{self.url} redirects elsewhere ({status})", hint=f"--base-url {target}")
-        if status == 404 and self.listed and "model" not in text:
-            return KkwarmError(f"{self.url} has no /completions (404: {text})", hint="does it support chat only?")
+        if body and status == 404 and self.listed and "model" not in text:
+            chat = "messages" in body
+            endpoint, hint = ("/chat/completions", _NO_CHAT) if chat else ("/completions", _NO_TEXT)
+            return KkwarmError(f"{self.url} has no {endpoint} (404: {text})", hint=hint)
         if status == 404:
             hint = "see its /models; most addresses end in /v1"
             return KkwarmError(f"{self.url} does not serve {self.model!r} (404: {text})", hint=hint)
         return KkwarmError(f"{self.url} answers {status}: {text}", hint="is it an OpenAI-compatible server?")
+
+
+_NO_TEXT = "this protocol sends text: use --api chat, or a protocol that uses chat, such as --protocol plain"
+_NO_CHAT = "use --api completions, or --chat off"
+_REFUSAL = r"unsupported|not support|unrecognized|unknown|not permitted|not allowed|extra"
+
+
+def _missing_endpoint(text: str, status: int, body: Mapping[str, Any]) -> tuple[str, str] | None:
+    """What is missing, and what to do, where a server says that it cannot take text, or cannot take messages."""
+    if "prompt" in body and status in (400, 404, 405, 422) and re.search("chat/completions|chat model", text):
+        return "supports chat only", _NO_TEXT
+    if "messages" in body and status in (400, 404) and re.search("chat template", text, re.IGNORECASE):
+        return "has no chat template", _NO_CHAT
+    return None
+
+
+def _parameter_problem(text: str, body: Mapping[str, Any]) -> Exception | None:
+    """The exception for a parameter that has another name, or can be left out."""
+    if "max_tokens" in body and "max_completion_tokens" in text:
+        return LimitRenamed(text)
+    for name in ("seed", "stop"):
+        if name in body and re.search(rf"\b{name}\b", text) and re.search(_REFUSAL, text, re.IGNORECASE):
+            return ParameterRefused(name)
+    return None
+
+
+def _refusal_hint(text: str, body: Mapping[str, Any]) -> str:
+    """What a user can do about a refused request."""
+    refused = re.search(_REFUSAL, text, re.IGNORECASE)
+    if "continue_final_message" in body and (refused or "continue_final_message" in text):
+        return "the protocol begins the model's answer, which this server cannot continue: use another --protocol"
+    if "chat_template_kwargs" in body and (refused or "chat_template_kwargs" in text):
+        return "leave out --chat-template-args"
+    if "messages" in body and re.search("system (role|message|prompt)", text, re.IGNORECASE):
+        return "leave the system prompt out with --system ''"
+    for name in ("temperature", "top_p"):
+        if name in text and refused:
+            return f"this model has a fixed {name}: --temperature 1 --top-p 1"
+    return "lower --max-tokens" if "context" in text or "max_tokens" in text else ""
 
 
 def _json_object(reply: httpx.Response) -> dict[str, Any] | None:

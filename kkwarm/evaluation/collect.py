@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from kkwarm.backends.base import Backend, LiveBackend, Request
 from kkwarm.protocols import ReasoningSplitter
 from kkwarm.store import Run
-from kkwarm.types import Completion, Example, Protocol, Sample, Sampling, Verifier
+from kkwarm.types import ChatPrompt, Completion, Example, Protocol, Sample, Sampling, Verifier
 from kkwarm.verify import Judge
 
 __all__ = ["GenerationStats", "RunSink", "SampleKey", "SampleRequest", "SampleRequests", "collect"]
@@ -24,7 +24,9 @@ Sink = Callable[[Sequence[Sample]], object]
 
 @dataclass(frozen=True, slots=True)
 class SampleRequest:
-    """Samples of one example, by their indices. `key` seeds their randomness: see `kkwarm.backends.Request`."""
+    """Samples of one example, by their indices. For `key`, which seeds their randomness, and `chat`, see
+    `kkwarm.backends.Request`.
+    """
 
     key: str
     example: Example
@@ -32,6 +34,7 @@ class SampleRequest:
     indices: tuple[int, ...]
     prompt_hash: str = ""
     meta: Mapping[str, object] = field(default_factory=dict)
+    chat: ChatPrompt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,7 @@ def collect(
     """
     asked = {prompt.key: (group, prompt) for group in groups for prompt in group.prompts}
     backend_requests = [
-        Request(p.key, p.prompt, p.indices, group.protocol.stop, group.sampling.max_tokens)
+        Request(p.key, p.prompt, p.indices, group.protocol.stop, group.sampling.max_tokens, p.chat)
         for group, p in asked.values()
     ]
     pending: list[_Pending] = []

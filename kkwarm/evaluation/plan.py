@@ -15,7 +15,7 @@ from kkwarm.evaluation.lm_eval_index import LM_EVAL_PREFIX
 from kkwarm.plugins import Registry
 from kkwarm.protocols import PromptRenderer, make_renderer, prompt_hash
 from kkwarm.schema.settings import BenchConfig
-from kkwarm.types import Benchmark, Example, Protocol, Sampling, Verifier
+from kkwarm.types import Benchmark, ChatPrompt, Example, Protocol, Sampling, Verifier
 
 if TYPE_CHECKING:
     from kkwarm.evaluation.lm_eval_tasks import LmEvalBenchmark
@@ -40,6 +40,7 @@ class Item:
     example: Example
     prompt: str
     prompt_hash: str
+    chat: ChatPrompt | None = None  # for a server that renders the chat template
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class EvalTask:
             if indices := missing(example.id):
                 meta = {facet: example.meta[facet]} if facet is not None and facet in example.meta else {}
                 key = f"{self.name}/{example.id}"
-                prompts.append(SampleRequest(key, example, item.prompt, indices, item.prompt_hash, meta))
+                prompts.append(SampleRequest(key, example, item.prompt, indices, item.prompt_hash, meta, item.chat))
         how = (self.protocol, self.verifier, self.sampling)
         return SampleRequests(self.name, *how, prompts, self.force, self.renderer.split_reasoning)
 
@@ -135,7 +136,8 @@ def make_eval_task(name: str, registry: Registry, config: BenchConfig, tokenizer
     force = protocol.force if config.force else ""
     if config.force and not force:
         raise KkwarmError(f"protocol {protocol.name} has no text that forces reasoning", hint="use another --protocol")
-    renderer = make_renderer(protocol, tokenizer, config.prompt_options, registry.task_of(benchmark))
+    api = config.api if config.backend == "openai" else None
+    renderer = make_renderer(protocol, tokenizer, config.prompt_options, registry.task_of(benchmark), api)
     sampling = choose_sampling(protocol.sampling or benchmark.sampling, config)
     examples = list(benchmark.load())
     if not examples:
@@ -146,7 +148,7 @@ def make_eval_task(name: str, registry: Registry, config: BenchConfig, tokenizer
     items = []
     for example in limit_examples(examples, config.limit):
         prompt = renderer(example) + force
-        items.append(Item(example, prompt, prompt_hash(prompt)))
+        items.append(Item(example, prompt, prompt_hash(prompt), renderer.chat_prompt(example, force)))
     task_name = f"{benchmark.name}+forced" if force else benchmark.name
     verifier = registry.verifier_of(benchmark, protocol)
     return EvalTask(task_name, benchmark, renderer, verifier, sampling, tuple(items), force)

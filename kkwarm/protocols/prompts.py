@@ -9,13 +9,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from kkwarm.errors import KkwarmError, shorten
+from kkwarm.protocols.readers import reads_reasoning
 from kkwarm.protocols.reasoning import ReasoningSplitter, detect_think_tags, parse_think_tags
-from kkwarm.types import Example, Message, Protocol, Task
+from kkwarm.types import ChatPrompt, Example, Message, Protocol, Task
 
 __all__ = ["PromptOptions", "PromptRenderer", "choose_examples", "make_renderer", "prompt_hash", "requested_protocol"]
 
 _SPLITTER = "-[[]]-the-model-continues-here-[[]]-"  # cuts a rendered conversation behind the prefix
 ChatOption = Literal["auto", "on", "off"]
+ApiOption = Literal["auto", "chat", "completions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class PromptRenderer:
     :param template_args: further arguments of the chat template.
     :param merge_system: the chat template accepts no system prompt, so it begins the first user's turn.
     :param split_reasoning: separates the reasoning of a completion from its answer.
+    :param remote: a server renders the chat template.
     """
 
     protocol: Protocol
@@ -61,6 +64,7 @@ class PromptRenderer:
     template_args: Mapping[str, Any] = field(default_factory=dict)
     merge_system: bool = False
     split_reasoning: ReasoningSplitter = field(default_factory=ReasoningSplitter)
+    remote: bool = False
 
     def __call__(self, example: Example) -> str:
         """The text that the model continues.
@@ -71,6 +75,10 @@ class PromptRenderer:
         if not self.chat:
             text = self.protocol.text or _join
             return text(messages) + self.protocol.prefix
+        if self.remote:  # for hashes, and to be looked at
+            return (
+                "\n\n".join(f"[{m.role}]\n{m.content}" for m in messages) + f"\n\n[assistant]\n{self.protocol.prefix}"
+            )
         if self.protocol.prefix_as_turn:
             return self._continue_turn(messages)
         prompt = apply_chat_template(self.tokenizer, messages, **self.template_args)
@@ -86,21 +94,32 @@ class PromptRenderer:
         messages.append(Message("user", self._question(example)))
         return merge_system_prompt(messages) if self.merge_system else messages
 
+    def chat_prompt(self, example: Example, force: str = "") -> ChatPrompt | None:
+        """What a server that renders the chat template gets; None where prompts are text.
+
+        :param force: a forced beginning of the completion.
+        """
+        if not (self.chat and self.remote):
+            return None
+        return ChatPrompt(tuple(self.messages(example)), self.protocol.prefix + force, self.template_args)
+
     def settings(self) -> dict[str, Any]:
         """What the prompts and their reading depend on beside the protocol, as a run records it: ``chat``, ``shots``,
-        another ``system`` prompt, ``template_args`` and ``think_tags``.
+        another ``system`` prompt, ``chat_template_args``, ``think_tags``, and ``api`` where a server renders them.
         """
         settings: dict[str, Any] = {}
         if self.chat:
             settings["chat"] = True
+        if self.chat and self.remote:
+            settings["api"] = "chat"
         if self.shots:
             settings["shots"] = self.shots
         if self.system != self.protocol.system:
             settings["system"] = self.system
         if self.chat and self.template_args:
-            settings["template_args"] = dict(self.template_args)
+            settings["chat_template_args"] = dict(self.template_args)
         if self.split_reasoning.active and (tags := self.split_reasoning.tags) is not None:
-            settings["think_tags"] = [tags.open, tags.close]
+            settings["think_tags"] = f"{tags.open},{tags.close}"
         return settings
 
     def _continue_turn(self, messages: Sequence[Message]) -> str:
@@ -192,6 +211,8 @@ def _template_notes(tokenizer: Any, options: PromptOptions, protocol: Protocol, 
     names = list(options.template_args)
     if not names:
         return []
+    if chat and tokenizer is None:  # the server's
+        return []
     if not chat:
         return [f"protocol {protocol.name} prompts with text, so --chat-template-args has no effect"]
     template = str(getattr(tokenizer, "chat_template", ""))
@@ -199,9 +220,19 @@ def _template_notes(tokenizer: Any, options: PromptOptions, protocol: Protocol, 
     return [f"the chat template does not use {', '.join(unknown)}"] if unknown else []
 
 
+def _check_endpoint(api: ApiOption | None, chat: ChatOption) -> None:
+    """:raises KkwarmError: the endpoint cannot do what the option asks for."""
+    if api == "completions" and chat == "on":
+        raise KkwarmError("--api completions sends text, but --chat on needs the chat endpoint", hint="leave one out")
+    if api == "chat" and chat == "off":
+        raise KkwarmError("--api chat sends messages, but --chat off asks for text", hint="leave one out")
+
+
 def _reasoning_splitter(protocol: Protocol, tokenizer: Any, options: PromptOptions) -> ReasoningSplitter:
     """How the reasoning of completions is separated from their answers."""
-    has_own_tags = bool(getattr(protocol.reader, "reads_reasoning", False))
+    has_own_tags = reads_reasoning(protocol)
+    if has_own_tags:
+        return ReasoningSplitter(None, tokenizer, has_own_tags)
     if options.think_tags:
         return ReasoningSplitter(parse_think_tags(options.think_tags), tokenizer, has_own_tags)
     if tokenizer is None:
@@ -210,18 +241,26 @@ def _reasoning_splitter(protocol: Protocol, tokenizer: Any, options: PromptOptio
 
 
 def make_renderer(
-    protocol: Protocol, tokenizer: Any = None, options: PromptOptions = PromptOptions(), task: Task | None = None
+    protocol: Protocol,
+    tokenizer: Any = None,
+    options: PromptOptions = PromptOptions(),
+    task: Task | None = None,
+    api: ApiOption | None = None,
 ) -> PromptRenderer:
     """The renderer of a benchmark's or task's prompts.
 
     :param tokenizer: the checkpoint's; None: prompts are text.
+    :param api: the endpoint of the server that generates, which renders the chat template; None: there is no server.
     :param task: the task whose training examples, with their gold answers, may be the solved examples.
     :raises KkwarmError: there is no chat template and `options.chat` is ``on``, or there are not enough examples.
     """
-    has_template = getattr(tokenizer, "chat_template", None) is not None
+    remote = api is not None and tokenizer is None
+    if remote:
+        _check_endpoint(api, options.chat)
+    has_template = api != "completions" if remote else getattr(tokenizer, "chat_template", None) is not None
     if options.chat == "on" and not has_template:
         raise KkwarmError("this checkpoint has no chat template", hint="use --chat off, or another checkpoint")
-    wanted = options.chat == "on" or (options.chat == "auto" and protocol.chat)
+    wanted = options.chat == "on" or (options.chat == "auto" and (protocol.chat or (remote and api == "chat")))
     chat = wanted and has_template
     notes = _template_notes(tokenizer, options, protocol, chat)
     if wanted and not has_template and tokenizer is not None:
@@ -229,7 +268,7 @@ def make_renderer(
     if not chat and protocol.text_form is not None:
         protocol = replace(protocol.text_form, name=protocol.name)
     system = protocol.system if options.system is None else options.system
-    problem = _system_prompt_problem(tokenizer, options.template_args) if chat and system else ""
+    problem = _system_prompt_problem(tokenizer, options.template_args) if chat and system and not remote else ""
     if problem:
         notes.append(f"the chat template {problem} a system prompt, so it is put before the question")
     shots = protocol.shots if options.shots is None else options.shots
@@ -245,6 +284,7 @@ def make_renderer(
         template_args=options.template_args,
         merge_system=bool(problem),
         split_reasoning=_reasoning_splitter(protocol, tokenizer, options),
+        remote=remote,
     )
 
 

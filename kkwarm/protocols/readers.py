@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 from kkwarm.types import Completion, Protocol, Response
 
@@ -73,6 +72,17 @@ def split_tags(text: str, *, truncated: bool = False) -> Response:
     return Response(text, reasoning, strip_end_tokens(answer).strip(), True, "", truncated)
 
 
+def reads_reasoning(protocol: Protocol) -> bool:
+    """Whether a protocol has tags of its own for the reasoning, so that it has to stay in the text."""
+    if isinstance(protocol.reader, AutoReader):  # it reads both forms
+        return False
+    try:
+        text = protocol.compose("a thought", "1")
+        return "</think>" in text and protocol.split(Completion(text, finish_reason="stop")).tagged
+    except Exception:  # a plugin's reader may need another answer
+        return protocol.prefix.strip() == "<think>"
+
+
 def has_reasoning(protocol: Protocol, completion: Completion) -> bool | None:
     """Whether the model reasoned before its answer; None where no tags separate the two. Forced text does not count."""
     if completion.reasoning is not None:
@@ -94,8 +104,6 @@ def _truncated(completion: Completion) -> bool:
 @dataclass(frozen=True, slots=True)
 class TagReader:
     """Reasoning and answer in the paper's tags: the continuation of a prompt that ends in ``<think>``."""
-
-    reads_reasoning: ClassVar[bool] = True
 
     def compose(self, reasoning: str | None, answer: str) -> str:
         return f"{'' if reasoning is None else f' {reasoning}'} </think> <answer> {answer} </answer>"

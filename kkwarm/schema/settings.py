@@ -323,6 +323,18 @@ class _Prompting(Settings):
         return PromptOptions(self.chat, self.system, shots, seed, self.chat_template_args, self.think_tags or "")
 
 
+def _api() -> Any:
+    return setting(
+        "auto",
+        "Endpoint of an OpenAI-compatible server: chat sends messages, completions sends text, auto is chat where the "
+        "protocol uses a chat template.",
+        HARDWARE,
+    )
+
+
+Api = Literal["auto", "chat", "completions"]
+
+
 def _shots() -> Any:
     return setting(
         None,
@@ -371,6 +383,7 @@ class DistillConfig(_Contamination, _Prompting):
         SAMPLING,
     )
     max_tokens: Count | None = setting(None, "Maximum number of tokens per completion.", SAMPLING, unset="the domain's")
+    api: Api = _api()
     trust_remote_code: Switch = setting(
         False,
         "Run the Python code that the teacher's checkpoint brings along. Use it only where you trust its author.",
@@ -689,6 +702,7 @@ class BenchConfig(_Prompting):
         option="--force-reasoning",
     )
     backend: Literal["hf", "vllm", "openai"] = setting("hf", "Backend that generates completions.", HARDWARE)
+    api: Api = _api()
     base_url: str | None = setting(
         None,
         "Address of an OpenAI-compatible server, such as http://HOST:PORT/v1 (backend openai).",
@@ -758,6 +772,8 @@ class BenchConfig(_Prompting):
     def _check(self) -> Self:
         if "dtype" in self.engine:
             raise ValueError("the dtype has an option of its own: give dtype, not engine's")
+        if self.api != "auto" and self.backend != "openai":
+            raise ValueError("api is for backend openai: the others have no endpoints")
         if self.dtype != "auto" and self.backend == "openai":
             raise ValueError("dtype is for backends hf and vllm: a server has chosen its own")
         if self.dtype == "4bit" and self.backend != "hf":

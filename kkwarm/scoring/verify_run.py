@@ -284,6 +284,8 @@ def _check_questions(run: Run, registry: Registry, samples: Sequence[Sample]) ->
         protocol = next((protocols[key] for key in (name, f"{name}+forced") if key in protocols), None)
         prompting = dict(config.get("prompting", {}).get(name, {}))
         chat = bool(prompting.pop("chat", False))
+        if "api" in prompting:
+            prompting["backend"] = "openai"
         try:
             registry.benchmark(name, from_run=True)
             settings = BenchConfig(
@@ -296,7 +298,9 @@ def _check_questions(run: Run, registry: Registry, samples: Sequence[Sample]) ->
                     "chat": "on" if chat else "off",
                 }
             )
-            today = make_eval_task(name, registry, settings, _load_tokenizer(run) if chat else None)
+            today = make_eval_task(
+                name, registry, settings, _load_tokenizer(run) if chat and "api" not in prompting else None
+            )
         except KkwarmError as err:
             yield Finding(f"data: {name}", State.UNCHECKED, str(err))
             continue

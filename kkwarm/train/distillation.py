@@ -56,6 +56,8 @@ class DistillPlan:
             return
         self.task = reg.task(config.domain)
         self.backend = backend or ("openai" if base_url is not None else "hf")
+        if self.backend != "openai" and config.api != "auto":
+            raise KkwarmError("--api is for servers: the other backends have no endpoints", hint="leave it out")
         if self.backend != "openai" and not _is_checkpoint(config.teacher):
             if is_registered:
                 raise KkwarmError(
@@ -109,7 +111,7 @@ def _refuse_model_settings(config: DistillConfig, options: Mapping[str, Any] | N
         return
     default = DistillConfig(domain=config.domain, teacher=config.teacher, n=config.n)
     sampling = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens")
-    settings = (*sampling, "protocol", "chat", "system", "shots", "chat_template_args", "think_tags")
+    settings = (*sampling, "protocol", "chat", "system", "shots", "chat_template_args", "think_tags", "api")
     names = [name for name in settings if getattr(config, name) != getattr(default, name)]
     names += [name for name, value in options.items() if value is not None]
     if names:
@@ -232,7 +234,8 @@ def _distill_from_model(
             run.record_verifiers({plan.task.name: verifier_provenance(plan.verifier, plan.protocol)})
             if run.truncated_bytes:
                 print_status(f"{run.path}: the last sample was cut short by a crash; it is generated again")
-            render = make_renderer(plan.protocol, backend.tokenizer, plan.config.prompt_options, plan.task)
+            api = config.api if plan.backend == "openai" else None
+            render = make_renderer(plan.protocol, backend.tokenizer, config.prompt_options, plan.task, api)
             prompts = [render(e) for e in plan.examples]
             warnings = list(render.notes)
             if backend.tokenizer is not None:
@@ -258,7 +261,7 @@ def _generate(
         sink = RunSink(run, bars.add_samples)
         bars.start("distill", plan.completions, len(sink.samples), plan.sampling.max_tokens)
         requests = [
-            SampleRequest(example.id, example, prompt, indices)
+            SampleRequest(example.id, example, prompt, indices, chat=render.chat_prompt(example))
             for example, prompt in zip(plan.examples, prompts, strict=True)
             if (indices := sink.missing(name, example.id, count))
         ]

@@ -76,7 +76,7 @@ def test_arguments_reach_the_template() -> None:
     off = renderer(QWEN3, template_args={"enable_thinking": False})
     assert off(QUESTION).endswith("<|assistant|>\n<think>\n\n</think>\n\n") and off.notes == ()
     assert renderer(QWEN3)(QUESTION).endswith("<|assistant|>\n")
-    assert off.settings()["template_args"] == {"enable_thinking": False}
+    assert off.settings()["chat_template_args"] == {"enable_thinking": False}
 
 
 def test_arguments_that_change_nothing_are_reported() -> None:
@@ -84,7 +84,7 @@ def test_arguments_that_change_nothing_are_reported() -> None:
         "the chat template does not use enable_thinkin",
     )
     text = renderer(QWEN3, PAPER, template_args={"enable_thinking": False})
-    assert "no effect" in text.notes[0] and "template_args" not in text.settings()
+    assert "no effect" in text.notes[0] and "chat_template_args" not in text.settings()
 
 
 @pytest.mark.parametrize(("template", "does"), [(GEMMA, "rejects"), (DROPS_SYSTEM, "drops")])
@@ -183,7 +183,7 @@ def test_protocols_with_tags_of_their_own_keep_the_text() -> None:
     render = renderer(QWEN3, PAPER, chat="on")
     text = "2 and 2 </think> <answer> 4 </answer>"
     assert render.split_reasoning(Completion(text, 9, "stop"), "") == Completion(text, 9, "stop")
-    assert "think_tags" not in render.settings() and renderer(QWEN3).settings()["think_tags"] == ["<think>", "</think>"]
+    assert "think_tags" not in render.settings() and renderer(QWEN3).settings()["think_tags"] == "<think>,</think>"
     served = Completion("<answer> 4 </answer>", 9, "stop", reasoning="2 and 2 ")  # the server has taken the tags out
     joined = render.split_reasoning(served, "")
     assert joined.text == "2 and 2 </think><answer> 4 </answer>" and judge(joined, PAPER).status is Status.CORRECT
