@@ -291,7 +291,7 @@ def test_with_a_tokenizer_prompts_are_sent_as_tokens_and_fit_the_context(server:
     ("reply", "says"),
     [
         ((307, b"", {"Location": "https://host/v1/completions"}), r"redirects elsewhere \(307\) \(--base-url https://host/v1\)"),
-        ((404, {"detail": "Not Found"}), r"has no /completions \(404: Not Found\) \(this protocol sends text: use --api"),
+        ((404, {"detail": "Not Found"}), r"has no /completions \(404: Not Found\) \(this protocol sends text"),
         ((405, b"<html>no</html>"), r"answers 405: <html>no</html> \(is it an OpenAI-compatible server"),
         ((200, {"choices": [{"message": {"content": "4"}, "finish_reason": "stop"}]}), "choices that have no text"),
         ((200, {"error": {"message": "the model crashed"}}), "failed 3 times: the model crashed"),
