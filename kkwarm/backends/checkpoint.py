@@ -224,7 +224,7 @@ def load_model(
                 loaded = _load_adapter(source, options, merge_adapters and not four_bit)
             else:
                 loaded = _load_model(source, options)
-        if not four_bit:  # such weights are on the device, and refuse to be moved
+        if not four_bit:  # such weights are on the device already, and refuse `to`
             loaded = loaded.to(target)
     except KkwarmError:
         raise
