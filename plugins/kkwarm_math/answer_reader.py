@@ -73,7 +73,7 @@ _FOLLOWERS = words("""is as and or so which that where when if in for by with fr
 _MARKS = re.compile(r"\$\$|(?<!\\)\$|\\[()\[\]]")
 _REMARKS = 400  # characters behind an answer in which it may be taken back
 _LONGEST_SENTENCE = 600  # characters around an answer that are searched for the ends of its sentence
-_SENTENCE_START = re.compile(r"(?:(?<![0-9])[.!?]|(?<=[0-9])[.!?])(?=\s)|\n|\$\$|\\\]")
+_SENTENCE_START = re.compile(r"[.!?](?=\s)|\\\]")
 _CLAUSE_START = re.compile(r"[,;:](?=\s)|(?<=\s)[-–—](?=\s)")
 _PLAIN_WORD = re.compile(r"[A-Za-z]+(?:['’][A-Za-z]+)?")
 # The words that may stand between the beginning of a clause and "the answer is".
@@ -219,7 +219,7 @@ def _statement_end(text: str, begin: int) -> int:
 
 def _sentence_start(text: str, end: int) -> int:
     """Where the sentence that `end` is in begins."""
-    begin = max(0, end - _LONGEST_SENTENCE)
+    begin = max(0, end - _LONGEST_SENTENCE, text.rfind("\n", 0, end) + 1)
     for found in _SENTENCE_START.finditer(text, begin, end):
         begin = found.end()
     return begin
