@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from kkwarm.plugins import hookimpl
-from kkwarm.types import Domain, Example, Probe, Rewards, Verifier
+from kkwarm.types import CaseGenerator, Domain, Example, Probe, Rewards, Verifier
 
 from .mbpp import MBPP
 from .protocols import evalplus_protocol
@@ -59,3 +59,11 @@ def kkwarm_probes() -> list[Probe]:
     from .probes import PROBES
 
     return list(PROBES)
+
+
+@hookimpl
+def kkwarm_case_generators() -> list[CaseGenerator]:
+    """The canonical solution in other texts, and with a line that breaks it."""
+    from .cases import GENERATORS
+
+    return list(GENERATORS)
