@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from kkwarm.backends.gguf import SUFFIX, find_gguf, load_gguf_model, metadata_folder
 from kkwarm.backends.hub import ADAPTER, CONFIG, hub_file, one_line
+from kkwarm.backends.integrity import GENERATION
 from kkwarm.errors import KkwarmError, unknown_name
 from kkwarm.paths import expand_path
 
@@ -32,6 +33,7 @@ __all__ = [
     "load_tokenizer",
     "parse_dtype",
     "read_config",
+    "read_own_sampling",
     "resolve",
     "resolve_package_path",
     "trust_remote_code",
@@ -186,6 +188,25 @@ def load_tokenizer(model: str | os.PathLike[str]) -> Any:
         # Padding is masked everywhere, so the token does not change results.
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
     return tokenizer
+
+
+def read_own_sampling(model: str | os.PathLike[str]) -> dict[str, float]:
+    """The sampling settings in a checkpoint's ``generation_config.json``: temperature, top_p, top_k, min_p and
+    repetition_penalty, as far as it has them. Empty where it does not say that it samples (``do_sample``).
+    """
+    from huggingface_hub import hf_hub_download
+
+    source = resolve(model)
+    base = files_of(resolve(_base_of(source) or source))
+    try:
+        file = Path(base, GENERATION) if Path(base).is_dir() else Path(hf_hub_download(base, GENERATION))
+        settings = json.loads(file.read_text("utf-8"))
+    except Exception:  # most checkpoints have none; the hub's client raises many types for a missing file
+        return {}
+    if not isinstance(settings, dict) or settings.get("do_sample") is not True:
+        return {}
+    names = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+    return {n: v for n in names if isinstance(v := settings.get(n), int | float) and not isinstance(v, bool)}
 
 
 def load_model(

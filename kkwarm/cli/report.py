@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     help="Equivalence margin in percentage points: smaller differences are ties.  [default: the study's, or 5]",
 )
 @domain_option
+@click.option(
+    "--budget-curve",
+    is_flag=True,
+    help="Print the accuracy of bench runs against the token limit, from their stored samples.",
+)
 @json_option
 def command(
     runs: tuple[Path, ...],
@@ -37,6 +42,7 @@ def command(
     markdown: bool,
     latex: bool,
     margin: float | None,
+    budget_curve: bool,
     as_json: bool,
 ) -> None:
     """Transfer matrix, claims and sample efficiency of a study, or of bench runs side by side.
@@ -51,6 +57,11 @@ def command(
         raise click.UsageError("--json, --markdown and --latex all print to stdout: choose one")
     if png is not None and png.suffix.lower() not in ("", ".png"):
         raise KkwarmError(f"--png {png}: images are PNG", hint="name FILE.png, or a folder")
+    if budget_curve:
+        if markdown or latex or html or png or svg:
+            raise KkwarmError("--budget-curve prints a table, or JSON with --json", hint="leave the other formats out")
+        _budget_curves(runs, as_json)
+        return
     paths = [find_run(run) for run in runs] or [newest_study()]
     report = build_report(load(paths, margin=margin))
     for path in _write_files(report, paths, html, png, svg):
@@ -69,6 +80,31 @@ def command(
         from kkwarm.reporting.terminal import print_report
 
         print_report(report, out_console())
+
+
+def _budget_curves(runs: tuple[Path, ...], as_json: bool) -> None:
+    from rich.table import Table
+
+    from kkwarm.analysis.budget import budget_curves
+    from kkwarm.store import find_run
+
+    if not runs:
+        raise KkwarmError("--budget-curve needs the folder of a bench run", hint="kkwarm report RUN --budget-curve")
+    curves = {str(path): budget_curves(path) for path in map(find_run, runs)}
+    if as_json:
+        echo_json({"budget_curves": curves})
+        return
+    for path, benchmarks in curves.items():
+        for name, points in benchmarks.items():
+            table = Table(title=f"{Path(path).name}: {name}", title_justify="left")
+            for column in ("token limit", "accuracy ± se", "finished"):
+                table.add_column(column, justify="right", no_wrap=True)
+            for p in points:
+                error = "" if p["stderr"] is None else f" ± {100 * p['stderr']:.1f}"
+                table.add_row(
+                    f"{p['max_tokens']:,}", f"{100 * p['accuracy']:.1f}{error}", f"{100 * p['finished']:.0f}%"
+                )
+            out_console().print(table)
 
 
 def _write_files(

@@ -6,7 +6,7 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,14 @@ from kkwarm import plugins
 from kkwarm.analysis.metrics import advise_on_unusable, summarize
 from kkwarm.backends import open_backend
 from kkwarm.backends.base import Backend
-from kkwarm.backends.checkpoint import LazyTokenizer, display_name, fingerprint, load_tokenizer, trust_remote_code
+from kkwarm.backends.checkpoint import (
+    LazyTokenizer,
+    display_name,
+    fingerprint,
+    load_tokenizer,
+    read_own_sampling,
+    trust_remote_code,
+)
 from kkwarm.backends.hf import HFBackend
 from kkwarm.backends.text import raw_text_warning, unknown_token_warning
 from kkwarm.errors import warn
@@ -24,6 +31,7 @@ from kkwarm.evaluation.collect import GenerationStats, RunSink, SampleKey, Sampl
 from kkwarm.evaluation.early_stopping import EarlyStopping, make_early_stopping
 from kkwarm.evaluation.lm_eval_index import LM_EVAL_PREFIX, find_lm_eval_task
 from kkwarm.evaluation.plan import EvalTask, make_eval_task, parse_benchmark_names
+from kkwarm.evaluation.thinking_budget import ThinkingBudget, check_thinking_budget
 from kkwarm.plugins import Registry
 from kkwarm.progress import GenerationProgress
 from kkwarm.protocols import has_reasoning
@@ -74,6 +82,11 @@ class PreparedBench:
             self.own_backend = open_backend(self.config.backend, self.model, **{**options, **self.config.engine})
         return self.own_backend
 
+    def generator(self) -> Backend:
+        """The backend, which limits the reasoning where there is a thinking budget."""
+        backend, budget = self.backend(), self.config.thinking_budget
+        return backend if budget is None else ThinkingBudget.of(backend, self.tasks, budget)
+
     def close(self) -> None:
         """Closes the backend, unless it belongs to the caller."""
         if self.own_backend is not None:
@@ -111,7 +124,10 @@ def prepare(
         opened = prepared.backend()
         checkpoint, tokenizer = opened.fingerprint, opened.tokenizer
     try:
-        prepared.tasks = [make_eval_task(n, registry, config, tokenizer) for n in names]
+        own = cache(partial(read_own_sampling, model)) if prepared.tokenizer is not None else dict
+        prepared.tasks = [make_eval_task(n, registry, config, tokenizer, own) for n in names]
+        if config.thinking_budget is not None:
+            check_thinking_budget(prepared.tasks, config.thinking_budget, model)
         counts = [len(t.items) * t.samples_per_question(config.samples) for t in prepared.tasks]
         check_run_size(sum(counts), "completions")
     except BaseException:
@@ -139,6 +155,10 @@ def _settings(config: BenchConfig, names: list[str], backend: str, tasks: Sequen
         "seed": config.seed,
         "force": config.force,
     }
+    if sources := {t.name: t.sampling_source for t in tasks if t.sampling_source}:
+        settings["sampling_source"] = sources
+    if config.thinking_budget is not None:
+        settings["thinking_budget"] = config.thinking_budget
     if prompting := {t.name: changed for t in tasks if (changed := t.renderer.settings())}:
         settings["prompting"] = prompting
     if lm_eval := {t.name: t.lm_eval.evaluation_settings() for t in tasks if t.lm_eval is not None}:
@@ -292,7 +312,7 @@ def _complete(prepared: PreparedBench, run: Run, progress: bool, early_stopping:
     stopped: dict[str, Any] = {}
     tasks = prepared.tasks
     with Judge() as judge, GenerationProgress(progress) as bars:
-        collector = SampleCollector(run, prepared.backend, config.samples, judge, prepared.registry, bars)
+        collector = SampleCollector(run, prepared.generator, config.samples, judge, prepared.registry, bars)
         earlier = dict(run.manifest.generation)
         try:
             if early_stopping is not None:

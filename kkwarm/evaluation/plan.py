@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from kkwarm.data.splits import content_hash, fingerprint
@@ -47,6 +47,8 @@ class Item:
 class EvalTask:
     """One benchmark of a run. With a forced beginning (`force`) its name ends in ``+forced``.
 
+    :param sampling_source: whose sampling settings apply where the user gives none: ``paper`` or ``checkpoint``; empty:
+        the protocol's or the benchmark's.
     :param lm_eval: the tasks of lm-eval that it consists of; None for kkwarm's own benchmarks.
     """
 
@@ -58,6 +60,7 @@ class EvalTask:
     items: tuple[Item, ...]
     force: str = ""
     lm_eval: LmEvalBenchmark | None = None
+    sampling_source: str = ""
 
     @property
     def max_tokens(self) -> int:
@@ -95,10 +98,17 @@ class EvalTask:
             example = item.example
             if indices := missing(example.id):
                 meta = {facet: example.meta[facet]} if facet is not None and facet in example.meta else {}
-                key = f"{self.name}/{example.id}"
-                prompts.append(SampleRequest(key, example, item.prompt, indices, item.prompt_hash, meta, item.chat))
+                prompts.append(
+                    SampleRequest(
+                        self.request_key(example.id), example, item.prompt, indices, item.prompt_hash, meta, item.chat
+                    )
+                )
         how = (self.protocol, self.verifier, self.sampling)
         return SampleRequests(self.name, *how, prompts, self.force, self.renderer.split_reasoning)
+
+    def request_key(self, id_: str) -> str:
+        """The key of a question's request (see `kkwarm.backends.Request`)."""
+        return f"{self.name}/{id_}"
 
     def fingerprints(self) -> dict[str, str]:
         """Hashes of the questions and of the prompts."""
@@ -121,9 +131,16 @@ def parse_benchmark_names(names: Sequence[str]) -> list[str]:
     return parsed
 
 
-def make_eval_task(name: str, registry: Registry, config: BenchConfig, tokenizer: Any) -> EvalTask:
+def make_eval_task(
+    name: str,
+    registry: Registry,
+    config: BenchConfig,
+    tokenizer: Any,
+    own_sampling: Callable[[], Mapping[str, float]] = dict,
+) -> EvalTask:
     """Loads a benchmark's questions and renders its prompts. For ``lm_eval:NAME``, lm-eval does both.
 
+    :param own_sampling: returns the checkpoint's own sampling settings.
     :raises KkwarmError: the benchmark or protocol is unknown, there are no questions, ids are not unique, or the
         protocol has no text that forces reasoning.
     """
@@ -138,7 +155,8 @@ def make_eval_task(name: str, registry: Registry, config: BenchConfig, tokenizer
         raise KkwarmError(f"protocol {protocol.name} has no text that forces reasoning", hint="use another --protocol")
     api = config.api if config.backend == "openai" else None
     renderer = make_renderer(protocol, tokenizer, config.prompt_options, registry.task_of(benchmark), api)
-    sampling = choose_sampling(protocol.sampling or benchmark.sampling, config)
+    default, source = _default_sampling(renderer, benchmark, config, own_sampling)
+    sampling = choose_sampling(default, config)
     examples = list(benchmark.load())
     if not examples:
         raise KkwarmError(f"benchmark {name} has no questions")
@@ -151,7 +169,27 @@ def make_eval_task(name: str, registry: Registry, config: BenchConfig, tokenizer
         items.append(Item(example, prompt, prompt_hash(prompt), renderer.chat_prompt(example, force)))
     task_name = f"{benchmark.name}+forced" if force else benchmark.name
     verifier = registry.verifier_of(benchmark, protocol)
-    return EvalTask(task_name, benchmark, renderer, verifier, sampling, tuple(items), force)
+    return EvalTask(*(task_name, benchmark, renderer, verifier, sampling, tuple(items), force), sampling_source=source)
+
+
+def _default_sampling(
+    renderer: PromptRenderer,
+    benchmark: Benchmark,
+    config: BenchConfig,
+    own_sampling: Callable[[], Mapping[str, float]],
+) -> tuple[Sampling, str]:
+    """The sampling settings where the user gives none, and whose they are: ``paper``, ``checkpoint``; else empty.
+
+    The checkpoint's own apply where its chat template is used and the protocol has none: they are made for chat.
+    """
+    protocol = renderer.protocol
+    default = protocol.sampling or benchmark.sampling
+    if config.generation_config == "paper":
+        return Sampling(max_tokens=default.max_tokens), "paper"
+    if config.generation_config == "auto" and protocol.sampling is None and renderer.chat and (own := own_sampling()):
+        values = {name: int(value) if name == "top_k" else float(value) for name, value in own.items()}
+        return replace(Sampling(1.0, 1.0, default.max_tokens), **values), "checkpoint"  # type: ignore[arg-type]
+    return default, ""
 
 
 def choose_sampling(default: Sampling, config: BenchConfig) -> Sampling:

@@ -693,6 +693,18 @@ class BenchConfig(_Prompting):
         unset="the benchmark's",
     )
     max_tokens: Count | None = setting(None, "Maximum number of tokens per sample.", SAMPLING, unset="the benchmark's")
+    generation_config: Literal["auto", "paper", "none"] = setting(
+        "auto",
+        "Sampling settings that are not given: auto takes those of the protocol, else the checkpoint's own where its "
+        "chat template is used, else the benchmark's; paper takes the paper's; none never takes the checkpoint's.",
+        SAMPLING,
+    )
+    thinking_budget: Count | None = setting(
+        None,
+        "Close the reasoning after this many tokens, and ask for the answer (backend hf).",
+        SAMPLING,
+        unset="no limit",
+    )
     seed: Seed = setting(0, "Random seed for sampling.", SAMPLING)
     shots: Shots | None = _shots()
     force: Switch = setting(
@@ -772,6 +784,10 @@ class BenchConfig(_Prompting):
     def _check(self) -> Self:
         if "dtype" in self.engine:
             raise ValueError("the dtype has an option of its own: give dtype, not engine's")
+        if self.thinking_budget is not None and self.backend != "hf":
+            raise ValueError(f"thinking_budget is for backend hf, not {self.backend}")
+        if self.thinking_budget is not None and self.force:
+            raise ValueError("thinking_budget and force exclude each other: give one of them")
         if self.api != "auto" and self.backend != "openai":
             raise ValueError("api is for backend openai: the others have no endpoints")
         if self.dtype != "auto" and self.backend == "openai":
