@@ -116,12 +116,17 @@ def _analyze(
     alpha: float,
 ) -> dict[str, Any]:
     from kkwarm.analysis.stats import power
-    from kkwarm.evaluation.plan import LM_EVAL_PREFIX, limit_examples
+    from kkwarm.evaluation.lm_eval_index import LM_EVAL_PREFIX
+    from kkwarm.evaluation.plan import limit_examples
     from kkwarm.plugins import registry
 
     if name.startswith(LM_EVAL_PREFIX):
-        raise KkwarmError(f"{name}: lm-eval's own tasks use one sample, and their questions are not known in advance")
-    n = len(limit_examples(list(registry().benchmark(name).load()), limit))
+        from kkwarm.evaluation.lm_eval_tasks import load_questions
+
+        examples = load_questions(name)
+    else:
+        examples = list(registry().benchmark(name).load())
+    n = len(limit_examples(examples, limit))
     if n < 2:
         raise KkwarmError(f"{name}: one question cannot show a difference", hint="raise --limit")
     components, assumptions = _components(name, priors, accuracy)

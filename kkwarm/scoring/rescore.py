@@ -10,6 +10,7 @@ from typing import Any
 
 from kkwarm.analysis.metrics import summarize
 from kkwarm.errors import KkwarmError
+from kkwarm.evaluation.lm_eval_index import LM_EVAL_PREFIX
 from kkwarm.plugins import Registry
 from kkwarm.scoring.score import CHUNK, facets_of
 from kkwarm.store import Run
@@ -100,7 +101,9 @@ def rescore(
 def rescore_samples(
     run: Run, registry: Registry, judge: Judge, name: str, samples: list[Sample], progress: Callable[[int], None]
 ) -> RescoredBenchmark:
-    """Today's verdicts on the samples of one benchmark; `skipped` is set where the benchmark is not registered."""
+    """Today's verdicts on the samples of one benchmark; `skipped` is set where kkwarm cannot give them."""
+    if name.startswith(LM_EVAL_PREFIX):  # a task's code may come with the run: it is not executed for a stored name
+        return RescoredBenchmark(name, samples, samples, skipped=f"lm-eval scored {name}: bench again for its scores")
     try:
         benchmark = registry.benchmark(name.removesuffix("+forced"), from_run=True)
     except KkwarmError as err:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError, shorten
+from kkwarm.evaluation.lm_eval_index import LM_EVAL_PREFIX
 from kkwarm.files import is_regular, read_regular
 from kkwarm.paths import expand_path
 from kkwarm.plugins import Registry
@@ -141,14 +142,17 @@ def _check_verdicts(
             stored[s.benchmark].append(s)
             numbers[s.benchmark, s.id, s.index] = line.number
     figures = run.manifest.benchmarks
-    for name in figures:
-        if name not in stored:
+    for name, recorded in figures.items():
+        if name not in stored and recorded.get("samples") == 0:
+            yield Finding(f"figures: {name}", State.UNCHECKED, "lm-eval's figures of whole texts: no samples are kept")
+        elif name not in stored:
             yield Finding(
                 f"verdicts: {name}", State.DIFFERS, "the manifest has figures for it, but there are no samples"
             )
     with Judge() as judge:
         for name, samples in stored.items():
-            yield _check_verifier(run, registry, name)
+            if not name.startswith(LM_EVAL_PREFIX):
+                yield _check_verifier(run, registry, name)
             try:
                 result = rescore_samples(run, registry, judge, name, samples, progress)
             except KkwarmError as err:  # no data, or no sandbox, on this machine
@@ -272,7 +276,7 @@ def _check_inputs(run: Run, registry: Registry, samples: Sequence[Sample]) -> It
 
 
 def _check_questions(run: Run, registry: Registry, samples: Sequence[Sample]) -> Iterator[Finding]:
-    from kkwarm.evaluation.plan import LM_EVAL_PREFIX, make_eval_task
+    from kkwarm.evaluation.plan import make_eval_task
     from kkwarm.schema.settings import BenchConfig
 
     inputs, config = run.manifest.inputs, run.manifest.config
@@ -336,7 +340,6 @@ def _load_tokenizer(run: Run) -> Any:
 
 def _check_examples(run: Run, registry: Registry, recorded: str) -> Finding:
     from kkwarm.data import fingerprint
-    from kkwarm.evaluation.plan import LM_EVAL_PREFIX
     from kkwarm.train.distillation import select_training_examples
 
     config = run.manifest.config

@@ -420,6 +420,26 @@ def test_two_runs_are_paired(folder: Path, tmp_path: Path) -> None:
         compare(tmp_path / "a", tmp_path / "c")
 
 
+def test_a_stored_run_is_verified(folder: Path, tmp_path: Path) -> None:
+    from kkwarm.plugins import registry
+    from kkwarm.scoring.verify_run import State, verify_run
+
+    model = ScriptedModel(lambda prompt, index: "a")
+    run = bench("scripted", ["lm_eval:kkw_letters"], tmp_path / "r", BenchConfig(limit=5), backend=model)
+    findings = list(verify_run(run, registry()))
+    assert not [f for f in findings if f.state is State.DIFFERS and "checkpoint" not in f.what]
+    assert any(f.what == "figures: lm_eval:kkw_letters" and f.state is State.AGREES for f in findings)
+    (scored,) = [f for f in findings if f.what == "verdicts: lm_eval:kkw_letters"]
+    assert scored.state is State.UNCHECKED and "lm-eval scored" in scored.detail
+
+
+def test_power(folder: Path) -> None:
+    from kkwarm.cli.power import power_analysis
+
+    row = power_analysis(["lm_eval:kkw_letters"], 2, 20, (), None)["benchmarks"]["lm_eval:kkw_letters"]
+    assert row["n"] == 20 and row["paired"] > 0
+
+
 def test_dry_run(
     folder: Path, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
