@@ -22,7 +22,7 @@ from kkwarm.cli.console import (
 from kkwarm.cli.options import configure, settings_command
 from kkwarm.cli.power import detect_option, prior_option
 from kkwarm.cli.training import probe_option
-from kkwarm.errors import KkwarmError
+from kkwarm.errors import KkwarmError, warn
 from kkwarm.schema.settings import HARDWARE, OUTPUT, SAMPLING, STOPPING, BenchConfig
 
 if TYPE_CHECKING:
@@ -84,8 +84,13 @@ def command(
     (kkwarm_mini:BASE), or the name of a served model. After an interruption, repeat the command to resume.
     """
     from kkwarm.evaluation import bench
+    from kkwarm.evaluation.plan import parse_benchmark_names
+    from kkwarm.protocols.inherit import inherit_protocol
 
+    given, note = inherit_protocol(model, given, parse_benchmark_names(names))
     config = configure(BenchConfig, given)
+    if note and not power_only:
+        warn(note)
     if power_only:
         estimate = power.power_analysis(names, config.samples, config.limit, priors, detect)
         echo_json(estimate) if as_json else power.print_power(estimate)

@@ -20,6 +20,7 @@ from kkwarm.cli.training import (
     show,
     training_estimate,
 )
+from kkwarm.errors import warn
 from kkwarm.schema.settings import (
     CONTAMINATION,
     EVALUATION,
@@ -67,10 +68,14 @@ def command(
     Writes checkpoint/ and log.jsonl to the run folder. After an interruption, repeat the command to resume. The exit
     code is 1 if nothing was learnt because the rewards never differed within a group of completions.
     """
+    from kkwarm.protocols.inherit import inherit_protocol
     from kkwarm.train import distributed
     from kkwarm.train.grpo import plan_rlvr, render_prompts, rlvr, step_size
 
+    given, note = inherit_protocol(model, given, [given["domain"]] if "domain" in given else [])
     config = configure(RlvrConfig, given, PAPER_RLVR if preset == "paper" and "domain" in given else None)
+    if note and distributed.is_main():
+        warn(note)
     if probe:
         from kkwarm.throughput import measure
 

@@ -282,7 +282,8 @@ class Manifest(BaseModel):
     not_compared: dict[str, str] = {}
     contamination: Annotated[list[dict[str, Any]], _of_type(list[_Contaminated])] = []
     contaminated: list[str] | None = None
-    # training
+    # training; prompting: `protocols` by domain, and `chat` and `system` where they were given
+    prompting: dict[str, Any] = {}
     traces: str = ""
     example_ids: list[str] = []
     device: str = ""

@@ -273,7 +273,19 @@ def parse_recipe(name: str, document: Document) -> Recipe:
     for place, points in (("margin", written.margin), ("evaluate.until", written.evaluate.until or 0.0)):
         if hint := fraction_hint(f"{document.where}: {place}", points):
             warn(hint)
+    _warn_about_protocols(document.where, written)
     return expand_grids(Recipe.model_construct(**dict(written), name=name, grids={}, data=_identity(written)))
+
+
+def _warn_about_protocols(where: str, recipe: _RecipeFile) -> None:
+    """Warns where a stage trains with other prompts than the conditions are evaluated with."""
+    evaluated = recipe.evaluate.given()
+    for name, stage in recipe.stages.items():
+        given = stage.given()
+        for key in ("protocol", "chat", "system"):
+            if key in given and given[key] != evaluated.get(key):
+                used = f"{key} = {evaluated[key]!r}" if key in evaluated else f"the default {key}"
+                warn(f"{where}: stage {name} trains with {key} = {given[key]!r}, but [evaluate] uses {used}")
 
 
 def _identity(recipe: _RecipeFile) -> dict[str, Any]:

@@ -81,7 +81,8 @@ class Costs:
         settings = DistillConfig(**config)
         if not is_model_teacher(settings.teacher):
             tokens = settings.n * self.assume.trace
-            return Cost(tokens, 0, settings.n, settings.n, tokens / SYMBOLIC_RATE, sample_bytes(tokens, settings.n))
+            seconds = tokens / SYMBOLIC_RATE + self.assume.start_s
+            return Cost(tokens, 0, settings.n, settings.n, seconds, sample_bytes(tokens, settings.n))
         count = settings.n * settings.samples
         tokens = count * min(self.assume.trace, settings.max_tokens or _task_tokens(settings.domain))
         seconds = tokens / self.teacher_rate(settings.teacher) + self.assume.start_s

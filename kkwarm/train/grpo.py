@@ -12,6 +12,7 @@ from kkwarm.data import fingerprint as fingerprint_examples
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
 from kkwarm.protocols import PromptRenderer, make_renderer
+from kkwarm.protocols.inherit import describe_prompting
 from kkwarm.schema.settings import RlvrConfig
 from kkwarm.store import Run
 from kkwarm.train import distributed
@@ -205,6 +206,7 @@ def rlvr(
     with open_run(out, kind="rlvr", config=settings, inputs=inputs) as run:
         ids = [e.id for e in plan.examples]
         run.record(labels=labels or {}, model={"checkpoint": str(model)}, example_ids=ids, warnings=[])
+        run.record(prompting=describe_prompting(config, [config.domain]))
         run.record_verifiers({config.domain: verifier_provenance(plan.verifier, plan.protocol)})
         contamination_check(
             run, plan.examples, [config.domain], config.decontaminate_against, allow=config.allow_contamination

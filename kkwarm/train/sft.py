@@ -13,6 +13,7 @@ from typing import Any
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
 from kkwarm.protocols import PromptRenderer, make_renderer
+from kkwarm.protocols.inherit import describe_prompting
 from kkwarm.schema.settings import WarmupConfig
 from kkwarm.store import Run, file_hash
 from kkwarm.train import distributed
@@ -214,6 +215,7 @@ def warmup(
         source = {"model": {"checkpoint": str(model)}, "traces": str(traces_file(traces))}
         run.record(labels=labels or {}, **source, warnings=warnings, contaminated=plan.contaminated)
         domains = sorted({t.domain for t in plan.traces})
+        run.record(prompting=describe_prompting(config, domains))
         contamination_check(run, plan.traces, domains, config.decontaminate_against, allow=config.allow_contamination)
         _train(run, model, plan, progress)
         return run
