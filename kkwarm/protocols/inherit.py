@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["describe_prompting", "inherit_protocol"]
 
-_KEYS = ("protocol", "chat", "system")
+_OPTIONS = ("chat", "system", "chat_template_args", "think_tags")  # settings of the prompts beside `protocol`
 
 
 def describe_prompting(config: TrainConfig, domains: Iterable[str]) -> dict[str, Any]:
@@ -21,16 +21,13 @@ def describe_prompting(config: TrainConfig, domains: Iterable[str]) -> dict[str,
 
     reg = registry()
     prompting: dict[str, Any] = {"protocols": {d: reg.protocol(reg.task(d), config.protocol).name for d in domains}}
-    if config.chat != "auto":
-        prompting["chat"] = config.chat
-    if config.system is not None:
-        prompting["system"] = config.system
-    return prompting
+    values = config.dump()
+    return prompting | {k: values[k] for k in _OPTIONS if values[k] != type(config).model_fields[k].default}
 
 
 def inherit_protocol(model: str, given: Mapping[str, Any], names: Sequence[str]) -> tuple[dict[str, Any], str]:
-    """The given settings with the protocol, chat and system prompt that a checkpoint was trained with, and a note for
-    the user; unchanged, with an empty note, where no training run made the checkpoint or the defaults are the same.
+    """The given settings with the protocol and the other prompt settings that a checkpoint was trained with, and a note
+    for the user; unchanged, with an empty note, where no training run made the checkpoint or the defaults are the same.
 
     A protocol that the user names is kept; the note tells if it is another one.
 
@@ -45,9 +42,10 @@ def inherit_protocol(model: str, given: Mapping[str, Any], names: Sequence[str])
     trained = list(dict.fromkeys(prompting.get("protocols", {}).values()))
     if run is None or not trained:
         return dict(given), ""
-    what = f"{run.path} was trained by protocol {', '.join(trained)}" + (
-        f" with --chat {prompting['chat']}" if "chat" in prompting else ""
-    )
+    options = {k: prompting[k] for k in _OPTIONS if k in prompting}
+    what = f"{run.path} was trained by protocol {', '.join(trained)}"
+    if options:
+        what += f" with {', '.join('--' + name.replace('_', '-') for name in options)}"
     reg, chosen = registry(), {}
     for name in names:
         try:
@@ -58,11 +56,11 @@ def inherit_protocol(model: str, given: Mapping[str, Any], names: Sequence[str])
         offered = [p for p in trained if p in reg.protocols_of(benchmark.name)]
         if offered and asked not in offered:
             chosen[benchmark.name] = offered[0]
-    if any(key in given for key in _KEYS):
+    if any(key in given for key in ("protocol", *_OPTIONS)):
         other = "protocol" in given and chosen
         return dict(given), f"{what}, but it is asked by protocol {given['protocol']}" if other else ""
-    inherited: dict[str, Any] = {k: prompting[k] for k in ("chat", "system") if k in prompting}
+    inherited: dict[str, Any] = dict(options)
     if chosen:
         inherited["protocol"] = ",".join(f"{name}={protocol}" for name, protocol in chosen.items())
-    note = f"{what}, and is asked in the same way; --protocol or --chat replace that" if inherited else ""
+    note = f"{what}, and is asked in the same way; --protocol, --chat and so on replace that" if inherited else ""
     return {**given, **inherited}, note

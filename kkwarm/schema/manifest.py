@@ -282,7 +282,7 @@ class Manifest(BaseModel):
     not_compared: dict[str, str] = {}
     contamination: Annotated[list[dict[str, Any]], _of_type(list[_Contaminated])] = []
     contaminated: list[str] | None = None
-    # training; prompting: `protocols` by domain, and `chat` and `system` where they were given
+    # training; prompting: `protocols` by domain, and the other settings of the prompts that were given
     prompting: dict[str, Any] = {}
     traces: str = ""
     example_ids: list[str] = []

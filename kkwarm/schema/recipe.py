@@ -282,7 +282,7 @@ def _warn_about_protocols(where: str, recipe: _RecipeFile) -> None:
     evaluated = recipe.evaluate.given()
     for name, stage in recipe.stages.items():
         given = stage.given()
-        for key in ("protocol", "chat", "system"):
+        for key in ("protocol", "chat", "system", "chat_template_args", "think_tags"):
             if key in given and given[key] != evaluated.get(key):
                 used = f"{key} = {evaluated[key]!r}" if key in evaluated else f"the default {key}"
                 warn(f"{where}: stage {name} trains with {key} = {given[key]!r}, but [evaluate] uses {used}")
