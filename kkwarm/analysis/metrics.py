@@ -78,7 +78,7 @@ class _Question:
         for name, value in sample.verdict.metrics.items():
             self.metrics[name] += value
         text = sample.completion.text
-        self.chars += len(text) if isinstance(text, str) else 0
+        self.chars += (len(text) if isinstance(text, str) else 0) + len(sample.completion.reasoning or "")
         if sample.completion.n_tokens is not None:
             self.tokens += sample.completion.n_tokens
             self.with_tokens += 1

@@ -27,7 +27,7 @@ from kkwarm.errors import KkwarmError, describe_error, warn
 from kkwarm.evaluation.lm_eval_index import find_lm_eval_task, task_folders
 from kkwarm.evaluation.lm_eval_logs import main_metric, numeric_scores
 from kkwarm.evaluation.plan import EvalTask, Item, choose_sampling
-from kkwarm.protocols import PromptRenderer, TextReader, prompt_hash
+from kkwarm.protocols import PromptRenderer, ReasoningSplitter, TextReader, parse_think_tags, prompt_hash
 from kkwarm.schema.settings import BenchConfig
 from kkwarm.types import Benchmark, Completion, Example, Protocol, Response, Sampling, Status, Verdict, Verifier
 
@@ -352,7 +352,7 @@ def _build_documents(name: str, task: Any, config: BenchConfig, tokenizer: Any) 
     count = len(task.eval_docs)
     indices = _select(count, config.limit)
     chat = config.chat == "on"
-    template = _chat_template(tokenizer, config.system) if chat else None
+    template = _chat_template(tokenizer, config.system, config.chat_template_args) if chat else None
     try:
         # Its progress bar would be printed in the middle of kkwarm's own.
         with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
@@ -383,7 +383,7 @@ def _select(count: int, limit: int | None) -> list[int]:
     return sorted(ranked[:limit])
 
 
-def _chat_template(tokenizer: Any, system: str | None) -> Callable[..., str]:
+def _chat_template(tokenizer: Any, system: str | None, further: Mapping[str, Any]) -> Callable[..., str]:
     """Renders a conversation by the tokenizer's chat template, as lm-eval's ``hf`` model does: without the system turn
     where the template refuses it.
 
@@ -393,7 +393,7 @@ def _chat_template(tokenizer: Any, system: str | None) -> Callable[..., str]:
         raise KkwarmError("this checkpoint has no chat template", hint="leave out --chat on")
 
     def render(turns: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        arguments = {"tokenize": False, "add_generation_prompt": add_generation_prompt}
+        arguments: dict[str, Any] = {"tokenize": False, "add_generation_prompt": add_generation_prompt, **further}
         if not add_generation_prompt:
             arguments["continue_final_message"] = True
         try:
@@ -423,7 +423,11 @@ def _make_eval_task(benchmark: LmEvalBenchmark, config: BenchConfig, tokenizer: 
     return EvalTask(
         name,
         Benchmark(name, lambda: examples, lambda: examples, name, protocol.name, facet=FACET if is_group else None),
-        PromptRenderer(protocol, tokenizer, config.chat == "on", config.system or "", benchmark.few_shot),
+        PromptRenderer(
+            *(protocol, tokenizer, config.chat == "on", config.system or "", benchmark.few_shot),
+            template_args=config.chat_template_args,
+            split_reasoning=ReasoningSplitter(parse_think_tags(config.think_tags or "none"), tokenizer),
+        ),
         Verifier(name, benchmark.check, timeout_s=60.0),
         choose_sampling(benchmark.sampling, config),
         tuple(items),

@@ -140,6 +140,8 @@ def _text(sample: Sample, protocol: Protocol | None) -> list[Any]:
     if not isinstance(text, str):  # scored files may hold null or any JSON value
         return [json.dumps(text), sample.verdict.answer, sample.verdict.reason, 0, 0]
     start = end = 0
+    if sample.completion.reasoning:  # stored separately
+        text = f"{sample.completion.reasoning}\n\n{text}"
     reasoning = protocol.split(sample.completion).reasoning if protocol is not None else ""
     if reasoning and (position := text.find(reasoning)) >= 0:
         start = _utf16_length(text[:position])

@@ -157,8 +157,11 @@ def test_bench_on_a_chat_server(server: ChatServer, tmp_path: Path, monkeypatch:
     assert "sk-secret" not in (tmp_path / "r" / "manifest.json").read_text()
 
     from kkwarm.scoring.rescore import rescore
+    from kkwarm.scoring.verify_run import verify_run
 
     assert not rescore(run, plugins.registry())[0].flips
+    findings = {f.what: f.state.value for f in verify_run(run, plugins.registry())}
+    assert findings["data: mini_mcq"] == findings["prompts: mini_mcq"] == "agrees"
     server.message = {"content": None, "reasoning_content": "Is it 5? The answer is (A)."}  # never an answer
     run = bench("tiny-model", ["mini_mcq"], tmp_path / "n", config(server, protocol="plain"), progress=False)
     assert {s.verdict.status for s in run.samples()} == {Status.MALFORMED}

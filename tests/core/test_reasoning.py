@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kkwarm.backends.text import token_ids
+from kkwarm.backends.text import decode, token_ids
 from kkwarm.errors import KkwarmError
 from kkwarm.protocols import (
     PAPER,
@@ -21,6 +21,7 @@ from kkwarm.protocols import (
     strip_end_tokens,
 )
 from kkwarm.protocols.reasoning import FAMILIES
+from kkwarm.train.rollout import completion_from_ids
 from kkwarm.types import Completion, Example, Message, Response, Status, Verdict, Verifier
 from kkwarm.verify import verify
 
@@ -153,6 +154,18 @@ def test_reasoning_is_separated_and_counted(tags: Any) -> None:
     assert done.reasoning_tokens == ids.index(made.convert_tokens_to_ids(tags.close)) + 1 and done.n_tokens == len(ids)
     assert judge(done).status is Status.CORRECT
     assert PLAIN.split(done).reasoning == "Is it 5? No." and has_reasoning(PLAIN, done) is True
+
+
+@pytest.mark.parametrize("tags", FAMILIES, ids=lambda t: t.open)
+def test_delimiters_that_are_special_tokens_survive_in_bench_and_in_training(tags: Any) -> None:
+    made = tokenizer(TURNS, (tags.open, tags.close))
+    text = WRITTEN[tags.open]
+    ids = made(f"{text}</s>", add_special_tokens=False)["input_ids"]
+    assert decode(made, ids[:-1]) == text
+    end = frozenset([made.eos_token_id])
+    rollout = completion_from_ids(ids, made, stop=("no",), end_ids=end, max_tokens=999)
+    done = make_renderer(PLAIN, made).split_reasoning(rollout, "prompt")
+    assert done.reasoning == "Is it 5? No." and done.token_ids == tuple(ids) and judge(done).correct
 
 
 @pytest.mark.parametrize("tags", FAMILIES, ids=lambda t: t.open)
