@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from kkwarm.backends.base import Request
+from kkwarm.backends.base import Likelihood, Request
 from kkwarm.backends.checkpoint import ADAPTER, default_device, default_dtype, fingerprint, load_tokenizer, resolve
 from kkwarm.backends.sampling import contiguous_runs, engine_seed
 from kkwarm.backends.text import cut_at_stop, decode, has_special_tags, parse_finish_reason, token_ids
@@ -155,6 +155,31 @@ class VllmBackend:
             rows = output.prompt_logprobs[len(prompt) :]
             logprobs.append([float(row[token].logprob) for row, token in zip(rows, completion, strict=True)])
         return logprobs
+
+    @property
+    def context(self) -> int:
+        """Maximum number of tokens of a text. vLLM always generates a token, which takes one of the model's."""
+        return int(self.engine.llm_engine.model_config.max_model_len) - 1
+
+    def likelihoods(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Likelihood]:
+        """See `kkwarm.backends.base.LikelihoodBackend`."""
+        from vllm import SamplingParams
+
+        longest = self.context
+        for context, continuation in texts:
+            if not context or not 0 < len(continuation) < longest:
+                raise KkwarmError(
+                    f"a text to score has {len(context)} + {len(continuation)} tokens; vLLM takes {longest}",
+                    hint="raise --engine max_model_len, or use --backend hf",
+                )
+        inputs = [{"prompt_token_ids": [*context, *continuation][-longest:]} for context, continuation in texts]
+        parameters = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=1)
+        results: list[Likelihood] = []
+        for output, (_, continuation) in zip(self._run_engine(inputs, parameters), texts, strict=True):
+            rows = output.prompt_logprobs[-len(continuation) :]
+            scores = [row[token] for row, token in zip(rows, continuation, strict=True)]
+            results.append((sum(float(s.logprob) for s in scores), all(s.rank == 1 for s in scores)))
+        return results
 
     def close(self) -> None:
         """Ends the engine."""

@@ -412,6 +412,9 @@ def _make_eval_task(benchmark: LmEvalBenchmark, config: BenchConfig, tokenizer: 
     if benchmark.output_type == "generate_until" and (ignored := benchmark.ignored_settings()):
         shown = ", ".join(f"{k}={v}" for k, v in ignored.items())
         warn(f"{name} asks for {shown}, which kkwarm's backends do not apply")
+    sampling = choose_sampling(benchmark.sampling, config)
+    if config.samples > 1 and sampling.temperature == 0 and not benchmark.scores_likelihoods:
+        warn(f"{name} decodes greedily, so the {config.samples} samples of a question are equal: add --temperature")
     items = []
     for id_, document in benchmark.documents.items():
         meta = {FACET: document.task.task_name} if is_group else {}
@@ -429,7 +432,7 @@ def _make_eval_task(benchmark: LmEvalBenchmark, config: BenchConfig, tokenizer: 
             split_reasoning=ReasoningSplitter(parse_think_tags(config.think_tags or "none"), tokenizer),
         ),
         Verifier(name, benchmark.check, timeout_s=60.0),
-        choose_sampling(benchmark.sampling, config),
+        sampling,
         tuple(items),
         lm_eval=benchmark,
     )

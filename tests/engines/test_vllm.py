@@ -76,6 +76,15 @@ def test_logprobs_equal_transformers(engine: Any, base: str, requests: list[Requ
     assert max_difference(engine.logprobs(texts), hf.logprobs(texts)) < EXACT
 
 
+def test_likelihoods_equal_transformers(engine: Any, base: str) -> None:
+    hf = HFBackend.load(base, device="cpu")
+    texts = [([5 + i, 7, 9], [11, 20 + i][: 1 + i % 2]) for i in range(6)]
+    for (value, greedy), (expected, expected_greedy) in zip(
+        engine.likelihoods(texts), hf.likelihoods(texts), strict=True
+    ):
+        assert value == pytest.approx(expected, abs=1e-3) and greedy == expected_greedy
+
+
 def test_samples_vary_and_have_their_own_seeds(engine: Any, requests: list[Request]) -> None:
     sampling = Sampling(1.0, 1.0, 64, seed=5)
     completions = generate(engine, requests, sampling)

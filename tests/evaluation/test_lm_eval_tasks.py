@@ -433,6 +433,16 @@ def test_a_stored_run_is_verified(folder: Path, tmp_path: Path) -> None:
     assert scored.state is State.UNCHECKED and "lm-eval scored" in scored.detail
 
 
+def test_equal_samples_are_pointed_out(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from kkwarm.evaluation.lm_eval_tasks import load_lm_eval_task
+
+    load_lm_eval_task("lm_eval:kkw_letters", BenchConfig(samples=2), None)
+    assert "decodes greedily, so the 2 samples of a question are equal" in capsys.readouterr().err
+    load_lm_eval_task("lm_eval:kkw_letters", BenchConfig(samples=2, temperature=1.0), None)
+    load_lm_eval_task("lm_eval:kkw_choice", BenchConfig(samples=2), None)
+    assert "greedily" not in capsys.readouterr().err
+
+
 def test_power(folder: Path) -> None:
     from kkwarm.cli.power import power_analysis
 
