@@ -77,12 +77,11 @@ def test_logprobs_equal_transformers(engine: Any, base: str, requests: list[Requ
 
 
 def test_likelihoods_equal_transformers(engine: Any, base: str) -> None:
-    hf = HFBackend.load(base, device="cpu")
+    hf: Any = open_backend("hf", base, device="cpu")
     texts = [([5 + i, 7, 9], [11, 20 + i][: 1 + i % 2]) for i in range(6)]
-    for (value, greedy), (expected, expected_greedy) in zip(
-        engine.likelihoods(texts), hf.likelihoods(texts), strict=True
-    ):
-        assert value == pytest.approx(expected, abs=1e-3) and greedy == expected_greedy
+    expected = hf.likelihoods(texts)
+    for (value, greedy), (by_hf, greedy_by_hf) in zip(engine.likelihoods(texts), expected, strict=True):
+        assert abs(value - by_hf) < EXACT and greedy == greedy_by_hf
 
 
 def test_samples_vary_and_have_their_own_seeds(engine: Any, requests: list[Request]) -> None:
