@@ -25,7 +25,7 @@ import numpy as np
 
 from kkwarm.errors import KkwarmError, describe_error, warn
 from kkwarm.evaluation.lm_eval_index import find_lm_eval_task, task_folders
-from kkwarm.evaluation.lm_eval_logs import main_metric, numeric_scores
+from kkwarm.evaluation.lm_eval_logs import LIKELIHOOD_PROTOCOL, PROTOCOL, main_metric, numeric_scores
 from kkwarm.evaluation.plan import EvalTask, Item, choose_sampling
 from kkwarm.protocols import PromptRenderer, ReasoningSplitter, TextReader, parse_think_tags, prompt_hash
 from kkwarm.schema.settings import BenchConfig
@@ -422,7 +422,8 @@ def _make_eval_task(benchmark: LmEvalBenchmark, config: BenchConfig, tokenizer: 
         prompt = document.prompt
         items.append(Item(example, prompt, prompt_hash(prompt)))
     examples = [item.example for item in items]
-    protocol = Protocol("lm-eval", TextReader(), stop=benchmark.stop, source=f"lm-eval {version('lm_eval')}")
+    form = LIKELIHOOD_PROTOCOL if benchmark.scores_likelihoods else PROTOCOL
+    protocol = Protocol(form, TextReader(), stop=benchmark.stop, source=f"lm-eval {version('lm_eval')}")
     return EvalTask(
         name,
         Benchmark(name, lambda: examples, lambda: examples, name, protocol.name, facet=FACET if is_group else None),

@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError, unknown_name
-from kkwarm.evaluation.lm_eval_logs import Row, main_metric, read_answer, read_scores, read_verdict
+from kkwarm.evaluation.lm_eval_logs import (
+    LIKELIHOOD_PROTOCOL,
+    PROTOCOL,
+    Row,
+    main_metric,
+    read_answer,
+    read_scores,
+    read_verdict,
+)
 from kkwarm.importers.records import Answer, Results, TaskResults, read_json, read_lines
 from kkwarm.types import Completion
 
@@ -126,12 +134,12 @@ def _settings(task: str, document: Row, row: Row) -> dict[str, Any]:
         "few_shot": document.get("n-shot", {}).get(task, config.get("num_fewshot")),
         "samples": 1,
         "scorer": TOOL,
-        "protocol": TOOL,
+        "protocol": PROTOCOL,
     }
     if document.get("chat_template"):
         settings["chat"] = True
     if config.get("output_type") != "generate_until":
-        return settings
+        return settings | {"protocol": LIKELIHOOD_PROTOCOL}
     generation = _generation_settings(row, config)
     sampled = bool(generation.get("do_sample", float(generation.get("temperature") or 0) > 0))
     settings["temperature"] = float(generation.get("temperature", 1.0)) if sampled else 0.0
