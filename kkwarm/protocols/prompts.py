@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from kkwarm.errors import KkwarmError, shorten
 from kkwarm.protocols.readers import reads_reasoning
-from kkwarm.protocols.reasoning import ReasoningSplitter, detect_think_tags, parse_think_tags
+from kkwarm.protocols.reasoning import FAMILIES, ReasoningSplitter, detect_think_tags, parse_think_tags
 from kkwarm.types import ChatPrompt, Example, Message, Protocol, Task
 
 __all__ = ["PromptOptions", "PromptRenderer", "choose_examples", "make_renderer", "prompt_hash", "requested_protocol"]
@@ -236,7 +236,7 @@ def _reasoning_splitter(protocol: Protocol, tokenizer: Any, options: PromptOptio
     if options.think_tags:
         return ReasoningSplitter(parse_think_tags(options.think_tags), tokenizer, has_own_tags)
     if tokenizer is None:
-        return ReasoningSplitter(None, None, has_own_tags, detect=True)
+        return ReasoningSplitter(None, None, has_own_tags, detect=FAMILIES)
     return ReasoningSplitter(detect_think_tags(tokenizer), tokenizer, has_own_tags)
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kkwarm.errors import KkwarmError, shorten
-from kkwarm.protocols.readers import strip_end_tokens
-from kkwarm.types import Completion
+from kkwarm.protocols.readers import AutoReader, reads_reasoning, strip_end_tokens
+from kkwarm.types import Completion, Protocol
 
 __all__ = ["FAMILIES", "ReasoningSplitter", "ThinkTags", "detect_think_tags", "parse_think_tags"]
 
@@ -128,12 +128,19 @@ class ReasoningSplitter:
     :param tags: the model's delimiters; None: it has none.
     :param tokenizer: the model's; None: a server has it, and delimiters are recognized in each completion.
     :param has_own_tags: the protocol reads the reasoning by itself, so it stays in the text.
+    :param detect: the families whose delimiters are recognized in a completion where `tags` is None.
     """
 
     tags: ThinkTags | None = None
     tokenizer: Any = None
     has_own_tags: bool = False
-    detect: bool = False
+    detect: tuple[ThinkTags, ...] = ()
+
+    @classmethod
+    def for_saved_outputs(cls, protocol: Protocol) -> ReasoningSplitter:
+        """For completions of an unknown model. The protocol ``auto`` reads ``<think>`` itself."""
+        is_auto = isinstance(protocol.reader, AutoReader)
+        return cls(has_own_tags=reads_reasoning(protocol), detect=FAMILIES[1:] if is_auto else FAMILIES)
 
     @property
     def active(self) -> bool:
@@ -149,7 +156,7 @@ class ReasoningSplitter:
             return _join_reasoning(completion)
         if completion.reasoning:  # the server has separated it
             return completion
-        tags = self.tags or (_recognize(completion.text) if self.detect else None)
+        tags = self.tags or _recognize(completion.text, self.detect)
         if tags is None:
             return completion
         reasoning, answer = tags.split(completion.text, opened=tags.is_open(prompt))
@@ -170,10 +177,12 @@ class ReasoningSplitter:
         return count if completion.n_tokens is None else min(count, completion.n_tokens)
 
 
-def _recognize(text: str) -> ThinkTags | None:
-    """The delimiters that a completion begins with, or closes."""
+def _recognize(text: object, families: Sequence[ThinkTags]) -> ThinkTags | None:
+    """The delimiters that a completion begins with, or closes. Saved outputs may hold values that are no text."""
+    if not isinstance(text, str):
+        return None
     start = text.lstrip()
-    return next((tags for tags in FAMILIES if start.startswith(tags.open) or tags.close in text), None)
+    return next((tags for tags in families if start.startswith(tags.open) or tags.close in text), None)
 
 
 def _join_reasoning(completion: Completion) -> Completion:

@@ -17,6 +17,7 @@ from typing import Any
 from kkwarm.analysis.metrics import summarize
 from kkwarm.data import read_numbered_jsonl
 from kkwarm.errors import KkwarmError
+from kkwarm.protocols import ReasoningSplitter
 from kkwarm.types import REFERENCE_DIFFERS, Benchmark, Completion, Example, Protocol, Sample, Status, Task, Verifier
 from kkwarm.verify.judge import Judge
 
@@ -280,6 +281,8 @@ def score_rows(
     :param replaced: as `find_replaced_answers` returns it; recorded with the samples.
     """
     samples: list[Sample] = []
+    split = ReasoningSplitter.for_saved_outputs(protocol)
+    completions = [split(row.completion, "") for row in rows]
     count: Counter[str] = Counter()
     size = CHUNK if keep is None or verifier.check_batch is None else CODE_CHUNK
     with Judge(workers) as judge:
@@ -290,7 +293,7 @@ def score_rows(
                 places.append((examples[i].id, count[examples[i].id]))
                 count[examples[i].id] += 1
             new = [i for i, place in zip(part, places, strict=True) if place not in stored]
-            verdicts = iter(judge.verify(verifier, protocol, [(examples[i], rows[i].completion) for i in new]))
+            verdicts = iter(judge.verify(verifier, protocol, [(examples[i], completions[i]) for i in new]))
             added = []
             for i, (id_, index) in zip(part, places, strict=True):
                 sample = stored.get((id_, index))
@@ -298,7 +301,7 @@ def score_rows(
                     meta = {"reference": rows[i].reference} if rows[i].has_reference else {}
                     if i in replaced:
                         meta[REFERENCE_DIFFERS] = True
-                    sample = Sample(benchmark.name, id_, index, rows[i].completion, next(verdicts), meta=meta)
+                    sample = Sample(benchmark.name, id_, index, completions[i], next(verdicts), meta=meta)
                     added.append(sample)
                 samples.append(sample)
             if keep is not None:

@@ -20,9 +20,11 @@ from kkwarm.protocols import (
     parse_think_tags,
     strip_end_tokens,
 )
+from kkwarm.protocols.built_in import AUTO
 from kkwarm.protocols.reasoning import FAMILIES
+from kkwarm.scoring.score import Row, score_rows
 from kkwarm.train.rollout import completion_from_ids
-from kkwarm.types import Completion, Example, Message, Response, Status, Verdict, Verifier
+from kkwarm.types import Benchmark, Completion, Example, Message, Response, Status, Verdict, Verifier
 from kkwarm.verify import verify
 
 QUESTION = Example("1", "What is 2+2?", "4")
@@ -208,6 +210,20 @@ def test_what_a_server_separated_is_kept() -> None:
     assert split(served, "") == served
     assert split(Completion("[THINK]Is it 5?[/THINK]It is 4."), "").text == "It is 4."
     assert split(Completion("It is 4."), "") == Completion("It is 4.")
+
+
+@pytest.mark.parametrize("tags", FAMILIES, ids=lambda t: t.open)
+@pytest.mark.parametrize("protocol", [PLAIN, AUTO], ids=lambda p: p.name)
+def test_saved_outputs_of_reasoning_models(tags: Any, protocol: Any) -> None:
+    def status(text: Any) -> Status:
+        saved = Row(1, "1", Completion(text, finish_reason="stop"))
+        verifier = Verifier("sum", check)
+        benchmark = Benchmark("sums", lambda: [QUESTION], lambda: [QUESTION], "sum")
+        return score_rows([saved], [QUESTION], benchmark, verifier, protocol).samples[0].verdict.status
+
+    assert status(WRITTEN[tags.open]) is Status.CORRECT
+    assert status(f"{tags.open}Is it 5? 4") is Status.MALFORMED
+    assert status("The answer is 4.") is Status.CORRECT and status(None) is Status.UNPARSED
 
 
 def test_delimiters_can_be_given() -> None:
