@@ -41,7 +41,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "speed"))
 from paired import RESULTS, peak_mb, ratio, summarize, write_results
 
 TRACE_TOKENS = 1024
-PROTOCOL_FIELD = "format"
 
 
 def cpu_seconds() -> float:
@@ -134,7 +133,7 @@ def bench_lm_eval(args: argparse.Namespace, batch: int) -> dict[str, Any]:
         def _mean_scores(self, doc: Any, results: list[list[str]]) -> dict[str, float]:  # type: ignore[override]
             texts.extend(results[0])
             pairs = [(self.task.items[doc["row"]].example, Completion(text)) for text in results[0]]
-            verdicts = self.judge.verify(self.task.verifier, rules_of(self.task), pairs)
+            verdicts = self.judge.verify(self.task.verifier, self.task.protocol, pairs)
             return {"accuracy": sum(v.correct for v in verdicts) / len(verdicts)}
 
     torch.manual_seed(0)
@@ -143,11 +142,6 @@ def bench_lm_eval(args: argparse.Namespace, batch: int) -> dict[str, Any]:
         evaluate(lm, {"puzzles": Task(eval_task(args, lm.tokenizer), judge)}, bootstrap_iters=2, log_samples=False)
     seconds = cpu_seconds() - began
     return per_token(seconds, sum(len(lm.tokenizer(text)["input_ids"]) + 1 for text in texts))
-
-
-def rules_of(task: Any) -> Any:
-    """What splits a completion of the task into reasoning and answer."""
-    return getattr(task, "protocol", None) or task.format
 
 
 def per_token(seconds: float, tokens: int) -> dict[str, Any]:
@@ -270,14 +264,13 @@ def install_domains(args: argparse.Namespace) -> None:
     traces = [json.loads(line) for line in args.data.read_text("utf-8").splitlines()]
     puzzles = [Example(t["id"], t["question"], t["answer"]) for t in traces]
     coins = [Example(f"parity/{i}", text, "", "train") for i, text in enumerate(grpo_questions(args))]
-    plain: dict[str, Any] = {PROTOCOL_FIELD: "plain"}
 
     class Plugin:
         @hookimpl
         def kkwarm_domains(self) -> list[Domain]:
             return [
                 Domain("puzzles", lambda: puzzles, lambda example, response: response.answer == example.answer),
-                Domain("parity", lambda: coins, lambda example, response: is_even(response.text), **plain),
+                Domain("parity", lambda: coins, lambda example, response: is_even(response.text), protocol="plain"),
             ]
 
     load = kkwarm.plugins.load
