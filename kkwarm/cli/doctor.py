@@ -210,7 +210,11 @@ def _check_sandbox() -> Iterator[Finding]:
         unsandboxed_allowed,
     )
 
-    level = strongest_level()
+    try:
+        level = strongest_level()
+    except KkwarmError as err:
+        yield Finding("sandbox", "note", err.message, err.hint)
+        return
     lock = f"without Landlock ({landlock_unavailable()})" if landlock_unavailable() else "with Landlock"
     causes = "; ".join(f"{lv.value}: {cause}" for lv, cause in probe_levels().items() if cause)
     if level is Level.PROCESS and unsandboxed_allowed():

@@ -17,7 +17,9 @@ class Machine:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, waits_known: bool = True) -> None:
         self.listened = self.cpu = self.waited = 0.0
         monkeypatch.setattr(CallTimer, "_cpu", lambda timer: self.cpu)
-        monkeypatch.setattr(CallTimer, "_waited", lambda timer: self.waited if waits_known else None)
+        self.runnable = False
+        figures = lambda timer: (self.runnable, self.waited if waits_known else None)  # noqa: E731
+        monkeypatch.setattr(CallTimer, "_threads", figures)
         self.timer = CallTimer(1, 1.0, lambda: self.listened)
         self.timer.start(0.5)
 
@@ -55,6 +57,19 @@ def test_sleep_counts_and_waiting_for_a_core_does_not(monkeypatch: pytest.Monkey
     assert machine.timer.exceeded() == "sleep"
 
 
+def test_a_wait_that_has_not_ended_is_not_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel adds a wait to its figure only when it ends."""
+    machine = Machine(monkeypatch)
+    machine.runnable = True
+    machine.advance(asleep=30.0)
+    assert machine.timer.exceeded() == ""
+    machine.waited += 29.5
+    machine.runnable = False
+    assert machine.timer.exceeded() == ""
+    machine.advance(asleep=0.6)
+    assert machine.timer.exceeded() == "sleep"
+
+
 def test_sleep_adds_up_over_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(monkeypatch)
     for _ in range(4):
@@ -89,6 +104,8 @@ def test_without_figures_the_machine_s_load_decides(overloaded: bool, monkeypatc
     machine = Machine(monkeypatch, waits_known=False)
     machine.advance(asleep=2.0)
     assert machine.timer.exceeded() == ("" if overloaded else "sleep")
+    machine.advance(asleep=30.0)
+    assert machine.timer.exceeded() == "sleep", "the doubt has a limit"
 
 
 def test_without_a_clock_reported_times_count() -> None:

@@ -48,7 +48,7 @@ class Limits:
     @property
     def wall_s(self) -> float:
         """Wall-clock limit of the whole run: the last resort, since CPU time and sleep are limited before."""
-        return 30.0 + 2.0 * self.cpu_s
+        return 60.0 + 10.0 * self.cpu_s
 
 
 Judge = Callable[[int, bytes, bool, float], bool]

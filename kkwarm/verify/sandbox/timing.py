@@ -20,6 +20,7 @@ __all__ = ["CallTimer"]
 _TOLERANCE_S = 0.05
 _S_PER_BYTE = 2.5e-7  # for decoding inputs and encoding results, where they have library types
 _NAPS = 4  # all calls together may sleep this many times as long as one call
+_MAX_DOUBTED_S = 30.0  # where the kernel does not tell sleep from waiting, at most this much counts as waiting
 _NAP_S = 0.05  # shorter idle times may be those of the messages themselves
 
 
@@ -40,9 +41,10 @@ class CallTimer:
             self.clock = None
         self.limit = self.cpu0 = self.called = 0.0  # CPU seconds: of a call; at the last checkpoint, and result
         self.idle = self.slept = 0.0  # since the last checkpoint, and before it
+        self.doubted = 0.0
         self.excess = -1.0  # by how much the worst stretch exceeded its limit, if sleep counts as CPU time
         # Until when idle time is known: the time listened, the CPU time, and the time waited for a core.
-        self.listened0, self.used0, self.waited0 = listened(), 0.0, self._waited() or 0.0
+        self.listened0, self.used0, self.waited0 = listened(), 0.0, self._threads()[1] or 0.0
 
     def start(self, limit: float) -> None:
         """The candidate may go on; each call until the next checkpoint has this limit in CPU seconds."""
@@ -106,10 +108,13 @@ class CallTimer:
         idle = elapsed - (cpu - self.used0)
         if idle <= _NAP_S:
             return
+        runnable, waited = self._threads()
+        if runnable:  # the kernel adds a wait only when it ends, so what this one hides is not known yet
+            return
         self.listened0, self.used0 = listened, cpu
-        waited = self._waited()
         if waited is None:  # no figures of the process: guess from those of the machine
-            idle = 0.0 if is_overloaded() else idle
+            self.doubted += idle
+            idle = 0.0 if self.doubted <= _MAX_DOUBTED_S and is_overloaded() else idle
         else:
             # Threads that wait at the same time count once.
             idle -= min(elapsed, max(0.0, waited - self.waited0))
@@ -117,19 +122,26 @@ class CallTimer:
         if idle > _NAP_S:
             self.idle += idle
 
-    def _waited(self) -> float | None:
-        """Seconds in which threads of the process, or the trusted side's own, waited for a core; None if unknown."""
-        folder = Path("/proc", str(self.pid), "task")
+    def _threads(self) -> tuple[bool, float | None]:
+        """Whether a thread of the process runs or could run, and the time for which its threads, or the trusted side's
+        own, have waited for a core: None if unknown."""
         try:
-            threads = list(folder.iterdir())
+            threads = list(Path("/proc", str(self.pid), "task").iterdir())
         except OSError:
-            return None
-        figures = [_waited_s(path / "schedstat") for path in (*threads, Path("/proc/thread-self"))]
-        return sum(figures) if any(figures) else None
+            return False, None
+        figures = [_waited_s(thread) for thread in (*threads, Path("/proc/thread-self"))]
+        return any(map(_is_runnable, threads)), sum(figures) if any(figures) else None
 
 
-def _waited_s(path: Path) -> float:
+def _waited_s(thread: Path) -> float:
     try:
-        return int(path.read_bytes().split()[1]) / 1e9
+        return int((thread / "schedstat").read_bytes().split()[1]) / 1e9
     except (OSError, IndexError, ValueError):  # the thread has ended, or the kernel does not count
         return 0.0
+
+
+def _is_runnable(thread: Path) -> bool:
+    try:
+        return (thread / "stat").read_bytes().rpartition(b")")[2].split()[0] == b"R"
+    except (OSError, IndexError):
+        return False

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from .wire import CHECKPOINT, record
 
 FLUSH_BYTES, TICK_S = 1 << 16, 0.04
-CHECKPOINT_S = 0.03  # calls that follow each other for this long are measured together
+CHECKPOINT_S, CHECKPOINT_WALL_S = 0.03, 0.1  # calls that together take less are measured together
 MESSAGE_CHARS = 300
 # The modules that candidates import most often. They are imported before the fork, so that children need not.
 COMMON = (
@@ -44,7 +44,8 @@ class Candidate:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.pending: list[bytes] = []
-        self.size, self.continued, self.calling = 0, 0.0, False
+        self.size, self.calling = 0, False
+        self.continued = self.continued_cpu = 0.0  # when the last checkpoint was left
 
     def send(self, data: bytes) -> None:
         self.pending.append(data)
@@ -77,7 +78,7 @@ class Candidate:
         self.pending.append(CHECKPOINT)
         self.flush()
         data = self.receive()
-        self.continued = monotonic()
+        self.continued, self.continued_cpu = monotonic(), process_time()
         return data
 
     def stop(self, data: bytes) -> NoReturn:
@@ -108,9 +109,11 @@ class Candidate:
             self.call_all(function, loads(self.checkpoint()), job["max_result"])
 
     def call_all(self, function: Callable[..., Any], inputs: list[bytes], max_result: int) -> None:
-        for i, data in enumerate(inputs):
-            if i and monotonic() - self.continued > CHECKPOINT_S:
+        now = 0.0  # in CPU time, after a call
+        for data in inputs:
+            if now and self.is_due(now):
                 self.checkpoint()
+                now = 0.0
             args = loads(data)
             self.calling, before = True, process_time()
             try:
@@ -118,9 +121,13 @@ class Candidate:
             except BaseException as err:
                 self.calling = False
                 self.stop(record(b"X", message(err), process_time() - before))
-            self.calling, used = False, process_time() - before
+            self.calling, now = False, process_time()
             kind, encoded = encode(result, max_result)
-            self.send(record(kind, encoded, used))
+            self.send(record(kind, encoded, now - before))
+
+    def is_due(self, cpu: float) -> bool:
+        """Whether the calls since the last checkpoint have taken long."""
+        return cpu - self.continued_cpu > CHECKPOINT_S or monotonic() - self.continued > CHECKPOINT_WALL_S
 
 
 def message(err: BaseException) -> bytes:
