@@ -117,7 +117,7 @@ class OpenAIBackend:
         description = server.describe_model()
         root, length = description.get("root"), description.get("max_model_len")  # vLLM's
         # vLLM's `root` identifies the model even if a requeued job finds its server at another address.
-        fingerprint = hashlib.sha256(f"{root or url} {model}".encode()).hexdigest()[:16]
+        fingerprint = hashlib.sha256(f"{root or url} {model}".encode("utf-8", "backslashreplace")).hexdigest()[:16]
         context = length if type(length) is int and 0 < length < 2**31 else None
         return cls(model, fingerprint, server, concurrency, context=context)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fuzz_mutate import mutate_file
+from fuzz_server import FileServer
 
 from kkwarm.cli import main
 
@@ -57,6 +59,7 @@ STUDY_COMMANDS: tuple[tuple[str, ...], ...] = (
     ("warmup", "kkwarm_mini:BASE", "--traces", "study/steps/traces", "-o", "out/w", "--dry-run"),
     ("bench", "study/steps/rlvr-s0", "--on", "mini_math", "--dry-run"),
 )
+SERVER = ("--base-url", "{url}", "--engine", "tries=1", "--engine", "timeout=20")
 # Name of the target -> (files to damage, as patterns, and the commands that read them).
 TARGETS: dict[str, tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]] = {
     "manifest": (("a/manifest.json",), RUN_COMMANDS),
@@ -120,6 +123,15 @@ TARGETS: dict[str, tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]] = {
             ("power", "--on", "table.toml"),
         ),
     ),
+    "server": (
+        ("server/*.json",),
+        (
+            ("bench", "served", "--on", "mini_math", "--limit", "2", "--samples", "2", "--backend", "openai", *SERVER,
+             "-o", "out/b", "--json"),
+            ("bench", "served", "--on", "mini_kk", "--limit", "2", "--backend", "openai", *SERVER, "-o", "out/b"),
+            ("distill", "--domain", "mini_math", "--teacher", "served", "-n", "2", *SERVER, "-o", "out/d", "--json"),
+        ),
+    ),
     "accelerate": (
         ("config.yaml",),
         (
@@ -170,18 +182,27 @@ def run_case(case: Case, inputs: Path) -> Outcome:
         file.write_bytes(mutate_file(case.rng, file.name, file.read_bytes()))
         command = case.rng.choice(commands)
         case.command = tuple(part.replace("{file}", case.file) for part in command)
+        if "{url}" in command:
+            server = _server()
+            server.folder = folder / "server"
+            case.command = tuple(part.replace("{url}", server.url) for part in case.command)
         (folder / "out").mkdir()
         return run_command(case.command, folder)
 
 
+@functools.cache
+def _server() -> FileServer:
+    return FileServer()
+
+
 def run_command(command: tuple[str, ...], folder: Path) -> Outcome:
     """Runs a command in this process, in `folder`."""
+    from kkwarm_bridges import table
+
     from kkwarm.plugins import registry
 
-    registry.cache_clear()
-    with contextlib.suppress(ImportError):
-        from kkwarm_bridges import table
-
+    if any(".toml" in part for part in command):  # domains of an earlier, equally named table
+        registry.cache_clear()
         table.load_examples.cache_clear()
     out, err = io.StringIO(), io.StringIO()
     problem, code = "", 0

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from fuzz_server import ANSWERS
 from kkwarm_mini import BASE
 
 from kkwarm.evaluation.plan import make_eval_task
@@ -120,6 +121,9 @@ def make_inputs(root: Path) -> None:
     (root / "capitals.jsonl").write_text(
         "".join(json.dumps({"id": f"test/{i}", "completion": f"City {i}"}) + "\n" for i in range(4))
     )
+    (root / "server").mkdir()
+    for name, answer in ANSWERS.items():
+        (root / "server" / name).write_text(json.dumps(answer))
     make_tasks(root / "data" / "humaneval_plus" / "HumanEvalPlus.jsonl.gz")
     examples = list(registry().benchmark("mini_math").load())[:QUESTIONS]
     rows: list[dict[str, Any]] = [
