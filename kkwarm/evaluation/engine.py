@@ -48,6 +48,8 @@ __all__ = ["PreparedBench", "SampleCollector", "prepare", "run_bench"]
 
 _SMALL = 64  # samples; fewer leave most of a batch empty
 _LARGEST_METRIC = 1e12  # manifests accept no larger figures, such as the perplexity of an untrained model
+_FIGURES = {"n", "samples", "accuracy", "stderr", "status", "metrics", "mean_tokens"}  # that the results always have
+_GENERATION = {"tokens", "seconds", "tokens_per_s"}
 _LOCAL_BACKENDS = ("hf", "vllm")  # they load the checkpoint here, so it can be fingerprinted before they are opened
 
 
@@ -224,8 +226,11 @@ def _tokenizer_warnings(prepared: PreparedBench) -> list[str]:
 
 
 def _is_complete(prepared: PreparedBench, run: Run) -> bool:
-    """Whether the run has results, and all samples that they were computed from."""
-    if not run.manifest.results:
+    """Whether the run has results, and all samples that they were computed from. An edited manifest may lack some."""
+    results, figures = run.manifest.results, run.manifest.benchmarks
+    if not {"model", "throughput", "run"} <= results.keys() or not results["throughput"].keys() >= _GENERATION:
+        return False
+    if not all(figures.get(t.name, {}).keys() >= _FIGURES and figures[t.name]["n"] for t in prepared.tasks):
         return False
     counts = Counter(sample.benchmark for sample in run.samples())
     samples = prepared.config.samples

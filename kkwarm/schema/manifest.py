@@ -60,6 +60,35 @@ class _Config(TypedDict, total=False):
     decontaminate_against: list[str]
 
 
+class _Stopped(TypedDict):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    rule: str
+    questions: Count
+    of: Count
+    generations_saved: Count
+
+
+class _HalfWidth(_Stopped):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    rule: Literal["half-width"]  # type: ignore[misc]
+    interval: Annotated[list[Finite], Field(min_length=2, max_length=2)]
+
+
+class _Decided(_Stopped):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    rule: Literal["decided"]  # type: ignore[misc]
+    baseline: str
+    verdict: Literal["gain", "loss", "tie", "underpowered"] | None
+    value: Finite
+    low: Finite
+    high: Finite
+    p: Fraction
+    level: Finite
+
+
+Stopped = Annotated[_HalfWidth | _Decided, Field(discriminator="rule")]
+
+
 class _Figures(TypedDict, total=False):
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     n: Count
@@ -67,12 +96,26 @@ class _Figures(TypedDict, total=False):
     accuracy: Fraction | None
     stderr: Finite | None
     status: dict[str, Count]
-    metrics: dict[str, Finite]
+    metrics: dict[str, Annotated[float, Field(allow_inf_nan=False)] | None]
     verifier: str
+    mean_tokens: Finite | None
+    reasoning_rate: Fraction | None
+    contaminated: Count
+    advice: str
+    stopped: Stopped
+
+
+class _Generation(TypedDict, total=False):
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    tokens: Count
+    seconds: Finite
+    tokens_known: bool
+    tokens_per_s: Finite | None
 
 
 class _Results(TypedDict, total=False):
     __pydantic_config__ = _OPEN  # type: ignore[misc]
+    throughput: _Generation
     benchmarks: dict[str, _Figures]
     signal: bool | None
 
@@ -110,31 +153,6 @@ class _VerifierCode(TypedDict, total=False):
     code: str
     libraries: dict[str, str]
     before: list[str]
-
-
-class _Stopped(TypedDict):
-    __pydantic_config__ = _OPEN  # type: ignore[misc]
-    rule: str
-    questions: Count
-    of: Count
-
-
-class _HalfWidth(_Stopped):
-    __pydantic_config__ = _OPEN  # type: ignore[misc]
-    rule: Literal["half-width"]  # type: ignore[misc]
-    interval: list[Finite]
-
-
-class _Decided(_Stopped):
-    __pydantic_config__ = _OPEN  # type: ignore[misc]
-    rule: Literal["decided"]  # type: ignore[misc]
-    baseline: str
-    verdict: Literal["gain", "loss", "tie", "underpowered"] | None
-    value: Finite
-    low: Finite
-    high: Finite
-    p: Fraction
-    level: Finite
 
 
 class _Claim(TypedDict):
@@ -271,10 +289,8 @@ class Manifest(BaseModel):
     alarms: Annotated[list[dict[str, Any]], _of_type(list[_Alarm])] = []
     notes: list[str] = []
     # bench, score, import
-    generation: dict[str, Any] = {}
-    stopped: Annotated[
-        dict[str, Any], _of_type(dict[str, Annotated[_HalfWidth | _Decided, Field(discriminator="rule")]])
-    ] = {}
+    generation: Annotated[dict[str, Any], _of_type(_Generation)] = {}
+    stopped: Annotated[dict[str, Any], _of_type(dict[str, Stopped])] = {}
     file: str = ""
     differs: dict[str, list[dict[str, Any]]] = {}
     # contamination check
