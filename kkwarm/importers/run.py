@@ -190,11 +190,13 @@ def _verify(
 
 
 def _restore_stop_string(completion: Completion, protocol: Protocol, stop_strings: Sequence[str]) -> Completion:
-    """Appends the stop string that the tool removed, if the protocol finds no answer without it."""
-    if protocol.split(completion).answer is None:
+    """Appends the stop string that the tool removed, if the protocol finds no answer without it, or no tags around it."""
+    response = protocol.split(completion)
+    if response.answer is None or not response.tagged:
         for stop in stop_strings:
             restored = replace(completion, text=completion.text + stop)
-            if protocol.split(restored).answer is not None:
+            closed = protocol.split(restored)
+            if closed.answer is not None and (response.answer is None or closed.tagged):
                 return restored
     return completion
 
