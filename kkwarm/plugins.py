@@ -136,6 +136,12 @@ class Registry:
             return offered[item.protocol]
         raise unknown_name(f"protocol of {item.name}", name, offered)
 
+    def saved_protocol(self, benchmark: Benchmark) -> str:
+        """The name of the protocol that reads outputs which other tools saved: ``auto``, or the benchmark's default
+        where that is one of its own, whose tags others do not read.
+        """
+        return "auto" if benchmark.protocol in BUILT_IN else benchmark.protocol
+
     def protocols_of(self, benchmark: str) -> dict[str, Protocol]:
         """The protocols of a benchmark by name: its own, and those of every benchmark."""
         prefixes = [benchmark[:at] for at, char in enumerate(benchmark) if char == ":"]

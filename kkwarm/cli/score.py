@@ -78,7 +78,7 @@ def command(
 
     reg = registry()
     benchmark = reg.benchmark(name)
-    protocol = reg.protocol(benchmark, protocol_name or "auto")
+    protocol = reg.protocol(benchmark, protocol_name or reg.saved_protocol(benchmark))
     _check_writable(samples_out, file)
     rows = read_rows(file)
     examples = match_examples(rows, benchmark, file)

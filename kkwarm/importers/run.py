@@ -176,7 +176,8 @@ def _verify(
     judge: Judge,
 ) -> list[Sample]:
     """Samples with kkwarm's verdicts, for all completions."""
-    protocol, verifier = registry.protocol(benchmark, "auto"), registry.verifier(benchmark.verifier)
+    protocol = registry.protocol(benchmark, registry.saved_protocol(benchmark))
+    verifier = registry.verifier_of(benchmark, protocol)
     rows = [
         (a, index, _restore_stop_string(c, protocol, task.stop_strings))
         for a in task.answers
@@ -190,7 +191,7 @@ def _verify(
 
 
 def _restore_stop_string(completion: Completion, protocol: Protocol, stop_strings: Sequence[str]) -> Completion:
-    """Appends the stop string that the tool removed, if the protocol finds no answer without it, or no tags around it."""
+    """Appends the stop string that the tool removed, if the protocol then finds an answer, or tags around it."""
     response = protocol.split(completion)
     if response.answer is None or not response.tagged:
         for stop in stop_strings:

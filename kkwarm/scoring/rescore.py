@@ -108,7 +108,7 @@ def rescore_samples(
         benchmark = registry.benchmark(name.removesuffix("+forced"), from_run=True)
     except KkwarmError as err:
         return RescoredBenchmark(name, samples, samples, skipped=str(err))
-    protocol = registry.protocol(benchmark, protocol_name(run, name))
+    protocol = registry.protocol(benchmark, protocol_name(run, name, registry.saved_protocol(benchmark)))
     verifier = registry.verifier_of(benchmark, protocol)
     examples = _load_examples(benchmark, samples)
     after: list[Sample] = list(samples)
@@ -133,13 +133,16 @@ def _load_examples(benchmark: Benchmark, samples: Sequence[Sample]) -> dict[str,
     return examples
 
 
-def protocol_name(run: Run, name: str) -> str | None:
-    """The protocol that read the run's completions of benchmark `name`; None if it was the benchmark's default."""
+def protocol_name(run: Run, name: str, saved: str) -> str | None:
+    """The protocol that read the run's completions of benchmark `name`; None if it was the benchmark's default.
+
+    :param saved: `Registry.saved_protocol` of the benchmark.
+    """
     config = run.manifest.config
     recorded = config.get("protocols", {}).get(name) or config.get("protocol")
     if isinstance(recorded, str) and recorded:
         return recorded
-    return "auto" if run.manifest.kind in ("score", "import") else None
+    return saved if run.manifest.kind in ("score", "import") else None
 
 
 def write_rescored(run: Run, results: Sequence[RescoredBenchmark], path: Path) -> Run:

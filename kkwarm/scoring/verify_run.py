@@ -205,7 +205,7 @@ def _check_verifier(run: Run, registry: Registry, name: str) -> Finding:
         return Finding(what, State.UNCHECKED, "the run does not record which code verified it")
     try:
         benchmark = registry.benchmark(name.removesuffix("+forced"), from_run=True)
-        protocol = registry.protocol(benchmark, protocol_name(run, name))
+        protocol = registry.protocol(benchmark, protocol_name(run, name, registry.saved_protocol(benchmark)))
         now = verifier_provenance(registry.verifier_of(benchmark, protocol), protocol)
     except KkwarmError as err:
         return Finding(what, State.UNCHECKED, str(err))
