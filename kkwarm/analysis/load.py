@@ -57,14 +57,17 @@ def load(paths: Sequence[Path], *, margin: float | None = None) -> StudyData:
 
 
 def benchmark_protocol(benchmark: str, name: str | None = None) -> Protocol | None:
-    """The protocol of that name (None: the default) of a benchmark; None where the benchmark or it is unknown."""
+    """The protocol of that name (None: the default) of a benchmark; None where it is unknown. Those that every benchmark
+    has are known without the benchmark.
+    """
     from kkwarm.plugins import registry
+    from kkwarm.protocols import BUILT_IN
 
     reg = registry()
     try:
         return reg.protocol(reg.benchmark(benchmark, from_run=True), name)
     except KkwarmError:
-        return None
+        return BUILT_IN.get(name or "")
 
 
 def run_protocols(run: Run) -> ProtocolOf:
