@@ -102,7 +102,7 @@ _DENIED = re.compile(
 # The words that may stand directly behind a boxed answer, besides units and words of the question.
 _BEHIND_BOX = words(
     """is are as so which in for from with because since where when on at and by of the a answer answers solution
-    solutions i we thus therefore hence respectively total altogether"""
+    solutions we thus therefore hence respectively total altogether"""
 )
 _CONFIRMED = re.compile(
     r"(?:is|are)\s+(?:indeed\s+)?(?:(?:the|our|my)\s+)?(?:final\s+|correct\s+|exact\s+|desired\s+|required\s+|only\s+)*"
@@ -263,7 +263,14 @@ def _box_is_asserted(text: str, span: tuple[int, int, int, int], question: str) 
     if name == "and":  # "and we are done", but not "and a half"
         return re.match(r"\s+(?:we|so|thus|hence|therefore|this|that|it|i)\s", sentence[word.end() :]) is not None
     if name in _BEHIND_BOX:
-        return re.match(r"\s+(?:most|least|[0-9$\\-])", sentence[word.end() :], re.IGNORECASE) is None
+        return (
+            re.match(
+                r"\s+(?:most|least|base|binary|octal|hexadecimal|(?:thousand|million|billion|hundred|dozen)s|[0-9$\\-])",
+                sentence[word.end() :],
+                re.IGNORECASE,
+            )
+            is None
+        )
     unit = re.match(r"[A-Za-z]+(?:\s+[A-Za-z]+)?", sentence[word.start(1) :])
     assert unit is not None
     return any(split_unit(f"0 {u}", question=question)[1] is not None for u in (unit.group(), word[1]))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from kkwarm.types import Case, CaseGenerator, Example, Target
 from kkwarm.verify.mutations import change_digits
-from kkwarm_math.cases import contexts, structures, values
+from kkwarm_math.cases import contexts, formulas, structures, values
 from kkwarm_math.cases.peers import SYMPY
 from kkwarm_math.verifier import LENIENT_VERIFIER
 
@@ -43,6 +43,11 @@ def _another_value(t: Target, rng: random.Random) -> Case | None:
 def _near_value(t: Target, rng: random.Random) -> Case:
     gold, other = values.near(rng)
     return _case(t, gold.latex, other.latex, accept=values.equal(gold, other), kind="nearly the same value")
+
+
+def _another_formula(t: Target, rng: random.Random) -> Case | None:
+    pair = formulas.different_formulas(rng)
+    return None if pair is None else _case(t, *pair, accept=False, kind="another formula")
 
 
 def _digits(t: Target, rng: random.Random) -> Case | None:
@@ -114,7 +119,7 @@ def _gold_digits(t: Target, rng: random.Random) -> Case | None:
 
 _MAKERS: tuple[Callable[[Target, random.Random], Case | None], ...] = (
     _words, _words, _signs, _signs, _notation, _notation, _notation, _structured, _structured, _structured, _structured,
-    _unfinished, _unfinished, _free_text, _free_text, _another_value, _near_value, _digits, _hidden,
+    _unfinished, _unfinished, _free_text, _free_text, _another_value, _near_value, _another_formula, _digits, _hidden,
     _context_in_free_text, _gold_digits,
 )  # fmt: skip
 
