@@ -59,6 +59,7 @@ _REPEATING = re.compile(r"\\(?:overline|bar)\s*(?:\{\s*([0-9]+)\s*\}|([0-9]))")
 _EXPONENT = re.compile(r"[eE]([+-]?[0-9]{1,4})(?![0-9A-Za-z.])")
 _COMMAND = re.compile(r"\\([A-Za-z]+)\*?|\\(.)", re.DOTALL)
 _LETTERS = re.compile(r"[A-Za-z]+")
+_SIZED_BAR = re.compile(r"\\(?:(left|[bB]igg?l)|right|[bB]igg?r)\s*(?:\||\\vert(?![A-Za-z]))")
 _ROOT_SIGN = re.compile(r"√\s*([0-9]+|[A-Za-z])")  # the sign reaches over the whole number behind it
 _NO_SEPARATOR = re.compile(r"[^0-9.]")
 
@@ -103,7 +104,9 @@ _COMMANDS_OF_SIGN = {  # sign -> the commands that write it
     "∖": "setminus backslash",
     "→": "to rightarrow",
     ":": "colon",
-    "|": "mid vert lvert rvert",
+    "|": "mid vert",
+    "|(": "lvert",
+    "|)": "rvert",
     "⟨": "langle",
     "⟩": "rangle",
     "⌊": "lfloor",
@@ -173,6 +176,8 @@ def _token(text: str, at: int, spaced: bool) -> tuple[Token | None, int]:
             return Token("number", f"{digits}e{exponent[1]}", spaced), exponent.end()
         return Token("number", digits, spaced), at
     if sign == "\\":
+        if (bar := _SIZED_BAR.match(text, at)) is not None:
+            return Token("|(" if bar[1] else "|)", bar.group(), spaced), bar.end()
         found = _COMMAND.match(text, at)
         if found is None:
             raise Unreadable("it ends in a backslash")
@@ -454,7 +459,7 @@ class _Parser:
 
     def begins_factor(self) -> bool:
         kind = self.peek()
-        if kind in ("number", "letter", "constant", "function", "(", "[", "\\{", "⌊", "⌈", "⟨", "∅", "∠"):
+        if kind in ("number", "letter", "constant", "function", "(", "[", "\\{", "⌊", "⌈", "⟨", "∅", "∠", "|("):
             return True
         if kind == "{":
             return self.peek(1) not in (":", ",", "-", "+") or self.peek(2) != "}"
@@ -562,9 +567,9 @@ class _Parser:
         if kind == "{":
             self.at -= 1
             return self.braced()
-        if kind == "|":
+        if kind in ("|", "|("):
             node = self.sum()
-            self.take("|")
+            self.take("|" if kind == "|" else "|)")
             return Node("call", "abs", (node,))
         if kind in "⌊⌈" and kind:
             node = self.sum()
@@ -584,7 +589,9 @@ class _Parser:
         lower = text if len(text) > 1 else ""
         if lower == "sqrt":
             return self.root()
-        if lower in _FUNCTION_NAMES and (self.peek() in ("(", "{", "^", "letters", "number", "letter", "constant")):
+        if lower in _FUNCTION_NAMES and (
+            self.peek() in ("(", "{", "^", "|(", "letters", "number", "letter", "constant")
+        ):
             return self.call(_FUNCTION_NAMES[lower])
         if lower == "abs" and self.peek() == "(":
             return Node("call", "abs", (self.atom(),))
@@ -626,7 +633,7 @@ class _Parser:
             elif self.peek() == "_" and base is None and name == "log":
                 self.at += 1
                 base = self.script()
-        if self.peek() in ("(", "{", "[") or (self.peek() == "|"):
+        if self.peek() in ("(", "{", "[", "|", "|("):
             argument = self.atom()
             if argument.kind == "tuple" and len(argument.args) == 1:
                 argument = argument.args[0]
