@@ -43,6 +43,7 @@ _INTRODUCTION_WORDS = word_set(
     they this thus to truth type types unique up us using we what which who with work working yields you"""
 )
 _FORWARD_WORDS = frozenset({"following", "below", "next", "these"})
+_GROUP = re.compile(r"\bkn(?:ight|ave)s?\s*:", re.IGNORECASE)
 _CLOSING = re.compile(r"[\w\s.,:!*'’]+")
 
 
@@ -107,6 +108,8 @@ def parse_end(text: str, people: Mapping[str, Any]) -> dict[str, bool]:
         raise error
     if start < 2 and len(text) > MAX_CHARS:
         raise UnreadableAnswer(f"the claims begin more than {MAX_CHARS} characters before its end")
+    if start and _GROUP.search(segments[start - 1]):  # "It is not the case that Knights: (none)"
+        raise UnreadableAnswer("a line before the claims names a group and is no claim itself")
     has_opening = not OPENING_NOUNS.isdisjoint(_WORD.findall(segments[start].casefold()))
     for segment in reversed(segments[:start]):
         if not _refers_forward(segment, has_opening):

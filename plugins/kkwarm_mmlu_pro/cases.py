@@ -145,6 +145,8 @@ def _undecided(t: Target, rng: random.Random) -> Case | None:
         return None  # "C, A" may then be the letter C with its own text
     template = rng.choice(_UNDECIDED)
     text = template.replace("@", letter).replace("&", other)
+    if text.casefold() in (o.casefold() for o in example.meta["options"]):
+        return None
     return Case(t.compose(text), "reject", "undecided", example)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from kkwarm.types import Case, CaseGenerator, Example, Target
 from kkwarm.verify.mutations import change_digits
@@ -128,4 +129,6 @@ def _generate(target: Target, rng: random.Random) -> Case | None:
     return rng.choice(_MAKERS)(target, rng)
 
 
-GENERATORS = (CaseGenerator("math", _generate, domain="math", peers=(LENIENT_VERIFIER, SYMPY)),)
+_MATH_VERIFY = replace(LENIENT_VERIFIER, name="math-verify")
+
+GENERATORS = (CaseGenerator("math", _generate, domain="math", peers=(_MATH_VERIFY, SYMPY)),)
