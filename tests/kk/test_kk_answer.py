@@ -236,6 +236,7 @@ FREE_TEXT_INCORRECT = [
     "Suppose:\n" + PAPER,
     "Zoey says:\n" + PAPER,
     "It is not the case that\n" + PAPER,
+    "It is not the case that Knights: Zoey, Kim\nKnaves: Bob\nKnights: Zoey, Kim",
     "It is false that:\n" + "Zoey is a knight.\n" * 400 + PAPER,
     "I will not answer.",
     "Zoey is a knight. Bob is a knave. I am unsure about Kim.",
