@@ -398,7 +398,8 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
     runs: dict[str, list[dict[str, Any]]] = {}
     tried: dict[str, dict[int, float]] = {}  # side -> batch size -> value of the first round
     for side, (_, batches) in sides.items():
-        first = [measure(args, side, batch) for batch in batches]
+        largest = {"sft": args.traces, "grpo": args.prompts * args.generations}.get(args.part, max(batches))
+        first = [measure(args, side, batch) for batch in batches if batch <= largest]
         tried[side] = {run["batch"]: round(run["value"], 4) for run in first}
         runs[side] = [min(first, key=lambda run: run["value"])]
     for round_ in range(1, args.repeats):
