@@ -57,8 +57,8 @@ def load(paths: Sequence[Path], *, margin: float | None = None) -> StudyData:
 
 
 def benchmark_protocol(benchmark: str, name: str | None = None) -> Protocol | None:
-    """The protocol of that name (None: the default) of a benchmark; None where it is unknown. Those that every benchmark
-    has are known without the benchmark.
+    """The protocol of that name (None: the default) of a benchmark; None where it is unknown. Those that every
+    benchmark has are known without the benchmark.
     """
     from kkwarm.plugins import registry
     from kkwarm.protocols import BUILT_IN
