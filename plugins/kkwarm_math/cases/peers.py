@@ -30,4 +30,4 @@ def _check(example: Example, response: Response) -> Verdict:
     return Verdict(Status.CORRECT if equal else Status.WRONG, answer[:200])
 
 
-SYMPY = Verifier("sympy", _check, isolation="process", timeout_s=10.0, timeout_status=Status.TIMEOUT)
+SYMPY = Verifier("sympy", _check, isolation="process", timeout_s=60.0, timeout_status=Status.TIMEOUT)
