@@ -9,6 +9,7 @@ from statistics import fmean
 
 from kkwarm.analysis.changes import accuracy_of, advise, compute_changes, find_settings_differences
 from kkwarm.analysis.efficiency import sample_efficiency, smooth
+from kkwarm.analysis.load import benchmark_protocol
 from kkwarm.analysis.metrics import advise_on_unusable
 from kkwarm.analysis.seeds import variances_of_conditions
 from kkwarm.analysis.stats.seed_variance import SeedVariance
@@ -55,6 +56,8 @@ def build_report(study: StudyData, claim_sets: Iterable[ClaimSet] | None = None)
         note=study.note,
         problems=(*problems, *failures),
         unusable=tuple(_unusable(matrix)),
+        prompts=tuple(_prompts(study, matrix)),
+        other_protocols=any(_has_other_protocols(domain, matrix) for domain in study.domains),
         settings_differences=tuple(find_settings_differences(study, changes)),
         training=tuple(_training(t) for t in study.training),
         in_training_evals=tuple(_in_training_evals(study.training)),
@@ -111,6 +114,33 @@ def _unusable(matrix: dict[str, dict[str, schema.Cell]]) -> list[str]:
             if advice := advise_on_unusable(cell.status):
                 domains.setdefault((condition, advice), []).append(domain)
     return [f"{condition} on {', '.join(names)}: {advice}" for (condition, advice), names in domains.items()]
+
+
+def _has_other_protocols(domain: str, matrix: dict[str, dict[str, schema.Cell]]) -> bool:
+    """Whether a domain has several protocols, or one that is not its default."""
+    used = {row[domain].protocol for row in matrix.values() if domain in row} - {""}
+    default = benchmark_protocol(domain)
+    return len(used) > 1 or (default is not None and bool(used - {default.name}))
+
+
+def _prompts(study: StudyData, matrix: dict[str, dict[str, schema.Cell]]) -> list[schema.PromptExample]:
+    """One stored prompt for each domain and protocol."""
+    used: dict[tuple[str, str], list[str]] = {}
+    for condition, row in matrix.items():
+        for domain, cell in row.items():
+            if (condition, domain) in study.prompts:
+                used.setdefault((domain, cell.protocol), []).append(condition)
+    examples = []
+    for domain in study.domains:
+        for (of, protocol), conditions in used.items():
+            if of == domain:
+                id_, text = study.prompts[conditions[0], domain]
+                examples.append(
+                    schema.PromptExample(
+                        domain=domain, protocol=protocol, conditions=tuple(conditions), id=id_, text=text
+                    )
+                )
+    return examples
 
 
 def _curve(curve: Curve) -> schema.Curve:

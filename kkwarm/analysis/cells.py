@@ -22,7 +22,9 @@ __all__ = [
     "PairingError",
     "evaluation_settings",
     "make_cell",
+    "measured_differently",
     "pair",
+    "protocol_label",
     "settings_differences",
     "tally_samples",
 ]
@@ -30,6 +32,7 @@ __all__ = [
 FORCED = "+forced"  # suffix of benchmark names whose prompts force reasoning
 _OFF = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}  # not listed: other tools' runs do not record them
 _PROMPTING = ("protocol", "chat", "system", "few_shot")
+_SAMPLING = ("temperature", "top_p", *_OFF, "max_tokens")  # a protocol may set its own
 _COMPARED = ("temperature", "top_p", *_OFF, "max_tokens", "samples", *_PROMPTING, "scorer")
 _EXTERNAL = ("import", "score")  # kinds of runs whose samples another tool generated
 
@@ -194,19 +197,26 @@ def _own_verifier(benchmark: str) -> str | None:
         return None
 
 
-def pair(first: Cell, second: Cell, *, common: bool = False) -> tuple[Scores, Scores]:
+def pair(first: Cell, second: Cell, *, common: bool = False, across_protocols: bool = False) -> tuple[Scores, Scores]:
     """Scores of both cells on the same questions, seed by seed (the mean over seeds where the seeds differ).
 
     Where another tool generated the samples of one, settings and prompts may differ; `settings_differences` lists how.
 
     :param common: where the questions differ, use those that both have.
+    :param across_protocols: the protocols, with their prompts and sampling settings, may differ.
     :raises PairingError: the questions, prompts or settings differ.
     """
     lenient = first.external or second.external
-    if first.settings != second.settings and not lenient:
+    differing = {k for k in {*first.settings, *second.settings} if first.settings.get(k) != second.settings.get(k)}
+    of_protocol = bool(differing.intersection(_PROMPTING)) and differing.issubset((*_PROMPTING, *_SAMPLING))
+    if of_protocol and across_protocols:
+        lenient = True
+    if differing and not lenient:
         reason = f"they differ in {_describe_difference(first.settings, second.settings)}"
         if first.settings.get("version") != second.settings.get("version"):
             hint = "prompts, splits or verdict rules changed between the versions: bench the older checkpoint again"
+        elif of_protocol:
+            hint = "bench one of them again with the other's protocol, or use --across-protocols"
         else:
             hint = "bench one of them again with the other's settings"
         raise PairingError(first, second, reason, hint=hint)
@@ -227,6 +237,11 @@ def pair(first: Cell, second: Cell, *, common: bool = False) -> tuple[Scores, Sc
     return _aligned(first, a, second, b)
 
 
+def measured_differently(first: Cell, second: Cell) -> bool:
+    """Whether two cells that may be compared differ in settings, or may differ because another tool made one."""
+    return first.external or second.external or first.settings != second.settings
+
+
 def settings_differences(first: Cell, second: Cell) -> list[str]:
     """How the settings of two cells differ, as phrases; a setting that one side does not record is unknown."""
     a, b = _common_positions(first, second)
@@ -235,8 +250,9 @@ def settings_differences(first: Cell, second: Cell) -> list[str]:
         phrases.append("the prompts of one are unknown")
     elif changed := _changed_prompts(first, a, second, b):
         phrases.append(f"{len(changed)} of {len(a)} prompts differ")
+    external = first.external or second.external
     for key in ("version", *_COMPARED):
-        if key == "protocol" or (key == "version" and (first.external or second.external)):
+        if external and key in ("protocol", "version"):
             continue  # compared by the prompts themselves
         x, y = first.settings.get(key), second.settings.get(key)
         if x != y:
@@ -281,6 +297,17 @@ def evaluation_settings(manifest: Manifest, benchmark: str) -> dict[str, Any]:
         settings["scorer"] = f"kkwarm's {verifier}"
     listed = {k: settings[k] for k in _COMPARED if k in settings and (k not in _OFF or settings[k] != _OFF[k])}
     return {"version": manifest.evaluation_version, **listed}
+
+
+def protocol_label(settings: Mapping[str, Any]) -> str:
+    """The protocol of a cell's settings with what was changed about it, such as ``plain (chat, 4 shots)``."""
+    changes = ["chat"] if settings.get("chat") else []
+    if shots := settings.get("few_shot"):
+        changes.append(f"{shots} shot{'s' if shots != 1 else ''}")
+    if "system" in settings:
+        changes.append("other system prompt" if settings["system"] else "no system prompt")
+    name = str(settings.get("protocol") or "")
+    return f"{name} ({', '.join(changes)})" if name and changes else name
 
 
 def _describe_difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from statistics import median
 from typing import Any
 
-from kkwarm.analysis.cells import Cell, PairingError, pair, settings_differences
+from kkwarm.analysis.cells import Cell, PairingError, measured_differently, pair, protocol_label, settings_differences
 from kkwarm.analysis.seeds import seed_effects, variances_of_changes
 from kkwarm.analysis.stats.estimates import Outcome, PairedDifference, decide, estimate_mean, holm, paired_difference
 from kkwarm.analysis.stats.power import required_count
@@ -41,6 +41,7 @@ def accuracy_of(cell: Cell, seed_variance: SeedVariance | None = None) -> Accura
         samples=cell.samples,
         status=dict(cell.status),
         partial=cell.partial,
+        protocol=protocol_label(cell.settings),
     )
 
 
@@ -86,7 +87,11 @@ def compare_conditions(
     :returns: by domain, the fields of a `kkwarm.schema.report.BenchmarkComparison` but for `stopped` and `statement`.
     :raises PairingError: they cannot be paired on some domain.
     """
-    pairs = {d: pair(study.cells[first, d], study.cells[second, d], common=d in common) for d in domains}
+    across = study.across_protocols
+    pairs = {
+        d: pair(study.cells[first, d], study.cells[second, d], common=d in common, across_protocols=across)
+        for d in domains
+    }
     variance = estimate_seed_variances({"": [SeedEffect.difference(*p) for p in pairs.values()]})[""]
     differences = {d: paired_difference([p], variance) for d, p in pairs.items()}
     adjusted = holm([d.p for d in differences.values()])
@@ -109,14 +114,14 @@ def compare_conditions(
             "only_a": len(flipped["a"]),
             "only_b": len(flipped["b"]),
             "flipped": flipped,
-            "settings_differences": tuple(settings_differences(a, b)) if a.external or b.external else (),
+            "settings_differences": tuple(settings_differences(a, b)) if measured_differently(a, b) else (),
         }
     return rows
 
 
 def find_settings_differences(study: StudyData, changes: Collection[CellKey]) -> list[SettingsDifference]:
-    """How compared conditions were measured differently, where another tool generated the samples of one; one entry for
-    all domains with the same differences.
+    """How compared conditions were measured differently, where another tool generated the samples of one, or where
+    their protocols differ; one entry for all domains with the same differences.
     """
     domains: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
     for condition in study.conditions:
@@ -125,7 +130,7 @@ def find_settings_differences(study: StudyData, changes: Collection[CellKey]) ->
             if (name, domain) not in changes:
                 continue
             first, second = study.cells[baseline, domain], study.cells[name, domain]
-            if first.external or second.external:
+            if measured_differently(first, second):
                 key = (name, baseline, tuple(settings_differences(first, second)))
                 domains.setdefault(key, []).append(domain)
     return [
@@ -173,7 +178,7 @@ def _pair_all(study: StudyData) -> tuple[dict[CellKey, tuple[Scores, Scores]], l
             if first is None or second is None:
                 continue
             try:
-                pairs[condition.name, domain] = pair(first, second)
+                pairs[condition.name, domain] = pair(first, second, across_protocols=study.across_protocols)
             except PairingError as err:
                 failed.setdefault((first.condition, second.condition, err.reason, err.hint), []).append(domain)
     problems = [

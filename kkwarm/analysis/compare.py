@@ -16,15 +16,18 @@ from kkwarm.store import Run
 __all__ = ["compare"]
 
 
-def compare(first: Path, second: Path, *, margin: float = MARGIN, common: bool = False) -> Comparison:
+def compare(
+    first: Path, second: Path, *, margin: float = MARGIN, common: bool = False, across_protocols: bool = False
+) -> Comparison:
     """Compares two runs on every benchmark of both: B minus A, with p-values corrected over the benchmarks (Holm).
 
     :param margin: equivalence margin in percentage points.
     :param common: where the questions differ, compare those that both have.
+    :param across_protocols: compare also where the protocols differ. The result lists how.
     :raises KkwarmError: no benchmark is in both, or the runs cannot be paired.
     """
     runs = Run.read(first), Run.read(second)
-    study = load([first, second], margin=margin)
+    study = load([first, second], margin=margin, across_protocols=across_protocols)
     a, b = (c.name for c in study.conditions)
     shared = [d for d in study.domains if (a, d) in study.cells and (b, d) in study.cells]
     if not shared:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,11 @@ def newest_study() -> Path:
     return max(studies, key=lambda p: (p / "manifest.json").stat().st_mtime)
 
 
-def load(paths: Sequence[Path], *, margin: float | None = None) -> StudyData:
+def load(paths: Sequence[Path], *, margin: float | None = None, across_protocols: bool = False) -> StudyData:
     """The data of one study folder, or of bench runs (the first is the baseline of the others).
 
     :param margin: equivalence margin in percentage points; None: the study's, or 5.
+    :param across_protocols: conditions with different protocols are compared too.
     :raises KkwarmError: a folder is no run, a run has no samples, or a study is named beside other runs.
     """
     runs = [Run.read(path) for path in paths]
@@ -48,12 +50,13 @@ def load(paths: Sequence[Path], *, margin: float | None = None) -> StudyData:
             f"{studies[0]} is a study, which is reported on its own", hint="name one study, or bench runs only"
         )
     if studies:
-        return _load_study(studies[0], margin)
+        return replace(_load_study(studies[0], margin), across_protocols=across_protocols)
     for run in runs:
         kind = run.manifest.kind
         if kind not in WITH_SAMPLES:
             raise KkwarmError(f"{run.path} is a {kind} run: it has no samples", hint="bench its checkpoint first")
-    return _load_runs(runs, MARGIN if margin is None else margin)
+    study = _load_runs(runs, MARGIN if margin is None else margin)
+    return replace(study, across_protocols=across_protocols)
 
 
 def benchmark_protocol(benchmark: str, name: str | None = None) -> Protocol | None:
@@ -143,7 +146,19 @@ def _load_study(path: Path, margin: float | None) -> StudyData:
         provenance=_provenance(study),
         paths=(str(path),),
         contaminated=count_contaminated({c.name: _contamination(study, rows[c.name]) for c in conditions}, cells),
+        prompts=_study_prompts(study, rows),
     )
+
+
+def _study_prompts(study: Run, rows: Mapping[str, SeedSteps]) -> dict[tuple[str, str], tuple[str, str]]:
+    """The stored prompt of each condition and benchmark, from the first seed that has one."""
+    prompts: dict[tuple[str, str], tuple[str, str]] = {}
+    for condition, seeds in rows.items():
+        for parts in seeds.values():
+            run = _step_run(study, parts.get("bench"))
+            for benchmark, prompt in (run.manifest.prompts if run is not None else {}).items():
+                prompts.setdefault((condition, benchmark), (prompt["id"], prompt["text"]))
+    return prompts
 
 
 def _study_training(study: Run, conditions: Sequence[Condition], rows: Mapping[str, SeedSteps]) -> tuple[Training, ...]:
@@ -211,6 +226,11 @@ def _load_runs(runs: Sequence[Run], margin: float) -> StudyData:
     if not cells and not forced:
         paths = ", ".join(str(run.path) for run in runs)
         raise KkwarmError(f"no samples in {paths}", hint="the run may have just started")
+    prompts = {
+        (name, benchmark): (prompt["id"], prompt["text"])
+        for name, run in zip(names, runs, strict=True)
+        for benchmark, prompt in run.manifest.prompts.items()
+    }
     overlaps = {n: r.manifest.contamination for n, r in zip(names, runs, strict=True)}
     return StudyData(
         title=" / ".join(names),
@@ -224,6 +244,7 @@ def _load_runs(runs: Sequence[Run], margin: float) -> StudyData:
         provenance=_provenance(runs[0]),
         paths=tuple(str(run.path) for run in runs),
         contaminated=count_contaminated(overlaps, cells),
+        prompts=prompts,
     )
 
 

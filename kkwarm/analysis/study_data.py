@@ -60,6 +60,8 @@ class StudyData:
     paths: tuple[str, ...] = ()
     contaminated: Mapping[tuple[str, str], int] = field(default_factory=dict)
     grids: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    across_protocols: bool = False
+    prompts: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
 
     @property
     def margin_fraction(self) -> float:

@@ -207,6 +207,8 @@ def show(results: dict[str, Any]) -> None:
 
     console = out_console()
     console.print(_results_table(results, CONTAMINATED))
+    for line in _protocol_lines(results["benchmarks"]):
+        console.print(line, markup=False, soft_wrap=True)
     for name, figures in results["benchmarks"].items():
         counts = ", ".join(f"{count:,} {status}" for status, count in figures["status"].items())
         if counts:
@@ -225,6 +227,15 @@ def show(results: dict[str, Any]) -> None:
     if speed["tokens_per_s"]:
         console.print(f"{speed['tokens']:,} tokens in {speed['seconds']:.1f} s: {speed['tokens_per_s']:,.0f} tokens/s")
     console.print(f"stored in {results['run']}")
+
+
+def _protocol_lines(benchmarks: dict[str, Any]) -> list[str]:
+    """One line for each protocol, with its benchmarks; empty where no figures name one."""
+    used: dict[str, list[str]] = {}
+    for name, figures in benchmarks.items():
+        if "protocol" in figures:
+            used.setdefault(figures["protocol"], []).append(name)
+    return [f"protocol {protocol}: {', '.join(names)}" for protocol, names in used.items()]
 
 
 def _results_table(results: dict[str, Any], mark: str) -> Any:

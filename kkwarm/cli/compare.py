@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kkwarm.cli.console import PercentagePoints, Whole, complete_runs, echo_json, json_option, out_console
+from kkwarm.cli.console import (
+    PercentagePoints,
+    Whole,
+    across_protocols_option,
+    complete_runs,
+    echo_json,
+    json_option,
+    out_console,
+)
 
 if TYPE_CHECKING:
     from kkwarm.schema.report import BenchmarkComparison, Comparison
@@ -17,6 +25,7 @@ if TYPE_CHECKING:
 @click.argument("run_a", shell_complete=complete_runs, type=click.Path(path_type=Path))
 @click.argument("run_b", shell_complete=complete_runs, type=click.Path(path_type=Path))
 @click.option("--common", is_flag=True, help="Where the questions differ, compare those that both runs have.")
+@across_protocols_option
 @click.option(
     "--margin",
     type=PercentagePoints(),
@@ -27,16 +36,20 @@ if TYPE_CHECKING:
 )
 @click.option("--flips", type=Whole(0), default=0, metavar="N", help="List up to N questions that flipped, each way.")
 @json_option
-def command(run_a: Path, run_b: Path, common: bool, margin: float, flips: int, as_json: bool) -> None:
+def command(
+    run_a: Path, run_b: Path, common: bool, across_protocols: bool, margin: float, flips: int, as_json: bool
+) -> None:
     """Compare two runs on the same questions: B minus A, with interval, test and verdict.
 
-    Runs with different questions, prompts or protocols are refused. A run of another tool (`kkwarm import`) is compared
-    with a warning that lists how its measurement differs.
+    Runs with different questions, prompts or protocols are refused; --common and --across-protocols allow them. A run
+    of another tool (`kkwarm import`) is compared with a warning that lists how its measurement differs.
     """
     from kkwarm.analysis.compare import compare
     from kkwarm.store import find_run
 
-    comparison = compare(find_run(run_a), find_run(run_b), margin=margin, common=common)
+    comparison = compare(
+        find_run(run_a), find_run(run_b), margin=margin, common=common, across_protocols=across_protocols
+    )
     if as_json:
         echo_json(comparison.model_dump(mode="json"))
     else:
@@ -81,9 +94,11 @@ def _print_comparison(comparison: Comparison, flips: int, console: Any) -> None:
 
 def _details(name: str, row: BenchmarkComparison, flips: int) -> list[tuple[str, str]]:
     """Lines with their styles: the verdict, flipped questions, early stopping, and warnings."""
-    from kkwarm.reporting.labels import CONTAMINATED, SCORING
+    from kkwarm.reporting.labels import CONTAMINATED, SCORING, protocol_pair
 
     lines = [(f"{name}: {row.statement}", "")]
+    if protocols := protocol_pair(row.a, row.b):
+        lines.append((f"  protocol: {protocols}", ""))
     for side, ids in row.flipped.items():
         if flips and ids:
             more = f", and {len(ids) - flips} more" if len(ids) > flips else ""

@@ -100,6 +100,11 @@ def _allow_unsandboxed(ctx: click.Context, option: click.Parameter, given: bool)
         os.environ[ALLOW_UNSANDBOXED] = "1"  # inherited by the processes of a study
 
 
+across_protocols_option = click.option(
+    "--across-protocols",
+    is_flag=True,
+    help="Compare runs also where their protocols (prompts, shots, sampling) differ. The result lists the differences.",
+)
 unsandboxed_option = click.option(
     "--allow-unsandboxed-code",
     is_flag=True,

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kkwarm.cli.console import PercentagePoints, complete_runs, domain_option, echo_json, json_option, out_console
+from kkwarm.cli.console import (
+    PercentagePoints,
+    across_protocols_option,
+    complete_runs,
+    domain_option,
+    echo_json,
+    json_option,
+    out_console,
+)
 from kkwarm.errors import KkwarmError
 
 if TYPE_CHECKING:
@@ -21,6 +29,7 @@ if TYPE_CHECKING:
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Write the terminal view as an SVG image.")
 @click.option("--markdown", is_flag=True, help="Print the matrix and the claims as Markdown.")
 @click.option("--latex", is_flag=True, help="Print the matrix as a LaTeX table (booktabs).")
+@across_protocols_option
 @click.option(
     "--margin",
     type=PercentagePoints(),
@@ -41,6 +50,7 @@ def command(
     svg: Path | None,
     markdown: bool,
     latex: bool,
+    across_protocols: bool,
     margin: float | None,
     budget_curve: bool,
     as_json: bool,
@@ -48,6 +58,7 @@ def command(
     """Transfer matrix, claims and sample efficiency of a study, or of bench runs side by side.
 
     RUN is a study folder, or several bench runs, of which the first is the baseline. The default is the newest study.
+    Bench runs with different protocols stand side by side; --across-protocols also computes their differences.
     """
     from kkwarm.analysis.build import build_report
     from kkwarm.analysis.load import load, newest_study
@@ -63,7 +74,7 @@ def command(
         _budget_curves(runs, as_json)
         return
     paths = [find_run(run) for run in runs] or [newest_study()]
-    report = build_report(load(paths, margin=margin))
+    report = build_report(load(paths, margin=margin, across_protocols=across_protocols))
     for path in _write_files(report, paths, html, png, svg):
         click.echo(f"wrote {path}", err=True)
     if as_json:

@@ -264,6 +264,7 @@ def show(document: dict[str, Any]) -> None:
         extra += [f"{key} {value:.4g}" for key, value in figures["metrics"].items()]
         if extra:
             console.print(Text("; ".join(extra)))
+    console.print(Text(f"read by protocol {document['protocol']}"))
     print_verifiers(document["benchmarks"], console)
     if "run" in document:
         console.print(Text(f"stored in {document['run']}"))

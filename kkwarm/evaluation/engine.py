@@ -46,6 +46,7 @@ from kkwarm.verify.source import verifier_provenance
 
 __all__ = ["PreparedBench", "SampleCollector", "prepare", "run_bench"]
 
+MAX_PROMPT_CHARS = 20_000  # of the stored example of a prompt
 _SMALL = 64  # samples; fewer leave most of a batch empty
 _LARGEST_METRIC = 1e12  # manifests accept no larger figures, such as the perplexity of an untrained model
 _FIGURES = {"n", "samples", "accuracy", "stderr", "status", "metrics", "mean_tokens"}  # that the results always have
@@ -186,7 +187,7 @@ def run_bench(
         early_stopping = make_early_stopping(config, prepared.tasks, manifest)
         with Run.open(prepared.out, kind="bench", config=prepared.settings, inputs=prepared.inputs) as run:
             run.record(labels=dict(labels or {}), model={"name": display_name(model), "checkpoint": str(model)})
-            run.record(contamination=read_contamination(model))
+            run.record(contamination=read_contamination(model), prompts=_example_prompts(prepared.tasks))
             if run.truncated_bytes:
                 click.echo(f"{run.path}: the last sample was cut short by a crash; it is generated again", err=True)
             if _is_complete(prepared, run):
@@ -200,6 +201,19 @@ def run_bench(
             return run
     finally:
         prepared.close()
+
+
+def _example_prompts(tasks: Sequence[EvalTask]) -> dict[str, dict[str, str]]:
+    """The prompt of the first question of each benchmark, shortened in its middle where it is very long."""
+    prompts = {}
+    for task in tasks:
+        if task.items:
+            text = task.items[0].prompt
+            if len(text) > MAX_PROMPT_CHARS:
+                half = MAX_PROMPT_CHARS // 2
+                text = f"{text[:half]}\n[... {len(text) - 2 * half:,} characters ...]\n{text[-half:]}"
+            prompts[task.name] = {"id": task.items[0].example.id, "text": text}
+    return prompts
 
 
 def _warn_about_prompts(prepared: PreparedBench, run: Run) -> None:

@@ -28,6 +28,7 @@ from kkwarm.reporting.labels import (
     evals_text,
     nothing_learned_lines,
     percent,
+    protocol_lines,
     reasoning_text,
     saved_text,
     scoring_lines,
@@ -116,6 +117,7 @@ def _sections(report: Report) -> list[tuple[str, str, str]]:
         ("efficiency", "Sample efficiency", curves + _examples_saved(report)),
         ("training", "Alarms and in-training evaluations", _training(report)),
         ("flips", "Questions gained and lost", _flips(report)),
+        ("prompts", "Prompts", _prompts(report)),
     ]
     return [section for section in sections if section[2]]
 
@@ -151,6 +153,7 @@ def _matrix(report: Report) -> str:
     legend = escape(LEGEND)
     for tone, text in (("gain", "▲ gain"), ("loss", "▼ loss"), ("underpowered", "? underpowered")):
         legend = legend.replace(text, f'<span class="{tone}">{text}</span>')
+    legend += "".join(f". {escape(line)}" for line in protocol_lines(report))
     legend += ". Changes are against the baseline below each name, Holm-corrected. Click a cell to see its samples."
     return f'{_table(report, rows, "heat")}<p class="soft">{legend}</p>'
 
@@ -186,7 +189,7 @@ def _cell(condition: str, domain: str, cell: Cell | None) -> str:
         hint = f"{change.verdict}; 95% interval {low} to {high}; p = {p:.2g} after Holm ({change.test})"
         text = f'<small class="{change.verdict}" title="{escape(hint)}">{change_text(change)}</small>'
     seeds = ", ".join(f"{100 * v:.1f}" for v in cell.by_seed)
-    title = f"{cell.n} questions; by seed {seeds}"
+    title = f"{cell.n} questions; by seed {seeds}" + (f"; protocol {cell.protocol}" if cell.protocol else "")
     main, _, half = percent(cell).partition(" ")
     body = f'<b>{main}</b> <span class="half">{half}{"*" if cell.partial else ""}</span>{text}'
     heat = f"--a:{100 * cell.accuracy:.0f}%"
@@ -289,6 +292,16 @@ def _flip(condition: str, domain: str, cell: Cell | None) -> str:
         for kind, tone, sign, count in (("gained", "gain", "+", change.gained), ("lost", "loss", "−", change.lost))
     )
     return f"<td>{spans}</td>"
+
+
+def _prompts(report: Report) -> str:
+    """One prompt of each domain and protocol, folded."""
+    return "".join(
+        f"<details><summary>{escape(p.domain)}{f', protocol {escape(p.protocol)}' if p.protocol else ''} "
+        f'<span class="soft">({escape(p.id)}; {escape(", ".join(p.conditions))})</span></summary>'
+        f"<pre>{escape(p.text)}</pre></details>"
+        for p in report.prompts
+    )
 
 
 def _foot(report: Report) -> str:

@@ -21,6 +21,8 @@ __all__ = [
     "evals_text",
     "nothing_learned_lines",
     "percent",
+    "protocol_lines",
+    "protocol_pair",
     "reasoning_text",
     "saved_text",
     "scoring_lines",
@@ -91,6 +93,29 @@ def scoring_lines(report: Report) -> list[str]:
             for phrase in cell.scoring:
                 groups.setdefault((domain, phrase), []).append(condition)
     return [f"{', '.join(conditions)} on {domain}: {phrase}" for (domain, phrase), conditions in groups.items()]
+
+
+def protocol_lines(report: Report) -> list[str]:
+    """The protocols of each domain with their conditions, where some are not the default; else empty."""
+    if not report.other_protocols:
+        return []
+    lines = []
+    for domain in report.domains:
+        used: dict[str, list[str]] = {}
+        for condition, row in report.matrix.items():
+            if domain in row:
+                used.setdefault(row[domain].protocol or "unknown", []).append(condition)
+        alone = len(used) == 1
+        parts = [name if alone else f"{name} for {', '.join(conditions)}" for name, conditions in used.items()]
+        lines.append(f"{domain} by protocol {'; '.join(parts)}")
+    return lines
+
+
+def protocol_pair(a: Accuracy, b: Accuracy) -> str:
+    """The protocol of two runs, or both where they differ; empty where it is unknown."""
+    if a.protocol == b.protocol:
+        return a.protocol
+    return f"A {a.protocol or 'unknown'}, B {b.protocol or 'unknown'}"
 
 
 def settings_lines(report: Report) -> list[str]:

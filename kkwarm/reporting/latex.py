@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kkwarm.reporting.labels import contamination_lines, percent, scoring_lines, settings_lines
+from kkwarm.reporting.labels import contamination_lines, percent, protocol_lines, scoring_lines, settings_lines
 from kkwarm.reporting.sanitize import sanitize
 from kkwarm.schema.report import Cell, Report
 
@@ -53,6 +53,7 @@ def _caption(report: Report) -> str:
     )
     legend += "".join(rf" \textsuperscript{{\dag}}{escaped(line)}." for line in contamination_lines(report))
     legend += "".join(rf" \textsuperscript{{\ddag}}{escaped(line)}." for line in scoring_lines(report))
+    legend += "".join(f" {escaped(line)}." for line in protocol_lines(report))
     legend += "".join(f" Not compared: {escaped(p)}." for p in report.problems)
     legend += "".join(f" Measured differently: {escaped(line)}." for line in settings_lines(report))
     title = escaped(report.title)

@@ -15,6 +15,7 @@ from kkwarm.reporting.labels import (
     evals_text,
     nothing_learned_lines,
     percent,
+    protocol_lines,
     scoring_lines,
     settings_lines,
 )
@@ -40,6 +41,7 @@ def markdown_text(report: Report) -> str:
             cells.append("-" if cell is None else f"{percent(cell)} {change_text(cell.change)}".strip())
         lines.append(f"| {_escaped(name)} | {_escaped(report.baseline(name) or '')} | " + " | ".join(cells) + " |")
     lines += ["", f"{LEGEND[0].upper()}{LEGEND[1:]}."]
+    lines += [line for p in protocol_lines(report) for line in ("", f"{_escaped(p)}.")]
     lines += [line for p in report.problems for line in ("", f"Not compared: {_escaped(p)}")]
     lines += [line for u in report.unusable for line in ("", _escaped(u))]
     lines += [line for d in settings_lines(report) for line in ("", f"Measured differently: {_escaped(d)}")]

@@ -77,7 +77,7 @@ def pack(report: Report, paths: Sequence[Path]) -> Packed:
     seeds: dict[int, int] = {}
     questions: dict[tuple[int, str], int] = {}
     hashes: list[str] = []
-    protocols: dict[str, Protocol | None] = {}
+    protocols: dict[tuple[str, str], Protocol | None] = {}
     texts = _Writer()
     left_out = 0
     for condition, seed, sample, protocol_of in _stored_samples(list(conditions), paths):
@@ -87,8 +87,8 @@ def pack(report: Report, paths: Sequence[Path]) -> Packed:
         if len(columns["status"]) >= MAX_SAMPLES:
             left_out += 1
             continue
-        if name not in protocols:
-            protocols[name] = protocol_of(name)
+        if (condition, name) not in protocols:
+            protocols[condition, name] = protocol_of(name)
         domain = domains[name]
         question = questions.setdefault((domain, sample.id), len(questions))
         if question == len(hashes):
@@ -100,9 +100,9 @@ def pack(report: Report, paths: Sequence[Path]) -> Packed:
         )  # fmt: skip
         for (column, _), value in zip(COLUMNS, row, strict=True):
             columns[column].append(value)
-        texts.add(_text(sample, protocols[name]))
+        texts.add(_text(sample, protocols[condition, name]))
     texts.flush()
-    question_blocks, prompts = _questions(list(domains), protocols, questions, hashes)
+    question_blocks, prompts = _questions(list(domains), _shared_protocols(protocols), questions, hashes)
     header = {
         "conditions": list(conditions),
         "baseline": [conditions.get(c.baseline or "") for c in report.conditions],
@@ -171,6 +171,14 @@ def _stored_samples(conditions: Sequence[str], paths: Sequence[Path]) -> Iterato
                 protocol_of = run_protocols(run)
                 for sample in run.samples():
                     yield condition, int(seed), sample, protocol_of
+
+
+def _shared_protocols(protocols: Mapping[tuple[str, str], Protocol | None]) -> dict[str, Protocol | None]:
+    """The protocol of each domain; None where its conditions have several."""
+    by_domain: dict[str, dict[str, Protocol | None]] = {}
+    for (_, domain), protocol in protocols.items():
+        by_domain.setdefault(domain, {})["" if protocol is None else protocol.name] = protocol
+    return {domain: next(iter(used.values())) if len(used) == 1 else None for domain, used in by_domain.items()}
 
 
 def _questions(

@@ -24,6 +24,7 @@ from kkwarm.reporting.labels import (
     evals_text,
     nothing_learned_lines,
     percent,
+    protocol_lines,
     reasoning_text,
     saved_text,
     scoring_lines,
@@ -270,6 +271,8 @@ def _print_foot(report: Report, console: Any) -> None:
     if report.note:
         console.print(Text(report.note))
         console.print()
+    for line in protocol_lines(report):
+        console.print(Text(line))
     for problem in report.problems:
         console.print(Text(f"Not compared: {problem}", style="yellow"))
     for line in report.unusable:

@@ -288,8 +288,9 @@ class Manifest(BaseModel):
     warnings: list[str] = []
     alarms: Annotated[list[dict[str, Any]], _of_type(list[_Alarm])] = []
     notes: list[str] = []
-    # bench, score, import
+    # bench, score, import (`prompts`: one question of each benchmark, by `id`, and its prompt)
     generation: Annotated[dict[str, Any], _of_type(_Generation)] = {}
+    prompts: dict[str, dict[str, str]] = {}
     stopped: Annotated[dict[str, Any], _of_type(dict[str, Stopped])] = {}
     file: str = ""
     differs: dict[str, list[dict[str, Any]]] = {}

@@ -109,10 +109,21 @@ class Change(Difference):
     contaminated: bool = False
 
 
+class PromptExample(_Model):
+    """The prompt of one question (`id`) of a domain, by the protocol with this label, which `conditions` used."""
+
+    domain: str
+    protocol: str
+    conditions: tuple[str, ...]
+    id: str
+    text: str
+
+
 class Accuracy(_Model):
     """The accuracy of a condition on a domain: mean over `n` questions, with standard error and 95% interval.
 
-    `by_seed`: the accuracy of each seed; `status`: counts of completions; `partial`: samples are missing.
+    `by_seed`: the accuracy of each seed; `status`: counts of completions; `partial`: samples are missing; `protocol`:
+    the protocol with what was changed about it, such as ``plain (chat)``.
     """
 
     accuracy: float
@@ -124,6 +135,7 @@ class Accuracy(_Model):
     samples: int
     status: dict[str, int]
     partial: bool
+    protocol: str = ""
 
 
 class Cell(Accuracy):
@@ -332,7 +344,8 @@ class Report(_Model):
     `comparisons`: size of the family for which the p-values of changes are
     corrected; `margin`: equivalence margin in percentage points; `advice`: what would decide the underpowered changes;
     `problems`: what could not be compared, and why; `unusable`: cells of which no completion can be scored, with
-    what to do; `runs`: folders of the study or the runs.
+    what to do; `prompts`: one for each domain and protocol, where the runs stored it; `other_protocols`: a protocol is
+    not its benchmark's default, or a domain has several; `runs`: folders of the study or the runs.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -355,6 +368,8 @@ class Report(_Model):
     note: str
     problems: tuple[str, ...]
     unusable: tuple[str, ...] = ()
+    prompts: tuple[PromptExample, ...] = ()
+    other_protocols: bool = False
     settings_differences: tuple[SettingsDifference, ...]
     training: tuple[Training, ...]
     in_training_evals: tuple[InTrainingEvals, ...]

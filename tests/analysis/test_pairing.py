@@ -151,3 +151,62 @@ def test_the_command_fits_and_says_what_is_in_progress(
     with pytest.raises(SystemExit):
         main(["compare", str(a), str(b), "--json"])
     assert '"statement": "gain: B is 50.0 points ahead' in capsys.readouterr().out
+
+
+def with_protocol(path: Path, protocol: str, right: int, **prompting: Any) -> Path:
+    config = {"protocols": {"d": protocol}, "sampling": {"d": {"temperature": 0.7 if protocol == "paper" else 0.0}}}
+    return stored(path, questions(40, right), config | {"prompting": {"d": prompting}}, prompt=protocol)
+
+
+def test_other_protocols_are_compared_only_on_request(tmp_path: Path) -> None:
+    a = with_protocol(tmp_path / "a", "paper", 10)
+    b = with_protocol(tmp_path / "b", "boxed", 30, chat=True, shots=4)
+    with pytest.raises(KkwarmError, match=r"protocol \(") as refused:
+        compare(a, b)
+    assert "--across-protocols" in refused.value.hint
+    row = compare(a, b, across_protocols=True).benchmarks["d"]
+    assert row.change.estimate == pytest.approx(50)
+    assert (row.a.protocol, row.b.protocol) == ("paper", "boxed (chat, 4 shots)")
+    assert "protocol paper and boxed" in row.settings_differences
+    assert "temperature 0.7 and 0.0" in row.settings_differences
+    assert "40 of 40 prompts differ" in row.settings_differences
+
+
+def test_across_protocols_excuses_no_other_difference(tmp_path: Path) -> None:
+    """The number of samples, or sampling settings of the same protocol, are no part of a protocol."""
+    a = stored(tmp_path / "a", questions(9, 3), {"protocols": {"d": "paper"}, "samples": 1})
+    b = stored(tmp_path / "b", questions(9, 3), {"protocols": {"d": "boxed"}, "samples": 4})
+    c = stored(tmp_path / "c", questions(9, 3), {"protocols": {"d": "paper"}, "samples": 1, "temperature": 0.5})
+    for other in (b, c):
+        with pytest.raises(KkwarmError, match="differ in") as refused:
+            compare(a, other, across_protocols=True)
+        assert "--across-protocols" not in refused.value.hint
+
+
+def test_a_report_shows_protocols_side_by_side(tmp_path: Path) -> None:
+    from kkwarm.analysis.build import build_report
+    from kkwarm.reporting.html import write_html
+    from kkwarm.reporting.latex import latex_text
+    from kkwarm.reporting.markdown import markdown_text
+    from kkwarm.reporting.terminal import render_text
+
+    paths = [with_protocol(tmp_path / "a", "paper", 10), with_protocol(tmp_path / "b", "boxed", 30, chat=True)]
+    for path, text in zip(paths, ("raw <think>", "<|user|> & co"), strict=True):
+        run = Run.read(path)
+        run.record(prompts={"d": {"id": "q0", "text": text}})
+    report = build_report(load(paths))
+    assert [p.model_dump() for p in report.prompts] == [
+        {"domain": "d", "protocol": "paper", "conditions": ("a",), "id": "q0", "text": "raw <think>"},
+        {"domain": "d", "protocol": "boxed (chat)", "conditions": ("b",), "id": "q0", "text": "<|user|> & co"},
+    ]
+    assert report.matrix["b"]["d"].change is None
+    assert "--across-protocols" in report.problems[0]
+    line = "d by protocol paper for a; boxed (chat) for b"
+    page = tmp_path / "page.html"
+    write_html(report, paths, page)
+    for view in (render_text(report, 200), markdown_text(report), latex_text(report), page.read_text()):
+        assert line in view
+    assert "<pre>&lt;|user|&gt; &amp; co</pre>" in page.read_text()
+    crossed = build_report(load(paths, across_protocols=True))
+    assert crossed.matrix["b"]["d"].change is not None
+    assert "protocol paper and boxed" in render_text(crossed, 200)
