@@ -292,6 +292,8 @@ def evaluation_settings(manifest: Manifest, benchmark: str) -> dict[str, Any]:
     settings |= config.get("evaluation", {}).get(name, {})
     if manifest.rescored_from:
         settings["scorer"] = "kkwarm"
+    if reader := config.get("read_by", {}).get(benchmark):
+        settings["scorer"] = f"kkwarm by protocol {reader}"
     verifier, own = _recorded_verifier(manifest, benchmark), _own_verifier(benchmark)
     if verifier and own and verifier != own and settings["scorer"] == "kkwarm":
         settings["scorer"] = f"kkwarm's {verifier}"

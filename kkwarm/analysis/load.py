@@ -76,7 +76,8 @@ def benchmark_protocol(benchmark: str, name: str | None = None) -> Protocol | No
 def run_protocols(run: Run) -> ProtocolOf:
     """A function from benchmark to protocol: the one that the run used, or the benchmark's own."""
 
-    used: dict[str, str] = run.manifest.config.get("protocols", {})
+    config = run.manifest.config
+    used: dict[str, str] = {**config.get("protocols", {}), **config.get("read_by", {})}
 
     def protocol_of(benchmark: str) -> Protocol | None:
         return benchmark_protocol(benchmark, used.get(benchmark))

@@ -47,11 +47,24 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Also score the generated cases with the other scorers that the plugin names, and count their wrong verdicts.",
 )
+@click.option(
+    "--protocol",
+    "protocol_name",
+    metavar="NAME",
+    help="Protocol to check, with its reader and verifier.  [default: the domain's]",
+)
 @unsandboxed_option
 @json_option
 @click.pass_context
 def command(
-    ctx: click.Context, name: str, examples: int, seconds: float | None, seed: int, peers: bool, as_json: bool
+    ctx: click.Context,
+    name: str,
+    examples: int,
+    seconds: float | None,
+    seed: int,
+    peers: bool,
+    protocol_name: str | None,
+    as_json: bool,
 ) -> None:
     """Check the domain NAME without a model: conformance rules, adversarial probes on its verifier, and a search.
 
@@ -69,12 +82,14 @@ def command(
     counts: dict[str, int] = {}
     found = SearchResult()
     with Judge() as judge:
-        findings = check_domain(reg, name, judge)
+        findings = check_domain(reg, name, judge, protocol_name)
         if not failed(findings):
-            failures, counts = probe_domain(reg, name, examples, judge)
+            failures, counts = probe_domain(reg, name, examples, judge, protocol_name)
             budget = Budget(seed=seed) if seconds is None else Budget(None, seconds, seed)
             with search_bar(name) as report:
-                found = search_domain(reg, name, examples, judge, budget, peers=peers, report=report)
+                found = search_domain(
+                    reg, name, examples, judge, budget, protocol_name=protocol_name, peers=peers, report=report
+                )
     broken = [f for f in reg.failures if f.cause.startswith(("kkwarm_probes", "kkwarm_case_generators"))]
     for failure in broken:
         warn(f"plugin {failure.plugin}: {failure.cause}")

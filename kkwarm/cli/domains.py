@@ -14,16 +14,22 @@ from kkwarm.cli.console import Whole, complete_domains, echo_json, json_option, 
 @click.option(
     "--examples", type=Whole(0), default=3, show_default=True, help="Number of examples to show of domain NAME."
 )
+@click.option(
+    "--protocol", "protocol_name", metavar="NAME", help="Protocol that renders the examples.  [default: the domain's]"
+)
 @json_option
-def command(name: str | None, examples: int, as_json: bool) -> None:
-    """List all domains, or show the domain NAME: splits, verifier, rewards, and examples with gold answers."""
+def command(name: str | None, examples: int, protocol_name: str | None, as_json: bool) -> None:
+    """List all domains, or show the domain NAME: splits, protocols, verifier, rewards, and examples with gold answers.
+
+    Prompts are shown as text, without a checkpoint's chat template.
+    """
     from kkwarm.plugins import registry
 
     reg = registry()
     if name is None:
         _list(reg, as_json)
     else:
-        _show_one(reg, name, examples, as_json)
+        _show_one(reg, name, examples, protocol_name, as_json)
 
 
 def _list(reg: Any, as_json: bool) -> None:
@@ -54,15 +60,15 @@ def _list(reg: Any, as_json: bool) -> None:
         console.print(f"\n{len(reg.failures)} plugin failures: see `kkwarm plugins`", style="yellow")
 
 
-def _show_one(reg: Any, name: str, count: int, as_json: bool) -> None:
-    document = _describe(reg, name, count)
+def _show_one(reg: Any, name: str, count: int, protocol_name: str | None, as_json: bool) -> None:
+    document = _describe(reg, name, count, protocol_name)
     if as_json:
         echo_json(document)
     else:
         _print(document)
 
 
-def _describe(reg: Any, name: str, count: int) -> dict[str, Any]:
+def _describe(reg: Any, name: str, count: int, protocol_name: str | None) -> dict[str, Any]:
     from collections import Counter
     from dataclasses import asdict
 
@@ -72,13 +78,14 @@ def _describe(reg: Any, name: str, count: int) -> dict[str, Any]:
     from kkwarm.verify import verify
 
     domain, benchmark, task = reg.domain(name), reg.benchmark(name), reg.task(name)
-    protocol = reg.protocol(domain)
-    render = make_renderer(protocol)
+    protocol = reg.protocol(domain, protocol_name)
+    render = make_renderer(protocol, task=task)
+    protocol = render.protocol
     test, train = list(benchmark.load()), list(task.load())
     chosen = sorted(test, key=content_hash)[:count]
     golds = [protocol.compose(None, domain.gold(e)) if domain.gold else "" for e in chosen]
     pairs = [(e, Completion(g, finish_reason="stop")) for e, g in zip(chosen, golds, strict=True)]
-    verdicts = verify(reg.verifier(benchmark.verifier), protocol, pairs)
+    verdicts = verify(reg.verifier_of(benchmark, protocol), protocol, pairs)
     examples = [
         {
             "id": e.id,
@@ -92,8 +99,20 @@ def _describe(reg: Any, name: str, count: int) -> dict[str, Any]:
     return {
         "name": name,
         "description": domain.description,
-        "protocol": domain.protocol,
-        "verifier": benchmark.verifier,
+        "protocol": protocol.name,
+        "verifier": reg.verifier_of(benchmark, protocol).name,
+        "protocols": [
+            {
+                "name": p.name,
+                "description": p.description,
+                "source": p.source,
+                "official": p.official,
+                "default": p.name == domain.protocol,
+                "chat": p.chat,
+                "shots": p.shots,
+            }
+            for p in reg.protocols_of(name).values()
+        ],
         "facet": domain.facet,
         "facets": Counter(str(e.meta.get(domain.facet)) for e in test) if domain.facet else {},
         "teachers": [teacher for of, teacher in reg.teachers if of == name],
@@ -126,6 +145,7 @@ def _print(document: dict[str, Any]) -> None:
     if document["teachers"]:
         console.print(f"teachers {', '.join(document['teachers'])}", markup=False)
     console.print("rewards: " + ", ".join(f"{status} {reward:+g}" for status, reward in document["rewards"].items()))
+    _print_protocols(document, console)
     for row in document["examples"]:
         mark = "green" if row["verdict"] == "correct" else "red"
         console.print(
@@ -136,3 +156,19 @@ def _print(document: dict[str, Any]) -> None:
                 title_align="left",
             )
         )
+
+
+def _print_protocols(document: dict[str, Any], console: Any) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("protocol", no_wrap=True)
+    table.add_column("description and source", overflow="fold")
+    for p in document["protocols"]:
+        marks = [m for m, holds in (("default", p["default"]), ("official", p["official"])) if holds]
+        text = Text(p["description"])
+        if p["source"]:
+            text.append(f"\n{p['source']}", style="dim")
+        table.add_row(Text("\n".join([p["name"], *(f"  {m}" for m in marks)])), text)
+    console.print(table)

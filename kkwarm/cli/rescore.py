@@ -39,6 +39,11 @@ EXAMPLES = 3  # flipped samples to print for each kind of flip
     help="Run to compare RUN with, before and after rescoring; repeatable.",
 )
 @click.option("--alone", is_flag=True, help="Do not compare RUN with other runs.")
+@click.option(
+    "--protocol",
+    metavar="NAME|BENCHMARK=NAME,...",
+    help="Read the completions by another protocol, such as official.  [default: the protocol of the run]",
+)
 @click.option("--write", is_flag=True, help="Write the new verdicts to a run beside RUN. RUN itself never changes.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the new verdicts to this folder.")
 @click.option("--workers", type=Whole(1), help="Number of processes for slow verifiers.  [default: one per core]")
@@ -49,6 +54,7 @@ def command(
     run: Path,
     compare_to: tuple[Path, ...],
     alone: bool,
+    protocol: str | None,
     write: bool,
     out: Path | None,
     workers: int | None,
@@ -70,9 +76,9 @@ def command(
     _check_target(target)
     with verification_bar(stored.name) as advance:
         if stored.manifest.kind == "study":
-            document = _study(stored, target, workers, advance)
+            document = _study(stored, target, protocol, workers, advance)
         else:
-            document = _run(stored, [] if alone else others or None, target, workers, advance)
+            document = _run(stored, [] if alone else others or None, target, protocol, workers, advance)
     if as_json:
         echo_json(document)
     else:
@@ -80,15 +86,22 @@ def command(
 
 
 def _run(
-    run: Run, others: Sequence[Path] | None, target: Path | None, workers: int | None, advance: Callable[[int], None]
+    run: Run,
+    others: Sequence[Path] | None,
+    target: Path | None,
+    protocol: str | None,
+    workers: int | None,
+    advance: Callable[[int], None],
 ) -> dict[str, Any]:
     from kkwarm.plugins import registry
     from kkwarm.scoring.rescore import rescore, write_rescored
     from kkwarm.scoring.rescored_comparisons import compare_rescored, find_comparable_runs
 
-    results = rescore(run, registry(), workers=workers, progress=advance)
+    results = rescore(run, registry(), protocol=protocol, workers=workers, progress=advance)
     folders = find_comparable_runs(run) if others is None else list(others)
-    comparisons, problems = compare_rescored(run, results, folders, registry(), workers=workers, progress=advance)
+    comparisons, problems = compare_rescored(
+        run, results, folders, registry(), protocol=protocol, workers=workers, progress=advance
+    )
     document: dict[str, Any] = {
         "run": str(run.path),
         "flipped": sum(len(r.flips) for r in results),
@@ -102,13 +115,15 @@ def _run(
     return document
 
 
-def _study(run: Run, target: Path | None, workers: int | None, advance: Callable[[int], None]) -> dict[str, Any]:
+def _study(
+    run: Run, target: Path | None, protocol: str | None, workers: int | None, advance: Callable[[int], None]
+) -> dict[str, Any]:
     from kkwarm.plugins import registry
     from kkwarm.scoring.rescored_comparisons import rescore_study
 
     with tempfile.TemporaryDirectory() as folder:
         steps, comparisons, claims = rescore_study(
-            run, registry(), target or Path(folder, "study"), workers=workers, progress=advance
+            run, registry(), target or Path(folder, "study"), protocol=protocol, workers=workers, progress=advance
         )
     flips = {step: sum(len(r.flips) for r in results) for step, results in steps.items()}
     document: dict[str, Any] = {

@@ -43,7 +43,7 @@ def command(
         raise _no_completion()
     protocol = reg.protocol(benchmark, protocol_name)
     pair = (example, Completion(completion, finish_reason="stop"))
-    verdict = verify(reg.verifier(benchmark.verifier), protocol, [pair])[0]
+    verdict = verify(reg.verifier_of(benchmark, protocol), protocol, [pair])[0]
     response = protocol.split(pair[1])
     reward = reg.rewards(benchmark.name).for_status(verdict.status)
     if as_json:

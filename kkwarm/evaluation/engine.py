@@ -194,6 +194,7 @@ def run_bench(
                 run.record(state="done", results=run.manifest.results | {"labels": run.manifest.labels})
                 return run
             _warn_about_prompts(prepared, run)
+            _warn_about_solved_examples(prepared.tasks, run)
             run.record(state="running")  # a run that stopped early is marked done
             run.record_verifiers({t.name: verifier_provenance(t.verifier, t.protocol) for t in prepared.tasks})
             _complete(prepared, run, progress, early_stopping)
@@ -201,6 +202,20 @@ def run_bench(
             return run
     finally:
         prepared.close()
+
+
+def solved_overlaps(task: EvalTask) -> list[str]:
+    """Ids of the evaluated questions that are among the solved examples of the task's prompts, or nearly the same."""
+    from kkwarm.data.contamination import Item, find_overlaps
+
+    solved = {e.id: e for item in task.items for e in task.renderer.solved(item.example)}
+    if not solved:
+        return []
+    name = task.benchmark.name.partition(":")[0]
+    identity = task.benchmark.identity
+    shown = [Item(name, f"shot/{e.id}", e.question) for e in solved.values()]
+    asked = [Item(name, item.example.id, item.example.question) for item in task.items]
+    return [o.evaluated.id for o in find_overlaps(shown, asked, {name: identity} if identity is not None else None)]
 
 
 def _example_prompts(tasks: Sequence[EvalTask]) -> dict[str, dict[str, str]]:
@@ -237,6 +252,22 @@ def _tokenizer_warnings(prepared: PreparedBench) -> list[str]:
         if prepared.config.chat != "off" and (note := raw_text_warning(prepared.tokenizer, raw)):
             warnings.append(note)
     return warnings
+
+
+def _warn_about_solved_examples(tasks: Sequence[EvalTask], run: Run) -> None:
+    """Records and prints which evaluated questions stand solved in the prompts."""
+    warnings = []
+    for task in tasks:
+        if ids := solved_overlaps(task):
+            listed = ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
+            warnings.append(
+                f"{task.name}: contaminated: the solved examples of protocol {task.protocol.name} contain "
+                f"{len(ids)} evaluated question{'s' if len(ids) > 1 else ''} ({listed})"
+            )
+    if warnings:
+        run.record(warnings=[*run.manifest.warnings, *warnings])
+    for warning in warnings:
+        warn(warning)
 
 
 def _is_complete(prepared: PreparedBench, run: Run) -> bool:

@@ -28,6 +28,7 @@ def smoke_run(
     make_backend: Callable[[dict[str, Example]], Backend],
     judge: Judge,
     *,
+    protocol: str | None = None,
     limit: int = 4,
     samples: int = 2,
 ) -> tuple[float, float]:
@@ -38,7 +39,7 @@ def smoke_run(
     """
     from kkwarm.evaluation.lm import evaluate_tasks
 
-    config = BenchConfig(samples=samples, limit=limit)
+    config = BenchConfig(samples=samples, limit=limit, protocol=protocol)
     task = make_eval_task(name, registry, config, make_backend({}).tokenizer)
     backend = make_backend({item.prompt: item.example for item in task.items})
     manager = pluggy.PluginManager("kkwarm")

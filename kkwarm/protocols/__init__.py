@@ -4,6 +4,7 @@ from kkwarm.protocols.built_in import BUILT_IN, PAPER, PLAIN
 from kkwarm.protocols.prompts import PromptOptions, PromptRenderer, make_renderer, prompt_hash
 from kkwarm.protocols.readers import (
     AutoReader,
+    StatedReader,
     TagReader,
     TextReader,
     has_reasoning,
@@ -20,6 +21,7 @@ __all__ = [
     "PromptOptions",
     "PromptRenderer",
     "ReasoningSplitter",
+    "StatedReader",
     "TagReader",
     "TextReader",
     "ThinkTags",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from kkwarm.types import Completion, Protocol, Response
 
-__all__ = ["AutoReader", "TagReader", "TextReader", "has_reasoning", "split_tags", "strip_end_tokens"]
+__all__ = ["AutoReader", "StatedReader", "TagReader", "TextReader", "has_reasoning", "split_tags", "strip_end_tokens"]
 
 _TAG = re.compile(r"</?(?:think|answer)>")
 _CLOSING = 100  # characters that may follow the statement of an answer at the end of a text
@@ -125,7 +125,8 @@ class TextReader:
 
     def compose(self, reasoning: str | None, answer: str) -> str:
         """The reasoning, then the answer's statement, unless the reasoning ends in that statement already."""
-        stated = self.answer.replace("{answer}", answer)
+        one_line = answer if self.answer == "{answer}" else " ".join(answer.splitlines())
+        stated = self.answer.replace("{answer}", one_line)
         if reasoning is None:
             return stated
         if self.answer != "{answer}" and stated.strip() in reasoning[-2 * len(stated) - _CLOSING :]:
@@ -136,6 +137,41 @@ class TextReader:
         text = strip_end_tokens(completion.text)
         ending = max((s for s in self.stop if text.endswith(s)), key=len, default="")
         return Response(completion.text, "", text.removesuffix(ending), False, "", _truncated(completion))
+
+
+@dataclass(frozen=True, slots=True)
+class StatedReader:
+    """Free text that states its answer in a fixed form, such as ``#### {answer}``; the last statement counts.
+
+    What stands before it is the reasoning. The answer ends at the text behind ``{answer}``, or at the end of the line;
+    a punctuation mark behind ``{answer}`` may be missing. A completion without a statement has no answer.
+
+    :param form: the statement, with ``{answer}`` once.
+    :param stop: the protocol's stop strings; one at the end of a completion is not part of the answer.
+    """
+
+    form: str
+    stop: tuple[str, ...] = ()
+
+    def compose(self, reasoning: str | None, answer: str) -> str:
+        stated = self.form.replace("{answer}", " ".join(answer.splitlines()))
+        return stated if reasoning is None else f"{reasoning}\n\n{stated}"
+
+    def split(self, completion: Completion) -> Response:
+        text = TextReader(stop=self.stop).split(completion).answer or ""
+        before, _, after = self.form.partition("{answer}")
+        start, (before, after) = -1, (before.strip(), after.strip())
+        if before in text:
+            start = text.rindex(before)
+        reasoning = text[:start].strip() if start >= 0 else text.strip()
+        answer = text[start + len(before) :].lstrip(" ").partition("\n")[0].rstrip() if start >= 0 else ""
+        if after in (".", "!", ";", ","):
+            answer = answer.removesuffix(after)
+        elif after:
+            answer = answer[: answer.rfind(after)] if after in answer else ""
+        if not answer and _truncated(completion):
+            return Response(completion.text, reasoning, None, True, "no answer is stated", True)
+        return Response(completion.text, reasoning, answer.strip(), True, "", _truncated(completion))
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ class _Config(TypedDict, total=False):
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     protocols: dict[str, str]
+    read_by: dict[str, str]
     benchmarks: list[str]
     sampling: dict[str, dict[str, Any]]
     prompting: dict[str, dict[str, Any]]

@@ -12,6 +12,7 @@ from kkwarm.analysis.metrics import summarize
 from kkwarm.errors import KkwarmError
 from kkwarm.evaluation.lm_eval_index import LM_EVAL_PREFIX
 from kkwarm.plugins import Registry
+from kkwarm.protocols.prompts import requested_protocol
 from kkwarm.scoring.score import CHUNK, facets_of
 from kkwarm.store import Run
 from kkwarm.types import Benchmark, Example, Sample
@@ -50,7 +51,8 @@ class RescoredBenchmark:
     """One benchmark of a run: its samples before and after, in the order of storing.
 
     `missing` counts samples whose question the benchmark no longer has; they keep their verdict. `skipped` says why
-    nothing was scored. `provenance` identifies the verifier's code.
+    nothing was scored. `provenance` identifies the verifier's code. `read_by` is the protocol, if another than the
+    run's was requested.
     """
 
     benchmark: str
@@ -61,6 +63,7 @@ class RescoredBenchmark:
     missing: int = 0
     skipped: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
+    read_by: str = ""
 
     @property
     def flips(self) -> list[Flip]:
@@ -79,11 +82,13 @@ def rescore(
     run: Run,
     registry: Registry,
     *,
+    protocol: str | None = None,
     workers: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[RescoredBenchmark]:
     """Today's verdicts on every stored completion, by benchmark.
 
+    :param protocol: reads the completions by another protocol than the run's, as ``--protocol``.
     :raises KkwarmError: the run has no samples, or none of its benchmarks is registered.
     """
     stored: dict[str, list[Sample]] = defaultdict(list)
@@ -92,14 +97,22 @@ def rescore(
     if not stored:
         raise KkwarmError(f"{run.path} holds no samples", hint="runs of bench, score and import have samples")
     with Judge(workers) as judge:
-        results = [rescore_samples(run, registry, judge, name, samples, progress) for name, samples in stored.items()]
+        results = [
+            rescore_samples(run, registry, judge, name, samples, progress, protocol) for name, samples in stored.items()
+        ]
     if all(r.skipped for r in results):
         raise KkwarmError(f"{run.path}: nothing can be scored again: {results[0].skipped}")
     return results
 
 
 def rescore_samples(
-    run: Run, registry: Registry, judge: Judge, name: str, samples: list[Sample], progress: Callable[[int], None]
+    run: Run,
+    registry: Registry,
+    judge: Judge,
+    name: str,
+    samples: list[Sample],
+    progress: Callable[[int], None],
+    requested: str | None = None,
 ) -> RescoredBenchmark:
     """Today's verdicts on the samples of one benchmark; `skipped` is set where kkwarm cannot give them."""
     if name.startswith(LM_EVAL_PREFIX):  # a task's code may come with the run: it is not executed for a stored name
@@ -108,7 +121,9 @@ def rescore_samples(
         benchmark = registry.benchmark(name.removesuffix("+forced"), from_run=True)
     except KkwarmError as err:
         return RescoredBenchmark(name, samples, samples, skipped=str(err))
-    protocol = registry.protocol(benchmark, protocol_name(run, name, registry.saved_protocol(benchmark)))
+    other = requested_protocol(requested, benchmark.name)
+    used = protocol_name(run, name, registry.saved_protocol(benchmark))
+    protocol = registry.protocol(benchmark, other or used)
     verifier = registry.verifier_of(benchmark, protocol)
     examples = _load_examples(benchmark, samples)
     after: list[Sample] = list(samples)
@@ -122,7 +137,8 @@ def rescore_samples(
     facets = facets_of(list(examples.values()), benchmark.facet)
     figures = summarize(samples, facets), summarize(after, facets)
     provenance = verifier_provenance(verifier, protocol)
-    return RescoredBenchmark(name, samples, after, *figures, missing=len(samples) - len(places), provenance=provenance)
+    missing, read_by = len(samples) - len(places), protocol.name if other else ""
+    return RescoredBenchmark(name, samples, after, *figures, missing, provenance=provenance, read_by=read_by)
 
 
 def _load_examples(benchmark: Benchmark, samples: Sequence[Sample]) -> dict[str, Example]:
@@ -139,7 +155,7 @@ def protocol_name(run: Run, name: str, saved: str) -> str | None:
     :param saved: `Registry.saved_protocol` of the benchmark.
     """
     config = run.manifest.config
-    recorded = config.get("protocols", {}).get(name) or config.get("protocol")
+    recorded = config.get("read_by", {}).get(name) or config.get("protocols", {}).get(name) or config.get("protocol")
     if isinstance(recorded, str) and recorded:
         return recorded
     return saved if run.manifest.kind in ("score", "import") else None
@@ -153,7 +169,10 @@ def write_rescored(run: Run, results: Sequence[RescoredBenchmark], path: Path) -
     if (path / "manifest.json").exists():
         raise KkwarmError(f"{path} already holds a run", hint="use another --out")
     inputs = {**run.manifest.inputs, "rescored_from": str(run.path)}
-    with Run.open(path, kind=run.manifest.kind, config=run.manifest.config, inputs=inputs) as new:
+    config = dict(run.manifest.config)
+    if read_by := {r.benchmark: r.read_by for r in results if r.read_by}:
+        config["read_by"] = {**config.get("read_by", {}), **read_by}
+    with Run.open(path, kind=run.manifest.kind, config=config, inputs=inputs) as new:
         for result in results:
             new.append(result.after)
         new.record_verifiers({r.benchmark: r.provenance for r in results if not r.skipped})

@@ -66,10 +66,11 @@ def compare_rescored(
     others: Sequence[Path],
     registry: Registry,
     *,
+    protocol: str | None = None,
     workers: int | None = None,
     progress: Progress = lambda done: None,
 ) -> tuple[list[Comparison], list[str]]:
-    """Compares a rescored run with others, which are rescored too.
+    """Compares a rescored run with others, which are rescored too, by the same protocol.
 
     :returns: the comparisons on all shared benchmarks, and a message for each run that could not be compared.
     """
@@ -80,7 +81,7 @@ def compare_rescored(
         for number, path in enumerate(others):
             try:
                 other = Run.read(path)
-                rescored = rescore(other, registry, workers=workers, progress=progress)
+                rescored = rescore(other, registry, protocol=protocol, workers=workers, progress=progress)
                 theirs = write_rescored(other, rescored, Path(folder, f"other{number}")).path
                 before = compare(path, run.path, common=True).benchmarks
                 after = compare(theirs, ours, common=True).benchmarks
@@ -96,7 +97,13 @@ def compare_rescored(
 
 
 def rescore_study(
-    study: Run, registry: Registry, folder: Path, *, workers: int | None = None, progress: Progress = lambda done: None
+    study: Run,
+    registry: Registry,
+    folder: Path,
+    *,
+    protocol: str | None = None,
+    workers: int | None = None,
+    progress: Progress = lambda done: None,
 ) -> tuple[dict[str, list[RescoredBenchmark]], list[Comparison], list[dict[str, Any]]]:
     """Rescores a study and writes it to `folder` as a study with today's verdicts.
 
@@ -109,7 +116,7 @@ def rescore_study(
         run = Run.read(manifest.parent)
         target = folder / "steps" / run.name
         if run.manifest.kind == "bench":
-            steps[run.name] = rescore(run, registry, workers=workers, progress=progress)
+            steps[run.name] = rescore(run, registry, protocol=protocol, workers=workers, progress=progress)
             (target / "manifest.json").unlink()
             write_rescored(run, steps[run.name], target)
     before, after = build_report(load([study.path])), build_report(load([folder]))

@@ -41,8 +41,8 @@ class Finding:
         return not self.problem
 
 
-def check_domain(reg: Registry, name: str, judge: Judge) -> list[Finding]:
-    """Applies every rule to the domain of that name.
+def check_domain(reg: Registry, name: str, judge: Judge, protocol_name: str | None = None) -> list[Finding]:
+    """Applies every rule to the domain of that name, under its default protocol or another one.
 
     If loading fails, no other rule is applied. If verdicts are slow, no rule that needs further verdicts is.
 
@@ -52,7 +52,9 @@ def check_domain(reg: Registry, name: str, judge: Judge) -> list[Finding]:
     examples, problem = _load_examples(domain)
     if problem:
         return [Finding("loads", problem, where=_location(name, "load", domain.load))]
-    verifier, protocol = reg.verifier(benchmark.verifier), reg.protocol(domain)
+    protocol = reg.protocol(domain, protocol_name)
+    verifier = reg.verifier_of(benchmark, protocol)
+    protocol = protocol.text_form or protocol  # rules render prompts as text
     subject = Subject(reg, domain, benchmark, verifier, protocol, examples, judge)
     counts = {split: sum(e.split == split for e in examples) for split in ("train", "test")}
     findings = [Finding("loads", note=f"{counts['train']:,} train, {counts['test']:,} test")]

@@ -219,7 +219,7 @@ def _prompts(s: Subject) -> Iterator[str]:
     placeholders = [set(_PLACEHOLDER.findall(e.question)) for e in s.sample]
     if len(placeholders) > 1 and (common := set.intersection(*placeholders)):
         yield f"every question contains {min(common)}: is it a template that was not filled in?"
-    render = make_renderer(s.protocol)
+    render = make_renderer(s.protocol, task=s.registry.task(s.domain.name))
     s.shown = render(s.sample[0])
     first_by_prompt: dict[str, Example] = {}
     for e in s.sample:
@@ -360,7 +360,7 @@ def _benchmark(s: Subject) -> Iterator[str]:
         return ScriptedModel(reply)
 
     try:
-        ours, lm_eval = smoke_run(s.registry, s.domain.name, model, s.judge)
+        ours, lm_eval = smoke_run(s.registry, s.domain.name, model, s.judge, protocol=s.protocol.name)
     except KkwarmError as err:  # not the environment, since earlier rules used the data and the sandbox
         yield str(err)
         return

@@ -277,12 +277,15 @@ def _make_traces(plan: DistillPlan, samples: Sequence[Sample]) -> Iterator[Trace
         response = plan.protocol.split(s.completion)
         if response.answer is None or response.problem or (plan.config.verified_only and not s.verdict.correct):
             continue
+        reasoning, answer = response.reasoning, response.answer
+        if not response.tagged and s.verdict.answer:  # the text is the reasoning; the verifier found the answer in it
+            reasoning, answer = response.answer, s.verdict.answer
         yield Trace(
             f"{s.id}#{s.index}",
             plan.config.domain,
             examples[s.id].question,
-            response.reasoning,
-            response.answer,
+            reasoning,
+            answer,
             plan.config.teacher,
             {"status": s.verdict.status.value, "tokens": s.completion.n_tokens, "seed": plan.config.seed},
         )

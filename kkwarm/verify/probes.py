@@ -233,18 +233,21 @@ def make_targets(registry: Registry, name: str, examples: int, protocol: Protoco
 
 
 def probe_domain(
-    registry: Registry, name: str, examples: int, judge: Judge
+    registry: Registry, name: str, examples: int, judge: Judge, protocol_name: str | None = None
 ) -> tuple[list[ProbeFailure], dict[str, int]]:
     """Runs the built-in probes, and those that plugins register for the domain, on the domain's verifier.
 
     :param examples: how many of its evaluation examples are used.
+    :param protocol_name: the protocol to use instead of the default; probes of tags apply only to those with tags.
     :returns: as `probe_scorer`.
     :raises KkwarmError: unknown domain, or no data.
     """
-    verifier = registry.verifier(registry.benchmark(name).verifier)
-    protocol = registry.protocol(registry.domain(name))
-    probes = (*PROBES, *ACCEPT_PROBES, *registry.probes(name))
-    return probe_verifier(verifier, protocol, make_targets(registry, name, examples), judge, probes)
+    protocol = registry.protocol(registry.domain(name), protocol_name)
+    verifier = registry.verifier_of(registry.benchmark(name), protocol)
+    targets = make_targets(registry, name, examples, protocol)
+    tagged = protocol.split(Completion(protocol.compose("r", "x"), finish_reason="stop")).tagged
+    probes = [p for p in (*PROBES, *ACCEPT_PROBES, *registry.probes(name)) if tagged or not p.uses_tags]
+    return probe_verifier(verifier, protocol, targets, judge, probes)
 
 
 def probe_verifier(

@@ -359,6 +359,7 @@ def search_domain(
     judge: Judge,
     budget: Budget,
     *,
+    protocol_name: str | None = None,
     peers: bool = False,
     report: Report = lambda cases, share, found: None,
 ) -> SearchResult:
@@ -369,11 +370,12 @@ def search_domain(
     :raises KkwarmError: unknown domain, no data, or a generator fails.
     """
     generators = (*GENERATORS, *registry.case_generators(name))
-    verifier = registry.verifier(registry.benchmark(name).verifier)
+    protocol = registry.protocol(registry.domain(name), protocol_name)
+    verifier = registry.verifier_of(registry.benchmark(name), protocol)
     others = {p.name: make_scorer(p, judge) for g in generators for p in g.peers} if peers else {}
     return search(
         make_scorer(verifier, judge),
-        make_targets(registry, name, examples),
+        make_targets(registry, name, examples, protocol),
         generators,
         budget,
         peers=others,

@@ -24,9 +24,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from kkwarm.data import holdout
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
+from kkwarm.protocols import BUILT_IN, StatedReader, TagReader, TextReader
 from kkwarm.schema.document import ConfigError, Document, Problems, validate
 from kkwarm.schema.document import read as read_config
-from kkwarm.types import Domain, Example, Rewards, Sampling, Split
+from kkwarm.types import Domain, Example, Protocol, Reader, Rewards, Sampling, Split
 from kkwarm_bridges import rows
 from kkwarm_bridges.answers import (
     LETTERS,
@@ -42,6 +43,60 @@ __all__ = ["Table", "load_examples", "make_domain"]
 _MAX_SHOWN = 5  # rows listed per kind of problem
 
 
+class TableProtocol(BaseModel):
+    """A section ``[protocols.NAME]``: how the questions are put and the answers are read.
+
+    :param system: the system prompt.
+    :param prompt: the user's turn; ``{question}`` is the question with its options.
+    :param answer: how a completion states its answer, such as ``#### {answer}``; its last statement is read. Without
+        it the answer is read from the end of free text, or with ``tags`` from the paper's tags.
+    :param prefix: the beginning of the model's turn.
+    :param chat: uses the chat template of a checkpoint that has one.
+    :param shots: number of solved training examples before each question.
+    :param stop: strings that end a completion.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    system: str = ""
+    prompt: str = "{question}"
+    answer: str | None = None
+    tags: bool = False
+    prefix: str | None = None
+    chat: bool = True
+    shots: int = Field(0, ge=0, le=1000)
+    stop: tuple[str, ...] = ()
+    sampling: Sampling | None = None
+    official: bool = False
+    description: str = ""
+    source: str = ""
+
+    def build(self, name: str) -> Protocol:
+        """The protocol of this section."""
+        prompt = self.prompt
+
+        def question(example: Example) -> str:
+            return prompt.replace("{question}", example.question)
+
+        reader: Reader = TagReader() if self.tags else TextReader(stop=self.stop)
+        if self.answer is not None:
+            reader = StatedReader(self.answer, self.stop)
+        return Protocol(
+            name,
+            reader,
+            system=self.system,
+            question=None if prompt == "{question}" else question,
+            prefix=self.prefix if self.prefix is not None else "<think>" if self.tags else "",
+            chat=self.chat,
+            shots=self.shots,
+            stop=(*self.stop, "</answer>") if self.tags else self.stop,
+            sampling=self.sampling,
+            official=self.official,
+            description=self.description or "from the table's file",
+            source=self.source,
+        )
+
+
 class Table(BaseModel):
     """The contents of the file. `question`, `answer`, `id` and `facet` are names of columns.
 
@@ -52,6 +107,8 @@ class Table(BaseModel):
     :param answer_is: how `answer` names the correct option. Needed only if two interpretations fit all rows.
     :param answer_pattern: a regular expression. The first group of its last match is the answer (``#### (.*)``).
     :param prompt: the text of the question, with ``{column}`` for any column. `choices` are appended as ``A. text``.
+    :param protocol: the default protocol: a built-in one, or one of `protocols`.
+    :param protocols: further protocols, a section ``[protocols.NAME]`` each.
     :param tolerance: largest absolute difference from the gold answer (verifier ``number``).
     """
 
@@ -71,10 +128,14 @@ class Table(BaseModel):
     answer_pattern: str | None = None
     prompt: str | None = None
     protocol: str = "paper"
+    protocols: dict[str, TableProtocol] = {}
     description: str = ""
     tolerance: float = Field(0.0, ge=0)
     rewards: Rewards = Rewards()
     sampling: Sampling = Sampling()
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -100,6 +161,7 @@ def make_domain(name: str) -> Domain:
         gold=_gold,
         description=table.description or f"rows of {table.data}",
         protocol=table.protocol,
+        protocols=[section.build(key) for key, section in table.protocols.items()],
         rewards=table.rewards,
         sampling=table.sampling,
         facet=table.facet,
@@ -124,7 +186,10 @@ def _check_values(data: Mapping[str, Any], problems: Problems) -> None:
             find_verifier(problems.where, kind, 0.0)
         except KkwarmError as err:
             problems.add(("verifier",), str(err))
-    protocols = registry().protocols_of(problems.where)
+    sections = data.get("protocols")
+    own = sections if isinstance(sections, Mapping) else {}
+    _check_protocols(own, problems)
+    protocols = {*registry().protocols_of(problems.where), *own}
     if isinstance(protocol, str) and protocol not in protocols:
         choices = ", ".join(sorted(protocols))
         problems.add(("protocol",), f"there is no protocol {protocol!r}; choose from {choices}")
@@ -145,6 +210,27 @@ def _check_values(data: Mapping[str, Any], problems: Problems) -> None:
             _prompt_columns(prompt)
         except ValueError as err:
             problems.add(("prompt",), f"{err}; write literal braces as {{{{ }}}}")
+
+
+def _check_protocols(sections: Mapping[str, Any], problems: Problems) -> None:
+    """Checks the sections ``[protocols.NAME]`` beyond their types."""
+    official = [name for name, s in sections.items() if isinstance(s, Mapping) and s.get("official") is True]
+    if len(official) > 1:
+        problems.add(("protocols", official[1], "official"), f"{official[0]} is official already")
+    for name, section in sections.items():
+        if name in BUILT_IN or name == "official":
+            problems.add(("protocols", name), "this name is taken; use another one")
+        if not isinstance(section, Mapping):
+            continue
+        for key, part in (("prompt", "{question}"), ("answer", "{answer}")):
+            text = section.get(key)
+            if isinstance(text, str) and text.count(part) != 1:
+                problems.add(("protocols", name, key), f"must contain {part} once")
+        answer = section.get("answer")
+        if isinstance(answer, str) and not answer.partition("{answer}")[0].strip():
+            problems.add(("protocols", name, "answer"), "needs text before {answer} by which it is found")
+        if section.get("tags") is True and "answer" in section:
+            problems.add(("protocols", name, "tags"), "excludes answer: leave out one of them")
 
 
 @lru_cache(maxsize=8)

@@ -291,3 +291,71 @@ def test_parsing_a_number_never_fails(text: str) -> None:
 )
 def test_other_texts_are_not_numbers(text: str) -> None:
     assert parse_number(text) is None
+
+
+PROTOCOLS = """
+data = "rows.jsonl"
+question = "q"
+answer = "a"
+train = 2
+protocol = "stated"
+
+[protocols.stated]
+system = "Solve."
+prompt = "Q: {question} A:"
+answer = "#### {answer}"
+shots = 1
+stop = ["Q:"]
+chat = false
+sampling = { temperature = 0.0, max_tokens = 32 }
+official = true
+source = "a paper"
+
+[protocols.tagged]
+tags = true
+"""
+
+
+def test_a_table_brings_its_own_protocols(tmp_path: Path, reg: Registry) -> None:
+    from kkwarm.protocols import make_renderer
+
+    name = write_table(tmp_path, ROWS, PROTOCOLS)
+    benchmark = reg.benchmark(name)
+    protocol = reg.protocol(benchmark)
+    assert protocol is reg.protocol(benchmark, "official")
+    assert (protocol.name, protocol.source, protocol.stop) == ("stated", "a paper", ("Q:",))
+    assert protocol.sampling is not None and protocol.sampling.temperature == 0
+    example = next(iter(benchmark.load()))
+    prompt = make_renderer(protocol, task=reg.task_of(benchmark))(example)
+    assert prompt.startswith("Solve.\n\nQ: Capital of ")
+    assert prompt.endswith(f"\n\nQ: {example.question} A:")
+    assert prompt.count("####") == 1
+    assert reg.protocol(benchmark, "tagged").prefix == "<think>"
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("so\n#### Paris", Status.CORRECT),
+        ("#### Rome\nno:\n#### Paris\nQ:", Status.CORRECT),
+        ("#### Paris\n#### Rome", Status.WRONG),
+        ("Paris", Status.UNPARSED),
+        ("#### Paris or Rome", Status.WRONG),
+    ],
+)
+def test_the_last_stated_answer_is_read(text: str, status: Status, tmp_path: Path, reg: Registry) -> None:
+    benchmark = reg.benchmark(write_table(tmp_path, ROWS, PROTOCOLS))
+    example = next(e for e in benchmark.load_all() if "France" in e.question)
+    protocol = reg.protocol(benchmark)
+    assert verify(reg.verifier_of(benchmark, protocol), protocol, [(example, Completion(text))])[0].status is status
+
+
+def test_every_problem_of_a_protocol_section_is_reported(tmp_path: Path, reg: Registry) -> None:
+    text = PROTOCOLS.replace("{answer}", "x").replace("{question}", "q").replace("protocols.tagged", "protocols.paper")
+    text = text.replace("tags = true", 'official = true\nshots = -1\nanswr = "y"')
+    with pytest.raises(KkwarmError) as refused:
+        reg.benchmark(write_table(tmp_path, ROWS, text))
+    message = str(refused.value)
+    for part in ("must contain {answer} once", "must contain {question} once", "name is taken", "official already"):
+        assert part in message, message
+    assert "answr" in message and "shots" in message

@@ -394,3 +394,20 @@ def test_a_system_prompt_may_depend_on_the_question() -> None:
     assert render(example("x")) == "about x\n\nx"
     assert "system" not in render.settings()
     assert make_renderer(protocol, options=PromptOptions(system="short")).settings()["system"] == "short"
+
+
+def test_solved_examples_that_are_evaluated_are_found() -> None:
+    from kkwarm.evaluation.engine import solved_overlaps
+    from kkwarm.evaluation.plan import EvalTask, Item
+    from kkwarm.types import Sampling
+
+    reg = registry()
+    benchmark = reg.benchmark("math")
+    render = renderer("math", "minerva")
+    shown = render.solved(PROBLEM)[2]
+    twin = Example("test/twin", shown.question, shown.answer)
+    items = tuple(Item(e, render(e), "") for e in (PROBLEM, twin))
+    task = EvalTask("math", benchmark, render, reg.verifier("math"), Sampling(), items)
+    assert solved_overlaps(task) == ["test/twin"]
+    zero = renderer("math", "boxed")
+    assert solved_overlaps(EvalTask("math", benchmark, zero, reg.verifier("math"), Sampling(), items)) == []

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import hookimpl, load
-from kkwarm.protocols import BUILT_IN, PAPER, PLAIN, PromptOptions, TextReader, has_reasoning, make_renderer, split_tags
+from kkwarm.protocols import (
+    BUILT_IN,
+    PAPER,
+    PLAIN,
+    PromptOptions,
+    StatedReader,
+    TextReader,
+    has_reasoning,
+    make_renderer,
+    split_tags,
+)
 from kkwarm.protocols.prompts import requested_protocol
 from kkwarm.types import Completion, Domain, Example, Protocol, Task
 
@@ -255,3 +265,15 @@ def test_a_forced_completion_is_split_like_any_other(name: str) -> None:
 def test_forced_text_is_not_counted_as_the_models_reasoning() -> None:
     assert has_reasoning(TAGGED, Completion(TAGGED.force + TAGGED.compose("so", "4"))) is True
     assert has_reasoning(TAGGED, Completion(TAGGED.force + TAGGED.compose(None, "4"))) is False
+
+
+@given(
+    answer=st.text(alphabet="ab3.$ {}", min_size=1, max_size=8).map(str.strip).filter(bool), end=st.sampled_from("?!")
+)
+def test_a_stated_answer_is_read_back(answer: str, end: str) -> None:
+    reader = StatedReader("The answer: {answer}" + end)
+    for reasoning in (None, "The answer: no?"):
+        response = reader.split(Completion(reader.compose(reasoning, answer)))
+        assert (response.answer, response.problem) == (answer, "")
+    assert reader.split(Completion("nothing")).answer == ""
+    assert reader.split(Completion("The answ", finish_reason="length")).problem
