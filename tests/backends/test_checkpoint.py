@@ -194,7 +194,7 @@ def test_weights_that_are_not_finite_are_refused(tiny: Path, tmp_path: Path, val
         ({"model_type": "qwerty9"}, r"does not have the architecture 'qwerty9' \(correct model_type"),
         (
             {"model_type": "own", "auto_map": {"AutoConfig": "x.C", "AutoModelForCausalLM": "x.M"}},
-            "its own Python code",
+            "Python code of its own",
         ),
     ],
 )

@@ -21,6 +21,7 @@ _TOLERANCE_S = 0.05
 _S_PER_BYTE = 2.5e-7  # for decoding inputs and encoding results, where they have library types
 _NAPS = 4  # all calls together may sleep this many times as long as one call
 _MAX_DOUBTED_S = 30.0  # where the kernel does not tell sleep from waiting, at most this much counts as waiting
+_SETTLE = 10  # times half a millisecond in which a process at a checkpoint comes to wait
 _NAP_S = 0.05  # shorter idle times may be those of the messages themselves
 
 
@@ -42,6 +43,7 @@ class CallTimer:
         self.limit = self.cpu0 = self.called = 0.0  # CPU seconds: of a call; at the last checkpoint, and result
         self.idle = self.slept = 0.0  # since the last checkpoint, and before it
         self.doubted = 0.0
+        self.uncounted = False  # whether the last count was put off, because a thread could run
         self.excess = -1.0  # by how much the worst stretch exceeded its limit, if sleep counts as CPU time
         # Until when idle time is known: the time listened, the CPU time, and the time waited for a core.
         self.listened0, self.used0, self.waited0 = listened(), 0.0, self._threads()[1] or 0.0
@@ -49,7 +51,8 @@ class CallTimer:
     def start(self, limit: float) -> None:
         """The candidate may go on; each call until the next checkpoint has this limit in CPU seconds."""
         self.limit = limit
-        self.listened0, self.used0 = self.listened(), self.cpu0
+        if not self.uncounted:
+            self.listened0, self.used0 = self.listened(), self.cpu0
 
     def progress(self) -> None:
         """A result has arrived, so the next call has begun."""
@@ -80,7 +83,7 @@ class CallTimer:
         cpu = final_cpu if final_cpu is not None else self._cpu()
         if cpu is None:
             cpu = self.cpu0
-        self._count_idle(cpu)
+        self._count_idle(cpu, settle=True)
         allowed = self.limit + _TOLERANCE_S + n_bytes * _S_PER_BYTE
         used = cpu - self.cpu0
         self.excess = max(self.excess, used + self.idle - allowed)
@@ -101,15 +104,23 @@ class CallTimer:
     def _overslept(self) -> str:
         return "sleep" if self.idle > self.idle_s or self.slept + self.idle > _NAPS * self.idle_s else ""
 
-    def _count_idle(self, cpu: float) -> None:
-        """Adds the time since the last count in which the process neither used a core nor waited for one."""
+    def _count_idle(self, cpu: float, *, settle: bool = False) -> None:
+        """Adds the time since the last count in which the process neither used a core nor waited for one.
+
+        :param settle: the process is at a checkpoint, so that its threads will soon wait.
+        """
         listened = self.listened()
         elapsed = listened - self.listened0
         idle = elapsed - (cpu - self.used0)
         if idle <= _NAP_S:
             return
-        runnable, waited = self._threads()
-        if runnable:  # the kernel adds a wait only when it ends, so what this one hides is not known yet
+        self.uncounted, waited = self._threads()
+        for _ in range(_SETTLE if settle else 0):  # it has just sent a result, and is about to wait
+            if not self.uncounted:
+                break
+            time.sleep(0.0005)
+            self.uncounted, waited = self._threads()
+        if self.uncounted:  # the kernel adds a wait only when it ends, so what this one hides is not known yet
             return
         self.listened0, self.used0 = listened, cpu
         if waited is None:  # no figures of the process: guess from those of the machine
@@ -119,8 +130,7 @@ class CallTimer:
             # Threads that wait at the same time count once.
             idle -= min(elapsed, max(0.0, waited - self.waited0))
             self.waited0 = waited
-        if idle > _NAP_S:
-            self.idle += idle
+        self.idle += max(0.0, idle)
 
     def _threads(self) -> tuple[bool, float | None]:
         """Whether a thread of the process runs or could run, and the time for which its threads, or the trusted side's
