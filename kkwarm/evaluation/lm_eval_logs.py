@@ -77,4 +77,7 @@ def _text(value: Any) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and math.isfinite(value)  # numpy's too
+    try:
+        return isinstance(value, numbers.Real) and math.isfinite(value)  # numpy's too
+    except OverflowError:  # an integer that no float can hold
+        return False

@@ -98,6 +98,8 @@ def _task(
         notes.append(f"{main} of {task} has values between 0 and 1: only 1 counts as correct")
     until = _generation_settings(rows[0], document["configs"][task]).get("until") or ()
     stop_strings = (until,) if isinstance(until, str) else tuple(until)
+    if not all(isinstance(stop, str) for stop in stop_strings):
+        raise KkwarmError(f"{path}: the stop strings of {task} are not all text")
     return TaskResults(task, f"lm_eval:{task}", answers, _settings(task, document, rows[0]), notes, stop_strings)
 
 
@@ -126,6 +128,8 @@ def _answer(row: Row, main: str, path: Path) -> Answer:
     except (KeyError, IndexError, TypeError) as err:
         hint = "lm-eval 0.4.13 is supported"
         raise KkwarmError(f"{path}: a sample lacks {err}", hint=hint) from None
+    except ValueError as err:
+        raise KkwarmError(f"{path}: a sample has a value of another kind: {err}") from None
 
 
 def _settings(task: str, document: Row, row: Row) -> dict[str, Any]:

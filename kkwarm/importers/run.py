@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -137,6 +138,9 @@ def _match_ids(task: TaskResults, name: str, examples: Mapping[str, Example]) ->
 
     :raises KkwarmError: a document matches no question of the benchmark, or two match the same one.
     """
+    twice = [id_ for id_, count in Counter(a.id for a in task.answers).items() if count > 1]
+    if twice:
+        raise KkwarmError(f"{task.task} has document {twice[0]} twice", hint="its file was edited, or holds two runs")
     fields = [k for k, v in task.answers[0].doc.items() if isinstance(v, str | int) and not isinstance(v, bool)]
     texts = {normalise(e.question): e.id for e in examples.values() if e.question.strip()}
     best: dict[str, str] = {}

@@ -29,6 +29,8 @@ _SAMPLE: _Types = {
 }
 _COMPLETION: _Types = {
     "n_tokens": (int, type(None)),
+    "reasoning": (str, type(None)),
+    "reasoning_tokens": (int, type(None)),
     "finish_reason": (str,),
     "token_ids": (list, tuple, type(None)),
 }
@@ -102,8 +104,9 @@ def _check_fields(value: Mapping[str, Any], cls: type[Any], types: _Types, where
 def _check_values(body: Mapping[str, Any], completion: Mapping[str, Any], verdict: Mapping[str, Any]) -> None:
     if not 0 <= body["index"] <= _LARGEST:
         raise ValueError("index is out of range")
-    if not 0 <= (completion["n_tokens"] or 0) <= _LARGEST:
-        raise ValueError("completion.n_tokens is out of range")
+    for name in ("n_tokens", "reasoning_tokens"):
+        if not 0 <= (completion[name] or 0) <= _LARGEST:
+            raise ValueError(f"completion.{name} is out of range")
     if not set(map(type, completion["token_ids"] or ())) <= {int}:
         raise ValueError("completion.token_ids holds something else than whole numbers")
     if verdict["status"] not in _STATUSES:
