@@ -267,7 +267,7 @@ def test_a_closed_terminal_interrupts_a_command(number: signal.Signals, ignored:
     os.mkfifo(tmp_path / "outputs.jsonl")
     arguments = ["score", str(tmp_path / "outputs.jsonl"), "--benchmark", "mini_math"]
     code = (
-        f"import signal, sys; {'signal.signal(signal.SIGHUP, signal.SIG_IGN);' * ignored}"
+        f"import signal, sys; signal.signal(signal.SIGHUP, signal.{'SIG_IGN' if ignored else 'SIG_DFL'});"
         "from kkwarm.cli import main; main(sys.argv[1:])"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
