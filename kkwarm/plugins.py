@@ -385,10 +385,8 @@ def _drop_missing_references(reg: Registry) -> None:
     """Removes domains, tasks and benchmarks that refer to a verifier or protocol that is not registered."""
     for kind in ("domain", "task", "benchmark"):
         for name, item in list(getattr(reg, kind + "s").items()):
-            owner, problem = (
-                reg.origin.get((kind, name)),
-                missing_reference(item, reg.verifiers, reg._protocol_names(item)),
-            )
+            owner = reg.origin.get((kind, name))
+            problem = missing_reference(item, reg.verifiers, reg._protocol_names(item))
             if owner is not None and problem:  # tasks and benchmarks that a domain expands into have no origin
                 reg.failures.append(Failure(owner.name, owner.distribution, f"{kind} {name!r}: {problem}"))
                 for table in ("domains", "tasks", "benchmarks") if kind == "domain" else (kind + "s",):

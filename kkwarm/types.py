@@ -262,7 +262,7 @@ class Protocol:
     :param system: the system prompt, or a function from the example to it.
     :param question: the user's turn for an example; None: the example's question.
     :param text: renders the turns as text where no chat template is used, up to the model's turn. None: the turns,
-        separated by blank lines.
+        separated by blank lines; after solved examples, a blank line ends a completion if there is no `stop`.
     :param prefix: the beginning of the model's turn. The model continues it.
     :param prefix_as_turn: with a chat template, renders the prefix as the beginning of an assistant message, as
         evalplus does, and not after the template's generation prompt. The two differ for some templates.

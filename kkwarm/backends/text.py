@@ -101,7 +101,7 @@ def raw_text_warning(tokenizer: Any, raw: Sequence[str]) -> str:
     if not raw or getattr(tokenizer, "chat_template", None) is None:
         return ""
     return (
-        f"the checkpoint has a chat template, but {', '.join(raw)} prompts it with raw text, as the paper does; "
+        f"the checkpoint has a chat template, but {', '.join(raw)} prompts it with raw text; "
         "--chat on uses the template"
     )
 

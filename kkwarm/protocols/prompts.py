@@ -166,7 +166,9 @@ class PromptRenderer:
 
 
 def _join(messages: Sequence[Message]) -> str:
-    return "\n\n".join(m.content for m in messages)
+    """The turns, separated by blank lines. After solved examples, a blank line begins the model's turn, too."""
+    solved = any(m.role == "assistant" for m in messages)
+    return "\n\n".join(m.content for m in messages) + "\n\n" * solved
 
 
 def apply_chat_template(tokenizer: Any, messages: Sequence[Message], **arguments: Any) -> str:
@@ -272,6 +274,8 @@ def make_renderer(
     if problem:
         notes.append(f"the chat template {problem} a system prompt, so it is put before the question")
     shots = protocol.shots if options.shots is None else options.shots
+    if shots and not chat and protocol.text is None and not protocol.stop:
+        protocol = replace(protocol, stop=("\n\n",))  # a base model would go on with a question of its own
     return PromptRenderer(
         protocol,
         tokenizer,

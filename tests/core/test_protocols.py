@@ -177,12 +177,19 @@ def task(n: int) -> Task:
 def test_shots_are_training_examples_with_their_answers() -> None:
     options = PromptOptions(shots=2)
     prompt = make_renderer(PLAIN, None, options, task(9))(QUESTION)
-    assert len(prompt.split("\n\n")) == 5 and prompt.endswith("2+2?")
-    question, answer, *_ = prompt.split("\n\n")
+    question, answer, *rest = prompt.split("\n\n")
+    assert rest[2:] == ["2+2?", ""]  # the answer follows the blank line
     assert int(question.split("+")[0]) + 1 == int(answer)
     chat = make_renderer(PAPER, Tokenizer(), PromptOptions("on", shots=1), task(9))(QUESTION)
     assert "[assistant] <think> </think> <answer>" in chat
     assert make_renderer(PLAIN, None, PromptOptions(shots=2, seed=1), task(9))(QUESTION) != prompt
+
+
+def test_a_blank_line_ends_a_text_after_shots() -> None:
+    stop = [make_renderer(PLAIN, None, PromptOptions(shots=n), task(9)).protocol.stop for n in (0, 1)]
+    assert stop == [(), ("\n\n",)]
+    assert make_renderer(PAPER, None, PromptOptions(shots=1), task(9)).protocol.stop == PAPER.stop
+    assert make_renderer(PLAIN, Tokenizer(), PromptOptions(shots=1), task(9)).protocol.stop == ()
 
 
 def test_a_question_is_not_among_its_own_shots() -> None:
