@@ -17,7 +17,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -175,19 +175,32 @@ def _shortest(failures: Sequence[ProbeFailure], outcome: str) -> list[dict[str, 
 
 def table(document: dict[str, Any]) -> str:
     """The results as Markdown, one line per scorer."""
+
+    def accepted(row: dict[str, Any]) -> list[str]:
+        return [e["completion"] for e in row["shortest"] if e["outcome"] == "wrongly accepted"]
+
+    return scorer_table(document, "probes", DOMAINS, accepted)
+
+
+def scorer_table(
+    document: dict[str, Any], what: str, domains: Sequence[str], accepted: Callable[[dict[str, Any]], list[str]]
+) -> str:
+    """The results as Markdown, one line per scorer.
+
+    :param what: what the scorers were given, as in the keys ``WHAT_to_reject`` and ``WHAT_to_accept``.
+    :param accepted: returns the completions that a scorer wrongly accepted.
+    """
     lines = [
-        "| domain | scorer | probes to reject | wrongly accepted | probes to accept | wrongly rejected | no verdict "
+        f"| domain | scorer | {what} to reject | wrongly accepted | {what} to accept | wrongly rejected | no verdict "
         "| shortest wrongly accepted |",
         "|---|---|---:|---:|---:|---:|---:|---|",
     ]
-    order = {d: i for i, d in enumerate(DOMAINS)}
-    for r in sorted(document["scorers"], key=lambda r: (order[r["domain"]], r["scorer"] != "kkwarm")):
-        accepted = [e for e in r["shortest"] if e["outcome"] == "wrongly accepted"]
+    keys = (f"{what}_to_reject", "wrongly_accepted", f"{what}_to_accept", "wrongly_rejected", "no_verdict")
+    for r in sorted(document["scorers"], key=lambda r: (domains.index(r["domain"]), r["scorer"] != "kkwarm")):
         name = f"**{r['scorer']}**" if r["scorer"] == "kkwarm" else f"{r['scorer']} {r['version']}".strip()
         name += f" ({r['note']})" if r["note"] else ""
-        texts = sorted(filter(None, (_cell(e["completion"]) for e in accepted)), key=len)
+        texts = sorted(filter(None, map(_cell, accepted(r))), key=len)
         shortest = f"`{texts[0]}`" if texts else ""
-        keys = ("probes_to_reject", "wrongly_accepted", "probes_to_accept", "wrongly_rejected", "no_verdict")
         lines.append(f"| {r['domain']} | {name} | " + " | ".join(f"{r[k]:,}" for k in keys) + f" | {shortest} |")
     return "\n".join(lines) + "\n"
 
@@ -199,12 +212,22 @@ def _cell(text: str, limit: int = 70) -> str:
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
-def write_page(document: dict[str, Any]) -> None:
-    """Writes the table between its markers in the documentation."""
-    page = PAGE.read_text("utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{table(document)}\n{END}{after}", "utf-8")
+def write_results(args: argparse.Namespace, document: dict[str, Any]) -> dict[str, Any]:
+    """Writes the results; with ``--only`` the new rows replace stored ones. Returns what was written."""
+    if args.only:
+        rows = document["scorers"]
+        document = json.loads(args.out.read_text("utf-8"))
+        new_rows = {(r["scorer"], r["domain"]): r for r in rows}
+        document["scorers"] = [new_rows.get((r["scorer"], r["domain"]), r) for r in document["scorers"]]
+    args.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    return document
+
+
+def write_page(begin: str, end: str, text: str) -> None:
+    """Writes a table between its markers in the documentation."""
+    before, _, rest = PAGE.read_text("utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    PAGE.write_text(f"{before}{begin}\n{text}\n{end}{after}", "utf-8")
 
 
 def main() -> None:
@@ -237,12 +260,7 @@ def main() -> None:
         "scorers": rows,
         "environment": environment() | {"command": COMMAND.format(args=args)},
     }
-    if args.only:
-        document = json.loads(args.out.read_text("utf-8"))
-        new_rows = {(r["scorer"], r["domain"]): r for r in rows}
-        document["scorers"] = [new_rows.get((r["scorer"], r["domain"]), r) for r in document["scorers"]]
-    args.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    write_page(document)
+    write_page(BEGIN, END, table(write_results(args, document)))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import peers
-from adversarial_probes import SCORERS, Scorer, _cell
+from adversarial_probes import SCORERS, Scorer, scorer_table, write_page, write_results
 
 from kkwarm.plugins import Registry, registry
 from kkwarm.store import environment
@@ -34,7 +34,6 @@ from kkwarm.verify.probes import make_targets
 from kkwarm.verify.search import make_cases, make_scorer
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs/pages/verdicts.md"
 BEGIN, END = "<!-- adversarial search: begin -->\n", "<!-- adversarial search: end -->\n"
 DOMAINS = ("kk", "math", "mmlu_pro")
 COMMAND = "benchmarks/adversarial_search.py --reasoning-gym DIR --cases {args.cases} --seed {args.seed}"
@@ -112,27 +111,11 @@ def row(scorer: Scorer, result: Result) -> dict[str, Any]:
 
 def table(document: dict[str, Any]) -> str:
     """The results as Markdown, one line per scorer."""
-    lines = [
-        "| domain | scorer | cases to reject | wrongly accepted | cases to accept | wrongly rejected | no verdict "
-        "| shortest wrongly accepted |",
-        "|---|---|---:|---:|---:|---:|---:|---|",
-    ]
-    keys = ("cases_to_reject", "wrongly_accepted", "cases_to_accept", "wrongly_rejected", "no_verdict")
-    for r in sorted(document["scorers"], key=lambda r: (DOMAINS.index(r["domain"]), r["scorer"] != "kkwarm")):
-        name = f"**{r['scorer']}**" if r["scorer"] == "kkwarm" else f"{r['scorer']} {r['version']}".strip()
-        name += f" ({r['note']})" if r["note"] else ""
-        texts = sorted((_cell(t) for k, t in r["shortest"].items() if k.endswith("accepted")), key=len)
-        shortest = f"`{texts[0]}`" if texts else ""
-        lines.append(f"| {r['domain']} | {name} | " + " | ".join(f"{r[k]:,}" for k in keys) + f" | {shortest} |")
-    return "\n".join(lines) + "\n"
 
+    def accepted(row: dict[str, Any]) -> list[str]:
+        return [text for kind, text in row["shortest"].items() if kind.endswith("accepted")]
 
-def write_page(document: dict[str, Any]) -> None:
-    """Writes the table between its markers in the documentation."""
-    page = PAGE.read_text("utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{table(document)}\n{END}{after}", "utf-8")
+    return scorer_table(document, "cases", DOMAINS, accepted)
 
 
 def main() -> None:
@@ -160,12 +143,7 @@ def main() -> None:
         "scorers": rows,
         "environment": environment() | {"command": COMMAND.format(args=args)},
     }
-    if args.only:
-        document = json.loads(args.out.read_text("utf-8"))
-        new_rows = {(r["scorer"], r["domain"]): r for r in rows}
-        document["scorers"] = [new_rows.get((r["scorer"], r["domain"]), r) for r in document["scorers"]]
-    args.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    write_page(document)
+    write_page(BEGIN, END, table(write_results(args, document)))
 
 
 if __name__ == "__main__":

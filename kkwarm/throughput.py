@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kkwarm.backends.sizes import ModelSize, read_size
+from kkwarm.errors import KkwarmError
+from kkwarm.files import write_file
 
 __all__ = ["measure", "read_throughput", "record_throughput"]
 
@@ -50,10 +52,8 @@ def record_throughput(model: str, kind: Kind, tokens: float, seconds: float, *, 
         with FileLock(file.with_suffix(".lock"), timeout=5):
             stored = _read(file)
             stored.setdefault(_key(size, machine_name(cuda=cuda)), {})[kind] = entry
-            scratch = file.with_suffix(f".{os.getpid()}")
-            scratch.write_text(json.dumps(stored, indent=1), "utf-8")
-            scratch.replace(file)
-    except (OSError, Timeout):
+            write_file(file, json.dumps(stored, indent=1))
+    except (OSError, Timeout, KkwarmError):
         return
 
 
