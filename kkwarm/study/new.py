@@ -98,10 +98,10 @@ def new_recipe(
         draft.write_text(text, "utf-8")
         recipe = parse_recipe(out.stem, read(draft))
     plan = make_plan(recipe)
-    hours = sum(step.cost.seconds for step in plan.steps.values())
+    total = sum(step.cost.seconds for step in plan.steps.values())
     left = Estimate(plan, set(), default_jobs()).left({})
     summary = (
-        f"# Estimate: {len(plan.steps)} steps, {duration(hours)} of one worker, {duration(left)} on this machine.\n"
+        f"# Estimate: {len(plan.steps)} steps, {duration(total)} of one worker, {duration(left)} on this machine.\n"
     )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
