@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Mapping
 from datetime import date
@@ -36,7 +35,9 @@ def read_throughput(size: ModelSize, machine: str) -> Mapping[str, Mapping[str, 
     return found if isinstance(found, dict) else {}
 
 
-def record_throughput(model: str, kind: Kind, tokens: float, seconds: float, *, cuda: bool = False) -> None:
+def record_throughput(
+    model: str, kind: Kind, tokens: float, seconds: float, *, cuda: bool = False, threads: int | None = None
+) -> None:
     """Stores the speed of a real run in this process. Too short runs are ignored, and so is a folder that cannot be
     written: the measurement is a help only.
     """
@@ -51,14 +52,17 @@ def record_throughput(model: str, kind: Kind, tokens: float, seconds: float, *, 
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock"), timeout=5):
             stored = _read(file)
-            stored.setdefault(_key(size, machine_name(cuda=cuda)), {})[kind] = entry
+            stored.setdefault(_key(size, machine_name(threads, cuda=cuda)), {})[kind] = entry
             write_file(file, json.dumps(stored, indent=1))
     except (OSError, Timeout, KkwarmError):
         return
 
 
 def machine_name(threads: int | None = None, *, cuda: bool = False) -> str:
-    """The GPU, or the processor with a number of threads, by default those of this process."""
+    """The GPU, or the processor with a number of threads; None: by OMP_NUM_THREADS, else one for each core.
+
+    torch's own number is not asked for: it may count cores without their second threads, and a dry run loads no torch.
+    """
     if cuda:
         from kkwarm.cost import this_machine
 
@@ -66,9 +70,6 @@ def machine_name(threads: int | None = None, *, cuda: bool = False) -> str:
     from kkwarm.cost import cores
     from kkwarm.store.environment import processor
 
-    torch = sys.modules.get("torch")
-    if threads is None and torch is not None:
-        threads = int(torch.get_num_threads())
     if threads is None:
         given = os.environ.get("OMP_NUM_THREADS", "")
         threads = int(given) if given.isdecimal() and int(given) else cores()
@@ -88,12 +89,12 @@ def measure(
     if threads is not None:
         torch.set_num_threads(threads)
     if generate:
-        _measure_generation(model, device)
+        _measure_generation(model, device, threads)
     if train:
-        _measure_training(model, device)
+        _measure_training(model, device, threads)
 
 
-def _measure_generation(model: str, device: str | None) -> None:
+def _measure_generation(model: str, device: str | None, threads: int | None) -> None:
     from kkwarm.backends.base import Request
     from kkwarm.backends.hf import HFBackend
     from kkwarm.types import Sampling
@@ -107,12 +108,12 @@ def _measure_generation(model: str, device: str | None) -> None:
         list(backend.generate(requests, sampling))
         seconds = time.perf_counter() - began
         cuda = backend.model.device.type == "cuda"
-        record_throughput(model, "generate", backend.tokens - before, seconds, cuda=cuda)
+        record_throughput(model, "generate", backend.tokens - before, seconds, cuda=cuda, threads=threads)
     finally:
         backend.close()
 
 
-def _measure_training(model: str, device: str | None) -> None:
+def _measure_training(model: str, device: str | None, threads: int | None) -> None:
     """Forward, backward and optimizer steps of all weights, in bf16 where training chooses it."""
     import torch
 
@@ -134,7 +135,8 @@ def _measure_training(model: str, device: str | None) -> None:
         optimizer.step()
         optimizer.zero_grad()
         float(loss.detach())  # waits for a GPU
-    record_throughput(model, "train", steps * ids.numel(), time.perf_counter() - began, cuda=kind == "cuda")
+    seconds = time.perf_counter() - began
+    record_throughput(model, "train", steps * ids.numel(), seconds, cuda=kind == "cuda", threads=threads)
 
 
 def _file() -> Path:

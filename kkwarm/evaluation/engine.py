@@ -396,7 +396,8 @@ def _record_throughput(prepared: PreparedBench, stats: GenerationStats) -> None:
     backend = prepared.own_backend or prepared.caller_backend
     if isinstance(backend, HFBackend) and stats.tokens_known:
         cuda = backend.model is not None and backend.model.device.type == "cuda"
-        record_throughput(prepared.model, "generate", stats.tokens, stats.seconds, cuda=cuda)
+        threads = prepared.config.threads
+        record_throughput(prepared.model, "generate", stats.tokens, stats.seconds, cuda=cuda, threads=threads)
 
 
 def _mark_contamination(

@@ -265,7 +265,7 @@ def _train(run: Run, model: str | Path, plan: WarmupPlan, progress: bool) -> Non
         return
     last = log[-max(1, len(log) // 10) :]
     seconds = sum(row["seconds"] for row in log)
-    record_throughput(str(model), "train", log[-1]["tokens"], seconds, cuda=uses_cuda(config))
+    record_throughput(str(model), "train", log[-1]["tokens"], seconds, cuda=uses_cuda(config), threads=config.threads)
     run.finish(
         products={CHECKPOINT: fingerprint(run.path / CHECKPOINT), **in_training_eval.products()},
         results={

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 from click.testing import CliRunner
 
 from kkwarm import cost
@@ -71,14 +70,13 @@ def test_a_measured_rate_replaces_the_assumed_one(tiny: Path) -> None:
     assert assumed.basis == "assumed from 0.135 G parameters on two cores"
     here, model = cost.this_machine(3), read_size(str(tiny))
     before = cost.known_rates(model, here)
-    record_throughput(str(tiny), "generate", 100, 2.0)  # too few tokens
+    record_throughput(str(tiny), "generate", 100, 2.0, threads=3)  # too few tokens
     assert cost.known_rates(model, here) == before == cost.estimate_rates(model, here)
-    torch.set_num_threads(3)
-    record_throughput(str(tiny), "generate", 5000, 20.0)
+    record_throughput(str(tiny), "generate", 5000, 20.0, threads=3)
     rates = cost.known_rates(model, here)
     assert rates.generate == 250 and rates.train == before.train
     assert rates.basis.startswith("generation measured on 20") and "; training assumed from" in rates.basis
-    record_throughput(str(tiny), "train", 500, 1.0)
+    record_throughput(str(tiny), "train", 500, 1.0, threads=3)
     assert cost.known_rates(model, here).train == 500
     assert cost.known_rates(model, cost.this_machine(1)).basis.startswith("assumed")  # other threads, other speed
     assert "1 G parameters (a guess)" in cost.estimate_rates(ModelSize(), MACHINE).basis
