@@ -223,11 +223,11 @@ def write_results(args: argparse.Namespace, document: dict[str, Any]) -> dict[st
     return document
 
 
-def write_page(begin: str, end: str, text: str) -> None:
-    """Writes a table between its markers in the documentation."""
-    before, _, rest = PAGE.read_text("utf-8").partition(begin)
+def write_page(page: Path, begin: str, end: str, text: str) -> None:
+    """Writes a table between its markers in a page of the documentation."""
+    before, _, rest = page.read_text("utf-8").partition(begin)
     _, _, after = rest.partition(end)
-    PAGE.write_text(f"{before}{begin}\n{text}\n{end}{after}", "utf-8")
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}", "utf-8")
 
 
 def main() -> None:
@@ -260,7 +260,7 @@ def main() -> None:
         "scorers": rows,
         "environment": environment() | {"command": COMMAND.format(args=args)},
     }
-    write_page(BEGIN, END, table(write_results(args, document)))
+    write_page(PAGE, BEGIN, END, table(write_results(args, document)))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import peers
-from adversarial_probes import SCORERS, Scorer, scorer_table, write_page, write_results
+from adversarial_probes import PAGE, SCORERS, Scorer, scorer_table, write_page, write_results
 
 from kkwarm.plugins import Registry, registry
 from kkwarm.store import environment
@@ -143,7 +143,7 @@ def main() -> None:
         "scorers": rows,
         "environment": environment() | {"command": COMMAND.format(args=args)},
     }
-    write_page(BEGIN, END, table(write_results(args, document)))
+    write_page(PAGE, BEGIN, END, table(write_results(args, document)))
 
 
 if __name__ == "__main__":

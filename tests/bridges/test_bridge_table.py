@@ -328,7 +328,7 @@ def test_a_table_brings_its_own_protocols(tmp_path: Path, reg: Registry) -> None
     example = next(iter(benchmark.load()))
     prompt = make_renderer(protocol, task=reg.task_of(benchmark))(example)
     assert prompt.startswith("Solve.\n\nQ: Capital of ")
-    assert prompt.endswith(f"\n\nQ: {example.question} A:")
+    assert prompt.endswith(f"\n\nQ: {example.question} A:\n\n")  # as after each solved example
     assert prompt.count("####") == 1
     assert reg.protocol(benchmark, "tagged").prefix == "<think>"
 
