@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +85,7 @@ def command(
 def power_analysis(
     names: Sequence[str],
     samples: int,
-    limit: int | None,
+    limit: int | Mapping[str, int] | None,
     priors: Sequence[Path],
     detect: float | None,
     accuracy: float = 0.5,
@@ -97,12 +97,13 @@ def power_analysis(
     :raises KkwarmError: an unknown benchmark, or a prior run that has no samples of it.
     """
     from kkwarm.evaluation.plan import parse_benchmark_names
+    from kkwarm.schema.settings import value_of
 
     listed = parse_benchmark_names(names)
     alpha = ALPHA / len(listed)  # the first step of Holm's correction
     if len(priors) > 2:
         raise KkwarmError("at most two prior runs", hint="one of each checkpoint")
-    rows = {name: _analyze(name, samples, limit, priors, detect, accuracy, alpha) for name in listed}
+    rows = {name: _analyze(name, samples, value_of(limit, name), priors, detect, accuracy, alpha) for name in listed}
     return {"alpha": ALPHA, "power": POWER, "family": len(listed), "benchmarks": rows}
 
 

@@ -28,7 +28,7 @@ from kkwarm.evaluation.lm_eval_index import find_lm_eval_task, task_folders
 from kkwarm.evaluation.lm_eval_logs import LIKELIHOOD_PROTOCOL, PROTOCOL, main_metric, numeric_scores
 from kkwarm.evaluation.plan import EvalTask, Item, choose_sampling
 from kkwarm.protocols import PromptRenderer, ReasoningSplitter, TextReader, parse_think_tags, prompt_hash
-from kkwarm.schema.settings import BenchConfig
+from kkwarm.schema.settings import BenchConfig, value_of
 from kkwarm.types import Benchmark, Completion, Example, Protocol, Response, Sampling, Status, Verdict, Verifier
 
 if TYPE_CHECKING:
@@ -350,7 +350,7 @@ def _build_documents(name: str, task: Any, config: BenchConfig, tokenizer: Any) 
     :raises KkwarmError: there are none, the data does not fit the task, or the chat template cannot be used.
     """
     count = len(task.eval_docs)
-    indices = _select(count, config.limit)
+    indices = _select(count, value_of(config.limit, name))
     chat = config.chat == "on"
     template = _chat_template(tokenizer, config.system, config.chat_template_args) if chat else None
     try:
@@ -412,7 +412,7 @@ def _make_eval_task(benchmark: LmEvalBenchmark, config: BenchConfig, tokenizer: 
     if benchmark.output_type == "generate_until" and (ignored := benchmark.ignored_settings()):
         shown = ", ".join(f"{k}={v}" for k, v in ignored.items())
         warn(f"{name} asks for {shown}, which kkwarm's backends do not apply")
-    sampling = choose_sampling(benchmark.sampling, config)
+    sampling = choose_sampling(benchmark.sampling, config, benchmark.name)
     if config.samples > 1 and sampling.temperature == 0 and not benchmark.scores_likelihoods:
         warn(f"{name} decodes greedily, so the {config.samples} samples of a question are equal: add --temperature")
     items = []

@@ -14,7 +14,7 @@ from kkwarm.evaluation.collect import SampleRequest, SampleRequests
 from kkwarm.evaluation.lm_eval_index import LM_EVAL_PREFIX
 from kkwarm.plugins import Registry
 from kkwarm.protocols import PromptRenderer, make_renderer, prompt_hash
-from kkwarm.schema.settings import BenchConfig
+from kkwarm.schema.settings import BenchConfig, value_of
 from kkwarm.types import Benchmark, ChatPrompt, Example, Protocol, Sampling, Verifier
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def make_eval_task(
     api = config.api if config.backend == "openai" else None
     renderer = make_renderer(protocol, tokenizer, config.prompt_options, registry.task_of(benchmark), api)
     default, source = _default_sampling(renderer, benchmark, config, own_sampling)
-    sampling = choose_sampling(default, config)
+    sampling = choose_sampling(default, config, benchmark.name)
     examples = list(benchmark.load())
     if not examples:
         raise KkwarmError(f"benchmark {name} has no questions")
@@ -164,7 +164,7 @@ def make_eval_task(
     if duplicates:
         raise KkwarmError(f"benchmark {name} has several questions with id {duplicates[0]!r}", hint="make ids unique")
     items = []
-    for example in limit_examples(examples, config.limit):
+    for example in limit_examples(examples, value_of(config.limit, benchmark.name)):
         prompt = renderer(example) + force
         items.append(Item(example, prompt, prompt_hash(prompt), renderer.chat_prompt(example, force)))
     task_name = f"{benchmark.name}+forced" if force else benchmark.name
@@ -192,12 +192,13 @@ def _default_sampling(
     return default, ""
 
 
-def choose_sampling(default: Sampling, config: BenchConfig) -> Sampling:
+def choose_sampling(default: Sampling, config: BenchConfig, benchmark: str) -> Sampling:
     """The default settings, replaced by those that the user gave."""
+    max_tokens = value_of(config.max_tokens, benchmark)
     return Sampling(
         default.temperature if config.temperature is None else config.temperature,
         default.top_p if config.top_p is None else config.top_p,
-        default.max_tokens if config.max_tokens is None else config.max_tokens,
+        default.max_tokens if max_tokens is None else max_tokens,
         config.seed,
         default.top_k if config.top_k is None else config.top_k,
         default.min_p if config.min_p is None else config.min_p,

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from kkwarm.errors import KkwarmError, shorten
 from kkwarm.protocols.readers import reads_reasoning
 from kkwarm.protocols.reasoning import FAMILIES, ReasoningSplitter, detect_think_tags, parse_think_tags
+from kkwarm.schema.by_benchmark import parse_values, value_for
 from kkwarm.types import ChatPrompt, Example, Message, Protocol, Task
 
 __all__ = ["PromptOptions", "PromptRenderer", "choose_examples", "make_renderer", "prompt_hash", "requested_protocol"]
@@ -343,26 +344,4 @@ def requested_protocol(option: str | None, benchmark: str) -> str | None:
     :returns: None where it gives none.
     :raises KkwarmError: the option is empty or names something twice.
     """
-    chosen = parse_protocols(option)
-    bases = [benchmark[:at] for at, char in enumerate(benchmark) if char == ":"]
-    for name in (benchmark, *reversed(bases), ""):
-        if name in chosen:
-            return chosen[name]
-    return None
-
-
-def parse_protocols(option: str | None) -> Mapping[str, str]:
-    """Protocol names by benchmark; the key of a name for all benchmarks is empty.
-
-    :raises KkwarmError: a part is empty, or two parts are for the same benchmark.
-    """
-    chosen: dict[str, str] = {}
-    for part in (option or "").split(",") if option is not None else ():
-        benchmark, equals, name = (text.strip() for text in part.rpartition("="))
-        if not name or (equals and not benchmark):
-            raise KkwarmError(f"--protocol {option}: a name is missing", hint="use NAME or BENCHMARK=NAME,...")
-        if benchmark in chosen:
-            what = f"protocols for {benchmark}" if benchmark else "protocols for all benchmarks"
-            raise KkwarmError(f"--protocol {option} names two {what}", hint="use NAME or BENCHMARK=NAME,...")
-        chosen[benchmark] = name
-    return chosen
+    return None if option is None else value_for(parse_values(option, "--protocol"), benchmark)

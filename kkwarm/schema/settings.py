@@ -11,15 +11,25 @@ import typing
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    Strict,
+    ValidationError,
+)
 from pydantic import model_validator as validator
 from pydantic.fields import FieldInfo
 
 from kkwarm.errors import KkwarmError, shorten
 from kkwarm.paths import expand_path
-from kkwarm.protocols.prompts import PromptOptions, parse_protocols
+from kkwarm.protocols.prompts import PromptOptions
 from kkwarm.protocols.reasoning import parse_think_tags
-from kkwarm.schema.document import ConfigError, describe_types, explain, key_path
+from kkwarm.schema.by_benchmark import parse_values, value_for
+from kkwarm.schema.document import ConfigError, describe_types, describe_value, explain, key_path
 
 __all__ = [
     "LARGEST",
@@ -39,6 +49,7 @@ __all__ = [
     "fraction_hint",
     "identity",
     "stored_identity",
+    "value_of",
 ]
 
 LARGEST = 2**31 - 1  # libraries keep counts in C's int
@@ -94,6 +105,26 @@ def _not_boolean(value: Any) -> Any:
     return str(value) if isinstance(value, bool) else value
 
 
+def _by_benchmark(value: Any) -> int | dict[str, int]:
+    """A count for all benchmarks, or one for each: a mapping, or ``BENCHMARK=N,...`` as text."""
+    counts = value
+    if isinstance(value, str):
+        try:
+            counts = parse_values(value, "the setting")
+        except KkwarmError as err:
+            raise ValueError(str(err)) from None
+        counts = {name: int(text) if text.isdecimal() else text for name, text in counts.items()}
+        counts = counts[""] if list(counts) == [""] else counts
+    for count in counts.values() if isinstance(counts, Mapping) else (counts,):
+        if not isinstance(count, int) or isinstance(count, bool):
+            raise ValueError(f"must be a whole number, or BENCHMARK=NUMBER,..., not {describe_value(count)}")
+        if not 1 <= count <= LARGEST:
+            raise ValueError(
+                f"{shorten(count)} is too {'small; at least 1' if count < 1 else f'large; at most {LARGEST}'}"
+            )
+    return dict(counts) if isinstance(counts, Mapping) else counts
+
+
 Number = Annotated[float, BeforeValidator(_not_boolean)]  # text such as 1e-6 is read: YAML 1.1 gives it as text
 Positive = Annotated[Number, Field(gt=0, le=LARGEST)]
 Count = Annotated[int, Strict(), Field(ge=1, le=LARGEST)]
@@ -105,7 +136,13 @@ TopK = Annotated[int, Strict(), Field(ge=0, le=LARGEST)]
 MinP = Annotated[Number, Field(ge=0, lt=1)]
 Points = Annotated[Number, Field(ge=0, le=100)]
 Names = tuple[str, ...]
+ByBenchmark = Annotated[int | Mapping[str, int], PlainValidator(_by_benchmark)]
 Schedule = Literal["constant", "linear", "cosine"]
+
+
+def value_of(counts: int | Mapping[str, int] | None, benchmark: str) -> int | None:
+    """The value of a benchmark, of a setting of the type `ByBenchmark`; None where there is none."""
+    return value_for(counts, benchmark) if isinstance(counts, Mapping) else counts
 
 
 def setting(
@@ -274,10 +311,11 @@ class _Prompting(Settings):
 
     protocol: str | None = setting(
         None,
-        "Protocol: how questions are put to the model and answers are read. `official` is the benchmark's own.",
+        "Protocol, or those of single benchmarks (NAME=PROTOCOL,...): how questions are put to the model and answers "
+        "are read. `official` is the benchmark's own.",
         MODEL_AND_DATA,
         unset="the benchmark's default",
-        metavar="NAME|BENCHMARK=NAME,...",
+        metavar="[NAME=]PROTOCOL,...",
     )
     chat: Literal["auto", "on", "off"] = setting(
         "auto",
@@ -309,11 +347,16 @@ class _Prompting(Settings):
     @validator(mode="after")
     def _check_protocol(self) -> Self:
         try:
-            parse_protocols(self.protocol)
+            _ = self.protocols
             parse_think_tags(self.think_tags or "none")
         except KkwarmError as err:
             raise ValueError(str(err)) from None
         return self
+
+    @property
+    def protocols(self) -> Mapping[str, str]:
+        """The protocols that are named, by benchmark; the key of one for all others is empty."""
+        return {} if self.protocol is None else parse_values(self.protocol, "--protocol")
 
     @property
     def prompt_options(self) -> PromptOptions:
@@ -454,12 +497,13 @@ class TrainConfig(_Contamination, _Prompting):
     eval_questions: Count = setting(
         50, "Number of questions of each benchmark in one evaluation.", EVALUATION, identity=False
     )
-    eval_max_tokens: Count | None = setting(
+    eval_max_tokens: ByBenchmark | None = setting(
         None,
-        "Maximum number of tokens per answer in an evaluation.",
+        "Maximum number of tokens per answer in an evaluation, or for single benchmarks (NAME=N,...).",
         EVALUATION,
         unset="the benchmark's",
         identity=False,
+        metavar="[NAME=]N,...",
     )
     keep_best: Switch = setting(
         True,
@@ -668,8 +712,12 @@ class BenchConfig(_Prompting):
     """Settings of `bench`. Where temperature, top_p, max_tokens or protocol is None, each benchmark uses its own."""
 
     samples: Count = setting(1, "Number of samples per question.", SAMPLING)
-    limit: Count | None = setting(
-        None, "Maximum number of questions per benchmark; always the same ones.", SAMPLING, unset="all"
+    limit: ByBenchmark | None = setting(
+        None,
+        "Maximum number of questions of each benchmark, or of single ones (NAME=N,...); always the same questions.",
+        SAMPLING,
+        unset="all",
+        metavar="[NAME=]N,...",
     )
     temperature: Temperature | None = setting(
         None, "Sampling temperature; 0 is greedy decoding.", SAMPLING, unset="the benchmark's"
@@ -692,7 +740,13 @@ class BenchConfig(_Prompting):
         SAMPLING,
         unset="the benchmark's",
     )
-    max_tokens: Count | None = setting(None, "Maximum number of tokens per sample.", SAMPLING, unset="the benchmark's")
+    max_tokens: ByBenchmark | None = setting(
+        None,
+        "Maximum number of tokens per sample, or for single benchmarks (NAME=N,...).",
+        SAMPLING,
+        unset="the benchmark's",
+        metavar="[NAME=]N,...",
+    )
     generation_config: Literal["auto", "paper", "none"] = setting(
         "auto",
         "Sampling settings that are not given: auto takes those of the protocol, else the checkpoint's own where its "

@@ -13,7 +13,7 @@ from kkwarm.cost import Hardware, Rates, estimate_rates, known_rates, sample_byt
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
 from kkwarm.schema.recipe import Assume
-from kkwarm.schema.settings import BenchConfig, DistillConfig, RlvrConfig, TrainConfig, WarmupConfig
+from kkwarm.schema.settings import BenchConfig, DistillConfig, RlvrConfig, TrainConfig, WarmupConfig, value_of
 
 __all__ = ["Cost", "Costs", "is_model_teacher"]
 
@@ -121,9 +121,9 @@ class Costs:
         completions = tokens = 0
         for domain in domains:
             questions = self.assume.questions.get(domain, DEFAULT_QUESTIONS)
-            count = (min(questions, config.limit) if config.limit else questions) * config.samples
+            count = min(questions, value_of(config.limit, domain) or questions) * config.samples
             completions += count
-            tokens += count * self._answer(config.max_tokens or _benchmark_tokens(domain))
+            tokens += count * self._answer(value_of(config.max_tokens, domain) or _benchmark_tokens(domain))
         seconds = tokens / self.rates(model).generate + self.assume.start_s
         return Cost(tokens, 0, completions, completions, seconds, sample_bytes(tokens, completions))
 
@@ -131,7 +131,10 @@ class Costs:
         """Answers and tokens of the in-training evaluations: at step 0, at every interval, and at the end."""
         times = 1 + -(-steps // config.eval_every)
         answers = [
-            (times * config.eval_questions, self._answer(config.eval_max_tokens or _benchmark_tokens(name)))
+            (
+                times * config.eval_questions,
+                self._answer(value_of(config.eval_max_tokens, name) or _benchmark_tokens(name)),
+            )
             for name in config.eval_on
         ]
         return sum(n for n, _ in answers), sum(n * tokens for n, tokens in answers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,8 @@ class Choices:
     """What the recipe is written from: facts about model, data and machine, and the sizes chosen by them.
 
     `prompt`, `longest_prompt`, `trace` are tokens, `available` is the number of training examples (None where the data
-    is not here), `questions` those of each benchmark that were counted.
+    is not here), `questions` those of each benchmark that were counted. `limits` are the token
+    limits of the benchmarks, `eval_tokens` those of the study's evaluations, `limit` their numbers of questions.
     """
 
     model: str
@@ -57,14 +58,15 @@ class Choices:
     available: int | None
     is_code: bool
     questions: dict[str, int]
+    limits: dict[str, int]
     lora: bool = False
     traces: int = 5000
     max_length: int = 0
     examples: int = 100
     steps: int | None = None
     max_tokens: int = 4096
-    eval_tokens: int = 4096
-    limit: int | None = None
+    eval_tokens: dict[str, int] = field(default_factory=dict)
+    limit: dict[str, int] = field(default_factory=dict)
 
     @property
     def paper_scale(self) -> bool:
@@ -150,6 +152,7 @@ def _gather(model: str, domain: str, benchmarks: Sequence[str], warmup_domain: s
         available=None if examples is None else len(examples),
         is_code=bool(golds) and all(_is_python(gold) for gold in golds),
         questions={name: len(found) for name, found in counted.items() if found is not None},
+        limits={name: reg.benchmark(name).sampling.max_tokens for name in names},
         max_tokens=task.sampling.max_tokens,
     )
 
@@ -218,7 +221,8 @@ def _choose_sizes(facts: Choices) -> Choices:
         most = min(most, 512)
     max_tokens = min(most, room) // 16 * 16 or min(most, room)
     # After the warm-up answers may be as long as its traces.
-    eval_tokens = min(facts.max_tokens, room, max(max_tokens, round(1.25 * facts.trace) // 16 * 16 + 16))
+    longest = max(max_tokens, round(1.25 * facts.trace) // 16 * 16 + 16)
+    eval_tokens = {name: min(limit, room, longest) for name, limit in facts.limits.items()}
     max_length = min(context, 4096)
     examples = min(100, facts.available or 100)
     sized = replace(
@@ -232,7 +236,8 @@ def _choose_sizes(facts: Choices) -> Choices:
     traces = _rounded(60 * WARMUP_MINUTES * train / (facts.prompt + facts.trace), 50, 5000)
     step = 32 * (answer / generate + (facts.prompt + answer) / train)  # 4 prompts, 8 completions each
     steps = _rounded(60 * RLVR_MINUTES / step, 5, 100)
-    questions = _rounded(60 * BENCH_MINUTES * generate / (eval_tokens / 2) / len(facts.benchmarks), 20, 500)
+    generated = 60 * BENCH_MINUTES * generate / len(facts.benchmarks)  # tokens of each benchmark
+    questions = {name: _rounded(generated / (tokens / 2), 20, 500) for name, tokens in eval_tokens.items()}
     return replace(sized, traces=traces, steps=steps, limit=questions)
 
 

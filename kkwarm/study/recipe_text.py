@@ -27,6 +27,14 @@ def _names(names: tuple[str, ...]) -> str:
     return "[" + ", ".join(map(_quote, names)) + "]"
 
 
+def _counts(counts: dict[str, int]) -> str:
+    """A number for all benchmarks, or a table where they differ."""
+    different = set(counts.values())
+    if len(different) == 1:
+        return str(different.pop())
+    return "{ " + ", ".join(f"{_quote(name)} = {n}" for name, n in counts.items()) + " }"
+
+
 def _head(c: Choices) -> str:
     size = f"{c.size.parameters / 1e9:.3g} G parameters" if c.size.parameters else "an unknown number of parameters"
     context = f", a context of {c.size.context:,} tokens" if c.size.context else ""
@@ -180,11 +188,11 @@ def _evaluation(c: Choices) -> str:
     counted = ", ".join(f"{name} {n:,}" for name, n in c.questions.items())
     questions = f"# Questions: {counted}.\n" if counted else ""
     limit, samples = "", 4
-    if c.limit is None:
+    if not c.limit:
         questions += "# paper: all questions, 4 samples each."
     else:
-        n, samples = c.limit, 1
-        limit = f"limit = {n}  # of each benchmark; what fits into {BENCH_MINUTES} minutes\n"
+        n, samples = c.limit[c.domain], 1
+        limit = f"limit = {_counts(c.limit)}  # questions; what fits into {BENCH_MINUTES} minutes\n"
         questions += (
             f"# paper: all questions, 4 samples each. With {n} questions the standard error is up to\n"
             f"# {50 / n**0.5:.1f} points; `kkwarm power --on {c.domain} --limit {n}` tells what can be detected."
@@ -197,7 +205,7 @@ domains = {_names(c.benchmarks)}
 {limit}samples = {samples}
 temperature = 0.7  # paper
 top_p = 0.95  # paper
-max_tokens = {c.eval_tokens}  # paper: about 4096; traces have {c.trace} tokens on average
+max_tokens = {_counts(c.eval_tokens)}  # paper: about 4096; traces have {c.trace} tokens on average
 
 # The paper's claims on these conditions, in the report.
 [[claims]]
@@ -215,7 +223,7 @@ def _assumptions(c: Choices) -> str:
 # Only for the estimate of --dry-run. Replace lengths and rates by those of your first steps.
 [assume]
 prompt = {c.prompt}
-answer = {max(1, c.eval_tokens // 2)}
+answer = {max(1, max(c.eval_tokens.values()) // 2)}
 trace = {c.trace}
 start_s = 30
 """

@@ -20,7 +20,7 @@ from kkwarm.evaluation.collect import SampleRequest, SampleRequests, collect
 from kkwarm.plugins import registry
 from kkwarm.progress import GenerationNote
 from kkwarm.protocols import PromptOptions, PromptRenderer, make_renderer
-from kkwarm.schema.settings import TrainConfig
+from kkwarm.schema.settings import TrainConfig, value_of
 from kkwarm.train import distributed
 from kkwarm.train.alarms import Alarm, best_eval, check_evals, check_step_log, select_best_step
 from kkwarm.train.best_weights import BEST, BestWeights
@@ -73,7 +73,9 @@ def load_eval_benchmarks(config: TrainConfig) -> list[EvalBenchmark]:
         examples = questions[: config.eval_questions]
         protocol = reg.protocol(benchmark, config.protocol, fall_back=True)
         verifier = reg.verifier_of(benchmark, protocol)
-        max_tokens = config.eval_max_tokens or (protocol.sampling or benchmark.sampling).max_tokens
+        max_tokens = (
+            value_of(config.eval_max_tokens, benchmark.name) or (protocol.sampling or benchmark.sampling).max_tokens
+        )
         options = replace(
             config.prompt_options, system=config.system if protocol.name == config.protocol else None, shots=None
         )

@@ -20,6 +20,7 @@ from kkwarm.schema.settings import (
     fraction_hint,
     identity,
     stored_identity,
+    value_of,
 )
 
 ALL: list[type[Settings]] = [DistillConfig, WarmupConfig, RlvrConfig, BenchConfig]
@@ -111,3 +112,43 @@ def test_all_bad_options_are_reported_at_once_by_their_names() -> None:
         "--examples: must be a whole number, not 'many'",
         "--top-p: 2.0 is too large; at most 1",
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (20, {"kk": 20, "kk:3": 20, "math": 20}),
+        ("20", {"kk": 20}),
+        ("kk=8,20", {"kk": 8, "kk:3": 8, "math": 20}),
+        ("kk=8,kk:3=9", {"kk": 8, "kk:3": 9, "math": None}),
+        ({"kk": 8}, {"kk": 8, "math": None}),
+        (None, {"kk": None}),
+    ],
+)
+def test_a_count_may_differ_between_benchmarks(value: Any, expected: dict[str, int | None]) -> None:
+    config = BenchConfig(limit=value)
+    assert {name: value_of(config.limit, name) for name in expected} == expected
+    assert BenchConfig(**json.loads(json.dumps(identity(config)))) == config
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("kk=a", "must be a whole number"),
+        ("kk=", "a value is missing"),
+        ("kk=1,kk=2", "two values for kk"),
+        ({"kk": 0}, "0 is too small; at least 1"),
+        (True, "must be a whole number"),
+        (2.5, "must be a whole number"),
+    ],
+)
+def test_bad_counts_of_benchmarks_are_refused(value: Any, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        BenchConfig(max_tokens=value)
+
+
+def test_a_value_for_a_benchmark_that_is_not_evaluated_is_refused() -> None:
+    for option, values in (("--limit", "kk=3"), ("--max-tokens", "mini_mth=3"), ("--protocol", "kk=paper")):
+        command = ["bench", "kkwarm_mini:BASE", "--on", "mini_math", option, values, "--dry-run"]
+        result = CliRunner().invoke(cli, command)
+        assert result.exit_code and f"unknown benchmark in {option}" in str(result.exception), result.output

@@ -13,7 +13,7 @@ from kkwarm.backends.sizes import ModelSize
 from kkwarm.cli import cli
 from kkwarm.cost import Hardware, Rates
 from kkwarm.schema.document import Document
-from kkwarm.schema.recipe import RlvrStage, WarmupStage, load_recipe, parse_recipe
+from kkwarm.schema.recipe import Recipe, RlvrStage, WarmupStage, load_recipe, parse_recipe
 from kkwarm.study.new import Choices, _choose_sizes, _is_python
 from kkwarm.study.recipe_text import render_recipe
 from kkwarm.testing.checkpoint import tiny_checkpoint
@@ -97,14 +97,19 @@ def choices(parameters: float, hardware: Hardware, context: int = 32768, **facts
         available=7500,
         is_code=False,
         questions={"math": 500},
+        limits={"math": 4096, "kk": 600},
     )
     return _choose_sizes(replace(found, **facts))  # type: ignore[arg-type]
 
 
-def stages(chosen: Choices) -> tuple[WarmupStage, RlvrStage]:
+def parse(chosen: Choices) -> Recipe:
     import tomllib
 
-    recipe = parse_recipe("r", Document(tomllib.loads(render_recipe(chosen)), "r.toml", {}))
+    return parse_recipe("r", Document(tomllib.loads(render_recipe(chosen)), "r.toml", {}))
+
+
+def stages(chosen: Choices) -> tuple[WarmupStage, RlvrStage]:
+    recipe = parse(chosen)
     warm, rlvr = recipe.stages["warm"], recipe.stages["rlvr"]
     assert isinstance(warm, WarmupStage) and isinstance(rlvr, RlvrStage)
     return warm, rlvr
@@ -114,7 +119,7 @@ def test_on_a_gpu_the_papers_sizes_are_kept(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("kkwarm.study.new.device_memory", lambda hardware: 80e9)
     chosen = choices(3e9, GPU)
     warm, rlvr = stages(chosen)
-    assert (chosen.traces, chosen.limit, chosen.max_tokens) == (5000, None, 4096)
+    assert (chosen.traces, chosen.limit, chosen.max_tokens) == (5000, {}, 4096)
     assert (warm.learning_rate, warm.batch_size, warm.epochs) == (1e-6, 2, 3)
     assert (rlvr.learning_rate, rlvr.prompts_per_step, rlvr.generations, rlvr.epochs) == (1e-6, 2, 10, 25)
     assert not rlvr.lora
@@ -130,8 +135,11 @@ def test_sizes_follow_the_model_and_the_domain(monkeypatch: pytest.MonkeyPatch) 
     assert warm.learning_rate == 5e-5 and rlvr.steps == small.steps and rlvr.max_tokens == 512
     assert choices(135e6, CPU, context=1024).max_tokens == 512
     narrow = choices(135e6, CPU, context=640)
-    assert narrow.max_tokens == 224 and narrow.eval_tokens == 239, "what the context leaves for the longest prompt"
-    assert small.eval_tokens == 640, "room for answers as long as the traces"
+    assert narrow.max_tokens == 224 and narrow.eval_tokens == {"math": 239, "kk": 239}, (
+        "what the context leaves for the longest prompt"
+    )
+    assert small.eval_tokens == {"math": 640, "kk": 600}, "room for answers as long as the traces, within their limits"
+    assert small.limit["math"] < small.limit["kk"] == parse(small).evaluate.limit["kk"]  # type: ignore[index]
     code = choices(135e6, CPU, available=50, is_code=True)
     assert code.examples == 50 and "see `kkwarm doctor` for the sandbox" in render_recipe(code)
     assert _is_python("def f(x):\n    return x") and _is_python("    return x\n    pass".replace("pass", "pass\n"))
