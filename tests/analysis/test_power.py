@@ -142,6 +142,7 @@ def test_the_plan_before_a_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0 and "assumed" in out and "training seeds" in out
 
 
+@pytest.mark.slow
 def test_variances_are_learnt_from_earlier_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(0)
     p = rng.beta(0.5, 0.5, 200)

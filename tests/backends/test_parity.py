@@ -62,6 +62,7 @@ def test_a_variant_that_cannot_run_has_a_note(tiny: Path) -> None:
         compare_variants(str(tiny / "nowhere"))
 
 
+@pytest.mark.slow
 def test_command(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from kkwarm.cli.doctor import command
 

@@ -34,6 +34,7 @@ def test_a_dry_run_of_raw_text_imports_no_torch(tmp_path: Path) -> None:
     assert process.stderr.split() == []
 
 
+@pytest.mark.slow
 def test_training_dry_runs_do_without_sklearn(tmp_path: Path) -> None:
     model = tiny_checkpoint(tmp_path / "model")
     command = ["rlvr", str(model), "--domain", "mini_math", "-o", str(tmp_path / "run"), "--dry-run"]

@@ -60,6 +60,7 @@ def test_it_passes_the_check(environment: dict[str, str]) -> None:
     assert document["probes"]["colours: loud"] == document["probes"]["colours: nearly"] == 12
 
 
+@pytest.mark.slow
 def test_it_creates_domains_on_demand_with_its_own_protocol(environment: dict[str, str]) -> None:
     done = kkwarm(environment, "check", "tint:matt", "--json")
     assert done.returncode == 0, done.stdout + done.stderr

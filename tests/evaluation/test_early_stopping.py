@@ -70,6 +70,7 @@ def test_a_half_width_stops_early_and_its_interval_covers_the_full_score(tmp_pat
     assert "stopped" not in whole
 
 
+@pytest.mark.slow
 def test_the_same_command_generates_nothing_and_one_without_the_rule_resumes(tmp_path: Path) -> None:
     asked: list[str] = []
     first = run(tmp_path / "r", 0.95, asked, until=5).manifest.benchmarks["sums"]
@@ -97,6 +98,7 @@ def test_an_unreachable_width_uses_all_questions(tmp_path: Path) -> None:
     assert figures["stopped"]["interval"] == [figures["accuracy"]] * 2
 
 
+@pytest.mark.slow
 def test_a_decision_against_another_run(tmp_path: Path) -> None:
     before = run(tmp_path / "a", 0.3)
     after = run(tmp_path / "b", 0.7, until_decided=str(before.path))

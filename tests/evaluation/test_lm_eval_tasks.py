@@ -358,6 +358,7 @@ def test_bad_input(
     assert "missing is not a folder" in message("lm_eval:kkw_letters")
 
 
+@pytest.mark.slow
 def test_a_template_without_system_turns(folder: Path, tmp_path: Path) -> None:
     refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + TEMPLATE
     model = tiny_checkpoint(tmp_path / "model", context=512, chat_template=refusing)

@@ -119,6 +119,7 @@ def test_latex_compiles_and_fits_one_of_two_columns(make: Make, tmp_path: Path) 
     assert "Overfull" not in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(chromium() is None, reason="needs an installed Chromium")
 def test_texts_that_are_no_text_are_shown(tmp_path: Path) -> None:
     pytest.importorskip("playwright", reason="needs playwright (in the extra `dev`)")

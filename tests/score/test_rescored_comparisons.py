@@ -80,6 +80,7 @@ def test_what_cannot_be_compared_is_said(capsys: pytest.CaptureFixture[str], tmp
     assert "holds no samples" in document["not_compared"][0]
 
 
+@pytest.mark.slow
 def test_a_study_is_judged_again_as_a_whole(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     study = tmp_path / "study"
     plan = {

@@ -61,6 +61,7 @@ def test_whole_study_then_nothing_left(recipe: Recipe, without_models: Without, 
     assert again.matrix == document.matrix
 
 
+@pytest.mark.slow
 def test_more_seeds_join_a_study(recipe: Recipe, without_models: Without, tmp_path: Path, quiet: Any) -> None:
     """Only what they need is done, and the report counts them; fewer seeds or other settings are another study."""
 
@@ -84,6 +85,7 @@ def test_more_seeds_join_a_study(recipe: Recipe, without_models: Without, tmp_pa
     assert Run.read(out).manifest.config["seeds"] == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_study_that_seeds_can_join_is_found(
     recipe: Recipe, without_models: Without, tmp_path: Path, quiet: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +127,7 @@ def test_a_worker_that_dies_once_is_replaced(
     ]
 
 
+@pytest.mark.slow
 def test_a_step_that_always_dies_stops_only_what_needs_it(
     recipe: Recipe, without_models: Without, tmp_path: Path, quiet: Any
 ) -> None:
@@ -195,11 +198,12 @@ def alive(text: str) -> list[int]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks for orphans in /proc")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "by",
     [
         pytest.param(signal.SIGINT, id="ctrl-c"),
-        pytest.param(signal.SIGTERM, id="SIGTERM", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, id="SIGTERM"),
         pytest.param(signal.SIGKILL, id="kill -9"),
     ],
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from kkwarm.plugins import registry
 from kkwarm.scoring.verify_run import State, verify_run
 from kkwarm.store import Run
@@ -14,6 +16,7 @@ def states(run: Run) -> dict[str, State]:
     return {f.what: f.state for f in verify_run(Run.read(run.path), registry())}
 
 
+@pytest.mark.slow
 def test_a_chain_agrees_until_something_is_changed(base: Path, tmp_path: Path) -> None:
     distilled = distill(DistillConfig(domain="toy", teacher="symbolic", n=12), tmp_path / "traces", progress=False)
     assert states(distilled) == {"settings": State.AGREES, "file traces.jsonl": State.AGREES, "traces": State.AGREES}

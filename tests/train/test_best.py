@@ -181,6 +181,7 @@ def test_no_crash_loses_the_best_weights(tmp_path: Path, monkeypatch: pytest.Mon
     assert crashes > 20
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_an_error(tmp_path: Path, base: Path, traces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

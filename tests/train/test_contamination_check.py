@@ -47,6 +47,7 @@ def test_allowed_contamination_is_recorded(base: Path, contaminated: Path, tmp_p
     ]
 
 
+@pytest.mark.slow
 def test_contamination_is_inherited_up_to_the_report(base: Path, contaminated: Path, tmp_path: Path) -> None:
     """What a checkpoint was trained on follows it: through RLVR into its benchmark and the report."""
     from kkwarm.analysis.build import build_report

@@ -37,6 +37,7 @@ def test_verified_only_drops_wrong_answers(tmp_path: Path) -> None:
     assert run.manifest.results == {"traces": 5, "left_out": 5, "status": {"correct": 5, "wrong": 5}}
 
 
+@pytest.mark.slow
 def test_a_checkpoint_as_teacher_and_an_interrupted_run_resumes(tmp_path: Path, base: Path, traces: Path) -> None:
     from kkwarm.train import WarmupConfig, warmup
 

@@ -248,6 +248,7 @@ def test_eager_attention_gives_the_loss_of_sdpa(tmp_path: Path, base: Path, trac
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_loss_and_reward(tmp_path: Path, base: Path, traces: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

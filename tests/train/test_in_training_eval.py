@@ -85,6 +85,7 @@ def test_the_best_step_is_corrected_for_selection() -> None:
     assert select_best_step([]) is None
 
 
+@pytest.mark.slow
 def test_in_training_evaluation_does_not_change_the_weights(
     tmp_path: Path, base: Path, traces: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

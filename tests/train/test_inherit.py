@@ -58,6 +58,7 @@ def test_a_default_protocol_changes_nothing(tmp_path: Path) -> None:
     assert inherit_protocol("some/model", {}, ["kk"]) == ({}, "")
 
 
+@pytest.mark.slow
 def test_rlvr_and_bench_inherit_from_a_warm_up(tmp_path: Path) -> None:
     """Warm-up, RLVR and evaluation by commands; only the first names the protocol."""
     from kkwarm.testing.checkpoint import tiny_checkpoint

@@ -51,7 +51,8 @@ def kill_at(kind: str, step: int, model: Path, traces: Path, out: Path) -> None:
     assert not (out / "checkpoint").exists(), "it had ended before the kill"
 
 
-@pytest.mark.parametrize("kind", ["warmup", pytest.param("rlvr", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["warmup", "rlvr"])
 def test_a_killed_run_resumes_to_the_same_weights(kind: str, tmp_path: Path, base: Path, traces: Path) -> None:
     model = base
     if kind == "rlvr":  # a random checkpoint gets no reward

@@ -156,6 +156,7 @@ def test_lora_and_checkpointing(tmp_path: Path, warmed: Path) -> None:
     assert {k.split(".")[-2] for k in before if not before[k].equal(after[k])} >= {"q_proj", "down_proj"}
 
 
+@pytest.mark.slow
 def test_warns_about_prompts_that_the_tokenizer_cannot_represent(tmp_path: Path) -> None:
     words = tiny_checkpoint(tmp_path / "words", vocab=["say"])
     run = rlvr(words, RlvrConfig(domain="toy", examples=20, steps=1, **SMALL), tmp_path / "r", progress=False)
