@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import os
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,6 +64,9 @@ def hub_rows(repo: str, split: str, config: str | None = None) -> Iterator[dict[
         rows = datasets.load_dataset(repo, config, split=split)
     except Exception as err:  # the library raises many unrelated types
         cause = " ".join(str(err).split())[:200]
+        if (known := re.search(r"Unknown split .* Should be one of \[(.*?)\]", cause)) is not None:
+            hint = f"it has {known[1].replace(chr(39), '')}"
+            raise KkwarmError(f"data set {repo} has no split {split!r}", hint=hint) from None
         raise KkwarmError(
             f"data set {repo} ({split}) cannot be loaded: {type(err).__name__}: {cause}",
             hint="go online once so that it is cached, or set KKWARM_DATA to a folder that has it",

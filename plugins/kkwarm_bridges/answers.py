@@ -14,8 +14,8 @@ from kkwarm.plugins import registry
 from kkwarm.types import Example, Response, Status, Verdict, Verifier
 
 __all__ = [
-    "ALIASES", "LETTERS", "NumberCheck", "OptionParser", "TextCheck", "find_verifier", "parse_number", "read_options",
-    "select_option_parser",
+    "ALIASES", "LETTERS", "NumberCheck", "OptionParser", "TextCheck", "find_bad_option", "find_verifier",
+    "parse_number", "read_options", "select_option_parser",
 ]  # fmt: skip
 
 # -- verifiers ---------------------------------------------------------------------------------------------------------
@@ -115,8 +115,16 @@ def read_options(row: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
     if len(columns) == 1 and isinstance(value, dict) and isinstance(value.get("text"), list):
         value = value["text"]
     if len(columns) == 1 and isinstance(value, list):
-        return [str(v) for v in value]
+        return ["" if v is None else str(v) for v in value]
     return [str(row[c]) for c in columns]
+
+
+def find_bad_option(texts: Sequence[str]) -> str:
+    """Why an answer could not name each option by its text, "" if it can: an option is empty, or two read the same."""
+    plain = [" ".join(text.split()) for text in texts]
+    if not all(plain):
+        return "an option is empty"
+    return "two options have the same text" if len(set(plain)) < len(plain) else ""
 
 
 def _by_text(answer: Any, texts: Sequence[str]) -> str:

@@ -32,6 +32,7 @@ from kkwarm_bridges import rows
 from kkwarm_bridges.answers import (
     LETTERS,
     OptionParser,
+    find_bad_option,
     find_verifier,
     parse_number,
     read_options,
@@ -40,7 +41,9 @@ from kkwarm_bridges.answers import (
 
 __all__ = ["Table", "load_examples", "make_domain"]
 
+LETTER_INSTRUCTION = "Give only the letter of the correct option as the answer."
 _MAX_SHOWN = 5  # rows listed per kind of problem
+_OPTIONS = "options"  # the place of the options in a prompt
 
 
 class TableProtocol(BaseModel):
@@ -103,10 +106,13 @@ class Table(BaseModel):
     :param data: a file or folder, relative to the TOML file, or an id on the hub with the configuration `config`.
     :param test: the evaluation split of a folder or hub data set.
     :param train: the training split, or the number of rows of the test split to hold out for training.
+    :param verifier: ``choice`` where `choices` is set, otherwise ``text``; see `find_verifier`.
     :param choices: the column with the list of options, or the columns with one option each.
     :param answer_is: how `answer` names the correct option. Needed only if two interpretations fit all rows.
     :param answer_pattern: a regular expression. The first group of its last match is the answer (``#### (.*)``).
-    :param prompt: the text of the question, with ``{column}`` for any column. `choices` are appended as ``A. text``.
+    :param prompt: the text of the question, with ``{column}`` for any column. With `choices`, ``{options}`` is where
+        the options stand, a line ``A. text`` for each; without it they follow the text.
+    :param instruction: the last line of the question. With `choices` the default asks for a letter; "" leaves it out.
     :param protocol: the default protocol: a built-in one, or one of `protocols`.
     :param protocols: further protocols, a section ``[protocols.NAME]`` each.
     :param tolerance: largest absolute difference from the gold answer (verifier ``number``).
@@ -127,6 +133,7 @@ class Table(BaseModel):
     answer_is: Literal["letter", "index", "text"] | None = None
     answer_pattern: str | None = None
     prompt: str | None = None
+    instruction: str | None = None
     protocol: str = "paper"
     protocols: dict[str, TableProtocol] = {}
     description: str = ""
@@ -170,8 +177,9 @@ def make_domain(name: str) -> Domain:
 
 def _validate(document: Document) -> Table:
     problems = document.problems()
-    table = validate(Table, document.data, problems)
-    _check_values(document.data, problems)
+    data = {**({"verifier": "choice"} if "choices" in document.data else {}), **document.data}
+    table = validate(Table, data, problems)
+    _check_values(data, problems)
     problems.raise_any()
     assert table is not None
     return table
@@ -180,7 +188,7 @@ def _validate(document: Document) -> Table:
 def _check_values(data: Mapping[str, Any], problems: Problems) -> None:
     """Checks beyond the types. Values of a wrong type are reported already."""
     kind, protocol, train = data.get("verifier", "text"), data.get("protocol"), data.get("train")
-    pattern, prompt = data.get("answer_pattern"), data.get("prompt")
+    pattern, prompt, choices = data.get("answer_pattern"), data.get("prompt"), data.get("choices")
     if isinstance(kind, str):
         try:
             find_verifier(problems.where, kind, 0.0)
@@ -191,14 +199,18 @@ def _check_values(data: Mapping[str, Any], problems: Problems) -> None:
     _check_protocols(own, problems)
     protocols = {*registry().protocols_of(problems.where), *own}
     if isinstance(protocol, str) and protocol not in protocols:
-        choices = ", ".join(sorted(protocols))
-        problems.add(("protocol",), f"there is no protocol {protocol!r}; choose from {choices}")
+        names = ", ".join(sorted(protocols))
+        problems.add(("protocol",), f"there is no protocol {protocol!r}; choose from {names}")
     if isinstance(train, str) and train == data.get("test", "test"):
         problems.add(("train",), "is also the evaluation split")
     if isinstance(train, int) and train < 0:
         problems.add(("train",), "cannot be negative")
     if ("choices" in data) != (kind == "choice"):
         problems.add(("choices",), 'is required for verifier = "choice", and not allowed for others')
+    if isinstance(choices, list) and (repeated := [c for c, count in Counter(map(str, choices)).items() if count > 1]):
+        problems.add(("choices",), f"has the column {repeated[0]!r} twice")
+    if choices == []:
+        problems.add(("choices",), "names no column")
     if isinstance(pattern, str):
         try:
             if not re.compile(pattern).groups:
@@ -207,7 +219,7 @@ def _check_values(data: Mapping[str, Any], problems: Problems) -> None:
             problems.add(("answer_pattern",), f"is not a regular expression: {err}")
     if isinstance(prompt, str):
         try:
-            _prompt_columns(prompt)
+            _fields(prompt)
         except ValueError as err:
             problems.add(("prompt",), f"{err}; write literal braces as {{{{ }}}}")
 
@@ -249,9 +261,9 @@ def load_examples(where: str, table: Table) -> tuple[Example, ...]:
 
 def _read_rows(where: str, table: Table, split: str) -> list[rows.Row]:
     folder = Path(where).parent
-    if isinstance(table.train, str) and (folder / Path(table.data).expanduser()).is_file():
+    if isinstance(table.train, str) and not rows.has_splits(folder / Path(table.data).expanduser()):
         raise KkwarmError(
-            f"{where}: {table.data} is one file and has no split {table.train!r}",
+            f"{where}: {table.data} is one table and has no split {table.train!r}",
             hint="set train to a number of its rows",
         )
     try:
@@ -271,7 +283,7 @@ def _read_split(where: str, table: Table, split: str, side: Split) -> list[Examp
         available = ", ".join(split_rows[0])
         raise ConfigError(where, [f"{source} has no column {c!r}; it has: {available}" for c in missing])
     parse_option: OptionParser | None = None
-    if table.verifier == "choice":
+    if table.choices is not None:
         complete = [row for row in split_rows if not _find_empty(row, columns)]
         try:
             parse_option = select_option_parser(
@@ -296,7 +308,9 @@ def _read_split(where: str, table: Table, split: str, side: Split) -> list[Examp
 
 
 def _used_columns(table: Table) -> list[str]:
-    question = [table.question] if table.prompt is None else _prompt_columns(table.prompt)
+    question = [table.question] if table.prompt is None else _fields(table.prompt)
+    if table.choices is not None:
+        question = [column for column in question if column != _OPTIONS]
     columns = {*question, table.answer, table.id, table.facet, *table.columns}
     return sorted(c for c in columns if c is not None)
 
@@ -318,6 +332,8 @@ def _find_invalid(row: rows.Row, table: Table, parse_option: OptionParser | None
         texts = read_options(row, table.columns)
         if not 2 <= len(texts) <= len(LETTERS):
             return f"there are {len(texts)} options, not 2 to {len(LETTERS)}"
+        if problem := find_bad_option(texts):
+            return problem
         return "" if parse_option(answer, texts) else f"column {table.answer!r} names no option"
     if table.answer_pattern is not None and not _match_pattern(table, str(answer)):
         return f"answer_pattern does not match column {table.answer!r}"
@@ -327,17 +343,29 @@ def _find_invalid(row: rows.Row, table: Table, parse_option: OptionParser | None
 
 
 def _make_example(row: rows.Row, table: Table, parse_option: OptionParser | None, id_: str, side: Split) -> Example:
-    text = str(row[table.question]) if table.prompt is None else table.prompt.format_map(row)
     meta: dict[str, Any] = {}
     if table.facet is not None:
         meta[table.facet] = str(row[table.facet])
-    if parse_option is not None:
-        meta["options"] = texts = read_options(row, table.columns)
-        text += "\n" + "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, texts, strict=False))
-        answer: Any = parse_option(row[table.answer], texts)
-    else:
+    texts = None if parse_option is None else read_options(row, table.columns)
+    if parse_option is None or texts is None:
         answer = _extract_answer(row, table)
-    return Example(str(row[table.id]) if table.id is not None else id_, text, answer, side, meta)
+    else:
+        meta["options"] = texts
+        answer = parse_option(row[table.answer], texts)
+    id_ = str(row[table.id]) if table.id is not None else id_
+    return Example(id_, _make_question(row, table, texts), answer, side, meta)
+
+
+def _make_question(row: rows.Row, table: Table, texts: Sequence[str] | None) -> str:
+    """The text of the question, the options where the prompt places them or after it, and the instruction."""
+    prompt, instruction = table.prompt, table.instruction
+    lines = "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, texts or (), strict=False))
+    fields = row if texts is None else {**row, _OPTIONS: lines}
+    parts = [str(row[table.question]) if prompt is None else prompt.format_map(fields)]
+    if texts is not None:
+        parts += [] if prompt is not None and _OPTIONS in _fields(prompt) else [lines]
+        instruction = LETTER_INSTRUCTION if instruction is None else instruction
+    return "\n".join([*parts, *([instruction] if instruction else [])])
 
 
 def _extract_answer(row: rows.Row, table: Table) -> Any:
@@ -352,8 +380,8 @@ def _match_pattern(table: Table, text: str) -> str:
     return (matches[-1][1] or "").strip() if matches else ""
 
 
-def _prompt_columns(prompt: str) -> list[str]:
-    """The columns that a prompt uses."""
+def _fields(prompt: str) -> list[str]:
+    """The names in the braces of a prompt."""
     columns = []
     for _, name, spec, conversion in Formatter().parse(prompt):
         if name is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,7 @@ def test_a_folder_in_the_hubs_layout(reg: Registry, tmp_path: Path) -> None:
     ("train", "message"),
     [
         ("train = 6", "domain.toml: train = 6 leaves none of 6 rows for evaluation"),
-        ('train = "train"', "rows.csv is one file and has no split 'train' (set train to a number of its rows)"),
+        ('train = "train"', "rows.csv is one table and has no split 'train' (set train to a number of its rows)"),
         ('train = "test"', "train: is also the evaluation split"),
         ('data = "rows.xlsx"', "domain.toml: {folder}/rows.xlsx is missing"),
     ],
@@ -122,10 +123,11 @@ def test_splits_without_evaluation_rows_are_refused(train: str, message: str, re
 
 def test_choices(reg: Registry, tmp_path: Path) -> None:
     rows = [{"q": f"What is {i}+1?", "o": [str(i), str(i + 1), "0.5"], "a": 1} for i in range(1, 7)]
-    text = 'data = "rows.jsonl"\nquestion = "q"\nanswer = "a"\nverifier = "choice"\nchoices = "o"'
+    text = 'data = "rows.jsonl"\nquestion = "q"\nanswer = "a"\nchoices = "o"'
     name = write_table(tmp_path, rows, text)
     first = next(iter(reg.benchmark(name).load()))
-    assert first.question == "What is 1+1?\nA. 1\nB. 2\nC. 0.5"
+    instruction = "Give only the letter of the correct option as the answer."
+    assert first.question == f"What is 1+1?\nA. 1\nB. 2\nC. 0.5\n{instruction}"
     assert {e.answer for e in reg.benchmark(name).load()} == {"B"}
     letter, whole, other, two = verify_answers(reg, name, "What is 3+1?", "B", "B. 4", "A", "A or B")
     assert [v.status for v in (letter, whole, other, two)] == [
@@ -134,6 +136,97 @@ def test_choices(reg: Registry, tmp_path: Path) -> None:
         Status.WRONG,
         Status.UNPARSED,
     ]
+
+
+@pytest.mark.parametrize(
+    ("keys", "question"),
+    [
+        ('prompt = "{options}\\n\\nWhich is {q}?"\ninstruction = ""', "A. p\nB. q\n\nWhich is 1?"),
+        ('prompt = "Which is {q}?"\ninstruction = "A or B?"', "Which is 1?\nA. p\nB. q\nA or B?"),
+        ('question = "q"\ninstruction = "Choose."', "1\nA. p\nB. q\nChoose."),
+    ],
+)
+def test_the_place_of_the_options_and_the_instruction(keys: str, question: str, reg: Registry, tmp_path: Path) -> None:
+    rows = [{"q": str(i), "options": ["p", "q"], "a": "A"} for i in range(1, 4)]
+    name = write_table(tmp_path, rows, f'data = "rows.jsonl"\nanswer = "a"\nchoices = "options"\n{keys}')
+    first = next(iter(reg.benchmark(name).load()))
+    assert (first.question, first.meta["options"]) == (question, ["p", "q"])
+
+
+def test_an_instruction_without_choices(reg: Registry, tmp_path: Path) -> None:
+    text = 'data = "rows.jsonl"\nprompt = "{options}: {q}"\nanswer = "a"\ninstruction = "One word."'
+    name = write_table(tmp_path, [{"q": "x?", "options": "y", "a": "z"}], text)  # `options` is a column like any other
+    assert [e.question for e in reg.benchmark(name).load()] == ["y: x?\nOne word."]
+
+
+@pytest.mark.parametrize(
+    ("options", "choices", "message"),
+    [
+        (["one", "two ", "two"], "o", "two options have the same text: row 1"),
+        (["one", "", "two"], "o", "an option is empty: row 1"),
+        (["one", None], "o", "an option is empty: row 1"),
+        (["one"], "o", "there are 1 options, not 2 to 10: row 1"),
+        ("x", ["o", "p", "o"], "line 3, choices: has the column 'o' twice"),
+        ("x", [], "line 3, choices: names no column"),
+    ],
+)
+def test_choices_that_cannot_be_told_apart(
+    options: object, choices: object, message: str, reg: Registry, tmp_path: Path
+) -> None:
+    rows = [{"question": "1?", "o": options, "p": "y", "answer": "A"}]
+    name = write_table(tmp_path, rows, f'data = "rows.jsonl"\n\nchoices = {json.dumps(choices)}\nanswer_is = "letter"')
+    assert message in problems(reg, name)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a Dataset and a DatasetDict that were saved with `save_to_disk`."""
+    import datasets
+
+    folder = tmp_path_factory.mktemp("saved")
+    names = datasets.Features({"question": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])})
+    rows = [{"question": f"Is {i} even?", "label": 1 - i % 2} for i in range(8)]
+    data = datasets.Dataset.from_list(rows, features=names)
+    data.filter(lambda row: row["label"] == 1).save_to_disk(folder / "even")
+    splits = {"train": data.select(range(5)), "held": data.select(range(5, 8))}
+    datasets.DatasetDict(splits).save_to_disk(folder / "all")
+    return folder
+
+
+def test_saved_data_sets(saved: Path, reg: Registry) -> None:
+    text = 'data = "{}"\nanswer = "label"\n{}'
+    (saved / "a.toml").write_text(text.format("even", "train = 1"))
+    (saved / "b.toml").write_text(text.format("all", 'test = "held"\ntrain = "train"'))
+    (saved / "c.toml").write_text(text.format("all/train", ""))
+    a, b, c = (str(saved / f"{name}.toml") for name in "abc")
+    assert [len(list(reg.benchmark(name).load())) for name in (a, b, c)] == [3, 3, 5]
+    assert [e.question for e in reg.domain(a).load()] == [f"Is {i} even?" for i in (0, 2, 4, 6)]
+    assert [(e.id, e.answer) for e in reg.benchmark(b).load()] == [("held/0", "0"), ("held/1", "1"), ("held/2", "0")]
+    assert len(list(reg.task(b).load())) == 5
+
+
+@pytest.mark.parametrize(
+    ("data", "keys", "message"),
+    [
+        ("all", "", "saved/all has no split 'test' (it has train, held)"),
+        ("even", 'train = "train"', "even is one table and has no split 'train'"),
+        ("files", "", "files has no split 'test' (it has train, dev)"),
+        ("damaged", "", "damaged cannot be read ("),
+        ("listed", "", "listed cannot be read (KeyError"),
+        ("nothing", "", "nothing has no split 'test' (it has no table)"),
+    ],
+)
+def test_missing_splits_are_reported_with_the_existing_ones(
+    data: str, keys: str, message: str, saved: Path, reg: Registry, tmp_path: Path
+) -> None:
+    shutil.copytree(saved, root := tmp_path / "saved")
+    for name in ("files/data/train-00000-of-00002.jsonl", "files/dev.csv", "damaged/state.json", "nothing/x.txt"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("{")
+    (root / "listed").mkdir()
+    (root / "listed" / "dataset_dict.json").write_text("{}")
+    (root / "d.toml").write_text(f'data = "{data}"\nanswer = "label"\n{keys}')
+    assert message in problems(reg, str(root / "d.toml"))
 
 
 @pytest.mark.parametrize(

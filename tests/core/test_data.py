@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kkwarm.data import content_hash, fingerprint, holdout, local_file, read_jsonl
+from kkwarm.data import content_hash, fingerprint, holdout, hub_rows, local_file, read_jsonl
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Example
 
@@ -100,3 +100,14 @@ def test_the_local_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("KKWARM_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(KkwarmError, match="is not a folder"):
         local_file("x")
+
+
+def test_a_missing_split_is_reported_with_the_existing_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "rows").mkdir()
+    for split in ("train", "validation"):
+        (tmp_path / "rows" / f"{split}.jsonl").write_text('{"a": 1}\n')
+    with pytest.raises(KkwarmError, match=r"rows has no split 'test' \(it has train, validation\)"):
+        list(hub_rows(str(tmp_path / "rows"), "test"))
