@@ -40,6 +40,7 @@ def make_task(domain: Domain, verifier: str) -> Task:
         sampling=domain.sampling,
         facet=domain.facet,
         identity=domain.identity,
+        reward=domain.reward,
     )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import Distribution, EntryPoint, distributions
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
@@ -25,7 +25,10 @@ from kkwarm.expand import make_benchmark, make_task, make_verifier, narrow_bench
 from kkwarm.protocols.built_in import BUILT_IN
 from kkwarm.protocols.prompts import requested_protocol
 from kkwarm.registration import REGISTRATIONS, find_hook_problems, missing_reference, validate_item, validate_items
-from kkwarm.types import Benchmark, CaseGenerator, ClaimSet, Domain, Probe, Protocol, Rewards, Task, Teacher, Verifier
+from kkwarm.types import Benchmark, CaseGenerator, ClaimSet, Domain, Probe, Protocol, Task, Teacher, Verifier
+
+if TYPE_CHECKING:
+    from kkwarm.verify.rewards import TaskReward
 
 __all__ = ["Failure", "Plugin", "Registry", "add_commands", "hookimpl", "load", "registry"]
 
@@ -105,12 +108,12 @@ class Registry:
         prefixes = [benchmark.name[:at] for at, char in enumerate(benchmark.name) if char == ":"]
         return next((self.tasks[n] for n in (benchmark.name, *reversed(prefixes)) if n in self.tasks), None)
 
-    def rewards(self, benchmark: str) -> Rewards:
-        """The rewards of the task with the benchmark's name; the default rewards where there is no such task."""
-        try:
-            return self.task(benchmark).rewards
-        except KkwarmError:
-            return Rewards()
+    def reward_of(self, benchmark: Benchmark) -> TaskReward:
+        """The reward of the task with the benchmark's name; the default table where there is no such task."""
+        from kkwarm.verify.rewards import TaskReward
+
+        task = self.task_of(benchmark)
+        return TaskReward(benchmark.name) if task is None else TaskReward(benchmark.name, task.rewards, task.reward)
 
     def verifier(self, name: str) -> Verifier:
         """The verifier of that name. A domain's verifier has the domain's name, unless it was given another one."""

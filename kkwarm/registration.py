@@ -5,6 +5,7 @@ Problems are reported when plugins are loaded, by the names that the author know
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import inspect
@@ -45,7 +46,9 @@ _PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "text": ("messages",),
     "shot_examples": ("example",),
     "solution": ("example",),
+    "reward": ("verdict", "example"),
 }
+_FURTHER_PARAMETERS: Mapping[str, tuple[str, ...]] = {"reward": ("completion",)}  # that the function may have
 _FIELD_TYPES: Mapping[str, type | UnionType] = {
     "str": str,
     "str | None": str,
@@ -135,7 +138,7 @@ def _field_problem(item: Any) -> str:
         elif field.name == "protocols":
             problem = _protocols_problem(value)
         elif field.name in _PARAMETERS:
-            problem = _function_problem(value, _PARAMETERS[field.name])
+            problem = _function_problem(value, _PARAMETERS[field.name], _FURTHER_PARAMETERS.get(field.name, ()))
         else:
             expected = _FIELD_TYPES.get(str(field.type))
             valid = expected is None or isinstance(value, expected)
@@ -146,6 +149,8 @@ def _field_problem(item: Any) -> str:
             return f"tolerance must be a finite number, 0 or more, got {value}"
         if isinstance(value, Rewards) and (problem := _rewards_problem(value)):
             return f"{field.name}.{problem}"
+    if isinstance(item, Domain | Task) and item.reward is not None and item.rewards.partial:
+        return "reward and rewards.partial exclude each other"
     return ""
 
 
@@ -155,25 +160,29 @@ def _protocols_problem(value: Any) -> str:
     return next((f"has {p.name!r}, whose {problem}" for p in value if (problem := _field_problem(p))), "")
 
 
-def _function_problem(value: Any, parameters: tuple[str, ...]) -> str:
+def _function_problem(value: Any, parameters: tuple[str, ...], further: tuple[str, ...] = ()) -> str:
     expected = f"must be a function of ({', '.join(parameters)})"
+    expected += f" or ({', '.join((*parameters, *further))})" if further else ""
     if not callable(value):
         return f"{expected}, got {_type_name(value)}"
     try:
         signature = inspect.signature(value)
     except (TypeError, ValueError):  # some built-in functions have no signature
         return ""
-    try:
-        signature.bind(*parameters)
-    except TypeError:
-        return f"{expected}, got one of {signature}"
-    return ""
+    for given in (parameters, (*parameters, *further)):
+        with contextlib.suppress(TypeError):
+            signature.bind(*given)
+            return ""
+    return f"{expected}, got one of {signature}"
 
 
 def _rewards_problem(rewards: Rewards) -> str:
     for field in dataclasses.fields(rewards):
         value = getattr(rewards, field.name)
-        if not isinstance(value, int | float) and not (value is None and field.default is None):
+        if field.name == "partial":
+            if not isinstance(value, str):
+                return f"partial must be the name of a metric, got {_type_name(value)}"
+        elif not isinstance(value, int | float) and not (value is None and field.default is None):
             return f"{field.name} must be a number, got {_type_name(value)}"
     return ""
 

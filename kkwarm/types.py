@@ -142,6 +142,7 @@ class Verdict:
 Check = Callable[[Example, Response], "Verdict | bool"]
 Precheck = Callable[[Example, Response], "Verdict | None"]
 CheckBatch = Callable[[Sequence[tuple[Example, Response]]], Sequence[Verdict]]
+RewardFunction = Callable[..., "float | Mapping[str, float]"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +178,8 @@ class Rewards:
 
     :param truncated: None rewards it as `malformed`, since the paper's code cannot tell the two apart.
     :param timeout: None rewards it as `wrong`.
+    :param partial: the name of a metric of the verdicts, from 0 to 1, that gives partial credit: the reward of an
+        answer that is wrong, or ran out of time, rises with it in proportion up to that of `correct`. Empty: none.
     """
 
     correct: float = 2.0
@@ -186,9 +189,10 @@ class Rewards:
     truncated: float | None = None
     timeout: float | None = None
     error: float = 0.0
+    partial: str = ""
 
     def for_status(self, status: Status) -> float:
-        """The reward of a verdict with that status."""
+        """The reward of a verdict with that status, without partial credit."""
         if status is Status.TRUNCATED and self.truncated is None:
             return self.malformed
         if status is Status.TIMEOUT and self.timeout is None:
@@ -324,7 +328,10 @@ Loader = Callable[[], Iterable[Example]]
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A data set to train on with RLVR. `load` returns the training examples in a fixed order."""
+    """A data set to train on with RLVR. `load` returns the training examples in a fixed order.
+
+    :param reward: as in `Domain`.
+    """
 
     name: str
     load: Loader
@@ -335,6 +342,7 @@ class Task:
     sampling: Sampling = Sampling()
     facet: str | None = None
     identity: Callable[[str], str] | None = None
+    reward: RewardFunction | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,6 +380,10 @@ class Domain:
     :param identity: a key that two questions share when they are the same problem in other words, such as K&K puzzles
         up to renaming and reordering. Splits and the contamination check use it. Without it both use the normalised
         text, and the contamination check also looks for near-duplicates.
+    :param reward: ``reward(verdict, example)``, or ``reward(verdict, example, completion)``, replaces looking a verdict
+        up in `rewards`. It returns the reward, or its parts by name, which are added up and logged separately. The
+        table states the most that a status may earn, except that a wrong answer, or one that ran out of time, may earn
+        anything below `rewards.correct`. It must be pure and fast.
     """
 
     name: str
@@ -385,6 +397,7 @@ class Domain:
     sampling: Sampling = Sampling()
     facet: str | None = None
     identity: Callable[[str], str] | None = None
+    reward: RewardFunction | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -440,6 +453,8 @@ class Probe:
     :param completions: returns the completions for one target.
     :param domain: the only domain that the probe is meant for; empty: every domain.
     :param uses_tags: the probe is about <think> and <answer> tags, and does not apply to scorers of free text.
+    :param partial: the completions may hold a part of the right answer, so they may earn partial credit. Those of other
+        probes may earn no more than the reward table states for their status.
     """
 
     name: str
@@ -447,6 +462,7 @@ class Probe:
     expect: Literal["accept", "reject"] = "reject"
     domain: str = ""
     uses_tags: bool = False
+    partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -485,7 +501,10 @@ class CaseGenerator:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A verified completion: one line of the store. `index` counts the samples of one example from 0."""
+    """A verified completion: one line of the store. `index` counts the samples of one example from 0.
+
+    :param reward: the reward in RLVR, where it depends on more than the status; else None.
+    """
 
     benchmark: str
     id: str
@@ -494,6 +513,7 @@ class Sample:
     verdict: Verdict
     prompt_hash: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
+    reward: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

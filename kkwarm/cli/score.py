@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from kkwarm.plugins import Registry
     from kkwarm.scoring.score import Row, Scored
     from kkwarm.store import Run
-    from kkwarm.types import Benchmark, Example, Protocol, Rewards
+    from kkwarm.types import Benchmark, Example, Protocol
+    from kkwarm.verify.rewards import TaskReward
 
 
 @click.command()
@@ -95,7 +96,7 @@ def command(
             run.finish(results={"benchmarks": figures}, notes=notes)
     seconds = time.perf_counter() - start
     if samples_out is not None:
-        _write_samples(samples_out, scored, reg.rewards(benchmark.name))
+        _write_samples(samples_out, scored, examples, reg.reward_of(benchmark))
     document = {
         "benchmarks": figures,
         "file": str(file),
@@ -183,7 +184,7 @@ def _score(
         def advance(n: int) -> None:
             bar.advance(task, n)
 
-        storage: dict[str, Any] = {"replaced": replaced}
+        storage: dict[str, Any] = {"replaced": replaced, "reward": registry().reward_of(benchmark)}
         if run is not None:
             storage |= {"stored": {(s.id, s.index): s for s in run.samples()}, "keep": run.append}
         return score_rows(rows, examples, benchmark, verifier, protocol, workers=workers, progress=advance, **storage)
@@ -213,20 +214,23 @@ def _check_writable(path: Path | None, source: Path) -> None:
         raise KkwarmError(f"{path} cannot be written: {problem}", hint="use another --samples-out")
 
 
-def _write_samples(path: Path, scored: Scored, rewards: Rewards) -> None:
+def _write_samples(path: Path, scored: Scored, examples: Sequence[Example], reward_of: TaskReward) -> None:
     """Writes the file completely or not at all, unless it is a pipe or device such as /dev/stdout."""
     from kkwarm.files import write_file
 
     lines = []
-    for id_, sample in zip(scored.ids, scored.samples, strict=True):
+    rewards = reward_of([(e, s.completion, s.verdict) for e, s in zip(examples, scored.samples, strict=True)])
+    for id_, sample, reward in zip(scored.ids, scored.samples, rewards, strict=True):
         verdict = sample.verdict
         row: dict[str, Any] = {
             "id": id_,
             "status": verdict.status.value,
             "answer": verdict.answer,
-            "reward": rewards.for_status(verdict.status),
+            "reward": reward.total,
             "reason": verdict.reason,
         }
+        if reward.parts:
+            row["rewards"] = dict(reward.parts)
         if verdict.metrics:
             row["metrics"] = dict(verdict.metrics)
         if sample.meta.get(REFERENCE_DIFFERS):

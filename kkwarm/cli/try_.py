@@ -45,9 +45,11 @@ def command(
     pair = (example, Completion(completion, finish_reason="stop"))
     verdict = verify(reg.verifier_of(benchmark, protocol), protocol, [pair])[0]
     response = protocol.split(pair[1])
-    reward = reg.rewards(benchmark.name).for_status(verdict.status)
+    reward = reg.reward_of(benchmark)([(*pair, verdict)])[0]
     if as_json:
-        document = {"id": example.id, "reward": reward, **asdict(verdict)}
+        document = {"id": example.id, "reward": reward.total, **asdict(verdict)}
+        if reward.parts:
+            document["rewards"] = dict(reward.parts)
         echo_json(document | {"reasoning": response.reasoning, "split": response.answer})
         return
     from rich.markup import escape
@@ -59,7 +61,8 @@ def command(
     console.print(f"reasoning  {len(response.reasoning)} characters")
     console.print(f"answer     {escape(repr(response.answer))}")
     console.print(f"read as    {escape(repr(verdict.answer))}")
-    console.print(f"reward     {reward:+g}")
+    parts = ", ".join(f"{escape(name)} {value:+g}" for name, value in reward.parts.items())
+    console.print(f"reward     {reward.total:+g}" + (f" ({parts})" if parts else ""))
     for key, value in verdict.metrics.items():
         console.print(f"{key:<10} {value:g}")
 

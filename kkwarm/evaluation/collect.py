@@ -12,6 +12,7 @@ from kkwarm.protocols import ReasoningSplitter
 from kkwarm.store import Run
 from kkwarm.types import ChatPrompt, Completion, Example, Protocol, Sample, Sampling, Verifier
 from kkwarm.verify import Judge
+from kkwarm.verify.rewards import TaskReward
 
 __all__ = ["GenerationStats", "RunSink", "SampleKey", "SampleRequest", "SampleRequests", "collect"]
 
@@ -44,6 +45,7 @@ class SampleRequests:
     :param name: the `benchmark` of the samples.
     :param prefix: the forced beginning of every completion; prompts end with it.
     :param split_reasoning: separates the reasoning of a completion from its answer.
+    :param reward: gives the rewards that are stored with the samples.
     """
 
     name: str
@@ -53,6 +55,7 @@ class SampleRequests:
     prompts: Sequence[SampleRequest]
     prefix: str = ""
     split_reasoning: ReasoningSplitter = field(default_factory=ReasoningSplitter)
+    reward: TaskReward | None = None
 
     @property
     def samples(self) -> int:
@@ -135,9 +138,11 @@ def _verify_and_store(pending: list[_Pending], judge: Judge, sink: Sink) -> None
     for group in {id(group): group for group, *_ in pending}.values():
         own = [(prompt, index, completion) for g, prompt, index, completion in pending if g is group]
         verdicts = judge.verify(group.verifier, group.protocol, [(p.example, completion) for p, _, completion in own])
+        items = [(p.example, completion, verdict) for (p, _, completion), verdict in zip(own, verdicts, strict=True)]
+        rewards = group.reward.stored(items) if group.reward is not None else [None] * len(items)
         samples += [
-            Sample(group.name, p.example.id, index, completion, verdict, p.prompt_hash, p.meta)
-            for (p, index, completion), verdict in zip(own, verdicts, strict=True)
+            Sample(group.name, p.example.id, index, completion, verdict, p.prompt_hash, p.meta, reward)
+            for (p, index, completion), verdict, reward in zip(own, verdicts, rewards, strict=True)
         ]
     if samples:
         sink(samples)

@@ -16,6 +16,7 @@ from kkwarm.plugins import Registry
 from kkwarm.protocols import PromptRenderer, make_renderer, prompt_hash
 from kkwarm.schema.settings import BenchConfig, value_of
 from kkwarm.types import Benchmark, ChatPrompt, Example, Protocol, Sampling, Verifier
+from kkwarm.verify.rewards import TaskReward
 
 if TYPE_CHECKING:
     from kkwarm.evaluation.lm_eval_tasks import LmEvalBenchmark
@@ -50,6 +51,7 @@ class EvalTask:
     :param sampling_source: whose sampling settings apply where the user gives none: ``paper`` or ``checkpoint``; empty:
         the protocol's or the benchmark's.
     :param lm_eval: the tasks of lm-eval that it consists of; None for kkwarm's own benchmarks.
+    :param reward: gives the rewards that are stored with the samples.
     """
 
     name: str
@@ -61,6 +63,7 @@ class EvalTask:
     force: str = ""
     lm_eval: LmEvalBenchmark | None = None
     sampling_source: str = ""
+    reward: TaskReward | None = None
 
     @property
     def max_tokens(self) -> int:
@@ -104,7 +107,7 @@ class EvalTask:
                     )
                 )
         how = (self.protocol, self.verifier, self.sampling)
-        return SampleRequests(self.name, *how, prompts, self.force, self.renderer.split_reasoning)
+        return SampleRequests(self.name, *how, prompts, self.force, self.renderer.split_reasoning, self.reward)
 
     def request_key(self, id_: str) -> str:
         """The key of a question's request (see `kkwarm.backends.Request`)."""
@@ -169,7 +172,11 @@ def make_eval_task(
         items.append(Item(example, prompt, prompt_hash(prompt), renderer.chat_prompt(example, force)))
     task_name = f"{benchmark.name}+forced" if force else benchmark.name
     verifier = registry.verifier_of(benchmark, protocol)
-    return EvalTask(*(task_name, benchmark, renderer, verifier, sampling, tuple(items), force), sampling_source=source)
+    return EvalTask(
+        *(task_name, benchmark, renderer, verifier, sampling, tuple(items), force),
+        sampling_source=source,
+        reward=registry.reward_of(benchmark),
+    )
 
 
 def _default_sampling(

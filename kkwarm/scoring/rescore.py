@@ -124,15 +124,17 @@ def rescore_samples(
     other = requested_protocol(requested, benchmark.name)
     used = protocol_name(run, name, registry.saved_protocol(benchmark))
     protocol = registry.protocol(benchmark, other or used)
-    verifier = registry.verifier_of(benchmark, protocol)
+    verifier, reward = registry.verifier_of(benchmark, protocol), registry.reward_of(benchmark)
     examples = _load_examples(benchmark, samples)
     after: list[Sample] = list(samples)
     places = [i for i, s in enumerate(samples) if s.id in examples]
     for start in range(0, len(places), CHUNK):
         part = places[start : start + CHUNK]
         pairs = [(examples[samples[i].id], samples[i].completion) for i in part]
-        for i, verdict in zip(part, judge.verify(verifier, protocol, pairs), strict=True):
-            after[i] = replace(samples[i], verdict=verdict)
+        verdicts = judge.verify(verifier, protocol, pairs)
+        rewards = reward.stored([(*pair, verdict) for pair, verdict in zip(pairs, verdicts, strict=True)])
+        for i, verdict, earned in zip(part, verdicts, rewards, strict=True):
+            after[i] = replace(samples[i], verdict=verdict, reward=earned)
         progress(len(part))
     facets = facets_of(list(examples.values()), benchmark.facet)
     figures = summarize(samples, facets), summarize(after, facets)

@@ -20,6 +20,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.protocols import ReasoningSplitter
 from kkwarm.types import REFERENCE_DIFFERS, Benchmark, Completion, Example, Protocol, Sample, Status, Task, Verifier
 from kkwarm.verify.judge import Judge
+from kkwarm.verify.rewards import TaskReward
 
 __all__ = [
     "Row",
@@ -272,6 +273,7 @@ def score_rows(
     stored: Mapping[tuple[str, int], Sample] = MappingProxyType({}),
     keep: Callable[[Sequence[Sample]], None] | None = None,
     replaced: Collection[int] = (),
+    reward: TaskReward | None = None,
 ) -> Scored:
     """Verifies every row and summarizes the verdicts.
 
@@ -279,6 +281,7 @@ def score_rows(
     :param stored: samples of an earlier session by id and index; they are not verified again.
     :param keep: called with new samples after each chunk.
     :param replaced: as `find_replaced_answers` returns it; recorded with the samples.
+    :param reward: gives the rewards that are stored with the samples.
     """
     samples: list[Sample] = []
     split = ReasoningSplitter.for_saved_outputs(protocol)
@@ -293,7 +296,10 @@ def score_rows(
                 places.append((examples[i].id, count[examples[i].id]))
                 count[examples[i].id] += 1
             new = [i for i, place in zip(part, places, strict=True) if place not in stored]
-            verdicts = iter(judge.verify(verifier, protocol, [(examples[i], completions[i]) for i in new]))
+            pairs = [(examples[i], completions[i]) for i in new]
+            results = judge.verify(verifier, protocol, pairs)
+            items = [(*pair, verdict) for pair, verdict in zip(pairs, results, strict=True)]
+            verdicts = zip(results, reward.stored(items) if reward else [None] * len(items), strict=True)
             added = []
             for i, (id_, index) in zip(part, places, strict=True):
                 sample = stored.get((id_, index))
@@ -301,7 +307,8 @@ def score_rows(
                     meta = {"reference": rows[i].reference} if rows[i].has_reference else {}
                     if i in replaced:
                         meta[REFERENCE_DIFFERS] = True
-                    sample = Sample(benchmark.name, id_, index, completions[i], next(verdicts), meta=meta)
+                    verdict, earned = next(verdicts)
+                    sample = Sample(benchmark.name, id_, index, completions[i], verdict, meta=meta, reward=earned)
                     added.append(sample)
                 samples.append(sample)
             if keep is not None:

@@ -26,6 +26,7 @@ _SAMPLE: _Types = {
     "verdict": (dict,),
     "prompt_hash": (str,),
     "meta": (dict,),
+    "reward": (int, float, type(None)),
 }
 _COMPLETION: _Types = {
     "n_tokens": (int, type(None)),
@@ -104,6 +105,8 @@ def _check_fields(value: Mapping[str, Any], cls: type[Any], types: _Types, where
 def _check_values(body: Mapping[str, Any], completion: Mapping[str, Any], verdict: Mapping[str, Any]) -> None:
     if not 0 <= body["index"] <= _LARGEST:
         raise ValueError("index is out of range")
+    if not abs(body["reward"] or 0) <= _LARGEST:  # NaN is in no range
+        raise ValueError("reward is no finite number")
     for name in ("n_tokens", "reasoning_tokens"):
         if not 0 <= (completion[name] or 0) <= _LARGEST:
             raise ValueError(f"completion.{name} is out of range")

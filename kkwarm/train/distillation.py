@@ -26,6 +26,7 @@ from kkwarm.train.progress import Progress, print_status
 from kkwarm.train.traces import TRACES, write_traces
 from kkwarm.types import Completion, Example, Sample, Sampling, Task, Teacher, Trace
 from kkwarm.verify import Judge
+from kkwarm.verify.rewards import TaskReward
 from kkwarm.verify.source import verifier_provenance
 
 __all__ = ["DistillPlan", "distill", "plan_distill", "select_training_examples"]
@@ -266,7 +267,7 @@ def _generate(
             if (indices := sink.missing(name, example.id, count))
         ]
         how = (render.protocol, plan.verifier, plan.sampling, requests)
-        group = SampleRequests(name, *how, split_reasoning=render.split_reasoning)
+        group = SampleRequests(name, *how, split_reasoning=render.split_reasoning, reward=TaskReward.of(plan.task))
         collect([group], backend, judge, sink, on_tokens=bars.add_tokens)
     return [sink.samples[name, e.id, k] for e in plan.examples for k in range(count)]
 

@@ -11,9 +11,9 @@ import math
 import queue
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,6 +22,7 @@ from kkwarm.schema.settings import RlvrConfig
 from kkwarm.train import distributed
 from kkwarm.types import Completion, Example, Status, Verdict
 from kkwarm.verify import Judge
+from kkwarm.verify.rewards import Reward, RewardError, TaskReward
 
 if TYPE_CHECKING:
     from kkwarm.train.grpo import Prompts, RlvrPlan
@@ -122,9 +123,10 @@ class Rollout:
         log_metric: Callable[[str, float], None] | None = None,
         **columns: Any,
     ) -> list[float]:
-        """The reward of each completion: its verdict, by the task's reward table.
+        """The reward of each completion.
 
         :raises KkwarmError: the environment does not allow verification (it has no sandbox, for instance).
+        :raises RewardError: a reward cannot be used, in this process or another.
         """
         examples = [self._plan.examples[i] for i in example]
         if generated is None or verdict is None:
@@ -132,7 +134,7 @@ class Rollout:
             verdicts = self._verify(list(zip(examples, generated, strict=True)))
         else:
             verdicts = [future.result() for future in verdict]
-        rewards = [self._plan.task.rewards.for_status(v.status) for v in verdicts]
+        rewards = self._rewards(list(zip(examples, generated, verdicts, strict=True)))
         records = distributed.all_gather(
             [
                 RolloutRecord.of(e, c, v, r, keep_text=self._plan.config.keep_rollouts)
@@ -146,6 +148,20 @@ class Rollout:
             for name, share in self.metrics.status.items():
                 log_metric(f"status/{name}", share)
             log_metric("accuracy", self.metrics.accuracy)
+            for kind in ("rewards", "metrics"):
+                for name, mean in getattr(self.metrics, kind).items():
+                    log_metric(f"{kind}/{name}", mean)
+        return [r.total for r in rewards]
+
+    def _rewards(self, items: Sequence[tuple[Example, Completion, Verdict]]) -> list[Reward]:
+        """The rewards, unless one of them cannot be used in any process: then all processes stop."""
+        rewards, errors = [], []
+        try:
+            rewards = TaskReward.of(self._plan.task)(items)
+        except RewardError as err:
+            errors = [err]
+        for error in distributed.all_gather(errors):
+            raise error
         return rewards
 
     def _verify(self, pairs: Sequence[tuple[Example, Completion]]) -> list[Verdict]:
@@ -180,16 +196,23 @@ class RolloutRecord:
     tokens: int
     error: str = ""  # why the verifier failed
     reasoning: str | None = None  # as in `Completion`
+    rewards: Mapping[str, float] = field(default_factory=dict)  # the parts of the reward
+    metrics: Mapping[str, float] = field(default_factory=dict)  # of the verdict
 
     @classmethod
-    def of(cls, example: Example, c: Completion, v: Verdict, reward: float, *, keep_text: bool) -> RolloutRecord:
+    def of(cls, example: Example, c: Completion, v: Verdict, reward: Reward, *, keep_text: bool) -> RolloutRecord:
         text, error = c.text if keep_text else "", v.reason if v.status is Status.ERROR else ""
-        reasoning = c.reasoning if keep_text else None
-        return cls(example.id, text, c.finish_reason, v.status.value, reward, c.n_tokens or 0, error, reasoning)
+        return cls(
+            *(example.id, text, c.finish_reason, v.status.value, reward.total, c.n_tokens or 0, error),
+            reasoning=c.reasoning if keep_text else None,
+            rewards=dict(reward.parts),
+            metrics=dict(v.metrics),
+        )
 
     def fields(self) -> dict[str, Any]:
         """For ``rollouts.jsonl``."""
         fields = {name: getattr(self, name) for name in ("id", "completion", "finish", "status", "reward")}
+        fields |= {name: value for name in ("rewards", "metrics") if (value := getattr(self, name))}
         return fields if self.reasoning is None else {**fields, "reasoning": self.reasoning}
 
 
@@ -198,7 +221,8 @@ class StepMetrics:
     """What one generation gave. Shares are of its completions; `no_signal` is the share of groups with equal rewards.
 
     `reward` and `length` (tokens) are means. `at_token_limit` counts every completion that ended at the token limit,
-    the status ``truncated`` only those that had given no answer by then.
+    the status ``truncated`` only those that had given no answer by then. `rewards` and `metrics` hold the means of the
+    parts of the reward and of the verdicts' metrics, by name; a completion without one counts 0.
     """
 
     reward: float
@@ -207,6 +231,8 @@ class StepMetrics:
     no_signal: float
     length: float
     at_token_limit: float
+    rewards: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, records: Sequence[RolloutRecord], group: int) -> StepMetrics:
@@ -222,11 +248,19 @@ class StepMetrics:
             no_signal=sum(len(set(g)) == 1 for g in groups) / len(groups),
             length=sum(r.tokens for r in records) / n,
             at_token_limit=sum(r.finish == "length" for r in records) / n,
+            rewards=_means([r.rewards for r in records]),
+            metrics=_means([r.metrics for r in records]),
         )
 
     def fields(self) -> dict[str, Any]:
-        """For ``log.jsonl``."""
-        return {k: v if isinstance(v, dict) else round(v, 6) for k, v in vars(self).items()}
+        """For ``log.jsonl``. A task whose reward has no parts, or whose verdicts have no metrics, has no such field."""
+        fields = {k: v if isinstance(v, dict) else round(v, 6) for k, v in vars(self).items()}
+        return {k: v for k, v in fields.items() if v != {}}
+
+
+def _means(values: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    names = sorted({name for row in values for name in row})
+    return {name: round(math.fsum(row.get(name, 0.0) for row in values) / len(values), 6) for name in names}
 
 
 class BackgroundVerifier:

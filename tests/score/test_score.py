@@ -251,6 +251,7 @@ def test_rewards_of_a_narrowed_benchmark() -> None:
     from kkwarm.plugins import registry
     from kkwarm.types import Rewards
 
-    assert registry().rewards("humaneval_plus").wrong == -1.0
-    assert registry().rewards("mini_math:1") == registry().tasks["mini_math"].rewards
-    assert registry().rewards("no such thing") == Rewards()
+    reg = registry()
+    assert reg.reward_of(reg.benchmark("humaneval_plus")).table.wrong == -1.0
+    assert reg.reward_of(reg.benchmark("mini_math:1")).table == reg.tasks["mini_math"].rewards
+    assert reg.reward_of(replace(reg.benchmark("kk"), name="no such task")).table == Rewards()
