@@ -1,17 +1,19 @@
-"""Expands a domain into task, verifier and benchmark, and narrows a task or benchmark by its facet (``NAME:VALUE``)."""
+"""Expands a domain into task, verifier and benchmark, and narrows them or a teacher by the facet (``NAME:VALUE``)."""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 
 from kkwarm.data.splits import normalise
 from kkwarm.errors import KkwarmError, unknown_name
-from kkwarm.types import Benchmark, Domain, Example, Loader, Task, Verifier
+from kkwarm.types import Benchmark, Domain, Example, Loader, Task, Teacher, Trace, Verifier
 
-__all__ = ["make_benchmark", "make_task", "make_verifier", "narrow_benchmark", "narrow_task"]
+__all__ = ["make_benchmark", "make_task", "make_verifier", "narrow_benchmark", "narrow_task", "narrow_teacher"]
+
+_EXAMINED = 100  # traces that a narrowed teacher examines at most, for each one that is requested
 
 
 def make_verifier(domain: Domain) -> Verifier:
@@ -90,6 +92,41 @@ def narrow_benchmark(benchmark: Benchmark, value: str) -> Benchmark:
 
     name = f"{benchmark.name}:{value}"
     return replace(benchmark, name=name, load=narrow(benchmark.load), load_all=narrow(benchmark.load_all))
+
+
+def narrow_teacher(teacher: Teacher, facet: str | None, value: str) -> Teacher:
+    """The teacher with only those traces whose ``meta[facet]`` has that value."""
+    if facet is None:
+        raise KkwarmError(f"domain {teacher.domain!r} has no facet to narrow by", hint=f"use {teacher.domain} alone")
+
+    def traces(n: int, seed: int) -> Iterator[Trace]:
+        values: set[str] = set()
+        found = 0
+        for trace in _until_exhausted(teacher.traces(n * _EXAMINED, seed)):
+            if facet not in trace.meta:
+                raise KkwarmError(f"the traces of teacher {teacher.name} have no {facet!r} in their meta")
+            values.add(str(trace.meta[facet]))
+            if str(trace.meta[facet]) == value:
+                found += 1
+                yield trace
+            if found == n:
+                return
+        if not found:
+            raise unknown_name(f"{facet} of {teacher.domain}", value, sorted(values))
+
+    return replace(teacher, traces=traces)
+
+
+def _until_exhausted(traces: Iterable[Trace]) -> Iterator[Trace]:
+    """The traces up to an error, by which a teacher says that it has no more; an error before the first is raised."""
+    started = False
+    try:
+        for trace in traces:
+            started = True
+            yield trace
+    except KkwarmError:
+        if not started:
+            raise
 
 
 def _narrow(kind: str, name: str, load: Loader, facet: str | None, value: str) -> Callable[[], list[Example]]:

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import Distribution, EntryPoint, distributions
@@ -21,7 +21,7 @@ import pluggy
 
 from kkwarm import hookspecs
 from kkwarm.errors import KkwarmError, describe_error, unknown_name
-from kkwarm.expand import make_benchmark, make_task, make_verifier, narrow_benchmark, narrow_task
+from kkwarm.expand import make_benchmark, make_task, make_verifier, narrow_benchmark, narrow_task, narrow_teacher
 from kkwarm.protocols.built_in import BUILT_IN
 from kkwarm.protocols.prompts import requested_protocol
 from kkwarm.registration import REGISTRATIONS, find_hook_problems, missing_reference, validate_item, validate_items
@@ -158,21 +158,27 @@ class Registry:
         return self.verifier(protocol.verifier or item.verifier)
 
     def teacher(self, domain: str, name: str) -> Teacher:
-        """The teacher of that domain and name."""
-        if (domain, name) not in self.teachers:
-            names = [teacher for of, teacher in self.teachers if of == domain]
-            hint = "or give a checkpoint folder or a server as the teacher"
-            raise unknown_name(f"teacher of {domain}", name, names, hint=hint)
-        return self.teachers[domain, name]
+        """The teacher of that name for the domain ``NAME``, or for ``NAME:VALUE`` narrowed by the domain's facet."""
+        for base, value in _narrowings(domain):
+            if (base, name) in self.teachers:
+                task = self.tasks.get(base) or self.benchmarks.get(base)
+                teacher = self.teachers[base, name]
+                return teacher if value is None else narrow_teacher(teacher, task.facet if task else None, value)
+        hint = "or give a checkpoint folder or a server as the teacher"
+        raise unknown_name(f"teacher of {domain}", name, self.teachers_of(domain), hint=hint)
+
+    def teachers_of(self, domain: str) -> list[str]:
+        """The names of the teachers of the domain ``NAME``, or of the one that ``NAME:VALUE`` narrows."""
+        bases = [base for base, _ in _narrowings(domain)]
+        return [name for base in bases for of, name in self.teachers if of == base]
 
     def _resolve(
         self, kind: str, name: str, table: Mapping[str, T], narrow: Callable[[T, str], T], from_run: bool
     ) -> T:
         if name in table or self._create_domain(name, from_run):
             return table[name]
-        for colon in (at for at, char in enumerate(name) if char == ":"):
-            base, value = name[:colon], name[colon + 1 :]
-            if base in table or (base and self._create_domain(base, from_run)):
+        for base, value in _narrowings(name):
+            if value is not None and (base in table or (base and self._create_domain(base, from_run))):
                 return narrow(table[base], value)
         error = self._unknown_name(kind, name, table)
         if from_run:
@@ -282,6 +288,13 @@ class Registry:
         self.benchmarks[domain.name] = make_benchmark(domain, verifier.name)
         for protocol in domain.protocols:
             self.protocols[domain.name, protocol.name] = replace(protocol, benchmark=domain.name)
+
+
+def _narrowings(name: str) -> Iterator[tuple[str, str | None]]:
+    """How a name can be read as ``NAME`` (value None) or ``NAME:VALUE``; names may contain colons themselves."""
+    yield name, None
+    for colon in (at for at, char in enumerate(name) if char == ":"):
+        yield name[:colon], name[colon + 1 :]
 
 
 # -- loading -----------------------------------------------------------------------------------------------------------

@@ -417,7 +417,9 @@ class Trace:
 class Teacher:
     """A source of warm-up traces for one domain that needs no model.
 
-    :param traces: ``traces(n, seed)`` yields `n` traces, and the same ones for the same arguments.
+    :param traces: ``traces(n, seed)`` yields `n` traces, and the same ones for the same arguments. For the domain
+        ``NAME:VALUE`` it is called with a larger `n`, until it has yielded enough traces that have the value of the
+        domain's facet in their `meta`.
     """
 
     name: str

@@ -39,7 +39,7 @@ def _list(reg: Any, as_json: bool) -> None:
             "description": d.description,
             "protocol": d.protocol,
             "distribution": reg.origin["domain", d.name].distribution,
-            "teachers": [t for dom, t in reg.teachers if dom == d.name],
+            "teachers": reg.teachers_of(d.name),
         }
         for d in reg.domains.values()
     ]
@@ -115,7 +115,7 @@ def _describe(reg: Any, name: str, count: int, protocol_name: str | None) -> dic
         ],
         "facet": domain.facet,
         "facets": Counter(str(e.meta.get(domain.facet)) for e in test) if domain.facet else {},
-        "teachers": [teacher for of, teacher in reg.teachers if of == name],
+        "teachers": reg.teachers_of(name),
         "rewards": {str(s): domain.rewards.for_status(s) for s in Status},
         "sampling": asdict(domain.sampling),
         "splits": {

@@ -393,7 +393,11 @@ Shots = Annotated[int, Strict(), Field(ge=0, le=1000)]
 class DistillConfig(_Contamination, _Prompting):
     """Settings of `distill`: warm-up traces of one domain."""
 
-    domain: str = setting(..., "Domain whose training questions the teacher answers.", MODEL_AND_DATA)
+    domain: str = setting(
+        ...,
+        "Domain whose training questions the teacher answers; NAME:VALUE selects one value of its facet.",
+        MODEL_AND_DATA,
+    )
     teacher: Annotated[str, AfterValidator(_teacher)] = setting(
         ...,
         "Teacher that writes the traces: a registered teacher of the domain, a checkpoint folder or hub id, or the "

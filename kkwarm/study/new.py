@@ -124,7 +124,7 @@ def _gather(model: str, domain: str, benchmarks: Sequence[str], warmup_domain: s
     names = tuple(dict.fromkeys([domain, warmup_domain, *benchmarks]))
     for name in names:
         reg.benchmark(name)
-    controls = tuple(name for name in ("direct", "shuffled") if (warmup_domain, name) in reg.teachers)
+    controls = tuple(name for name in ("direct", "shuffled") if name in reg.teachers_of(warmup_domain))
     reference, tokenizer = _reference(model), _load_local_tokenizer(model)
 
     def tokens(text: str) -> int:

@@ -50,7 +50,7 @@ class DistillPlan:
         self.backend = "teacher"
         for name in config.decontaminate_against:  # report an unknown benchmark before a model is loaded
             find_lm_eval_task(name) if name.startswith(LM_EVAL_PREFIX) else reg.benchmark(name)
-        is_registered = (config.domain, config.teacher) in reg.teachers
+        is_registered = config.teacher in reg.teachers_of(config.domain)
         if base_url is None and backend is None and is_registered:
             self.teacher = reg.teacher(config.domain, config.teacher)
             _refuse_model_settings(config, options)

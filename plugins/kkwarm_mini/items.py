@@ -48,15 +48,13 @@ def generate_items(generate: Generator, bucket: Bucket, seed: str) -> Iterator[I
             yield item
 
 
-def generate_distinct(generate: Generator, bucket: Bucket, n: int, seed: str, by_key: bool = True) -> list[Item]:
-    """`n` items of one bucket with different keys (with `by_key` off: with different questions)."""
+def generate_distinct(generate: Generator, bucket: Bucket, n: int, seed: str, by_key: bool = True) -> Iterator[Item]:
+    """Yields `n` items of one bucket with different keys (with `by_key` off: with different questions)."""
     seen: set[str] = set()
-    items: list[Item] = []
     for item in generate_items(generate, bucket, seed):
         identity = item.key if by_key else item.question
         if identity not in seen:
             seen.add(identity)
-            items.append(item)
-            if len(items) == n:
-                break
-    return items
+            yield item
+            if len(seen) == n:
+                return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,9 +11,9 @@ from typing import Any
 import pytest
 
 from kkwarm.errors import KkwarmError
-from kkwarm.plugins import hookimpl, load
+from kkwarm.plugins import Registry, hookimpl, load
 from kkwarm.protocols import PLAIN
-from kkwarm.types import Benchmark, ClaimSet, Domain, Example, Probe, Response, Rewards, Verifier
+from kkwarm.types import Benchmark, ClaimSet, Domain, Example, Probe, Response, Rewards, Teacher, Trace, Verifier
 
 
 def domain(name: str, **more: object) -> Domain:
@@ -320,3 +321,41 @@ def test_sets_of_claims_are_registered_by_name() -> None:
     bad = load([("q", plugin(kkwarm_claims=lambda: [ClaimSet("x", lambda: [])]))])  # type: ignore[misc]
     assert "x" not in bad.claims
     assert any("evaluate must be a function of (study)" in f.cause for f in bad.failures)
+
+
+def teacher(rows: list[dict[str, object]], exhausted: bool = False, facet: str | None = "even") -> Registry:
+    """The registry of a domain and a teacher with these `meta`."""
+
+    def traces(n: int, seed: int) -> Iterator[Trace]:
+        yield from (Trace(f"{seed}/{i}", "d", f"{i}?", None, "a", "t", meta) for i, meta in enumerate(rows[:n]))
+        if exhausted:
+            raise KkwarmError(f"there are only {len(rows)} traces")
+
+    hooks = {
+        "kkwarm_domains": lambda: [domain("d", facet=facet)],
+        "kkwarm_teachers": lambda: [Teacher("t", "d", traces)],
+    }
+    return load([("p", plugin(**hooks))])
+
+
+@pytest.mark.parametrize("exhausted", [False, True])
+def test_a_teacher_is_narrowed_by_the_facet_of_its_traces(exhausted: bool) -> None:
+    reg = teacher([{"even": i % 3 == 0} for i in range(20)], exhausted)
+    assert [t.id for t in reg.teacher("d:True", "t").traces(3, 7)] == ["7/0", "7/3", "7/6"]
+    assert len(list(reg.teacher("d:True", "t").traces(30, 7))) == 7
+    assert reg.teachers_of("d:True") == reg.teachers_of("d") == ["t"]
+    assert reg.teachers_of("e:True") == []
+
+
+def test_a_teacher_that_cannot_be_narrowed_is_reported() -> None:
+    for reg, value, message in [
+        (teacher([{"even": True}]), "Tru", "unknown even of d 'Tru' (did you mean True?)"),
+        (teacher([{}]), "True", "the traces of teacher t have no 'even' in their meta"),
+        (teacher([], exhausted=True), "True", "there are only 0 traces"),
+        (teacher([{}], facet=None), "True", "domain 'd' has no facet to narrow by (use d alone)"),
+    ]:
+        with pytest.raises(KkwarmError) as caught:
+            list(reg.teacher(f"d:{value}", "t").traces(2, 0))
+        assert str(caught.value) == message
+    with pytest.raises(KkwarmError, match=r"unknown teacher of d:True 'x'"):
+        teacher([{}]).teacher("d:True", "x")

@@ -24,6 +24,12 @@ def test_a_registered_teacher_gives_its_traces(tmp_path: Path) -> None:
     assert run.manifest.provenance["distribution"] == "(in memory)"
 
 
+def test_a_registered_teacher_gives_traces_of_one_facet(tmp_path: Path) -> None:
+    run = distill(DistillConfig(domain="mini_kk:4", teacher="symbolic", n=5), tmp_path / "t", progress=False)
+    assert {trace.meta["level"] for trace in read_traces(run.path)} == {4}
+    assert run.manifest.provenance["plugin"] == "mini"
+
+
 def test_a_recipe_may_put_a_registered_teacher_where_another_s_settings_stay(tmp_path: Path) -> None:
     config = DistillConfig(domain="mini_kk", teacher="symbolic", n=3, max_tokens=64, temperature=0.3)
     assert len(read_traces(distill(config, tmp_path / "d").path / "traces.jsonl")) == 3
