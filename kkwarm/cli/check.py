@@ -104,8 +104,10 @@ def command(
                 ],
                 "prompt": next((f.shown for f in findings if f.shown), None),
                 "probes": counts,
-                "wrongly_accepted": [_failure_row(f) for f in failures if f.expect == "reject"],
-                "wrongly_rejected": [_failure_row(f) for f in failures if f.expect == "accept"],
+                **{
+                    outcome.replace(" ", "_"): [_failure_row(f) for f in failures if f.outcome == outcome]
+                    for outcome in ("wrongly accepted", "wrongly rejected", "wrongly rewarded")
+                },
                 "search": _search_rows(found, seed),
             }
         )
@@ -214,11 +216,10 @@ def _print_results(
             console.print(Panel(escape(f.shown), title=f"[dim]{f.rule}: first example[/]", title_align="left"))
     first_failures: dict[tuple[str, str], Any] = {}
     for failure in failures:
-        first_failures.setdefault((failure.probe, failure.expect), failure)
+        first_failures.setdefault((failure.probe, failure.outcome), failure)
     for failure in first_failures.values():
-        outcome = "wrongly rejected" if failure.expect == "accept" else "wrongly accepted"
         where = f"probe {escape(failure.probe)}, example {escape(failure.example)} ({escape(failure.verdict)})"
         text = failure.completion if len(failure.completion) <= 300 else failure.completion[:300] + "…"
-        console.print(f"\n[bold red]{outcome}[/]: {where}\n  {escape(repr(text))}")
+        console.print(f"\n[bold red]{failure.outcome}[/]: {where}\n  {escape(repr(text))}")
     if not counts:
         console.print("\nThe adversarial probes run once all rules above pass.")

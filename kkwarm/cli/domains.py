@@ -117,6 +117,7 @@ def _describe(reg: Any, name: str, count: int, protocol_name: str | None) -> dic
         "facets": Counter(str(e.meta.get(domain.facet)) for e in test) if domain.facet else {},
         "teachers": reg.teachers_of(name),
         "rewards": {str(s): domain.rewards.for_status(s) for s in Status},
+        "partial_credit": domain.rewards.partial or ("its own reward function" if domain.reward is not None else None),
         "sampling": asdict(domain.sampling),
         "splits": {
             "train": len(train),
@@ -145,6 +146,8 @@ def _print(document: dict[str, Any]) -> None:
     if document["teachers"]:
         console.print(f"teachers {', '.join(document['teachers'])}", markup=False)
     console.print("rewards: " + ", ".join(f"{status} {reward:+g}" for status, reward in document["rewards"].items()))
+    if document["partial_credit"]:
+        console.print(f"partial credit by {document['partial_credit']}", markup=False)
     _print_protocols(document, console)
     for row in document["examples"]:
         mark = "green" if row["verdict"] == "correct" else "red"

@@ -54,11 +54,7 @@ def assert_conforms(domain: str, *, examples: int = 12) -> None:
         problems = failed(check_domain(registry(), domain, judge))
         assert not problems, "\n".join(f"{p.rule}: {p.problem}; see {p.where}" for p in problems)
         failures, _ = probe_domain(registry(), domain, examples, judge)
-    lines = [
-        f"wrongly {'rejected' if f.expect == 'accept' else 'accepted'} for {f.example} ({f.probe}): "
-        f"{f.completion[:200]!r}"
-        for f in failures
-    ]
+    lines = [f"{f.outcome} for {f.example} ({f.probe}): {f.completion[:200]!r}; {f.verdict}" for f in failures]
     assert not lines, "\n".join(lines)
 
 

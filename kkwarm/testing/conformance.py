@@ -15,6 +15,7 @@ from kkwarm.plugins import Registry
 from kkwarm.testing.rules import RULE_PARTS, RULES, SPEED_RULE, Rule, Subject, find_unusable_example
 from kkwarm.types import Domain, Example
 from kkwarm.verify import Judge
+from kkwarm.verify.rewards import RewardError
 
 __all__ = ["RULES", "Finding", "check_domain", "failed"]
 
@@ -55,7 +56,7 @@ def check_domain(reg: Registry, name: str, judge: Judge, protocol_name: str | No
     protocol = reg.protocol(domain, protocol_name)
     verifier = reg.verifier_of(benchmark, protocol)
     protocol = protocol.text_form or protocol  # rules render prompts as text
-    subject = Subject(reg, domain, benchmark, verifier, protocol, examples, judge)
+    subject = Subject(reg, domain, benchmark, verifier, protocol, examples, judge, reg.reward_of(benchmark))
     counts = {split: sum(e.split == split for e in examples) for split in ("train", "test")}
     findings = [Finding("loads", note=f"{counts['train']:,} train, {counts['test']:,} test")]
     for rule_name, rule in RULES.items():
@@ -89,6 +90,8 @@ def _apply(name: str, rule: Rule, subject: Subject) -> Finding:
     subject.note = subject.shown = ""
     try:
         problem = next(iter(rule(subject)), "")
+    except RewardError as err:
+        problem = err.message
     except KkwarmError:
         raise
     except Exception as err:
@@ -101,6 +104,7 @@ def _apply(name: str, rule: Rule, subject: Subject) -> Finding:
         "load": domain.load,
         "gold": domain.gold,
         "verifier": subject.verifier.check,
+        "reward": domain.reward,
         "protocol": type(subject.protocol.reader).split,
     }
     return Finding(name, problem, note, subject.shown, _location(domain.name, part, functions.get(part)))

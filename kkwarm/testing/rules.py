@@ -19,6 +19,7 @@ from kkwarm.testing.scripted import ScriptedModel
 from kkwarm.testing.subprocess_load import load_in_subprocess
 from kkwarm.types import Benchmark, Completion, Domain, Example, Protocol, Status, Verdict, Verifier
 from kkwarm.verify import Judge
+from kkwarm.verify.rewards import Reward, TaskReward
 
 __all__ = ["RULES", "RULE_PARTS", "SPEED_RULE", "Rule", "Subject", "find_unusable_example"]
 
@@ -50,6 +51,7 @@ class Subject:
     protocol: Protocol
     examples: list[Example]
     judge: Judge
+    reward: TaskReward
     ranked: list[Example] = field(init=False)
     sample: list[Example] = field(init=False)
     untouched: list[Example] = field(init=False)
@@ -96,13 +98,25 @@ class Subject:
 
     def verdicts(self, pairs: Sequence[tuple[Example, str]]) -> list[Verdict]:
         """Verdicts on completions that the domain's protocol composes from answers."""
-        completions = [
-            (e, Completion(self.protocol.compose("some reasoning", a), finish_reason="stop")) for e, a in pairs
-        ]
+        completions = [(e, self._completion(answer)) for e, answer in pairs]
         verdicts = self.judge.verify(self.verifier, self.protocol, completions)
         for (e, answer), verdict in zip(pairs, verdicts, strict=True):
             self.first_verdicts.setdefault((e.id, answer), verdict)
         return verdicts
+
+    def rewards(self, pairs: Sequence[tuple[Example, str]]) -> list[tuple[Verdict, Reward]]:
+        """The first verdicts on these answers, and their rewards.
+
+        :raises RewardError: a reward cannot be used.
+        """
+        new = [pair for pair in pairs if (pair[0].id, pair[1]) not in self.first_verdicts]
+        self.verdicts(new)
+        verdicts = [self.first_verdicts[e.id, answer] for e, answer in pairs]
+        items = [(e, self._completion(answer), v) for (e, answer), v in zip(pairs, verdicts, strict=True)]
+        return list(zip(verdicts, self.reward(items), strict=True))
+
+    def _completion(self, answer: str) -> Completion:
+        return Completion(self.protocol.compose("some reasoning", answer), finish_reason="stop")
 
 
 Rule = Callable[[Subject], Iterator[str]]
@@ -260,6 +274,46 @@ def _highest_reward(s: Subject) -> Iterator[str]:
             yield f"status {status} has the reward {value:g}, which is not less than that of correct ({best:g})"
 
 
+# -- rewards of verdicts -----------------------------------------------------------------------------------------------
+
+_BY_TABLE = "by the table alone"
+
+
+def _right_answers_earn_most(s: Subject) -> Iterator[str]:
+    """Compares the rewards of right and other answers to the same example."""
+    if not s.reward.graded or not s.golds:
+        s.note = NO_GOLD if s.reward.graded else _BY_TABLE
+        return
+    rewards = s.rewards(s.golds)
+    highest = {e.id: reward.total for (e, _), (_, reward) in zip(s.golds, rewards, strict=True)}
+    names = {name for verdict, _ in rewards for name in verdict.metrics}
+    pairs = [*s.others, *((e, "?") for e in s.sample)]
+    for (e, answer), (verdict, reward) in zip(pairs, s.rewards(pairs), strict=True):
+        names |= set(verdict.metrics)
+        if not verdict.correct and reward.total >= highest[e.id]:
+            yield (
+                f"the answer {shorten(answer)} to {e.id} is {verdict.status} and earns {reward.total:g}, "
+                f"but the gold answer earns {highest[e.id]:g}"
+            )
+    if (name := s.domain.rewards.partial) and name not in names:
+        yield f"no verdict has the metric {name!r}, which gives partial credit; they have {', '.join(names) or 'none'}"
+    low, high = min(highest.values()), max(highest.values())
+    s.note = f"gold answers earn {low:g}" + (f" to {high:g}" if high > low else "")
+
+
+def _deterministic_rewards(s: Subject) -> Iterator[str]:
+    """Computes rewards again in reverse order, from the same verdicts."""
+    if not s.reward.graded:
+        s.note = _BY_TABLE
+        return
+    pairs = [*s.golds, *s.others, *((e, "?") for e in s.sample)]
+    first, again = s.rewards(pairs), s.rewards(pairs[::-1])[::-1]
+    for (e, answer), (_, a), (_, b) in zip(pairs, first, again, strict=True):
+        if a != b:
+            yield f"the reward of {shorten(answer)} for {e.id} changes between two calls: {a.total:g}, then {b.total:g}"
+    s.note = f"{len(pairs)} rewards computed twice"
+
+
 # -- verdicts ----------------------------------------------------------------------------------------------------------
 
 
@@ -388,6 +442,8 @@ RULES: dict[str, Rule] = {
     "the verifier is pure": _pure,
     "the verifier does not modify examples": _unmodified_examples,
     "the verifier survives odd input": _odd_input,
+    "right answers earn the most": _right_answers_earn_most,
+    "rewards are deterministic": _deterministic_rewards,
     "the benchmark runs in lm-eval": _benchmark,
 }
 # The part of a domain that each rule checks.
@@ -398,6 +454,8 @@ RULE_PARTS: dict[str, str] = {
     "the protocol round-trips": "protocol",
     "the reward table is complete": "rewards",
     "correct has the highest reward": "rewards",
+    "right answers earn the most": "reward",
+    "rewards are deterministic": "reward",
     "gold answers are accepted": "gold",
 }
 

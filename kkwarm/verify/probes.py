@@ -15,6 +15,7 @@ from kkwarm.data import content_hash
 from kkwarm.plugins import Registry
 from kkwarm.types import Completion, Example, Probe, Protocol, Target, Verdict, Verifier
 from kkwarm.verify.judge import Judge
+from kkwarm.verify.rewards import RewardError, TaskReward
 
 __all__ = [
     "ACCEPT_PROBES",
@@ -36,13 +37,23 @@ _SEPARATORS = (" or ", ", ", " / ", "\n", " and ", " | ")
 
 @dataclass(frozen=True, slots=True)
 class ProbeFailure:
-    """A wrong verdict on a probe's completion. `expect` is the outcome that would have been right."""
+    """A wrong verdict on a probe's completion, or a reward that is too high.
+
+    :param expect: the outcome that is right.
+    :param rewarded: the verdict is right, and `verdict` says what is wrong with the reward.
+    """
 
     probe: str
     expect: Literal["accept", "reject"]
     example: str
     completion: str
     verdict: str
+    rewarded: bool = False
+
+    @property
+    def outcome(self) -> str:
+        """What happened, in two words."""
+        return f"wrongly {'rewarded' if self.rewarded else 'rejected' if self.expect == 'accept' else 'accepted'}"
 
 
 # -- wrong answers that resemble the gold answer; each yields nothing for gold answers of another kind -----------------
@@ -149,8 +160,10 @@ def _all_at_once(t: Target) -> Iterator[str]:
         yield t.compose(separator.join([t.gold, *others]))
 
 
-def _similar(name: str, answers: Callable[[str], Iterable[str]]) -> Probe:
-    return Probe(name, lambda t: map(t.compose, outside_tolerance(t.gold, answers(t.gold), t.tolerance)))
+def _similar(name: str, answers: Callable[[str], Iterable[str]], *, partial: bool = True) -> Probe:
+    return Probe(
+        name, lambda t: map(t.compose, outside_tolerance(t.gold, answers(t.gold), t.tolerance)), partial=partial
+    )
 
 
 PROBES: tuple[Probe, ...] = (
@@ -161,7 +174,7 @@ PROBES: tuple[Probe, ...] = (
         lambda t: [t.compose("see above", f"The answer is {t.gold}."), f"The answer is {t.gold} </think>"],
         uses_tags=True,
     ),
-    Probe("gold answer of another example", lambda t: [t.compose(o) for o in t.others[:1]]),
+    Probe("gold answer of another example", lambda t: [t.compose(o) for o in t.others[:1]], partial=True),
     Probe("every answer at once", _all_at_once),
     Probe(
         "negated",
@@ -188,11 +201,11 @@ PROBES: tuple[Probe, ...] = (
     ),
     Probe("one megabyte", lambda t: [t.compose("0" * 1_000_000), t.compose("a " * 500_000)]),
     Probe("expensive answer", _expensive_answers),
-    Probe("other number", lambda t: map(t.compose, other_numbers(t.gold, t.tolerance))),
+    Probe("other number", lambda t: map(t.compose, other_numbers(t.gold, t.tolerance)), partial=True),
     _similar("part of the gold answer", parts),
     _similar("gold answer with an extension", extensions),
     _similar("gold answer rearranged", rearrangements),
-    _similar("gold answer as Python", python_expressions),
+    _similar("gold answer as Python", python_expressions, partial=False),
 )
 ACCEPT_PROBES: tuple[Probe, ...] = (
     Probe(
@@ -247,7 +260,7 @@ def probe_domain(
     targets = make_targets(registry, name, examples, protocol)
     tagged = protocol.split(Completion(protocol.compose("r", "x"), finish_reason="stop")).tagged
     probes = [p for p in (*PROBES, *ACCEPT_PROBES, *registry.probes(name)) if tagged or not p.uses_tags]
-    return probe_verifier(verifier, protocol, targets, judge, probes)
+    return probe_verifier(verifier, protocol, targets, judge, probes, registry.reward_of(registry.benchmark(name)))
 
 
 def probe_verifier(
@@ -256,19 +269,26 @@ def probe_verifier(
     targets: Sequence[Target],
     judge: Judge,
     probes: Iterable[Probe] = (*PROBES, *ACCEPT_PROBES),
+    reward: TaskReward | None = None,
 ) -> tuple[list[ProbeFailure], dict[str, int]]:
     """Runs probes on a verifier behind a protocol. Returns the same as `probe_scorer`."""
-    return probe_scorer(lambda pairs: judge.verify(verifier, protocol, pairs), targets, probes)
+    return probe_scorer(lambda pairs: judge.verify(verifier, protocol, pairs), targets, probes, reward)
 
 
 def probe_scorer(
-    scorer: Scorer, targets: Sequence[Target], probes: Iterable[Probe] = (*PROBES, *ACCEPT_PROBES)
+    scorer: Scorer,
+    targets: Sequence[Target],
+    probes: Iterable[Probe] = (*PROBES, *ACCEPT_PROBES),
+    reward: TaskReward | None = None,
 ) -> tuple[list[ProbeFailure], dict[str, int]]:
     """Runs probes on any function from (example, completion) pairs to verdicts.
 
     A completion that must be rejected is left out where it equals the gold completion up to white space.
 
-    :returns: the wrong verdicts, for each probe the shortest completion first, and the number of completions by probe.
+    :param reward: gives the rewards to check. A rejected completion must earn no more than the table states for its
+        status, or, for probes with `partial`, less than a correct one.
+    :returns: the wrong verdicts and rewards, for each probe the shortest completion first, and the number of
+        completions by probe.
     """
     failures: list[ProbeFailure] = []
     counts: dict[str, int] = {}
@@ -284,4 +304,19 @@ def probe_scorer(
             if verdict.correct != (probe.expect == "accept"):
                 shown = f"{verdict.status}: {verdict.reason}" if verdict.reason else str(verdict.status)
                 failures.append(ProbeFailure(probe.name, probe.expect, example.id, completion.text, shown))
+            elif reward is not None and (shown := _excess_reward(reward, probe, (example, completion, verdict))):
+                failures.append(ProbeFailure(probe.name, probe.expect, example.id, completion.text, shown, True))
     return sorted(failures, key=lambda f: (f.expect == "accept", f.probe, len(f.completion))), counts
+
+
+def _excess_reward(reward: TaskReward, probe: Probe, item: tuple[Example, Completion, Verdict]) -> str:
+    """What is wrong with the reward of a completion that has the right verdict; empty where nothing is."""
+    try:
+        earned = reward([item])[0].total
+    except RewardError as err:
+        return err.message
+    status = item[2].status
+    allowed = reward.table.for_status(status)
+    if probe.partial or earned <= allowed + 1e-9:
+        return ""
+    return f"{status}: it earns {earned:g}, but it holds no part of the answer, so the table allows {allowed:g}"

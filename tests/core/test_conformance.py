@@ -107,6 +107,8 @@ BREAKS: dict[str, Domain] = {
     "the verifier survives odd input": replace(GOOD, verifier=fragile),
     "the reward table is complete": replace(GOOD, rewards=Rewards(timeout=float("nan"))),
     "correct has the highest reward": replace(GOOD, rewards=Rewards(correct=1.0, unparsed=1.0)),
+    "right answers earn the most": replace(GOOD, reward=lambda v, e: -1.0 if v.correct else -2.0 + len(v.answer or "")),
+    "rewards are deterministic": replace(GOOD, reward=lambda v, e: 2.0 if v.correct else -2.0 - next(_calls)),
     "verdicts are fast": replace(GOOD, verifier=slow, load=lambda: ROWS[:1] + ROWS[-1:]),
     "the benchmark runs in lm-eval": replace(GOOD, verifier=unnumbered),
 }

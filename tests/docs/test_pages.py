@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from kkwarm.testing.conformance import RULES
 from kkwarm.protocols import BUILT_IN
 from kkwarm.types import Completion
 from kkwarm.verify import Judge, verify
+from kkwarm.verify.probes import probe_domain
 
 PAGES = Path(__file__).parents[2] / "docs" / "pages"
 BLOCKS = dict(re.findall(r'```\w+ title="([^"]+)"\n(.*?)```', (PAGES / "tutorial.md").read_text("utf-8"), re.S))
@@ -73,6 +75,23 @@ def test_the_table_of_the_tutorial_keeps_every_rule(tmp_path: Path) -> None:
     assert {e.meta["continent"] for e in reg.benchmark(f"{name}:Asia").load()} == {"Asia"}
     with Judge() as judge:
         assert [f for f in check_domain(reg, name, judge) if not f.ok] == []
+
+
+@pytest.mark.parametrize("reward", ["by a metric", "by a function"])
+def test_the_domain_of_the_page_on_rewards(reward: str) -> None:
+    page = (PAGES / "rewards.md").read_text("utf-8")
+    domain, function = re.findall(r'```python title="kkwarm_films.py"\n(.*?)```', page, re.S)
+    module = types.ModuleType("kkwarm_films")
+    exec(domain + (function if reward == "by a function" else ""), vars(module))
+    reg = load([("films", module)])
+    benchmark = reg.benchmark("films")
+    example = next(e for e in benchmark.load_all() if e.id == "film/Ran")
+    pair = (example, Completion("so </think> <answer> 1985; Lang </answer>", finish_reason="stop"))
+    with Judge() as judge:
+        assert [f for f in check_domain(reg, "films", judge) if not f.ok] == []
+        assert probe_domain(reg, "films", 12, judge)[0] == []
+        verdict = judge.verify(reg.verifier("films"), BUILT_IN["paper"], [pair])[0]
+    assert reg.reward_of(benchmark)([(*pair, verdict)])[0].total == (0.75 if reward == "by a metric" else 1.0)
 
 
 def test_every_hook_is_documented() -> None:
