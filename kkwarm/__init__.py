@@ -1,8 +1,8 @@
 """kkwarm: warm up on Knights & Knaves, then RLVR on at most 100 examples, and see what transfers.
 
 Everything a plugin needs is in `kkwarm.types`, `kkwarm.plugins`, `kkwarm.protocols`, `kkwarm.data`, `kkwarm.verify`,
-`kkwarm.schema`, `kkwarm.errors` and `kkwarm.testing`; claims also need `kkwarm.analysis`. Importing this package
-imports nothing heavy.
+`kkwarm.schema`, `kkwarm.errors` and `kkwarm.testing`; claims also need `kkwarm.analysis`, and commands `kkwarm.cli` and
+`kkwarm.files`. Importing this package imports nothing heavy.
 """
 
 from importlib.metadata import PackageNotFoundError, version

@@ -47,6 +47,7 @@ class Commands(click.Group):
     _from_plugins = False
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        self._add_plugins()
         present = [name for name in COMMANDS if _file(name) is not None]
         return [*present, *sorted(set(self.commands) - set(present))]
 
@@ -67,10 +68,8 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        self._add_plugins()
-        rows = [
-            (name, COMMANDS.get(name) or self.commands[name].get_short_help_str()) for name in self.list_commands(ctx)
-        ]
+        names = self.list_commands(ctx)
+        rows = [(name, COMMANDS.get(name) or self.commands[name].get_short_help_str(limit=80)) for name in names]
         if rows:
             with formatter.section("Commands"):
                 formatter.write_dl(rows)
@@ -78,21 +77,9 @@ class Commands(click.Group):
     def _add_plugins(self) -> None:
         if not self._from_plugins:
             self._from_plugins = True
-            if _has_other_plugins():
-                from kkwarm.plugins import add_commands
+            from kkwarm.plugins import add_commands
 
-                add_commands(self, reserved=COMMANDS)
-
-
-def _has_other_plugins() -> bool:
-    """Whether third-party plugins are installed. kkwarm's own add no commands, so they need not be loaded for help."""
-    from importlib.metadata import PackageNotFoundError, distribution, entry_points
-
-    try:
-        own = set(distribution("kkwarm").entry_points)
-    except PackageNotFoundError:
-        return True
-    return any(point not in own for point in entry_points(group="kkwarm"))
+            add_commands(self, reserved=COMMANDS)
 
 
 def _module(name: str) -> str:

@@ -14,7 +14,6 @@ import click
 from click.shell_completion import CompletionItem
 
 from kkwarm.errors import KkwarmError, shorten, warn
-from kkwarm.schema.settings import LARGEST, fraction_hint
 
 __all__ = [
     "Number",
@@ -56,6 +55,8 @@ class Whole(click.IntRange):
     name = "integer"  # click's own name gives the message "not a valid integer range"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from kkwarm.schema.settings import LARGEST  # not above: `kkwarm --help` imports this module
+
         number: int = super().convert(value, param, ctx)
         if number > LARGEST:
             self.fail(f"{shorten(number)} is too large; at most {LARGEST}.", param, ctx)
@@ -86,6 +87,8 @@ class PercentagePoints(Number):
         super().__init__(min, max, min_open=min_open)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        from kkwarm.schema.settings import fraction_hint
+
         points = super().convert(value, param, ctx)
         name = param.opts[-1] if param is not None else "the value"
         if hint := fraction_hint(name, points):

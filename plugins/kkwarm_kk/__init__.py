@@ -1,4 +1,7 @@
-"""Knights & Knaves: the domain of the warm-up, its teachers, which need no model, and the claims of its paper."""
+"""Knights & Knaves: the domain of the warm-up, its teachers, which need no model, and the claims of its paper.
+
+Each hook imports what it registers, because ``kkwarm --help`` loads this module for its command.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,20 @@ from typing import TYPE_CHECKING
 
 from kkwarm.plugins import hookimpl
 from kkwarm.types import CaseGenerator, ClaimSet, Domain, Probe, Teacher, Verifier
-from kkwarm_kk.data import gold, identity, load
-from kkwarm_kk.protocols import LOGIC_RL, LOGIC_RL_VERIFIER
-from kkwarm_kk.teachers import direct_traces, symbolic_traces
-from kkwarm_kk.verifier import check
 
 if TYPE_CHECKING:
+    import click
+
     from kkwarm.analysis.study_data import StudyData
     from kkwarm.schema.report import Claim
 
 
 @hookimpl
 def kkwarm_domains() -> list[Domain]:
+    from kkwarm_kk.data import gold, identity, load
+    from kkwarm_kk.protocols import LOGIC_RL
+    from kkwarm_kk.verifier import check
+
     return [
         Domain(
             "kk",
@@ -34,11 +39,15 @@ def kkwarm_domains() -> list[Domain]:
 
 @hookimpl
 def kkwarm_verifiers() -> list[Verifier]:
+    from kkwarm_kk.protocols import LOGIC_RL_VERIFIER
+
     return [LOGIC_RL_VERIFIER]
 
 
 @hookimpl
 def kkwarm_teachers() -> list[Teacher]:
+    from kkwarm_kk.teachers import direct_traces, symbolic_traces
+
     return [
         Teacher("symbolic", "kk", symbolic_traces, "generated puzzles with long reasoning from a symbolic solver"),
         Teacher("direct", "kk", direct_traces, "control: the same puzzles with the answer only"),
@@ -62,6 +71,13 @@ def evaluate_claims(study: StudyData) -> list[Claim]:
     from kkwarm.analysis.papers import warm_up
 
     return warm_up.evaluate(study)
+
+
+@hookimpl
+def kkwarm_commands(cli: click.Group) -> None:
+    from kkwarm_kk.commands import group
+
+    cli.add_command(group)
 
 
 @hookimpl

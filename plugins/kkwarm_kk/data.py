@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.types import Example, Split
 from kkwarm_kk.english import NAMES, OPENING, QUESTION, ParseError, parse, render, render_answer, role_name
 from kkwarm_kk.isomorphism import canonical
-from kkwarm_kk.puzzle import Difficulty, generate, solution
+from kkwarm_kk.puzzle import Difficulty, Puzzle, generate, solution
 
 PEOPLE = range(3, 8)
 REPO = "K-and-K/knights-and-knaves"
@@ -34,13 +34,20 @@ def gold(example: Example) -> str:
 
 def identity(question: str) -> str:
     """The canonical name of the question's puzzle, or the normalized text if it has none in the published English."""
-    text = " ".join(question.split())
-    begin, end = text.find(OPENING), text.rfind(QUESTION)
     try:
-        puzzle, _ = parse(text[max(begin, 0) : end + len(QUESTION) if end >= 0 else None])
+        return canonical(find_puzzle(question)[0])
     except ParseError:
         return normalise(question)
-    return canonical(puzzle)
+
+
+def find_puzzle(text: str) -> tuple[Puzzle, tuple[str, ...]]:
+    """The puzzle in a text, with any text before and after it, and the names of the people.
+
+    :raises ParseError: there is no puzzle in the published English.
+    """
+    text = " ".join(text.split())
+    begin, end = text.find(OPENING), text.rfind(QUESTION)
+    return parse(text[max(begin, 0) : end + len(QUESTION) if end >= 0 else None])
 
 
 def is_held_out(name: str) -> bool:
@@ -67,37 +74,43 @@ def published_test_names() -> frozenset[str]:
 
 
 def generate_examples(
-    n: int, seed: int = 0, split: Split = "test", difficulty: Difficulty | None = None
-) -> list[Example]:
-    """`n` generated puzzles with different canonical names. Test puzzles never occur in training or in traces.
+    n: int,
+    seed: int = 0,
+    split: Split = "test",
+    difficulty: Difficulty | None = None,
+    excluded: Collection[str] = (),
+) -> Iterator[Example]:
+    """Yields `n` generated puzzles with different canonical names. Test puzzles never occur in training or in traces.
 
+    :param excluded: canonical names that are left out.
     :raises KkwarmError: there are not enough different puzzles of this difficulty.
     """
     options = difficulty or Difficulty()
-    examples: dict[str, Example] = {}
+    seen: set[str] = set()
     n_duplicates = 0
-    for puzzle in generate(options, seed):
-        if len(examples) == n:
-            break
-        n_duplicates += 1
-        if n_duplicates > MAX_DUPLICATES:
-            raise KkwarmError(
-                f"there are only {len(examples)} different puzzles of {options}",
-                hint="request fewer puzzles, or another difficulty",
-            )
+    for puzzle in generate(options, seed) if n else ():
         name = canonical(puzzle)
-        if name not in examples and is_held_out(name) == (split == "test"):
-            index, n_duplicates = len(examples), 0
-            rng = random.Random(f"{seed}:{index}")
-            names = rng.sample(NAMES, options.people)
-            examples[name] = Example(
-                f"generated/{options.people}ppl/{split}/{seed}-{index}",
-                render(puzzle, names, rng),
-                make_answer(names, solution(puzzle)),
-                split,
-                {"people": options.people, "canonical": name},
-            )
-    return list(examples.values())
+        if name in seen or name in excluded or is_held_out(name) != (split == "test"):
+            n_duplicates += 1
+            if n_duplicates > MAX_DUPLICATES:
+                raise KkwarmError(
+                    f"there are only {len(seen)} different {split} puzzles of {options}, not {n}",
+                    hint="request fewer puzzles, or another difficulty",
+                )
+            continue
+        index, n_duplicates = len(seen), 0
+        seen.add(name)
+        rng = random.Random(f"{seed}:{index}")
+        names = rng.sample(NAMES, options.people)
+        yield Example(
+            f"generated/{options.people}ppl/{split}/{seed}-{index}",
+            render(puzzle, names, rng),
+            make_answer(names, solution(puzzle)),
+            split,
+            {"people": options.people, "canonical": name},
+        )
+        if len(seen) == n:
+            return
 
 
 @lru_cache(maxsize=2)

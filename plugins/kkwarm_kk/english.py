@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 
+from kkwarm.errors import KkwarmError
 from kkwarm_kk.puzzle import MAX_PEOPLE, And, Iff, Implies, Is, Not, Or, Puzzle, Statement
 
 
@@ -100,6 +101,20 @@ def render(puzzle: Puzzle, names: Sequence[str], rng: random.Random) -> str:
 def render_answer(answer: Mapping[str, str]) -> str:
     """The paper's answer format: a line ``(1) Zoey is a knight`` for each person of {"Zoey": "knight", ...}."""
     return "\n".join(f"({i}) {name} is a {role}" for i, (name, role) in enumerate(answer.items(), 1))
+
+
+def read_answer(text: str) -> dict[str, str]:
+    """The answer that `render_answer` wrote.
+
+    :raises KkwarmError: the text is not in that format.
+    """
+    lines = [re.fullmatch(r"\(\d+\) (.+) is a (knight|knave)", line.strip()) for line in text.strip().splitlines()]
+    answer = {match[1]: match[2] for match in lines if match is not None}
+    if not lines or len(answer) < len(lines):
+        raise KkwarmError(
+            f"no K&K answer: {text[:80]!r}", hint="a line for each person is needed: (1) Zoey is a knight"
+        )
+    return answer
 
 
 # --- parsing ------------------------------------------------------------------------------------------------------

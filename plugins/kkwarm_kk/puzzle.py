@@ -190,6 +190,10 @@ class Difficulty:
         if unknown or not self.kinds:
             raise KkwarmError(f"unknown kinds of statement: {unknown}", hint=f"choose from {', '.join(KINDS)}")
 
+    def __str__(self) -> str:
+        kinds = "" if self.kinds == KINDS else f", kinds {', '.join(self.kinds)}"
+        return f"{self.people} people (depth {self.depth}, width {self.width}{kinds})"
+
 
 @dataclass(frozen=True, slots=True)
 class _Pool:

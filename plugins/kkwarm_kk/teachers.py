@@ -5,12 +5,22 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import blake2b
+from typing import Any
 
 from kkwarm.errors import KkwarmError
-from kkwarm.types import Trace
-from kkwarm_kk.data import MAX_DUPLICATES, PEOPLE, is_held_out, make_answer, published_test_names
+from kkwarm.types import Split, Trace
+from kkwarm_kk.data import (
+    MAX_DUPLICATES,
+    PEOPLE,
+    find_puzzle,
+    generate_examples,
+    gold,
+    is_held_out,
+    make_answer,
+    published_test_names,
+)
 from kkwarm_kk.english import NAMES, render, render_answer
 from kkwarm_kk.isomorphism import canonical, canonical_wording
 from kkwarm_kk.puzzle import Difficulty, Puzzle, generate, solution
@@ -70,11 +80,7 @@ def _traces(teacher: str, n: int, seed: int, with_reasoning: bool) -> Iterator[T
     reserved, test_puzzles = _reserved_names()
     index = -1
     for index, item in zip(range(n), generate_puzzles(seed, reserved), strict=False):
-        reasoning = None
-        if with_reasoning:
-            rng = random.Random(_seed(seed, index, "reasoning"))
-            style = sample_style(item.puzzle.people, rng)
-            reasoning = render_reasoning(item.puzzle, item.names, search(item.puzzle, style, rng), rng)
+        reasoning = _reason(item.puzzle, item.names, seed, index) if with_reasoning else None
         yield Trace(
             f"kk/{teacher}/{seed}/{index}",
             "kk",
@@ -92,6 +98,25 @@ def _traces(teacher: str, n: int, seed: int, with_reasoning: bool) -> Iterator[T
         )
     if index + 1 < n:
         raise KkwarmError(f"there are only {index + 1} different K&K puzzles, not {n}", hint=f"request {index + 1}")
+
+
+def _reason(puzzle: Puzzle, names: tuple[str, ...], seed: int, index: int) -> str:
+    rng = random.Random(_seed(seed, index, "reasoning"))
+    return render_reasoning(puzzle, names, search(puzzle, sample_style(puzzle.people, rng), rng), rng)
+
+
+def generate_rows(
+    n: int, seed: int, split: Split, difficulty: Difficulty, with_reasoning: bool
+) -> Iterator[dict[str, Any]]:
+    """Rows of `n` puzzles that are all different: a `Trace` each, and the column ``people`` for tables.
+
+    :raises KkwarmError: there are not enough different puzzles.
+    """
+    excluded = _reserved_names()[0] if split == "train" else frozenset()
+    for index, example in enumerate(generate_examples(n, seed, split, difficulty, excluded)):
+        reasoning = _reason(*find_puzzle(example.question), seed, index) if with_reasoning else None
+        trace = Trace(example.id, "kk", example.question, reasoning, gold(example), "generated", example.meta)
+        yield {**asdict(trace), "people": difficulty.people}
 
 
 def symbolic_traces(n: int, seed: int) -> Iterator[Trace]:

@@ -19,7 +19,7 @@ from kkwarm_kk.answer_parser import (
     without_name_row,
     word_set,
 )
-from kkwarm_kk.english import role_name
+from kkwarm_kk.english import read_answer, role_name
 
 MAX_CHARS = 4000
 """The longest answer that is read, in characters: four times what eight people with long names need."""
@@ -123,8 +123,11 @@ def parse_end(text: str, people: Mapping[str, Any]) -> dict[str, bool]:
 
 
 def check(example: Example, response: Response) -> Verdict:
-    """Correct if the answer gives every person of `example.answer` ({name: "knight" or "knave"}) the right role."""
-    gold: Mapping[str, str] = example.answer
+    """Correct if the answer gives every person the right role.
+
+    `example.answer` is {name: "knight" or "knave"}, or the same as `render_answer` writes it.
+    """
+    gold: Mapping[str, str] = example.answer if isinstance(example.answer, dict) else read_answer(str(example.answer))
     text = (response.answer or "").strip()
     if not text:
         return Verdict(Status.UNPARSED, None, "The answer is empty.")

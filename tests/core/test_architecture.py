@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 CORE = sorted((ROOT / "kkwarm").rglob("*.py"))
 PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
-PUBLIC = ("types", "plugins", "protocols", "data", "verify", "errors", "testing", "schema", "analysis")
+PUBLIC = ("types", "plugins", "protocols", "data", "verify", "errors", "testing", "schema", "analysis", "cli", "files")
 HEAVY = {
     "torch",
     "transformers",
