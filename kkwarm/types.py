@@ -517,6 +517,11 @@ class Sample:
     meta: Mapping[str, Any] = field(default_factory=dict)
     reward: float | None = None
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The metrics of the verdict, and the reward as the metric ``reward`` where the sample has one."""
+        return {**self.verdict.metrics, **({} if self.reward is None else {"reward": self.reward})}
+
 
 @dataclass(frozen=True, slots=True)
 class ClaimSet:

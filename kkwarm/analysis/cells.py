@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ __all__ = [
     "make_cell",
     "measured_differently",
     "pair",
+    "pair_metrics",
     "protocol_label",
     "settings_differences",
     "tally_samples",
@@ -45,7 +46,8 @@ class Cell:
     samples; `reasoning_rate`: share of completions that reason before the answer (None where the protocol cannot tell);
     `tokens`: mean length of completions; `lengths`: their median and 95th percentile. `partial`: some seed still lacks
     questions or samples, which were left out. `external`: another tool generated the samples. `scoring`: how the
-    scoring differed from the benchmark's own (another verifier, other gold answers), as phrases.
+    scoring differed from the benchmark's own (another verifier, other gold answers), as phrases. `metrics`: the mean of
+    each metric of the samples, the reward among them, by name and in the shape of `scores`.
     """
 
     condition: str
@@ -64,6 +66,7 @@ class Cell:
     paths: tuple[str, ...] = ()
     external: bool = False
     scoring: tuple[str, ...] = ()
+    metrics: Mapping[str, Scores] = field(default_factory=dict)
 
 
 class PairingError(KkwarmError):
@@ -86,6 +89,7 @@ class _Tally:
     checked_for_reasoning: int = 0
     tokens: list[int] = field(default_factory=list)
     replaced: set[str] = field(default_factory=set)  # questions with another gold answer than the benchmark's
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)  # sums by metric and question
 
     def add(self, sample: Sample, protocol: Protocol | None) -> None:
         counts = self.correct[sample.id]
@@ -100,6 +104,14 @@ class _Tally:
             self.tokens.append(sample.completion.n_tokens)
         if sample.meta.get(REFERENCE_DIFFERS):
             self.replaced.add(sample.id)
+        for name, value in sample.metrics.items():
+            sums = self.metrics.setdefault(name, {})
+            sums[sample.id] = sums.get(sample.id, 0.0) + value
+
+    def means(self, metric: str, ids: Sequence[str]) -> list[float]:
+        """The mean of a metric for each question; a sample without it counts 0."""
+        sums = self.metrics.get(metric, {})
+        return [sums.get(i, 0.0) / self.correct[i][1] for i in ids]
 
 
 ProtocolOf = Callable[[str], Protocol | None]
@@ -167,6 +179,10 @@ def make_cell(condition: str, benchmark: str, runs: Sequence[tuple[int, Run, _Ta
         paths=tuple(str(run.path) for _, run, _ in runs),
         external=any(run.manifest.kind in _EXTERNAL for _, run, _ in runs),
         scoring=_describe_scoring(benchmark, runs),
+        metrics={
+            name: np.array([t.means(name, ids) for _, _, t in runs], float)
+            for name in sorted({name for _, _, t in runs for name in t.metrics})
+        },
     )
 
 
@@ -235,6 +251,16 @@ def pair(first: Cell, second: Cell, *, common: bool = False, across_protocols: b
             first, second, f"the prompts of question {changed[0]} differ", hint="use one protocol for both"
         )
     return _aligned(first, a, second, b)
+
+
+def pair_metrics(first: Cell, second: Cell) -> dict[str, tuple[Scores, Scores]]:
+    """The metrics that both cells have, as `pair` gives the scores, on the questions that both have."""
+    a, b = _common_positions(first, second)
+    return {
+        name: _aligned(replace(first, scores=values), a, replace(second, scores=second.metrics[name]), b)
+        for name, values in first.metrics.items()
+        if name in second.metrics
+    }
 
 
 def measured_differently(first: Cell, second: Cell) -> bool:

@@ -7,13 +7,29 @@ from collections.abc import Collection, Sequence
 from statistics import median
 from typing import Any
 
-from kkwarm.analysis.cells import Cell, PairingError, measured_differently, pair, protocol_label, settings_differences
+from kkwarm.analysis.cells import (
+    Cell,
+    PairingError,
+    measured_differently,
+    pair,
+    pair_metrics,
+    protocol_label,
+    settings_differences,
+)
 from kkwarm.analysis.seeds import seed_effects, variances_of_changes
-from kkwarm.analysis.stats.estimates import Outcome, PairedDifference, decide, estimate_mean, holm, paired_difference
+from kkwarm.analysis.stats.estimates import (
+    Outcome,
+    PairedDifference,
+    decide,
+    difference_interval,
+    estimate_mean,
+    holm,
+    paired_difference,
+)
 from kkwarm.analysis.stats.power import required_count
 from kkwarm.analysis.stats.seed_variance import Scores, SeedEffect, SeedVariance, estimate_seed_variances
 from kkwarm.analysis.study_data import StudyData
-from kkwarm.schema.report import Accuracy, Change, Difference, SettingsDifference
+from kkwarm.schema.report import Accuracy, Change, Difference, Metric, MetricChange, SettingsDifference
 
 __all__ = [
     "accuracy_of",
@@ -42,7 +58,18 @@ def accuracy_of(cell: Cell, seed_variance: SeedVariance | None = None) -> Accura
         status=dict(cell.status),
         partial=cell.partial,
         protocol=protocol_label(cell.settings),
+        metrics={name: _metric(values) for name, values in cell.metrics.items()},
     )
+
+
+def _metric(values: Scores) -> Metric:
+    estimate = estimate_mean(values)
+    return Metric(mean=estimate.value, stderr=estimate.stderr, ci=estimate.interval)
+
+
+def _metric_changes(first: Cell, second: Cell) -> dict[str, MetricChange]:
+    changes = {name: difference_interval(*values) for name, values in pair_metrics(first, second).items()}
+    return {name: MetricChange(estimate=value, ci=(low, high)) for name, (value, low, high) in changes.items()}
 
 
 def to_difference(d: PairedDifference, verdict: Outcome) -> Difference:
@@ -73,8 +100,11 @@ def compute_changes(
     changes = {}
     for (key, d), p_holm in zip(differences.items(), adjusted, strict=True):
         name, domain = key
-        contaminated = any(study.contaminated.get((c, domain)) for c in (name, baselines[name]))
-        changes[key] = _change(baselines[name], d, p_holm, study.margin_fraction, pairs[key], contaminated)
+        baseline = baselines[name]
+        contaminated = any(study.contaminated.get((c, domain)) for c in (name, baseline))
+        change = _change(baseline, d, p_holm, study.margin_fraction, pairs[key], contaminated)
+        metrics = _metric_changes(study.cells[baseline, domain], study.cells[key])
+        changes[key] = change.model_copy(update={"metrics": metrics})
     return changes, differences, problems
 
 
@@ -104,11 +134,11 @@ def compare_conditions(
         flipped = {side: tuple(i for i, f in zip(ids, flags, strict=True) if f) for side, flags in flips.items()}
         contaminated = {side: study.contaminated.get((c, domain), 0) for side, c in (("a", first), ("b", second))}
         any_contaminated = any(contaminated.values())
-        margin = study.margin_fraction
+        change = _change(first, difference, p_holm, study.margin_fraction, pairs[domain], any_contaminated)
         rows[domain] = {
             "a": accuracy_of(a),
             "b": accuracy_of(b),
-            "change": _change(first, difference, p_holm, margin, pairs[domain], any_contaminated),
+            "change": change.model_copy(update={"metrics": _metric_changes(a, b)}),
             "contaminated": contaminated,
             "scoring": {"a": a.scoring, "b": b.scoring},
             "only_a": len(flipped["a"]),

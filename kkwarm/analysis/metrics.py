@@ -75,7 +75,7 @@ class _Question:
         self.samples += 1
         self.correct += sample.verdict.correct
         self.status[sample.verdict.status] += 1
-        for name, value in sample.verdict.metrics.items():
+        for name, value in sample.metrics.items():
             self.metrics[name] += value
         text = sample.completion.text
         self.chars += (len(text) if isinstance(text, str) else 0) + len(sample.completion.reasoning or "")
@@ -90,8 +90,9 @@ def summarize(samples: Iterable[Sample], facet_of: Mapping[str, str] | None = No
     ``n`` questions, ``samples`` completions, ``accuracy`` (mean over questions; equals avg@k and pass@1), ``stderr``
     (clustered by question; None for a single question), ``pass@1`` ... ``pass@K`` (unbiased; K: the fewest samples that
     any question has), ``avg@K`` where every question has K samples, ``ci`` (95% intervals of the pass@k, clustered by
-    question), ``status`` (counts of completions), ``metrics`` and ``metrics_stderr`` (means over questions of the
-    verdicts' further scores; a verdict without a score counts 0), ``mean_chars``, ``mean_tokens`` (over completions;
+    question), ``status`` (counts of completions), ``metrics``, ``metrics_stderr`` and ``metrics_ci`` (means over
+    questions of the samples' metrics, the reward among them, with 95% intervals; a sample without one counts 0; no
+    interval where all values outside 0..1 are equal), ``mean_chars``, ``mean_tokens`` (over completions;
     None where unknown), and, given `facet_of` (id -> value), ``by``: the same for each value. Without samples ``n`` is
     0 and the metrics are None.
 
@@ -136,20 +137,22 @@ def _metrics(questions: Sequence[_Question]) -> dict[str, Any]:
             result[f"avg@{fewest}"] = result["accuracy"]
     result["status"] = {s.value: status[s] for s in Status if status[s]}
     names = sorted({name for q in questions for name in q.metrics})
-    metrics = {m: clustered_mean([q.metrics[m] / q.samples for q in questions]) for m in names}
+    values = {m: [q.metrics[m] / q.samples for q in questions] for m in names}
+    metrics = {m: clustered_mean(each) for m, each in values.items()}
     result["metrics"] = {m: mean for m, (mean, _) in metrics.items()}
     result["metrics_stderr"] = {m: error for m, (_, error) in metrics.items()}
+    result["metrics_ci"] = {m: _interval(each) for m, each in values.items()}
     with_tokens = sum(q.with_tokens for q in questions)
     result["mean_chars"] = sum(q.chars for q in questions) / sum(counts) if questions else None
     result["mean_tokens"] = sum(q.tokens for q in questions) / with_tokens if with_tokens else None
     return result
 
 
-def _interval(values: Sequence[float]) -> list[float]:
+def _interval(values: Sequence[float]) -> list[float] | None:
     """The 95% interval of the mean of one value per question."""
     import numpy as np
 
     from kkwarm.analysis.stats.estimates import estimate_mean
 
-    estimate = estimate_mean(np.array([values], float))
-    return [estimate.low, estimate.high]
+    interval = estimate_mean(np.array([values], float)).interval
+    return None if interval is None else list(interval)

@@ -242,6 +242,8 @@ def _results_table(results: dict[str, Any], mark: str) -> Any:
     """:param mark: shown beside the accuracy on contaminated questions."""
     from rich.table import Table
 
+    from kkwarm.reporting.labels import metric_figure
+
     table = Table(title=f"{results['model']}", title_justify="left")
     for column in ("benchmark", "n", "K", "accuracy ± se", "pass@K", "reasoning", "tokens"):
         table.add_column(column, justify="left" if column == "benchmark" else "right", no_wrap=True)
@@ -262,9 +264,8 @@ def _results_table(results: dict[str, Any], mark: str) -> Any:
             "" if rate is None else f"{100 * rate:.0f}%",
             "" if figures["mean_tokens"] is None else f"{figures['mean_tokens']:.0f}",
         )
-        for metric, value in figures["metrics"].items():
-            shown = f"{100 * value:.1f}" if has_scores and 0 <= value <= 1 else f"{value:.4g}"
-            table.add_row(f"  {metric}", "", "", shown, *[""] * 3)
+        for metric in figures["metrics"]:
+            table.add_row(f"  {metric}", "", "", metric_figure(figures, metric), *[""] * 3)
     return table
 
 

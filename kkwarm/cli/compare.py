@@ -94,9 +94,12 @@ def _print_comparison(comparison: Comparison, flips: int, console: Any) -> None:
 
 def _details(name: str, row: BenchmarkComparison, flips: int) -> list[tuple[str, str]]:
     """Lines with their styles: the verdict, flipped questions, early stopping, and warnings."""
-    from kkwarm.reporting.labels import CONTAMINATED, SCORING, protocol_pair
+    from kkwarm.reporting.labels import CONTAMINATED, SCORING, metric_change_text, metric_text, protocol_pair
 
     lines = [(f"{name}: {row.statement}", "")]
+    for metric, change in row.change.metrics.items():
+        both = f"A {metric_text(row.a.metrics[metric])}, B {metric_text(row.b.metrics[metric])}"
+        lines.append((f"  {metric}: {both}; B - A {metric_change_text(change)}", ""))
     if protocols := protocol_pair(row.a, row.b):
         lines.append((f"  protocol: {protocols}", ""))
     for side, ids in row.flipped.items():

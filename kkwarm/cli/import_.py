@@ -106,6 +106,8 @@ def _show(manifest: Manifest, console: Any) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from kkwarm.reporting.labels import metric_figure
+
     config, results = manifest.config, manifest.results
     table = Table(title=Text(f"{results['model']}, by {config['tool']}"), title_justify="left")
     for column in ("benchmark", "n", "samples", "accuracy ± se", "scored by"):
@@ -114,8 +116,8 @@ def _show(manifest: Manifest, console: Any) -> None:
         error = "" if f["stderr"] is None else f" ± {100 * f['stderr']:.1f}"
         scorer = config["evaluation"][name]["scorer"]
         table.add_row(Text(name), f"{f['n']:,}", f"{f['samples']:,}", f"{100 * f['accuracy']:.1f}{error}", scorer)
-        for metric, value in f["metrics"].items():
-            table.add_row(Text(f"  {metric}"), "", "", f"{100 * value:.1f}", "")
+        for metric in f["metrics"]:
+            table.add_row(Text(f"  {metric}"), "", "", metric_figure(f, metric), "")
     console.print(table)
     console.print(Text(f"stored in {results['run']}"), soft_wrap=True)
 

@@ -171,6 +171,8 @@ def _figures(result: RescoredBenchmark) -> dict[str, Any]:
         "stderr": {"before": before["stderr"], "after": after["stderr"]},
         "status": {"before": before["status"], "after": after["status"]},
         "flips": result.counts,
+        "metrics": {"before": before["metrics"], "after": after["metrics"]},
+        "other_metrics": len(result.other_metrics),
         "missing": result.missing,
         "examples": _examples(result.flips),
     }
@@ -235,6 +237,11 @@ def _show_flips(document: dict[str, Any], console: Any) -> None:
             reason = after["reason"] or "no reason given"
             console.print(f"{sample}: {before['status']} -> {after['status']} ({reason})", markup=False)
             console.print(f"    answer {before['answer']!r} stored, {after['answer']!r} today", markup=False)
+        if changed := figures["other_metrics"]:
+            stored, today = figures["metrics"]["before"], figures["metrics"]["after"]
+            means = (f"{m} {stored[m]:.4g} -> {today[m]:.4g}" for m in stored if m in today and stored[m] != today[m])
+            message = f"{name}: {changed:,} samples have the same verdict, but other metrics or another reward: "
+            console.print(message + (", ".join(means) or "the means are the same"), markup=False)
         if figures["missing"]:
             message = f"{name}: {figures['missing']:,} samples keep their verdict: their questions no longer exist"
             console.print(message, markup=False)

@@ -247,6 +247,8 @@ def show(document: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from kkwarm.reporting.labels import metric_figure
+
     console = out_console()
     for name, figures in document["benchmarks"].items():
         title = Text(f"{name}: {figures['n']:,} questions, {figures['samples']:,} completions")
@@ -265,7 +267,7 @@ def show(document: dict[str, Any]) -> None:
         table.add_row("all", *_cells(figures, statuses), style="bold")
         console.print(table)
         extra = [f"{key} {_percent(figures[key])}" for key in _reported_k(figures)]
-        extra += [f"{key} {value:.4g}" for key, value in figures["metrics"].items()]
+        extra += [f"{key} {metric_figure(figures, key)}" for key in figures["metrics"]]
         if extra:
             console.print(Text("; ".join(extra)))
     console.print(Text(f"read by protocol {document['protocol']}"))

@@ -26,6 +26,9 @@ from kkwarm.reporting.labels import (
     contamination_lines,
     efficiency_title,
     evals_text,
+    metric_change_text,
+    metric_names,
+    metric_text,
     nothing_learned_lines,
     percent,
     protocol_lines,
@@ -114,6 +117,7 @@ def _sections(report: Report) -> list[tuple[str, str, str]]:
         ("claims", "The paper's claims", _claims(report)),
         ("matrix", "Accuracy and change", _matrix(report)),
         ("answers", "Answers", _answers(report)),
+        ("metrics", "Metrics", _metrics(report)),
         ("efficiency", "Sample efficiency", curves + _examples_saved(report)),
         ("training", "Alarms and in-training evaluations", _training(report)),
         ("flips", "Questions gained and lost", _flips(report)),
@@ -194,6 +198,30 @@ def _cell(condition: str, domain: str, cell: Cell | None) -> str:
     body = f'<b>{main}</b> <span class="half">{half}{"*" if cell.partial else ""}</span>{text}'
     heat = f"--a:{100 * cell.accuracy:.0f}%"
     return f'<td style="{heat}" title="{escape(title)}" {_link(condition, domain)}>{body}</td>'
+
+
+def _metrics(report: Report) -> str:
+    """A table for each metric of the samples, the reward among them."""
+
+    def entry(cell: Cell | None) -> str:
+        if cell is None or name not in cell.metrics:
+            return '<td class="none">-</td>'
+        change = metric_change_text(cell.change.metrics.get(name)) if cell.change is not None else ""
+        return f"<td>{metric_text(cell.metrics[name])}<small>{change}</small></td>"
+
+    parts = []
+    for name in metric_names(report):
+        shown = {c: row for c, row in report.matrix.items() if any(name in cell.metrics for cell in row.values())}
+        rows = [
+            f"<tr>{_row_head(report, c)}{''.join(entry(row.get(d)) for d in report.domains)}</tr>"
+            for c, row in shown.items()
+        ]
+        parts.append(f"<h3>{escape(name)}</h3>{_table(report, rows, '')}")
+    note = (
+        "Mean over questions, and below it the paired difference from the baseline, in the metric's own unit, with 95% "
+    )
+    note += "intervals that are not corrected for the number of comparisons."
+    return "".join(parts) + f'<p class="soft">{note}</p>' if parts else ""
 
 
 def _answers(report: Report) -> str:

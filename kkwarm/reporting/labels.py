@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from kkwarm.schema.report import Accuracy, Cell, Change, ExamplesSaved, Report, SampleEfficiency
+from kkwarm.schema.report import (
+    Accuracy,
+    Cell,
+    Change,
+    ExamplesSaved,
+    Metric,
+    MetricChange,
+    Report,
+    SampleEfficiency,
+)
 
 __all__ = [
     "CONTAMINATED",
@@ -19,6 +29,10 @@ __all__ = [
     "contamination_lines",
     "efficiency_title",
     "evals_text",
+    "metric_change_text",
+    "metric_figure",
+    "metric_names",
+    "metric_text",
     "nothing_learned_lines",
     "percent",
     "protocol_lines",
@@ -60,6 +74,28 @@ def reasoning_text(cell: Cell) -> tuple[str, str]:
     rate = "" if cell.reasoning_rate is None else f"{cell.reasoning_rate:.2f}"
     mark = CONTAMINATED if cell.contaminated else ""
     return rate, f"{100 * cell.forced.accuracy:.1f}{mark}" if cell.forced else ""
+
+
+def metric_figure(figures: Mapping[str, Any], name: str) -> str:
+    """``0.621 ± 0.035``: a metric of a benchmark's figures and its standard error, in the metric's own unit."""
+    error = figures.get("metrics_stderr", {}).get(name)
+    return f"{figures['metrics'][name]:.3g}" + ("" if error is None else f" ± {error:.2g}")
+
+
+def metric_text(metric: Metric) -> str:
+    """``0.62 [0.55, 0.69]``: the mean and its 95% interval, in the metric's own unit."""
+    interval = "" if metric.ci is None else " [{:.3g}, {:.3g}]".format(*metric.ci)
+    return f"{metric.mean:.3g}{interval}"
+
+
+def metric_change_text(change: MetricChange | None) -> str:
+    """``+0.12 [+0.02, +0.22]``: the difference and its 95% interval; empty where there is none."""
+    return "" if change is None else "{:+.2g} [{:+.2g}, {:+.2g}]".format(change.estimate, *change.ci)
+
+
+def metric_names(report: Report) -> list[str]:
+    """The metrics of all cells, the reward first."""
+    return sorted({name for cell in report.cells() for name in cell.metrics}, key=lambda name: (name != "reward", name))
 
 
 def efficiency_title(report: Report, entry: SampleEfficiency) -> str:

@@ -22,6 +22,9 @@ from kkwarm.reporting.labels import (
     contamination_lines,
     efficiency_title,
     evals_text,
+    metric_change_text,
+    metric_names,
+    metric_text,
     nothing_learned_lines,
     percent,
     protocol_lines,
@@ -54,6 +57,7 @@ def print_report(report: Report, console: Any) -> None:
     console.print(f"{LEGEND}\n", style="dim", markup=False)
     _print_alarms(report, console)
     print_beside(console, [*_plots(report, console.width), *_examples_saved(report)])
+    print_beside(console, _metrics(report))
     print_beside(console, [_reasoning(report), _flips(report), _lengths(report), _statuses(report), _evals(report)])
     _print_foot(report, console)
 
@@ -160,6 +164,21 @@ def _by_domain(report: Report, title: str, text: Callable[[Cell], str]) -> Any:
         if any(texts):
             table.add_row(Text(name), *(Text(t or "-") for t in texts))
     return _titled(title, table)
+
+
+def _metrics(report: Report) -> list[Any]:
+    """A table for each metric: its mean and, in the line below, the change from the baseline."""
+
+    def text(cell: Cell) -> str:
+        if name not in cell.metrics:
+            return ""
+        change = metric_change_text(cell.change.metrics.get(name)) if cell.change is not None else ""
+        return "\n".join(filter(None, (metric_text(cell.metrics[name]), change)))
+
+    tables = []
+    for name in metric_names(report):
+        tables.append(_by_domain(report, f"{name}: mean and change, 95% intervals, not corrected", text))
+    return tables
 
 
 def _reasoning(report: Report) -> Any:

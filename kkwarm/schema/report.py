@@ -31,6 +31,8 @@ __all__ = [
     "ExamplesSaved",
     "InTrainingEvals",
     "MeanCurve",
+    "Metric",
+    "MetricChange",
     "Progress",
     "Report",
     "Roles",
@@ -88,13 +90,32 @@ class Difference(_Model):
     verdict: Outcome
 
 
+class Metric(_Model):
+    """The mean over questions of a metric of the samples, in its own unit, with its 95% interval (None where all values
+    outside 0..1 are equal). The reward is the metric ``reward``.
+    """
+
+    mean: float
+    stderr: float
+    ci: Interval | None
+
+
+class MetricChange(_Model):
+    """A paired difference of a metric, in its own unit, with its 95% interval, which is not corrected for the number of
+    comparisons.
+    """
+
+    estimate: float
+    ci: Interval
+
+
 class Change(Difference):
     """A paired difference from `baseline`, in percentage points.
 
     `p_holm`: p after Holm's correction over all changes of the matrix, or all benchmarks of a comparison (None where
     `p` belongs to a group-sequential test). `seed_share`: share of the squared standard error that comes from seeds
     (None for one seed). `gained`, `lost`: questions that most samples answer correctly in one of both only.
-    `contaminated`: one of both was trained on questions of this cell.
+    `contaminated`: one of both was trained on questions of this cell. `metrics`: by name, those that both have.
     """
 
     baseline: str
@@ -107,6 +128,7 @@ class Change(Difference):
     gained: int
     lost: int
     contaminated: bool = False
+    metrics: dict[str, MetricChange] = {}
 
 
 class PromptExample(_Model):
@@ -123,7 +145,7 @@ class Accuracy(_Model):
     """The accuracy of a condition on a domain: mean over `n` questions, with standard error and 95% interval.
 
     `by_seed`: the accuracy of each seed; `status`: counts of completions; `partial`: samples are missing; `protocol`:
-    the protocol with what was changed about it, such as ``plain (chat)``.
+    the protocol with what was changed about it, such as ``plain (chat)``; `metrics`: by name.
     """
 
     accuracy: float
@@ -136,6 +158,7 @@ class Accuracy(_Model):
     status: dict[str, int]
     partial: bool
     protocol: str = ""
+    metrics: dict[str, Metric] = {}
 
 
 class Cell(Accuracy):

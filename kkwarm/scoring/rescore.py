@@ -45,6 +45,13 @@ class Flip:
     before: Sample
     after: Sample
 
+    @property
+    def other_metrics(self) -> bool:
+        """Whether the metrics or the reward differ. Samples that another tool made have no reward."""
+        before, after = self.before, self.after
+        same_reward = before.reward is None or before.reward == after.reward
+        return dict(before.verdict.metrics) != dict(after.verdict.metrics) or not same_reward
+
 
 @dataclass(slots=True)
 class RescoredBenchmark:
@@ -70,6 +77,12 @@ class RescoredBenchmark:
         """The samples whose status changed."""
         pairs = zip(self.before, self.after, strict=True)
         return [Flip(b, a) for b, a in pairs if b.verdict.status is not a.verdict.status]
+
+    @property
+    def other_metrics(self) -> list[Flip]:
+        """The samples whose status is the same, but not their metrics or reward."""
+        pairs = [Flip(b, a) for b, a in zip(self.before, self.after, strict=True)]
+        return [f for f in pairs if f.before.verdict.status is f.after.verdict.status and f.other_metrics]
 
     @property
     def counts(self) -> dict[str, int]:

@@ -174,11 +174,7 @@ def _compare_verdicts(
         yield Finding(what, State.UNCHECKED, result.skipped)
         return
     total = len(result.before) - result.missing
-    changed = [
-        Flip(b, a)
-        for b, a in zip(result.before, result.after, strict=True)
-        if b.verdict.status is not a.verdict.status or dict(b.verdict.metrics) != dict(a.verdict.metrics)
-    ]
+    changed = [*result.flips, *result.other_metrics]
     if changed:
         rows = sorted((numbers[f.before.benchmark, f.before.id, f.before.index], f) for f in changed)
         examples = "; ".join(f"line {n} ({f.before.id}): {_describe_flip(f)}" for n, f in rows[:MAX_NAMED])
@@ -193,6 +189,9 @@ def _compare_verdicts(
 
 def _describe_flip(flip: Flip) -> str:
     before, after = flip.before.verdict, flip.after.verdict
+    if before.status is after.status and dict(before.metrics) == dict(after.metrics):
+        today = "none" if flip.after.reward is None else f"{flip.after.reward:g}"
+        return f"{before.status}, reward {flip.before.reward:g} stored, {today} today"
     if before.status is after.status:
         return f"{before.status}, with other metrics"
     return f"{before.status} stored, {after.status} today"

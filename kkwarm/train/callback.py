@@ -142,7 +142,10 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
                 self._in_training_eval.alarm(StepLog.rows(self._log.path))
         if self._bar is not None:
             names = [name for name in ("reward", "accuracy", "token_accuracy", "loss") if row.get(name) is not None]
-            self._bar.update(step, "  ".join(f"{name.replace('_', ' ')} {row[name]:.3f}" for name in names))
+            figures = {name: f"{name.replace('_', ' ')} {row[name]:.3f}" for name in names}
+            if parts := row.get("rewards"):
+                figures["reward"] += f" ({', '.join(f'{name} {mean:.3f}' for name, mean in parts.items())})"
+            self._bar.update(step, "  ".join(figures.values()))
 
     def _check_loss(self, logs: dict[str, float], step: int) -> None:
         for name in ("loss", "grad_norm"):
@@ -158,6 +161,15 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
     def _last_checkpoint_note(self) -> str:
         last = find_last_checkpoint(self._steps)
         return f"the last good checkpoint is {last}" if last else "no step checkpoint was saved before"
+
+    def save_last_step(self) -> None:
+        """Saves the step before a generation that failed, unless it is saved already. All processes call this."""
+        trainer, step = self.trainer, self.trainer.state.global_step
+        last = find_last_checkpoint(self._steps) if distributed.is_main() else None
+        saved = distributed.broadcast(last is not None and last.name == f"checkpoint-{step}")
+        if step > 0 and step % self._save_stride == 0 and not saved:
+            trainer._save_checkpoint(trainer.model, None)
+            trainer.control = trainer.callback_handler.on_save(trainer.args, trainer.state, trainer.control)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         distributed.barrier()  # each process writes the state of its random numbers

@@ -18,6 +18,7 @@ from kkwarm.train import distributed
 from kkwarm.train.checkpoints import STEPS, check_sharding, distributed_type, find_last_checkpoint
 from kkwarm.train.progress import StepLog, Watchdog
 from kkwarm.train.trainer_setup import uses_bf16, uses_cuda
+from kkwarm.verify.rewards import RewardError
 
 if TYPE_CHECKING:
     from kkwarm.train.in_training_eval import InTrainingEval
@@ -84,6 +85,7 @@ def train_to_end(
     :param save_stride: only steps that are a multiple of it may be saved (GRPO: between two generations).
     :param on_start: called with the step that the run resumes from, before anything else happens.
     :raises KeyboardInterrupt: the run was interrupted, after saving.
+    :raises RewardError: a reward cannot be used; the steps before it are saved.
     :raises KkwarmError: the loss or gradient is not finite, the loss diverges, memory or disk space ran out.
     """
     from kkwarm.train.callback import RunCallback
@@ -106,6 +108,10 @@ def train_to_end(
     try:
         with callback.interrupt, watchdog:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except RewardError as err:
+        callback.save_last_step()
+        note = f"then repeat the command: it resumes after step {trainer.state.global_step}"
+        raise RewardError(err.message, hint=f"{err.hint}; {note}") from err
     except Exception as err:  # safetensors, torch and the system each have their own type for a full disk
         rows = trainer.args.per_device_train_batch_size
         if (error := _explain_resource_error(err, run.path, rows)) is not None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import toy_task as toy
@@ -64,6 +65,49 @@ def test_rewards_equal_the_benchmarks_verdicts(tmp_path: Path, warmed: Path, cap
         assert line["at_token_limit"] == sum(r["finish"] == "length" for r in mine) / 16
         assert sum(line["status"].values()) == pytest.approx(1)  # type: ignore[attr-defined]
     assert run.manifest.results["completions"] == 48 and run.manifest.results["signal"]
+
+
+def test_parts_of_a_reward_and_a_stop_with_nothing_lost(
+    tmp_path: Path, warmed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reward that fails in step 3 stops the run after step 2; once it is correct, the run ends with equal weights."""
+    from safetensors.torch import load_file
+
+    from kkwarm.train.callback import Progress
+    from kkwarm.verify.rewards import RewardError, TaskReward
+
+    notes: list[str] = []
+    monkeypatch.setattr(Progress, "update", lambda self, done, note="": notes.append(note))
+    config = RlvrConfig(domain="graded", examples=20, learning_rate=1e-3, steps=4, keep_rollouts=True, **SMALL)
+    whole = rlvr(warmed, config, tmp_path / "whole", progress=False)
+    for step, line in enumerate(log_of(whole.path), 1):
+        rows = [r for r in map(json.loads, (whole.path / "rollouts.jsonl").open()) if r["step"] == step]
+        for kind in ("rewards", "metrics"):
+            names = {name for r in rows for name in r.get(kind, {})}
+            expected = {n: pytest.approx(sum(r.get(kind, {}).get(n, 0) for r in rows) / 16, abs=1e-6) for n in names}
+            assert line[kind] == expected
+        assert all(r["reward"] == pytest.approx(sum(r["rewards"].values())) for r in rows)
+        assert line["reward"] == pytest.approx(sum(line["rewards"].values()), abs=1e-5)  # type: ignore[attr-defined]
+    assert {"answer", "length"} == set(line["rewards"]) and "near" in line["metrics"]  # type: ignore[call-overload,operator]
+    assert any("(answer " in note and ", length " in note for note in notes)
+
+    calls = iter(range(9))
+    correct = TaskReward.__call__
+
+    def failing(self: TaskReward, items: Any) -> Any:
+        if next(calls) == 2:
+            raise self._error(items[0][0], items[0][2], "is not finite: nan")
+        return correct(self, items)
+
+    monkeypatch.setattr(TaskReward, "__call__", failing)
+    with pytest.raises(RewardError, match=r"the reward of graded for example toy/.*: nan .* it resumes after step 2\)"):
+        rlvr(warmed, config, tmp_path / "r", progress=False)
+    assert [row["step"] for row in log_of(tmp_path / "r")] == [1, 2]
+    assert (tmp_path / "r" / "steps" / "checkpoint-2" / "complete.json").exists()
+    monkeypatch.setattr(TaskReward, "__call__", correct)
+    resumed = rlvr(warmed, config, tmp_path / "r", progress=False)
+    one, other = (load_file(run.path / "checkpoint" / "model.safetensors") for run in (whole, resumed))
+    assert all(one[k].equal(other[k]) for k in one)
 
 
 @pytest.mark.slow

@@ -10,7 +10,19 @@ from kkwarm.plugins import hookimpl
 from kkwarm.protocols import TagReader
 from kkwarm.testing.checkpoint import tiny_checkpoint
 from kkwarm.train import write_traces
-from kkwarm.types import Domain, Example, Protocol, Response, Sampling, Teacher, Trace, Verdict
+from kkwarm.types import (
+    Completion,
+    Domain,
+    Example,
+    Protocol,
+    Response,
+    Rewards,
+    Sampling,
+    Status,
+    Teacher,
+    Trace,
+    Verdict,
+)
 
 WORDS = ("red", "green", "blue", "black", "white", "gold", "grey", "pink")
 __all__ = ["TOY", "Plugin", "checkpoint", "install", "write_traces"]
@@ -33,6 +45,18 @@ def check(example: Example, response: Response) -> bool | Verdict:
 def contains_colour(example: Example, response: Response) -> bool:
     """Easier: some word of the answer is a colour."""
     return any(word in WORDS for word in (response.answer or "").split())
+
+
+def near(example: Example, response: Response) -> Verdict:
+    """The metric ``near`` is 1 for a right answer, and a half for another colour."""
+    answer = response.answer or ""
+    status = Status.CORRECT if answer == example.answer else Status.WRONG
+    return Verdict(status, answer, metrics={"near": 1.0 if status is Status.CORRECT else (answer in WORDS) / 2})
+
+
+def graded(verdict: Verdict, example: Example, completion: Completion) -> dict[str, float]:
+    answer = 2 * verdict.metrics["near"] if "near" in verdict.metrics else Rewards().for_status(verdict.status)
+    return {"answer": answer, "length": -0.01 * (completion.n_tokens or 0)}
 
 
 def _questions() -> list[Example]:
@@ -74,6 +98,7 @@ class Plugin:
         return [
             Domain("toy", _questions, check, lambda e: str(e.answer), protocol="toy", sampling=sampling, facet="word"),
             Domain("easy", _questions, contains_colour, protocol="toy", sampling=sampling),
+            Domain("graded", _questions, near, protocol="toy", sampling=sampling, reward=graded),
         ]
 
     @hookimpl

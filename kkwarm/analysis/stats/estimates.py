@@ -23,7 +23,16 @@ import numpy as np
 from kkwarm.analysis.stats.permutation import sign_flip_test
 from kkwarm.analysis.stats.seed_variance import Scores, SeedEffect, SeedVariance, estimate_seed_variances
 
-__all__ = ["Estimate", "Outcome", "PairedDifference", "decide", "estimate_mean", "holm", "paired_difference"]
+__all__ = [
+    "Estimate",
+    "Outcome",
+    "PairedDifference",
+    "decide",
+    "difference_interval",
+    "estimate_mean",
+    "holm",
+    "paired_difference",
+]
 
 Outcome = Literal["gain", "loss", "tie", "underpowered"]
 LEVEL = 0.95
@@ -31,7 +40,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean in 0..1 with its standard error (clustered by question, over seeds) and a 95% interval."""
+    """A mean with its standard error (clustered by question, over seeds) and a 95% interval."""
 
     value: float
     stderr: float
@@ -39,6 +48,11 @@ class Estimate:
     high: float
     questions: int
     seeds: int
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The interval; None where it has no width."""
+        return (self.low, self.high) if self.high - self.low > 1e-9 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +77,20 @@ class PairedDifference:
 
 
 def estimate_mean(scores: Scores, seed_variance: SeedVariance | None = None) -> Estimate:
-    """The mean of `scores` (seeds, questions) with Wilson's interval at the effective number of questions.
+    """The mean of `scores` (seeds, questions) with Wilson's interval at the effective number of questions. Scores that
+    are not all in 0..1 have a symmetric interval; where they are all equal, it has no width.
 
     :param seed_variance: estimated from the whole study; None estimates it from these scores alone.
     :raises ValueError: there is no question.
     """
     seeds, questions = _shape(scores)
     mean = float(scores.mean())
-    error = _error_distribution([scores], [scores], seed_variance, [SeedEffect.single(scores)])
+    start, scale = _unit_range(scores)
+    unit = (scores - start) / scale
+    error = _error_distribution([unit], [unit], seed_variance, [SeedEffect.single(unit)])
+    if (start, scale) != (0.0, 1.0):
+        half = scale * error.half_width(LEVEL)
+        return Estimate(mean, scale * error.stderr, mean - half, mean + half, questions, seeds)
     variance = mean * (1 - mean)
     # Scores that are all 0 or all 1 have no variance: use Wilson's interval at the number of questions.
     effective, z, half = float(questions), _quantile(0.5 + LEVEL / 2, error.df), error.half_width(LEVEL)
@@ -118,6 +138,20 @@ def paired_difference(
     )  # fmt: skip
 
 
+def difference_interval(first: Scores, second: Scores) -> tuple[float, float, float]:
+    """The mean of second minus first, and its 95% interval, for values of any scale; without a test.
+
+    Values beyond 0..1 are scaled to it: the questions that keep the interval from being too narrow differ by 1
+    (`_padded`), and seeds shift accuracies.
+    """
+    start, scale = _unit_range(np.stack([first, second]))
+    first, second = (first - start) / scale, (second - start) / scale
+    difference = second - first
+    error = _error_distribution([difference], [_padded(difference)], None, [SeedEffect.difference(first, second)])
+    value, half = float(difference.mean()), error.half_width(LEVEL)
+    return scale * value, scale * max(-1.0, value - half), scale * min(1.0, value + half)
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's adjusted p-values (S. Holm, Scand. J. Statist. 6, 1979), in the order given."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
@@ -146,6 +180,12 @@ def _shape(scores: Scores) -> tuple[int, int]:
     if scores.ndim != 2 or 0 in scores.shape:
         raise ValueError(f"scores must have shape (seeds, questions), at least one of each, not {scores.shape}")
     return scores.shape[0], scores.shape[1]
+
+
+def _unit_range(values: Scores) -> tuple[float, float]:
+    """Where the range of the values starts, and its length; 0 and 1 where all are in 0..1."""
+    low, high = float(values.min()), float(values.max())
+    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high - low or 1.0)
 
 
 def _padded(differences: Scores) -> Scores:
