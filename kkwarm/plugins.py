@@ -238,7 +238,9 @@ class Registry:
         if related:
             return KkwarmError(f"unknown {kind} {name!r}", hint="; ".join(failed))
         if kind == "domain" and name in self.benchmarks:
-            return KkwarmError(f"{name!r} is a benchmark, not a domain", hint="it has neither gold answers nor rewards")
+            return KkwarmError(
+                f"{name!r} is a benchmark, not a domain", hint="its plugin registers no domain of this name"
+            )
         if len(failed) > 1:
             failed = [f"{len(failed)} plugins failed: see `kkwarm plugins`"]
         return unknown_name(kind, name, table, hint="".join(failed))

@@ -137,11 +137,11 @@ domain_option = click.option(
 
 
 def complete_domains(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[str]:
-    """Completes the name of a domain after the last comma of a list."""
+    """Completes the name of a domain or benchmark after the last comma of a list."""
     from kkwarm.plugins import registry
 
     before, comma, last = incomplete.rpartition(",")
-    return [f"{before}{comma}{name}" for name in registry().domains if name.startswith(last)]
+    return [f"{before}{comma}{name}" for name in registry().benchmarks if name.startswith(last)]
 
 
 def complete_runs(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -19,7 +19,7 @@ from kkwarm.cli.console import Whole, complete_domains, echo_json, json_option, 
 )
 @json_option
 def command(name: str | None, examples: int, protocol_name: str | None, as_json: bool) -> None:
-    """List all domains, or show the domain NAME: splits, protocols, verifier, rewards, and examples with gold answers.
+    """List all domains and benchmarks, or show one: splits, protocols, verifier, rewards, examples with gold answers.
 
     Prompts are shown as text, without a checkpoint's chat template.
     """
@@ -35,13 +35,13 @@ def command(name: str | None, examples: int, protocol_name: str | None, as_json:
 def _list(reg: Any, as_json: bool) -> None:
     rows = [
         {
-            "name": d.name,
-            "description": d.description,
-            "protocol": d.protocol,
-            "distribution": reg.origin["domain", d.name].distribution,
-            "teachers": reg.teachers_of(d.name),
+            "name": name,
+            "description": benchmark.description,
+            "protocol": benchmark.protocol,
+            "distribution": (reg.origin.get(("domain", name)) or reg.origin["benchmark", name]).distribution,
+            "teachers": reg.teachers_of(name),
         }
-        for d in reg.domains.values()
+        for name, benchmark in reg.benchmarks.items()
     ]
     if as_json:
         echo_json({"domains": rows})
@@ -77,13 +77,13 @@ def _describe(reg: Any, name: str, count: int, protocol_name: str | None) -> dic
     from kkwarm.types import Completion, Status
     from kkwarm.verify import verify
 
-    domain, benchmark, task = reg.domain(name), reg.benchmark(name), reg.task(name)
-    protocol = reg.protocol(domain, protocol_name)
+    benchmark, task = reg.benchmark(name), reg.task(name)
+    protocol = reg.protocol(benchmark, protocol_name)
     render = make_renderer(protocol, task=task)
     protocol = render.protocol
     test, train = list(benchmark.load()), list(task.load())
     chosen = sorted(test, key=content_hash)[:count]
-    golds = [protocol.compose(None, domain.gold(e)) if domain.gold else "" for e in chosen]
+    golds = [protocol.compose(None, task.gold(e)) if task.gold else "" for e in chosen]
     pairs = [(e, Completion(g, finish_reason="stop")) for e, g in zip(chosen, golds, strict=True)]
     verdicts = verify(reg.verifier_of(benchmark, protocol), protocol, pairs)
     examples = [
@@ -98,7 +98,7 @@ def _describe(reg: Any, name: str, count: int, protocol_name: str | None) -> dic
     ]
     return {
         "name": name,
-        "description": domain.description,
+        "description": benchmark.description,
         "protocol": protocol.name,
         "verifier": reg.verifier_of(benchmark, protocol).name,
         "protocols": [
@@ -107,18 +107,18 @@ def _describe(reg: Any, name: str, count: int, protocol_name: str | None) -> dic
                 "description": p.description,
                 "source": p.source,
                 "official": p.official,
-                "default": p.name == domain.protocol,
+                "default": p.name == benchmark.protocol,
                 "chat": p.chat,
                 "shots": p.shots,
             }
             for p in reg.protocols_of(name).values()
         ],
-        "facet": domain.facet,
-        "facets": Counter(str(e.meta.get(domain.facet)) for e in test) if domain.facet else {},
+        "facet": benchmark.facet,
+        "facets": Counter(str(e.meta.get(benchmark.facet)) for e in test) if benchmark.facet else {},
         "teachers": reg.teachers_of(name),
-        "rewards": {str(s): domain.rewards.for_status(s) for s in Status},
-        "partial_credit": domain.rewards.partial or ("its own reward function" if domain.reward is not None else None),
-        "sampling": asdict(domain.sampling),
+        "rewards": {str(s): task.rewards.for_status(s) for s in Status},
+        "partial_credit": task.rewards.partial or ("its own reward function" if task.reward is not None else None),
+        "sampling": asdict(benchmark.sampling),
         "splits": {
             "train": len(train),
             "test": len(test),

@@ -76,8 +76,9 @@ def find_overlaps(
 ) -> list[Overlap]:
     """Every evaluation question that is also trained on, once each, with the strictest way in which it overlaps.
 
-    :param identities: each domain's `identity`. Two questions with an identity are not compared as near-duplicates. A
-        question whose identity equals its normalised text counts as having none.
+    :param identities: each domain's `identity`; domains that share one are compared by it. Two questions with an
+        identity are not compared as near-duplicates. A question whose identity equals its normalised text counts as
+        having none.
     """
     identities = identities or {}
     train, evaluation = list(trained), list(evaluated)
@@ -104,7 +105,7 @@ def find_overlaps(
     add_matches("text", lambda item: _text_keys(item.question), lambda item: _trimmed_keys(item.question))
     add_matches("text", lambda item: _trimmed_keys(item.question), lambda item: _text_keys(item.question))
     add_matches("id", lambda item: [(item.domain, item.id)])
-    add_matches("identity", lambda item: [(item.domain, key)] if (key := identity(item)) is not None else [])
+    add_matches("identity", lambda item: [(identities[item.domain], k)] if (k := identity(item)) is not None else [])
     rest = [i for i in evaluation if (i.domain, i.id) not in overlaps]
     without_identity = [i for i in train if not has_identity(i)]
     # Training questions that their domain's `identity` could not parse may still be near one that has an identity.

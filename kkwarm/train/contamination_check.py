@@ -12,7 +12,7 @@ from kkwarm.evaluation.lm_eval_index import LM_EVAL_PREFIX
 from kkwarm.plugins import registry
 from kkwarm.store import Run, read_contamination
 from kkwarm.train import distributed
-from kkwarm.types import Example, Trace
+from kkwarm.types import Benchmark, Example, Task, Trace
 
 __all__ = ["ALLOW_CONTAMINATION", "contamination_check", "decontaminate"]
 
@@ -89,9 +89,11 @@ def _item(trained: Example | Trace, domains: Sequence[str]) -> Item:
 
 
 def _identities() -> dict[str, Callable[[str], str]]:
-    return {base: i for base, d in registry().domains.items() if (i := d.identity) is not None}
+    reg = registry()
+    items: list[Task | Benchmark] = [*reg.tasks.values(), *reg.benchmarks.values()]
+    return {item.name: item.identity for item in items if item.identity is not None}
 
 
 def _base(name: str) -> str:
     """``kk`` for ``kk:5``: narrowing a domain changes neither ids nor questions."""
-    return name if name in registry().domains else name.partition(":")[0]
+    return name if name in registry().benchmarks else name.partition(":")[0]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from kkwarm.plugins import hookimpl
-from kkwarm.types import CaseGenerator, Domain, Example, Probe, Rewards, Verifier
+from kkwarm.types import CaseGenerator, Domain, Example, Probe, Rewards, Sample, Verifier
 
 from .mbpp import MBPP
+from .notes import note_failure, note_timeouts
 from .protocols import evalplus_protocol
 from .tasks import HUMANEVAL, load_examples
 from .verifier import check, check_batch, check_mbpp, check_mbpp_batch
@@ -67,3 +69,15 @@ def kkwarm_case_generators() -> list[CaseGenerator]:
     from .cases import GENERATORS
 
     return list(GENERATORS)
+
+
+@hookimpl
+def kkwarm_sample_scored(sample: Sample) -> None:
+    """A note about the first program that the sandbox could not run."""
+    note_failure(sample)
+
+
+@hookimpl
+def kkwarm_run_finished(run: Any) -> None:
+    """A note about programs that ran out of time."""
+    note_timeouts(run)

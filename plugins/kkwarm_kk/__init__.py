@@ -5,10 +5,11 @@ Each hook imports what it registers, because ``kkwarm --help`` loads this module
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kkwarm.plugins import hookimpl
-from kkwarm.types import CaseGenerator, ClaimSet, Domain, Probe, Teacher, Verifier
+from kkwarm.types import Benchmark, CaseGenerator, ClaimSet, Domain, Probe, Task, Teacher, Verifier
 
 if TYPE_CHECKING:
     import click
@@ -35,6 +36,24 @@ def kkwarm_domains() -> list[Domain]:
             protocols=[LOGIC_RL],
         )
     ]
+
+
+@hookimpl
+def kkwarm_tasks() -> list[Task]:
+    """Generated puzzles to train on, with the verifier of `kk`."""
+    from kkwarm_kk.data import gold, identity, load_generated
+
+    return [Task("kk_generated", partial(load_generated, "train"), "kk", gold=gold, facet="people", identity=identity)]
+
+
+@hookimpl
+def kkwarm_benchmarks() -> list[Benchmark]:
+    """Generated puzzles that were never published, so that no model can have memorized them."""
+    from kkwarm_kk.data import identity, load_generated
+
+    load = partial(load_generated, "test")
+    description = "Knights & Knaves: generated puzzles of 5 to 8 people, which were never published"
+    return [Benchmark("kk_generated", load, load, "kk", facet="people", description=description, identity=identity)]
 
 
 @hookimpl

@@ -16,6 +16,8 @@ from kkwarm_kk.isomorphism import canonical
 from kkwarm_kk.puzzle import Difficulty, Puzzle, generate, solution
 
 PEOPLE = range(3, 8)
+GENERATED_PEOPLE = range(5, 9)  # smaller ones are so few that generated and published puzzles coincide
+GENERATED: Mapping[Split, int] = {"train": 200, "test": 100}  # puzzles of `kk_generated` for each number of people
 REPO = "K-and-K/knights-and-knaves"
 MAX_DUPLICATES = 5000
 """After this many duplicates in a row, a difficulty counts as exhausted."""
@@ -111,6 +113,13 @@ def generate_examples(
         )
         if len(seen) == n:
             return
+
+
+@lru_cache(maxsize=2)
+def load_generated(split: Split) -> tuple[Example, ...]:
+    """The puzzles of the task and of the benchmark `kk_generated`. None of them is a published one."""
+    each = GENERATED[split]
+    return tuple(e for people in GENERATED_PEOPLE for e in generate_examples(each, 0, split, Difficulty(people)))
 
 
 @lru_cache(maxsize=2)

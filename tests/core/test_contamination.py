@@ -39,6 +39,15 @@ def test_the_same_problem_by_identity() -> None:
     ]
 
 
+def test_domains_that_share_an_identity_are_compared_by_it() -> None:
+    def letters(question: str) -> str:
+        return "".join(sorted(question))
+
+    trained, evaluated = [Item("d", "a", "abc")], [Item("e", "b", "cab")]
+    assert hows(trained, evaluated, identities={"d": letters, "e": letters}) == ["identity"]
+    assert hows(trained, evaluated, identities={"d": letters, "e": lambda q: letters(q)}) == []
+
+
 def test_a_near_duplicate() -> None:
     (overlap,) = find_overlaps([Item("d", "a", LONG)], [Item("d", "b", LONG + " Where is train 9?")])
     assert overlap.how == "near"

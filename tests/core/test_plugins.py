@@ -13,6 +13,7 @@ import pytest
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import Registry, hookimpl, load
 from kkwarm.protocols import PLAIN
+from kkwarm.store import Run
 from kkwarm.types import Benchmark, ClaimSet, Domain, Example, Probe, Response, Rewards, Teacher, Trace, Verifier
 
 
@@ -154,7 +155,7 @@ def test_a_failure_names_the_line_of_the_plugin() -> None:
     assert failure.cause.endswith(f"ValueError: invalid literal for int() with base 10: 'many' ({here}, line {line})")
 
 
-def test_hooks_are_called_and_a_failure_does_not_affect_other_plugins() -> None:
+def test_hooks_are_called_and_a_failure_does_not_affect_other_plugins(tmp_path: Path) -> None:
     calls: list[Any] = []
 
     def fails(run: Any) -> None:
@@ -167,9 +168,10 @@ def test_hooks_are_called_and_a_failure_does_not_affect_other_plugins() -> None:
             ("none", plugin(kkwarm_run_finished=lambda: calls.append("no parameter"))),
         ]
     )
-    for _ in range(2):
-        reg.call_hook("kkwarm_run_finished", run="the run")
-    assert sorted(calls) == ["no parameter"] * 2 + ["the run"] * 2
+    with Run.open(tmp_path / "run", kind="bench", config={}) as run:
+        for _ in range(2):
+            reg.call_hook("kkwarm_run_finished", run=run)
+    assert sorted(calls, key=str) == [run, run, "no parameter", "no parameter"]
     (failure,) = reg.failures  # reported once
     assert failure.plugin == "bad" and "no luck (test_plugins.py, line" in failure.cause
 

@@ -102,6 +102,11 @@ def test_every_hook_is_documented() -> None:
             assert getattr(hookspecs, name).__doc__
 
 
+def test_every_hook_is_used_by_a_built_in_plugin() -> None:
+    used = {hook for plugin in load().plugins if plugin.distribution == "kkwarm" for hook in plugin.hooks}
+    assert used == {name for name in dir(hookspecs) if name.startswith("kkwarm_")}
+
+
 def test_the_hook_table_has_every_exact_signature() -> None:
     page = (PAGES / "hooks.md").read_text("utf-8")
     written = [cell.replace("\\|", "|") for cell in re.findall(r"^\| `(kkwarm_[^`]*)` \|", page, re.M)]

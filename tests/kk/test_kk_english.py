@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from kk_strategies import puzzles
 from kkwarm_kk import data
-from kkwarm_kk.data import generate_examples, gold, is_held_out, load
+from kkwarm_kk.data import generate_examples, gold, identity, is_held_out, load
 from kkwarm_kk.english import NAMES, ParseError, parse, render
 from kkwarm_kk.isomorphism import canonical, canonical_wording
 from kkwarm_kk.puzzle import Difficulty, Puzzle, generate, solution
 
 from kkwarm.errors import KkwarmError
+from kkwarm.plugins import registry
 
 QUIZ = (
     "A very special island is inhabited only by knights and knaves. Knights always tell the truth, and knaves always "
@@ -151,3 +152,18 @@ def test_generated_test_and_training_examples_are_disjoint() -> None:
         assert example.answer == {n: "knight" if k else "knave" for n, k in zip(names, solution(puzzle), strict=True)}
     with pytest.raises(KkwarmError, match="only 2 different test puzzles"):
         list(generate_examples(5000, difficulty=Difficulty(2)))
+
+
+def test_generated_puzzles_are_a_task_and_a_benchmark_of_their_own() -> None:
+    task, benchmark = registry().task("kk_generated"), registry().benchmark("kk_generated")
+    train, test = list(task.load()), list(benchmark.load())
+    assert (len(train), len(test)) == (800, 400)
+    assert task.verifier == benchmark.verifier == "kk" and "kk_generated" not in registry().domains
+    assert {e.meta["people"] for e in registry().benchmark("kk_generated:8").load()} == {8}
+    assert {identity(e.question) for e in train}.isdisjoint(identity(e.question) for e in test)
+
+
+def test_no_generated_puzzle_of_the_benchmark_is_published(shared_data: Path) -> None:
+    published = {e.meta["canonical"] for e in load()}
+    generated = [*registry().task("kk_generated").load(), *registry().benchmark("kk_generated").load()]
+    assert published.isdisjoint(e.meta["canonical"] for e in generated)
