@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 
+from kkwarm.data.pins import find_mismatch, refuse, unpinned_allowed
 from kkwarm.data.splits import normalise
 from kkwarm.errors import KkwarmError, unknown_name
-from kkwarm.types import Benchmark, Domain, Example, Loader, Task, Teacher, Trace, Verifier
+from kkwarm.types import Benchmark, Domain, Example, Loader, Mismatch, Split, Task, Teacher, Trace, Verifier
 
 __all__ = ["make_benchmark", "make_task", "make_verifier", "narrow_benchmark", "narrow_task", "narrow_teacher"]
 
@@ -27,7 +28,7 @@ def make_task(domain: Domain, verifier: str) -> Task:
     """The task: examples of split ``train`` whose content does not occur among the test examples."""
 
     def train() -> list[Example]:
-        examples = _load_examples(domain)
+        examples = _load_pinned(domain, "train")
         identity = domain.identity or normalise
         test = {identity(e.question) for e in examples if e.split == "test"}
         return [e for e in examples if e.split == "train" and identity(e.question) not in test]
@@ -43,6 +44,8 @@ def make_task(domain: Domain, verifier: str) -> Task:
         facet=domain.facet,
         identity=domain.identity,
         reward=domain.reward,
+        pin=domain.pins.get("train"),
+        find_mismatch=partial(_find_mismatch, domain, "train"),
     )
 
 
@@ -50,19 +53,43 @@ def make_benchmark(domain: Domain, verifier: str) -> Benchmark:
     """The benchmark: examples of split ``test``."""
 
     def test() -> list[Example]:
-        return [e for e in _load_examples(domain) if e.split == "test"]
+        return [e for e in _load_pinned(domain, "test") if e.split == "test"]
 
     return Benchmark(
         name=domain.name,
         load=test,
-        load_all=partial(_load_examples, domain),
+        load_all=partial(_load_pinned, domain, "test", "train"),
         verifier=verifier,
         protocol=domain.protocol,
         sampling=domain.sampling,
         facet=domain.facet,
         description=domain.description,
         identity=domain.identity,
+        pin=domain.pins.get("test"),
+        find_mismatch=partial(_find_mismatch, domain, "test"),
     )
+
+
+def _load_pinned(domain: Domain, *splits: Split) -> list[Example]:
+    """All examples of the domain.
+
+    :raises KkwarmError: one of `splits` is not the pinned content, and the user does not allow that.
+    """
+    examples = _load_examples(domain)
+    if domain.pins and not unpinned_allowed():
+        for split in splits:
+            if (mismatch := _compare(domain, split, examples)) is not None:
+                raise refuse(f"{domain.name} ({split} split)", mismatch)
+    return examples
+
+
+def _find_mismatch(domain: Domain, split: Split) -> Mismatch | None:
+    return _compare(domain, split, _load_examples(domain)) if split in domain.pins else None
+
+
+def _compare(domain: Domain, split: Split, examples: list[Example]) -> Mismatch | None:
+    pin = domain.pins.get(split)
+    return None if pin is None else find_mismatch(pin, [e for e in examples if e.split == split])
 
 
 def _load_examples(domain: Domain) -> list[Example]:

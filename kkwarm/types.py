@@ -31,6 +31,8 @@ __all__ = [
     "Domain",
     "Example",
     "Message",
+    "Mismatch",
+    "Pin",
     "Probe",
     "Protocol",
     "Reader",
@@ -327,6 +329,39 @@ Loader = Callable[[], Iterable[Example]]
 
 
 @dataclass(frozen=True, slots=True)
+class Pin:
+    """The published content of one split of a domain. Other content is refused, or marked in every figure.
+
+    :param content: SHA-256 of the examples as they are read from the folder `KKWARM_DATA`, which
+        `kkwarm.data.examples_digest` computes.
+    :param hub_content: SHA-256 of the examples as they are downloaded. Empty: unknown, so that the revision alone pins
+        the content.
+    :param repo: the data set on the Hugging Face hub; empty: it is not from there.
+    :param revision: the commit of `repo` that is read.
+    :param source: where the content was published, if not in `repo`.
+    :param measure: returns the hash that is compared with `content`. None: that of the examples.
+    """
+
+    content: str
+    hub_content: str = ""
+    repo: str = ""
+    revision: str = ""
+    source: str = ""
+    measure: Callable[[], str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """Two different hashes (SHA-256): of the pinned content, and of the content that was read."""
+
+    pinned: str
+    content: str
+
+
+FindMismatch = Callable[[], "Mismatch | None"]
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """A data set to train on with RLVR. `load` returns the training examples in a fixed order.
 
@@ -343,6 +378,8 @@ class Task:
     facet: str | None = None
     identity: Callable[[str], str] | None = None
     reward: RewardFunction | None = None
+    pin: Pin | None = None
+    find_mismatch: FindMismatch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,6 +391,8 @@ class Benchmark:
     :param protocol: the default protocol.
     :param facet: the key of `Example.meta` by which results are broken down, and by which ``NAME:VALUE`` narrows the
         benchmark.
+    :param pin: the published content.
+    :param find_mismatch: returns two hashes where the data is not the pinned content; None where it is.
     """
 
     name: str
@@ -365,6 +404,8 @@ class Benchmark:
     facet: str | None = None
     description: str = ""
     identity: Callable[[str], str] | None = None
+    pin: Pin | None = None
+    find_mismatch: FindMismatch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,6 +425,7 @@ class Domain:
         up in `rewards`. It returns the reward, or its parts by name, which are added up and logged separately. The
         table states the most that a status may earn, except that a wrong answer, or one that ran out of time, may earn
         anything below `rewards.correct`. It must be pure and fast.
+    :param pins: the published content of each split. A split without a pin may have any content.
     """
 
     name: str
@@ -398,6 +440,7 @@ class Domain:
     facet: str | None = None
     identity: Callable[[str], str] | None = None
     reward: RewardFunction | None = None
+    pins: Mapping[Split, Pin] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,8 +50,10 @@ def local_file(relative: str) -> Path | None:
     return path
 
 
-def hub_rows(repo: str, split: str, config: str | None = None) -> Iterator[dict[str, Any]]:
-    """Yields the rows of a data set on the Hugging Face hub.
+def hub_rows(
+    repo: str, split: str, config: str | None = None, revision: str | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yields the rows of a data set on the Hugging Face hub, at the commit `revision` (None: the newest).
 
     :raises KkwarmError: the data set cannot be reached or read.
     """
@@ -61,7 +63,7 @@ def hub_rows(repo: str, split: str, config: str | None = None) -> Iterator[dict[
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # hides its retries; the error below has the cause
     try:
-        rows = datasets.load_dataset(repo, config, split=split)
+        rows = datasets.load_dataset(repo, config, split=split, revision=revision)
     except Exception as err:  # the library raises many unrelated types
         cause = " ".join(str(err).split())[:200]
         if (known := re.search(r"Unknown split .* Should be one of \[(.*?)\]", cause)) is not None:

@@ -36,6 +36,7 @@ DOMAIN = Domain(
     gold=_gold,
     description="Python functions from docstrings: HumanEval+ v0.1.10, base and plus tests in a sandbox",
     protocols=[evalplus_protocol("humaneval")],
+    pins=HUMANEVAL.pins,
     rewards=_REWARDS,
 )
 MBPP_DOMAIN = Domain(
@@ -45,6 +46,7 @@ MBPP_DOMAIN = Domain(
     gold=_gold_mbpp,
     description="Python functions from one sentence and a test: MBPP+ v0.2.0, base and plus tests in a sandbox",
     protocols=[evalplus_protocol("mbpp")],
+    pins=MBPP.pins,
     rewards=_REWARDS,
 )
 

@@ -79,4 +79,20 @@ def _download() -> Mapping[str, Row]:
     return rows
 
 
-MBPP = Suite("MBPP+", "mbpp_plus/MbppPlus.jsonl.gz", "Mbpp/2 to Mbpp/809", 100, _mbpp)
+def _path() -> str:
+    from evalplus.data.mbpp import _ready_mbpp_plus_path
+
+    path: str = _ready_mbpp_plus_path()
+    return path
+
+
+MBPP = Suite(
+    "MBPP+",
+    "mbpp_plus/MbppPlus.jsonl.gz",
+    "Mbpp/2 to Mbpp/809",
+    100,
+    _mbpp,
+    sha256="b54e762755248ca411b523c917fa9f93c07b5ff2966bf60b3917b853926a3dad",
+    release="evalplus/mbppplus_release v0.2.0, MbppPlus.jsonl.gz",
+    download=_path,
+)

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kkwarm.data import holdout, local_file, read_jsonl
+from kkwarm.data import file_digest, holdout, local_file, read_jsonl
 from kkwarm.errors import KkwarmError
-from kkwarm.types import Example
+from kkwarm.types import Example, Pin, Split
 from kkwarm.verify.sandbox import encode
 
 __all__ = ["HUMANEVAL", "CodeTask", "Suite", "load_examples", "load_tasks", "make_task", "parse_tasks"]
@@ -57,7 +57,8 @@ class CodeTask:
 class Suite:
     """A benchmark of evalplus. `read` returns its tasks by id, from a local file or (None) from evalplus's own loader.
 
-    `ids` describes its ids for error messages. `train` is the number of training tasks.
+    `ids` describes its ids for error messages. `train` is the number of training tasks. `sha256` is the hash of the
+    release's decompressed file, which `download` fetches if evalplus has not cached it; it returns the path.
     """
 
     title: str
@@ -65,6 +66,18 @@ class Suite:
     ids: str
     train: int
     read: Callable[[str | None], Mapping[str, CodeTask]]
+    sha256: str
+    release: str
+    download: Callable[[], str]
+
+    @property
+    def pins(self) -> dict[Split, Pin]:
+        """Both splits are of one file, whose tests count, too."""
+        pin = Pin(self.sha256, self.sha256, source=self.release, measure=self._digest)
+        return {"test": pin, "train": pin}
+
+    def _digest(self) -> str:
+        return file_digest(local_file(self.file) or self.download())
 
 
 def load_tasks(suite: Suite) -> Mapping[str, CodeTask]:
@@ -161,4 +174,20 @@ def _download() -> Mapping[str, Row]:
     return rows
 
 
-HUMANEVAL = Suite("HumanEval+", "humaneval_plus/HumanEvalPlus.jsonl.gz", "HumanEval/0 to HumanEval/163", 50, _humaneval)
+def _path() -> str:
+    from evalplus.data.humaneval import _ready_human_eval_plus_path
+
+    path: str = _ready_human_eval_plus_path()
+    return path
+
+
+HUMANEVAL = Suite(
+    "HumanEval+",
+    "humaneval_plus/HumanEvalPlus.jsonl.gz",
+    "HumanEval/0 to HumanEval/163",
+    50,
+    _humaneval,
+    sha256="42526ec0e7d5f3ee0b06d6ced98f8c8bae3d76519151bfb3d36f79010645bd7f",
+    release="evalplus/humanevalplus_release v0.1.10, HumanEvalPlus.jsonl.gz",
+    download=_path,
+)

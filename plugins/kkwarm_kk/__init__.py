@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def kkwarm_domains() -> list[Domain]:
-    from kkwarm_kk.data import gold, identity, load
+    from kkwarm_kk.data import PINS, gold, identity, load
     from kkwarm_kk.protocols import LOGIC_RL
     from kkwarm_kk.verifier import check
 
@@ -33,6 +33,7 @@ def kkwarm_domains() -> list[Domain]:
             description="Knights & Knaves: the published puzzles of 3 to 7 people (Logic-RL)",
             facet="people",
             identity=identity,
+            pins=PINS,
             protocols=[LOGIC_RL],
         )
     ]

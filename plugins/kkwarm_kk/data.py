@@ -10,7 +10,7 @@ from typing import Any
 
 from kkwarm.data import data_folder, hub_rows, local_file, normalise
 from kkwarm.errors import KkwarmError
-from kkwarm.types import Example, Split
+from kkwarm.types import Example, Pin, Split
 from kkwarm_kk.english import NAMES, OPENING, QUESTION, ParseError, parse, render, render_answer, role_name
 from kkwarm_kk.isomorphism import canonical
 from kkwarm_kk.puzzle import Difficulty, Puzzle, generate, solution
@@ -22,6 +22,23 @@ REPO = "K-and-K/knights-and-knaves"
 MAX_DUPLICATES = 5000
 """After this many duplicates in a row, a difficulty counts as exhausted."""
 _SPLITS: tuple[Split, ...] = ("train", "test")
+REVISION = "2f68547989981b1af37cb3dde5fdefa847aa8619"
+# The local puzzles are Logic-RL's. The hub's have no known hash, so that they are pinned by the revision alone.
+_SOURCE = "Unakar/Logic-RL, data/kk (from AlphaPav/mem-kk-logic)"
+PINS: dict[Split, Pin] = {
+    "test": Pin(
+        content="cde10d648dd92470b25f5fa5e86adae4fd774edb1127c8d25d783de17e374de7",
+        repo=REPO,
+        revision=REVISION,
+        source=_SOURCE,
+    ),
+    "train": Pin(
+        content="9b728645a74684d7b034ff7ce608d853d51fc8c9dcd2d95dc46fadfafc110a8e",
+        repo=REPO,
+        revision=REVISION,
+        source=_SOURCE,
+    ),
+}
 
 
 def make_answer(names: Sequence[str], roles: Sequence[bool]) -> dict[str, str]:
@@ -138,7 +155,7 @@ def _rows(root: str | None) -> Iterator[tuple[str, Split, Mapping[str, Any]]]:
                 assert path is not None  # the folder is set
                 source, rows = "logic-rl", _parquet(path)
             else:
-                source, rows = "knights-and-knaves", hub_rows(REPO, f"{people}ppl", split)
+                source, rows = "knights-and-knaves", hub_rows(REPO, f"{people}ppl", split, REVISION)
             for i, row in enumerate(rows):
                 yield f"{source}/{people}ppl/{split}/{i}", split, row
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kkwarm.plugins import hookimpl
 from kkwarm.types import CaseGenerator, Domain, Example, Probe, Protocol, Verifier
-from kkwarm_math.data import load
+from kkwarm_math.data import PINS, load
 from kkwarm_math.verifier import LENIENT_VERIFIER, VERIFIER
 
 
@@ -23,6 +23,7 @@ def kkwarm_domains() -> list[Domain]:
             gold=_gold,
             description="MATH-500, training pool of other MATH problems; final expressions compared exactly",
             facet="subject",
+            pins=PINS,
         )
     ]
 

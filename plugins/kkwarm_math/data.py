@@ -10,10 +10,27 @@ from typing import Any
 
 from kkwarm.data import content_hash, hub_rows, local_file, read_jsonl
 from kkwarm.errors import KkwarmError
-from kkwarm.types import Example
+from kkwarm.types import Example, Pin, Split
 from kkwarm_math.answer_reader import last_boxed
 
-__all__ = ["load"]
+__all__ = ["PINS", "load"]
+
+# The local MATH-500 is, byte for byte, `test.jsonl` of this revision (SHA-256 35dc4108...). Its pool is another one than
+# the hub's, whose content has no known hash.
+PINS: dict[Split, Pin] = {
+    "test": Pin(
+        content="736f21474ca9a85db5cf3f86438b018ec3d7dec64d30a78263a91e59d8ebfd9d",
+        hub_content="736f21474ca9a85db5cf3f86438b018ec3d7dec64d30a78263a91e59d8ebfd9d",
+        repo="HuggingFaceH4/MATH-500",
+        revision="6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be",
+    ),
+    "train": Pin(
+        content="8b0a03ad9b7b55b5786efd7ac7eb6a67fa440399e043dea46e14d75d2617b372",
+        repo="DigitalLearningGmbH/MATH-lighteval",
+        revision="0530c78699ea5e8eb5530600900e1f328b48acad",
+        source="the problems of MATH's test split outside MATH-500 (openai/prm800k, math_splits)",
+    ),
+}
 
 _LEVEL = re.compile(r"\d")
 # Excluded from the pool as near-duplicates of MATH-500 problems (cos A for tan A; the letters of nine other words).
@@ -39,11 +56,13 @@ def load() -> list[Example]:
 
 @lru_cache(maxsize=2)
 def _load(_source: str) -> tuple[Example, ...]:
-    path = local_file("math/math500.jsonl.gz")
-    test = [_test(row) for row in (read_jsonl(path) if path else hub_rows("HuggingFaceH4/MATH-500", "test"))]
-    path = local_file("math/train_pool.jsonl.gz")
-    rows = read_jsonl(path) if path else hub_rows("DigitalLearningGmbH/MATH-lighteval", "train")
-    return (*test, *_pool(rows))
+    test = [_test(row) for row in _rows("math/math500.jsonl.gz", "test")]
+    return (*test, *_pool(_rows("math/train_pool.jsonl.gz", "train")))
+
+
+def _rows(file: str, split: Split) -> Iterable[Mapping[str, Any]]:
+    path, pin = local_file(file), PINS[split]
+    return read_jsonl(path) if path else hub_rows(pin.repo, split, revision=pin.revision)
 
 
 def _test(row: Mapping[str, Any]) -> Example:

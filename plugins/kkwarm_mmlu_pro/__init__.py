@@ -5,7 +5,7 @@ from __future__ import annotations
 from kkwarm.plugins import hookimpl
 from kkwarm.types import CaseGenerator, Domain, Example, Probe, Response, Status, Verdict, Verifier
 from kkwarm_mmlu_pro.choice_reader import read_choice
-from kkwarm_mmlu_pro.data import load
+from kkwarm_mmlu_pro.data import PINS, load
 from kkwarm_mmlu_pro.extract import first_stated_letter
 from kkwarm_mmlu_pro.protocols import PROTOCOLS
 
@@ -44,6 +44,7 @@ def kkwarm_domains() -> list[Domain]:
             gold=_gold,
             description="MMLU-Pro, 14 categories with 100 training questions each; one letter, no random guess",
             facet="category",
+            pins=PINS,
             protocols=PROTOCOLS,
         )
     ]

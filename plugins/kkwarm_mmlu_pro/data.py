@@ -10,10 +10,10 @@ from typing import Any
 
 from kkwarm.data import holdout, hub_rows, local_file, read_jsonl
 from kkwarm.errors import KkwarmError
-from kkwarm.types import Example
+from kkwarm.types import Example, Pin, Split
 from kkwarm_mmlu_pro.extract import LETTERS
 
-__all__ = ["TRAIN", "load", "load_validation", "render"]
+__all__ = ["PINS", "682988407e1c493d1ba6f0db1b5e69ac59dcec0bcaac88f4a6803068d7bff15e", "load", "load_validation", "render"]
 
 TRAIN = 100  # training questions per category, as the paper takes them from physics and history
 # Ids of questions that are never training questions, because they are near-duplicates of another one (a physics
@@ -21,6 +21,20 @@ TRAIN = 100  # training questions per category, as the paper takes them from phy
 _NEAR_DUPLICATES = frozenset(
     map(str, (999, 1128, 1137, 1149, 1686, 4834, 5029, 6492, 6505, 6543, 6546, 6623, 6679, 6688, 6691, 9263, 11904))
 )
+REPO, REVISION = "TIGER-Lab/MMLU-Pro", "3373e0b32277875b8db2aa555a333b78a08477ea"
+# The hub's content at this revision has no known hash, so that it is pinned by the revision alone.
+PINS: dict[Split, Pin] = {
+    "test": Pin(
+        content="b1608d3a4dc070e2a80df557f6db3c8b0949cd61d563e6ae597cb322c9aa9cae",
+        repo=REPO,
+        revision=REVISION,
+    ),
+    "train": Pin(
+        content="682988407e1c493d1ba6f0db1b5e69ac59dcec0bcaac88f4a6803068d7bff15e",
+        repo=REPO,
+        revision=REVISION,
+    ),
+}
 
 
 def load() -> list[Example]:
@@ -49,7 +63,7 @@ def render(question: str, options: list[str]) -> str:
 @lru_cache(maxsize=2)
 def _load(_source: str) -> tuple[Example, ...]:
     path = local_file("mmlu_pro/test.jsonl.gz")
-    rows = read_jsonl(path) if path else hub_rows("TIGER-Lab/MMLU-Pro", "test")
+    rows = read_jsonl(path) if path else hub_rows(REPO, "test", revision=REVISION)
     return tuple(holdout([_example(row) for row in rows], train=TRAIN, by="category", never=_NEAR_DUPLICATES))
 
 
@@ -57,7 +71,7 @@ def _load(_source: str) -> tuple[Example, ...]:
 def _load_validation(_source: str) -> dict[str, list[Example]]:
     path = local_file("mmlu_pro/validation.jsonl.gz")
     categories: dict[str, list[Example]] = {}
-    for row in read_jsonl(path) if path else hub_rows("TIGER-Lab/MMLU-Pro", "validation"):
+    for row in read_jsonl(path) if path else hub_rows(REPO, "validation", revision=REVISION):
         example = _example(row)
         if not row.get("cot_content"):
             raise KkwarmError(
