@@ -33,6 +33,13 @@ def _quiet_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KKWARM_HOME", str(tmp_path / "runs"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    monkeypatch.setenv("KKWARM_UNPINNED", "")
+
+
+@pytest.fixture
+def unpinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand-in data takes the place of published benchmarks, as with --unpinned; the figures are marked."""
+    monkeypatch.setenv("KKWARM_UNPINNED", "1")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kkwarm.analysis.stats.seed_variance import Scores
+from kkwarm.data.pins import unpinned_text
 from kkwarm.errors import KkwarmError
 from kkwarm.protocols import has_reasoning
 from kkwarm.schema.manifest import Manifest
@@ -46,8 +47,8 @@ class Cell:
     samples; `reasoning_rate`: share of completions that reason before the answer (None where the protocol cannot tell);
     `tokens`: mean length of completions; `lengths`: their median and 95th percentile. `partial`: some seed still lacks
     questions or samples, which were left out. `external`: another tool generated the samples. `scoring`: how the
-    scoring differed from the benchmark's own (another verifier, other gold answers), as phrases. `metrics`: the mean of
-    each metric of the samples, the reward among them, by name and in the shape of `scores`.
+    scoring differed from the benchmark's own (another verifier, other gold answers or data), as phrases. `metrics`: the
+    mean of each metric of the samples, the reward among them, by name and in the shape of `scores`.
     """
 
     condition: str
@@ -195,7 +196,8 @@ def _describe_scoring(benchmark: str, runs: Sequence[tuple[int, Run, _Tally]]) -
     if replaced := set[str]().union(*(tally.replaced for _, _, tally in runs)):
         count = "1 question is" if len(replaced) == 1 else f"{len(replaced):,} questions are"
         phrases.append(f"{count} scored against another gold answer than the benchmark's")
-    return tuple(phrases)
+    unpinned = {unpinned_text(entry) for _, run, _ in runs if (entry := run.manifest.unpinned.get(benchmark))}
+    return (*phrases, *sorted(unpinned))
 
 
 def _recorded_verifier(manifest: Manifest, benchmark: str) -> str | None:

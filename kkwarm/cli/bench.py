@@ -17,6 +17,7 @@ from kkwarm.cli.console import (
     json_option,
     out_console,
     print_verifiers,
+    unpinned_option,
     unsandboxed_option,
 )
 from kkwarm.cli.options import configure, settings_command
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from kkwarm.evaluation.engine import PreparedBench
 
 PANELS = {
-    "Model and data": ("--on", "--label"),
+    "Model and data": ("--on", "--label", "--unpinned"),
     SAMPLING: ("--allow-unsandboxed-code",),
     HARDWARE: (),
     STOPPING: (),
@@ -53,6 +54,7 @@ PANELS = {
     "--label", "labels", multiple=True, metavar="KEY=VALUE", help="Label that is stored with the run, for reports."
 )
 @unsandboxed_option
+@unpinned_option
 @click.option("--power", "power_only", is_flag=True, help="Print what difference this run could detect, and stop.")
 @prior_option
 @detect_option
@@ -203,10 +205,11 @@ def _show_plan(plan: dict[str, Any]) -> None:
 
 def show(results: dict[str, Any]) -> None:
     """Prints the results of a run as a table, with notes below it."""
-    from kkwarm.reporting.labels import CONTAMINATED
+    from kkwarm.data.pins import unpinned_text
+    from kkwarm.reporting.labels import CONTAMINATED, SCORING
 
     console = out_console()
-    console.print(_results_table(results, CONTAMINATED))
+    console.print(_results_table(results, CONTAMINATED, SCORING))
     for line in _protocol_lines(results["benchmarks"]):
         console.print(line, markup=False, soft_wrap=True)
     for name, figures in results["benchmarks"].items():
@@ -216,6 +219,8 @@ def show(results: dict[str, Any]) -> None:
         if count := figures.get("contaminated"):
             text = f"{CONTAMINATED} CONTAMINATED: the checkpoint was trained on {count:,} questions of {name}"
             console.print(text, style="bold red", soft_wrap=True)
+        if entry := figures.get("unpinned"):
+            console.print(f"{SCORING} {name}: {unpinned_text(entry)}", style="yellow", markup=False, soft_wrap=True)
     print_verifiers(results["benchmarks"], console)
     for name, figures in results["benchmarks"].items():
         if "stopped" in figures:
@@ -238,8 +243,8 @@ def _protocol_lines(benchmarks: dict[str, Any]) -> list[str]:
     return [f"protocol {protocol}: {', '.join(names)}" for protocol, names in used.items()]
 
 
-def _results_table(results: dict[str, Any], mark: str) -> Any:
-    """:param mark: shown beside the accuracy on contaminated questions."""
+def _results_table(results: dict[str, Any], mark: str, unpinned: str) -> Any:
+    """:param mark: shown beside the accuracy on contaminated questions; `unpinned` beside that on unpublished data."""
     from rich.table import Table
 
     from kkwarm.reporting.labels import metric_figure
@@ -251,7 +256,7 @@ def _results_table(results: dict[str, Any], mark: str) -> Any:
         k = figures["samples"] // figures["n"]
         has_scores = figures["accuracy"] is not None  # False for perplexities of whole texts
         accuracy = f"{100 * figures['accuracy']:.1f}" if has_scores else ""
-        accuracy += mark if figures.get("contaminated") else ""
+        accuracy += (mark if figures.get("contaminated") else "") + (unpinned if figures.get("unpinned") else "")
         if figures["stderr"] is not None:
             accuracy += f" ± {100 * figures['stderr']:.1f}"
         pass_at_k, rate = figures.get(f"pass@{k}"), figures.get("reasoning_rate")

@@ -15,6 +15,7 @@ from kkwarm.cli.console import (
     json_option,
     out_console,
     search_bar,
+    unpinned_option,
     unsandboxed_option,
 )
 from kkwarm.errors import warn
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     help="Protocol to check, with its reader and verifier.  [default: the domain's]",
 )
 @unsandboxed_option
+@unpinned_option
 @json_option
 @click.pass_context
 def command(

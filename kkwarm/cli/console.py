@@ -29,6 +29,7 @@ __all__ = [
     "out_console",
     "print_verifiers",
     "search_bar",
+    "unpinned_option",
     "unsandboxed_option",
     "verification_bar",
 ]
@@ -103,6 +104,13 @@ def _allow_unsandboxed(ctx: click.Context, option: click.Parameter, given: bool)
         os.environ[ALLOW_UNSANDBOXED] = "1"  # inherited by the processes of a study
 
 
+def _allow_unpinned(ctx: click.Context, option: click.Parameter, given: bool) -> None:
+    if given:
+        from kkwarm.data.pins import ALLOW_UNPINNED
+
+        os.environ[ALLOW_UNPINNED] = "1"  # inherited by the processes of a study
+
+
 across_protocols_option = click.option(
     "--across-protocols",
     is_flag=True,
@@ -114,6 +122,13 @@ unsandboxed_option = click.option(
     expose_value=False,
     callback=_allow_unsandboxed,
     help="Run model-written code even if no sandbox is available. The run records it.",
+)
+unpinned_option = click.option(
+    "--unpinned",
+    is_flag=True,
+    expose_value=False,
+    callback=_allow_unpinned,
+    help="Use data that is not the published content of a benchmark. Every figure is marked.",
 )
 
 

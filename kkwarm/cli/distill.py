@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kkwarm.cli.console import Whole, json_option, unsandboxed_option
+from kkwarm.cli.console import Whole, json_option, unpinned_option, unsandboxed_option
 from kkwarm.cli.options import configure, parse_pairs, settings_command
 from kkwarm.cli.training import dry_run_option, engine_option, out_option, preset_option, show
 from kkwarm.schema.settings import (
@@ -47,6 +47,7 @@ PANELS = {
 @click.option("--concurrency", type=Whole(1), help="Number of simultaneous requests to a server.")
 @engine_option
 @unsandboxed_option
+@unpinned_option
 @out_option
 @dry_run_option
 @json_option

@@ -18,6 +18,7 @@ from kkwarm.cli.console import (
     echo_json,
     json_option,
     out_console,
+    unpinned_option,
     unsandboxed_option,
     verification_bar,
 )
@@ -49,6 +50,7 @@ EXAMPLES = 3  # flipped samples to print for each kind of flip
 @click.option("--workers", type=Whole(1), help="Number of processes for slow verifiers.  [default: one per core]")
 @domain_option
 @unsandboxed_option
+@unpinned_option
 @json_option
 def command(
     run: Path,

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from kkwarm.cli.console import complete_models, json_option, unsandboxed_option
+from kkwarm.cli.console import complete_models, json_option, unpinned_option, unsandboxed_option
 from kkwarm.cli.options import configure, settings_command
 from kkwarm.cli.training import (
     alarm_texts,
@@ -35,7 +35,7 @@ from kkwarm.schema.settings import (
 )
 
 PANELS = {
-    MODEL_AND_DATA: ("--preset", "--allow-unsandboxed-code"),
+    MODEL_AND_DATA: ("--preset", "--unpinned", "--allow-unsandboxed-code"),
     OPTIMIZATION: (),
     ROLLOUTS: (),
     EVALUATION: (),
@@ -50,6 +50,7 @@ PANELS = {
 @click.argument("model", shell_complete=complete_models)
 @preset_option
 @unsandboxed_option
+@unpinned_option
 @out_option
 @dry_run_option
 @probe_option

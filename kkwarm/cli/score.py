@@ -20,6 +20,7 @@ from kkwarm.cli.console import (
     json_option,
     out_console,
     print_verifiers,
+    unpinned_option,
     unsandboxed_option,
 )
 from kkwarm.errors import KkwarmError, warn
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     help="Store the samples as a run in this folder. The same command resumes it.",
 )
 @unsandboxed_option
+@unpinned_option
 @json_option
 def command(
     file: Path,
@@ -74,6 +76,7 @@ def command(
     then the id need not be the benchmark's; if it is and the answers differ, a note says so). Answers are never
     guessed: an answer that cannot be read is `unparsed`.
     """
+    from kkwarm.data.pins import find_unpinned
     from kkwarm.plugins import registry
     from kkwarm.scoring.score import match_examples, read_rows
 
@@ -92,8 +95,12 @@ def command(
         scored = _score(rows, examples, benchmark, protocol, workers, run, replaced)
         verifier = reg.verifier_of(benchmark, protocol).name
         figures = {benchmark.name: {**scored.figures, "verifier": verifier}}
+        unpinned = find_unpinned(benchmark)
+        if unpinned is not None:
+            figures[benchmark.name]["unpinned"] = unpinned
         if run is not None:
-            run.finish(results={"benchmarks": figures}, notes=notes)
+            marks = {} if unpinned is None else {benchmark.name: unpinned}
+            run.finish(results={"benchmarks": figures}, notes=notes, unpinned=marks)
     seconds = time.perf_counter() - start
     if samples_out is not None:
         _write_samples(samples_out, scored, examples, reg.reward_of(benchmark))
@@ -247,11 +254,13 @@ def show(document: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from kkwarm.reporting.labels import metric_figure
+    from kkwarm.data.pins import unpinned_text
+    from kkwarm.reporting.labels import SCORING, metric_figure
 
     console = out_console()
     for name, figures in document["benchmarks"].items():
-        title = Text(f"{name}: {figures['n']:,} questions, {figures['samples']:,} completions")
+        mark = f" {SCORING}" if figures.get("unpinned") else ""
+        title = Text(f"{name}{mark}: {figures['n']:,} questions, {figures['samples']:,} completions")
         table = Table(title=title, title_justify="left")
         table.add_column("")
         for column in ("n", "accuracy", "± se"):
@@ -270,6 +279,8 @@ def show(document: dict[str, Any]) -> None:
         extra += [f"{key} {metric_figure(figures, key)}" for key in figures["metrics"]]
         if extra:
             console.print(Text("; ".join(extra)))
+        if mark:
+            console.print(Text(f"{SCORING} {name}: {unpinned_text(figures['unpinned'])}", "yellow"), soft_wrap=True)
     console.print(Text(f"read by protocol {document['protocol']}"))
     print_verifiers(document["benchmarks"], console)
     if "run" in document:

@@ -17,6 +17,7 @@ from kkwarm.cli.console import (
     err_console,
     json_option,
     out_console,
+    unpinned_option,
     unsandboxed_option,
 )
 from kkwarm.errors import KkwarmError
@@ -130,6 +131,7 @@ def new_command(
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan and its estimated cost, and stop.")
 @unsandboxed_option
+@unpinned_option
 @json_option
 def command(
     recipe: str,

@@ -7,7 +7,14 @@ from dataclasses import asdict
 
 import click
 
-from kkwarm.cli.console import complete_domains, echo_json, json_option, out_console, unsandboxed_option
+from kkwarm.cli.console import (
+    complete_domains,
+    echo_json,
+    json_option,
+    out_console,
+    unpinned_option,
+    unsandboxed_option,
+)
 from kkwarm.errors import KkwarmError, unknown_name
 
 
@@ -22,6 +29,7 @@ from kkwarm.errors import KkwarmError, unknown_name
 )
 @click.argument("completion", required=False)
 @unsandboxed_option
+@unpinned_option
 @json_option
 def command(
     name: str, example_id: str | None, protocol_name: str | None, completion: str | None, as_json: bool

@@ -6,15 +6,24 @@ import gzip
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from kkwarm.data.sources import data_folder
 from kkwarm.errors import KkwarmError
-from kkwarm.types import Example, Mismatch, Pin
+from kkwarm.types import Benchmark, Example, Mismatch, Pin, Task
 
-__all__ = ["ALLOW_UNPINNED", "examples_digest", "file_digest", "find_mismatch", "mismatch_text", "refuse", "unpinned_allowed"]
+__all__ = [
+    "ALLOW_UNPINNED",
+    "examples_digest",
+    "file_digest",
+    "find_mismatch",
+    "find_unpinned",
+    "refuse",
+    "unpinned_allowed",
+    "unpinned_text",
+]
 
 ALLOW_UNPINNED = "KKWARM_UNPINNED"
 
@@ -39,7 +48,7 @@ def file_digest(path: Path | str) -> str:
     :raises KkwarmError: the file cannot be read.
     """
     try:
-        return _file_digest(str(path), os.stat(path).st_mtime_ns)
+        return _file_digest(str(path), Path(path).stat().st_mtime_ns)
     except (OSError, EOFError) as err:
         raise KkwarmError(f"{path} cannot be read: {err}", hint="download it again") from None
 
@@ -65,14 +74,27 @@ def find_mismatch(pin: Pin, examples: Sequence[Example]) -> Mismatch | None:
     return None if content == expected else Mismatch(expected, content)
 
 
+def find_unpinned(data: Benchmark | Task) -> dict[str, str] | None:
+    """The hashes of the pinned content and of the content that was read (``pinned``, ``content``), where they differ.
+
+    They can differ only where the user allows it.
+    """
+    mismatch = data.find_mismatch() if data.find_mismatch is not None and unpinned_allowed() else None
+    return None if mismatch is None else {"pinned": mismatch.pinned, "content": mismatch.content}
+
+
+def unpinned_text(entry: Mapping[str, str]) -> str:
+    """The phrase that marks figures of data that `find_unpinned` describes."""
+    return f"not the published data: {_hashes(entry['pinned'], entry['content'])}"
+
+
 def refuse(name: str, mismatch: Mismatch) -> KkwarmError:
     """The error for data that is not the published content."""
     return KkwarmError(
-        f"the data of {name} is not the published content: {mismatch_text(mismatch)}",
+        f"the data of {name} is not the published data: {_hashes(mismatch.pinned, mismatch.content)}",
         hint=f"restore the published data, or use it with --unpinned (or {ALLOW_UNPINNED}=1), which marks every figure",
     )
 
 
-def mismatch_text(mismatch: Mismatch) -> str:
-    """Both hashes, shortened to 16 digits."""
-    return f"its hash is {mismatch.content[:16]}, the pinned hash is {mismatch.pinned[:16]}"
+def _hashes(pinned: str, content: str) -> str:
+    return f"its hash is {content[:16]}, the pinned hash is {pinned[:16]}"

@@ -26,6 +26,7 @@ from kkwarm.backends.checkpoint import (
 )
 from kkwarm.backends.hf import HFBackend
 from kkwarm.backends.text import raw_text_warning, unknown_token_warning
+from kkwarm.data.pins import find_unpinned, unpinned_text
 from kkwarm.errors import warn
 from kkwarm.evaluation.collect import GenerationStats, RunSink, SampleKey, SampleRequests, collect
 from kkwarm.evaluation.early_stopping import EarlyStopping, make_early_stopping
@@ -200,6 +201,7 @@ def run_bench(
                 return run
             _warn_about_prompts(prepared, run)
             _warn_about_solved_examples(prepared.tasks, run)
+            _record_unpinned(prepared, run)
             run.record(state="running")  # a run that stopped early is marked done
             run.record_verifiers({t.name: verifier_provenance(t.verifier, t.protocol) for t in prepared.tasks})
             _complete(prepared, run, progress, early_stopping)
@@ -273,6 +275,18 @@ def _warn_about_solved_examples(tasks: Sequence[EvalTask], run: Run) -> None:
         run.record(warnings=[*run.manifest.warnings, *warnings])
     for warning in warnings:
         warn(warning)
+
+
+def _record_unpinned(prepared: PreparedBench, run: Run) -> None:
+    """Records and prints which benchmarks, or solved examples in their prompts, are not the published data."""
+    unpinned = {}
+    for task in prepared.tasks:
+        solved = prepared.registry.task_of(task.benchmark) if task.renderer.shots else None
+        if entry := find_unpinned(task.benchmark) or (find_unpinned(solved) if solved is not None else None):
+            unpinned[task.name] = entry
+    run.record(unpinned=unpinned)
+    for name, entry in unpinned.items():
+        warn(f"{name}: {unpinned_text(entry)}")
 
 
 def _is_complete(prepared: PreparedBench, run: Run) -> bool:
@@ -379,6 +393,8 @@ def _complete(prepared: PreparedBench, run: Run, progress: bool, early_stopping:
             _record_throughput(prepared, collector.stats)
         prepared.close()
     _mark_contamination(results, run.manifest.contamination, tasks)
+    for name, entry in run.manifest.unpinned.items():
+        results[name]["unpinned"] = entry
     for name, reason in stopped.items():
         results[name]["stopped"] = reason
     generation = run.manifest.generation

@@ -156,6 +156,14 @@ class _VerifierCode(TypedDict, total=False):
     before: list[str]
 
 
+class _Unpinned(TypedDict):
+    """Hashes of the published data, and of the data that was read instead."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]
+    pinned: str
+    content: str
+
+
 class _Claim(TypedDict):
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]
     base: str
@@ -264,6 +272,7 @@ class Manifest(BaseModel):
 
     `config` holds the settings that decide the result, `inputs` the fingerprints of what the run read, and `products`
     the hashes of the files that it wrote. `evaluation_version` is the version of prompts, splits and verdict rules.
+    `unpinned` lists the benchmarks and domains whose data is not the published data.
     Plugins and commands decide what `results` holds; ``results["benchmarks"]`` always is a mapping of mappings.
     """
 
@@ -292,6 +301,7 @@ class Manifest(BaseModel):
     # bench, score, import (`prompts`: one question of each benchmark, by `id`, and its prompt)
     generation: Annotated[dict[str, Any], _of_type(_Generation)] = {}
     prompts: dict[str, dict[str, str]] = {}
+    unpinned: Annotated[dict[str, dict[str, str]], _of_type(dict[str, _Unpinned])] = {}
     stopped: Annotated[dict[str, Any], _of_type(dict[str, Stopped])] = {}
     file: str = ""
     differs: dict[str, list[dict[str, Any]]] = {}

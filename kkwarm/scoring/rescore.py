@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.analysis.metrics import summarize
+from kkwarm.data.pins import find_unpinned
 from kkwarm.errors import KkwarmError
 from kkwarm.evaluation.lm_eval_index import LM_EVAL_PREFIX
-from kkwarm.plugins import Registry
+from kkwarm.plugins import Registry, registry
 from kkwarm.protocols.prompts import requested_protocol
 from kkwarm.scoring.score import CHUNK, facets_of
 from kkwarm.store import Run
@@ -34,7 +35,7 @@ _NOT_COPIED = {
         "state",
         "environment",
     ),
-    *("finished", "resumed", "results", "rescored_from", "products", "verifiers"),
+    *("finished", "resumed", "results", "rescored_from", "products", "verifiers", "unpinned"),
 }
 
 
@@ -176,6 +177,13 @@ def protocol_name(run: Run, name: str, saved: str) -> str | None:
     return saved if run.manifest.kind in ("score", "import") else None
 
 
+def _unpinned(results: Sequence[RescoredBenchmark]) -> dict[str, dict[str, str]]:
+    """The benchmarks that were rescored with data that is not the published data, as `Manifest.unpinned` holds them."""
+    names = [r.benchmark for r in results if not r.skipped]
+    found = {n: find_unpinned(registry().benchmark(n.removesuffix("+forced"), from_run=True)) for n in names}
+    return {name: entry for name, entry in found.items() if entry is not None}
+
+
 def write_rescored(run: Run, results: Sequence[RescoredBenchmark], path: Path) -> Run:
     """Writes today's verdicts to a new run folder. The original run does not change.
 
@@ -196,6 +204,7 @@ def write_rescored(run: Run, results: Sequence[RescoredBenchmark], path: Path) -
             if not result.skipped:  # figures that do not depend on verdicts, such as lengths, stay
                 figures[result.benchmark] = {**figures.get(result.benchmark, {}), **result.figures_after}
         new.finish(
+            unpinned={**run.manifest.unpinned, **_unpinned(results)},
             **run.manifest.model_dump(exclude_unset=True, exclude=_NOT_COPIED),
             rescored_from=str(run.path),
             results={**run.manifest.results, "benchmarks": figures, "run": str(path)},

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from kkwarm.data.contamination import Item, check_overlaps, contaminated_items
-from kkwarm.errors import KkwarmError
+from kkwarm.data.pins import find_unpinned, unpinned_text
+from kkwarm.errors import KkwarmError, warn
 from kkwarm.evaluation.lm_eval_index import LM_EVAL_PREFIX
 from kkwarm.plugins import registry
 from kkwarm.store import Run, read_contamination
@@ -26,7 +27,8 @@ def contamination_check(
 ) -> None:
     """Compares training questions with benchmarks before a run trains.
 
-    Records the overlaps in the manifest (``contamination``), together with those of the model that the run starts from.
+    Records the overlaps in the manifest (``contamination``), together with those of the model that the run starts from,
+    and domains whose data is not the published data (``unpinned``).
 
     :param domains: the domains of `trained`. Where `against` is empty, their own benchmarks are compared; one whose
         data is not available is recorded as not compared.
@@ -36,6 +38,7 @@ def contamination_check(
     """
     if not distributed.is_main():
         return
+    _record_unpinned(run, domains)
     names, evaluated, unavailable = _evaluated_items(domains, against)
     items = [_item(t, domains) for t in trained]
     allow = allow or os.environ.get(ALLOW_CONTAMINATION) == "1"
@@ -47,6 +50,15 @@ def contamination_check(
         overlaps += [o for o in read_contamination(run.manifest.model.checkpoint) if o not in overlaps]
     compared = [name for name in names if name not in unavailable]
     run.record(compared_with=compared, not_compared=unavailable, contamination=overlaps)
+
+
+def _record_unpinned(run: Run, domains: Sequence[str]) -> None:
+    """Records and prints which domains are trained on data that is not the published data."""
+    tasks = {name: task for name in domains if (task := registry().tasks.get(_base(name))) is not None}
+    unpinned = {name: entry for name, task in tasks.items() if (entry := find_unpinned(task)) is not None}
+    run.record(unpinned=unpinned)
+    for name, entry in unpinned.items():
+        warn(f"{name}: {unpinned_text(entry)}")
 
 
 def decontaminate(trained: Sequence[Question], domains: Sequence[str], against: Sequence[str]) -> list[Question]:

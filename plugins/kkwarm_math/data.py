@@ -15,8 +15,8 @@ from kkwarm_math.answer_reader import last_boxed
 
 __all__ = ["PINS", "load"]
 
-# The local MATH-500 is, byte for byte, `test.jsonl` of this revision (SHA-256 35dc4108...). Its pool is another one than
-# the hub's, whose content has no known hash.
+# The local MATH-500 has the bytes of `test.jsonl` at this revision (SHA-256 35dc4108...). The local pool is another one
+# than the hub's, whose content has no known hash.
 PINS: dict[Split, Pin] = {
     "test": Pin(
         content="736f21474ca9a85db5cf3f86438b018ec3d7dec64d30a78263a91e59d8ebfd9d",

@@ -232,7 +232,7 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 @pytest.fixture
-def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unpinned: None) -> Path:
     """A data folder with stand-in rows of MMLU-Pro."""
     validation = [question_row(100 * k + i, c) for k, c in enumerate(CATEGORIES) for i in range(5)]
     write_rows(tmp_path / "data/mmlu_pro/validation.jsonl.gz", validation)

@@ -276,8 +276,9 @@ def _inside(folder: Path) -> Iterator[None]:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     os.chdir(folder)
     names = {"KKWARM_HOME": "runs", "KKWARM_DATA": "data"}
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update({name: str(folder / value) for name, value in names.items()})
+    values = {name: str(folder / value) for name, value in names.items()} | {"KKWARM_UNPINNED": "1"}
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:

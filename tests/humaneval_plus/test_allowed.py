@@ -25,7 +25,7 @@ CODE = "def is_not_prime(n): return n < 2 or any(n % d == 0 for d in range(2, n)
 
 
 @pytest.fixture
-def weak(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def weak(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, unpinned: None) -> Path:
     """A machine without namespaces, with MBPP+ and a file of outputs."""
     monkeypatch.setattr(levels, "_start_problem", lambda at: "" if at is Level.PROCESS else "forbidden here")
     monkeypatch.setattr(pool, "_shared", {})

@@ -29,7 +29,7 @@ from .mbpp_rows import ROWS, write
 
 
 @pytest.fixture
-def examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Example]:
+def examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unpinned: None) -> dict[str, Example]:
     write(tmp_path, ROWS)
     monkeypatch.setenv("KKWARM_DATA", str(tmp_path))
     monkeypatch.setattr(mbpp, "COUNT", len(ROWS))

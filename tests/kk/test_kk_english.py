@@ -104,8 +104,9 @@ def test_the_hub_is_read_where_no_folder_is_set(monkeypatch: pytest.MonkeyPatch)
     """Configurations are train and test, splits 3ppl to 7ppl; a training puzzle like a test puzzle is dropped."""
     requests = []
 
-    def rows(repo: str, split: str, config: str | None = None) -> list[dict[str, object]]:
+    def rows(repo: str, split: str, config: str, revision: str) -> list[dict[str, object]]:
         requests.append((repo, split, config))
+        assert revision == data.REVISION
         people = int(split[0])
         puzzle = next(generate(Difficulty(people), people))
         names = NAMES[:people] if config == "test" else NAMES[people : 2 * people]

@@ -49,7 +49,7 @@ def test_a_wheel_with_another_hash_is_refused(tmp_path: Path) -> None:
     assert "Traceback" not in process.stderr and not (tmp_path / "out").exists()
 
 
-def test_stand_in_rows_are_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stand_in_rows_are_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unpinned: None) -> None:
     from kkwarm.plugins import registry
 
     monkeypatch.syspath_prepend(REAL)
