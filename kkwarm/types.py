@@ -162,6 +162,8 @@ class Verifier:
     :param check_batch: replaces `check` for many pairs at once, and enforces its own time limits.
     :param tolerance: how far a numeric answer may be from the gold answer and still be accepted. The adversarial
         probes take it into account.
+    :param answers: ``"program"``: the answers are code. Text beside a right program need not make it wrong, so the
+        adversarial probes and the search do not edit the gold answer, and programs that cheat are tried.
     """
 
     name: str
@@ -172,6 +174,7 @@ class Verifier:
     precheck: Precheck | None = None
     check_batch: CheckBatch | None = None
     tolerance: float = 0.0
+    answers: Literal["text", "program"] = "text"
 
 
 @dataclass(frozen=True, slots=True)

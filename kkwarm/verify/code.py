@@ -1,4 +1,4 @@
-"""Extracts the program from a response: a fenced block, a complete solution, a body that continues it, code in prose.
+"""Extracts code from a response: a fenced block, a complete solution, a body that continues it, code in prose.
 
 Markdown is parsed as CommonMark by markdown-it-py. A line that belongs to the program is never dropped: code that does
 not parse is returned unchanged, so that Python's own error becomes the reason of the verdict.
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["MAX_CHARS", "extract_code"]
+__all__ = ["MAX_CHARS", "extract_code", "extract_program"]
 
 MAX_CHARS = 100_000
 _FENCE = re.compile(r"```|~~~")
@@ -29,6 +29,12 @@ _TAGS = re.compile(
 # A fence in a list whose lines are not indented, which CommonMark ends at its first line.
 _LOOSE_FENCE = re.compile(r"^[ \t]+```[^\n`]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
 _LANGUAGE_LINE = re.compile(r"^(?:python|python3|py)[ \t]*\n(?=(?:from|import|def|class|@|#|\n))", re.MULTILINE)
+_PYTHON = ("", "python", "python3", "py")
+# A line of code that no sentence is.
+_LIKE_CODE = re.compile(
+    r"^(?:import \w+|from \w+ import\b|def \w+\(|class \w+[(:]|print ?\(|\w+ ?= ?\S|(?:for|while|if|with|try)\b.*:$)",
+    re.MULTILINE,
+)
 _CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f\ud800-\udfff]")
 _PROSE = re.compile(r"[A-Za-z][A-Za-z',-]*(?:[ \t]+[A-Za-z][A-Za-z',-]*){2,}|[A-Z][a-z]*(?:[ \t]+[a-z]+)?[.!?:]\s*\Z")
 
@@ -39,13 +45,10 @@ def extract_code(text: str, entry: str, *, prompt: str = "", allow_prose: bool =
     :param prompt: the code that the response continues. It completes a body, and provides the names that it imports.
     :param allow_prose: allow text around code that is not fenced. Off inside answer tags.
     """
-    text = text.replace("\r\r\n", "\n").replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")
-    if len(text) > MAX_CHARS or not text.strip():
+    text = _clean(text)
+    if not text:
         return None
-    if (tags := _TAGS.match(text)) is not None:
-        text = tags["code"]
-    text = _LANGUAGE_LINE.sub("", text, count=1)
-    blocks = list(_blocks(text)) if _FENCE.search(text) else []
+    blocks = [code for _, code in _blocks(text)]
     if not any(entry in block for block in blocks):
         blocks += [found[1] for found in _LOOSE_FENCE.finditer(text)]
     for imported in (False, True):  # a block that only imports the function is a test of it, unless there is no other
@@ -67,6 +70,35 @@ def extract_code(text: str, entry: str, *, prompt: str = "", allow_prose: bool =
     return next((part for part in parts if named.search(part)), None)
 
 
+def extract_program(text: str, *, tagged: bool = True) -> str | None:
+    """The program of a response: its last fenced block that is a program, or all of it. None if there is none, or the
+    text is longer than `MAX_CHARS`.
+
+    A program parses, and calls something. One that defines every name that it uses is preferred, since the others are
+    usually examples of how to use it. Blocks of another language than Python do not count.
+
+    :param tagged: tags delimit the answer. A text without a fence then counts even if it does not parse.
+    """
+    text = _clean(text)
+    blocks = [(language, code) for language, code in _blocks(text) if language in _PYTHON]
+    programs = [code for _, code in blocks if _calls_something(code)]
+    if programs:
+        return next((code for code in reversed(programs) if _is_complete(code)), programs[-1])
+    if _FENCE.search(text):
+        return next((code for language, code in reversed(blocks) if language), None)
+    return text if _calls_something(text) or (tagged and _LIKE_CODE.search(text)) else None
+
+
+def _clean(text: str) -> str:
+    """The text without tags around it, and with one kind of line ends; empty if it is longer than `MAX_CHARS`."""
+    text = text.replace("\r\r\n", "\n").replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")
+    if len(text) > MAX_CHARS or not text.strip():
+        return ""
+    if (tags := _TAGS.match(text)) is not None:
+        text = tags["code"]
+    return _LANGUAGE_LINE.sub("", text, count=1)
+
+
 @lru_cache(maxsize=1)
 def _markdown() -> Any:
     from markdown_it import MarkdownIt
@@ -77,12 +109,14 @@ def _markdown() -> Any:
 # -- Markdown -----------------------------------------------------------------------------------------------------
 
 
-def _blocks(text: str) -> Iterator[str]:
-    """The contents of fenced blocks, in order."""
+def _blocks(text: str) -> Iterator[tuple[str, str]]:
+    """The language (in lower case, empty where none is named) and the content of each fenced block, in order."""
+    if not _FENCE.search(text):
+        return
     text = _INLINE_FENCE.sub(lambda m: f"{m['prose']}\n\n{m['fence']}", text)
     for token in _markdown().parse(text):
         if token.type == "fence" and token.content.strip():
-            _, _, code = token.info.strip().partition(" ")
+            language, _, code = token.info.strip().partition(" ")
             content = f"{code}\n{token.content}" if code and parse_code(code) is not None else token.content
             # An opening fence without a closing one reaches to the end: the closing one stands behind the last line.
             last = content.rstrip()
@@ -92,7 +126,7 @@ def _blocks(text: str) -> Iterator[str]:
                 and closed.end() == len(last)
             ):
                 content = last[: closed.start()] + "\n"
-            yield content
+            yield language.lower(), content
 
 
 def _unfenced(text: str) -> Iterator[str]:
@@ -162,7 +196,15 @@ def _missing_names(code: str) -> set[str]:
         a.arg for n in ast.walk(tree) if isinstance(n, ast.arguments) for a in (*n.posonlyargs, *n.args, *n.kwonlyargs)
     }
     given |= {name for n in ast.walk(tree) if isinstance(n, ast.stmt) for name in _bound(n)}
+    given |= {
+        n.name for n in ast.walk(tree) if isinstance(n, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and n.name
+    }
     return used - given - set(dir(builtins))
+
+
+def _is_complete(code: str) -> bool:
+    """Whether a program defines every name that it uses, or imports all names of a module."""
+    return not _missing_names(code) or re.search(r"^[ \t]*from .* import \*", code, re.MULTILINE) is not None
 
 
 def _bound(node: ast.stmt) -> Iterator[str]:
@@ -195,6 +237,11 @@ def _binds(node: ast.stmt, name: str, imported: bool) -> bool:
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.NamedExpr):
         return node.value.target.id == name
     return name in _bound(node)
+
+
+def _calls_something(code: str) -> bool:
+    tree = parse_code(code)
+    return tree is not None and any(isinstance(node, ast.Call) for node in ast.walk(tree))
 
 
 def _is_stub(node: ast.FunctionDef) -> bool:

@@ -29,7 +29,7 @@ def function_verifier(name: str, *, seconds: float = 5.0) -> Verifier:
 
     :param seconds: CPU time limit of each call.
     """
-    return Verifier(name, partial(_check, seconds), check_batch=partial(_check_batch, seconds))
+    return Verifier(name, partial(_check, seconds), check_batch=partial(_check_batch, seconds), answers="program")
 
 
 def results_equal(result: Any, expected: Any) -> bool:

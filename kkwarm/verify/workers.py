@@ -7,6 +7,7 @@ never forked, and its ``__main__`` is not imported. Workers run trusted verifier
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import math
 import os
@@ -27,7 +28,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.types import Example, Response, Status, Verdict, Verifier
 from kkwarm.verify.calls import call_check, timeout_verdict
 
-__all__ = ["WorkerPool"]
+__all__ = ["WorkerPool", "shared_workers"]
 
 _START_S = 120.0  # extra time for the first check, in which the worker imports the verifier
 _EXTRA_CPU_S = 1.0  # CPU seconds per core beyond the time limit; usually the parent has ended the check by then
@@ -168,6 +169,31 @@ class WorkerPool:
             done.append((job, pickle.loads(frame)))
             worker.job = None
         return done
+
+
+class _SharedPool(WorkerPool):
+    """A pool that several threads may use, one at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+
+    def check(self, verifier: Verifier, pairs: Sequence[tuple[Example, Response]]) -> list[Verdict]:
+        """See `WorkerPool.check`."""
+        with self._lock:
+            return super().check(verifier, pairs)
+
+
+_shared: dict[int, _SharedPool] = {}
+
+
+def shared_workers() -> WorkerPool:
+    """The pool that this process shares. It ends with the process."""
+    if os.getpid() not in _shared:
+        _shared.clear()
+        _shared[os.getpid()] = _SharedPool()
+        atexit.register(_shared[os.getpid()].close)
+    return _shared[os.getpid()]
 
 
 def _start() -> _Worker:

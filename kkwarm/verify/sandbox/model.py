@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-__all__ = ["CallJob", "End", "Level", "Limits", "Outcome"]
+__all__ = ["CallJob", "End", "Level", "Limits", "Outcome", "ProgramJob", "ProgramOutcome"]
 
 MIB = 1 << 20
 
@@ -32,7 +32,8 @@ class Limits:
     :param threads: number of threads at one time.
     :param processes: number of processes that it may start, in total.
     :param file_size: size of a file, and of the private /tmp.
-    :param output: total size of all results; `result`: size of one result.
+    :param output: total size of all results, or of all that a program writes to stdout and stderr; `result`: size of
+        one result.
     """
 
     cpu_s: float = 60.0
@@ -79,6 +80,18 @@ class CallJob:
     milestones: Sequence[int] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ProgramJob:
+    """A program that is run once, as ``python main.py`` would. It can import nothing of kkwarm.
+
+    :param stdin: the content of its standard input, which then ends.
+    """
+
+    code: str
+    stdin: bytes = b""
+    limits: Limits = field(default_factory=Limits)
+
+
 class End(StrEnum):
     """Why a job ended. Only `PASSED` means that every result came and was accepted."""
 
@@ -88,7 +101,8 @@ class End(StrEnum):
     OPAQUE = "opaque"  # a call returned something other than plain data
     TIMEOUT = "timeout"
     LOAD = "load"  # the code raised, or does not define the function
-    CRASHED = "crashed"  # its process ended without a result
+    EXITED = "exited"  # the program ended by itself, with any exit code
+    CRASHED = "crashed"  # its process ended without a result, or a signal ended the program
     OUTPUT = "output"  # it sent too much, or an invalid message
     LOST = "lost"  # the sandbox itself failed, three times
 
@@ -113,3 +127,16 @@ class Outcome:
     peak_bytes: int = 0
     conclusive: bool = True
     rerun: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramOutcome(Outcome):
+    """How the run of a program ended.
+
+    :param exit_code: minus the number of the signal that ended it; None where a limit did.
+    :param stderr: at most the last 64 KiB.
+    """
+
+    exit_code: int | None = None
+    stdout: bytes = b""
+    stderr: bytes = b""

@@ -99,12 +99,15 @@ class Worker:
         self.started = True
         self.control.settimeout(10.0)
 
-    def start(self, job: socket.socket, limits: Limits) -> None:
-        """Lets the supervisor fork a child that communicates through `job`."""
+    def start(self, job: socket.socket, limits: Limits, streams: Sequence[int] = ()) -> None:
+        """Lets the supervisor fork a child that communicates through `job`.
+
+        :param streams: descriptors of the child's stdin, stdout and stderr, where it is a program.
+        """
         counts = (limits.memory, limits.threads, limits.processes, limits.file_size, limits.open_files)
         message = wire.RUN.pack(b"R", limits.cpu_s, limits.wall_s, *counts)
         try:
-            socket.send_fds(self.control, [message], [job.fileno()])
+            socket.send_fds(self.control, [message], [job.fileno(), *streams])
         except OSError as err:
             raise WorkerFailed(str(err)) from None
 

@@ -32,10 +32,12 @@ from . import kernel, landlock
 from .candidate import MESSAGE_CHARS, Candidate, preload
 from .folders import remove
 from .kernel import call
+from .program import run_program
 from .wire import HELLO, REPORT, RUN, record
 
 POLL_S = 0.2
 CONTROL = 3  # the control socket's descriptor here, and the job's in a child
+STREAMS = (0, 1, 2)  # stdin, stdout, stderr
 DESCRIPTORS = 1024  # this process opens none above
 OWN_TASKS = 2  # launcher and supervisor share the candidate's user namespace, hence its limit
 
@@ -69,11 +71,12 @@ class Supervisor:
             if message is None:
                 self.leave()
             if message[:1] == b"R":
-                if len(fds) != 1:
+                if len(fds) not in (1, 1 + len(STREAMS)):
                     return
-                self.run(fds[0], RUN.unpack(message))
+                self.run(fds, RUN.unpack(message))
 
-    def run(self, job: int, limits: tuple[Any, ...]) -> None:
+    def run(self, fds: list[int], limits: tuple[Any, ...]) -> None:
+        """:param fds: the job's socket and, of a program, its standard streams."""
         started = time.monotonic()
         if self.own_pid_ns is not None:
             call("unshare", kernel.NEWPID)
@@ -81,8 +84,9 @@ class Supervisor:
         forks, inside = socket.socketpair()
         pid = os.fork()
         if pid == 0:
-            child(job, inside, self, limits)
-        os.close(job)
+            child(fds, inside, self, limits)
+        for fd in fds:
+            os.close(fd)
         inside.close()
         if self.own_pid_ns is not None:
             call("setns", self.own_pid_ns, kernel.NEWPID)
@@ -224,7 +228,7 @@ def receive(control: socket.socket) -> tuple[bytes | None, list[int]]:
     data, fds = b"", list[int]()
     while len(data) < RUN.size:
         try:
-            part, ancillary, _, _ = control.recvmsg(RUN.size - len(data), socket.CMSG_SPACE(4))
+            part, ancillary, _, _ = control.recvmsg(RUN.size - len(data), socket.CMSG_SPACE(4 * (1 + len(STREAMS))))
         except ConnectionError:  # the trusted side was killed before it read our last report
             return None, []
         for level, kind, payload in ancillary:
@@ -236,21 +240,27 @@ def receive(control: socket.socket) -> tuple[bytes | None, list[int]]:
     return data, fds
 
 
-def child(job: int, forks: socket.socket, supervisor: Supervisor, limits: tuple[Any, ...]) -> NoReturn:
-    fd = job
+def child(fds: list[int], forks: socket.socket, supervisor: Supervisor, limits: tuple[Any, ...]) -> NoReturn:
+    fd = fds[0]
     try:
-        restrict(job, forks, supervisor, limits)
+        restrict(fds, forks, supervisor, limits)
         fd = CONTROL
         os.write(fd, HELLO)
-        Candidate(fd).run()
+        candidate = Candidate(fd)
+        if len(fds) > 1:
+            run_program(candidate)
+        candidate.run()
     except BaseException as err:
         with contextlib.suppress(BaseException):
             os.write(fd, record(b"F", f"{type(err).__name__}: {err}".encode()[:MESSAGE_CHARS]))
     os._exit(0)
 
 
-def restrict(job: int, forks: socket.socket, supervisor: Supervisor, limits: tuple[Any, ...]) -> None:
-    """Sets limits and a private /tmp, and drops capabilities. Only the job's descriptor remains open, as number 3."""
+def restrict(fds: list[int], forks: socket.socket, supervisor: Supervisor, limits: tuple[Any, ...]) -> None:
+    """Sets limits and a private /tmp, and drops capabilities. Only the standard streams and the job's descriptor, as
+    number 3, remain open.
+    """
+    job, *streams = fds
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
@@ -261,8 +271,8 @@ def restrict(job: int, forks: socket.socket, supervisor: Supervisor, limits: tup
         os.environ["HOME"] = os.environ["TMPDIR"] = str(supervisor.child_folder)
         os.chdir(supervisor.child_folder)
     null = os.open(os.devnull, os.O_RDWR)  # reopened, since flags and owner would be shared with the next child
-    for target in (0, 1, 2):
-        os.dup2(null, target)
+    for source, target in zip(streams or [null] * len(STREAMS), STREAMS, strict=True):
+        os.dup2(source, target)
     if linux:
         call("prctl", kernel.PR_SET_NO_NEW_PRIVS, kernel.number(1), 0, 0, 0)
     if supervisor.rules is not None:
