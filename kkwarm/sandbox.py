@@ -1,6 +1,6 @@
 """Runs a Python program in the sandbox, for code that a model wrote: ``kkwarm.sandbox.run("print(input())", "hello")``.
 
-The program sees no network, no file of the user and no other process; see "Verdicts and the sandbox" in the documentation.
+The program sees no network, no file of the user and no other process (docs/pages/verdicts.md).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LIMITS = Limits(cpu_s=10.0, output=16 << 20)
 class ProgramResult:
     """How a program ended, and what it wrote.
 
-    :param stdout: what it wrote to stdout as UTF-8, with U+FFFD for each invalid byte; `stdout_bytes`: as it was written.
+    :param stdout: what it wrote to stdout, as UTF-8 with U+FFFD for each invalid byte; `stdout_bytes`: the bytes.
     :param stderr: the last 64 KiB that it wrote to stderr; the traceback of an exception, for example.
     :param exit_code: 0, where the program ended without an error. Minus the signal's number, where one ended it. None,
         where a limit did.

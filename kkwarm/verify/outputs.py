@@ -22,9 +22,9 @@ def exact_outputs_equal(output: bytes, expected: bytes, tolerance: float = 0.0) 
     """Whether the lines are equal, but for what cannot be seen: the kind of line ends, white space at the end of lines,
     and empty lines at the end.
 
-    This is Codeforces' checker fcmp (MikeMirzayanov/testlib, checkers/fcmp.cpp), which does not forgive white space
-    either, with the white space at line ends that LiveCodeBench and APPS forgive. Those also strip the beginning of each
-    line, which would make drawings equal that differ.
+    Codeforces' checker fcmp (MikeMirzayanov/testlib, checkers/fcmp.cpp) compares lines as they are. LiveCodeBench
+    (lcb_runner/evaluation/testing_util.py) and APPS (hendrycks/apps, eval/testing_util.py) strip both ends of each
+    line; here the beginning counts, so that drawings which differ are not equal.
     """
     return _lines(output) == _lines(expected)
 

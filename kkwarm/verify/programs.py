@@ -40,22 +40,22 @@ def program_verifier(
 ) -> Verifier:
     """A verifier of Python programs that read stdin and write stdout.
 
-    An example's answer is ``{"tests": [{"input": "3 4\\n", "output": "7\\n"}, ...]}``; other keys are ignored. All tests
-    must pass: the program ends with exit code 0 and prints the right output. The program is the last fenced block that is
-    one, or the whole answer. The metric ``tests_passed`` is the share of tests that passed. Where the first test exceeds
-    a limit, the others do not run and count as failed.
+    An example's answer is ``{"tests": [{"input": "3 4\\n", "output": "7\\n"}, ...]}``; other keys are ignored. All
+    tests must pass: the program ends with exit code 0 and prints the right output. The program is the last fenced block
+    that is one, or the whole answer. The metric ``tests_passed`` is the share of tests that passed. Where the first
+    test exceeds a limit, the others do not run and count as failed.
 
     :param compare: ``"exact"`` (line by line), ``"tokens"`` (between white space) or ``"floats"`` (tokens, of which
-        numbers may differ by `tolerance`); `kkwarm.verify.outputs` has the rules and their sources. Or a checker, where
-        several outputs are right: ``checker(input, output, expected)`` returns True or False, as Codeforces' checkers do.
-        It gets text only, must be a function of a module, and runs in a worker process for at most 10 s. Where it raises
-        or does not end, the verdict is ``error``. A test needs no ``"output"`` then.
+        numbers may differ by `tolerance`); `kkwarm.verify.outputs` has the rules and their sources. Where several
+        outputs are right, a checker: ``checker(input, output, expected)`` returns True or False, with the arguments of
+        Codeforces' checkers. It gets text only, must be a function of a module, and runs in a worker process for at
+        most 10 s. Where it raises or does not end, the verdict is ``error``. Its tests need no ``"output"``.
     :param tolerance: the largest absolute or relative error of a number, for ``"floats"``.
-    :param seconds: CPU time limit of each test, and the limit of its sleep (at most 5 s).
+    :param seconds: CPU time limit of each test. It may also sleep for so long, but no longer than 5 s.
     :param memory: memory limit of each process, in bytes.
     :raises KkwarmError: an option is not valid, or the checker cannot be sent to a worker process.
     """
-    if not callable(compare) and compare not in COMPARISONS:
+    if not callable(compare) and compare not in list(COMPARISONS):
         raise KkwarmError(
             f"verifier {name}: compare is {shorten(compare)}", hint=f"use {', '.join(COMPARISONS)} or a function"
         )
@@ -162,7 +162,11 @@ def _check_batch(
         answer = response.answer or ""
         code = extract_program(answer, tagged=response.tagged)
         if code is None:
-            reason = "no program" if len(answer) <= MAX_CHARS else f"longer than {MAX_CHARS:,} characters"
+            reason = (
+                "the answer has no Python program"
+                if len(answer) <= MAX_CHARS
+                else f"the answer is longer than {MAX_CHARS:,} characters"
+            )
             programs.append(Verdict(Status.UNPARSED, None, reason, {_METRIC: 0.0}))
         else:
             programs.append(_Program(code, tests))

@@ -15,6 +15,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from kkwarm.verify.sandbox.inside import wire
@@ -462,7 +463,7 @@ def _input_file(data: bytes) -> int:
         fd = os.memfd_create("stdin")
     else:
         fd, path = tempfile.mkstemp()
-        os.unlink(path)
+        Path(path).unlink()
     with open(fd, "wb", closefd=False) as file:
         file.write(data)
     os.lseek(fd, 0, os.SEEK_SET)
