@@ -28,11 +28,12 @@ class Handler(BaseHTTPRequestHandler):
         prompts = body["prompt"] if isinstance(body["prompt"], list) else [body["prompt"]]
         choices = []
         for i, prompt in enumerate(prompts):
-            word = prompt.removesuffix(" <think>").split()[-1] if len(prompt) % 2 == 0 else "say"
-            for _ in range(body.get("n", 1)):
-                text = f" the word is {word} </think> <answer> {word} </answer>"
-                choices.append({"index": i, "text": text, "finish_reason": "stop"})
+            choices += [{"index": i, "text": self.text(prompt), "finish_reason": "stop"}] * body.get("n", 1)
         self._reply({"choices": choices, "usage": {"completion_tokens": 8 * len(choices)}})
+
+    def text(self, prompt: str) -> str:
+        word = prompt.removesuffix(" <think>").split()[-1] if len(prompt) % 2 == 0 else "say"
+        return f" the word is {word} </think> <answer> {word} </answer>"
 
     def _reply(self, document: object) -> None:
         data = json.dumps(document).encode()

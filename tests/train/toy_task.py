@@ -7,7 +7,7 @@ from typing import Any
 
 import kkwarm.plugins
 from kkwarm.plugins import hookimpl
-from kkwarm.protocols import TagReader
+from kkwarm.protocols import StatedReader, TagReader
 from kkwarm.testing.checkpoint import tiny_checkpoint
 from kkwarm.train import write_traces
 from kkwarm.types import (
@@ -36,6 +36,9 @@ def prompt_of(question: str) -> str:
 
 
 TOY = Protocol("toy", TagReader(), text=lambda messages: prompt_of(messages[-1].content), stop=("</answer>",))
+
+
+STATED = Protocol("stated", StatedReader("is {answer}"), text=lambda messages: messages[-1].content)
 
 
 def check(example: Example, response: Response) -> bool | Verdict:
@@ -96,7 +99,16 @@ class Plugin:
     def kkwarm_domains(self) -> list[Domain]:
         sampling = Sampling(1.0, 1.0, 12)
         return [
-            Domain("toy", _questions, check, lambda e: str(e.answer), protocol="toy", sampling=sampling, facet="word"),
+            Domain(
+                "toy",
+                _questions,
+                check,
+                lambda e: str(e.answer),
+                protocol="toy",
+                sampling=sampling,
+                facet="word",
+                protocols=[STATED],
+            ),
             Domain("easy", _questions, contains_colour, protocol="toy", sampling=sampling),
             Domain("graded", _questions, near, protocol="toy", sampling=sampling, reward=graded),
         ]
