@@ -345,5 +345,5 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     assert workers
     parent.kill()
     parent.wait()
-    _, alive = psutil.wait_procs(workers, timeout=60)
+    _, alive = psutil.wait_procs(workers, timeout=200)
     assert not alive
