@@ -22,6 +22,7 @@ from pydantic import model_validator as validator
 
 from kkwarm import paths
 from kkwarm.errors import KkwarmError, unknown_name, warn
+from kkwarm.schema.by_benchmark import value_for
 from kkwarm.schema.document import Document, Problems, read, validate
 from kkwarm.schema.settings import (
     BenchConfig,
@@ -282,6 +283,10 @@ def _warn_about_protocols(where: str, recipe: _RecipeFile) -> None:
     evaluated = recipe.evaluate.given()
     for name, stage in recipe.stages.items():
         given = stage.given()
+        domain = stage.domain if isinstance(stage, RlvrStage) else recipe.traces[stage.traces].domain
+        protocols = (value_for(settings.protocols, domain) for settings in (stage, recipe.evaluate))
+        if len(set(protocols)) == 1:
+            given.pop("protocol", None)
         for key in ("protocol", "chat", "system", "chat_template_args", "think_tags"):
             if key in given and given[key] != evaluated.get(key):
                 used = f"{key} = {evaluated[key]!r}" if key in evaluated else f"the default {key}"

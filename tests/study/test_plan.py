@@ -107,6 +107,22 @@ def test_everything_wrong_at_once(recipe_file: Path) -> None:
     assert len(wrong.value.problems) == 5
 
 
+@pytest.mark.parametrize(
+    ("stage", "evaluate", "warned"),
+    [
+        ("plain", "mini_kk=plain", False),  # the domain of the stage is evaluated by its protocol
+        ("mini_kk=plain", "plain", False),
+        ("plain", "mini_math=plain", True),
+        ("plain", "auto", True),
+    ],
+)
+def test_other_prompts_in_training_than_in_evaluation_are_reported(
+    recipe_file: Path, stage: str, evaluate: str, warned: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load_recipe(str(recipe_file), [f"stages.warm.protocol='{stage}'", f"evaluate.protocol='{evaluate}'"])
+    assert ("stage warm trains with protocol" in capsys.readouterr().err) == warned
+
+
 def test_unknown_recipes_offer_near_names() -> None:
     with pytest.raises(KkwarmError) as wrong:
         load_recipe("minni")
