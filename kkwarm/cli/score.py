@@ -158,7 +158,9 @@ def _open_run(out: Path | None, file: Path, benchmark: Benchmark, protocol: Prot
 
     config = {"benchmark": benchmark.name, "protocol": protocol.name}
     with Run.open(out, kind="score", config=config, inputs={"outputs": file_hash(file)}) as run:
-        now = verifier_provenance(registry().verifier_of(benchmark, protocol), protocol)
+        reg = registry()
+        verifier, reward = reg.verifier_of(benchmark, protocol), reg.reward_of(benchmark).function
+        now = verifier_provenance(verifier, protocol, reward)
         then = run.manifest.verifiers.get(benchmark.name)
         if then and any(then.get(key) != now.get(key) for key in ("name", "code")):
             hint = f"run `kkwarm rescore {out}`, or use another --out"

@@ -203,7 +203,10 @@ def run_bench(
             _warn_about_solved_examples(prepared.tasks, run)
             _record_unpinned(prepared, run)
             run.record(state="running")  # a run that stopped early is marked done
-            run.record_verifiers({t.name: verifier_provenance(t.verifier, t.protocol) for t in prepared.tasks})
+            rewards = {t.name: t.reward.function if t.reward is not None else None for t in prepared.tasks}
+            run.record_verifiers(
+                {t.name: verifier_provenance(t.verifier, t.protocol, rewards[t.name]) for t in prepared.tasks}
+            )
             _complete(prepared, run, progress, early_stopping)
             prepared.registry.call_hook("kkwarm_run_finished", run=run)
             return run

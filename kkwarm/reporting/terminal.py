@@ -57,7 +57,9 @@ def print_report(report: Report, console: Any) -> None:
     console.print(f"{LEGEND}\n", style="dim", markup=False)
     _print_alarms(report, console)
     print_beside(console, [*_plots(report, console.width), *_examples_saved(report)])
-    print_beside(console, _metrics(report))
+    if metrics := _metrics(report):
+        print_beside(console, metrics)
+        console.print("The intervals of metrics are not corrected for several comparisons.\n", style="dim")
     print_beside(console, [_reasoning(report), _flips(report), _lengths(report), _statuses(report), _evals(report)])
     _print_foot(report, console)
 
@@ -177,7 +179,7 @@ def _metrics(report: Report) -> list[Any]:
 
     tables = []
     for name in metric_names(report):
-        tables.append(_by_domain(report, f"{name}: mean and change, 95% intervals, not corrected", text))
+        tables.append(_by_domain(report, f"Metric {name}: mean and change [95% interval]", text))
     return tables
 
 

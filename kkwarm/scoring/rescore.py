@@ -152,7 +152,7 @@ def rescore_samples(
         progress(len(part))
     facets = facets_of(list(examples.values()), benchmark.facet)
     figures = summarize(samples, facets), summarize(after, facets)
-    provenance = verifier_provenance(verifier, protocol)
+    provenance = verifier_provenance(verifier, protocol, reward.function)
     missing, read_by = len(samples) - len(places), protocol.name if other else ""
     return RescoredBenchmark(name, samples, after, *figures, missing, provenance=provenance, read_by=read_by)
 

@@ -178,7 +178,8 @@ def _compare_verdicts(
     if changed:
         rows = sorted((numbers[f.before.benchmark, f.before.id, f.before.index], f) for f in changed)
         examples = "; ".join(f"line {n} ({f.before.id}): {_describe_flip(f)}" for n, f in rows[:MAX_NAMED])
-        detail = f"{len(changed):,} of {total:,} verdicts changed: {examples}{_more(rows)}"
+        what_changed = "verdicts or rewards" if any(f.before.reward != f.after.reward for f in changed) else "verdicts"
+        detail = f"{len(changed):,} of {total:,} {what_changed} changed: {examples}{_more(rows)}"
         yield Finding(what, State.DIFFERS, detail, tuple(n for n, _ in rows))
     elif total:
         yield Finding(what, State.AGREES, f"all {total:,} are the same today")
@@ -205,7 +206,8 @@ def _check_verifier(run: Run, registry: Registry, name: str) -> Finding:
     try:
         benchmark = registry.benchmark(name.removesuffix("+forced"), from_run=True)
         protocol = registry.protocol(benchmark, protocol_name(run, name, registry.saved_protocol(benchmark)))
-        now = verifier_provenance(registry.verifier_of(benchmark, protocol), protocol)
+        verifier, reward = registry.verifier_of(benchmark, protocol), registry.reward_of(benchmark).function
+        now = verifier_provenance(verifier, protocol, reward)
     except KkwarmError as err:
         return Finding(what, State.UNCHECKED, str(err))
     differences = [

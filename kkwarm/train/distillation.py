@@ -232,7 +232,7 @@ def _distill_from_model(
             contamination_check(
                 run, plan.examples, [config.domain], config.decontaminate_against, allow=config.allow_contamination
             )
-            run.record_verifiers({plan.task.name: verifier_provenance(plan.verifier, plan.protocol)})
+            run.record_verifiers({plan.task.name: verifier_provenance(plan.verifier, plan.protocol, plan.task.reward)})
             if run.truncated_bytes:
                 print_status(f"{run.path}: the last sample was cut short by a crash; it is generated again")
             api = config.api if plan.backend == "openai" else None

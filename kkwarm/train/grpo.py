@@ -207,7 +207,7 @@ def rlvr(
         ids = [e.id for e in plan.examples]
         run.record(labels=labels or {}, model={"checkpoint": str(model)}, example_ids=ids, warnings=[])
         run.record(prompting=describe_prompting(config, [config.domain]))
-        run.record_verifiers({config.domain: verifier_provenance(plan.verifier, plan.protocol)})
+        run.record_verifiers({config.domain: verifier_provenance(plan.verifier, plan.protocol, plan.task.reward)})
         contamination_check(
             run, plan.examples, [config.domain], config.decontaminate_against, allow=config.allow_contamination
         )

@@ -89,7 +89,7 @@ class TaskReward:
             return self._check(example, verdict, Reward(self._partial_credit(example, verdict, base.total)))
         returned = self._call(example, completion, verdict)
         values: Mapping[object, object] = returned if isinstance(returned, Mapping) else {"": returned}
-        parts = {n: float(v) for n, v in values.items() if isinstance(n, str) and isinstance(v, Real)}
+        parts = {n: float(v) + 0.0 for n, v in values.items() if isinstance(n, str) and isinstance(v, Real)}
         if not parts or len(parts) < len(values):
             raise self._error(example, verdict, f"is {shorten(returned)}, neither a number nor a dict of numbers")
         for name, value in parts.items():

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from kkwarm.types import Protocol, Verifier
+from kkwarm.types import Protocol, RewardFunction, Verifier
 
 __all__ = ["syntax", "verifier_provenance"]
 
@@ -21,15 +21,15 @@ _EXCLUDED = ("kkwarm.plugins", "kkwarm.data", "kkwarm.store")
 _SANDBOX = "kkwarm.verify.sandbox"  # some of its files run inside the sandbox and are not imported here
 
 
-def verifier_provenance(verifier: Verifier, protocol: Protocol) -> dict[str, Any]:
-    """Identifies a verifier, and the code of it and a protocol.
+def verifier_provenance(verifier: Verifier, protocol: Protocol, reward: RewardFunction | None = None) -> dict[str, Any]:
+    """Identifies a verifier, and the code of it, a protocol and a task's reward function.
 
     :returns: ``name`` of the verifier and, except where a source is not a file: ``code``: a hash (16 hex digits) of the
-        sources of verifier, protocol and judge, and of the modules that they import from their own packages and from
-        kkwarm. Comments, docstrings and formatting do not count.
+        sources of verifier, protocol, reward and judge, and of the modules that they import from their own packages and
+        from kkwarm. Comments, docstrings and formatting do not count.
         ``libraries``: the versions of all other packages that they import.
     """
-    parts = (verifier.check, verifier.precheck, verifier.check_batch)
+    parts = (verifier.check, verifier.precheck, verifier.check_batch, reward)
     roots = {_module_of(part) for part in parts if part is not None}
     roots |= {type(protocol).__module__, "kkwarm.verify.judge", "kkwarm.protocols"}
     files: dict[str, Path] = {}

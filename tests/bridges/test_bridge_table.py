@@ -283,6 +283,15 @@ max_tokens = 9
     assert (domain.rewards.wrong, domain.rewards.correct, domain.sampling.max_tokens) == (-1.0, 2.0, 9)
 
 
+def test_partial_credit_of_a_table(reg: Registry, tmp_path: Path) -> None:
+    text = 'data = "rows.jsonl"\nquestion = "q"\nanswer = "a"\n[rewards]\npartial = "near"'
+    domain = reg.domain(name := write_table(tmp_path, ROWS, text))
+    example = next(iter(domain.load()))
+    verdict = Verdict(Status.WRONG, metrics={"near": 0.5})
+    reward = reg.reward_of(reg.benchmark(name))([(example, Completion("x"), verdict)])[0].total
+    assert reward == (domain.rewards.wrong + domain.rewards.correct) / 2
+
+
 def test_a_table_can_be_benchmarked(reg: Registry, tmp_path: Path) -> None:
     from kkwarm.evaluation import BenchConfig, bench
 

@@ -6,17 +6,22 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from graded_domain import CITIES, FIELDS, ROWS, by_table, check, gold, graded
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kkwarm.analysis.stats.estimates import difference_interval, estimate_mean
 from kkwarm.cli import cli, main
 from kkwarm.plugins import Registry, hookimpl, load
-from kkwarm.testing import check_domain
+from kkwarm.store import Run
+from kkwarm.testing import ScriptedModel, check_domain
 from kkwarm.types import Completion, Domain, Example, Probe, Response, Rewards, Status, Target, Task, Verdict
 from kkwarm.verify import Judge
 from kkwarm.verify.probes import probe_domain
@@ -160,31 +165,6 @@ def test_registration_names_a_wrong_reward() -> None:
 
 # -- a domain with partial credit --------------------------------------------------------------------------------------
 
-FIELDS = ("name", "year", "place")
-ROWS = [
-    Example(
-        f"c/{i}", f"Who, when and where was number {i}?",
-        {"name": f"n{i * 7}", "year": str(1900 + i), "place": f"p{i % 3}"}, "train" if i < 6 else "test",
-    )
-    for i in range(18)
-]  # fmt: skip
-
-
-def gold(example: Example) -> str:
-    return "; ".join(f"{key}={example.answer[key]}" for key in FIELDS)
-
-
-def check(example: Example, response: Response) -> Verdict:
-    """``name=Ann; year=1900; place=Rome``: the share of right fields is the metric ``fields``."""
-    pairs = [part.strip().partition("=") for part in (response.answer or "").split(";")]
-    if tuple(key for key, _, _ in pairs) != FIELDS or any(" " in value or not value for _, _, value in pairs):
-        return Verdict(Status.UNPARSED, reason="not name=…; year=…; place=…")
-    share = sum(value == example.answer[key] for key, _, value in pairs) / len(FIELDS)
-    return Verdict(Status.CORRECT if share == 1 else Status.WRONG, response.answer, metrics={"fields": share})
-
-
-CITIES = Domain("cities", lambda: ROWS, check, gold, rewards=Rewards(partial="fields"))
-
 
 def registry_of(domain: Domain, *probes: Probe) -> Registry:
     plugin = SimpleNamespace(kkwarm_domains=hookimpl(lambda: [domain]), kkwarm_probes=hookimpl(lambda: list(probes)))
@@ -198,17 +178,6 @@ def failures(domain: Domain, *probes: Probe) -> list[tuple[str, str, str]]:
         rules = [(f.rule, "rule", f.problem) for f in check_domain(reg, "cities", judge) if not f.ok]
         failed, _ = ([], {}) if rules else probe_domain(reg, "cities", 6, judge)
     return rules + [(f.probe, f.outcome, f.verdict) for f in failed]
-
-
-def by_table(verdict: Verdict) -> float:
-    return Rewards().for_status(verdict.status)
-
-
-def graded(verdict: Verdict, example: Example) -> dict[str, float]:
-    """Partial credit by fields, and a penalty for a broken format, as parts."""
-    answer = 1.5 * verdict.metrics.get("fields", 0.0)
-    broken = verdict.status in (Status.MALFORMED, Status.TRUNCATED)
-    return {"answer": answer - 0.5, "format": -1.5 if broken else 0.0, "read": -0.5 * ("fields" not in verdict.metrics)}
 
 
 def test_domains_with_partial_credit_pass() -> None:
@@ -328,3 +297,116 @@ def test_a_reward_that_fails_ends_score_in_one_line(
         main(["score", str(tmp_path / "f.jsonl"), "--benchmark", "cities"])
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and "the reward of cities for example c/7 (verdict" in lines[0], lines
+
+
+# -- evaluation, reports, and stored rewards ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def benched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two scripted models: the second has one more field right."""
+    from kkwarm.evaluation import bench
+
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        reg = registry_of(replace(CITIES, rewards=Rewards(), reward=graded))
+        patch.setattr("kkwarm.plugins.registry", lambda: reg)
+        for number, path in enumerate([folder / "a", folder / "b"]):
+
+            def reply(prompt: str, index: int, number: int = number) -> str:
+                example = next(e for e in ROWS if e.question in prompt)
+                answer = gold(example).replace("year=", "year=" if number else "year=x")
+                i = int(example.id[2:])
+                return f"so </think> <answer> {answer if i % 3 else answer.replace('name=', 'name=x')} </answer>"
+
+            bench("scripted", ["cities"], path, backend=ScriptedModel(reply), progress=False)
+    return folder / "a", folder / "b"
+
+
+def test_bench_stores_and_reports_rewards(benched: tuple[Path, Path], cities: Registry) -> None:
+    run = Run.read(benched[0])
+    examples = {e.id: e for e in ROWS}
+    samples = list(run.samples())
+    rewards = cities.reward_of(cities.benchmark("cities"))
+    assert [s.reward for s in samples] == [
+        rewards([(examples[s.id], s.completion, s.verdict)])[0].total for s in samples
+    ]
+    figures = run.manifest.benchmarks["cities"]
+    assert figures["metrics"] == {
+        "fields": pytest.approx(sum(s.verdict.metrics["fields"] for s in samples) / 12),
+        "reward": pytest.approx(sum(s.reward or 0.0 for s in samples) / 12),
+    }
+    for name, mean in figures["metrics"].items():
+        low, high = figures["metrics_ci"][name]
+        assert low < mean < high and figures["metrics_stderr"][name] > 0
+
+
+def test_reports_and_comparisons_have_metrics_with_intervals(benched: tuple[Path, Path]) -> None:
+    from kkwarm.analysis.build import build_report
+    from kkwarm.analysis.compare import compare
+    from kkwarm.analysis.load import load as load_runs
+    from kkwarm.reporting.html import write_html
+    from kkwarm.reporting.terminal import render_text
+    from kkwarm.schema.report import parse_report
+
+    report = build_report(load_runs(list(benched)))
+    assert parse_report(report.model_dump_json()) == report
+    cell = report.matrix["b"]["cities"]
+    change = compare(*benched).benchmarks["cities"].change
+    assert cell.change is not None and cell.change.metrics == change.metrics
+    for name, difference in (("fields", 1 / 3), ("reward", 0.5)):
+        low, high = change.metrics[name].ci
+        assert change.metrics[name].estimate == pytest.approx(difference) and low < difference < high
+        own = cell.metrics[name]
+        assert own.ci is not None and own.ci[0] < own.mean < own.ci[1]
+    text = render_text(report, 80)
+    assert "Metric reward: mean and change [95% interval]" in text and "+0.5 [" in text
+    write_html(report, benched, benched[0].parent / "page.html")
+    assert "<h3>reward</h3>" in (benched[0].parent / "page.html").read_text("utf-8")
+    result = CliRunner().invoke(cli, ["compare", *map(str, benched)], catch_exceptions=False)
+    assert "reward: A 0.333" in result.output and "B - A +0.5 [" in result.output
+
+
+def test_another_reward_is_found_by_verify_and_rescore(
+    benched: tuple[Path, Path], cities: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kkwarm.scoring.rescore import rescore
+    from kkwarm.scoring.verify_run import State, verify_run
+
+    run = Run.read(benched[1])
+    assert not rescore(run, cities)[0].other_metrics
+    other = registry_of(CITIES)  # the same verifier; partial credit by the metric itself
+    changed = {f.what: f for f in verify_run(run, other)}["verdicts: cities"]
+    assert changed.state is State.DIFFERS and "of 12 verdicts or rewards changed" in changed.detail
+    assert "wrong, reward 0.5 stored, 1.16667 today" in changed.detail
+    (result,) = rescore(run, other)
+    assert not result.flips and result.other_metrics
+    assert {round(f.after.reward or 0, 6) for f in result.other_metrics} == {2.0, round(-0.5 + 2.5 * 2 / 3, 6)}
+    monkeypatch.setattr("kkwarm.plugins.registry", lambda: other)
+    result_text = CliRunner().invoke(cli, ["rescore", str(run.path), "--alone"], catch_exceptions=False).output
+    assert "same verdict, but other metrics or another reward: reward" in " ".join(result_text.split())
+
+
+values = st.lists(st.floats(-50, 50).map(lambda x: round(x, 3)), min_size=2, max_size=12)
+
+
+@given(values, st.floats(0.1, 20), st.floats(-30, 30))
+def test_intervals_of_differences_follow_the_unit(first: list[float], scale: float, shift: float) -> None:
+    """Beyond 0..1 an interval does not depend on the metric's unit, and changes its sign with the order."""
+    a = np.array([[-60.0, *first]])
+    b = np.array([[60.0, *reversed(first)]])
+    value, low, high = difference_interval(a, b)
+    assert low <= value <= high
+    assert difference_interval(scale * a, scale * b) == pytest.approx((scale * value, scale * low, scale * high))
+    assert difference_interval(b, a) == pytest.approx((-value, -high, -low))
+    estimate = estimate_mean(a)
+    assert estimate.interval is not None and estimate.low < estimate.value < estimate.high
+    moved = estimate_mean(a * scale + shift * 100)
+    if moved.low < 0 or moved.high > 1:
+        expected = [scale * v + shift * 100 for v in (estimate.value, estimate.low, estimate.high)]
+        assert [moved.value, moved.low, moved.high] == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+def test_equal_values_have_no_interval() -> None:
+    assert estimate_mean(np.full((1, 9), -2.0)).interval is None
+    assert estimate_mean(np.full((1, 9), 1.0)).interval is not None
