@@ -120,9 +120,7 @@ def _another_number(t: Target, rng: random.Random) -> str | None:
         lambda text: text[:-1],
     )
     text = rng.choice(changes)(t.gold)
-    if not text or not _NUMBER.fullmatch(text) or float(text) == float(t.gold):
-        return None
-    return next(outside_tolerance(t.gold, [text], t.tolerance), None)
+    return text if text and _NUMBER.fullmatch(text) and float(text) != float(t.gold) else None
 
 
 _KINDS: dict[str, Callable[[Target, random.Random], str | None]] = {
@@ -144,6 +142,8 @@ def _generate(target: Target, rng: random.Random) -> Case | None:
         return Case(target.compose(rng.choice(space) + target.gold + rng.choice(space)), "accept", "white space")
     kind = rng.choice(list(_KINDS))
     text = _KINDS[kind](target, rng)
+    if text is not None:  # of no kind may it be a number that counts as the same
+        text = next(outside_tolerance(target.gold, [text], target.tolerance), None)
     return None if text is None else Case(target.compose(decorate(rng, text)), "reject", kind)
 
 

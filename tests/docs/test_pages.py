@@ -65,33 +65,40 @@ def test_the_last_step_has_what_it_says(plugged: Plugged) -> None:
     reg = plugged(len(STEPS) - 1)
     assert {e.meta["length"] for e in reg.benchmark("units:long").load()} == {"long"}
     assert len(list(reg.teacher("units", "textbook").traces(5, 0))) == 5
+    assert {t.meta["length"] for t in reg.teacher("units:long", "textbook").traces(5, 0)} == {"long"}
 
 
 def test_the_table_of_the_tutorial_keeps_every_rule(tmp_path: Path) -> None:
-    for name in ("capitals.toml", "capitals.csv"):
+    for name in ("planets.toml", "planets.csv"):
         (tmp_path / name).write_text(BLOCKS[name])
-    reg, name = registry(), str(tmp_path / "capitals.toml")
-    assert len(list(reg.task(name).load())) == 3
-    assert {e.meta["continent"] for e in reg.benchmark(f"{name}:Asia").load()} == {"Asia"}
+    reg, name = registry(), str(tmp_path / "planets.toml")
+    assert len(list(reg.task(name).load())) == 4
+    assert {e.meta["topic"] for e in reg.benchmark(f"{name}:size").load()} == {"size"}
     with Judge() as judge:
         assert [f for f in check_domain(reg, name, judge) if not f.ok] == []
 
 
-@pytest.mark.parametrize("reward", ["by a metric", "by a function"])
-def test_the_domain_of_the_page_on_rewards(reward: str) -> None:
-    page = (PAGES / "rewards.md").read_text("utf-8")
-    domain, function = re.findall(r'```python title="kkwarm_films.py"\n(.*?)```', page, re.S)
-    module = types.ModuleType("kkwarm_films")
-    exec(domain + (function if reward == "by a function" else ""), vars(module))
-    reg = load([("films", module)])
-    benchmark = reg.benchmark("films")
-    example = next(e for e in benchmark.load_all() if e.id == "film/Ran")
-    pair = (example, Completion("so </think> <answer> 1985; Lang </answer>", finish_reason="stop"))
+@pytest.mark.parametrize(
+    ("name", "answers"),
+    [
+        ("miles", {"miles/50": [("31.1", 2.0), ("31.25", 1.9416), ("27", -0.5 + 2.5 * 0.476), ("300", -0.5), ("?", -1.0)]}),
+        ("filters", {"filters/sum": [("print(sum(map(int, input().split())))", 1.0), ("print(6)", 0.5), ("print()", 0.0)]}),
+    ],
+)
+def test_domains_with_partial_credit_keep_every_rule(
+    name: str, answers: dict[str, list[tuple[str, float]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / f"kkwarm_{name}.py").write_text(BLOCKS[f"kkwarm_{name}.py"])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    reg = load([(name, importlib.import_module(f"kkwarm_{name}"))])
+    examples = {e.id: e for e in reg.benchmark(name).load_all()}
     with Judge() as judge:
-        assert [f for f in check_domain(reg, "films", judge) if not f.ok] == []
-        assert probe_domain(reg, "films", 12, judge)[0] == []
-        verdict = judge.verify(reg.verifier("films"), BUILT_IN["paper"], [pair])[0]
-    assert reg.reward_of(benchmark)([(*pair, verdict)])[0].total == (0.75 if reward == "by a metric" else 1.0)
+        assert [f for f in check_domain(reg, name, judge) if not f.ok] == []
+        for id_, rewards in answers.items():
+            pairs = [(examples[id_], Completion(BUILT_IN["paper"].compose("so", text))) for text, _ in rewards]
+            verdicts = judge.verify(reg.verifier(name), BUILT_IN["paper"], pairs)
+            scored = reg.reward_of(reg.benchmark(name))([(*p, v) for p, v in zip(pairs, verdicts, strict=True)])
+            assert [r.total for r in scored] == pytest.approx([reward for _, reward in rewards], abs=1e-3)
 
 
 def test_every_hook_is_documented() -> None:

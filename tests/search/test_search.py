@@ -12,9 +12,9 @@ import pytest
 
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import Registry, hookimpl, load
-from kkwarm.protocols import BUILT_IN
+from kkwarm.protocols import BUILT_IN, PAPER
 from kkwarm.testing.rules import RULES
-from kkwarm.types import Case, CaseGenerator, Domain, Example, Response, Target, Verdict, Verifier
+from kkwarm.types import Case, CaseGenerator, Completion, Domain, Example, Response, Target, Verdict, Verifier
 from kkwarm.verify import Judge
 from kkwarm.verify.mutations import GENERATORS, change_digits
 from kkwarm.verify.search import Budget, RecordedRandom, SearchResult, make_scorer, search, search_domain
@@ -213,6 +213,17 @@ def test_the_built_in_generator_changes_digits() -> None:
         assert re.fullmatch(r"x\d2|x1\d", text := str(change_digits(rng, "x12"))) and text != "x12"
     assert change_digits(rng, "x") is None
     assert [g.name for g in GENERATORS] == ["any domain"]
+
+
+def test_no_rejected_case_is_a_number_within_the_tolerance() -> None:
+    (generator,) = GENERATORS
+    target = Target(Example("d/1", "How far?", 22.37), "22.37", ["7.5", "22.4"], PAPER, 0.3)
+    rng = random.Random(0)
+    cases = [case for _ in range(4000) if (case := generator.generate(target, rng)) is not None]
+    rejected = [PAPER.split(Completion(c.completion)).answer or "" for c in cases if c.expect == "reject"]
+    numbers = [float(text) for text in rejected if re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", text)]
+    assert len(rejected) > 1000 and len(numbers) > 50
+    assert min(abs(n - 22.37) for n in numbers) > 0.3
 
 
 def test_verdicts_are_in_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
