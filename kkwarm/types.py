@@ -341,6 +341,7 @@ class Pin:
         the content.
     :param repo: the data set on the Hugging Face hub; empty: it is not from there.
     :param revision: the commit of `repo` that is read.
+    :param task_id: the task's name in the hub's evaluation results of `repo`.
     :param source: where the content was published, if not in `repo`.
     :param measure: returns the hash that is compared with `content`. None: that of the examples.
     """
@@ -349,6 +350,7 @@ class Pin:
     hub_content: str = ""
     repo: str = ""
     revision: str = ""
+    task_id: str = "default"
     source: str = ""
     measure: Callable[[], str] | None = None
 

@@ -37,7 +37,7 @@ COMMANDS: dict[str, str] = {
     "report": "Report results and claims of stored runs.",
     "compare": "Compare two runs on the same questions.",
     "import": "Import results of other tools as runs.",
-    "export": "Export a domain for other tools.",
+    "export": "Export a domain or results for other tools.",
 }
 
 

@@ -1,4 +1,4 @@
-"""`kkwarm export`: writes domains in the forms of other tools."""
+"""`kkwarm export`: writes domains and results in the forms of other tools."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from kkwarm.cli.console import complete_domains, echo_json, json_option, out_console
+from kkwarm.cli.console import complete_domains, complete_runs, echo_json, json_option, out_console
 
 
 @click.group()
@@ -57,3 +57,43 @@ def domain(
         soft_wrap=True,
     )
     console.print(f"lm_eval --include_path {out} --tasks {written.task} ...", markup=False, soft_wrap=True)
+
+
+@command.command()
+@click.argument("run", shell_complete=complete_runs, type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    "tool",
+    type=click.Choice(["lm-eval", "hub", "every-eval-ever"]),
+    required=True,
+    help="Form of the results: lm-eval's output folder, the hub's .eval_results, or Every Eval Ever's records.",
+)
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder to write into.")
+@click.option("--model", metavar="USER/NAME", help="Name of the model in the results.  [default: the run's]")
+@json_option
+def results(run: Path, tool: str, out: Path, model: str | None, as_json: bool) -> None:
+    """Write the results of RUN, a bench, score or import run, for another tool.
+
+    `kkwarm import lm-eval` reads lm-eval's form with every verdict. The hub's form has only benchmarks that are data
+    sets of the hub; `kkwarm push` uploads it, too.
+    """
+    from kkwarm.errors import KkwarmError, warn
+    from kkwarm.exporters.results import TOOLS, hub_entries, load_results
+    from kkwarm.files import write_file
+    from kkwarm.store import Run, find_run
+
+    loaded = load_results(Run.read(find_run(run)), model)
+    files = TOOLS[tool](loaded)
+    skipped = hub_entries(loaded)[1] if tool == "hub" else {}
+    for path in files:
+        if (out / path).exists():
+            raise KkwarmError(f"{out / path} exists already", hint="give another folder with -o, or delete it")
+    for path, text in files.items():
+        write_file(out / path, text)
+    for name, reason in skipped.items():
+        warn(f"{name} is left out: {reason}")
+    if as_json:
+        echo_json({"tool": tool, "folder": str(out), "files": list(files), "skipped": skipped})
+        return
+    for path in files:
+        out_console().print(str(out / path), markup=False, soft_wrap=True)

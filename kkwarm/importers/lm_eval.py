@@ -21,7 +21,7 @@ from kkwarm.evaluation.lm_eval_logs import (
     read_verdict,
 )
 from kkwarm.importers.records import Answer, Results, TaskResults, read_json, read_lines
-from kkwarm.types import Completion
+from kkwarm.types import Completion, Status, Verdict
 
 __all__ = ["read"]
 
@@ -92,7 +92,8 @@ def _task(
     main = _main(task, rows[0], metric)
     answers = [_answer(row, main, path) for row in rows]
     samples = max(len(a.completions) for a in answers)
-    if samples > 1:
+    scored = len(answers[0].verdicts)
+    if samples > scored:
         notes.append(f"{task} has {samples} samples per question, of which lm-eval scored one answer")
     if any(0 < a.verdicts[0].metrics.get(main, 0.0) < 1 for a in answers):
         notes.append(f"{main} of {task} has values between 0 and 1: only 1 counts as correct")
@@ -100,7 +101,8 @@ def _task(
     stop_strings = (until,) if isinstance(until, str) else tuple(until)
     if not all(isinstance(stop, str) for stop in stop_strings):
         raise KkwarmError(f"{path}: the stop strings of {task} are not all text")
-    return TaskResults(task, f"lm_eval:{task}", answers, _settings(task, document, rows[0]), notes, stop_strings)
+    settings = _settings(task, document, rows[0]) | {"samples": scored}
+    return TaskResults(task, f"lm_eval:{task}", answers, settings, notes, stop_strings)
 
 
 def _main(task: str, row: Row, metric: str | None) -> str:
@@ -121,7 +123,7 @@ def _answer(row: Row, main: str, path: Path) -> Answer:
         return Answer(
             str(row["doc_id"]),
             tuple(Completion(text) for text in read_answer(row)[0]),
-            (read_verdict(row, main),),
+            _own_verdicts(row) or (read_verdict(row, main),),
             doc,
             str(row["prompt_hash"])[:16],
         )
@@ -130,6 +132,11 @@ def _answer(row: Row, main: str, path: Path) -> Answer:
         raise KkwarmError(f"{path}: a sample lacks {err}", hint=hint) from None
     except ValueError as err:
         raise KkwarmError(f"{path}: a sample has a value of another kind: {err}") from None
+
+
+def _own_verdicts(row: Row) -> tuple[Verdict, ...]:
+    """The verdict on each sample, which `kkwarm export results` stores; empty in lm-eval's own files."""
+    return tuple(Verdict(Status(v["status"]), v["answer"]) for v in row.get("kkwarm", ()))
 
 
 def _settings(task: str, document: Row, row: Row) -> dict[str, Any]:

@@ -34,6 +34,7 @@ PINS: dict[Split, Pin] = {
         content="b1608d3a4dc070e2a80df557f6db3c8b0949cd61d563e6ae597cb322c9aa9cae",
         repo=REPO,
         revision=REVISION,
+        task_id="mmlu_pro",
     ),
     "train": Pin(
         content="682988407e1c493d1ba6f0db1b5e69ac59dcec0bcaac88f4a6803068d7bff15e",
