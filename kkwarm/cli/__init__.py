@@ -37,6 +37,7 @@ COMMANDS: dict[str, str] = {
     "report": "Report results and claims of stored runs.",
     "compare": "Compare two runs on the same questions.",
     "import": "Import results of other tools as runs.",
+    "push": "Push a checkpoint with its model card to the hub.",
     "export": "Export a domain or results for other tools.",
 }
 

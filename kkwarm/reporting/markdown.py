@@ -22,7 +22,7 @@ from kkwarm.reporting.labels import (
 from kkwarm.reporting.sanitize import sanitize
 from kkwarm.schema.report import Report
 
-__all__ = ["markdown_text"]
+__all__ = ["escape", "markdown_text"]
 
 _MARKUP = re.compile(r"[\\`*\[\]$|<~]|^[#>]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)")
 
@@ -30,29 +30,29 @@ _MARKUP = re.compile(r"[\\`*\[\]$|<~]|^[#>]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)")
 def markdown_text(report: Report) -> str:
     """The tables, warnings, alarms and the note."""
     state = "" if report.state == "done" else " (in progress)"
-    lines = [f"**{_escaped(report.title)}**{state}", ""]
-    lines += [text for line in nothing_learned_lines(report) for text in (f"**{_escaped(line)}**", "")]
-    lines += ["| condition | compared with | " + " | ".join(map(_escaped, report.domains)) + " |"]
+    lines = [f"**{escape(report.title)}**{state}", ""]
+    lines += [text for line in nothing_learned_lines(report) for text in (f"**{escape(line)}**", "")]
+    lines += ["| condition | compared with | " + " | ".join(map(escape, report.domains)) + " |"]
     lines += ["|---|---|" + "---:|" * len(report.domains)]
     for name, row in report.matrix.items():
         cells = []
         for domain in report.domains:
             cell = row.get(domain)
             cells.append("-" if cell is None else f"{percent(cell)} {change_text(cell.change)}".strip())
-        lines.append(f"| {_escaped(name)} | {_escaped(report.baseline(name) or '')} | " + " | ".join(cells) + " |")
+        lines.append(f"| {escape(name)} | {escape(report.baseline(name) or '')} | " + " | ".join(cells) + " |")
     lines += ["", f"{LEGEND[0].upper()}{LEGEND[1:]}."]
-    lines += [line for p in protocol_lines(report) for line in ("", f"{_escaped(p)}.")]
-    lines += [line for p in report.problems for line in ("", f"Not compared: {_escaped(p)}")]
-    lines += [line for u in report.unusable for line in ("", _escaped(u))]
-    lines += [line for d in settings_lines(report) for line in ("", f"Measured differently: {_escaped(d)}")]
+    lines += [line for p in protocol_lines(report) for line in ("", f"{escape(p)}.")]
+    lines += [line for p in report.problems for line in ("", f"Not compared: {escape(p)}")]
+    lines += [line for u in report.unusable for line in ("", escape(u))]
+    lines += [line for d in settings_lines(report) for line in ("", f"Measured differently: {escape(d)}")]
     lines += _claims(report)
     lines += _training(report)
     for line in scoring_lines(report):
-        lines += ["", f"{SCORING} {_escaped(line)}."]
+        lines += ["", f"{SCORING} {escape(line)}."]
     for line in contamination_lines(report):
-        lines += ["", f"{CONTAMINATED} {_escaped(line)}."]
+        lines += ["", f"{CONTAMINATED} {escape(line)}."]
     if report.note:
-        lines += ["", _escaped(report.note)]
+        lines += ["", escape(report.note)]
     advice = [report.advice + ".", ""] if report.advice else []
     return "\n".join([*lines, "", *advice, report.method + "."])
 
@@ -64,8 +64,8 @@ def _claims(report: Report) -> list[str]:
     for claim in report.claims:
         estimate = "" if claim.estimate is None else f"{claim.estimate:+.1f}"
         ci = "" if claim.ci is None else f"{claim.ci[0]:+.1f} to {claim.ci[1]:+.1f}"
-        text = _escaped(claim.text) + (CONTAMINATED if claim.contaminated else "")
-        facts = (f"{claim.id} {text}", HOLDS[claim.holds][0], estimate, ci, claim.verdict, _escaped(claim.statement))
+        text = escape(claim.text) + (CONTAMINATED if claim.contaminated else "")
+        facts = (f"{claim.id} {text}", HOLDS[claim.holds][0], estimate, ci, claim.verdict, escape(claim.statement))
         lines.append(f"| {' | '.join(facts)} |")
     return lines
 
@@ -74,14 +74,14 @@ def _training(report: Report) -> list[str]:
     lines = []
     domains, rows = evals_text(report)
     if rows:
-        lines += ["", "| in-training evaluations, percent | " + " | ".join(map(_escaped, domains)) + " |"]
+        lines += ["", "| in-training evaluations, percent | " + " | ".join(map(escape, domains)) + " |"]
         lines += ["|---|" + "---:|" * len(domains)]
-    lines += [f"| {_escaped(name)} | " + " | ".join(ends) + " |" for name, ends in rows]
+    lines += [f"| {escape(name)} | " + " | ".join(ends) + " |" for name, ends in rows]
     if alarms := alarm_lines(report):
-        lines += ["", "Alarms in training:", "", *(f"- {_escaped(line)}" for line in alarms)]
+        lines += ["", "Alarms in training:", "", *(f"- {escape(line)}" for line in alarms)]
     return lines
 
 
-def _escaped(text: str) -> str:
+def escape(text: str) -> str:
     """Text on one line with Markdown's special characters escaped."""
     return _MARKUP.sub(r"\\\g<0>", sanitize(" ".join(text.split())))

@@ -6,6 +6,7 @@ the command line, keys of recipes and the documentation are generated from these
 
 from __future__ import annotations
 
+import json
 import math
 import typing
 from collections.abc import Mapping
@@ -42,6 +43,7 @@ __all__ = [
     "Settings",
     "TrainConfig",
     "WarmupConfig",
+    "changed_settings",
     "check_run_size",
     "describe_default",
     "describe_values",
@@ -908,6 +910,15 @@ def identity(config: Settings) -> dict[str, Any]:
         counts.add("decontaminate_against")
     defaults = {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
     return {name: dump[name] for name in sorted(counts) if getattr(config, name) != defaults[name]}
+
+
+def changed_settings(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings in a manifest that are not the defaults of their kind of run; all where the kind has no model."""
+    model = _MODELS.get(kind)
+    fields = {} if model is None else model.model_fields
+    defaults = {k: f.get_default(call_default_factory=True) for k, f in fields.items() if not f.is_required()}
+    plain = json.loads(json.dumps(defaults, default=str))
+    return {key: value for key, value in config.items() if key not in plain or plain[key] != value}
 
 
 def stored_identity(kind: str, config: Mapping[str, Any]) -> Mapping[str, Any]:
