@@ -177,7 +177,9 @@ def _reproduction(card: Card) -> Iterator[str]:
     if card.cells:
         cell = next(iter(card.cells.values()))
         each = max(1, round(cell.samples / (cell.n * len(cell.seeds))))
-        lines.append(f"kkwarm bench {card.name} --on {','.join(card.cells)} --samples {each}")
+        counts = {cell.n for cell in card.cells.values()}
+        limit = f" --limit {cell.n}" if len(counts) == 1 else ""
+        lines.append(f"kkwarm bench {card.name} --on {','.join(card.cells)} --samples {each}{limit}")
     yield "## How to reproduce\n\n```bash\n" + "\n".join(lines) + "\n```"
     yield (
         "`kkwarm/report.json` holds every figure of this page, and `kkwarm/training.json` every setting. "

@@ -1,4 +1,4 @@
-"""The pages with all settings, all commands and the code of built-in hooks are what their definitions give."""
+"""The generated pages are what the definitions and the kept results give."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("name", ["settings", "commands", "hooks"])
+@pytest.mark.parametrize("name", ["settings", "commands", "hooks", "model_card"])
 def test_generated_pages_are_current(name: str) -> None:
     page = runpy.run_path(str(DOCS / f"{name}_page.py"))
     assert (DOCS / "pages" / f"{name}.md").read_text("utf-8") == page["render"](), f"run python docs/{name}_page.py"

@@ -96,8 +96,8 @@ def test_a_push_uploads_checkpoint_results_and_card(runs: dict[str, Path], hub: 
     assert stages[1]["changed"]["learning_rate"] == 1e-3 and "epochs" not in stages[1]["changed"]
     for fact in ("hash-of-traces", "hash-of-examples", "weights of rlvr", "40 traces of mini", "† 1 questions of mini"):
         assert fact in card.text, fact
-    assert "| trained | base | " in card.text and "kkwarm bench someone/trained --on mini\\_math" not in card.text
-    assert "kkwarm bench someone/trained --on mini_math --samples 1" in card.text
+    assert "| trained | base | " in card.text
+    assert "kkwarm bench someone/trained --on mini_math --samples 1 --limit 4" in card.text
     assert not [name for name, content in files.items() if b"secret-folder" in content]  # no folder of this machine
 
 
