@@ -24,7 +24,7 @@ from kkwarm.cli.options import configure, settings_command
 from kkwarm.cli.power import detect_option, prior_option
 from kkwarm.cli.training import probe_option
 from kkwarm.errors import KkwarmError, warn
-from kkwarm.schema.settings import HARDWARE, OUTPUT, SAMPLING, STOPPING, BenchConfig
+from kkwarm.schema.settings import HARDWARE, OUTPUT, SAMPLING, STOPPING, TRACKING, BenchConfig
 
 if TYPE_CHECKING:
     from kkwarm.evaluation.engine import PreparedBench
@@ -34,6 +34,7 @@ PANELS = {
     SAMPLING: ("--allow-unsandboxed-code",),
     HARDWARE: (),
     STOPPING: (),
+    TRACKING: (),
     "Power analysis": ("--power", "--prior", "--detect"),
     OUTPUT: ("--out", "--dry-run", "--probe", "--json", "--help"),
 }

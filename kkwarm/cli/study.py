@@ -129,6 +129,13 @@ def new_command(
     is_flag=True,
     help="Train even if the training data contains evaluated questions. The report marks the affected results.",
 )
+@click.option(
+    "--track",
+    "trackers",
+    multiple=True,
+    metavar="NAME",
+    help="Experiment tracker that gets the figures of every step: tensorboard, trackio or wandb. Repeatable.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and its estimated cost, and stop.")
 @unsandboxed_option
 @unpinned_option
@@ -141,6 +148,7 @@ def command(
     ray_address: str | None,
     settings: tuple[str, ...],
     allow_contamination: bool,
+    trackers: tuple[str, ...],
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -157,6 +165,11 @@ def command(
         raise KkwarmError("--ray-address needs --executor ray", hint="add --executor ray")
     if allow_contamination:
         os.environ["KKWARM_ALLOW_CONTAMINATION"] = "1"  # inherited by the workers, which train
+    if trackers:
+        from kkwarm.tracking import TRACK, check_trackers
+
+        check_trackers(trackers)
+        os.environ[TRACK] = ",".join(trackers)
     loaded = load_recipe(recipe, settings)
     folder = out or default_folder(loaded)
     if dry_run:

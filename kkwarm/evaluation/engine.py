@@ -42,6 +42,7 @@ from kkwarm.schema.settings import BenchConfig, check_run_size
 from kkwarm.store import Run, config_hash, find_training_run, read_contamination, runs_home
 from kkwarm.store.run import EVALUATION_VERSION
 from kkwarm.throughput import record_throughput
+from kkwarm.tracking import check_trackers, track
 from kkwarm.types import Sample, Sampling
 from kkwarm.verify import Judge
 from kkwarm.verify.source import verifier_provenance
@@ -186,6 +187,7 @@ def run_bench(
     backend: Backend | None = None,
 ) -> Run:
     """See `kkwarm.evaluation.bench`."""
+    check_trackers(config.track)
     prepared = prepare(model, benchmarks, out, config, backend)
     try:
         version, verifiers = EVALUATION_VERSION, {t.name: {"name": t.verifier.name} for t in prepared.tasks}
@@ -207,7 +209,9 @@ def run_bench(
             run.record_verifiers(
                 {t.name: verifier_provenance(t.verifier, t.protocol, rewards[t.name]) for t in prepared.tasks}
             )
-            _complete(prepared, run, progress, early_stopping)
+            with track(run, config.track) as tracking:
+                _complete(prepared, run, progress, early_stopping)
+                tracking.log({"bench": run.manifest.benchmarks, "throughput": run.manifest.results["throughput"]})
             prepared.registry.call_hook("kkwarm_run_finished", run=run)
             return run
     finally:

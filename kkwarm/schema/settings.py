@@ -389,6 +389,17 @@ def _shots() -> Any:
     )
 
 
+def _track() -> Any:
+    return setting(
+        (),
+        "Experiment tracker that gets the figures: tensorboard, trackio or wandb. Can be given several times.",
+        TRACKING,
+        unset="none",
+        identity=False,
+        metavar="NAME",
+    )
+
+
 Shots = Annotated[int, Strict(), Field(ge=0, le=1000)]
 
 
@@ -575,14 +586,7 @@ class TrainConfig(_Contamination, _Prompting):
     save_every: Count | None = setting(
         None, "Number of steps between step checkpoints.", OUTPUT, unset="chosen by time", identity=False
     )
-    track: Names = setting(
-        (),
-        "Experiment tracker of trl: tensorboard, trackio or wandb. Can be given several times.",
-        TRACKING,
-        unset="none",
-        identity=False,
-        metavar="NAME",
-    )
+    track: Names = _track()
 
     @validator(mode="before")
     @classmethod
@@ -773,6 +777,7 @@ class BenchConfig(_Prompting):
         SAMPLING,
         option="--force-reasoning",
     )
+    track: Names = _track()
     backend: Literal["hf", "vllm", "openai"] = setting("hf", "Backend that generates completions.", HARDWARE)
     api: Api = _api()
     base_url: str | None = setting(

@@ -21,6 +21,7 @@ from kkwarm.study.execute import Outcome, execute, is_done
 from kkwarm.study.executor import ExecutorName, open_executor
 from kkwarm.study.plan import Plan, make_plan
 from kkwarm.study.progress import Display
+from kkwarm.tracking import track
 
 __all__ = ["default_folder", "find_extendable", "run_study"]
 
@@ -75,7 +76,11 @@ def run_study(
                 raise _failure(outcome, out)
             timer.record()
         run.finish()
-    return _write_report(out, render)
+    report = _write_report(out, render)
+    with track(run, ()) as tracking:
+        accuracy = {c: {d: cell.accuracy for d, cell in row.items()} for c, row in report.matrix.items()}
+        tracking.log({"accuracy": accuracy})
+    return report
 
 
 def _adds_only_seeds(recipe: Recipe, manifest: Manifest) -> bool:

@@ -25,6 +25,7 @@ from kkwarm.train.progress import Progress, StepLog, Watchdog, print_status
 
 if TYPE_CHECKING:
     from kkwarm.store import Run
+    from kkwarm.tracking import Tracking
     from kkwarm.train.in_training_eval import InTrainingEval
 
 __all__ = ["DivergenceMonitor", "InterruptHandler", "RunCallback"]
@@ -89,6 +90,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         self._divergence = DivergenceMonitor(config.divergence_factor) if isinstance(config, WarmupConfig) else None
         self._in_training_eval, self._watchdog = in_training_eval, watchdog
         self.trainer: Any = None
+        self.tracking: Tracking | None = None  # set before training starts
         self.interrupt = InterruptHandler()
         self._bar: Progress | None = None
         self._step_started = self._saved_at = time.monotonic()
@@ -107,6 +109,8 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
             return
         started = time.monotonic()
         self._in_training_eval.run(self.trainer, state.global_step)
+        if self.tracking is not None and (rows := self._in_training_eval.rows()):
+            self.tracking.log({"eval": rows[-1]["accuracy"]}, state.global_step)
         self._step_started += time.monotonic() - started  # not part of the step's time
         self._watchdog.step_done(counts=False)
 
@@ -138,6 +142,8 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
         self._check_loss(logs, step)
         if self._log is not None:
             self._log.write(row)
+            if self.tracking is not None:
+                self.tracking.log({"train": {k: v for k, v in row.items() if k != "step"}}, step)
             if step % ALARM_STEPS == 0:
                 self._in_training_eval.alarm(StepLog.rows(self._log.path))
         if self._bar is not None:

@@ -14,6 +14,7 @@ from kkwarm.plugins import registry
 from kkwarm.schema.manifest import Kind, Manifest
 from kkwarm.schema.settings import TrainConfig
 from kkwarm.store import Run, environment, run_hash
+from kkwarm.tracking import track
 from kkwarm.train import distributed
 from kkwarm.train.checkpoints import STEPS, check_sharding, distributed_type, find_last_checkpoint
 from kkwarm.train.progress import StepLog, Watchdog
@@ -88,6 +89,8 @@ def train_to_end(
     :raises RewardError: a reward cannot be used; the steps before it are saved.
     :raises KkwarmError: the loss or gradient is not finite, the loss diverges, memory or disk space ran out.
     """
+    from transformers.trainer_callback import PrinterCallback
+
     from kkwarm.train.callback import RunCallback
 
     checkpoint = distributed.broadcast(find_last_checkpoint(run.path / STEPS) if distributed.is_main() else None)
@@ -103,10 +106,11 @@ def train_to_end(
         *(run, log, log_fields, config, in_training_eval, watchdog), save_stride=save_stride, progress=progress
     )
     callback.trainer = trainer
-    _configure_callbacks(trainer, run.path)
+    trainer.remove_callback(PrinterCallback)  # it prints on stdout
     trainer.add_callback(callback)
     try:
-        with callback.interrupt, watchdog:
+        trackers = config.track if distributed.is_main() else None
+        with track(run, trackers) as callback.tracking, callback.interrupt, watchdog:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except RewardError as err:
         callback.save_last_step()
@@ -125,16 +129,6 @@ def train_to_end(
     if distributed.is_main():
         in_training_eval.alarm(steps)
     return steps
-
-
-def _configure_callbacks(trainer: Any, out: Path) -> None:
-    from transformers.integrations import TensorBoardCallback
-    from transformers.trainer_callback import PrinterCallback
-
-    trainer.remove_callback(PrinterCallback)  # it prints on stdout
-    for callback in trainer.callback_handler.callbacks:
-        if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
-            callback.logging_dir = str(out / "tensorboard")  # not among the step checkpoints, which are removed
 
 
 def _explain_resource_error(err: Exception, path: Path, rows: int) -> KkwarmError | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from kkwarm.errors import KkwarmError
 from kkwarm.schema.settings import RlvrConfig, TrainConfig
+from kkwarm.tracking import check_trackers
 from kkwarm.train import distributed
 from kkwarm.train.checkpoints import STEPS
 
@@ -31,7 +32,6 @@ __all__ = [
 ]
 
 _OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}
-_TRACKERS = ("tensorboard", "trackio", "wandb")
 _PAD_MULTIPLE = 64  # on a GPU, because cuDNN's attention plans anew for every width
 _SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
 
@@ -142,9 +142,7 @@ def check_requirements(config: TrainConfig) -> None:
             raise KkwarmError(f"{flag} needs CUDA, and there is no CUDA device", hint=f"leave out {flag}")
         if enabled and find_spec(module) is None:
             raise KkwarmError(f"{flag} needs {package}", hint=f"pip install {package}")
-    for tracker in config.track:
-        if tracker in _TRACKERS and find_spec(tracker) is None:
-            raise KkwarmError(f"--track {tracker} needs {tracker}", hint="pip install 'kkwarm[track]'")
+    check_trackers(config.track)
     if isinstance(config, RlvrConfig) and (config.vllm != "none" or find_spec("vllm") is not None):
         from kkwarm.backends.vllm import import_vllm
 
@@ -193,7 +191,7 @@ def trl_arguments(config: TrainConfig, out: Path, *, steps: int) -> dict[str, An
         "logging_nan_inf_filter": False,  # otherwise a NaN is logged as the mean of the steps before it
         "save_strategy": "no",  # `callback.RunCallback` decides when to save
         "save_total_limit": 2,
-        "report_to": list(config.track) or "none",
+        "report_to": "none",  # `callback.RunCallback` reports to trackers
         "disable_tqdm": True,
         "dataloader_pin_memory": not cpu,
         "remove_unused_columns": False,
