@@ -125,6 +125,10 @@ def _describe(reg: Any, name: str, count: int, protocol_name: str | None) -> dic
             "test_hash": fingerprint(test),
             "train_hash": fingerprint(train),
         },
+        "pins": {
+            split: {"repo": pin.repo, "revision": pin.revision, "source": pin.source, "sha256": pin.content}
+            for split, pin in domain.pins.items()
+        },
         "examples": examples,
     }
 
@@ -140,6 +144,9 @@ def _print(document: dict[str, Any]) -> None:
         f"{splits['train']:,} training examples, {splits['test']:,} test examples; "
         f"protocol {document['protocol']}, verifier {document['verifier']}"
     )
+    for split, pin in document["pins"].items():
+        origin = pin["source"] or f"{pin['repo']} at {pin['revision'][:8]}"
+        console.print(f"{split} data: {origin}; pinned hash {pin['sha256'][:16]}", markup=False, soft_wrap=True)
     if document["facets"]:
         values = ", ".join(f"{value} ({count:,})" for value, count in document["facets"].most_common(20))
         console.print(f"facet {document['facet']}: {values}", markup=False)

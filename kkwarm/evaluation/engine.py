@@ -30,8 +30,7 @@ from kkwarm.data.pins import find_unpinned, unpinned_text
 from kkwarm.errors import warn
 from kkwarm.evaluation.collect import GenerationStats, RunSink, SampleKey, SampleRequests, collect
 from kkwarm.evaluation.early_stopping import EarlyStopping, make_early_stopping
-from kkwarm.evaluation.lm_eval_index import LM_EVAL_PREFIX, find_lm_eval_task
-from kkwarm.evaluation.plan import EvalTask, make_eval_task, parse_benchmark_names
+from kkwarm.evaluation.plan import EvalTask, check_benchmark_name, make_eval_task, parse_benchmark_names
 from kkwarm.evaluation.thinking_budget import ThinkingBudget, check_thinking_budget
 from kkwarm.plugins import Registry
 from kkwarm.progress import GenerationProgress
@@ -117,7 +116,7 @@ def prepare(
     names = parse_benchmark_names(benchmarks)
     registry = plugins.registry()
     for name in names:  # report a misspelled name before anything heavy is imported
-        find_lm_eval_task(name) if name.startswith(LM_EVAL_PREFIX) else registry.benchmark(name)
+        check_benchmark_name(name, registry)
     for setting in ("limit", "max_tokens"):
         if isinstance(values := getattr(config, setting), Mapping):
             check_benchmarks(values, names, "--" + setting.replace("_", "-"))

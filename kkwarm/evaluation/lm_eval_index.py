@@ -6,6 +6,7 @@ groups and tags are read, and lm-eval is asked about names that were not found i
 
 from __future__ import annotations
 
+import difflib
 import functools
 import importlib.util
 import os
@@ -15,9 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from kkwarm.errors import KkwarmError, unknown_name
+from kkwarm.errors import KkwarmError, shorten
 
-__all__ = ["LM_EVAL_PREFIX", "TASK_FOLDERS", "TaskEntry", "find_lm_eval_task", "task_folders"]
+__all__ = ["LM_EVAL_PREFIX", "TASK_FOLDERS", "TaskEntry", "find_lm_eval_task", "is_lm_eval_name", "task_folders"]
 
 LM_EVAL_PREFIX = "lm_eval:"  # names of lm-eval's own tasks begin with it
 TASK_FOLDERS = "KKWARM_LM_EVAL_TASKS"  # further task folders, as lm-eval's --include_path; separated as in PATH
@@ -78,7 +79,15 @@ def find_lm_eval_task(name: str) -> TaskEntry:
         return TaskEntry(task, "tag")
     if task in manager.all_tasks:
         return TaskEntry(task, "task", manager.task_index[task].yaml_path)
-    raise unknown_name("lm-eval task", task, manager.all_tasks)
+    similar = difflib.get_close_matches(task, manager.all_tasks, n=3, cutoff=0.6)
+    near = " or ".join(LM_EVAL_PREFIX + s for s in similar)
+    hint = f"did you mean {near}?" if near else "`lm_eval ls tasks` lists the names"
+    raise KkwarmError(f"unknown lm-eval task {shorten(task)}", hint=hint)
+
+
+def is_lm_eval_name(name: str) -> bool:
+    """Whether the user's folders or lm-eval's own files name such a task, group or tag."""
+    return any(name in _scan(folder) for folder in task_folders()) or name in _own_names()
 
 
 def _own_folder() -> Path:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kkwarm.data.splits import content_hash, fingerprint
 from kkwarm.errors import KkwarmError
 from kkwarm.evaluation.collect import SampleRequest, SampleRequests
-from kkwarm.evaluation.lm_eval_index import LM_EVAL_PREFIX
+from kkwarm.evaluation.lm_eval_index import LM_EVAL_PREFIX, find_lm_eval_task, is_lm_eval_name
 from kkwarm.plugins import Registry
 from kkwarm.protocols import PromptRenderer, make_renderer, prompt_hash
 from kkwarm.schema.settings import BenchConfig, value_of
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EvalTask",
     "Item",
+    "check_benchmark_name",
     "choose_sampling",
     "limit_examples",
     "make_eval_task",
@@ -132,6 +133,21 @@ def parse_benchmark_names(names: Sequence[str]) -> list[str]:
     if not parsed:
         raise KkwarmError("no benchmark is named", hint="--on NAME,NAME; `kkwarm domains` lists the names")
     return parsed
+
+
+def check_benchmark_name(name: str, registry: Registry) -> None:
+    """:raises KkwarmError: there is no such benchmark; the name of a task of lm-eval is suggested with its prefix."""
+    if name.startswith(LM_EVAL_PREFIX):
+        find_lm_eval_task(name)
+        return
+    try:
+        registry.benchmark(name)
+    except KkwarmError as err:
+        if not is_lm_eval_name(name):
+            raise
+        near, _, rest = err.hint.partition("?") if err.hint.startswith("did you mean") else ("", "", "")
+        advice = f"{near} or" if near else "did you mean"
+        raise KkwarmError(err.message, hint=f"{advice} {LM_EVAL_PREFIX}{name}?{rest}") from None
 
 
 def make_eval_task(

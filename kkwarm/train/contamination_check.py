@@ -10,6 +10,7 @@ from kkwarm.data.contamination import Item, check_overlaps, contaminated_items
 from kkwarm.data.pins import find_unpinned, unpinned_text
 from kkwarm.errors import KkwarmError, warn
 from kkwarm.evaluation.lm_eval_index import LM_EVAL_PREFIX
+from kkwarm.evaluation.plan import check_benchmark_name
 from kkwarm.plugins import registry
 from kkwarm.store import Run, read_contamination
 from kkwarm.train import distributed
@@ -86,6 +87,8 @@ def _evaluated_items(domains: Sequence[str], against: Sequence[str]) -> tuple[li
             continue
         if not against and _base(name) not in reg.benchmarks:
             continue  # a training domain without a benchmark
+        if against:
+            check_benchmark_name(name, reg)
         try:
             items += [Item(_base(name), e.id, e.question) for e in reg.benchmark(name, from_run=not against).load()]
         except KkwarmError as err:

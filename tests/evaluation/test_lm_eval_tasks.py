@@ -16,6 +16,8 @@ from kkwarm.backends.base import Request
 from kkwarm.errors import KkwarmError
 from kkwarm.evaluation import BenchConfig, bench
 from kkwarm.evaluation.lm_eval_index import find_lm_eval_task
+from kkwarm.evaluation.plan import check_benchmark_name
+from kkwarm.plugins import registry
 from kkwarm.store import Run
 from kkwarm.testing import ScriptedModel
 from kkwarm.testing.checkpoint import tiny_checkpoint
@@ -312,8 +314,17 @@ def test_names(folder: Path) -> None:
 
 @pytest.mark.slow  # lm-eval reads thousands of files for its list
 def test_a_misspelled_task(folder: Path) -> None:
-    with pytest.raises(KkwarmError, match=r"unknown lm-eval task 'arc_eazy'.*arc_easy"):
+    with pytest.raises(KkwarmError, match=r"unknown lm-eval task 'arc_eazy'.*lm_eval:arc_easy"):
         find_lm_eval_task("lm_eval:arc_eazy")
+
+
+def test_a_name_of_lm_eval_without_its_prefix() -> None:
+    with pytest.raises(KkwarmError, match=r"unknown benchmark 'gsm8k' \(did you mean lm_eval:gsm8k\?\)"):
+        check_benchmark_name("gsm8k", registry())
+    with pytest.raises(KkwarmError, match=r"unknown benchmark 'mmlu' \(did you mean .*mmlu_pro.* or lm_eval:mmlu\?"):
+        check_benchmark_name("mmlu", registry())
+    with pytest.raises(KkwarmError, match=r"unknown benchmark 'no such name' \(choose from: "):
+        check_benchmark_name("no such name", registry())
 
 
 @pytest.mark.slow  # as above
