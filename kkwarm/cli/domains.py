@@ -127,7 +127,8 @@ def _describe(reg: Any, name: str, count: int, protocol_name: str | None) -> dic
         },
         "pins": {
             split: {"repo": pin.repo, "revision": pin.revision, "source": pin.source, "sha256": pin.content}
-            for split, pin in domain.pins.items()
+            for split, pin in (("test", benchmark.pin), ("train", task.pin))
+            if pin is not None
         },
         "examples": examples,
     }
