@@ -207,7 +207,8 @@ def _metrics(report: Report) -> str:
         if cell is None or name not in cell.metrics:
             return '<td class="none">-</td>'
         change = metric_change_text(cell.change.metrics.get(name)) if cell.change is not None else ""
-        return f"<td>{metric_text(cell.metrics[name])}<small>{change}</small></td>"
+        below = f"<br><small>{change}</small>" if change else ""
+        return f"<td>{metric_text(cell.metrics[name])}{below}</td>"
 
     parts = []
     for name in metric_names(report):
