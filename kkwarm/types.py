@@ -247,7 +247,11 @@ class ChatPrompt:
 
 @typing.runtime_checkable
 class Reader(typing.Protocol):
-    """Splits completions into reasoning and answer. `kkwarm.protocols` has the built-in readers."""
+    """Splits completions into reasoning and answer. `kkwarm.protocols` has the built-in readers.
+
+    A reader that needs ``<think>`` tags in the text has the attribute ``reads_tags = True``. For all others the
+    reasoning between a model's own delimiters is separated from the text before `split`.
+    """
 
     def split(self, completion: Completion) -> Response:
         """Splits a completion into reasoning and answer, or describes what is broken as the problem."""

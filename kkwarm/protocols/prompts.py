@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from kkwarm.errors import KkwarmError, shorten
-from kkwarm.protocols.readers import reads_reasoning
+from kkwarm.protocols.readers import reads_tags
 from kkwarm.protocols.reasoning import FAMILIES, ReasoningSplitter, detect_think_tags, parse_think_tags
 from kkwarm.schema.by_benchmark import parse_values, value_for
 from kkwarm.types import ChatPrompt, Example, Message, Protocol, Task
@@ -233,7 +233,7 @@ def _check_endpoint(api: ApiOption | None, chat: ChatOption) -> None:
 
 def _reasoning_splitter(protocol: Protocol, tokenizer: Any, options: PromptOptions) -> ReasoningSplitter:
     """How the reasoning of completions is separated from their answers."""
-    has_own_tags = reads_reasoning(protocol)
+    has_own_tags = reads_tags(protocol)
     if has_own_tags:
         return ReasoningSplitter(None, tokenizer, has_own_tags)
     if options.think_tags:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from kkwarm.types import Completion, Protocol, Response
 
@@ -72,15 +73,9 @@ def split_tags(text: str, *, truncated: bool = False) -> Response:
     return Response(text, reasoning, strip_end_tokens(answer).strip(), True, "", truncated)
 
 
-def reads_reasoning(protocol: Protocol) -> bool:
-    """Whether a protocol has tags of its own for the reasoning, so that it has to stay in the text."""
-    if isinstance(protocol.reader, AutoReader):  # it reads both forms
-        return False
-    try:
-        text = protocol.compose("a thought", "1")
-        return "</think>" in text and protocol.split(Completion(text, finish_reason="stop")).tagged
-    except Exception:  # a plugin's reader may need another answer
-        return protocol.prefix.strip() == "<think>"
+def reads_tags(protocol: Protocol) -> bool:
+    """Whether the protocol's reader needs the tags around the reasoning: see `kkwarm.types.Reader`."""
+    return bool(getattr(protocol.reader, "reads_tags", False))
 
 
 def has_reasoning(protocol: Protocol, completion: Completion) -> bool | None:
@@ -104,6 +99,8 @@ def _truncated(completion: Completion) -> bool:
 @dataclass(frozen=True, slots=True)
 class TagReader:
     """Reasoning and answer in the paper's tags: the continuation of a prompt that ends in ``<think>``."""
+
+    reads_tags: ClassVar = True
 
     def compose(self, reasoning: str | None, answer: str) -> str:
         return f"{'' if reasoning is None else f' {reasoning}'} </think> <answer> {answer} </answer>"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kkwarm.errors import KkwarmError, shorten
-from kkwarm.protocols.readers import AutoReader, reads_reasoning, strip_end_tokens
+from kkwarm.protocols.readers import AutoReader, reads_tags, strip_end_tokens
 from kkwarm.types import Completion, Protocol
 
 __all__ = ["FAMILIES", "ReasoningSplitter", "ThinkTags", "detect_think_tags", "parse_think_tags"]
@@ -140,7 +140,7 @@ class ReasoningSplitter:
     def for_saved_outputs(cls, protocol: Protocol) -> ReasoningSplitter:
         """For completions of an unknown model. The protocol ``auto`` reads ``<think>`` itself."""
         is_auto = isinstance(protocol.reader, AutoReader)
-        return cls(has_own_tags=reads_reasoning(protocol), detect=FAMILIES[1:] if is_auto else FAMILIES)
+        return cls(has_own_tags=reads_tags(protocol), detect=FAMILIES[1:] if is_auto else FAMILIES)
 
     @property
     def active(self) -> bool:

@@ -15,6 +15,7 @@ from kkwarm.data.splits import content_hash, fingerprint, normalise
 from kkwarm.errors import KkwarmError, shorten
 from kkwarm.plugins import Registry
 from kkwarm.protocols import make_renderer
+from kkwarm.protocols.readers import reads_tags
 from kkwarm.testing.scripted import ScriptedModel
 from kkwarm.testing.subprocess_load import load_in_subprocess
 from kkwarm.types import Benchmark, Completion, Domain, Example, Protocol, Status, Verdict, Verifier
@@ -248,6 +249,11 @@ def _prompts(s: Subject) -> Iterator[str]:
 
 
 def _round_trip(s: Subject) -> Iterator[str]:
+    _, tag, after = s.protocol.compose("because", "x").partition("</think>")
+    separated = Completion(after, finish_reason="stop", reasoning="because")
+    if tag and not reads_tags(s.protocol) and s.protocol.split(separated).problem:
+        problem = f"the reader of protocol {s.protocol.name} needs tags in the text"
+        yield f"{problem}: give it the attribute reads_tags = True"
     for e in s.sample[:5]:
         answer = s.gold(e) if s.domain.gold is not None else "x"
         response = s.protocol.split(Completion(s.protocol.compose("because", answer), finish_reason="stop"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from kkwarm.protocols import strip_end_tokens
 from kkwarm.types import Completion, Example, Message, Protocol, Response, Sampling, Status, Verdict, Verifier
@@ -40,6 +41,8 @@ class LogicRlReader:
 
     A leading ``<think>`` is skipped, because saved outputs may begin with it.
     """
+
+    reads_tags: ClassVar = True
 
     def compose(self, reasoning: str | None, answer: str) -> str:
         return f"{reasoning or ''}</think>\n<answer>\n{answer}\n</answer>"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from kkwarm.protocols import split_tags
 from kkwarm.types import Completion, Message, Protocol, Response
@@ -23,6 +24,8 @@ def _text(messages: Sequence[Message]) -> str:
 @dataclass(frozen=True, slots=True)
 class MiniReader:
     """Completions with reasoning and completions with an answer only are both well-formed."""
+
+    reads_tags: ClassVar = True
 
     def compose(self, reasoning: str | None, answer: str) -> str:
         """A completion with this answer. `reasoning` None gives a direct answer."""

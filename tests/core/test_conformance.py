@@ -136,6 +136,11 @@ def remembering(example: Example, response: Response) -> bool:
 
 # Typical mistakes of authors -> (domain, rule that reports it, part of the message).
 MISTAKES: dict[str, tuple[Domain, str, str]] = {
+    "a reader that needs tags and does not say so": (
+        replace(GOOD, protocol="tags"),
+        "the protocol round-trips",
+        "give it the attribute reads_tags = True",
+    ),
     "load returns nothing": (replace(GOOD, load=lambda: None), "loads", "load() returned None"),  # type: ignore[arg-type,return-value]
     "rows that are no examples": (
         with_examples({"id": "1"}),
@@ -225,7 +230,19 @@ class Digit:
         return Response(completion.text, "", match and match[0], problem="" if match else "no digit")
 
 
+class Tags:
+    """A reader that needs tags and does not say so."""
+
+    def compose(self, reasoning: str | None, answer: str) -> str:
+        return f"{reasoning or ''}</think>{answer}"
+
+    def split(self, completion: Any) -> Response:
+        reasoning, tag, answer = completion.text.partition("</think>")
+        return Response(completion.text, reasoning, answer, True, problem="" if tag else "no tag")
+
+
 PROTOCOLS = [
+    Protocol("tags", Tags()),
     Protocol("mute", Mute(), text=lambda messages: ""),
     Protocol("deaf", TextReader(), text=lambda messages: "{question}"),
     Protocol("digit", Digit()),
