@@ -135,6 +135,8 @@ def _field_problem(item: Any) -> str:
             problem = _field_problem(value)
         elif field.type == "Verifier | Check":
             problem = _function_problem(value, _PARAMETERS["check"])
+        elif field.name == "waivers":
+            problem = _waivers_problem(value)
         elif field.name == "protocols":
             problem = _protocols_problem(value)
         elif field.name in _PARAMETERS:
@@ -158,6 +160,13 @@ def _protocols_problem(value: Any) -> str:
     if not isinstance(value, list | tuple) or not all(isinstance(p, Protocol) for p in value):
         return "must be a list of Protocol objects"
     return next((f"has {p.name!r}, whose {problem}" for p in value if (problem := _field_problem(p))), "")
+
+
+def _waivers_problem(value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return f"must be a dict of probe names and reasons, got {_type_name(value)}"
+    without = next((n for n, why in value.items() if not isinstance(why, str) or not why.strip()), None)
+    return "" if without is None else f"has no reason for {without!r}; write why the domain need not pass the probe"
 
 
 def _function_problem(value: Any, parameters: tuple[str, ...], further: tuple[str, ...] = ()) -> str:

@@ -163,7 +163,8 @@ class Verifier:
     :param tolerance: how far a numeric answer may be from the gold answer and still be accepted. The adversarial
         probes take it into account.
     :param answers: ``"program"``: the answers are code. Text beside a right program need not make it wrong, so the
-        adversarial probes and the search do not edit the gold answer, and programs that cheat are tried.
+        adversarial probes and the search do not edit the gold answer. They try programs that cheat, and put the gold
+        answer in other texts.
     """
 
     name: str
@@ -435,6 +436,9 @@ class Domain:
         table states the most that a status may earn, except that a wrong answer, or one that ran out of time, may earn
         anything below `rewards.correct`. It must be pure and fast.
     :param pins: the published content of each split. A split without a pin may have any content.
+    :param waivers: adversarial probes that the domain need not pass, each with the reason: ``{"negated": "the answers
+        are sentences, which may be negated"}``. Names are those that ``kkwarm check`` prints, which prints the waivers
+        too. For the search, a name is a generator, or ``GENERATOR: KIND``.
     """
 
     name: str
@@ -450,6 +454,7 @@ class Domain:
     identity: Callable[[str], str] | None = None
     reward: RewardFunction | None = None
     pins: Mapping[Split, Pin] = field(default_factory=dict)
+    waivers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -509,6 +514,8 @@ class Probe:
     :param uses_tags: the probe is about <think> and <answer> tags, and does not apply to scorers of free text.
     :param partial: the completions may hold a part of the right answer, so they may earn partial credit. Those of other
         probes may earn no more than the reward table states for their status.
+    :param answers: the kind of answers that the probe is for, as in `Verifier`. Probes that edit the text of a gold
+        answer are for ``"text"``, since a right program with other text beside it may still be right.
     """
 
     name: str
@@ -517,6 +524,7 @@ class Probe:
     domain: str = ""
     uses_tags: bool = False
     partial: bool = False
+    answers: Literal["any", "text", "program"] = "any"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,7 +23,7 @@ from kkwarm.errors import warn
 
 if TYPE_CHECKING:
     from kkwarm.testing import Finding
-    from kkwarm.verify.probes import ProbeFailure
+    from kkwarm.verify.probes import ProbeFailure, ProbeReport
     from kkwarm.verify.search import Counterexample, SearchResult
 
 
@@ -76,17 +77,16 @@ def command(
     from kkwarm.plugins import registry
     from kkwarm.testing.conformance import check_domain, failed
     from kkwarm.verify import Judge
-    from kkwarm.verify.probes import probe_domain
+    from kkwarm.verify.probes import ProbeReport, probe_domain
     from kkwarm.verify.search import Budget, SearchResult, search_domain
 
     reg = registry()
-    failures: list[ProbeFailure] = []
-    counts: dict[str, int] = {}
+    probes = ProbeReport([], {}, {}, {})
     found = SearchResult()
     with Judge() as judge:
         findings = check_domain(reg, name, judge, protocol_name)
         if not failed(findings):
-            failures, counts = probe_domain(reg, name, examples, judge, protocol_name)
+            probes = probe_domain(reg, name, examples, judge, protocol_name)
             budget = Budget(seed=seed) if seconds is None else Budget(None, seconds, seed)
             with search_bar(name) as report:
                 found = search_domain(
@@ -95,7 +95,8 @@ def command(
     broken = [f for f in reg.failures if f.cause.startswith(("kkwarm_probes", "kkwarm_case_generators"))]
     for failure in broken:
         warn(f"plugin {failure.plugin}: {failure.cause}")
-    ok = not failed(findings) and not failures and not found.counterexamples and not broken
+    ok = not failed(findings) and not probes.failures and not found.counterexamples and not broken
+    waivers = reg.domain(name).waivers
     if as_json:
         echo_json(
             {
@@ -105,18 +106,30 @@ def command(
                     {"rule": f.rule, "ok": f.ok, "problem": f.problem, "see": f.where, "note": f.note} for f in findings
                 ],
                 "prompt": next((f.shown for f in findings if f.shown), None),
-                "probes": counts,
+                "probes": probes.counts,
+                "not_applicable": probes.not_applicable,
+                "waived": _waived_rows(waivers, probes, found),
                 **{
-                    outcome.replace(" ", "_"): [_failure_row(f) for f in failures if f.outcome == outcome]
+                    outcome.replace(" ", "_"): [_failure_row(f) for f in probes.failures if f.outcome == outcome]
                     for outcome in ("wrongly accepted", "wrongly rejected", "wrongly rewarded")
                 },
                 "search": _search_rows(found, seed),
             }
         )
     else:
-        _print_results(name, findings, failures, counts)
+        _print_results(name, findings, probes)
         _print_search(found, seed)
+        _print_waivers(_waived_rows(waivers, probes, found) if probes.counts else [])
     ctx.exit(0 if ok else 1)
+
+
+def _waived_rows(waivers: Mapping[str, str], probes: ProbeReport, found: SearchResult) -> list[dict[str, Any]]:
+    """Each waiver with its reason and the number of completions with a wrong verdict that it covers."""
+    wrong = Counter(probes.waived)
+    for example in found.waived:
+        for name in {example.generator, example.name} & set(waivers):
+            wrong[name] = max(wrong[name], example.count)
+    return [{"probe": name, "reason": reason, "wrong": wrong[name]} for name, reason in waivers.items()]
 
 
 def _failure_row(failure: ProbeFailure) -> dict[str, str]:
@@ -169,10 +182,13 @@ def _print_search(result: SearchResult, seed: int) -> None:
     wrong: dict[tuple[str, str], int] = {}
     for found in result.counterexamples:
         wrong[found.generator, found.case.kind] = found.count
+    waived = {(c.generator, c.case.kind) for c in result.waived}
     for generator, kinds in result.cases.items():
         for kind, count in sorted(kinds.items()):
             failed = (generator, kind) in wrong
             state = "[bold red]FAIL[/]" if failed else "[green]ok[/]"
+            if (generator, kind) in waived:
+                state = "[yellow]waived[/]"
             note = f"{count:,} cases" + (f", {wrong[generator, kind]:,} wrong" if failed else "")
             table.add_row(state, escape(f"{generator}: {kind}"), f"[dim]{note}[/]")
     console.print(table)
@@ -193,9 +209,15 @@ def _print_search(result: SearchResult, seed: int) -> None:
         )
 
 
-def _print_results(
-    name: str, findings: Sequence[Finding], failures: Sequence[ProbeFailure], counts: dict[str, int]
-) -> None:
+def _print_waivers(rows: Sequence[dict[str, Any]]) -> None:
+    from rich.markup import escape
+
+    for row in rows:
+        found = f"{row['wrong']:,} wrong verdicts" if row["wrong"] else "no wrong verdict, so it may be removed"
+        out_console().print(f"[yellow]waived[/]: {escape(row['probe'])}: {escape(row['reason'])} [dim]({found})[/]")
+
+
+def _print_results(name: str, findings: Sequence[Finding], probes: ProbeReport) -> None:
     from rich.markup import escape
     from rich.panel import Panel
     from rich.table import Table
@@ -207,21 +229,25 @@ def _print_results(
         detail = f"[dim]{escape(f.note)}[/]" if f.ok else f"[red]{escape(f.problem)}[/]; see {escape(f.where)}"
         table.add_row(ok if f.ok else fail, f.rule, detail)
     console.print(table)
-    if counts:
-        failed_probes = {f.probe for f in failures}
+    if probes.counts:
+        failed_probes = {f.probe for f in probes.failures}
         table = Table(title="adversarial probes", title_justify="left", box=None, show_header=False, pad_edge=False)
-        for probe, count in counts.items():
-            table.add_row(fail if probe in failed_probes else ok, escape(probe), f"[dim]{count} completions[/]")
+        for probe, count in probes.counts.items():
+            state = "[yellow]waived[/]" if probes.waived.get(probe) else fail if probe in failed_probes else ok
+            table.add_row(state, escape(probe), f"[dim]{count} completions[/]")
         console.print(table)
+        for why in dict.fromkeys(probes.not_applicable.values()):
+            names = ", ".join(probe for probe, reason in probes.not_applicable.items() if reason == why)
+            console.print(f"[dim]not applicable: {escape(names)} ({escape(why)})[/]")
     for f in findings:
         if f.shown:
             console.print(Panel(escape(f.shown), title=f"[dim]{f.rule}: first example[/]", title_align="left"))
     first_failures: dict[tuple[str, str], Any] = {}
-    for failure in failures:
+    for failure in probes.failures:
         first_failures.setdefault((failure.probe, failure.outcome), failure)
     for failure in first_failures.values():
         where = f"probe {escape(failure.probe)}, example {escape(failure.example)} ({escape(failure.verdict)})"
         text = failure.completion if len(failure.completion) <= 300 else failure.completion[:300] + "…"
         console.print(f"\n[bold red]{failure.outcome}[/]: {where}\n  {escape(repr(text))}")
-    if not counts:
+    if not probes.counts:
         console.print("\nThe adversarial probes run once all rules above pass.")

@@ -75,6 +75,7 @@ from kkwarm.data import holdout
 from kkwarm.plugins import hookimpl
 from kkwarm.types import Domain, Example, Response
 
+ASK = "\\nGive only the letter of the correct option as the answer."
 QUESTIONS = (  # id, question with its options, letter of the correct option
     ("largest", "Which is the largest?\\nA. one\\nB. two\\nC. three", "C"),
     ("smallest", "Which is the smallest?\\nA. one\\nB. two\\nC. three", "A"),
@@ -85,12 +86,12 @@ QUESTIONS = (  # id, question with its options, letter of the correct option
 
 def load() -> list[Example]:
     """Returns all examples: 2 for training, the others for evaluation."""
-    return holdout([Example(f"NAME/{id_}", question, letter) for id_, question, letter in QUESTIONS], train=2)
+    return holdout([Example(f"NAME/{id_}", question + ASK, letter) for id_, question, letter in QUESTIONS], train=2)
 
 
 def check(example: Example, response: Response) -> bool:
-    """Returns whether the response gives the correct letter, which may be written as (C) or C."""
-    return (response.answer or "").strip().strip("().") == example.answer
+    """Returns whether the response gives the correct letter, which may be written as (C)."""
+    return (response.answer or "").strip() in (example.answer, f"({example.answer})")
 
 
 def gold(example: Example) -> str:
@@ -138,7 +139,42 @@ def kkwarm_domains() -> list[Domain]:
     return [Domain("NAME", load=load, verifier=function_verifier("NAME"), gold=gold, description="Python functions.")]
 '''
 
-_MODULES = {"text": _TEXT, "math": _MATH, "choice": _CHOICE, "code": _CODE}
+_PROGRAM = '''"""The domain NAME: Python programs that read stdin and write stdout, run on tests in a sandbox."""
+
+from kkwarm.data import holdout
+from kkwarm.plugins import hookimpl
+from kkwarm.types import Domain, Example
+from kkwarm.verify import program_verifier
+
+PROGRAMS = (  # id, what to print, a right program, tests: (input, output)
+    ("sum", "the sum of a line of integers", "print(sum(map(int, input().split())))", [("3 4", "7"), ("-5", "-5")]),
+    ("last", "the last line", "import sys\\nprint(sys.stdin.readlines()[-1])", [("a\\nb", "b"), ("one", "one")]),
+    ("count", "the number of words", "print(len(open(0).read().split()))", [("to be or not", "4"), ("\\n", "0")]),
+    ("shout", "a line in upper case", "print(input().upper())", [("hey you", "HEY YOU"), ("x", "X")]),
+)
+
+
+def load() -> list[Example]:
+    """Returns all examples: 2 for training, the others for evaluation."""
+    examples = []
+    for id_, task, program, tests in PROGRAMS:
+        question = f"Write a Python program that reads stdin and prints {task}."
+        answer = {"tests": [{"input": given, "output": right} for given, right in tests], "gold": program}
+        examples.append(Example(f"NAME/{id_}", question, answer))
+    return holdout(examples, train=2)
+
+
+def gold(example: Example) -> str:
+    """Returns a correct answer as text. `kkwarm check` uses it to test the verifier."""
+    return example.answer["gold"]
+
+
+@hookimpl
+def kkwarm_domains() -> list[Domain]:
+    return [Domain("NAME", load=load, verifier=program_verifier("NAME"), gold=gold, description="Python programs.")]
+'''
+
+_MODULES = {"text": _TEXT, "math": _MATH, "choice": _CHOICE, "code": _CODE, "program": _PROGRAM}
 KINDS = tuple(_MODULES)
 
 _PYPROJECT = """[build-system]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from kkwarm.data.contamination import Item, find_overlaps
 from kkwarm.data.splits import content_hash, fingerprint, normalise
-from kkwarm.errors import KkwarmError, shorten
+from kkwarm.errors import KkwarmError, shorten, unknown_name
 from kkwarm.plugins import Registry
 from kkwarm.protocols import make_renderer
 from kkwarm.protocols.readers import reads_tags
@@ -401,11 +401,25 @@ def _unmodified_examples(s: Subject) -> Iterator[str]:
 
 def _odd_input(s: Subject) -> Iterator[str]:
     texts = ["\0", "\ud800", "((((" * 500, "9" * 5_000, "<answer>", "ａ", "𝟒", "-", "1e999", "½", "x = y"]
+    if s.verifier.answers == "program":  # what programs print is input too, of a checker
+        texts += [f"print({text!a}, end='')" for text in ("", *texts)]
     e = s.sample[0]
     for text, v in zip(texts, s.verdicts([(e, t) for t in texts]), strict=True):
         if v.status is Status.ERROR:
             yield f"on the answer {shorten(text)}, {v.reason}"
     s.note = f"{len(texts)} answers"
+
+
+def _waivers(s: Subject) -> Iterator[str]:
+    from kkwarm.verify.probes import all_probes
+    from kkwarm.verify.search import generators_for
+
+    probes = {p.name for p in all_probes(s.registry, s.domain.name)}
+    generators = {g.name for g in generators_for(s.registry, s.domain.name, s.verifier)}
+    for name in s.domain.waivers:
+        if name not in probes and name not in generators and not any(name.startswith(f"{g}: ") for g in generators):
+            yield str(unknown_name("probe", name, probes | generators))
+    s.note = f"{len(s.domain.waivers)} waived" if s.domain.waivers else "none"
 
 
 def _benchmark(s: Subject) -> Iterator[str]:
@@ -450,6 +464,7 @@ RULES: dict[str, Rule] = {
     "the verifier survives odd input": _odd_input,
     "right answers earn the most": _right_answers_earn_most,
     "rewards are deterministic": _deterministic_rewards,
+    "waivers name probes": _waivers,
     "the benchmark runs in lm-eval": _benchmark,
 }
 # The part of a domain that each rule checks.
@@ -463,6 +478,7 @@ RULE_PARTS: dict[str, str] = {
     "right answers earn the most": "reward",
     "rewards are deterministic": "reward",
     "gold answers are accepted": "gold",
+    "waivers name probes": "waivers",
 }
 
 

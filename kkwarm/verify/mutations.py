@@ -1,19 +1,21 @@
-"""The case generator for every domain: changes to the text of a gold answer that no verifier may overlook.
+"""The case generators for every domain: changes to a gold answer that no verifier may overlook.
 
-It knows nothing about the domain. It therefore makes answers that are wrong, or state no single answer, whatever the
-gold answer means, and leaves out gold answers of several lines.
+They know nothing about the domain. The one for text therefore makes answers that are wrong, or state no single answer,
+whatever the gold answer means, and leaves out gold answers of several lines. The one for programs puts the gold answer
+in a text, which changes nothing, or adds a line that ends any program with an error.
 """
 
 from __future__ import annotations
 
 import random
 import re
+import textwrap
 from collections.abc import Callable
 
 from kkwarm.types import Case, CaseGenerator, Target
 from kkwarm.verify.probes import outside_tolerance
 
-__all__ = ["GENERATORS", "change_digits", "decorate"]
+__all__ = ["GENERATORS", "PROGRAM_GENERATORS", "change_digits", "decorate", "program_case"]
 
 _MAX_PHRASE = 80  # characters of a gold answer that is a single expression or phrase
 _NUMBER = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,30})?")
@@ -147,4 +149,46 @@ def _generate(target: Target, rng: random.Random) -> Case | None:
     return None if text is None else Case(target.compose(decorate(rng, text)), "reject", kind)
 
 
+# `@` stands for the program; `%` for the program indented by three spaces.
+_FENCED = (
+    "```python\n@\n```", "```\n@\n```", "~~~python\n@\n~~~", "````python\n@\n````", "```py\n@\n```", "```python\n@",
+    "Here is the function:\n\n```python\n@\n```", "```python\n@\n```\n\nIt runs in linear time.", "~~~\n@\n~~~\n",
+    "1. The function:\n\n   ```python\n%\n   ```", "```Python\n@\n```\n", "`````\n@\n`````", "``` python\n@\n```",
+    "The answer:\n\n~~~~python\n@\n~~~~\n\nThat is all.", "```python\n\n@\n\n```",
+)  # fmt: skip
+_BARE = ("@", "\ufeff@", "@\n\n", "\n\n@")
+_FIRST = ("raise ValueError", "1 / 0", "import no_such_module", "assert False", "undefined", "int('x')")
+_LAST = (
+    "return return", ")", "}", "def", "class", "'unclosed", "lambda", "for", "x = = 1", "else:", "async", "x = (",
+    "if True",
+)  # fmt: skip
+_PROSE = ("This is no Python.", "not a program")  # broken lines of a block, but a remark behind bare code
+
+
+def program_case(target: Target, rng: random.Random, spoil: Callable[[bool], str]) -> Case:
+    """The gold answer in a text, or the program that `spoil` makes of it.
+
+    :param spoil: ``spoil(fenced)`` returns a program that must be rejected, in a fenced block or as it is.
+    """
+    fenced = bool(rng.randrange(3))
+    frame = rng.choice(_FENCED if fenced else _BARE)
+    broken = bool(rng.randrange(2))
+    program = spoil(fenced) if broken else target.gold
+    place = "%" if "%" in frame else "@"
+    text = frame.replace(place, textwrap.indent(program, "   ") if place == "%" else program)
+    kind = "broken line" if broken else "program in a text"
+    return Case(target.compose(text), "reject" if broken else "accept", kind)
+
+
+def _generate_program(target: Target, rng: random.Random) -> Case | None:
+    def spoil(fenced: bool) -> str:
+        # A line that raises comes first, because a program may exit before its last line.
+        if rng.randrange(2):
+            return f"{rng.choice(_FIRST)}\n{target.gold}"
+        return f"{target.gold.rstrip()}\n\n{rng.choice(_LAST + _PROSE if fenced else _LAST)}\n"
+
+    return None if "```" in target.gold or "~~~" in target.gold else program_case(target, rng, spoil)
+
+
 GENERATORS = (CaseGenerator("any domain", _generate),)
+PROGRAM_GENERATORS = (CaseGenerator("any program", _generate_program),)

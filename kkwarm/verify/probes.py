@@ -15,12 +15,15 @@ from kkwarm.data import content_hash
 from kkwarm.plugins import Registry
 from kkwarm.types import Completion, Example, Probe, Protocol, Target, Verdict, Verifier
 from kkwarm.verify.judge import Judge
+from kkwarm.verify.program_probes import PROGRAM_PROBES
 from kkwarm.verify.rewards import RewardError, TaskReward
 
 __all__ = [
     "ACCEPT_PROBES",
     "PROBES",
     "ProbeFailure",
+    "ProbeReport",
+    "all_probes",
     "make_targets",
     "probe_domain",
     "probe_scorer",
@@ -161,9 +164,10 @@ def _all_at_once(t: Target) -> Iterator[str]:
 
 
 def _similar(name: str, answers: Callable[[str], Iterable[str]], *, partial: bool = True) -> Probe:
-    return Probe(
-        name, lambda t: map(t.compose, outside_tolerance(t.gold, answers(t.gold), t.tolerance)), partial=partial
-    )
+    def completions(t: Target) -> Iterator[str]:
+        return map(t.compose, outside_tolerance(t.gold, answers(t.gold), t.tolerance))
+
+    return Probe(name, completions, partial=partial, answers="text")
 
 
 PROBES: tuple[Probe, ...] = (
@@ -174,8 +178,10 @@ PROBES: tuple[Probe, ...] = (
         lambda t: [t.compose("see above", f"The answer is {t.gold}."), f"The answer is {t.gold} </think>"],
         uses_tags=True,
     ),
-    Probe("gold answer of another example", lambda t: [t.compose(o) for o in t.others[:1]], partial=True),
-    Probe("every answer at once", _all_at_once),
+    Probe(
+        "gold answer of another example", lambda t: [t.compose(o) for o in t.others[:1]], partial=True, answers="text"
+    ),
+    Probe("every answer at once", _all_at_once, answers="text"),
     Probe(
         "negated",
         lambda t: [
@@ -183,6 +189,7 @@ PROBES: tuple[Probe, ...] = (
             t.compose(f"It is false that {t.gold}"),
             t.compose(f"anything but {t.gold}"),
         ],
+        answers="text",
     ),
     Probe(
         "two answers",
@@ -191,7 +198,7 @@ PROBES: tuple[Probe, ...] = (
     ),
     Probe("nested tags", lambda t: [f"r </think> <answer> <answer> {t.gold} </answer> </answer>"], uses_tags=True),
     Probe("unclosed answer", lambda t: [f"r </think> <answer> {t.gold}"], uses_tags=True),
-    Probe("homoglyphs", _homoglyphs),
+    Probe("homoglyphs", _homoglyphs, answers="text"),
     Probe("homoglyph tags", _homoglyph_tags, uses_tags=True),
     Probe(
         "placeholder", lambda t: [t.compose(x) for x in ("answer here", "X", "...", "None", "null", "True", "*", ".*")]
@@ -201,7 +208,7 @@ PROBES: tuple[Probe, ...] = (
     ),
     Probe("one megabyte", lambda t: [t.compose("0" * 1_000_000), t.compose("a " * 500_000)]),
     Probe("expensive answer", _expensive_answers),
-    Probe("other number", lambda t: map(t.compose, other_numbers(t.gold, t.tolerance)), partial=True),
+    Probe("other number", lambda t: map(t.compose, other_numbers(t.gold, t.tolerance)), partial=True, answers="text"),
     _similar("part of the gold answer", parts),
     _similar("gold answer with an extension", extensions),
     _similar("gold answer rearranged", rearrangements),
@@ -245,22 +252,62 @@ def make_targets(registry: Registry, name: str, examples: int, protocol: Protoco
     return targets
 
 
+@dataclass(slots=True)
+class ProbeReport:
+    """What the probes of a domain found.
+
+    :param failures: of probes that are not waived, as `probe_scorer` returns them.
+    :param counts: the number of completions of each probe that has any.
+    :param waived: for each probe that the domain waives, the number of its failures.
+    :param not_applicable: for each other probe, why it was not tried.
+    """
+
+    failures: list[ProbeFailure]
+    counts: dict[str, int]
+    waived: dict[str, int]
+    not_applicable: dict[str, str]
+
+
+def all_probes(registry: Registry, name: str) -> list[Probe]:
+    """The built-in probes, and those that plugins register for the domain."""
+    return [*PROBES, *ACCEPT_PROBES, *PROGRAM_PROBES, *registry.probes(name)]
+
+
 def probe_domain(
     registry: Registry, name: str, examples: int, judge: Judge, protocol_name: str | None = None
-) -> tuple[list[ProbeFailure], dict[str, int]]:
+) -> ProbeReport:
     """Runs the built-in probes, and those that plugins register for the domain, on the domain's verifier.
 
     :param examples: how many of its evaluation examples are used.
     :param protocol_name: the protocol to use instead of the default; probes of tags apply only to those with tags.
-    :returns: as `probe_scorer`.
     :raises KkwarmError: unknown domain, or no data.
     """
+    waivers = registry.domain(name).waivers
     protocol = registry.protocol(registry.domain(name), protocol_name)
     verifier = registry.verifier_of(registry.benchmark(name), protocol)
     targets = make_targets(registry, name, examples, protocol)
     tagged = protocol.split(Completion(protocol.compose("r", "x"), finish_reason="stop")).tagged
-    probes = [p for p in (*PROBES, *ACCEPT_PROBES, *registry.probes(name)) if tagged or not p.uses_tags]
-    return probe_verifier(verifier, protocol, targets, judge, probes, registry.reward_of(registry.benchmark(name)))
+    # Probes for programs do not concern other domains. What a domain of programs misses is reported.
+    probes = [p for p in all_probes(registry, name) if p.answers in ("any", "text", verifier.answers)]
+    not_applicable = {p.name: why for p in probes if (why := _inapplicable(p, verifier, tagged))}
+    applicable = [p for p in probes if p.name not in not_applicable]
+    reward = registry.reward_of(registry.benchmark(name))
+    failures, counts = probe_verifier(verifier, protocol, targets, judge, applicable, reward)
+    not_applicable |= {probe: "no completions for these examples" for probe, n in counts.items() if not n}
+    waived = {probe: sum(f.probe == probe for f in failures) for probe, n in counts.items() if n and probe in waivers}
+    return ProbeReport(
+        [f for f in failures if f.probe not in waived],
+        {probe: n for probe, n in counts.items() if n},
+        waived,
+        not_applicable,
+    )
+
+
+def _inapplicable(probe: Probe, verifier: Verifier, tagged: bool) -> str:
+    """Why a probe does not apply to a verifier behind a protocol; empty where it does."""
+    if probe.answers not in ("any", verifier.answers):
+        return "they edit text, and the answers are programs"
+    return "" if tagged or not probe.uses_tags else "they are about tags, which the protocol does not use"
 
 
 def probe_verifier(

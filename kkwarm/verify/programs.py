@@ -63,8 +63,7 @@ def program_verifier(
         raise KkwarmError(f"verifier {name}: tolerance, seconds and memory must be positive and finite")
     if callable(compare):
         _require_importable(name, compare)
-    limits = Limits(cpu_s=seconds, idle_s=min(seconds, 5.0), memory=memory)
-    options = (name, compare, tolerance, limits)
+    options = (name, compare, tolerance, seconds, memory)
     return Verifier(name, partial(_check, *options), check_batch=partial(_check_batch, *options), answers="program")
 
 
@@ -147,13 +146,19 @@ def _tests(example: Example, need_output: bool) -> list[_Test]:
 
 
 def _check(
-    name: str, compare: Comparison | Checker, tolerance: float, limits: Limits, example: Example, response: Response
+    name: str,
+    compare: Comparison | Checker,
+    tolerance: float,
+    seconds: float,
+    memory: int,
+    example: Example,
+    response: Response,
 ) -> Verdict:
-    return _check_batch(name, compare, tolerance, limits, [(example, response)])[0]
+    return _check_batch(name, compare, tolerance, seconds, memory, [(example, response)])[0]
 
 
 def _check_batch(
-    name: str, compare: Comparison | Checker, tolerance: float, limits: Limits, pairs: Pairs
+    name: str, compare: Comparison | Checker, tolerance: float, seconds: float, memory: int, pairs: Pairs
 ) -> list[Verdict]:
     """:raises KkwarmError: no sandbox is available, or an example's answer has another shape."""
     programs: list[_Program | Verdict] = []
@@ -170,6 +175,7 @@ def _check_batch(
             programs.append(Verdict(Status.UNPARSED, None, reason, {_METRIC: 0.0}))
         else:
             programs.append(_Program(code, tests))
+    limits = Limits(cpu_s=seconds, idle_s=min(seconds, 5.0), memory=memory)
     running = [p for p in programs if isinstance(p, _Program)]
     judge = partial(_judge, name, compare, tolerance)
     _run(running, lambda p: p.tests[:1], judge, limits)

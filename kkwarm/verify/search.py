@@ -21,7 +21,7 @@ from kkwarm.plugins import Registry
 from kkwarm.protocols import PLAIN
 from kkwarm.types import Case, CaseGenerator, Completion, Example, Status, Target, Verdict, Verifier
 from kkwarm.verify.judge import Judge
-from kkwarm.verify.mutations import GENERATORS
+from kkwarm.verify.mutations import GENERATORS, PROGRAM_GENERATORS
 from kkwarm.verify.probes import make_targets
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Counterexample",
     "RecordedRandom",
     "SearchResult",
+    "generators_for",
     "make_cases",
     "make_scorer",
     "search",
@@ -74,6 +75,11 @@ class Counterexample:
     peers: dict[str, str] = field(default_factory=dict)
 
     @property
+    def name(self) -> str:
+        """The name of its kind, as `check` prints it."""
+        return f"{self.generator}: {self.case.kind}"
+
+    @property
     def outcome(self) -> str:
         """``wrongly accepted``, ``wrongly rejected``, or that the verifier failed."""
         if self.verdict.status is Status.ERROR:
@@ -86,11 +92,13 @@ class SearchResult:
     """What a search tried and found.
 
     :param cases: number of cases by generator and kind.
+    :param waived: counterexamples of kinds that the domain waives.
     :param peers: for each peer its number of verdicts, wrong verdicts, and cases without a verdict.
     """
 
     cases: dict[str, Counter[str]] = field(default_factory=dict)
     counterexamples: list[Counterexample] = field(default_factory=list)
+    waived: list[Counterexample] = field(default_factory=list)
     peers: dict[str, Counter[str]] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -369,11 +377,12 @@ def search_domain(
     :param peers: also score the cases with the peers that the generators name.
     :raises KkwarmError: unknown domain, no data, or a generator fails.
     """
-    generators = (*GENERATORS, *registry.case_generators(name))
-    protocol = registry.protocol(registry.domain(name), protocol_name)
+    domain = registry.domain(name)
+    protocol = registry.protocol(domain, protocol_name)
     verifier = registry.verifier_of(registry.benchmark(name), protocol)
+    generators = generators_for(registry, name, verifier)
     others = {p.name: make_scorer(p, judge) for g in generators for p in g.peers} if peers else {}
-    return search(
+    result = search(
         make_scorer(verifier, judge),
         make_targets(registry, name, examples, protocol),
         generators,
@@ -381,3 +390,11 @@ def search_domain(
         peers=others,
         report=report,
     )
+    result.waived = [c for c in result.counterexamples if {c.generator, c.name} & set(domain.waivers)]
+    result.counterexamples = [c for c in result.counterexamples if c not in result.waived]
+    return result
+
+
+def generators_for(registry: Registry, name: str, verifier: Verifier) -> tuple[CaseGenerator, ...]:
+    """The built-in generators for the verifier's kind of answers, and those that plugins register for the domain."""
+    return (*(PROGRAM_GENERATORS if verifier.answers == "program" else GENERATORS), *registry.case_generators(name))

@@ -18,6 +18,7 @@ __all__ = ["syntax", "verifier_provenance"]
 
 # Registration and data do not decide verdicts; the data has its own hash.
 _EXCLUDED = ("kkwarm.plugins", "kkwarm.data", "kkwarm.store")
+_PLAIN = (str, bytes, int, float, type(None))
 _SANDBOX = "kkwarm.verify.sandbox"  # some of its files run inside the sandbox and are not imported here
 
 
@@ -26,11 +27,14 @@ def verifier_provenance(verifier: Verifier, protocol: Protocol, reward: RewardFu
 
     :returns: ``name`` of the verifier and, except where a source is not a file: ``code``: a hash (16 hex digits) of the
         sources of verifier, protocol, reward and judge, and of the modules that they import from their own packages and
-        from kkwarm. Comments, docstrings and formatting do not count.
+        from kkwarm, and of the functions and plain values that are arguments of `functools.partial`. Comments,
+        docstrings and formatting do not count.
         ``libraries``: the versions of all other packages that they import.
     """
-    parts = (verifier.check, verifier.precheck, verifier.check_batch, reward)
-    roots = {_module_of(part) for part in parts if part is not None}
+    parts = [part for part in (verifier.check, verifier.precheck, verifier.check_batch, reward) if part is not None]
+    roots = {_module_of(part) for part in parts}
+    options = [option for part in parts for option in _options(part)]
+    roots |= {module for o in options if callable(o) and not _is_standard(module := _module_of(o))}
     roots |= {type(protocol).__module__, "kkwarm.verify.judge", "kkwarm.protocols"}
     files: dict[str, Path] = {}
     libraries: set[str] = set()
@@ -42,6 +46,8 @@ def verifier_provenance(verifier: Verifier, protocol: Protocol, reward: RewardFu
     for name in sorted(files):
         content = syntax(files[name].read_bytes()).encode("utf-8", "surrogatepass")
         digest.update(f"{name}:".encode() + hashlib.sha256(content).digest())
+    for option in options:
+        digest.update(f"{_describe(option)};".encode("utf-8", "surrogatepass"))
     return {"name": verifier.name, "code": digest.hexdigest()[:16], "libraries": _versions(libraries)}
 
 
@@ -78,6 +84,21 @@ def _module_of(part: Any) -> str:
     return str(getattr(part, "__module__", None) or type(part).__module__)
 
 
+def _options(part: Any) -> Iterator[Any]:
+    """What a partial function passes on: functions, and plain values."""
+    if isinstance(part, functools.partial):
+        yield from (o for o in (*part.args, *part.keywords.values()) if callable(o) or isinstance(o, _PLAIN))
+        yield from _options(part.func)
+
+
+def _describe(option: Any) -> str:
+    return repr(option) if isinstance(option, _PLAIN) else f"{_module_of(option)}.{getattr(option, '__qualname__', '')}"
+
+
+def _is_standard(module: str) -> bool:
+    return module.partition(".")[0] in sys.stdlib_module_names
+
+
 def _follow_imports(roots: Iterable[str], files: dict[str, Path], libraries: set[str]) -> None:
     """Collects the source files of modules, and of what they import from kkwarm and from the roots' packages.
 
@@ -104,7 +125,7 @@ def _follow_imports(roots: Iterable[str], files: dict[str, Path], libraries: set
             top = module.partition(".")[0]
             if top in own:
                 waiting.append(module)
-            elif top not in sys.stdlib_module_names:
+            elif not _is_standard(module):
                 libraries.add(top)
 
 

@@ -12,7 +12,20 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 CORE = sorted((ROOT / "kkwarm").rglob("*.py"))
 PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
-PUBLIC = ("types", "plugins", "protocols", "data", "verify", "errors", "testing", "schema", "analysis", "cli", "files")
+PUBLIC = (
+    "types",
+    "plugins",
+    "protocols",
+    "data",
+    "verify",
+    "sandbox",
+    "errors",
+    "testing",
+    "schema",
+    "analysis",
+    "cli",
+    "files",
+)
 HEAVY = {
     "torch",
     "transformers",

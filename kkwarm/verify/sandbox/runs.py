@@ -421,14 +421,13 @@ class ProgramRun(Run):
             self.unregister(reader)
             return False
         self.received += len(part)
-        kept = self.written[reader]
-        if self.received > self.limits.output:
-            kept += part[: max(0, len(part) - (self.received - self.limits.output))]
-            self.end(End.OUTPUT, None, f"more than {self.limits.output / (1 << 20):g} MiB of output")
-        elif self.verdict is None:
-            kept += part
+        if self.verdict is None:
+            kept = self.written[reader]
+            kept += part[: len(part) - max(0, self.received - self.limits.output)]
             if reader == list(self.written)[1]:
                 del kept[:-_STDERR_BYTES]
+        if self.received > self.limits.output:
+            self.end(End.OUTPUT, None, f"more than {self.limits.output / (1 << 20):g} MiB of output")
         return True
 
     def finish(self, report: Report) -> ProgramOutcome:

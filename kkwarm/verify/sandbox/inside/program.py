@@ -8,7 +8,6 @@ from __future__ import annotations
 import atexit
 import builtins
 import gc
-import linecache
 import os
 import sys
 import threading
@@ -46,7 +45,6 @@ def open_streams() -> None:
 
 def run_code(code: str, module: ModuleType) -> int:
     """The exit code of the program."""
-    linecache.cache[FILE] = (len(code), None, code.splitlines(keepends=True), FILE)  # for tracebacks
     try:
         exec(compile(code, FILE, "exec", dont_inherit=True), module.__dict__)
     except BaseException as err:
