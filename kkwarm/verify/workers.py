@@ -32,6 +32,7 @@ __all__ = ["WorkerPool", "shared_workers"]
 
 _START_S = 120.0  # extra time for the first check, in which the worker imports the verifier
 _EXTRA_CPU_S = 1.0  # CPU seconds per core beyond the time limit; usually the parent has ended the check by then
+_CHECKS_PER_WORKER = 64  # of the shared pool
 _HEADER = 8  # bytes of a message's length
 
 
@@ -172,15 +173,17 @@ class WorkerPool:
 
 
 class _SharedPool(WorkerPool):
-    """A pool that several threads may use, one at a time."""
+    """A pool that several threads may use, one at a time. Few checks start few workers, since a start takes long."""
 
     def __init__(self) -> None:
         super().__init__()
         self._lock = threading.Lock()
+        self._largest = self.size
 
     def check(self, verifier: Verifier, pairs: Sequence[tuple[Example, Response]]) -> list[Verdict]:
         """See `WorkerPool.check`."""
         with self._lock:
+            self.size = min(self._largest, 1 + len(pairs) // _CHECKS_PER_WORKER)
             return super().check(verifier, pairs)
 
 

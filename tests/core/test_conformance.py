@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,13 +13,15 @@ from typing import Any
 
 import pytest
 
+from kkwarm.cli import main
 from kkwarm.plugins import hookimpl, load
-from kkwarm.protocols import BUILT_IN, TextReader
+from kkwarm.protocols import BUILT_IN, PAPER, TextReader
 from kkwarm.testing import assert_conforms, check_domain
 from kkwarm.testing.conformance import RULES
-from kkwarm.types import Domain, Example, Protocol, Response, Rewards, Status, Target, Verdict, Verifier
-from kkwarm.verify import Judge
-from kkwarm.verify.probes import ACCEPT_PROBES, PROBES, probe_verifier
+from kkwarm.types import Completion, Domain, Example, Protocol, Response, Rewards, Status, Target, Verdict, Verifier
+from kkwarm.verify import Judge, program_verifier
+from kkwarm.verify.probes import ACCEPT_PROBES, PROBES, probe_domain, probe_verifier
+from kkwarm.verify.search import Budget, search_domain
 
 ROWS = [Example(f"d/{i}", f"What is {i} + 1?", i + 1, "train" if i < 4 else "test", {"kind": "sum"}) for i in range(12)]
 
@@ -110,8 +113,13 @@ BREAKS: dict[str, Domain] = {
     "right answers earn the most": replace(GOOD, reward=lambda v, e: -1.0 if v.correct else -2.0 + len(v.answer or "")),
     "rewards are deterministic": replace(GOOD, reward=lambda v, e: 2.0 if v.correct else -2.0 - next(_calls)),
     "verdicts are fast": replace(GOOD, verifier=slow, load=lambda: ROWS[:1] + ROWS[-1:]),
+    "waivers name probes": replace(GOOD, waivers={"negate": "a word that is no probe"}),
     "the benchmark runs in lm-eval": replace(GOOD, verifier=unnumbered),
 }
+
+
+def int_checker(given: str, output: str, expected: str) -> bool:
+    return int(output) == int(expected)
 
 
 def with_examples(*examples: Any) -> Domain:
@@ -291,6 +299,78 @@ def test_braces_in_code_and_formulas_are_not_placeholders() -> None:
     for text in texts:
         changed = replace(GOOD, load=rows(question=lambda i, e, text=text: text % i))  # type: ignore[misc]
         assert "prompts render" not in problems(changed)
+
+
+def test_a_waived_probe_runs_and_does_not_fail() -> None:
+    lenient = replace(GOOD, verifier=lambda e, r: exact(e, r) or (r.answer or "").endswith(f"not {e.answer}"))
+    waived = replace(lenient, waivers={"negated": "a joke", "any domain: negated": "a joke", "placeholder": "needless"})
+    assert problems(waived) == {}
+    plugin = SimpleNamespace(kkwarm_domains=hookimpl(lambda: [waived]))
+    reg = load([("p", plugin)])
+    with Judge() as judge:
+        report = probe_domain(reg, "d", 4, judge)
+        found = search_domain(reg, "d", 4, judge, Budget(200))
+    assert (report.failures, report.waived) == ([], {"placeholder": 0, "negated": 4})
+    why = "no completions for these examples"
+    assert report.not_applicable == {"homoglyphs": why, "gold answer rearranged": why}
+    assert found.waived and {c.name for c in found.waived} == {"any domain: negated"} and not found.counterexamples
+
+
+def test_check_prints_each_waiver(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    lenient = replace(GOOD, verifier=lambda e, r: exact(e, r) or (r.answer or "").endswith(f"not {e.answer}"))
+    waivers = {"negated": "a joke", "any domain: negated": "a joke too", "placeholder": "needless"}
+    plugin = SimpleNamespace(kkwarm_domains=hookimpl(lambda: [replace(lenient, waivers=waivers)]))
+    reg = load([("p", plugin)])
+    monkeypatch.setattr("kkwarm.plugins.registry", lambda: reg)
+    monkeypatch.setattr("kkwarm.testing.conformance.RULES", {})  # the rules have tests of their own
+    monkeypatch.setenv("COLUMNS", "160")
+    for args in ((), ("--json",)):
+        with pytest.raises(SystemExit) as ended:
+            main(["check", "d", *args])
+        assert ended.value.code == 0
+        out = capsys.readouterr().out
+        if args:
+            rows = {row["probe"]: (row["reason"], row["wrong"] > 0) for row in json.loads(out)["waived"]}
+            assert rows == {n: (why, n != "placeholder") for n, why in waivers.items()}
+        else:
+            assert re.search(r"waived: negated: a joke \(\d+ wrong verdicts\)", out)
+            assert "waived: placeholder: needless (no wrong verdict, so it may be removed)" in out
+            assert "not applicable: homoglyphs, gold answer rearranged (no completions for these examples)" in out
+
+
+@pytest.mark.parametrize("waivers", [{"negated": " "}, {"negated": 1}, ["negated"]])
+def test_a_waiver_without_a_reason_is_refused(waivers: Any) -> None:
+    plugin = SimpleNamespace(kkwarm_domains=hookimpl(lambda: [replace(GOOD, waivers=waivers)]))
+    (failure,) = load([("p", plugin)]).failures
+    assert "domain 'd': waivers " in failure.cause
+
+
+def test_a_right_program_is_no_attack() -> None:
+    """One-line programs, to which editing text does nothing: ``not print(6)`` prints 6."""
+    texts = {"double": "print(2 * int(input()))", "triple": "print(3 * int(input()))"}
+    examples = [
+        Example("d/double", "Write a program that doubles a number.", {"tests": [{"input": "3", "output": "6"}]}),
+        Example("d/triple", "Print three times what is read.", {"tests": [{"input": "3", "output": "9"}]}),
+    ]
+    domain = Domain("d", lambda: examples, program_verifier("d"), lambda e: texts[e.id[2:]])
+    reg = load([("p", SimpleNamespace(kkwarm_domains=hookimpl(lambda: [domain])))])
+    with Judge() as judge:
+        report = probe_domain(reg, "d", 2, judge)
+        found = search_domain(reg, "d", 2, judge, Budget(64))
+        negated = judge.verify(
+            reg.verifier("d"), PAPER, [(examples[0], Completion(PAPER.compose("so", f"not {texts['double']}")))]
+        )
+    assert report.failures == found.counterexamples == []
+    assert {"program that cheats", "right program in other forms"} < set(report.counts)
+    assert report.not_applicable["negated"] == "they edit text, and the answers are programs"
+    assert set(found.cases) == {"any program"} and found.n_cases == 64
+    assert negated[0].correct  # which the probe for text would report
+
+
+def test_a_checker_that_fails_on_odd_output_is_found() -> None:
+    examples = [Example(f"d/{n}", f"Print {n}.", {"tests": [{"output": str(n)}]}) for n in (17, 18)]
+    domain = Domain("d", lambda: examples, program_verifier("d", compare=int_checker), lambda e: f"print({e.id[2:]})")
+    assert "ValueError: invalid literal for int()" in problems(domain)["the verifier survives odd input"]
 
 
 def test_assert_conforms_runs_the_probes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,7 +176,7 @@ def failures(domain: Domain, *probes: Probe) -> list[tuple[str, str, str]]:
     reg = registry_of(domain, *probes)
     with Judge() as judge:
         rules = [(f.rule, "rule", f.problem) for f in check_domain(reg, "cities", judge) if not f.ok]
-        failed, _ = ([], {}) if rules else probe_domain(reg, "cities", 6, judge)
+        failed = [] if rules else probe_domain(reg, "cities", 6, judge).failures
     return rules + [(f.probe, f.outcome, f.verdict) for f in failed]
 
 

@@ -26,6 +26,7 @@ PUBLIC = (
     "kkwarm.protocols",
     "kkwarm.data",
     "kkwarm.verify",
+    "kkwarm.sandbox",
     "kkwarm.errors",
     "kkwarm.testing",
     "kkwarm.evaluation",

@@ -232,6 +232,7 @@ class CallRun(Run):
         return True
 
     def parse(self) -> None:
+        """Handles the messages that have arrived in full."""
         at, size, end, first = 0, wire.RECORD.size, len(self.inbox), self.next
         while end - at >= size and self.verdict is None and not self.done:
             kind, cpu_s, length = wire.RECORD.unpack_from(self.inbox, at)
@@ -248,6 +249,7 @@ class CallRun(Run):
             self.timer.progress()
 
     def handle(self, kind: bytes, data: bytes, cpu_s: float) -> None:
+        """Handles one message of the child."""
         i = self.next
         if kind == b"C":
             self.on_checkpoint()
