@@ -12,9 +12,11 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
+from kkwarm import tracking
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
 from kkwarm.reporting.terminal import render_text
@@ -35,8 +37,13 @@ def did(out: Path) -> Counter[str]:
     return Counter((out / "trace.txt").read_text().split())
 
 
-def test_whole_study_then_nothing_left(recipe: Recipe, without_models: Without, tmp_path: Path, quiet: Any) -> None:
+def test_whole_study_then_nothing_left(
+    recipe: Recipe, without_models: Without, tmp_path: Path, quiet: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "study"
+    tracker = MagicMock()
+    monkeypatch.setattr(tracking, "TRACKERS", {"mock": tracker})
+    monkeypatch.setenv(tracking.TRACK, "mock")  # as `kkwarm study --track mock` sets it
     document = run_study(recipe, out, 2, quiet, render_text)
     steps = without_models(recipe).steps
     assert did(out) == Counter(dict.fromkeys(steps, 1))
@@ -56,6 +63,8 @@ def test_whole_study_then_nothing_left(recipe: Recipe, without_models: Without, 
     assert {attempt.worker for attempt in session.attempts} <= {"worker 0", "worker 1"}
     assert all(0 <= attempt.started <= attempt.ended <= session.wall_s for attempt in session.attempts)
     assert manifest.worker_s == pytest.approx(sum(attempt.seconds for attempt in session.attempts), abs=0.1)
+    (figures, _), _ = tracker.return_value.log.call_args
+    assert figures["accuracy/warmed/mini_math"] == cell.accuracy and len(figures) == len(document.cells())
     again = run_study(recipe, out, 2, quiet, render_text)
     assert did(out) == Counter(dict.fromkeys(steps, 1))
     assert again.matrix == document.matrix
