@@ -15,6 +15,7 @@ from hub_stand_in import TOKEN, Hub
 from kkwarm.cli import cli
 from kkwarm.errors import KkwarmError
 from kkwarm.evaluation import bench
+from kkwarm.schema.manifest import StudyPlan
 from kkwarm.schema.settings import BenchConfig, RlvrConfig, WarmupConfig
 from kkwarm.store import Run
 from kkwarm.testing.scripted import ScriptedModel
@@ -114,6 +115,43 @@ def test_a_dry_run_writes_the_same_folder_and_asks_nobody(
         push(runs, "--dry-run", "-o", str(tmp_path / "hub"))
     assert push(runs, "--dry-run")["folder"] == str(runs["rlvr"] / "hub")
     shutil.rmtree(runs["rlvr"] / "hub")
+
+
+@pytest.fixture
+def study(runs: dict[str, Path], tmp_path: Path) -> Path:
+    """A study of two conditions, with the runs above as its steps."""
+    out = tmp_path / "study"
+    for name in runs:
+        shutil.copytree(runs[name], out / "steps" / name)
+    rows = {
+        "base": {"0": {"bench": "base"}},
+        "warmed + RLVR": {"0": {"warm": "warm", "rlvr": "rlvr", "bench": "trained"}},
+    }
+    conditions = [
+        {"name": "base", "baseline": None, "chain": ["base"]},
+        {"name": "warmed + RLVR", "baseline": "base", "chain": ["base", "warm", "rlvr"]},
+    ]
+    plan = {"title": "Two rows", "note": "", "margin": 5.0, "domains": ["mini_math"], "conditions": conditions}
+    plan |= {"claims": [], "rows": rows, "steps": list(runs), "kinds": {"warm": "warmup", "rlvr": "rlvr"}}
+    with Run.open(out, kind="study", config={}) as run:
+        run.finish(plan=StudyPlan.model_validate(plan))
+    return out
+
+
+def test_a_study_pushes_one_condition_and_seed(study: Path, tmp_path: Path) -> None:
+    document = push({"study": study}, "--dry-run", "-o", str(tmp_path / "hub"), run="study")
+    card = (tmp_path / "hub" / "README.md").read_text()
+    assert "it is seed 0 of the condition **warmed + RLVR**" in card and "**Two rows**" in card
+    stages = json.loads((tmp_path / "hub" / "kkwarm" / "training.json").read_text())
+    assert [stage["kind"] for stage in stages] == ["distill", "warmup", "rlvr"]
+    assert "model.safetensors" in document["files"]
+    with pytest.raises(KkwarmError, match=r"unknown trained condition 'base' .*warmed \+ RLVR"):
+        push({"study": study}, "--dry-run", "--condition", "base", run="study")
+    with pytest.raises(KkwarmError, match=r"unknown seed '3'"):
+        push({"study": study}, "--dry-run", "--seed", "3", run="study")
+    shutil.rmtree(study / "steps" / "rlvr" / "checkpoint")
+    with pytest.raises(KkwarmError, match=r"rlvr.checkpoint holds no checkpoint"):
+        push({"study": study}, "--dry-run", run="study")
 
 
 def test_an_existing_name_needs_update(runs: dict[str, Path], hub: Hub) -> None:
