@@ -47,7 +47,7 @@ def command(
     hash, the recipe, the transfer matrix with intervals, contamination, and the commands that reproduce it. Folders of
     this machine are not uploaded. A token is needed: `hf auth login`, or HF_TOKEN.
     """
-    from kkwarm.exporters.push import prepare_push, upload, write_folder
+    from kkwarm.exporters.push import prepare_push, require_token, upload, write_folder
     from kkwarm.store import Run, find_run
 
     if out is not None and not dry_run:
@@ -69,6 +69,7 @@ def command(
         document["folder"] = str(folder)
         text = f"{size} for {repo} in {folder}; nothing was uploaded"
     else:
+        require_token()
         err_console().print(f"uploading {size} to {repo}", markup=False, soft_wrap=True)
         document["url"] = upload(push, private=private, update=update)
         text = f"pushed to {document['url']}"

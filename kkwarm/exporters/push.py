@@ -15,7 +15,7 @@ from kkwarm.files import write_file
 from kkwarm.schema.settings import changed_settings
 from kkwarm.store import Run, find_training_run
 
-__all__ = ["Push", "describe_stage", "prepare_push", "upload", "write_folder"]
+__all__ = ["Push", "describe_stage", "prepare_push", "require_token", "upload", "write_folder"]
 
 _VERSIONS = ("kkwarm", "torch", "transformers", "trl", "vllm")
 Content = Path | str
@@ -62,7 +62,7 @@ def prepare_push(
         trained = run
         if results:
             report = _load_report(results)
-            condition, seed = report.conditions[-1].name, 0
+            condition = report.conditions[-1].name
     _check_trained(trained)
     stages = [describe_stage(stage) for stage in _lineage(trained)]
     checkpoint = trained.path / "checkpoint"
@@ -292,25 +292,32 @@ def write_folder(push: Push, folder: Path) -> None:
         shutil.copyfile(content, target)
 
 
-def upload(push: Push, *, private: bool = False, update: bool = False) -> str:
-    """Creates the repository and uploads all files in one commit. Returns the address of the commit.
-
-    :param update: add a commit to an existing repository instead of refusing it.
-    :raises KkwarmError: there is no valid token, the name exists, or the hub refuses or cannot be reached.
-    """
-    import httpx
-    from huggingface_hub import CommitOperationAdd, HfApi, get_token
+def require_token() -> None:
+    """:raises KkwarmError: there is no token of the hub, or it is switched off."""
+    from huggingface_hub import get_token
     from huggingface_hub.constants import is_offline_mode
-    from huggingface_hub.errors import HfHubHTTPError
-    from huggingface_hub.utils import disable_progress_bars
-
-    from kkwarm.backends.hub import one_line
 
     if not get_token():
         hint = "`hf auth login`, or set HF_TOKEN; --dry-run needs none"
         raise KkwarmError("a push needs a token of the Hugging Face hub", hint=hint)
     if is_offline_mode():
         raise KkwarmError("HF_HUB_OFFLINE is set", hint="unset it to push, or use --dry-run")
+
+
+def upload(push: Push, *, private: bool = False, update: bool = False) -> str:
+    """Creates the repository and uploads all files in one commit. Returns the address of the commit. Call
+    `require_token` before.
+
+    :param update: add a commit to an existing repository instead of refusing it.
+    :raises KkwarmError: the token is not valid, the name exists, or the hub refuses or cannot be reached.
+    """
+    import httpx
+    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.utils import disable_progress_bars
+
+    from kkwarm.backends.hub import one_line
+
     disable_progress_bars()
     api = HfApi(library_name="kkwarm")
     done = ""

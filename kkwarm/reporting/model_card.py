@@ -25,7 +25,7 @@ class Card:
     :param stages: the runs that made the checkpoint, oldest first, as `kkwarm.exporters.push.describe_stage` returns
         them.
     :param report: the study, or bench runs; None: there are no results.
-    :param condition: the row of the report that is this checkpoint, and `seed` its seed; None: no row is.
+    :param condition: the row of the report that is this checkpoint; None: no row is. `seed`: its seed in a study.
     :param datasets: repositories of the training data on the hub.
     :param license: the hub's identifier of the licence; empty: none is named.
     """
@@ -108,7 +108,8 @@ def _summary(card: Card) -> str:
     version = card.stages[-1]["versions"].get("kkwarm", "")
     text = f"This checkpoint was made from {escape(card.base)} by {escape(' and '.join(parts))}, with kkwarm {version}."
     if card.condition is not None and card.report is not None:
-        text += f" In the study below it is seed {card.seed} of the condition **{escape(card.condition)}**."
+        if card.seed is not None:
+            text += f" In the study below it is seed {card.seed} of the condition **{escape(card.condition)}**."
         baseline = card.report.baseline(card.condition)
         verdicts = [(d, c.change) for d, c in card.cells.items() if c.change is not None]
         if baseline and verdicts:
@@ -122,12 +123,15 @@ def _results(card: Card) -> Iterator[str]:
         yield "## Results\n\nNo evaluation was stored with this checkpoint."
         return
     if card.cells:
-        rows = ["| benchmark | questions | this checkpoint, % | mean over seeds, % | 95% interval | protocol |"]
-        rows.append("|---|---:|---:|---:|---|---|")
+        several = any(len(cell.seeds) > 1 for cell in card.cells.values())
+        mean = " mean over seeds, % |" if several else ""
+        rows = [f"| benchmark | questions | this checkpoint, % |{mean} 95% interval | protocol |"]
+        rows.append(f"|---|---:|---:|{'---:|' if several else ''}---|---|")
         for domain, cell in card.cells.items():
             low, high = (100 * v for v in cell.ci)
             marks = ("†" if cell.contaminated else "") + ("‡" if cell.scoring else "")
-            figures = f"{100 * card.accuracy(cell):.1f}{marks} | {100 * cell.accuracy:.1f}{marks}"
+            figures = f"{100 * card.accuracy(cell):.1f}{marks}"
+            figures += f" | {100 * cell.accuracy:.1f}{marks}" if several else ""
             interval = f"{low:.1f} to {high:.1f}"
             rows.append(
                 f"| {escape(domain)} | {cell.n:,} | {figures} | {interval} | {escape(cell.protocol or 'default')} |"
