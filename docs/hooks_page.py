@@ -1,4 +1,4 @@
-"""Writes the reference of docs/pages/hooks.md, with examples from the built-in plugins' own code: ``python docs/hooks_page.py``."""
+"""Writes the reference of docs/pages/hooks.md, with code of built-in plugins: ``python docs/hooks_page.py``."""
 
 import importlib
 import inspect

@@ -67,3 +67,10 @@ def test_the_readme_has_the_measured_figures() -> None:
     comparison = script("comparison_table")
     assert comparison.BEGIN in text
     assert comparison.insert_table(text) == text, "run python benchmarks/comparison_table.py --write"
+
+
+def test_the_tutorial_has_the_lines_of_the_three_domains() -> None:
+    module = script("domain_lines")
+    text = module.PAGE.read_text("utf-8")
+    assert module.BEGIN in text
+    assert module.insert_table(text) == text, "run python benchmarks/domain_lines.py --write"

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,9 @@ import pytest
 
 from kkwarm.testing import tiny_checkpoint
 
-PAGE = (Path(__file__).parents[2] / "docs" / "pages" / "tutorial.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+DOMAINS = ROOT / "benchmarks" / "domains"
+PAGE = (ROOT / "docs" / "pages" / "tutorial.md").read_text("utf-8")
 BLOCKS = dict(re.findall(r'```\w+ title="([^"]+)"\n(.*?)```', PAGE, re.S))  # the last one of a title
 # Few steps and short answers, for a minute each. Everything else is as the tutorial has it.
 SHORT = {
@@ -32,15 +35,15 @@ SHORT = {
 Outputs = dict[str, dict[str, object]]
 
 
-def run_commands(title: str, folder: Path) -> Outputs:
-    """The JSON output of each command of the block with that title, by the command's name."""
+def run_commands(commands: str, folder: Path) -> Outputs:
+    """The JSON output of each command, by the command's name."""
     model = tiny_checkpoint(folder / "model")
     for name in ("planets.csv", "planets.toml", "units.toml"):
         (folder / name).write_text(BLOCKS[name].replace("MODEL", str(model)))
     site = folder / "site"
     env = environment(folder)
     outputs: Outputs = {}
-    for command in [line.removeprefix("$ ") for line in BLOCKS[title].splitlines()]:
+    for command in [line.removeprefix("$ ") for line in commands.splitlines()]:
         words = [str(model) if word == "MODEL" else word for word in shlex.split(command)]
         if words[0] == "pip":  # into a folder of its own, without the network
             assert words[:3] == ["pip", "install", "-e"]
@@ -60,7 +63,9 @@ def run_commands(title: str, folder: Path) -> Outputs:
 
 
 def write_package(folder: Path, name: str) -> None:
-    (folder / f"kkwarm_{name}.py").write_text(BLOCKS[f"kkwarm_{name}.py"])
+    written = DOMAINS / "kkwarm" / f"kkwarm_{name}.py"
+    text = BLOCKS.get(f"kkwarm_{name}.py") or written.read_text("utf-8")
+    (folder / f"kkwarm_{name}.py").write_text(text)
     for title, text in BLOCKS.items():
         if title.startswith(f"tests/test_{name}"):
             (folder / title).write_text(text)
@@ -73,7 +78,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_text_with_a_verifier_and_a_teacher(tmp_path: Path) -> None:
-    outputs = run_commands("the whole way", tmp_path)
+    outputs = run_commands(BLOCKS["the whole way"], tmp_path)
     assert set(outputs["bench"]["benchmarks"]) == {"units", "units:long"}  # type: ignore[call-overload]
     matrix: dict[str, dict[str, object]] = outputs["report"]["matrix"]  # type: ignore[assignment]
     assert set(matrix) == {"base", "warmed", "warmed + RLVR"}
@@ -87,12 +92,43 @@ def test_text_with_a_verifier_and_a_teacher(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("title", "domain", "status", "reward"),
-    [("planets", "planets.toml", "correct", 2.0), ("miles", "miles", "wrong", 1.9416)],
+    [
+        ("planets", "planets.toml", "correct", 2.0),
+        ("filters", "filters", "correct", 1.0),
+        ("miles", "miles", "wrong", 1.9416),
+    ],
 )
 def test_the_other_domains(title: str, domain: str, status: str, reward: float, tmp_path: Path) -> None:
-    outputs = run_commands(title, tmp_path)
+    assert_works(run_commands(BLOCKS[title], tmp_path), domain, status, reward)
+
+
+def assert_works(outputs: Outputs, domain: str, status: str, reward: float) -> None:
     assert outputs["check"]["ok"] is True
     assert outputs["try"]["status"] == status
     assert outputs["try"]["reward"] == pytest.approx(reward, abs=1e-3)
-    (row,) = outputs["report"]["matrix"].values() if title == "miles" else list(outputs["report"]["matrix"].values())[-1:]  # type: ignore[attr-defined]
-    assert domain in row
+    assert domain in outputs["bench"]["benchmarks"]  # type: ignore[operator]
+    assert all(domain in row for row in outputs["report"]["matrix"].values())  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "id_", "answer", "status", "reward"),
+    [
+        ("choices.toml", "test/2", "C", "correct", 2.0),
+        ("programs", "square", "n = int(input()); print(n * abs(n))", "wrong", -0.5 + 2.5 * 2 / 3),
+        ("molar_masses", "H2O", "18.5 g/mol", "wrong", -0.5 + 2.5 * (1 - 4 * (18.5 / 18.015 - 1))),
+    ],
+)
+def test_domains_that_follow_the_tutorial(
+    name: str, id_: str, answer: str, status: str, reward: float, tmp_path: Path
+) -> None:
+    shutil.copytree(DOMAINS, tmp_path, dirs_exist_ok=True)
+    table = name.endswith(".toml")
+    domain = f"kkwarm/{name}" if table else name
+    install = "" if table else f"kkwarm new {name}\npip install -e kkwarm-{name}\n"
+    commands = f"""{install}kkwarm check {domain}
+kkwarm try {domain} --id {id_} "so </think> <answer> {answer} </answer>"
+kkwarm rlvr MODEL --domain {domain} --examples 5 -o trained
+kkwarm bench trained --on {domain} -o figures
+kkwarm report figures"""
+    assert_works(run_commands(commands, tmp_path), domain, status, reward)
