@@ -247,7 +247,8 @@ def make_targets(registry: Registry, name: str, examples: int, protocol: Protoco
     targets = []
     for i, example in enumerate(chosen):
         # The gold answer of another example is used only where it really is a different answer.
-        others = [g for g, o in zip(golds, chosen, strict=True) if o.answer != example.answer and g != golds[i]]
+        different = [g for g, o in zip(golds, chosen, strict=True) if o.answer != example.answer and g != golds[i]]
+        others = list(outside_tolerance(golds[i], different, tolerance))
         targets.append(Target(example, golds[i], others, protocol or registry.protocol(domain), tolerance))
     return targets
 

@@ -77,6 +77,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_text_with_a_verifier_and_a_teacher(tmp_path: Path) -> None:
     outputs = run_commands(BLOCKS["the whole way"], tmp_path)
     assert set(outputs["bench"]["benchmarks"]) == {"units", "units:long"}  # type: ignore[call-overload]
@@ -90,6 +91,7 @@ def test_text_with_a_verifier_and_a_teacher(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("title", "domain", "status", "reward"),
     [
@@ -111,6 +113,7 @@ def assert_works(outputs: Outputs, domain: str, status: str, reward: float) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("name", "id_", "answer", "status", "reward"),
     [
