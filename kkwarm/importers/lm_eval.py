@@ -102,6 +102,8 @@ def _task(
     if not all(isinstance(stop, str) for stop in stop_strings):
         raise KkwarmError(f"{path}: the stop strings of {task} are not all text")
     settings = _settings(task, document, rows[0]) | {"samples": scored}
+    if _own_verdicts(rows[0]):
+        settings["scorer"] = "kkwarm"
     return TaskResults(task, f"lm_eval:{task}", answers, settings, notes, stop_strings)
 
 

@@ -63,10 +63,10 @@ def test_lm_evals_form_comes_back_with_every_verdict(run: Run, tmp_path: Path) -
         assert back.manifest.benchmarks["mini_math"][key] == run.manifest.benchmarks["mini_math"][key]
     settings = back.manifest.config["evaluation"]["mini_math"]
     sampling = run.manifest.config["sampling"]["mini_math"]
-    assert settings["samples"] == SAMPLES and settings["max_tokens"] == sampling["max_tokens"]
-    assert (
-        settings["protocol"] == run.manifest.config["protocols"]["mini_math"]
-    )  # the stored hashes of the prompts are kkwarm's
+    assert settings["scorer"] == "kkwarm" and settings["samples"] == SAMPLES
+    assert settings["max_tokens"] == sampling["max_tokens"]
+    protocol = run.manifest.config["protocols"]["mini_math"]
+    assert settings["protocol"] == protocol  # known by the stored hashes of the prompts
 
 
 def validated(schema: str, document: Any) -> Any:
