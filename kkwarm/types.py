@@ -340,10 +340,10 @@ Loader = Callable[[], Iterable[Example]]
 class Pin:
     """The published content of one split of a domain. Other content is refused, or marked in every figure.
 
-    :param content: SHA-256 of the examples as they are read from the folder `KKWARM_DATA`, which
-        `kkwarm.data.examples_digest` computes.
-    :param hub_content: SHA-256 of the examples as they are downloaded. Empty: unknown, so that the revision alone pins
-        the content.
+    :param content: SHA-256 of the examples, which `kkwarm.data.examples_digest` computes. With a `repo`: as they are
+        read from the folder `KKWARM_DATA`.
+    :param hub_content: SHA-256 of the examples as they are read from `repo`. Empty: unknown, so that the revision alone
+        pins the content.
     :param repo: the data set on the Hugging Face hub; empty: it is not from there.
     :param revision: the commit of `repo` that is read.
     :param task_id: the task's name in the hub's evaluation results of `repo`.

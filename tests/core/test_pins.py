@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -118,8 +119,11 @@ def test_a_plugin_can_pin_its_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert len(list(domain(pin).benchmark("pinned").load())) == 2
     with pytest.raises(KkwarmError, match=r"the data of pinned.* is not the published data"):
         domain(pin, "2").benchmark("pinned").load()
-    monkeypatch.delenv("KKWARM_DATA")  # the hub's content has no known hash: its revision pins it
-    assert len(list(domain(pin, "2").benchmark("pinned").load())) == 2
+    monkeypatch.delenv("KKWARM_DATA")
+    with pytest.raises(KkwarmError, match=r"the data of pinned.* is not the published data"):
+        domain(pin, "2").benchmark("pinned").load()
+    of_hub = replace(pin, repo="some/data", revision="abc")  # its content has no known hash: the revision pins it
+    assert len(list(domain(of_hub, "2").benchmark("pinned").load())) == 2
 
 
 def test_the_hub_is_read_at_the_pinned_revision(monkeypatch: pytest.MonkeyPatch) -> None:
