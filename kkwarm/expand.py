@@ -63,6 +63,7 @@ def make_benchmark(domain: Domain, verifier: str) -> Benchmark:
         protocol=domain.protocol,
         sampling=domain.sampling,
         facet=domain.facet,
+        facets=domain.facets,
         description=domain.description,
         identity=domain.identity,
         pin=domain.pins.get("test"),

@@ -83,6 +83,7 @@ class Example:
 
 
 REFERENCE_DIFFERS = "reference_differs"  # key of `Sample.meta`: the reference differs from the benchmark's own answer
+SPLIT = "split"  # key of `Sample.meta`: "train" where the question belongs to the training split
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,6 +402,7 @@ class Benchmark:
     :param protocol: the default protocol.
     :param facet: the key of `Example.meta` by which results are broken down, and by which ``NAME:VALUE`` narrows the
         benchmark.
+    :param facets: further keys by which results are broken down.
     :param pin: the published content.
     :param find_mismatch: returns two hashes where the data is not the pinned content; None where it is.
     """
@@ -412,10 +414,16 @@ class Benchmark:
     protocol: str = "paper"
     sampling: Sampling = Sampling()
     facet: str | None = None
+    facets: Sequence[str] = ()
     description: str = ""
     identity: Callable[[str], str] | None = None
     pin: Pin | None = None
     find_mismatch: FindMismatch | None = None
+
+    @property
+    def all_facets(self) -> tuple[str, ...]:
+        """The keys of `Example.meta` by which results are broken down."""
+        return (*(() if self.facet is None else (self.facet,)), *self.facets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -451,6 +459,7 @@ class Domain:
     rewards: Rewards = Rewards()
     sampling: Sampling = Sampling()
     facet: str | None = None
+    facets: Sequence[str] = ()
     identity: Callable[[str], str] | None = None
     reward: RewardFunction | None = None
     pins: Mapping[Split, Pin] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kkwarm.analysis.metrics import clustered_mean
+from kkwarm.analysis.metrics import clustered_mean, mean_interval
 from kkwarm.errors import KkwarmError
 from kkwarm.store import Run
 from kkwarm.types import Sample
@@ -32,8 +32,8 @@ def budget_curves(path: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def budget_curve(samples: Sequence[Sample]) -> list[dict[str, Any]]:
-    """For limits that double, up to the longest completion: ``max_tokens``, ``accuracy``, its ``stderr`` (clustered by
-    question) and ``finished``, the share of completions that end within the limit.
+    """For limits that double, up to the longest completion: ``max_tokens``, ``accuracy``, its ``stderr`` and 95%
+    interval ``ci`` (clustered by question) and ``finished``, the share of completions that end within the limit.
 
     A completion that is longer than the limit counts as not correct, as if it had been cut there. So each value is the
     accuracy that a run with this limit would have had, unless its answer stands before the cut: then it is a lower
@@ -59,5 +59,7 @@ def _point(samples: Sequence[Sample], limit: int) -> dict[str, Any]:
         within = (sample.completion.n_tokens or 0) <= limit
         correct[sample.id].append(within and sample.verdict.correct)
         finished += within and sample.completion.finish_reason != "length"
-    accuracy, stderr = clustered_mean([sum(values) / len(values) for values in correct.values()])
-    return {"max_tokens": limit, "accuracy": accuracy, "stderr": stderr, "finished": finished / len(samples)}
+    means = [sum(values) / len(values) for values in correct.values()]
+    accuracy, stderr = clustered_mean(means)
+    figures = {"max_tokens": limit, "accuracy": accuracy, "stderr": stderr, "ci": mean_interval([means])}
+    return figures | {"finished": finished / len(samples)}

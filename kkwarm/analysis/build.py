@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from statistics import fmean
 
+from kkwarm.analysis.breakdowns import by_facet, pass_at
 from kkwarm.analysis.changes import accuracy_of, advise, compute_changes, find_settings_differences
 from kkwarm.analysis.efficiency import sample_efficiency, smooth
 from kkwarm.analysis.load import benchmark_protocol
@@ -36,7 +37,10 @@ def build_report(study: StudyData, claim_sets: Iterable[ClaimSet] | None = None)
         title=study.title,
         state="done" if study.state == "done" else "in progress",
         progress=schema.Progress(**study.progress) if study.progress else None,
-        conditions=tuple(schema.Condition(name=c.name, baseline=c.baseline, chain=c.chain) for c in study.conditions),
+        conditions=tuple(
+            schema.Condition(name=c.name, baseline=c.baseline, chain=c.chain, labels=dict(c.labels))
+            for c in study.conditions
+        ),
         domains=study.domains,
         matrix=matrix,
         statuses={
@@ -64,6 +68,7 @@ def build_report(study: StudyData, claim_sets: Iterable[ClaimSet] | None = None)
         contamination=tuple(
             schema.Contamination(condition=c, domain=d, questions=n) for (c, d), n in sorted(study.contaminated.items())
         ),
+        cost=tuple(schema.Cost(**asdict(c)) for c in study.cost),
         provenance=dict(study.provenance),
         runs=study.paths,
     )
@@ -102,6 +107,10 @@ def _row(
             forced=accuracy_of(forced) if forced is not None and forced.ids else None,
             contaminated=study.contaminated.get((condition, domain), 0),
             scoring=cell.scoring,
+            stopped=None if cell.stopped is None else dict(cell.stopped),
+            pass_at=pass_at(cell),
+            facets=by_facet(cell, variance),
+            training_split=cell.training_split,
         )
     return row
 
@@ -124,23 +133,17 @@ def _has_other_protocols(domain: str, matrix: dict[str, dict[str, schema.Cell]])
 
 
 def _prompts(study: StudyData, matrix: dict[str, dict[str, schema.Cell]]) -> list[schema.PromptExample]:
-    """One stored prompt for each domain and protocol."""
-    used: dict[tuple[str, str], list[str]] = {}
-    for condition, row in matrix.items():
-        for domain, cell in row.items():
-            if (condition, domain) in study.prompts:
-                used.setdefault((domain, cell.protocol), []).append(condition)
-    examples = []
+    """The stored prompts of each domain, with the conditions whose model got exactly this one."""
+    used: dict[tuple[str, str, str, str], list[str]] = {}
     for domain in study.domains:
-        for (of, protocol), conditions in used.items():
-            if of == domain:
-                id_, text = study.prompts[conditions[0], domain]
-                examples.append(
-                    schema.PromptExample(
-                        domain=domain, protocol=protocol, conditions=tuple(conditions), id=id_, text=text
-                    )
-                )
-    return examples
+        for condition, row in matrix.items():
+            id_, text = study.prompts.get((condition, domain), ("", ""))
+            if domain in row and id_ in study.cells[condition, domain].ids:  # a sample of it is stored, so it was sent
+                used.setdefault((domain, row[domain].protocol, id_, text), []).append(condition)
+    return [
+        schema.PromptExample(domain=domain, protocol=protocol, conditions=tuple(conditions), id=id_, text=text)
+        for (domain, protocol, id_, text), conditions in used.items()
+    ]
 
 
 def _curve(curve: Curve) -> schema.Curve:

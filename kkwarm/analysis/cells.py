@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from kkwarm.analysis.metrics import QuestionTally
 from kkwarm.analysis.stats.seed_variance import Scores
 from kkwarm.data.pins import unpinned_text
 from kkwarm.errors import KkwarmError
 from kkwarm.protocols import has_reasoning
 from kkwarm.schema.manifest import Manifest
 from kkwarm.store import Run
-from kkwarm.types import REFERENCE_DIFFERS, Protocol, Sample
+from kkwarm.types import REFERENCE_DIFFERS, SPLIT, Protocol, Sample
 
 __all__ = [
     "FORCED",
     "Cell",
     "PairingError",
+    "Tally",
     "evaluation_settings",
     "make_cell",
     "measured_differently",
     "pair",
     "pair_metrics",
     "protocol_label",
+    "restrict",
     "settings_differences",
+    "stopped_by",
     "tally_samples",
 ]
 
@@ -48,12 +52,14 @@ class Cell:
     `tokens`: mean length of completions; `lengths`: their median and 95th percentile. `partial`: some seed still lacks
     questions or samples, which were left out. `external`: another tool generated the samples. `scoring`: how the
     scoring differed from the benchmark's own (another verifier, other gold answers or data), as phrases. `metrics`: the
-    mean of each metric of the samples, the reward among them, by name and in the shape of `scores`.
+    mean of each metric of the samples, the reward among them, by name and in the shape of `scores`. `stopped`: the
+    record of early stopping; `identities`: the configuration hashes of the runs; `training_split`: number of questions
+    in the training split; `tallies`: of each seed.
     """
 
     condition: str
     benchmark: str
-    seeds: tuple[int, ...]
+    seeds: tuple[int | None, ...]
     ids: tuple[str, ...]
     prompts: tuple[str, ...]
     scores: Scores
@@ -68,6 +74,10 @@ class Cell:
     external: bool = False
     scoring: tuple[str, ...] = ()
     metrics: Mapping[str, Scores] = field(default_factory=dict)
+    stopped: Mapping[str, Any] | None = None
+    identities: tuple[str, ...] = ()
+    training_split: int = 0
+    tallies: tuple[Tally, ...] = field(default=(), repr=False, compare=False)
 
 
 class PairingError(KkwarmError):
@@ -80,24 +90,30 @@ class PairingError(KkwarmError):
 
 
 @dataclass(slots=True)
-class _Tally:
-    """Counts of one run's samples of one benchmark. `correct`: by question, correct and all samples."""
+class Tally:
+    """Counts of one run's samples of one benchmark. `facets`: facet -> question id -> value."""
 
-    correct: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
+    questions: dict[str, QuestionTally] = field(default_factory=dict)
+    facet_names: tuple[str, ...] = ()
+    facets: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     prompts: dict[str, str] = field(default_factory=dict)
-    status: Counter[str] = field(default_factory=Counter)
+    training_split: set[str] = field(default_factory=set)
     reasoning: int = 0
     checked_for_reasoning: int = 0
     tokens: list[int] = field(default_factory=list)
     replaced: set[str] = field(default_factory=set)  # questions with another gold answer than the benchmark's
-    metrics: dict[str, dict[str, float]] = field(default_factory=dict)  # sums by metric and question
 
     def add(self, sample: Sample, protocol: Protocol | None) -> None:
-        counts = self.correct[sample.id]
-        counts[0] += sample.verdict.correct
-        counts[1] += 1
-        self.prompts.setdefault(sample.id, sample.prompt_hash)
-        self.status[sample.verdict.status.value] += 1
+        question = self.questions.get(sample.id)
+        if question is None:
+            question = self.questions[sample.id] = QuestionTally()
+            self.prompts[sample.id] = sample.prompt_hash
+            if sample.meta.get(SPLIT) == "train":
+                self.training_split.add(sample.id)
+            for name in self.facet_names:
+                if sample.meta.get(name) is not None:
+                    self.facets[name][sample.id] = str(sample.meta[name])
+        question.add(sample)
         reasons = None if protocol is None else has_reasoning(protocol, sample.completion)
         self.checked_for_reasoning += reasons is not None
         self.reasoning += bool(reasons)
@@ -105,37 +121,29 @@ class _Tally:
             self.tokens.append(sample.completion.n_tokens)
         if sample.meta.get(REFERENCE_DIFFERS):
             self.replaced.add(sample.id)
-        for name, value in sample.metrics.items():
-            sums = self.metrics.setdefault(name, {})
-            sums[sample.id] = sums.get(sample.id, 0.0) + value
-
-    def means(self, metric: str, ids: Sequence[str]) -> list[float]:
-        """The mean of a metric for each question; a sample without it counts 0."""
-        sums = self.metrics.get(metric, {})
-        return [sums.get(i, 0.0) / self.correct[i][1] for i in ids]
 
 
 ProtocolOf = Callable[[str], Protocol | None]
 
 
-def tally_samples(run: Run, protocol_of: ProtocolOf) -> dict[str, _Tally]:
+def tally_samples(run: Run, protocol_of: ProtocolOf) -> dict[str, Tally]:
     """Tallies of a run, by benchmark.
 
     :param protocol_of: returns the protocol that splits a benchmark's completions.
     """
-    tallies: dict[str, _Tally] = {}
+    tallies: dict[str, Tally] = {}
     protocols: dict[str, Protocol | None] = {}
     for sample in run.samples():
         name = sample.benchmark
         if name not in tallies:
-            tallies[name] = _Tally()
+            tallies[name] = Tally(facet_names=_facet_names(name))
             external = run.manifest.kind in _EXTERNAL  # their prompts may be by another protocol
             protocols[name] = None if external or name.endswith(FORCED) else protocol_of(name)
         tallies[name].add(sample, protocols[name])
     return tallies
 
 
-def make_cell(condition: str, benchmark: str, runs: Sequence[tuple[int, Run, _Tally]]) -> Cell:
+def make_cell(condition: str, benchmark: str, runs: Sequence[tuple[int | None, Run, Tally]]) -> Cell:
     """One cell from the runs (seed, run, tally) of its seeds, on the questions that all of them have.
 
     :raises KkwarmError: the settings or the prompts of the runs differ.
@@ -145,11 +153,11 @@ def make_cell(condition: str, benchmark: str, runs: Sequence[tuple[int, Run, _Ta
         if other != settings[0]:
             keys = _describe_difference(settings[0], other)
             raise KkwarmError(f"{runs[0][1].path} and {run.path} are seeds of {condition!r} but differ in {keys}")
-    common = set.intersection(*(set(tally.correct) for _, _, tally in runs))
-    everything = set.union(*(set(tally.correct) for _, _, tally in runs))
-    counts = {tally.correct[i][1] for _, _, tally in runs for i in tally.correct}
+    common = set.intersection(*(set(tally.questions) for _, _, tally in runs))
+    everything = set.union(*(set(tally.questions) for _, _, tally in runs))
+    counts = {question.samples for _, _, tally in runs for question in tally.questions.values()}
     ids = tuple(sorted(common))
-    scores = np.array([[t.correct[i][0] / t.correct[i][1] for i in ids] for _, _, t in runs], float)
+    scores = np.array([[t.questions[i].correct / t.questions[i].samples for i in ids] for _, _, t in runs], float)
     first = runs[0][2]
     for _, run, tally in runs[1:]:
         changed = next((i for i in ids if tally.prompts[i] != first.prompts[i]), None)
@@ -160,9 +168,7 @@ def make_cell(condition: str, benchmark: str, runs: Sequence[tuple[int, Run, _Ta
             )
     checked = sum(t.checked_for_reasoning for _, _, t in runs)
     tokens = np.array([n for _, _, t in runs for n in t.tokens], float)
-    status: Counter[str] = Counter()
-    for _, _, tally in runs:
-        status += tally.status
+    status = _count_statuses([tally for _, _, tally in runs], everything)
     return Cell(
         condition=condition,
         benchmark=benchmark,
@@ -180,14 +186,70 @@ def make_cell(condition: str, benchmark: str, runs: Sequence[tuple[int, Run, _Ta
         paths=tuple(str(run.path) for _, run, _ in runs),
         external=any(run.manifest.kind in _EXTERNAL for _, run, _ in runs),
         scoring=_describe_scoring(benchmark, runs),
-        metrics={
-            name: np.array([t.means(name, ids) for _, _, t in runs], float)
-            for name in sorted({name for _, _, t in runs for name in t.metrics})
-        },
+        metrics=_means_of_metrics(ids, [tally for _, _, tally in runs]),
+        stopped=runs[0][1].manifest.stopped.get(benchmark),
+        identities=tuple(run.manifest.config_hash for _, run, _ in runs),
+        training_split=len(first.training_split.intersection(ids)),
+        tallies=tuple(tally for _, _, tally in runs),
     )
 
 
-def _describe_scoring(benchmark: str, runs: Sequence[tuple[int, Run, _Tally]]) -> tuple[str, ...]:
+def _means_of_metrics(ids: Sequence[str], tallies: Sequence[Tally]) -> dict[str, Scores]:
+    """The mean of each metric for each question and seed; a sample without it counts 0."""
+    rows = [[tally.questions[i] for i in ids] for tally in tallies]
+    names = sorted({name for row in rows for q in row for name in q.metrics})
+    return {
+        name: np.array([[q.metrics.get(name, 0.0) / q.samples for q in row] for row in rows], float) for name in names
+    }
+
+
+def restrict(cell: Cell, ids: Sequence[str]) -> Cell:
+    """The cell with these of its questions only. Lengths and the reasoning rate stay those of all."""
+    if tuple(ids) == cell.ids:
+        return cell
+    positions = {i: n for n, i in enumerate(cell.ids)}
+    at = [positions[i] for i in ids]
+    status = _count_statuses(cell.tallies, ids) if cell.tallies else dict(cell.status)
+    return replace(
+        cell,
+        ids=tuple(ids),
+        prompts=tuple(cell.prompts[n] for n in at),
+        scores=cell.scores[:, at],
+        metrics={name: values[:, at] for name, values in cell.metrics.items()},
+        status=status,
+        samples=sum(status.values()),
+    )
+
+
+def stopped_by(cell: Cell, other: Cell) -> Mapping[str, Any] | None:
+    """The record of the group-sequential test by which `cell` was stopped against `other`; None where it was not."""
+    record = cell.stopped
+    decided = record is not None and record["rule"] == "decided" and record["baseline_hash"] in other.identities
+    return record if decided else None
+
+
+def _count_statuses(tallies: Sequence[Tally], ids: Collection[str]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for tally in tallies:
+        for i in ids:
+            if i in tally.questions:
+                counts.update({status.value: n for status, n in tally.questions[i].status.items()})
+    return dict(counts)
+
+
+def _facet_names(benchmark: str) -> tuple[str, ...]:
+    """The facets of a benchmark; none where no installed plugin registers it."""
+    from kkwarm.plugins import registry
+
+    if benchmark.startswith("lm_eval:"):
+        return ("task",)
+    try:
+        return registry().benchmark(benchmark.removesuffix(FORCED), from_run=True).all_facets
+    except KkwarmError:
+        return ()
+
+
+def _describe_scoring(benchmark: str, runs: Sequence[tuple[int | None, Run, Tally]]) -> tuple[str, ...]:
     phrases = []
     own = _own_verifier(benchmark)
     names = sorted({name for _, run, _ in runs if (name := _recorded_verifier(run.manifest, benchmark))} - {own or ""})
@@ -219,6 +281,7 @@ def pair(first: Cell, second: Cell, *, common: bool = False, across_protocols: b
     """Scores of both cells on the same questions, seed by seed (the mean over seeds where the seeds differ).
 
     Where another tool generated the samples of one, settings and prompts may differ; `settings_differences` lists how.
+    A run that was stopped early answered a random part of the questions: that part is compared.
 
     :param common: where the questions differ, use those that both have.
     :param across_protocols: the protocols, with their prompts and sampling settings, may differ.
@@ -240,6 +303,7 @@ def pair(first: Cell, second: Cell, *, common: bool = False, across_protocols: b
         raise PairingError(first, second, reason, hint=hint)
     a, b = _common_positions(first, second)
     missing = len(first.ids) + len(second.ids) - 2 * len(a)
+    common = common or first.stopped is not None or second.stopped is not None
     if not a or (missing and not common):
         few = "1 question is" if missing == 1 else f"{missing} questions are"
         reason = f"{few} in one only, of {len(first.ids)} and {len(second.ids)}"
@@ -267,7 +331,20 @@ def pair_metrics(first: Cell, second: Cell) -> dict[str, tuple[Scores, Scores]]:
 
 def measured_differently(first: Cell, second: Cell) -> bool:
     """Whether two cells that may be compared differ in settings, or may differ because another tool made one."""
-    return first.external or second.external or first.settings != second.settings
+    return (
+        first.external
+        or second.external
+        or first.settings != second.settings
+        or _stopped_against_another(first, second)
+    )
+
+
+def _stopped_against_another(first: Cell, second: Cell) -> bool:
+    """Whether a test against a third run stopped one of both."""
+    return any(
+        a.stopped is not None and a.stopped["rule"] == "decided" and stopped_by(a, b) is None
+        for a, b in ((first, second), (second, first))
+    )
 
 
 def settings_differences(first: Cell, second: Cell) -> list[str]:
@@ -285,6 +362,8 @@ def settings_differences(first: Cell, second: Cell) -> list[str]:
         x, y = first.settings.get(key), second.settings.get(key)
         if x != y:
             phrases.append(f"{key} {'unknown' if x is None else x} and {'unknown' if y is None else y}")
+    if _stopped_against_another(first, second):
+        phrases.append("one was stopped by a test against another run, so its p-value is too small")
     return phrases
 
 

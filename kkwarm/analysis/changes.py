@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from kkwarm.analysis.cells import (
     Cell,
@@ -14,7 +14,9 @@ from kkwarm.analysis.cells import (
     pair,
     pair_metrics,
     protocol_label,
+    restrict,
     settings_differences,
+    stopped_by,
 )
 from kkwarm.analysis.seeds import seed_effects, variances_of_changes
 from kkwarm.analysis.stats.estimates import (
@@ -29,7 +31,15 @@ from kkwarm.analysis.stats.estimates import (
 from kkwarm.analysis.stats.power import required_count
 from kkwarm.analysis.stats.seed_variance import Scores, SeedEffect, SeedVariance, estimate_seed_variances
 from kkwarm.analysis.study_data import StudyData
-from kkwarm.schema.report import Accuracy, Change, Difference, Metric, MetricChange, SettingsDifference
+from kkwarm.schema.report import (
+    Accuracy,
+    BenchmarkComparison,
+    Change,
+    Difference,
+    Metric,
+    MetricChange,
+    SettingsDifference,
+)
 
 __all__ = [
     "accuracy_of",
@@ -41,6 +51,7 @@ __all__ = [
 ]
 
 CellKey = tuple[str, str]
+Key = TypeVar("Key", bound=Hashable)
 MAX_FACTOR = 10  # advice beyond this multiple of the present number is given as "more than"
 
 
@@ -82,7 +93,8 @@ def compute_changes(
 ) -> tuple[dict[CellKey, Change], dict[CellKey, PairedDifference], list[str]]:
     """Every condition's change from its baseline on every domain, with p-values corrected over all of them (Holm).
 
-    :returns: the changes for the report, the differences behind them, and what could not be paired, with the reason.
+    :returns: the changes for the report, the differences behind those that no group-sequential test decided, and what
+        could not be paired, with the reason.
     """
     pairs, problems = _pair_all(study)
     baselines = {c.name: c.baseline or "" for c in study.conditions}
@@ -96,57 +108,87 @@ def compute_changes(
         )
         for (name, domain), scores in pairs.items()
     }
-    adjusted = holm([d.p for d in differences.values()])
+    records = {key: _sequential_record(study.cells[baselines[key[0]], key[1]], study.cells[key]) for key in differences}
+    adjusted = _adjust(differences, records)
     changes = {}
-    for (key, d), p_holm in zip(differences.items(), adjusted, strict=True):
+    for key, d in differences.items():
         name, domain = key
         baseline = baselines[name]
         contaminated = any(study.contaminated.get((c, domain)) for c in (name, baseline))
-        change = _change(baseline, d, p_holm, study.margin_fraction, pairs[key], contaminated)
+        change = _change(baseline, d, adjusted.get(key, d.p), study.margin, pairs[key], contaminated)
         metrics = _metric_changes(study.cells[baseline, domain], study.cells[key])
-        changes[key] = change.model_copy(update={"metrics": metrics})
-    return changes, differences, problems
+        changes[key] = _replace_by_record(change, records[key]).model_copy(update={"metrics": metrics})
+    fixed = {key: d for key, d in differences.items() if records[key] is None}
+    return changes, fixed, problems
 
 
 def compare_conditions(
-    study: StudyData, first: str, second: str, domains: Sequence[str], *, common: Collection[str] = ()
-) -> dict[str, dict[str, Any]]:
-    """Compares two conditions on each domain, with p-values corrected over the domains (Holm).
+    study: StudyData, first: str, shared: Mapping[str, Sequence[str]], *, common: bool = False
+) -> dict[str, dict[str, BenchmarkComparison]]:
+    """Compares conditions with the `first` on each domain, with p-values corrected over all comparisons (Holm).
 
-    :param common: domains on which only the questions that both have are compared.
-    :returns: by domain, the fields of a `kkwarm.schema.report.BenchmarkComparison` but for `stopped` and `statement`.
-    :raises PairingError: they cannot be paired on some domain.
+    :param shared: the other conditions, each with the domains to compare.
+    :param common: where the questions differ, compare those that both have.
+    :raises PairingError: two conditions cannot be paired on some domain.
     """
     across = study.across_protocols
-    pairs = {
-        d: pair(study.cells[first, d], study.cells[second, d], common=d in common, across_protocols=across)
-        for d in domains
-    }
-    variance = estimate_seed_variances({"": [SeedEffect.difference(*p) for p in pairs.values()]})[""]
-    differences = {d: paired_difference([p], variance) for d, p in pairs.items()}
-    adjusted = holm([d.p for d in differences.values()])
-    rows = {}
-    for (domain, difference), p_holm in zip(differences.items(), adjusted, strict=True):
-        a, b = study.cells[first, domain], study.cells[second, domain]
-        in_a = set(a.ids)
-        ids = [i for i in b.ids if i in in_a]
-        flips = dict(zip("ab", _flips(pairs[domain]), strict=True))
-        flipped = {side: tuple(i for i, f in zip(ids, flags, strict=True) if f) for side, flags in flips.items()}
-        contaminated = {side: study.contaminated.get((c, domain), 0) for side, c in (("a", first), ("b", second))}
-        any_contaminated = any(contaminated.values())
-        change = _change(first, difference, p_holm, study.margin_fraction, pairs[domain], any_contaminated)
-        rows[domain] = {
-            "a": accuracy_of(a),
-            "b": accuracy_of(b),
-            "change": change.model_copy(update={"metrics": _metric_changes(a, b)}),
-            "contaminated": contaminated,
-            "scoring": {"a": a.scoring, "b": b.scoring},
-            "only_a": len(flipped["a"]),
-            "only_b": len(flipped["b"]),
-            "flipped": flipped,
-            "settings_differences": tuple(settings_differences(a, b)) if measured_differently(a, b) else (),
-        }
+    cells = {(c, d): (study.cells[first, d], study.cells[c, d]) for c, domains in shared.items() for d in domains}
+    pairs = {key: pair(*two, common=common, across_protocols=across) for key, two in cells.items()}
+    variances = estimate_seed_variances(
+        {c: [SeedEffect.difference(*pairs[c, d]) for d in domains] for c, domains in shared.items()}
+    )
+    differences = {key: paired_difference([scores], variances[key[0]]) for key, scores in pairs.items()}
+    records = {key: _sequential_record(*two) for key, two in cells.items()}
+    adjusted = _adjust(differences, records)
+    rows: dict[str, dict[str, BenchmarkComparison]] = {c: {} for c in shared}
+    for (name, domain), d in differences.items():
+        contaminated = {side: study.contaminated.get((c, domain), 0) for side, c in (("a", first), ("b", name))}
+        p_holm = adjusted.get((name, domain), d.p)
+        change = _change(first, d, p_holm, study.margin, pairs[name, domain], any(contaminated.values()))
+        change = _replace_by_record(change, records[name, domain])
+        rows[name][domain] = _benchmark_comparison(cells[name, domain], pairs[name, domain], change, contaminated)
     return rows
+
+
+def _benchmark_comparison(
+    cells: tuple[Cell, Cell], scores: tuple[Scores, Scores], change: Change, contaminated: dict[str, int]
+) -> BenchmarkComparison:
+    """Both accuracies are those on the questions that both have."""
+    in_first = set(cells[0].ids)
+    ids = [i for i in cells[1].ids if i in in_first]
+    a, b = (restrict(cell, ids) for cell in cells)
+    flips = dict(zip("ab", _flips(scores), strict=True))
+    flipped = {side: tuple(i for i, f in zip(ids, flags, strict=True) if f) for side, flags in flips.items()}
+    return BenchmarkComparison(
+        a=accuracy_of(a),
+        b=accuracy_of(b),
+        change=change.model_copy(update={"metrics": _metric_changes(a, b)}),
+        contaminated=contaminated,
+        scoring={"a": a.scoring, "b": b.scoring},
+        only_a=len(flipped["a"]),
+        only_b=len(flipped["b"]),
+        flipped=flipped,
+        settings_differences=tuple(settings_differences(a, b)) if measured_differently(a, b) else (),
+        stopped={side: None if c.stopped is None else dict(c.stopped) for side, c in (("a", a), ("b", b))},
+        statement=_statement(change, len(flipped["a"]), len(flipped["b"])),
+    )
+
+
+def _statement(change: Change, only_a: int, only_b: int) -> str:
+    """The verdict as a sentence."""
+    points, (low, high) = abs(change.estimate), change.ci
+    interval = f"95% interval {low:+.1f} to {high:+.1f}"
+    low_90, high_90 = change.ci_90
+    bound = f"the difference is smaller than {change.margin:g} points"
+    message = {
+        "gain": f"gain: B is {points:.1f} points ahead ({interval})",
+        "loss": f"loss: B is {points:.1f} points behind ({interval})",
+        "tie": f"tie: {bound} (90% interval {low_90:+.1f} to {high_90:+.1f})",
+        "underpowered": f"underpowered: both a gain and a loss are possible ({interval}): too few questions",
+    }[change.verdict]
+    if change.verdict == "underpowered" and (low > 0 or high < 0):
+        message = f"underpowered: the {interval} excludes 0, but not after correction for several comparisons"
+    return f"{message}. Correct in B only: {only_b}, in A only: {only_a} of {change.questions:,} questions"
 
 
 def find_settings_differences(study: StudyData, changes: Collection[CellKey]) -> list[SettingsDifference]:
@@ -218,13 +260,57 @@ def _pair_all(study: StudyData) -> tuple[dict[CellKey, tuple[Scores, Scores]], l
     return pairs, problems
 
 
+def _adjust(
+    differences: Mapping[Key, PairedDifference], records: Mapping[Key, Mapping[str, Any] | None]
+) -> dict[Key, float]:
+    """Holm's p-values of the differences that no group-sequential test decided: those have their own error rate."""
+    fixed = [key for key in differences if records[key] is None]
+    return dict(zip(fixed, holm([differences[key].p for key in fixed]), strict=True))
+
+
+def _sequential_record(first: Cell, second: Cell) -> dict[str, Any] | None:
+    """The result of the group-sequential test that stopped one cell against the other, as second minus first: its usual
+    p-value is too small, because it was tested several times. None where there was no such test.
+    """
+    if (record := stopped_by(second, first)) is not None:
+        return dict(record)
+    if (record := stopped_by(first, second)) is None:
+        return None
+    opposite = {"gain": "loss", "loss": "gain"}
+    negated = {"low": "high", "high": "low", "tie_low": "tie_high", "tie_high": "tie_low"}
+    return {
+        **record,
+        "verdict": opposite.get(record["verdict"], record["verdict"]),
+        **{key: -record[source] for key, source in negated.items()},
+    }
+
+
+def _replace_by_record(change: Change, record: Mapping[str, Any] | None) -> Change:
+    if record is None:
+        return change
+    update = {
+        "verdict": record["verdict"],
+        "ci": (record["low"], record["high"]),
+        "ci_90": (record["tie_low"], record["tie_high"]),
+        "margin": record["margin"],
+        "p": record["p"],
+        "p_holm": None,
+        "test": f"group-sequential, level {record['level']:.2g} at this test",
+    }
+    return change.model_copy(update=update)
+
+
 def _change(
     baseline: str, d: PairedDifference, p_holm: float, margin: float, scores: tuple[Scores, Scores], contaminated: bool
 ) -> Change:
+    """:param margin: equivalence margin in percentage points."""
     lost, gained = _flips(scores)
+    low_90, high_90 = d.interval_90
     return Change(
-        **dict(to_difference(d, decide(d, margin, p_holm))),
+        **dict(to_difference(d, decide(d, margin / 100, p_holm))),
         baseline=baseline,
+        ci_90=(100 * low_90, 100 * high_90),
+        margin=margin,
         stderr=100 * d.stderr,
         p_holm=p_holm,
         test=d.test,

@@ -258,7 +258,7 @@ def _needed_at(
 
 def _common_scores(cells: Sequence[Cell]) -> Values | None:
     """Scores of shape (cells, seeds, questions) on the seeds and questions that all have; None where none is shared."""
-    seeds = sorted(set.intersection(*(set(c.seeds) for c in cells)))
+    seeds = [s for s in cells[0].seeds if all(s in c.seeds for c in cells)]
     ids = sorted(set.intersection(*(set(c.ids) for c in cells)))
     if not seeds or not ids or any(c.settings != cells[0].settings for c in cells):
         return None

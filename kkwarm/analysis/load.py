@@ -10,7 +10,7 @@ from typing import Any
 
 from kkwarm.analysis.cells import FORCED, Cell, ProtocolOf, make_cell, tally_samples
 from kkwarm.analysis.contamination import count_contaminated
-from kkwarm.analysis.study_data import MARGIN, Condition, Roles, StudyData
+from kkwarm.analysis.study_data import MARGIN, Condition, Cost, Roles, StudyData
 from kkwarm.analysis.training import Curve, Training, read_curve, read_training
 from kkwarm.errors import KkwarmError
 from kkwarm.redaction import redact_data
@@ -18,7 +18,7 @@ from kkwarm.schema.manifest import StudyPlan
 from kkwarm.store import Run, find_training_run, runs_home
 from kkwarm.types import Protocol
 
-__all__ = ["WITH_SAMPLES", "benchmark_protocol", "load", "newest_study", "run_protocols", "study_plan"]
+__all__ = ["WITH_SAMPLES", "benchmark_protocol", "load", "newest_study", "run_protocols", "run_seed", "study_plan"]
 
 WITH_SAMPLES = ("bench", "score", "import")
 SeedSteps = Mapping[str, Mapping[str, str]]  # step ids by seed and part (a stage, "bench", "forced")
@@ -56,7 +56,21 @@ def load(paths: Sequence[Path], *, margin: float | None = None, across_protocols
         if kind not in WITH_SAMPLES:
             raise KkwarmError(f"{run.path} is a {kind} run: it has no samples", hint="bench its checkpoint first")
     study = _load_runs(runs, MARGIN if margin is None else margin)
+    if margin is not None:
+        _check_margin(study.cells, margin)
     return replace(study, across_protocols=across_protocols)
+
+
+def _check_margin(cells: Mapping[tuple[str, str], Cell], margin: float) -> None:
+    """:raises KkwarmError: a run was stopped early by a test with another equivalence margin."""
+    for (name, domain), cell in cells.items():
+        record = cell.stopped
+        if record is not None and record["rule"] == "decided" and record["margin"] != margin:
+            raise KkwarmError(
+                f"{name} was stopped on {domain} by a test with an equivalence margin of {record['margin']:g} points, "
+                f"not {margin:g}",
+                hint="leave out --margin, or run the same bench without --until-decided",
+            )
 
 
 def benchmark_protocol(benchmark: str, name: str | None = None) -> Protocol | None:
@@ -83,6 +97,12 @@ def run_protocols(run: Run) -> ProtocolOf:
         return benchmark_protocol(benchmark, used.get(benchmark))
 
     return protocol_of
+
+
+def run_seed(run: Run) -> int | None:
+    """The seed of a bench run; None where another tool generated the samples."""
+    seed = run.manifest.config.get("seed")
+    return seed if isinstance(seed, int) else None
 
 
 def study_plan(study: Run) -> StudyPlan:
@@ -148,7 +168,29 @@ def _load_study(path: Path, margin: float | None) -> StudyData:
         paths=(str(path),),
         contaminated=count_contaminated({c.name: _contamination(study, rows[c.name]) for c in conditions}, cells),
         prompts=_study_prompts(study, rows),
+        cost=tuple(_study_cost(study, c, rows[c.name]) for c in conditions),
     )
+
+
+def _study_cost(study: Run, condition: Condition, seeds: SeedSteps) -> Cost:
+    """The cost of a condition's evaluation and of all stages that trained it, in all seeds."""
+    steps = {step for parts in seeds.values() for stage, step in parts.items() if stage in condition.chain[1:]}
+    runs = [r for parts in seeds.values() for p in ("bench", "forced") if (r := _step_run(study, parts.get(p)))]
+    evaluation = _cost(condition.name, runs)
+    training = sum(study.manifest.seconds.get(step, 0.0) for step in steps)
+    gpus = max((len(run.manifest.environment.get("gpu", ())) for run in runs), default=0)
+    gpu_hours = None if not gpus else (evaluation.gpu_hours or 0.0) + training * gpus / 3600
+    return replace(evaluation, training_s=training if steps else None, gpu_hours=gpu_hours)
+
+
+def _cost(condition: str, runs: Sequence[Run]) -> Cost:
+    """The cost of bench runs."""
+    spent = [run.manifest.generation for run in runs if run.manifest.generation]
+    seconds = sum(g["seconds"] for g in spent)
+    tokens = sum(g["tokens"] for g in spent) if all(g.get("tokens_known", True) for g in spent) else None
+    hours = [run.manifest.results.get("throughput", {}).get("gpu_hours") for run in runs]
+    known = [h for h in hours if h is not None]
+    return Cost(condition, tokens if spent else None, seconds if spent else None, None, sum(known) if known else None)
 
 
 def _study_prompts(study: Run, rows: Mapping[str, SeedSteps]) -> dict[tuple[str, str], tuple[str, str]]:
@@ -223,7 +265,7 @@ def _load_runs(runs: Sequence[Run], margin: float) -> StudyData:
     for name, run in zip(names, runs, strict=True):
         for benchmark, tally in tally_samples(run, run_protocols(run)).items():
             target = forced if benchmark.endswith(FORCED) else cells
-            target[name, benchmark.removesuffix(FORCED)] = make_cell(name, benchmark, [(0, run, tally)])
+            target[name, benchmark.removesuffix(FORCED)] = make_cell(name, benchmark, [(run_seed(run), run, tally)])
     if not cells and not forced:
         paths = ", ".join(str(run.path) for run in runs)
         raise KkwarmError(f"no samples in {paths}", hint="the run may have just started")
@@ -235,7 +277,10 @@ def _load_runs(runs: Sequence[Run], margin: float) -> StudyData:
     overlaps = {n: r.manifest.contamination for n, r in zip(names, runs, strict=True)}
     return StudyData(
         title=" / ".join(names),
-        conditions=tuple(Condition(n, names[0] if i else None) for i, n in enumerate(names)),
+        conditions=tuple(
+            Condition(name, names[0] if i else None, labels={k: str(v) for k, v in run.manifest.labels.items()})
+            for i, (name, run) in enumerate(zip(names, runs, strict=True))
+        ),
         domains=tuple(dict.fromkeys(domain for _, domain in cells)),
         cells=cells,
         forced=forced,
@@ -246,6 +291,7 @@ def _load_runs(runs: Sequence[Run], margin: float) -> StudyData:
         paths=tuple(str(run.path) for run in runs),
         contaminated=count_contaminated(overlaps, cells),
         prompts=prompts,
+        cost=tuple(_cost(name, [run]) for name, run in zip(names, runs, strict=True)),
     )
 
 

@@ -14,7 +14,19 @@ from typing import Any
 
 from kkwarm.types import Sample, Status
 
-__all__ = ["advise_on_unusable", "clustered_mean", "pass_at_k", "summarize"]
+__all__ = [
+    "Facets",
+    "QuestionTally",
+    "advise_on_unusable",
+    "clustered_mean",
+    "mean_interval",
+    "natural_order",
+    "pass_at_k",
+    "reported_k",
+    "summarize",
+]
+
+Facets = Mapping[str, Mapping[str, str]]  # facet -> question id -> value
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
@@ -60,7 +72,7 @@ def advise_on_unusable(status: Mapping[str, int]) -> str:
 
 
 @dataclass(slots=True)
-class _Question:
+class QuestionTally:
     """Sums over the samples of one question."""
 
     samples: int = 0
@@ -84,7 +96,7 @@ class _Question:
             self.with_tokens += 1
 
 
-def summarize(samples: Iterable[Sample], facet_of: Mapping[str, str] | None = None) -> dict[str, Any]:
+def summarize(samples: Iterable[Sample], facets: Facets | None = None) -> dict[str, Any]:
     """The metrics of one benchmark, as JSON data. Accuracies and errors are fractions.
 
     ``n`` questions, ``samples`` completions, ``accuracy`` (mean over questions; equals avg@k and pass@1), ``stderr``
@@ -92,32 +104,41 @@ def summarize(samples: Iterable[Sample], facet_of: Mapping[str, str] | None = No
     any question has), ``avg@K`` where every question has K samples, ``ci`` (95% intervals of the pass@k, clustered by
     question), ``status`` (counts of completions), ``metrics``, ``metrics_stderr`` and ``metrics_ci`` (means over
     questions of the samples' metrics, the reward among them, with 95% intervals; a sample without one counts 0; no
-    interval where all values outside 0..1 are equal), ``mean_chars``, ``mean_tokens`` (over completions;
-    None where unknown), and, given `facet_of` (id -> value), ``by``: the same for each value. Without samples ``n`` is
-    0 and the metrics are None.
+    interval where all values outside 0..1 are equal), ``mean_chars``, ``mean_tokens`` (over completions; None where
+    unknown), and, given `facets`, ``by``: the same by facet and value. Without samples ``n`` is 0 and the metrics are
+    None.
 
     :raises ValueError: the samples belong to several benchmarks.
     """
-    questions: dict[str, _Question] = {}
+    questions: dict[str, QuestionTally] = {}
     benchmarks: set[str] = set()
     for sample in samples:
         benchmarks.add(sample.benchmark)
         if sample.id not in questions:
-            questions[sample.id] = _Question()
+            questions[sample.id] = QuestionTally()
         questions[sample.id].add(sample)
     if len(benchmarks) > 1:
         raise ValueError(f"samples of several benchmarks: {', '.join(sorted(benchmarks))}")
     result = _metrics(list(questions.values()))
-    if facet_of is not None:
-        groups: dict[str, list[_Question]] = defaultdict(list)
+    for facet, values in (facets or {}).items():
+        groups: dict[str, list[QuestionTally]] = defaultdict(list)
         for id_, question in questions.items():
-            if id_ in facet_of:
-                groups[facet_of[id_]].append(question)
-        result["by"] = {value: _metrics(groups[value]) for value in sorted(groups)}
+            if id_ in values:
+                groups[values[id_]].append(question)
+        by = {value: _metrics(groups[value]) for value in sorted(groups, key=natural_order)}
+        result.setdefault("by", {})[facet] = by
     return result
 
 
-def _metrics(questions: Sequence[_Question]) -> dict[str, Any]:
+def natural_order(value: str) -> tuple[int, float, str]:
+    """Sort key of facet values: numbers by size, before other texts."""
+    try:
+        return 0, float(value), value
+    except ValueError:
+        return 1, 0.0, value
+
+
+def _metrics(questions: Sequence[QuestionTally]) -> dict[str, Any]:
     status: Counter[Status] = Counter()
     for q in questions:
         status += q.status
@@ -132,27 +153,33 @@ def _metrics(questions: Sequence[_Question]) -> dict[str, Any]:
         result["pass@1"] = result["accuracy"]
         for k in range(2, fewest + 1):
             result[f"pass@{k}"] = math.fsum(passes[k]) / len(questions)
-        result["ci"] = {f"pass@{k}": _interval(passes[k]) for k in sorted(passes)}
+        result["ci"] = {f"pass@{k}": list(mean_interval([passes[k]]) or ()) for k in sorted(passes)}
         if fewest == max(counts):
             result[f"avg@{fewest}"] = result["accuracy"]
     result["status"] = {s.value: status[s] for s in Status if status[s]}
     names = sorted({name for q in questions for name in q.metrics})
     values = {m: [q.metrics[m] / q.samples for q in questions] for m in names}
-    metrics = {m: clustered_mean(each) for m, each in values.items()}
+    metrics = {m: clustered_mean(v) for m, v in values.items()}
     result["metrics"] = {m: mean for m, (mean, _) in metrics.items()}
     result["metrics_stderr"] = {m: error for m, (_, error) in metrics.items()}
-    result["metrics_ci"] = {m: _interval(each) for m, each in values.items()}
+    result["metrics_ci"] = {m: None if (ci := mean_interval([v])) is None else list(ci) for m, v in values.items()}
     with_tokens = sum(q.with_tokens for q in questions)
     result["mean_chars"] = sum(q.chars for q in questions) / sum(counts) if questions else None
     result["mean_tokens"] = sum(q.tokens for q in questions) / with_tokens if with_tokens else None
     return result
 
 
-def _interval(values: Sequence[float]) -> list[float] | None:
-    """The 95% interval of the mean of one value per question."""
+def mean_interval(scores: Sequence[Sequence[float]]) -> tuple[float, float] | None:
+    """The 95% interval of the mean of scores of shape (seeds, questions), clustered by question; None where it has no
+    width.
+    """
     import numpy as np
 
     from kkwarm.analysis.stats.estimates import estimate_mean
 
-    interval = estimate_mean(np.array([values], float)).interval
-    return None if interval is None else list(interval)
+    return estimate_mean(np.array(scores, float)).interval
+
+
+def reported_k(fewest: int) -> list[int]:
+    """The k for which tables show pass@k, where every question has `fewest` samples: powers of two, and the largest."""
+    return sorted({fewest, *(2**i for i in range(1, fewest.bit_length()) if 2**i <= fewest)} - {0, 1})

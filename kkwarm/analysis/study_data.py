@@ -9,18 +9,32 @@ from typing import Any
 from kkwarm.analysis.cells import Cell
 from kkwarm.analysis.training import Curve, Training
 
-__all__ = ["Condition", "Roles", "StudyData"]
+__all__ = ["Condition", "Cost", "Roles", "StudyData"]
 
 MARGIN = 5.0  # percentage points
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A row of the matrix: its name, the row that its change is measured against, and the stages that trained it."""
+    """A row of the matrix: its name, the row that its change is measured against, the stages that trained it, and the
+    labels of its run.
+    """
 
     name: str
     baseline: str | None = None
     chain: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a condition took in all its seeds: tokens, seconds and GPU-hours, as `kkwarm.schema.report.Cost`."""
+
+    condition: str
+    tokens: int | None
+    evaluation_s: float | None
+    training_s: float | None = None
+    gpu_hours: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +76,7 @@ class StudyData:
     grids: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     across_protocols: bool = False
     prompts: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    cost: tuple[Cost, ...] = ()
 
     @property
     def margin_fraction(self) -> float:

@@ -208,20 +208,23 @@ def show(results: dict[str, Any]) -> None:
     """Prints the results of a run as a table, with notes below it."""
     from kkwarm.data.pins import unpinned_text
     from kkwarm.reporting.labels import CONTAMINATED, SCORING
+    from kkwarm.reporting.results import print_figures
 
     console = out_console()
-    console.print(_results_table(results, CONTAMINATED, SCORING))
+    console.print(results["model"], style="bold", markup=False)
+    print_figures(results, console)
     for line in _protocol_lines(results["benchmarks"]):
         console.print(line, markup=False, soft_wrap=True)
     for name, figures in results["benchmarks"].items():
-        counts = ", ".join(f"{count:,} {status}" for status, count in figures["status"].items())
-        if counts:
-            console.print(f"{name}: {counts}", soft_wrap=True)
         if count := figures.get("contaminated"):
             text = f"{CONTAMINATED} CONTAMINATED: the checkpoint was trained on {count:,} questions of {name}"
             console.print(text, style="bold red", soft_wrap=True)
         if entry := figures.get("unpinned"):
             console.print(f"{SCORING} {name}: {unpinned_text(entry)}", style="yellow", markup=False, soft_wrap=True)
+    for name, figures in results["benchmarks"].items():
+        if count := figures.get("training_split"):
+            text = f"{name}: {count:,} of its {figures['n']:,} questions belong to kkwarm's training split"
+            console.print(text, style="yellow", markup=False, soft_wrap=True)
     print_verifiers(results["benchmarks"], console)
     for name, figures in results["benchmarks"].items():
         if "stopped" in figures:
@@ -229,10 +232,7 @@ def show(results: dict[str, Any]) -> None:
     for name, figures in results["benchmarks"].items():
         if "advice" in figures:
             console.print(f"{name}: {figures['advice']}", style="yellow", markup=False, soft_wrap=True)
-    speed = results["throughput"]
-    if speed["tokens_per_s"]:
-        console.print(f"{speed['tokens']:,} tokens in {speed['seconds']:.1f} s: {speed['tokens_per_s']:,.0f} tokens/s")
-    console.print(f"stored in {results['run']}")
+    console.print(f"stored in {results['run']}", markup=False, soft_wrap=True)
 
 
 def _protocol_lines(benchmarks: dict[str, Any]) -> list[str]:
@@ -242,37 +242,6 @@ def _protocol_lines(benchmarks: dict[str, Any]) -> list[str]:
         if "protocol" in figures:
             used.setdefault(figures["protocol"], []).append(name)
     return [f"protocol {protocol}: {', '.join(names)}" for protocol, names in used.items()]
-
-
-def _results_table(results: dict[str, Any], mark: str, unpinned: str) -> Any:
-    """:param mark: shown beside the accuracy on contaminated questions; `unpinned` beside that on unpublished data."""
-    from rich.table import Table
-
-    from kkwarm.reporting.labels import metric_figure
-
-    table = Table(title=f"{results['model']}", title_justify="left")
-    for column in ("benchmark", "n", "K", "accuracy ± se", "pass@K", "reasoning", "tokens"):
-        table.add_column(column, justify="left" if column == "benchmark" else "right", no_wrap=True)
-    for name, figures in results["benchmarks"].items():
-        k = figures["samples"] // figures["n"]
-        has_scores = figures["accuracy"] is not None  # False for perplexities of whole texts
-        accuracy = f"{100 * figures['accuracy']:.1f}" if has_scores else ""
-        accuracy += (mark if figures.get("contaminated") else "") + (unpinned if figures.get("unpinned") else "")
-        if figures["stderr"] is not None:
-            accuracy += f" ± {100 * figures['stderr']:.1f}"
-        pass_at_k, rate = figures.get(f"pass@{k}"), figures.get("reasoning_rate")
-        table.add_row(
-            name,
-            f"{figures['n']:,}",
-            str(k) if has_scores else "",
-            accuracy,
-            "" if pass_at_k is None else f"{100 * pass_at_k:.1f}",
-            "" if rate is None else f"{100 * rate:.0f}%",
-            "" if figures["mean_tokens"] is None else f"{figures['mean_tokens']:.0f}",
-        )
-        for metric in figures["metrics"]:
-            table.add_row(f"  {metric}", "", "", metric_figure(figures, metric), *[""] * 3)
-    return table
 
 
 def _describe_stop(stop: dict[str, Any]) -> str:
@@ -285,5 +254,8 @@ def _describe_stop(stop: dict[str, Any]) -> str:
         return (
             f"stopped after {questions}; the accuracy on all of them is {interval} (95% confidence sequence); {saved}"
         )
-    estimate = f"{stop['value']:+.1f} points ({stop['low']:+.1f} to {stop['high']:+.1f})"
-    return f"{stop['verdict']} against {stop['baseline']} after {questions}: {estimate}; {saved}"
+    tie = stop["verdict"] == "tie"
+    low, high = (stop[f"tie_{end}" if tie else end] for end in ("low", "high"))
+    margin = f" within a margin of {stop['margin']:g} points" if tie else ""
+    estimate = f"{stop['value']:+.1f} points ({90 if tie else 95}% interval {low:+.1f} to {high:+.1f})"
+    return f"{stop['verdict']}{margin} against {stop['baseline']} after {questions}: {estimate}; {saved}"

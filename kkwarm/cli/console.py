@@ -6,8 +6,9 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Any
 
 import click
@@ -29,9 +30,11 @@ __all__ = [
     "out_console",
     "print_verifiers",
     "search_bar",
+    "table_options",
     "unpinned_option",
     "unsandboxed_option",
     "verification_bar",
+    "write_tables",
 ]
 
 _STDOUT = "kkwarm.stdout"  # key in the context's meta: the stream that `echo_json` writes to
@@ -48,6 +51,30 @@ def _reserve_stdout(ctx: click.Context, option: click.Parameter, given: bool) ->
 json_option = click.option(
     "--json", "as_json", is_flag=True, callback=_reserve_stdout, help="Print the result as one JSON document on stdout."
 )
+
+
+def table_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options --csv and --parquet, for `write_tables`."""
+    for name in ("parquet", "csv"):
+        kind = click.Path(path_type=Path, dir_okay=False)
+        option = click.option(
+            f"--{name}", type=kind, metavar="FILE", help=f"Write the figures to a {name.upper()} file."
+        )
+        function = option(function)
+    return function
+
+
+def write_tables(rows: Sequence[Mapping[str, Any]], csv: Path | None, parquet: Path | None) -> None:
+    """Writes rows of equal columns to the files that were asked for, and names them on stderr.
+
+    :raises KkwarmError: a file cannot be written.
+    """
+    from kkwarm.reporting.table import write_table
+
+    for path in (csv, parquet):
+        if path is not None:
+            write_table(rows, path, parquet=path is parquet)
+            click.echo(f"wrote {path}", err=True)
 
 
 class Whole(click.IntRange):

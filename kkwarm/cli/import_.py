@@ -103,22 +103,15 @@ def _import(results: Any, pairs: tuple[str, ...], reverify: bool, out: Path | No
 
 
 def _show(manifest: Manifest, console: Any) -> None:
-    from rich.table import Table
     from rich.text import Text
 
-    from kkwarm.reporting.labels import metric_figure
+    from kkwarm.reporting.results import print_figures
 
     config, results = manifest.config, manifest.results
-    table = Table(title=Text(f"{results['model']}, by {config['tool']}"), title_justify="left")
-    for column in ("benchmark", "n", "samples", "accuracy ± se", "scored by"):
-        table.add_column(column, justify="left" if column in ("benchmark", "scored by") else "right")
-    for name, f in results["benchmarks"].items():
-        error = "" if f["stderr"] is None else f" ± {100 * f['stderr']:.1f}"
-        scorer = config["evaluation"][name]["scorer"]
-        table.add_row(Text(name), f"{f['n']:,}", f"{f['samples']:,}", f"{100 * f['accuracy']:.1f}{error}", scorer)
-        for metric in f["metrics"]:
-            table.add_row(Text(f"  {metric}"), "", "", metric_figure(f, metric), "")
-    console.print(table)
+    console.print(Text(f"{results['model']}, by {config['tool']}", "bold"))
+    print_figures(results, console)
+    for name in results["benchmarks"]:
+        console.print(Text(f"{name}: scored by {config['evaluation'][name]['scorer']}"))
     console.print(Text(f"stored in {results['run']}"), soft_wrap=True)
 
 

@@ -17,6 +17,7 @@ from kkwarm.cli.console import (
     out_console,
 )
 from kkwarm.errors import KkwarmError
+from kkwarm.reporting.terminal import SECTIONS
 
 if TYPE_CHECKING:
     from kkwarm.schema.report import Report
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("runs", nargs=-1, shell_complete=complete_runs, type=click.Path(path_type=Path))
+@click.option("--full", is_flag=True, help="Print every section instead of one screen.")
+@click.option(
+    "--section",
+    "sections",
+    multiple=True,
+    type=click.Choice(SECTIONS),
+    metavar="NAME",
+    help=f"Print this section: {', '.join(SECTIONS)}. Can be given several times.",
+)
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write one HTML file that works offline.")
 @click.option("--png", type=click.Path(path_type=Path), help="Write the figures to FILE.png, or to a folder.")
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Write the terminal view as an SVG image.")
@@ -45,6 +55,8 @@ if TYPE_CHECKING:
 @json_option
 def command(
     runs: tuple[Path, ...],
+    full: bool,
+    sections: tuple[str, ...],
     html: Path | None,
     png: Path | None,
     svg: Path | None,
@@ -90,13 +102,14 @@ def command(
     elif html is None and png is None and svg is None:
         from kkwarm.reporting.terminal import print_report
 
-        print_report(report, out_console())
+        print_report(report, out_console(), full=full, sections=sections)
 
 
 def _budget_curves(runs: tuple[Path, ...], as_json: bool) -> None:
     from rich.table import Table
 
     from kkwarm.analysis.budget import budget_curves
+    from kkwarm.reporting.labels import with_interval
     from kkwarm.store import find_run
 
     if not runs:
@@ -108,13 +121,11 @@ def _budget_curves(runs: tuple[Path, ...], as_json: bool) -> None:
     for path, benchmarks in curves.items():
         for name, points in benchmarks.items():
             table = Table(title=f"{Path(path).name}: {name}", title_justify="left")
-            for column in ("token limit", "accuracy ± se", "finished"):
+            for column in ("token limit", "accuracy (±: 95% interval)", "finished"):
                 table.add_column(column, justify="right", no_wrap=True)
             for p in points:
-                error = "" if p["stderr"] is None else f" ± {100 * p['stderr']:.1f}"
-                table.add_row(
-                    f"{p['max_tokens']:,}", f"{100 * p['accuracy']:.1f}{error}", f"{100 * p['finished']:.0f}%"
-                )
+                accuracy = with_interval(p["accuracy"], p["ci"])
+                table.add_row(f"{p['max_tokens']:,}", accuracy, f"{100 * p['finished']:.0f}%")
             out_console().print(table)
 
 

@@ -171,6 +171,7 @@ def _figures(result: RescoredBenchmark) -> dict[str, Any]:
         "samples": after["samples"],
         "accuracy": {"before": before["accuracy"], "after": after["accuracy"]},
         "stderr": {"before": before["stderr"], "after": after["stderr"]},
+        "ci": {"before": before["ci"].get("pass@1"), "after": after["ci"].get("pass@1")},
         "status": {"before": before["status"], "after": after["status"]},
         "flips": result.counts,
         "metrics": {"before": before["metrics"], "after": after["metrics"]},
@@ -208,15 +209,17 @@ def show(document: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from kkwarm.reporting.labels import with_interval
+
     console = out_console()
     title = Text(f"{document['run']}: {document['flipped']:,} verdicts changed")
     if document["benchmarks"]:
         table = Table(title=title, title_justify="left")
-        for column in ("", "samples", "stored accuracy", "today", "changed verdicts"):
+        for column in ("", "samples", "stored", "today (±: 95% interval)", "changed verdicts"):
             table.add_column(column, justify="left" if column in ("", "changed verdicts") else "right")
         for name, figures in document["benchmarks"].items():
             flips = "\n".join(f"{count:,} {kind}" for kind, count in figures["flips"].items()) or "none"
-            before, after = (f"{100 * figures['accuracy'][when]:.2f}" for when in ("before", "after"))
+            before, after = (with_interval(figures["accuracy"][w], figures["ci"][w]) for w in ("before", "after"))
             table.add_row(Text(name), f"{figures['samples']:,}", before, after, flips)
         console.print(table)
     else:

@@ -248,58 +248,18 @@ def _write_samples(path: Path, scored: Scored, examples: Sequence[Example], rewa
     write_file(path, lines, follow=True, hint="free space and score again")
 
 
-# -- the table --------------------------------------------------------------------------------------------------------
-
-
 def show(document: dict[str, Any]) -> None:
     """Prints the figures as a table of at most 80 columns."""
-    from rich.table import Table
-    from rich.text import Text
-
     from kkwarm.data.pins import unpinned_text
-    from kkwarm.reporting.labels import SCORING, metric_figure
+    from kkwarm.reporting.labels import SCORING
+    from kkwarm.reporting.results import print_figures
 
     console = out_console()
     for name, figures in document["benchmarks"].items():
-        mark = f" {SCORING}" if figures.get("unpinned") else ""
-        title = Text(f"{name}{mark}: {figures['n']:,} questions, {figures['samples']:,} completions")
-        table = Table(title=title, title_justify="left")
-        table.add_column("")
-        for column in ("n", "accuracy", "± se"):
-            table.add_column(column, justify="right")
-        statuses = list(figures["status"])
-        for status in statuses:
-            table.add_column(status, justify="right", overflow="fold")
-        by = figures.get("by") or {}
-        for value, part in by.items():
-            table.add_row(Text(value), *_cells(part, statuses))
-        if by:
-            table.add_section()
-        table.add_row("all", *_cells(figures, statuses), style="bold")
-        console.print(table)
-        extra = [f"{key} {_percent(figures[key])}" for key in _reported_k(figures)]
-        extra += [f"{key} {metric_figure(figures, key)}" for key in figures["metrics"]]
-        if extra:
-            console.print(Text("; ".join(extra)))
-        if mark:
-            console.print(Text(f"{SCORING} {name}: {unpinned_text(figures['unpinned'])}", "yellow"), soft_wrap=True)
-    console.print(Text(f"read by protocol {document['protocol']}"))
+        if entry := figures.get("unpinned"):
+            console.print(f"{SCORING} {name}: {unpinned_text(entry)}", style="yellow", markup=False, soft_wrap=True)
+    print_figures(document, console)
+    console.print(f"read by protocol {document['protocol']}", markup=False)
     print_verifiers(document["benchmarks"], console)
     if "run" in document:
-        console.print(Text(f"stored in {document['run']}"))
-
-
-def _cells(figures: dict[str, Any], statuses: list[str]) -> list[str]:
-    error = figures["stderr"]
-    counts = [f"{figures['status'].get(s, 0):,}" for s in statuses]
-    return [f"{figures['n']:,}", _percent(figures["accuracy"]), "" if error is None else f"{100 * error:.2f}", *counts]
-
-
-def _reported_k(figures: dict[str, Any]) -> list[str]:
-    """pass@k for powers of two and the largest k, where there are several samples."""
-    ks = [int(key.removeprefix("pass@")) for key in figures if key.startswith("pass@")]
-    return [f"pass@{k}" for k in ks if k > 1 and (k & (k - 1) == 0 or k == max(ks))]
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.2f}"
+        console.print(f"stored in {document['run']}", markup=False, soft_wrap=True)

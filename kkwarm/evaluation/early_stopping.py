@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from kkwarm.evaluation.collect import SampleKey
 from kkwarm.evaluation.plan import EvalTask, Item, shuffle_items
 from kkwarm.schema.manifest import Manifest
 from kkwarm.schema.settings import BenchConfig
-from kkwarm.store import Run
+from kkwarm.store import Run, find_run
 from kkwarm.types import Sample
 
 __all__ = ["PART", "EarlyStopping", "make_early_stopping"]
@@ -35,11 +34,13 @@ class EarlyStopping:
 
     :param baseline: mean score of each question, by task; empty for a half-width.
     :param family: number of decisions that share the error rate.
+    :param baseline_hash: the configuration hash of the baseline's run.
     """
 
     config: BenchConfig
     baseline: Mapping[str, Mapping[str, float]]
     family: int
+    baseline_hash: str = ""
 
     def run(self, tasks: Sequence[EvalTask], collector: Collector) -> tuple[list[EvalTask], dict[str, dict[str, Any]]]:
         """Collects samples until the rule stops each task. Returns tasks with the answered questions only, and why each
@@ -74,7 +75,8 @@ class EarlyStopping:
             if result.verdict is not None:
                 break
         rule = {"rule": "decided", "baseline": self.config.until_decided, "margin": self.config.margin}
-        points = {key: 100 * getattr(result, key) for key in ("value", "low", "high")}
+        rule["baseline_hash"] = self.baseline_hash
+        points = {key: 100 * getattr(result, key) for key in ("value", "low", "high", "tie_low", "tie_high")}
         return rule | asdict(result) | points
 
     def _scores(self, task: EvalTask, items: Sequence[Item], collector: Collector) -> Any:
@@ -95,11 +97,12 @@ def make_early_stopping(config: BenchConfig, tasks: Sequence[EvalTask], manifest
     for task in tasks:
         if task.lm_eval is not None and not task.lm_eval.has_scores:
             raise KkwarmError(f"{task.name} has no scores of single questions", hint="leave out --until for it")
-    baseline = {}
+    baseline, baseline_hash = {}, ""
     if config.until_decided is not None:
-        run = Run.read(Path(config.until_decided))
+        run = Run.read(find_run(config.until_decided))
+        baseline_hash = run.manifest.config_hash
         baseline = {task.name: _baseline_scores(run, task, manifest) for task in tasks}
-    return EarlyStopping(config, baseline, len(tasks))
+    return EarlyStopping(config, baseline, len(tasks), baseline_hash)
 
 
 def _baseline_scores(run: Run, task: EvalTask, manifest: Manifest) -> dict[str, float]:

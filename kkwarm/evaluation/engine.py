@@ -30,7 +30,13 @@ from kkwarm.data.pins import find_unpinned, unpinned_text
 from kkwarm.errors import warn
 from kkwarm.evaluation.collect import GenerationStats, RunSink, SampleKey, SampleRequests, collect
 from kkwarm.evaluation.early_stopping import EarlyStopping, make_early_stopping
-from kkwarm.evaluation.plan import EvalTask, check_benchmark_name, make_eval_task, parse_benchmark_names
+from kkwarm.evaluation.plan import (
+    EvalTask,
+    check_benchmark_name,
+    make_eval_task,
+    parse_benchmark_names,
+    shuffle_items,
+)
 from kkwarm.evaluation.thinking_budget import ThinkingBudget, check_thinking_budget
 from kkwarm.plugins import Registry
 from kkwarm.progress import GenerationProgress
@@ -38,7 +44,7 @@ from kkwarm.protocols import has_reasoning
 from kkwarm.schema.by_benchmark import check_benchmarks
 from kkwarm.schema.manifest import Manifest
 from kkwarm.schema.settings import BenchConfig, check_run_size
-from kkwarm.store import Run, config_hash, find_training_run, read_contamination, runs_home
+from kkwarm.store import Run, config_hash, find_training_run, read_contamination, read_training_examples, runs_home
 from kkwarm.store.run import EVALUATION_VERSION
 from kkwarm.throughput import record_throughput
 from kkwarm.tracking import check_trackers, track
@@ -51,7 +57,7 @@ __all__ = ["PreparedBench", "SampleCollector", "prepare", "run_bench"]
 MAX_PROMPT_CHARS = 20_000  # of the stored example of a prompt
 _SMALL = 64  # samples; fewer leave most of a batch empty
 _LARGEST_METRIC = 1e12  # manifests accept no larger figures, such as the perplexity of an untrained model
-_FIGURES = {"n", "samples", "accuracy", "stderr", "status", "metrics", "mean_tokens"}  # that the results always have
+_FIGURES = {*("n", "samples", "accuracy", "ci", "stderr", "status", "metrics", "metrics_ci", "mean_tokens")}
 _GENERATION = {"tokens", "seconds", "tokens_per_s"}
 _LOCAL_BACKENDS = ("hf", "vllm")  # they load the checkpoint here, so it can be fingerprinted before they are opened
 
@@ -172,6 +178,8 @@ def _settings(config: BenchConfig, names: list[str], backend: str, tasks: Sequen
         settings["prompting"] = prompting
     if lm_eval := {t.name: t.lm_eval.evaluation_settings() for t in tasks if t.lm_eval is not None}:
         settings["evaluation"] = lm_eval
+    if config.split != "test":
+        settings["split"] = config.split
     return settings | ({} if config.dtype == "auto" else {"dtype": config.dtype})
 
 
@@ -194,7 +202,9 @@ def run_bench(
         early_stopping = make_early_stopping(config, prepared.tasks, manifest)
         with Run.open(prepared.out, kind="bench", config=prepared.settings, inputs=prepared.inputs) as run:
             run.record(labels=dict(labels or {}), model={"name": display_name(model), "checkpoint": str(model)})
-            run.record(contamination=read_contamination(model), prompts=_example_prompts(prepared.tasks))
+            run.record(contamination=_contamination(model, prepared.tasks), prompts=_example_prompts(prepared.tasks))
+            if training_split := {t.name: ids for t in prepared.tasks if (ids := t.training_split)}:
+                run.record(training_split=training_split)
             if run.truncated_bytes:
                 click.echo(f"{run.path}: the last sample was cut short by a crash; it is generated again", err=True)
             if _is_complete(prepared, run):
@@ -217,6 +227,17 @@ def run_bench(
         prepared.close()
 
 
+def _contamination(model: str, tasks: Sequence[EvalTask]) -> list[dict[str, Any]]:
+    """The evaluated questions that the checkpoint was trained on: those that its training run found in its data, and,
+    where the training split is evaluated, those of the training split that it was trained on.
+    """
+    entries = read_contamination(model)
+    if any(task.training_split for task in tasks):
+        known = {(e["domain"], e["id"]) for e in entries}
+        entries += [e for e in read_training_examples(model) if (e["domain"], e["id"]) not in known]
+    return entries
+
+
 def solved_overlaps(task: EvalTask) -> list[str]:
     """Ids of the evaluated questions that are among the solved examples of the task's prompts, or nearly the same."""
     from kkwarm.data.contamination import Item, find_overlaps
@@ -232,15 +253,18 @@ def solved_overlaps(task: EvalTask) -> list[str]:
 
 
 def _example_prompts(tasks: Sequence[EvalTask]) -> dict[str, dict[str, str]]:
-    """The prompt of the first question of each benchmark, shortened in its middle where it is very long."""
+    """The prompt of the question of each benchmark that early stopping would ask first, shortened in its middle where
+    it is very long.
+    """
     prompts = {}
     for task in tasks:
         if task.items:
-            text = task.items[0].prompt
+            first = shuffle_items(task.items)[0]
+            text = first.prompt
             if len(text) > MAX_PROMPT_CHARS:
                 half = MAX_PROMPT_CHARS // 2
                 text = f"{text[:half]}\n[... {len(text) - 2 * half:,} characters ...]\n{text[-half:]}"
-            prompts[task.name] = {"id": task.items[0].example.id, "text": text}
+            prompts[task.name] = {"id": first.example.id, "text": text}
     return prompts
 
 
@@ -405,6 +429,7 @@ def _complete(prepared: PreparedBench, run: Run, progress: bool, early_stopping:
         results[name]["stopped"] = reason
     generation = run.manifest.generation
     seconds, tokens = generation["seconds"], generation["tokens"]
+    speed = tokens / seconds if seconds and tokens else None
     run.finish(
         stopped=stopped,
         results={
@@ -412,10 +437,16 @@ def _complete(prepared: PreparedBench, run: Run, progress: bool, early_stopping:
             "model": display_name(prepared.model),
             "checkpoint": str(prepared.model),
             "labels": run.manifest.labels,
-            "throughput": generation | {"tokens_per_s": tokens / seconds if seconds and tokens else None},
+            "throughput": generation | {"tokens_per_s": speed, "gpu_hours": _gpu_hours(prepared, run, seconds)},
             "run": str(run.path),
         },
     )
+
+
+def _gpu_hours(prepared: PreparedBench, run: Run, seconds: float) -> float | None:
+    """The time of generation times the number of visible GPUs; None without one, and where a server generates."""
+    gpus = len(run.manifest.environment.get("gpu", ()))
+    return seconds * gpus / 3600 if gpus and prepared.settings["backend"] in _LOCAL_BACKENDS else None
 
 
 def _record_throughput(prepared: PreparedBench, stats: GenerationStats) -> None:
@@ -491,7 +522,7 @@ def _figures_of_texts(task: EvalTask, table: Mapping[str, Mapping[str, Any]]) ->
     metrics = {k.partition(",")[0]: v for row in rows for k, v in row.items() if "," in k and "_stderr" not in k}
     numbers = {k: float(v) for k, v in metrics.items() if isinstance(v, int | float) and abs(v) <= _LARGEST_METRIC}
     figures: dict[str, Any] = {"n": len(task.items), "samples": 0, "accuracy": None, "stderr": None, "pass@1": None}
-    figures |= {"ci": {}, "status": {}, "metrics": numbers, "metrics_stderr": {}, "mean_chars": None}
+    figures |= {"ci": {}, "status": {}, "metrics": numbers, "metrics_stderr": {}, "metrics_ci": {}, "mean_chars": None}
     return figures | {"mean_tokens": None, "protocol": task.protocol.name, "lm_eval": dict(table)}
 
 
@@ -512,6 +543,7 @@ def _summarize_task(task: EvalTask, samples: Sequence[Sample]) -> dict[str, Any]
         }
     if advice := advise_on_unusable(scores["status"]):
         scores["advice"] = advice
+    scores["training_split"] = len(task.training_split)
     scores["protocol"] = task.protocol.name
     scores["verifier"] = task.verifier.name
     return scores

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kkwarm.errors import KkwarmError, describe_error, warn
-from kkwarm.evaluation.lm_eval_index import find_lm_eval_task, task_folders
+from kkwarm.evaluation.lm_eval_index import LM_EVAL_PREFIX, find_lm_eval_task, task_folders
 from kkwarm.evaluation.lm_eval_logs import LIKELIHOOD_PROTOCOL, PROTOCOL, main_metric, numeric_scores
 from kkwarm.evaluation.plan import EvalTask, Item, choose_sampling
 from kkwarm.protocols import PromptRenderer, ReasoningSplitter, TextReader, parse_think_tags, prompt_hash
@@ -269,6 +269,8 @@ def load_lm_eval_task(name: str, config: BenchConfig, tokenizer: Any) -> EvalTas
         loaded = _load(name)
         tasks: dict[str, Any] = loaded["tasks"]
         _check_supported(name, tasks)
+        if name.endswith((".yaml", ".yml")) and len(tasks) == 1:  # a file's benchmark has the name of its task
+            name = f"{LM_EVAL_PREFIX}{next(iter(tasks))}"
         documents: dict[str, Document] = {}
         for task_name, task in tasks.items():
             _set_shots(task, config.shots)

@@ -15,7 +15,7 @@ from kkwarm.evaluation.lm_eval_index import LM_EVAL_PREFIX, find_lm_eval_task, i
 from kkwarm.plugins import Registry
 from kkwarm.protocols import PromptRenderer, make_renderer, prompt_hash
 from kkwarm.schema.settings import BenchConfig, value_of
-from kkwarm.types import Benchmark, ChatPrompt, Example, Protocol, Sampling, Verifier
+from kkwarm.types import SPLIT, Benchmark, ChatPrompt, Example, Protocol, Sampling, Verifier
 from kkwarm.verify.rewards import TaskReward
 
 if TYPE_CHECKING:
@@ -87,21 +87,28 @@ class EvalTask:
         return self.renderer.protocol
 
     @property
-    def facets(self) -> dict[str, str] | None:
-        """The value of the benchmark's facet for each question id; None without a facet."""
-        facet = self.benchmark.facet
-        if facet is None:
-            return None
-        return {i.example.id: str(i.example.meta[facet]) for i in self.items if facet in i.example.meta}
+    def facets(self) -> dict[str, dict[str, str]]:
+        """The value of each facet of the benchmark by question id."""
+        examples = [item.example for item in self.items]
+        names = self.benchmark.all_facets
+        facets = {name: {e.id: str(e.meta[name]) for e in examples if e.meta.get(name) is not None} for name in names}
+        if self.training_split:
+            facets[SPLIT] = {e.id: e.split for e in examples}
+        return {name: values for name, values in facets.items() if values}
+
+    @property
+    def training_split(self) -> list[str]:
+        """Ids of the questions that belong to the training split."""
+        return [item.example.id for item in self.items if item.example.split == "train"]
 
     def sample_requests(self, missing: Callable[[str], tuple[int, ...]]) -> SampleRequests:
         """Requests for the samples whose indices `missing` returns for a question id."""
-        facet = self.benchmark.facet
         prompts = []
         for item in self.items:
             example = item.example
             if indices := missing(example.id):
-                meta = {facet: example.meta[facet]} if facet is not None and facet in example.meta else {}
+                meta = {name: example.meta[name] for name in self.benchmark.all_facets if name in example.meta}
+                meta |= {SPLIT: "train"} if example.split == "train" else {}
                 prompts.append(
                     SampleRequest(
                         self.request_key(example.id), example, item.prompt, indices, item.prompt_hash, meta, item.chat
@@ -176,7 +183,7 @@ def make_eval_task(
     renderer = make_renderer(protocol, tokenizer, config.prompt_options, registry.task_of(benchmark), api)
     default, source = _default_sampling(renderer, benchmark, config, own_sampling)
     sampling = choose_sampling(default, config, benchmark.name)
-    examples = list(benchmark.load())
+    examples = list(benchmark.load_all() if config.split == "all" else benchmark.load())
     if not examples:
         raise KkwarmError(f"benchmark {name} has no questions")
     duplicates = [id_ for id_, count in Counter(e.id for e in examples).items() if count > 1]

@@ -7,6 +7,7 @@ and filter. A document is correct if the task's main metric is 1. Written for lm
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +44,15 @@ def read(path: Path, *, filter_name: str | None = None, metric: str | None = Non
     newest: dict[str, tuple[Path, dict[str, Any]]] = {}
     for file, document in sorted(documents.items(), key=lambda pair: str(pair[1].get("date"))):
         newest |= dict.fromkeys(document.get("configs", {}), (file, document))
-    tasks, files = [], []
+    tasks: list[TaskResults] = []
+    files: list[Path] = []
+    groups: dict[str, str] = {}
     for task, (file, document) in sorted(newest.items()):
         samples = file.with_name(f"samples_{task}_{_date(file)}.jsonl")
         if not samples.exists():
             continue
         tasks.append(_task(task, document, list(read_lines(samples, TOOL)), samples, filter_name, metric))
+        groups |= {t: g for g, members in _groups(document).items() for t in members}
         files += [file, samples]
     if not tasks:
         raise KkwarmError(
@@ -58,7 +62,41 @@ def read(path: Path, *, filter_name: str | None = None, metric: str | None = Non
     if missing:
         raise KkwarmError(f"{path}: no samples of {', '.join(missing)}", hint="run lm-eval with --log_samples")
     version = str(next(iter(documents.values())).get("lm_eval_version") or "unknown_name")
-    return Results(TOOL, version, models.pop(), tasks, sorted(set(files)))
+    return Results(TOOL, version, models.pop(), _name_groups(tasks, groups), sorted(set(files)))
+
+
+def _groups(document: Row) -> dict[str, list[str]]:
+    """The tasks of each group that was evaluated as a whole: of the outermost groups only."""
+    subtasks = document.get("group_subtasks")
+    if not isinstance(subtasks, dict):
+        return {}
+    children = {str(g): [str(t) for t in members] for g, members in subtasks.items() if isinstance(members, list)}
+
+    def tasks_of(name: str, seen: frozenset[str] = frozenset()) -> list[str]:
+        own = [] if name in seen else children.get(name, [])
+        return [t for child in own for t in tasks_of(child, seen | {name})] if own else [name]
+
+    inner = {t for members in children.values() for t in members}
+    return {g: tasks_of(g) for g, members in children.items() if members and g not in inner}
+
+
+def _name_groups(tasks: Sequence[TaskResults], groups: Mapping[str, str]) -> list[TaskResults]:
+    """Names the tasks of a group as `kkwarm bench --on lm_eval:GROUP` does: one benchmark, with ids that begin with the
+    task. Groups whose tasks have different settings stay tasks of their own.
+    """
+    settings: dict[str, list[Mapping[str, Any]]] = {}
+    for task in tasks:
+        if task.task in groups:
+            settings.setdefault(groups[task.task], []).append(task.settings)
+    uniform = {g for g, each in settings.items() if all(s == each[0] for s in each)}
+    named = []
+    for task in tasks:
+        group = groups.get(task.task)
+        if group in uniform and list(groups.values()).count(group) > 1:
+            answers = [replace(a, id=f"{task.task}/{a.id}", facets={"task": task.task}) for a in task.answers]
+            task = replace(task, name=f"lm_eval:{group}", answers=answers)
+        named.append(task)
+    return named
 
 
 def _read_documents(path: Path) -> dict[Path, dict[str, Any]]:

@@ -20,7 +20,8 @@ class Answer:
     """The completions of one question and the tool's verdicts.
 
     `id` is the tool's own and `doc` its record of the question. `prompt_hash` is empty where the tool stores no prompt.
-    `verdicts` belong to the first completions: a tool may score fewer completions than it samples.
+    `verdicts` belong to the first completions: a tool may score fewer completions than it samples. `facets`: values by
+    which results are broken down.
     """
 
     id: str
@@ -28,6 +29,7 @@ class Answer:
     verdicts: tuple[Verdict, ...]
     doc: Mapping[str, Any] = field(default_factory=dict)
     prompt_hash: str = ""
+    facets: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from kkwarm.analysis.metrics import summarize
+from kkwarm.analysis.metrics import Facets, summarize
 from kkwarm.data.splits import normalise
 from kkwarm.errors import KkwarmError, unknown_name
 from kkwarm.importers.records import Answer, Results, TaskResults
@@ -64,7 +64,7 @@ def import_results(
         stored = {(s.benchmark, s.id, s.index) for s in run.samples()}
         samples = (s for b in benchmarks.values() for s in b.samples)
         run.append(s for s in samples if (s.benchmark, s.id, s.index) not in stored)
-        figures = {name: summarize(b.samples) for name, b in benchmarks.items()}
+        figures = {name: summarize(b.samples, _facets(b.samples)) for name, b in benchmarks.items()}
         run.finish(
             model={"name": results.model, "checkpoint": results.model},
             differs={name: b.differs for name, b in benchmarks.items() if b.differs},
@@ -72,6 +72,14 @@ def import_results(
             results={"benchmarks": figures, "model": results.model, "run": str(path)},
         )
         return run
+
+
+def _facets(samples: Sequence[Sample]) -> Facets:
+    facets: dict[str, dict[str, str]] = {}
+    for sample in samples:
+        for facet in sample.meta:
+            facets.setdefault(facet, {})[sample.id] = str(sample.meta[facet])
+    return facets
 
 
 def _match_names(results: Results, names: Mapping[str, str]) -> dict[str, str]:
@@ -102,6 +110,8 @@ def _import_task(task: TaskResults, name: str | None, registry: Registry, judge:
     else:
         samples = _verify(task, benchmark, examples, ids, registry, judge)
         settings |= {"scorer": "kkwarm", "samples": max(len(a.completions) for a in task.answers)}
+    facets = {i: {f: e.meta[f] for f in benchmark.all_facets if f in e.meta} for i, e in examples.items()}
+    samples = [replace(s, meta=facets[s.id]) for s in samples]
     training = sum(examples[i].split == "train" for i in ids.values())
     if training:
         notes.append(
@@ -165,7 +175,7 @@ def _match_ids(task: TaskResults, name: str, examples: Mapping[str, Example]) ->
 def _make_samples(name: str, answers: Sequence[Answer], ids: Mapping[str, str] | None) -> list[Sample]:
     """Samples with the tool's verdicts, for the completions that it scored."""
     return [
-        Sample(name, a.id if ids is None else ids[a.id], index, completion, verdict, a.prompt_hash)
+        Sample(name, a.id if ids is None else ids[a.id], index, completion, verdict, a.prompt_hash, a.facets)
         for a in answers
         for index, (completion, verdict) in enumerate(zip(a.completions, a.verdicts, strict=False))
     ]

@@ -26,22 +26,27 @@ from kkwarm.reporting.labels import (
     contamination_lines,
     efficiency_title,
     evals_text,
+    labels_text,
     metric_change_text,
     metric_names,
     metric_text,
     nothing_learned_lines,
     percent,
+    points,
     protocol_lines,
     reasoning_text,
     saved_text,
     scoring_lines,
     settings_lines,
+    stopped_lines,
+    training_split_lines,
 )
 from kkwarm.reporting.samples import Packed, pack
+from kkwarm.reporting.sections import tables
 from kkwarm.reporting.svg import figure_svg, interval_svg
 from kkwarm.schema.report import Cell, Report
 
-__all__ = ["write_html"]
+__all__ = ["page_pieces", "style", "write_html"]
 
 
 def write_html(report: Report, paths: Sequence[Path], target: Path) -> None:
@@ -49,7 +54,17 @@ def write_html(report: Report, paths: Sequence[Path], target: Path) -> None:
 
     :raises KkwarmError: the file cannot be written.
     """
-    write_file(target, _page(report, pack(report, paths)), follow=True)
+    write_file(target, page_pieces(report, paths), follow=True)
+
+
+def page_pieces(report: Report, paths: Sequence[Path]) -> list[str]:
+    """The page in pieces of text. Parameters as in `write_html`."""
+    return _page(report, pack(report, paths))
+
+
+def style() -> str:
+    """The page's style sheet."""
+    return _part("page.css")
 
 
 def _page(report: Report, packed: Packed) -> list[str]:
@@ -82,11 +97,11 @@ def _part(name: str) -> str:
 def _head(report: Report, packed: Packed) -> str:
     p = report.provenance
     environment = p.get("environment", {})
-    seeds = max((len(c.seeds) for c in report.cells()), default=0)
+    seeds = sorted({s for c in report.cells() for s in c.seeds if s is not None})
     facts = [
-        f"{len(report.conditions)} conditions",
-        f"{len(report.domains)} domains",
-        f"{seeds} seed{'s' if seeds != 1 else ''}",
+        f"{len(report.conditions)} condition{'' if len(report.conditions) == 1 else 's'}",
+        f"{len(report.domains)} domain{'' if len(report.domains) == 1 else 's'}",
+        f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}" if seeds else "",
         f"{packed.header['samples'] + packed.header['left_out']:,} samples",
         p.get("created", "")[:10],
         duration(p["wall_s"]) if "wall_s" in p else "",
@@ -104,6 +119,7 @@ def _head(report: Report, packed: Packed) -> str:
     banners += [("unsure", f"Not compared: {p}") for p in report.problems]
     banners += [("unsure", line) for line in report.unusable]
     banners += [("unsure", f"Measured differently: {line}") for line in settings_lines(report)]
+    banners += [("unsure", line) for line in (*training_split_lines(report), *stopped_lines(report))]
     shown = "".join(f'<p class="banner {tone}">{escape(text)}</p>' for tone, text in banners)
     note = f'<p class="note">{escape(report.note)}</p>' if report.note else ""
     return f'<h1>{escape(report.title)}</h1><ul class="facts">{chips}</ul>{shown}{note}'
@@ -121,9 +137,29 @@ def _sections(report: Report) -> list[tuple[str, str, str]]:
         ("efficiency", "Sample efficiency", curves + _examples_saved(report)),
         ("training", "Alarms and in-training evaluations", _training(report)),
         ("flips", "Questions gained and lost", _flips(report)),
+        ("facets", "Facets", _plain(report, "facets")),
+        ("pass-at-k", "pass@k", _plain(report, "pass-at-k")),
+        ("cost", "Cost", _plain(report, "cost")),
         ("prompts", "Prompts", _prompts(report)),
     ]
     return [section for section in sections if section[2]]
+
+
+def _plain(report: Report, key: str) -> str:
+    """The tables of a section, as the terminal has them."""
+    return "".join(
+        f"<h3>{escape(t.title)}</h3>"
+        + '<div class="scroll"><table class="plain evals"><thead><tr><td></td>'
+        + "".join(f'<th scope="col">{escape(c)}</th>' for c in t.columns)
+        + "</tr></thead><tbody>"
+        + "".join(
+            f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(c)}</td>" for c in row[1:])}</tr>'
+            for row in t.rows
+        )
+        + "</tbody></table></div>"
+        for t in tables(report)
+        if t.key == key
+    )
 
 
 def _claims(report: Report) -> str:
@@ -173,6 +209,8 @@ def _table(report: Report, rows: Sequence[str], css: str) -> str:
 def _row_head(report: Report, name: str) -> str:
     baseline = report.baseline(name)
     versus = f"<small>against {escape(baseline)}</small>" if baseline else ""
+    labels = labels_text(next((c.labels for c in report.conditions if c.name == name), {}))
+    versus += f"<small>{escape(labels)}</small>" if labels else ""
     return f'<th scope="row">{escape(name)}{versus}</th>'
 
 
@@ -192,8 +230,9 @@ def _cell(condition: str, domain: str, cell: Cell | None) -> str:
         p = change.p if change.p_holm is None else change.p_holm
         hint = f"{change.verdict}; 95% interval {low} to {high}; p = {p:.2g} after Holm ({change.test})"
         text = f'<small class="{change.verdict}" title="{escape(hint)}">{change_text(change)}</small>'
-    seeds = ", ".join(f"{100 * v:.1f}" for v in cell.by_seed)
-    title = f"{cell.n} questions; by seed {seeds}" + (f"; protocol {cell.protocol}" if cell.protocol else "")
+    by_seed = zip(cell.seeds, cell.by_seed, strict=True)
+    seeds = ", ".join(points(v) if seed is None else f"seed {seed}: {points(v)}" for seed, v in by_seed)
+    title = f"{cell.n:,} questions; {seeds}" + (f"; protocol {cell.protocol}" if cell.protocol else "")
     main, _, half = percent(cell).partition(" ")
     body = f'<b>{main}</b> <span class="half">{half}{"*" if cell.partial else ""}</span>{text}'
     heat = f"--a:{100 * cell.accuracy:.0f}%"

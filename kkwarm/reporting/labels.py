@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kkwarm.schema.report import (
@@ -25,22 +27,30 @@ __all__ = [
     "STATUS_ORDER",
     "STYLE",
     "alarm_lines",
+    "break_name",
     "change_text",
     "contamination_lines",
+    "cost_text",
     "efficiency_title",
     "evals_text",
+    "labels_text",
     "metric_change_text",
     "metric_figure",
     "metric_names",
     "metric_text",
     "nothing_learned_lines",
     "percent",
+    "points",
     "protocol_lines",
     "protocol_pair",
     "reasoning_text",
     "saved_text",
     "scoring_lines",
     "settings_lines",
+    "stopped_lines",
+    "training_split_lines",
+    "verdict_counts",
+    "with_interval",
 ]
 
 MARK = {"gain": "▲", "loss": "▼", "tie": "=", "underpowered": "?"}
@@ -50,16 +60,52 @@ STYLE = {"gain": "green", "loss": "red", "tie": "", "underpowered": "yellow", "n
 HOLDS = {True: ("holds", "green"), False: ("FAILS", "red"), None: ("undecided", "yellow")}
 NOTHING_LEARNED = "nothing learned"  # the kind of an alarm
 STATUS_ORDER = ("correct", "wrong", "unparsed", "malformed", "truncated", "timeout", "error")
-LEGEND = "percent ± 95% interval; change in percentage points: ▲ gain, ▼ loss, = tie, ? underpowered"
+LEGEND = "percent ± 95% interval, or [from, to]; change in points: ▲ gain, ▼ loss, = tie, ? underpowered"
+
+
+def points(value: float) -> str:
+    """A fraction in percent with one decimal. Every view uses it, so that all agree to the last digit."""
+    return f"{round(100 * value, 9):.1f}"  # without the noise of summing in another order
+
+
+def with_interval(value: float, ci: Sequence[float] | None) -> str:
+    """``54.0 ±2.9``: a fraction in percent, with the distance to the farther end of its 95% interval. Near 0% and 100%
+    the other end is nearer: 0 of 20 is ``0.0 ±16.1``, since the interval is 0 to 16.1.
+    """
+    return points(value) + (f" ±{points(max(value - ci[0], ci[1] - value))}" if ci else "")
 
 
 def percent(cell: Accuracy) -> str:
-    """``54.0 ±2.9``: accuracy and the half-width of its 95% interval, in percent; marked where it is contaminated."""
-    low, high = cell.ci
+    """`with_interval` of an accuracy, marked where it is contaminated or scored in another way."""
     mark = ""
     if isinstance(cell, Cell):
         mark = (CONTAMINATED if cell.contaminated else "") + (SCORING if cell.scoring else "")
-    return f"{100 * cell.accuracy:.1f} ±{50 * (high - low):.1f}{mark}"
+    return with_interval(cell.accuracy, cell.ci) + mark
+
+
+def cost_text(tokens: int | None, seconds: float | None, gpu_hours: float | None) -> str:
+    """Tokens, time and GPU-hours, as far as they are known."""
+    from kkwarm.progress import duration
+
+    parts = [] if not tokens else [f"{tokens:,} tokens"]
+    parts += [] if not seconds else [duration(seconds)]
+    parts += [] if not gpu_hours else [f"{gpu_hours:.3g} GPU-hours"]
+    return ", ".join(parts)
+
+
+def break_name(name: str, width: int) -> str:
+    """A long name on several lines of at most `width` columns, broken after punctuation rather than inside a word."""
+    lines = [""]
+    for part in re.findall(r"[^:_/+. -]*[:_/+. -]?", name):
+        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def labels_text(labels: Mapping[str, str]) -> str:
+    """``key=value, key=value``."""
+    return ", ".join(f"{key}={value}" for key, value in labels.items())
 
 
 def change_text(change: Change | None) -> str:
@@ -73,19 +119,21 @@ def reasoning_text(cell: Cell) -> tuple[str, str]:
     """The reasoning rate, and the accuracy with forced reasoning; empty where unknown."""
     rate = "" if cell.reasoning_rate is None else f"{cell.reasoning_rate:.2f}"
     mark = CONTAMINATED if cell.contaminated else ""
-    return rate, f"{100 * cell.forced.accuracy:.1f}{mark}" if cell.forced else ""
+    return rate, f"{points(cell.forced.accuracy)}{mark}" if cell.forced else ""
 
 
 def metric_figure(figures: Mapping[str, Any], name: str) -> str:
-    """``0.621 ± 0.035``: a metric of a benchmark's figures and its standard error, in the metric's own unit."""
-    error = figures.get("metrics_stderr", {}).get(name)
-    return f"{figures['metrics'][name]:.3g}" + ("" if error is None else f" ± {error:.2g}")
+    """``0.62 [0.55, 0.69]``: a metric of a benchmark's figures, as `metric_text`."""
+    return _metric(figures["metrics"][name], figures.get("metrics_ci", {}).get(name))
 
 
 def metric_text(metric: Metric) -> str:
     """``0.62 [0.55, 0.69]``: the mean and its 95% interval, in the metric's own unit."""
-    interval = "" if metric.ci is None else " [{:.3g}, {:.3g}]".format(*metric.ci)
-    return f"{metric.mean:.3g}{interval}"
+    return _metric(metric.mean, metric.ci)
+
+
+def _metric(mean: float, ci: Sequence[float] | None) -> str:
+    return f"{mean:.3g}" + (" [{:.3g}, {:.3g}]".format(*ci) if ci else "")
 
 
 def metric_change_text(change: MetricChange | None) -> str:
@@ -160,6 +208,41 @@ def settings_lines(report: Report) -> list[str]:
         f"{d.condition} and {d.baseline} on {', '.join(d.domains)}: {'; '.join(d.differences)}"
         for d in report.settings_differences
     ]
+
+
+def training_split_lines(report: Report) -> list[str]:
+    """A line for each domain of which questions of the training split were evaluated, with the conditions."""
+    groups: dict[tuple[str, int, int], list[str]] = {}
+    for condition, row in report.matrix.items():
+        for domain, cell in row.items():
+            if cell.training_split:
+                groups.setdefault((domain, cell.training_split, cell.n), []).append(condition)
+    return [
+        f"{count:,} of the {n:,} questions of {domain} belong to kkwarm's training split ({', '.join(conditions)})"
+        for (domain, count, n), conditions in groups.items()
+    ]
+
+
+def verdict_counts(report: Report) -> str:
+    """How many changes are gains, losses, ties and underpowered, as a sentence; empty where nothing is compared."""
+    counts: Counter[str] = Counter(cell.change.verdict for cell in report.cells() if cell.change)
+    nouns = (("gain", "gain", "gains"), ("loss", "loss", "losses"), ("tie", "tie", "ties"))
+    parts = [f"{counts[v]} {one if counts[v] == 1 else many}" for v, one, many in nouns if counts[v]]
+    parts += [f"{counts['underpowered']} underpowered"] if counts["underpowered"] else []
+    total = sum(counts.values())
+    return f"{total} change{'' if total == 1 else 's'} from the baseline: {', '.join(parts)}." if total else ""
+
+
+def stopped_lines(report: Report) -> list[str]:
+    """A line for each cell that early stopping ended before its last question."""
+    lines = []
+    for condition, row in report.matrix.items():
+        for domain, cell in row.items():
+            if (stop := cell.stopped) is not None:
+                rule = "" if stop["rule"] == "half-width" else f" by a test against {stop['baseline']}"
+                count = f"{stop['questions']:,} of {stop['of']:,} questions"
+                lines.append(f"{condition} on {domain} was stopped early{rule} after {count}")
+    return lines
 
 
 def nothing_learned_lines(report: Report) -> list[str]:

@@ -17,6 +17,7 @@ async function inflate(script) {
 function block(kind, n) {
   return (opened[kind][n] ??= inflate(encoded[kind][n]).then((b) => JSON.parse(new TextDecoder().decode(b))));
 }
+const seedOf = (i) => (H.seeds[C.seed[i]] === null ? "" : `seed ${H.seeds[C.seed[i]]}`);
 const rowOf = async (kind, i) => (await block(kind, Math.floor(i / H.block)))[i % H.block];
 
 function el(tag, attributes, ...children) {
@@ -144,7 +145,7 @@ async function draw() {
 
 function line(n, [id, question]) {
   const i = shown[n], status = H.statuses[C.status[i]];
-  const facts = [H.conditions[C.condition[i]], H.domains[C.domain[i]], `seed ${H.seeds[C.seed[i]]}`];
+  const facts = [H.conditions[C.condition[i]], H.domains[C.domain[i]], seedOf(i)].filter(Boolean);
   const attributes = { id: `row-${n}`, class: `row s-${status}`, role: "option", "aria-selected": n === chosen, onclick: () => choose(n) };
   return el("div", attributes,
     el("div", { text: `${MARK[status]} ${question ? question.replace(/\s+/g, " ").slice(0, 120) : id}` }),
@@ -169,7 +170,7 @@ async function detail(i) {
   const current = ++detailCount, [id, question, reference] = await rowOf("questions", C.question[i]), from = other(i);
   const beside = from === undefined ? undefined : twin(i, from);
   const sides = await Promise.all([i, beside].filter((s) => s !== undefined).map(side));
-  const frame = H.prompts[C.domain[i]], parts = [];
+  const frame = H.prompts[C.condition[i]][C.domain[i]], parts = [];
   if (question && frame) parts.push(el("h3", { text: "prompt" }), prompt(frame, question));
   else if (question) parts.push(el("h3", { text: "question" }), el("pre", { text: question }));
   if (reference) parts.push(el("h3", { text: "reference answer" }), el("pre", { text: reference }));
@@ -200,7 +201,7 @@ function attempts(i) {
   for (const j of members.subarray(offsets[C.question[i]], offsets[C.question[i] + 1])) rows[C.condition[j]].push(j);
   const cells = rows.flatMap((row, c) => row.length === 0 ? [] : [el("span", { text: H.conditions[c] }),
     el("span", {}, ...row.map((j) => {
-      const status = H.statuses[C.status[j]], title = `${status}, seed ${H.seeds[C.seed[j]]}, sample ${C.index[j]}`;
+      const status = H.statuses[C.status[j]], title = [status, seedOf(j), `sample ${C.index[j]}`].filter(Boolean).join(", ");
       return el("button", { class: `s-${status}`, title, "aria-label": title, "aria-pressed": j === i, text: MARK[status], onclick: () => detail(j) });
     }))]);
   return el("div", { class: "attempts" }, ...cells);
@@ -208,7 +209,7 @@ function attempts(i) {
 
 async function side(i) {
   const [text, answer, reason, start, end] = await rowOf("samples", i), status = H.statuses[C.status[i]];
-  const facts = [`seed ${H.seeds[C.seed[i]]}`, `sample ${C.index[i]}`, C.tokens[i] === NONE ? "" : `${C.tokens[i]} tokens`];
+  const facts = [seedOf(i), `sample ${C.index[i]}`, C.tokens[i] === NONE ? "" : `${C.tokens[i]} tokens`];
   const part = (name, content) => (content ? [el("h3", { text: name }), el("pre", { text: content })] : []);
   const rest = end ? text.slice(end).replace(/^\s*<\/think>\s*/, "") : text;
   return el("div", { class: "side" },

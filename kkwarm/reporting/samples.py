@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.analysis.cells import FORCED, ProtocolOf
-from kkwarm.analysis.load import run_protocols, study_plan
+from kkwarm.analysis.load import run_protocols, run_seed, study_plan
 from kkwarm.errors import KkwarmError
 from kkwarm.protocols import PromptOptions, make_renderer, prompt_hash
 from kkwarm.schema.report import Report, replace_surrogates
@@ -74,9 +74,9 @@ def pack(report: Report, paths: Sequence[Path]) -> Packed:
     conditions = {c.name: i for i, c in enumerate(report.conditions)}
     domains = {name: i for i, name in enumerate(report.domains)}
     columns = {name: array(code) for name, code in COLUMNS}
-    seeds: dict[int, int] = {}
+    seeds: dict[int | None, int] = {}
     questions: dict[tuple[int, str], int] = {}
-    hashes: list[str] = []
+    hashes: dict[tuple[str, str], dict[str, str]] = {}
     protocols: dict[tuple[str, str], Protocol | None] = {}
     texts = _Writer()
     left_out = 0
@@ -91,8 +91,7 @@ def pack(report: Report, paths: Sequence[Path]) -> Packed:
             protocols[condition, name] = protocol_of(name)
         domain = domains[name]
         question = questions.setdefault((domain, sample.id), len(questions))
-        if question == len(hashes):
-            hashes.append(sample.prompt_hash)
+        hashes.setdefault((condition, name), {})[sample.id] = sample.prompt_hash
         tokens = sample.completion.n_tokens
         row = (
             question, UNKNOWN if tokens is None else tokens, sample.index, seeds.setdefault(seed, len(seeds)),
@@ -102,23 +101,23 @@ def pack(report: Report, paths: Sequence[Path]) -> Packed:
             columns[column].append(value)
         texts.add(_text(sample, protocols[condition, name]))
     texts.flush()
-    question_blocks, prompts = _questions(list(domains), _shared_protocols(protocols), questions, hashes)
+    examples = {domain: _examples(domain) for domain in domains}
+    frames = {key: _prompt_frame(protocols[key], examples[key[1]], own) for key, own in hashes.items()}
     header = {
         "conditions": list(conditions),
         "baseline": [conditions.get(c.baseline or "") for c in report.conditions],
         "domains": list(domains),
         "statuses": list(STATUSES),
         "seeds": list(seeds),
-        "prompts": prompts,
+        "prompts": [[frames.get((condition, domain)) for domain in domains] for condition in conditions],
         "questions": len(questions),
         "samples": len(columns["status"]),
         "block": BLOCK,
         "columns": [[name, columns[name].itemsize] for name, _ in COLUMNS],
         "left_out": left_out,
     }
-    return Packed(
-        header, _compress(b"".join(_aligned(columns[name]) for name, _ in COLUMNS)), texts.blocks, question_blocks
-    )
+    packed = _compress(b"".join(_aligned(columns[name]) for name, _ in COLUMNS))
+    return Packed(header, packed, texts.blocks, _questions(list(domains), examples, questions))
 
 
 def _compress(data: bytes) -> str:
@@ -154,62 +153,49 @@ def _utf16_length(text: str) -> int:
     return len(text) + sum(1 for c in text if c > "\uffff") if not text.isascii() else len(text)
 
 
-def _stored_samples(conditions: Sequence[str], paths: Sequence[Path]) -> Iterator[tuple[str, int, Sample, ProtocolOf]]:
+def _stored_samples(
+    conditions: Sequence[str], paths: Sequence[Path]
+) -> Iterator[tuple[str, int | None, Sample, ProtocolOf]]:
     first = Run.read(paths[0])
     if first.manifest.kind != "study":
         for condition, path in zip(conditions, paths, strict=True):
             run = Run.read(path)
             protocol_of = run_protocols(run)
+            seed = run_seed(run)
             for sample in run.samples():
-                yield condition, 0, sample, protocol_of
+                yield condition, seed, sample, protocol_of
         return
     for condition, seeds in study_plan(first).rows.items():
-        for seed, parts in seeds.items():
+        for number, parts in seeds.items():
             folder = first.path / "steps" / parts["bench"]
             if (folder / "manifest.json").exists():
                 run = Run.read(folder)
                 protocol_of = run_protocols(run)
                 for sample in run.samples():
-                    yield condition, int(seed), sample, protocol_of
-
-
-def _shared_protocols(protocols: Mapping[tuple[str, str], Protocol | None]) -> dict[str, Protocol | None]:
-    """The protocol of each domain; None where its conditions have several."""
-    by_domain: dict[str, dict[str, Protocol | None]] = {}
-    for (_, domain), protocol in protocols.items():
-        by_domain.setdefault(domain, {})["" if protocol is None else protocol.name] = protocol
-    return {domain: next(iter(used.values())) if len(used) == 1 else None for domain, used in by_domain.items()}
+                    yield condition, int(number), sample, protocol_of
 
 
 def _questions(
     domains: Sequence[str],
-    protocols: Mapping[str, Protocol | None],
+    examples: Mapping[str, Mapping[str, Example]],
     questions: Mapping[tuple[int, str], int],
-    hashes: Sequence[str],
-) -> tuple[list[str], list[list[str] | None]]:
-    """Blocks of questions, and the text of each domain's prompts before and after the question (None: unknown).
-
-    Texts come from installed benchmarks whose data is available; other questions are shown by their ids only.
+) -> list[str]:
+    """Blocks of questions. Texts come from installed benchmarks whose data is available; other questions are shown by
+    their ids only.
     """
-    examples = [_examples(domain) for domain in domains]
     writer = _Writer()
-    for domain_index, id_ in questions:
-        example = examples[domain_index].get(id_)
-        texts = [example.question, _reference(example)] if example is not None else [None, None]
-        writer.add([id_, *texts])
+    for domain, id_ in questions:
+        example = examples[domains[domain]].get(id_)
+        writer.add([id_, *([example.question, _reference(example)] if example is not None else [None, None])])
     writer.flush()
-    prompts: list[list[str] | None] = []
-    for number, domain in enumerate(domains):
-        own = [(examples[number].get(i), hashes[n]) for (d, i), n in questions.items() if d == number]
-        prompts.append(_prompt_frame(protocols.get(domain), own))
-    return writer.blocks, prompts
+    return writer.blocks
 
 
 def _examples(domain: str) -> dict[str, Example]:
     from kkwarm.plugins import registry
 
     try:
-        return {e.id: e for e in registry().benchmark(domain, from_run=True).load()}
+        return {e.id: e for e in registry().benchmark(domain, from_run=True).load_all()}
     except KkwarmError:
         return {}
 
@@ -221,12 +207,18 @@ def _reference(example: Example) -> str | None:
     return text if len(text) <= 500 else None
 
 
-def _prompt_frame(protocol: Protocol | None, questions: Sequence[tuple[Example | None, str]]) -> list[str] | None:
-    """The text of the prompts before and after the question, if the stored hash of every prompt agrees."""
+def _prompt_frame(
+    protocol: Protocol | None, examples: Mapping[str, Example], hashes: Mapping[str, str]
+) -> list[str] | None:
+    """The text of a condition's prompts before and after the question, if the stored hash of every prompt agrees.
+
+    :param hashes: the hash of the prompt that was sent, by question id.
+    """
     frame: tuple[str, str] | None = None
     if protocol is None or protocol.question is not None:
         return None
-    for example, expected in questions:
+    for id_, expected in hashes.items():
+        example = examples.get(id_)
         if example is None or not expected:
             return None
         prompt = make_renderer(protocol, options=PromptOptions(shots=0))(example)

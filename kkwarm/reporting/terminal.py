@@ -1,9 +1,9 @@
-"""The report in the terminal: at 80 and 160 columns, with and without color."""
+"""The report in the terminal: one screen by default, and every section on request."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,59 +15,75 @@ from kkwarm.reporting.labels import (
     HOLDS,
     LEGEND,
     SCORING,
-    STATUS_ORDER,
     STYLE,
     alarm_lines,
+    break_name,
     change_text,
     contamination_lines,
     efficiency_title,
-    evals_text,
-    metric_change_text,
-    metric_names,
-    metric_text,
+    labels_text,
     nothing_learned_lines,
     percent,
     protocol_lines,
-    reasoning_text,
     saved_text,
     scoring_lines,
     settings_lines,
+    stopped_lines,
+    training_split_lines,
+    verdict_counts,
 )
 from kkwarm.reporting.plot import plot
 from kkwarm.reporting.sanitize import console as safe_console
-from kkwarm.schema.report import Cell, Report
+from kkwarm.reporting.sections import Section, tables
+from kkwarm.schema.report import Cell, Claim, Report
 from kkwarm.study.progress import workers
 
-__all__ = ["print_beside", "print_report", "render_text", "write_svg"]
+__all__ = ["SECTIONS", "print_beside", "print_report", "render_text", "write_svg"]
 
 GAP = "    "
 MIN_PLOT, MAX_PLOT = 64, 100  # columns
+SCREEN = 45  # lines of the default view
+NAME = 18  # columns of the names of conditions, unless they are longer than this by themselves
+SECTIONS = (
+    *("claims", "matrix", "warnings", "curves", "efficiency", "facets", "pass-at-k", "metrics", "reasoning", "flips"),
+    *("lengths", "statuses", "cost", "training", "prompts", "method"),
+)
+# Heat of a cell from 0% to 100%; text in these colors is legible on all of it.
+COLD, HOT = (0x22, 0x2B, 0x36), (0x1F, 0x5F, 0xA8)
+INK = {"gain": "#8df0a8", "loss": "#ffb9bd", "tie": "#e4e7eb", "underpowered": "#f5d98c"}
 
 
-def print_report(report: Report, console: Any) -> None:
-    """Prints the whole report."""
+def print_report(report: Report, console: Any, *, full: bool = False, sections: Sequence[str] = ()) -> None:
+    """Prints the report: one screen, all of it (`full`), or the named sections."""
+    if sections or full:
+        if full:
+            _print_title(report, console)
+        for name in sections or SECTIONS:
+            _print_section(report, name, console, heading=full)
+        return
     _print_title(report, console)
     if not report.cells():
         console.print("Nothing is evaluated yet.\n")
-        _print_alarms(report, console)
-        print_beside(console, [*_plots(report, console.width), _evals(report)])
+        _print_warnings(report, console, SCREEN)
         return
-    print_beside(console, _claims(report))
-    console.print(_matrix(report, console.width))
-    console.print(f"{LEGEND}\n", style="dim", markup=False)
-    _print_alarms(report, console)
-    print_beside(console, [*_plots(report, console.width), *_examples_saved(report)])
-    if metrics := _metrics(report):
-        print_beside(console, metrics)
-        console.print("The intervals of metrics are not corrected for several comparisons.\n", style="dim")
-    print_beside(console, [_reasoning(report), _flips(report), _lengths(report), _statuses(report), _evals(report)])
-    _print_foot(report, console)
+    for part in _claims_brief(report, console.width):
+        console.print(part)
+    console.print()
+    foot = _foot(report)
+    used = 4 + _height(console, *_claims_brief(report, console.width), *foot)
+    console.print(_matrix(report, console.width, bars=used + 2 * len(report.matrix) + 6 <= SCREEN))
+    console.print(LEGEND + "\n", style="dim", markup=False)
+    used += _height(console, _matrix(report, console.width, bars=True)) + 3
+    _print_warnings(report, console, max(3, SCREEN - used))
+    for line in foot:
+        console.print(line)
 
 
-def render_text(report: Report, width: int = 100) -> str:
+def render_text(report: Report, width: int = 100, *, full: bool = False, sections: Sequence[str] = ()) -> str:
     """The report as plain text."""
     out = io.StringIO()
-    print_report(report, safe_console(file=out, width=width, color_system=None, force_terminal=False))
+    console = safe_console(file=out, width=width, color_system=None, force_terminal=False)
+    print_report(report, console, full=full, sections=sections)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
@@ -76,9 +92,15 @@ def write_svg(report: Report, path: Path, width: int = 100) -> None:
 
     :raises KkwarmError: the file cannot be written.
     """
-    console = safe_console(record=True, width=width, file=io.StringIO(), force_terminal=True)
+    write_file(path, svg_text(report, width), follow=True)
+
+
+def svg_text(report: Report, width: int = 100) -> str:
+    """The terminal view as an SVG image."""
+    console = safe_console(record=True, width=width, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     print_report(report, console)
-    write_file(path, console.export_svg(title="kkwarm report"), follow=True)
+    text: str = console.export_svg(title="kkwarm report", unique_id="kkwarm")
+    return text
 
 
 def print_beside(console: Any, parts: Sequence[Any]) -> None:
@@ -99,6 +121,10 @@ def print_beside(console: Any, parts: Sequence[Any]) -> None:
         console.print()
 
 
+def _height(console: Any, *parts: Any) -> int:
+    return sum(len(console.render_lines(part, console.options.update(height=None))) for part in parts)
+
+
 def _print_title(report: Report, console: Any) -> None:
     from rich.text import Text
 
@@ -113,17 +139,6 @@ def _print_title(report: Report, console: Any) -> None:
     console.print()
 
 
-def _table(headers: Sequence[str], width_first: int | None = None) -> Any:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
-    table.add_column(Text(headers[0], style="bold"), min_width=width_first, overflow="fold")
-    for name in headers[1:]:
-        table.add_column(Text(name.replace(":", ":\n"), style="bold"), justify="right", no_wrap=True)
-    return table
-
-
 def _titled(title: str, *parts: Any) -> Any:
     from rich.console import Group
     from rich.text import Text
@@ -131,102 +146,269 @@ def _titled(title: str, *parts: Any) -> Any:
     return Group(Text(title, style="bold"), *parts)
 
 
-def _matrix(report: Report, width: int) -> Any:
-    from rich.text import Text
-
-    wide = width >= 30 + 24 * len(report.domains)
-    table = _table(["condition", *report.domains])
-    for number, (condition, row) in enumerate(report.matrix.items()):
-        name = Text().append(condition, "bold")
-        if baseline := report.baseline(condition):
-            name.append(f"{'  ' if wide else chr(10) + '  '}vs {baseline}", style="dim")
-        cells = []
-        for domain in report.domains:
-            cell = row.get(domain)
-            text = Text("-" if cell is None else percent(cell) + ("*" if cell.partial else ""))
-            if cell is not None and cell.change is not None:
-                text.append("  " if wide else "\n")
-                text.append(f"{change_text(cell.change):>8}", style=STYLE[cell.change.verdict])
-            elif wide and cell is not None:
-                text.append(" " * 10)
-            cells.append(text)
-        table.add_row(name, *cells, end_section=not wide and number < len(report.matrix) - 1)
-    return table
+# -- claims and matrix -------------------------------------------------------------------------------------------------
 
 
-def _by_domain(report: Report, title: str, text: Callable[[Cell], str]) -> Any:
-    """A table of `text(cell)` for each cell; None where all are empty."""
-    from rich.text import Text
-
-    rows = {c: [text(row[d]) if d in row else "" for d in report.domains] for c, row in report.matrix.items()}
-    if not any(any(texts) for texts in rows.values()):
-        return None
-    table = _table(["", *report.domains])
-    for name, texts in rows.items():
-        if any(texts):
-            table.add_row(Text(name), *(Text(t or "-") for t in texts))
-    return _titled(title, table)
-
-
-def _metrics(report: Report) -> list[Any]:
-    """A table for each metric: its mean and, in the line below, the change from the baseline."""
-
-    def text(cell: Cell) -> str:
-        if name not in cell.metrics:
-            return ""
-        change = metric_change_text(cell.change.metrics.get(name)) if cell.change is not None else ""
-        return "\n".join(filter(None, (metric_text(cell.metrics[name]), change)))
-
-    tables = []
-    for name in metric_names(report):
-        tables.append(_by_domain(report, f"Metric {name}: mean and change [95% interval]", text))
-    return tables
-
-
-def _reasoning(report: Report) -> Any:
-    def text(cell: Cell) -> str:
-        rate, forced = reasoning_text(cell)
-        return f"{rate} / {forced}" if forced else rate
-
-    forced = any(cell.forced for cell in report.cells())
-    return _by_domain(report, "Reasoning rate" + (" / accuracy with forced reasoning" if forced else ""), text)
-
-
-def _flips(report: Report) -> Any:
-    def text(cell: Cell) -> str:
-        return f"+{cell.change.gained} -{cell.change.lost}" if cell.change else ""
-
-    return _by_domain(report, "Questions gained and lost against the baseline", text)
-
-
-def _lengths(report: Report) -> Any:
-    def text(cell: Cell) -> str:
-        return "{:.0f} / {:.0f}".format(*cell.lengths) if cell.lengths else ""
-
-    return _by_domain(report, "Tokens per completion: median / 95th percentile", text)
-
-
-def _claims(report: Report) -> list[Any]:
+def _claims_brief(report: Report, width: int) -> list[Any]:
+    """One sentence for each claim; without claims, how many changes are gains, losses and ties."""
     from rich.table import Table
     from rich.text import Text
 
     if not report.claims:
-        return []
+        counts = verdict_counts(report)
+        return [Text(counts)] if counts else []
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for claim in report.claims:
+        label, style = HOLDS[claim.holds]
+        table.add_row(Text(label, style=f"bold {style}"), Text(_sentence(claim)))
+    return [table]
+
+
+def _sentence(claim: Claim) -> str:
+    text = claim.text + (CONTAMINATED if claim.contaminated else "")
+    if claim.estimate is None:
+        return f"{text}: {claim.statement}."
+    interval = f" [{claim.ci[0]:+.1f}, {claim.ci[1]:+.1f}]" if claim.ci else ""
+    return f"{text}: {claim.estimate:+.1f} points{interval}."
+
+
+def _claims(report: Report) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    if not report.claims:
+        return None
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for claim in report.claims:
         label, style = HOLDS[claim.holds]
-        text = Text().append(claim.text + (CONTAMINATED if claim.contaminated else ""), "bold").append("\n")
-        if claim.estimate is not None:
-            text.append(claim.verdict, style=STYLE[claim.verdict])
-            if claim.ci:
-                text.append(f" {claim.estimate:+.1f} [{claim.ci[0]:+.1f}, {claim.ci[1]:+.1f}]")
-            text.append(": ", style="dim")
-        text.append(claim.statement, style="dim")
+        text = Text().append(_sentence(claim), "bold").append("\n")
+        text.append(claim.verdict, style=STYLE[claim.verdict])
+        text.append(f": {claim.statement}" if claim.estimate is not None else "", style="dim")
         table.add_row(Text(claim.id, style="bold"), Text(label, style=f"bold {style}"), text)
-    return [_titled("The paper's claims (estimate in percentage points, 95% interval)\n", table)]
+    return _titled("The paper's claims (estimates in percentage points, with 95% intervals)\n", table)
+
+
+def _matrix(report: Report, width: int, *, bars: bool = True) -> Any:
+    """The matrix in as many tables as the width needs. Where there is room, a cell has its change beside the accuracy,
+    and its interval as a bar below; else the change is below.
+    """
+    from rich.console import Group
+
+    longest = max((len(c) for c in report.matrix), default=0)
+    name = min(max(longest, 3 + max((len(report.baseline(c) or "") for c in report.matrix), default=0)), max(NAME, 10))
+    beside = _fit(report, width - name, beside=True)
+    side_by_side = len(beside) == 1
+    groups = beside if side_by_side else _fit(report, width - name, beside=False)
+    parts = [_matrix_part(report, domains, name, beside=side_by_side, bars=bars) for domains in groups]
+    return Group(*parts)
+
+
+def _cell_width(report: Report, domain: str, *, beside: bool) -> int:
+    cells = [row[domain] for row in report.matrix.values() if domain in row]
+    widths = [(len(percent(c)) + c.partial, len(change_text(c.change))) for c in cells] or [(5, 0)]
+    if not beside:
+        return max(max(pair) for pair in widths)
+    return max(a for a, _ in widths) + max(b for _, b in widths) + 1
+
+
+def _fit(report: Report, width: int, *, beside: bool) -> list[list[str]]:
+    """The domains in groups that fit into `width`."""
+    groups: list[list[str]] = [[]]
+    used = 0
+    for domain in report.domains:
+        needed = _cell_width(report, domain, beside=beside) + 2
+        if groups[-1] and used + needed > width:
+            groups.append([])
+            used = 0
+        groups[-1].append(domain)
+        used += needed
+    return groups
+
+
+def _matrix_part(report: Report, domains: Sequence[str], name_width: int, *, beside: bool, bars: bool) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
+    table.add_column(Text("percent correct", style="dim"), width=name_width)
+    widths = {d: _cell_width(report, d, beside=beside) for d in domains}
+    for domain in domains:
+        head = Text(break_name(domain, widths[domain]), style="bold")
+        justify: Any = "left" if beside else "right"
+        table.add_column(head, justify=justify, no_wrap=True, min_width=widths[domain])
+    for condition, row in report.matrix.items():
+        name = Text(break_name(condition, name_width), style="bold")
+        if (baseline := report.baseline(condition)) and (bars or not beside):
+            name.append("\n" + break_name(f"vs {baseline}", name_width), style="dim not bold")
+        cells = [_cell(row.get(d), widths[d], beside=beside, bars=bars) for d in domains]
+        table.add_row(name, *cells)
+    return table
+
+
+def _cell(cell: Cell | None, width: int, *, beside: bool, bars: bool) -> Any:
+    from rich.text import Text
+
+    if cell is None:
+        return Text("-")
+    text = Text(style=_heat(cell.accuracy))
+    change = change_text(cell.change)
+    accuracy = percent(cell) + ("*" if cell.partial else "")
+    style = INK[cell.change.verdict] if cell.change else ""
+    if beside:
+        text.append(accuracy).append(change.rjust(width - len(accuracy)), style)
+        if bars:
+            text.append("\n" + _bar(cell, width), "#9db7d3")
+    else:
+        text.append(accuracy.rjust(width)).append("\n" + change.rjust(width), style)
+    return text
+
+
+def _heat(accuracy: float) -> str:
+    red, green, blue = (round(a + (b - a) * accuracy) for a, b in zip(COLD, HOT, strict=True))
+    return f"#f4f7fa on #{red:02x}{green:02x}{blue:02x}"
+
+
+def _bar(cell: Cell, width: int) -> str:
+    """From 0% to 100%: filled up to the lower end of the interval, shaded up to its upper end."""
+    low, high = (round(end * width) for end in cell.ci)
+    high = max(high, low + 1) if low < width else high
+    return "█" * low + "▒" * (high - low) + "·" * (width - high)
+
+
+# -- warnings and foot -------------------------------------------------------------------------------------------------
+
+
+def _warnings(report: Report) -> list[tuple[str, str]]:
+    """What limits the figures, the most important first: lines with their styles."""
+    lines = [(f"{CONTAMINATED} CONTAMINATED: {line}", "bold red") for line in contamination_lines(report)]
+    lines += [(f"! {line}", "yellow") for line in report.unusable]
+    lines += [(f"Not compared: {problem}", "yellow") for problem in report.problems]
+    lines += [(f"{SCORING} {line}", "yellow") for line in scoring_lines(report)]
+    lines += [(f"Measured differently: {line}", "yellow") for line in settings_lines(report)]
+    lines += [(line, "yellow") for line in (*training_split_lines(report), *stopped_lines(report))]
+    lines += [(f"! {line}", "yellow") for line in alarm_lines(report)]
+    if any(cell.partial for cell in report.cells()):
+        lines.append(("* some samples are still missing or left out", "yellow"))
+    return lines + ([(f"{report.advice}.", "yellow")] if report.advice else [])
+
+
+def _print_warnings(report: Report, console: Any, most: int) -> None:
+    """Prints the warnings that fit into so many lines, and how many do not."""
+    from rich.text import Text
+
+    lines = _warnings(report)
+    left = most
+    for number, (line, style) in enumerate(lines):
+        text = Text(line, style=style)
+        left -= _height(console, text)
+        if left < (number < len(lines) - 1) and number:
+            console.print(f"and {len(lines) - number} more: kkwarm report --section warnings", style="yellow")
+            break
+        console.print(text)
+    if lines:
+        console.print()
+
+
+def _foot(report: Report) -> list[Any]:
+    """What was measured, how certain it is, and what it cost."""
+    from rich.text import Text
+
+    note = report.note.split(". ")[0].rstrip(".")
+    lines = [Text(f"{note}.")] if note else []
+    lines += [Text(line) for line in protocol_lines(report)[:1]]
+    labeled = [f"{c.name}: {labels_text(c.labels)}" for c in report.conditions if c.labels]
+    lines += [Text(f"Labels: {'; '.join(labeled)}")] if labeled else []
+    counts = sorted({cell.n for cell in report.cells()})
+    questions = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+    lines.append(Text(f"{questions} questions per cell. {report.method}.", style="dim"))
+    lines.append(Text(_cost_line(report), style="dim"))
+    lines.append(Text("More: --full, --section NAME, --html FILE", style="dim"))
+    return lines
+
+
+def _cost_line(report: Report) -> str:
+    tokens = sum(c.tokens or 0 for c in report.cost)
+    p = report.provenance
+    facts = [f"{tokens:,} tokens generated in evaluation" if tokens else ""]
+    if "wall_s" in p:
+        facts.append(f"{duration(p['wall_s'])} with {workers(p['jobs'])}")
+    elif seconds := sum(c.evaluation_s or 0 for c in report.cost):
+        facts.append(duration(seconds))
+    if hours := sum(c.gpu_hours or 0 for c in report.cost):
+        facts.append(f"{hours:.3g} GPU-hours")
+    environment = p.get("environment", {})
+    gpus = environment.get("gpu", [])
+    processor = f"{environment['processor']}, {environment['cores']} cores" if "processor" in environment else ""
+    facts += [", ".join(gpus) or processor, p.get("created", "")[:10]]
+    versions = environment.get("versions", {})
+    facts += ["kkwarm " + versions["kkwarm"]] if "kkwarm" in versions else []
+    return " · ".join(f for f in facts if f)
+
+
+# -- sections ----------------------------------------------------------------------------------------------------------
+
+
+def _print_section(report: Report, name: str, console: Any, *, heading: bool) -> None:
+    """Prints a section; an empty one is left out of the whole report (`heading`), and named alone it says so."""
+    from rich.text import Text
+
+    parts = [part for part in _parts(report, name, console) if part is not None]
+    if not parts:
+        if not heading:
+            console.print(Text(f"{name}: nothing to show in this report", style="dim"))
+        return
+    print_beside(console, parts)
+
+
+def _parts(report: Report, name: str, console: Any) -> Iterator[Any]:
+    from rich.text import Text
+
+    width = console.width
+    special: dict[str, Callable[[], list[Any]]] = {
+        "claims": lambda: [_claims(report)],
+        "matrix": lambda: [_titled(LEGEND, _matrix(report, width))] if report.cells() else [],
+        "warnings": lambda: [Text(line, style=style) for line, style in _warnings(report)],
+        "curves": lambda: _plots(report, width),
+        "efficiency": lambda: _examples_saved(report),
+        "prompts": lambda: _prompts(report),
+        "method": lambda: _method(report),
+    }
+    yield from special.get(name, list)()
+    yield from (part for t in tables(report) if t.key == name for part in _table(t, width))
+
+
+def _table(table: Section, width: int) -> Iterator[Any]:
+    """The table, in parts where its columns do not fit side by side."""
+    from rich.table import Table
+    from rich.text import Text
+
+    first = max(len(row[0]) for row in table.rows)
+    columns = list(range(len(table.columns)))
+    title = table.title
+    while columns:
+        used, taken = first + 2, 0
+        widths = {}
+        for i in columns:
+            widths[i] = max(len(line) for row in table.rows for line in row[i + 1].split("\n"))
+            used += max(widths[i], min(len(table.columns[i]), 12)) + 2
+            if used > width and taken:
+                break
+            taken += 1
+        part, columns = columns[:taken], columns[taken:]
+        drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
+        drawn.add_column("", overflow="fold")
+        for i in part:
+            head = Text(break_name(table.columns[i], max(widths[i], 12)), style="bold")
+            drawn.add_column(head, justify="right", no_wrap=True)
+        for row in table.rows:
+            drawn.add_row(Text(row[0]), *(row[i + 1] for i in part))
+        yield _titled(title, drawn)
+        title = f"{table.title}, continued"
 
 
 def _plots(report: Report, width: int) -> list[Any]:
@@ -237,11 +419,14 @@ def _plots(report: Report, width: int) -> list[Any]:
 
 
 def _examples_saved(report: Report) -> list[Any]:
+    from rich.table import Table
     from rich.text import Text
 
     parts = []
     for entry in report.efficiency:
-        table = _table(["examples", "level", "base", "warmed", "saved", "95% interval", ""], 8)
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
+        for head in ("examples", "level", "base", "warmed", "saved", "95% interval", ""):
+            table.add_column(Text(head, style="bold"), justify="right", no_wrap=True)
         for row in entry.saved:
             style = {"saves": "green", "costs": "red"}.get(row.verdict, "yellow")
             verdict = Text(row.verdict, style=style)
@@ -251,72 +436,17 @@ def _examples_saved(report: Report) -> list[Any]:
     return parts
 
 
-def _statuses(report: Report) -> Any:
-    """Share of completions by status, over all domains."""
+def _prompts(report: Report) -> list[Any]:
     from rich.text import Text
 
-    present = [s for s in STATUS_ORDER if any(total.get(s) for total in report.statuses.values())]
-    table = _table(["", *present, "number"])
-    for name, total in report.statuses.items():
-        count = sum(total.values())
-        shares = [f"{100 * total.get(s, 0) / count:.1f}" if total.get(s) else "-" for s in present]
-        table.add_row(Text(name), *shares, f"{count:,}")
-    return _titled("Completions by status, all domains (percent)", table)
+    return [
+        _titled(f"Prompt of {p.domain} {p.id}, as sent to {', '.join(p.conditions)}", Text(p.text))
+        for p in report.prompts
+    ]
 
 
-def _print_alarms(report: Report, console: Any) -> None:
+def _method(report: Report) -> list[Any]:
     from rich.text import Text
 
-    lines = alarm_lines(report)
-    for line in lines:
-        console.print(Text(f"! {line}", style="yellow"))
-    if lines:
-        console.print()
-
-
-def _evals(report: Report) -> Any:
-    from rich.text import Text
-
-    domains, rows = evals_text(report)
-    if not rows:
-        return None
-    table = _table(["", *domains])
-    for name, ends in rows:
-        table.add_row(Text(name), *ends)
-    return _titled("In-training evaluations: percent correct at the first and the last one", table)
-
-
-def _print_foot(report: Report, console: Any) -> None:
-    from rich.text import Text
-
-    if report.note:
-        console.print(Text(report.note))
-        console.print()
-    for line in protocol_lines(report):
-        console.print(Text(line))
-    for problem in report.problems:
-        console.print(Text(f"Not compared: {problem}", style="yellow"))
-    for line in report.unusable:
-        console.print(Text(f"! {line}", style="yellow"))
-    for line in settings_lines(report):
-        console.print(Text(f"Measured differently: {line}", style="yellow"))
-    for line in scoring_lines(report):
-        console.print(Text(f"{SCORING} {line}", style="yellow"))
-    for line in contamination_lines(report):
-        console.print(Text(f"{CONTAMINATED} CONTAMINATED: {line}", style="bold red"))
-    cells = report.cells()
-    if any(cell.partial for cell in cells):
-        console.print(Text("* some samples are still missing or left out", style="yellow"))
-    counts = sorted({cell.n for cell in cells})
-    questions = f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"
-    if report.advice:
-        console.print(Text(f"{report.advice}.", style="yellow"))
-    console.print(Text(f"{questions} questions per cell. {report.method}.", style="dim"))
-    p = report.provenance
-    facts = [p.get("created", "")]
-    if "wall_s" in p:
-        facts.append(f"{duration(p['wall_s'])} with {workers(p['jobs'])}")
-    environment = p.get("environment", {})
-    facts += [f"{environment['processor']}, {environment['cores']} cores"] if "processor" in environment else []
-    facts += ["kkwarm " + environment["versions"]["kkwarm"]] if "kkwarm" in environment.get("versions", {}) else []
-    console.print(Text(" · ".join(f for f in facts if f), style="dim"))
+    lines = [report.note, *protocol_lines(report), f"{report.method}." if report.method else "", _cost_line(report)]
+    return [Text("\n".join(line for line in lines if line))]

@@ -37,6 +37,7 @@ State = Literal["running", "interrupted", "done"]
 Finite = Annotated[float, Field(allow_inf_nan=False, ge=-1e12, le=1e12)]
 Fraction = Annotated[float, Field(allow_inf_nan=False, ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
+_Interval = Annotated[list[Finite], Field(min_length=2, max_length=2)]
 StepName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,200}$")]  # the name of a folder or file
 Digits = Annotated[str, Field(pattern=r"^[0-9]{1,10}$")]
 _OPEN = ConfigDict(extra="allow", strict=True)
@@ -72,17 +73,21 @@ class _Stopped(TypedDict):
 class _HalfWidth(_Stopped):
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     rule: Literal["half-width"]  # type: ignore[misc]
-    interval: Annotated[list[Finite], Field(min_length=2, max_length=2)]
+    interval: _Interval
 
 
 class _Decided(_Stopped):
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     rule: Literal["decided"]  # type: ignore[misc]
     baseline: str
+    baseline_hash: str
+    margin: Finite
     verdict: Literal["gain", "loss", "tie", "underpowered"] | None
     value: Finite
     low: Finite
     high: Finite
+    tie_low: Finite
+    tie_high: Finite
     p: Fraction
     level: Finite
 
@@ -98,6 +103,9 @@ class _Figures(TypedDict, total=False):
     stderr: Finite | None
     status: dict[str, Count]
     metrics: dict[str, Annotated[float, Field(allow_inf_nan=False)] | None]
+    ci: dict[str, _Interval]
+    metrics_ci: dict[str, _Interval | None]
+    by: dict[str, dict[str, dict[str, Any]]]
     verifier: str
     mean_tokens: Finite | None
     reasoning_rate: Fraction | None
@@ -112,6 +120,7 @@ class _Generation(TypedDict, total=False):
     seconds: Finite
     tokens_known: bool
     tokens_per_s: Finite | None
+    gpu_hours: Finite | None
 
 
 class _Results(TypedDict, total=False):
@@ -298,10 +307,12 @@ class Manifest(BaseModel):
     warnings: list[str] = []
     alarms: Annotated[list[dict[str, Any]], _of_type(list[_Alarm])] = []
     notes: list[str] = []
-    # bench, score, import (`prompts`: one question of each benchmark, by `id`, and its prompt)
+    # bench, score, import (`prompts`: one question of each benchmark, by `id`, and its prompt; `training_split`: ids of
+    # the evaluated questions that belong to the training split)
     generation: Annotated[dict[str, Any], _of_type(_Generation)] = {}
     prompts: dict[str, dict[str, str]] = {}
     unpinned: Annotated[dict[str, dict[str, str]], _of_type(dict[str, _Unpinned])] = {}
+    training_split: dict[str, list[str]] = {}
     stopped: Annotated[dict[str, Any], _of_type(dict[str, Stopped])] = {}
     file: str = ""
     differs: dict[str, list[dict[str, Any]]] = {}

@@ -21,21 +21,27 @@ __all__ = [
     "Change",
     "Claim",
     "Comparison",
+    "Comparisons",
     "Condition",
     "Contamination",
+    "Cost",
     "Curve",
     "Difference",
     "EfficiencyPoint",
     "EfficiencyStart",
     "EvalPoint",
     "ExamplesSaved",
+    "Figure",
     "InTrainingEvals",
+    "Leaderboard",
     "MeanCurve",
     "Metric",
     "MetricChange",
     "Progress",
+    "RankedRun",
     "Report",
     "Roles",
+    "RunSummary",
     "SampleEfficiency",
     "SettingsDifference",
     "StepEfficiency",
@@ -74,11 +80,14 @@ class _Model(BaseModel):
 
 
 class Condition(_Model):
-    """A row of the matrix, the row that its changes are measured against, and the stages that trained it."""
+    """A row of the matrix, the row that its changes are measured against, the stages that trained it, and the labels of
+    its run.
+    """
 
     name: str
     baseline: str | None
     chain: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
 
 
 class Difference(_Model):
@@ -115,10 +124,13 @@ class Change(Difference):
     `p_holm`: p after Holm's correction over all changes of the matrix, or all benchmarks of a comparison (None where
     `p` belongs to a group-sequential test). `seed_share`: share of the squared standard error that comes from seeds
     (None for one seed). `gained`, `lost`: questions that most samples answer correctly in one of both only.
-    `contaminated`: one of both was trained on questions of this cell. `metrics`: by name, those that both have.
+    `contaminated`: one of both was trained on questions of this cell. `ci_90`: the interval that lies within the
+    equivalence `margin` where the verdict is a tie. `metrics`: by name, those that both have.
     """
 
     baseline: str
+    ci_90: Interval
+    margin: float
     stderr: float
     p_holm: float | None
     test: str
@@ -141,9 +153,30 @@ class PromptExample(_Model):
     text: str
 
 
+class Figure(_Model):
+    """A mean over `n` questions with its 95% interval (None for a single question)."""
+
+    value: float
+    ci: Interval | None
+    n: int
+
+
+class Cost(_Model):
+    """What a condition took, in all its seeds: tokens generated and seconds of generation in its evaluation, and
+    seconds of its training (None where unknown). `gpu_hours`: of both, on all visible GPUs; None without one.
+    """
+
+    condition: str
+    tokens: int | None
+    evaluation_s: float | None
+    training_s: float | None
+    gpu_hours: float | None
+
+
 class Accuracy(_Model):
     """The accuracy of a condition on a domain: mean over `n` questions, with standard error and 95% interval.
 
+    `seeds`: None where no seed is recorded;
     `by_seed`: the accuracy of each seed; `status`: counts of completions; `partial`: samples are missing; `protocol`:
     the protocol with what was changed about it, such as ``plain (chat)``; `metrics`: by name.
     """
@@ -152,7 +185,7 @@ class Accuracy(_Model):
     stderr: float
     ci: Interval
     n: int
-    seeds: tuple[int, ...]
+    seeds: tuple[int | None, ...]
     by_seed: tuple[float, ...]
     samples: int
     status: dict[str, int]
@@ -165,7 +198,9 @@ class Cell(Accuracy):
     """A cell of the matrix. `reasoning_rate`: share of completions that reason before the answer; `tokens`: mean
     length; `lengths`: its median and 95th percentile; `forced`: accuracy where the prompt forces reasoning;
     `contaminated`: number of its questions that the condition was trained on; `scoring`: how the scoring differed from
-    the benchmark's own (another verifier, other gold answers).
+    the benchmark's own (another verifier, other gold answers); `stopped`: the record of early stopping; `pass_at`: by
+    ``pass@2``, ...; `facets`: accuracy by facet and value; `training_split`: number of its
+    questions that belong to the training split.
     """
 
     reasoning_rate: float | None
@@ -175,6 +210,10 @@ class Cell(Accuracy):
     forced: Accuracy | None
     contaminated: int = 0
     scoring: tuple[str, ...] = ()
+    stopped: dict[str, Any] | None = None
+    pass_at: dict[str, Figure] = {}
+    facets: dict[str, dict[str, Figure]] = {}
+    training_split: int = 0
 
 
 class StepEfficiency(_Model):
@@ -368,7 +407,8 @@ class Report(_Model):
     corrected; `margin`: equivalence margin in percentage points; `advice`: what would decide the underpowered changes;
     `problems`: what could not be compared, and why; `unusable`: cells of which no completion can be scored, with
     what to do; `prompts`: one for each domain and protocol, where the runs stored it; `other_protocols`: a protocol is
-    not its benchmark's default, or a domain has several; `runs`: folders of the study or the runs.
+    not its benchmark's default, or a domain has several; `cost`: of each condition; `runs`: folders of the
+    study or the runs.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -397,6 +437,7 @@ class Report(_Model):
     training: tuple[Training, ...]
     in_training_evals: tuple[InTrainingEvals, ...]
     contamination: tuple[Contamination, ...]
+    cost: tuple[Cost, ...]
     provenance: dict[str, Any]
     runs: tuple[str, ...]
 
@@ -437,14 +478,65 @@ class BenchmarkComparison(_Model):
 
 
 class Comparison(_Model):
-    """A paired comparison of two runs, as ``kkwarm compare --json`` prints it. `margin`: percentage points."""
+    """A paired comparison of two runs, as ``kkwarm compare --json`` prints it. `margin`: percentage points, where no
+    early stopping set another; each change has its own. `labels`: those given to each run.
+    """
 
     a: str
     b: str
     state: State
     states: dict[str, State]
+    labels: dict[str, dict[str, str]]
     margin: float
     benchmarks: dict[str, BenchmarkComparison]
+    method: str
+
+
+class Comparisons(_Model):
+    """Several runs, each compared with the `baseline`, as ``kkwarm compare --json`` prints more than two."""
+
+    baseline: str
+    comparisons: tuple[Comparison, ...]
+    method: str
+
+
+class RunSummary(_Model):
+    """A run as ``kkwarm runs --json`` lists it: accuracies with 95% intervals and questions by benchmark."""
+
+    path: str
+    kind: str
+    state: str
+    created: str
+    model: str
+    labels: dict[str, str]
+    accuracy: dict[str, float]
+    ci: dict[str, Interval]
+    questions: dict[str, int]
+    tokens: int | None
+    seconds: float | None
+
+
+class RankedRun(_Model):
+    """A run of a leaderboard. `mean`: of its accuracies; `best_rank`, `worst_rank`: 1 + the number of runs that are
+    significantly better, and the number that are not significantly worse; `groups`: letters of its groups.
+    """
+
+    name: str
+    path: str
+    labels: dict[str, str]
+    mean: float
+    accuracy: dict[str, Accuracy]
+    best_rank: int
+    worst_rank: int
+    groups: str
+
+
+class Leaderboard(_Model):
+    """Runs in the order of their mean accuracy, as ``kkwarm leaderboard --json`` prints it. `pairs`: compared runs."""
+
+    benchmarks: tuple[str, ...]
+    runs: tuple[RankedRun, ...]
+    pairs: int
     method: str
 
 

@@ -729,6 +729,12 @@ class BenchConfig(_Prompting):
         unset="all",
         metavar="[NAME=]N,...",
     )
+    split: Literal["test", "all"] = setting(
+        "test",
+        "Questions to evaluate: all also takes the training split, so that HumanEval+ has its 164 questions and "
+        "MMLU-Pro its 12,032, as in published results.",
+        SAMPLING,
+    )
     temperature: Temperature | None = setting(
         None, "Sampling temperature; 0 is greedy decoding.", SAMPLING, unset="the benchmark's"
     )

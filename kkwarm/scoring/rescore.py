@@ -150,7 +150,7 @@ def rescore_samples(
         for i, verdict, earned in zip(part, verdicts, rewards, strict=True):
             after[i] = replace(samples[i], verdict=verdict, reward=earned)
         progress(len(part))
-    facets = facets_of(list(examples.values()), benchmark.facet)
+    facets = facets_of(list(examples.values()), benchmark.all_facets)
     figures = summarize(samples, facets), summarize(after, facets)
     provenance = verifier_provenance(verifier, protocol, reward.function)
     missing, read_by = len(samples) - len(places), protocol.name if other else ""

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from kkwarm.analysis.metrics import summarize
+from kkwarm.analysis.metrics import Facets, summarize
 from kkwarm.data import read_numbered_jsonl
 from kkwarm.errors import KkwarmError
 from kkwarm.protocols import ReasoningSplitter
@@ -254,11 +254,10 @@ def _unknown_ids(rows: Sequence[Row], examples: Mapping[str, Example], name: str
     )
 
 
-def facets_of(examples: Sequence[Example], facet: str | None) -> dict[str, str] | None:
-    """The facet's value by example id; None where there is no facet, or no example has it."""
-    if facet is None:
-        return None
-    return {e.id: str(e.meta[facet]) for e in examples if facet in e.meta} or None
+def facets_of(examples: Sequence[Example], names: Sequence[str]) -> Facets:
+    """The value of each facet by example id; without facets that no example has."""
+    facets = {name: {e.id: str(e.meta[name]) for e in examples if e.meta.get(name) is not None} for name in names}
+    return {name: values for name, values in facets.items() if values}
 
 
 def score_rows(
@@ -305,6 +304,7 @@ def score_rows(
                 sample = stored.get((id_, index))
                 if sample is None:
                     meta = {"reference": rows[i].reference} if rows[i].has_reference else {}
+                    meta |= {f: examples[i].meta[f] for f in benchmark.all_facets if f in examples[i].meta}
                     if i in replaced:
                         meta[REFERENCE_DIFFERS] = True
                     verdict, earned = next(verdicts)
@@ -314,5 +314,5 @@ def score_rows(
             if keep is not None:
                 keep(added)
             progress(len(part))
-    figures = summarize(samples, facets_of(examples, benchmark.facet))
+    figures = summarize(samples, facets_of(examples, benchmark.all_facets))
     return Scored(samples, [row.id for row in rows], figures)

@@ -10,6 +10,7 @@ from kkwarm.store.run import (
     find_run,
     find_training_run,
     read_contamination,
+    read_training_examples,
     run_hash,
     runs_home,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "find_run",
     "find_training_run",
     "read_contamination",
+    "read_training_examples",
     "run_hash",
     "runs_home",
 ]

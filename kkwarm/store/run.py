@@ -37,6 +37,7 @@ __all__ = [
     "find_run",
     "find_training_run",
     "read_contamination",
+    "read_training_examples",
     "run_hash",
     "runs_home",
 ]
@@ -81,6 +82,26 @@ def read_contamination(model: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """
     run = find_training_run(model)
     return [] if run is None else list(run.manifest.contamination)
+
+
+def read_training_examples(model: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The examples of domains that a checkpoint was trained on by RLVR, in its training run and in those before it, as
+    entries of a manifest's ``contamination``. They matter where the training split is evaluated.
+
+    :param model: as for `find_training_run`.
+    """
+    entries: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    run = find_training_run(model)
+    while run is not None and str(run.path) not in seen:
+        seen.add(str(run.path))
+        domain = str(run.manifest.config.get("domain", "")).partition(":")[0]
+        entries += [
+            {"domain": domain, "id": i, "trained": i, "how": "training split"} for i in run.manifest.example_ids
+        ]
+        source = run.manifest.model
+        run = None if source is None else find_training_run(source.checkpoint)
+    return entries
 
 
 def file_hash(path: Path | str) -> str:

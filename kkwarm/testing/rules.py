@@ -219,15 +219,15 @@ def _disjoint_splits(s: Subject) -> Iterator[str]:
 
 
 def _facets(s: Subject) -> Iterator[str]:
-    facet = s.domain.facet
-    if facet is None:
-        s.note = "none"
-        return
-    without = next((e for e in s.examples if facet not in e.meta), None)
-    if without is not None:
-        keys = ", ".join(map(str, without.meta)) or "no keys"
-        yield f"the domain's facet {facet!r} is not in the meta of {without.id}, which has {keys}"
-    s.note = f"{facet}: {len({str(e.meta.get(facet)) for e in s.examples}):,} values"
+    names = [*([] if s.domain.facet is None else [s.domain.facet]), *s.domain.facets]
+    notes = []
+    for facet in names:
+        without = next((e for e in s.examples if facet not in e.meta), None)
+        if without is not None:
+            keys = ", ".join(map(str, without.meta)) or "no keys"
+            yield f"the domain's facet {facet!r} is not in the meta of {without.id}, which has {keys}"
+        notes.append(f"{facet}: {len({str(e.meta.get(facet)) for e in s.examples}):,} values")
+    s.note = ", ".join(notes) or "none"
 
 
 def _prompts(s: Subject) -> Iterator[str]:

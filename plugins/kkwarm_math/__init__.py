@@ -23,6 +23,7 @@ def kkwarm_domains() -> list[Domain]:
             gold=_gold,
             description="MATH-500, training pool of other MATH problems; final expressions compared exactly",
             facet="subject",
+            facets=("level",),
             pins=PINS,
         )
     ]

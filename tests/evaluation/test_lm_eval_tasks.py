@@ -293,7 +293,7 @@ def test_groups(folder: Path, small: Path, tmp_path: Path) -> None:
     names = ["lm_eval:kkw_choices", "lm_eval:kkw_choices_tag"]
     run = bench(str(small), names, tmp_path / "r", BenchConfig(device="cpu", limit=7, samples=2), progress=False)
     figures = run.manifest.benchmarks["lm_eval:kkw_choices"]
-    assert figures["n"] == 14 == figures["samples"] and set(figures["by"]) == {"kkw_choice", "kkw_choice_again"}
+    assert figures["n"] == 14 == figures["samples"] and set(figures["by"]["task"]) == {"kkw_choice", "kkw_choice_again"}
     assert figures["accuracy"] == pytest.approx(figures["lm_eval"]["kkw_choices"]["acc,none"])
     assert run.manifest.benchmarks["lm_eval:kkw_choices_tag"]["n"] == 7
     with pytest.raises(KkwarmError, match=r"tasks of several kinds .*name tasks: lm_eval:kkw_"):

@@ -41,15 +41,15 @@ def test_summary_weighs_questions_not_samples() -> None:
     right, wrong = Status.CORRECT, Status.WRONG
     rows = [sample("a", i, right, base=1.0) for i in range(4)]
     rows += [sample("b", 0, wrong, base=1.0), sample("b", 1, Status.UNPARSED)]
-    got = summarize(rows, {"a": "easy", "b": "hard"})
+    got = summarize(rows, {"level": {"a": "easy", "b": "hard"}})
     assert (got["n"], got["samples"], got["accuracy"], got["pass@1"]) == (2, 6, 0.5, 0.5)
     assert got["stderr"] == pytest.approx(0.5)
     assert got["pass@2"] == 0.5 and "pass@3" not in got  # b has two samples only
     assert not [k for k in got if k.startswith("avg@")]
     assert got["status"] == {"correct": 4, "wrong": 1, "unparsed": 1}
     assert got["metrics"] == {"base": 0.75}  # the unparsed sample counts 0
-    assert got["by"]["easy"]["accuracy"] == 1.0 and got["by"]["hard"]["samples"] == 2
-    assert got["by"]["easy"]["stderr"] is None and got["by"]["easy"]["avg@4"] == 1.0
+    assert got["by"]["level"]["easy"]["accuracy"] == 1.0 and got["by"]["level"]["hard"]["samples"] == 2
+    assert got["by"]["level"]["easy"]["stderr"] is None and got["by"]["level"]["easy"]["avg@4"] == 1.0
     assert (got["mean_chars"], got["mean_tokens"]) == (10, 4)
 
 

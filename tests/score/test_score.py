@@ -134,7 +134,8 @@ def test_real_outputs_by_id_with_facets(capsys: pytest.CaptureFixture[str], shar
     path = write(tmp_path / "o.jsonl", [{"id": str(r["question_id"]), "completion": r["output"]} for r in rows])
     figures = scored(capsys, path, "--benchmark", "mmlu_pro", "--protocol", "official")["benchmarks"]["mmlu_pro"]
     assert (figures["n"], round(figures["accuracy"], 4), figures["status"]["unparsed"]) == (12032, 0.3596, 775)
-    assert sum(part["n"] for part in figures["by"].values()) == 12032 and len(figures["by"]) == 14
+    assert sum(part["n"] for part in figures["by"]["category"].values()) == 12032
+    assert len(figures["by"]["category"]) == 14
 
 
 # -- runs and rescoring -----------------------------------------------------------------------------------------------

@@ -102,14 +102,16 @@ class ConfidenceSequence:
 @dataclass(frozen=True, slots=True)
 class InterimResult:
     """The result of one interim test. `verdict` is None where the test has to continue. `low`, `high`: the repeated
-    confidence interval, which holds the difference at all tests at once with 95% probability. `level`: the two-sided
-    level of this test. Differences are fractions.
+    confidence interval, which holds the difference at all tests at once with 95% probability; `tie_low`, `tie_high`:
+    with 90%, for two one-sided tests. `level`: the two-sided level of this test. Differences are fractions.
     """
 
     questions: int
     value: float
     low: float
     high: float
+    tie_low: float
+    tie_high: float
     p: float
     level: float
     verdict: Outcome | None
@@ -153,7 +155,8 @@ class GroupSequentialTest:
             verdict = "tie"
         elif n == self.total:
             verdict = "underpowered"
-        return InterimResult(n, value, value - half, value + half, difference.p, level, verdict)
+        intervals = (value - half, value + half, value - half_tie, value + half_tie)
+        return InterimResult(n, value, *intervals, difference.p, level, verdict)
 
 
 def interim_counts(total: int) -> tuple[int, ...]:
