@@ -15,6 +15,8 @@ from kkwarm.cli.console import (
     echo_json,
     json_option,
     out_console,
+    table_options,
+    write_tables,
 )
 from kkwarm.errors import KkwarmError
 from kkwarm.reporting.terminal import SECTIONS
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Print the accuracy of bench runs against the token limit, from their stored samples.",
 )
+@table_options
 @json_option
 def command(
     runs: tuple[Path, ...],
@@ -65,6 +68,8 @@ def command(
     across_protocols: bool,
     margin: float | None,
     budget_curve: bool,
+    csv: Path | None,
+    parquet: Path | None,
     as_json: bool,
 ) -> None:
     """Transfer matrix, claims and sample efficiency of a study, or of bench runs side by side.
@@ -74,6 +79,7 @@ def command(
     """
     from kkwarm.analysis.build import build_report
     from kkwarm.analysis.load import load, newest_study
+    from kkwarm.reporting.table import table_rows
     from kkwarm.store import find_run
 
     if as_json + markdown + latex > 1:
@@ -89,6 +95,7 @@ def command(
     report = build_report(load(paths, margin=margin, across_protocols=across_protocols))
     for path in _write_files(report, paths, html, png, svg):
         click.echo(f"wrote {path}", err=True)
+    write_tables(table_rows(report) if csv or parquet else [], csv, parquet)
     if as_json:
         echo_json(report.model_dump(mode="json"))
     elif markdown:
@@ -99,7 +106,7 @@ def command(
         from kkwarm.reporting.latex import latex_text
 
         click.echo(latex_text(report))
-    elif html is None and png is None and svg is None:
+    elif not any((html, png, svg, csv, parquet)):
         from kkwarm.reporting.terminal import print_report
 
         print_report(report, out_console(), full=full, sections=sections)

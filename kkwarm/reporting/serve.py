@@ -119,7 +119,10 @@ frame.addEventListener("load", () => frame.contentWindow.scrollTo(0, at));
 async function look() {{
   try {{
     const {{ state }} = await (await fetch("/state/{key}")).json();
-    if (known !== null && state !== known) {{ at = frame.contentWindow.scrollY; frame.contentWindow.location.reload(); }}
+    if (known !== null && state !== known) {{
+      at = frame.contentWindow.scrollY;
+      frame.contentWindow.location.reload();
+    }}
     known = state;
   }} catch {{}}
   setTimeout(look, {POLL * 1000});

@@ -204,9 +204,9 @@ def test_a_report_shows_protocols_side_by_side(tmp_path: Path) -> None:
     line = "d by protocol paper for a; boxed (chat) for b"
     page = tmp_path / "page.html"
     write_html(report, paths, page)
-    for view in (render_text(report, 200), markdown_text(report), latex_text(report), page.read_text()):
+    for view in (render_text(report, 200, full=True), markdown_text(report), latex_text(report), page.read_text()):
         assert line in view
     assert "<pre>&lt;|user|&gt; &amp; co</pre>" in page.read_text()
     crossed = build_report(load(paths, across_protocols=True))
     assert crossed.matrix["b"]["d"].change is not None
-    assert "protocol paper and boxed" in render_text(crossed, 200)
+    assert "protocol paper and boxed" in render_text(crossed, 200, full=True)

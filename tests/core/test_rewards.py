@@ -359,8 +359,8 @@ def test_reports_and_comparisons_have_metrics_with_intervals(benched: tuple[Path
         assert change.metrics[name].estimate == pytest.approx(difference) and low < difference < high
         own = cell.metrics[name]
         assert own.ci is not None and own.ci[0] < own.mean < own.ci[1]
-    text = render_text(report, 80)
-    assert "Metric reward: mean and change [95% interval]" in text and "+0.5 [" in text
+    text = render_text(report, 80, full=True)
+    assert "Metric reward: mean and change [95% interval" in text and "+0.5 [" in text
     write_html(report, benched, benched[0].parent / "page.html")
     assert "<h3>reward</h3>" in (benched[0].parent / "page.html").read_text("utf-8")
     result = CliRunner().invoke(cli, ["compare", *map(str, benched)], catch_exceptions=False)

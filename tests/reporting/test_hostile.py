@@ -147,7 +147,7 @@ def test_texts_that_are_no_text_are_shown(tmp_path: Path) -> None:
 
 def test_a_claim_and_a_condition_are_plain_in_the_terminal(make: Make) -> None:
     document = with_claim(build_report(make(title=NAME)))
-    assert not COMMANDS.search(render_text(document, 80))
+    assert not COMMANDS.search(render_text(document, 80, full=True))
 
 
 def test_an_error_that_quotes_an_id_is_plain(paths: list[Path], capfd: pytest.CaptureFixture[str]) -> None:

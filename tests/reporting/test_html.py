@@ -97,11 +97,13 @@ def test_prompts_are_shown_only_where_every_hash_agrees() -> None:
     render = make_renderer(PAPER)
     examples = [Example(f"q{i}", f"What is {i}?", i) for i in range(3)]
     hashes = [hashlib.sha256(render(e).encode()).hexdigest()[:16] for e in examples]
-    around = _prompt_frame(PAPER, list(zip(examples, hashes, strict=True)))
+    by_id = {e.id: e for e in examples}
+    sent = {e.id: h for e, h in zip(examples, hashes, strict=True)}
+    around = _prompt_frame(PAPER, by_id, sent)
     assert around is not None
     assert render(replace(examples[0], question="X")) == f"{around[0]}X{around[1]}"
-    assert _prompt_frame(PAPER, [*zip(examples, hashes, strict=True), (examples[0], "0" * 16)]) is None
-    assert _prompt_frame(PAPER, [(None, hashes[0])]) is None
+    assert _prompt_frame(PAPER, by_id, {**sent, "q0": "0" * 16}) is None
+    assert _prompt_frame(PAPER, {}, sent) is None
 
 
 def test_more_samples_than_a_page_holds_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

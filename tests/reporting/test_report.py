@@ -116,7 +116,7 @@ def test_missing_conditions_leave_claims_open(make: Make) -> None:
     for number in ("ii", "iii", "iv"):
         assert claim(document, number).verdict == "no data"
         assert claim(document, number).holds is None
-    text = render_text(document, 80)
+    text = render_text(document, 80, full=True)
     assert "IN PROGRESS (3 of 9 steps)" in text
     assert "no samples of programs yet" in " ".join(text.split())
 
@@ -134,10 +134,10 @@ def test_contamination_marks_every_affected_figure(make: Make) -> None:
     }
     assert changes == {("warmed", "sums")}
     assert {c.id: c.contaminated for c in document.claims} == {"i": True, "ii": False, "iii": True, "iv": False}
-    for text in (render_text(document, 80), markdown_text(document)):
+    for text in (render_text(document, 80, full=True), markdown_text(document)):
         assert text.count("†") == 5  # the cell, its change, two claims, the note
     clean = build_report(make())
-    assert "†" not in render_text(clean, 80) + markdown_text(clean)
+    assert "†" not in render_text(clean, 80, full=True) + markdown_text(clean)
 
 
 def test_nothing_evaluated_yet(make: Make) -> None:
@@ -156,7 +156,7 @@ def test_unpaired_cells_are_reported(make: Make) -> None:
 
 @pytest.mark.parametrize("width", [80, 100, 160])
 def test_it_fits(make: Make, width: int) -> None:
-    text = render_text(build_report(make()), width)
+    text = render_text(build_report(make()), width, full=True)
     assert max(map(len, text.splitlines())) <= width
     assert "\x1b" not in text
     for part in (
@@ -220,19 +220,19 @@ def with_efficiency(report: Report, **changed: object) -> Report:
 
 
 def test_examples_saved_are_shown(make: Make) -> None:
-    text = render_text(with_efficiency(build_report(make())), 100)
+    text = render_text(with_efficiency(build_report(make())), 100, full=True)
     assert "Examples of programs saved by the warm-up" in text
     assert "+80 to +95" in text
     missing = with_efficiency(build_report(make()), warmed=None, saved=None, ci=[None, 3.0], verdict="undecided")
-    assert render_text(missing, 100).count("not reached") == 3
+    assert render_text(missing, 100, full=True).count("not reached") == 3
 
 
 def test_flips_and_lengths_are_shown(make: Make) -> None:
     document = build_report(make())
     change = document.matrix["warmed"]["sums"].change
-    assert f"+{change.gained} -{change.lost}" in render_text(document, 80)
+    assert f"+{change.gained} -{change.lost}" in render_text(document, 80, full=True)
     assert change.gained > change.lost
-    assert "12 / 40" in render_text(document, 160)
+    assert "12 / 40" in render_text(document, 160, full=True)
 
 
 def test_latex_is_a_table_and_escapes(make: Make) -> None:
@@ -296,7 +296,7 @@ def test_contamination_is_marked_in_every_view(make: Make) -> None:
     other = Contamination(condition="c 10", domain="programs", questions=3)
     claims = tuple(c.model_copy(update={"contaminated": False}) for c in document.claims)
     document = document.model_copy(update={"contamination": (other,), "claims": claims})
-    text = render_text(document, 100)
+    text = render_text(document, 100, full=True)
     assert text.count("†") == 4  # figure, change, the examples saved, and the explanation
     assert "† CONTAMINATED: c 10 was trained on 3 questions of programs" in text
     assert latex_text(document).count(r"\dag") == 3

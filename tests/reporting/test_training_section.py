@@ -63,7 +63,7 @@ def test_every_view_says_first_that_nothing_was_learned(make: Callable[..., Stud
     training = Training("rlvr", "rlvr", 1, ("base + RLVR",), (SILENT, nothing), {}, signal=False)
     document = build_report(replace(make(), training=(training,)))
     line = "base + RLVR (rlvr), seed 1, step 12: nothing learned: the reward never varied within a group"
-    for view in (render_text(document, 160), markdown_text(document), page(document)):
+    for view in (render_text(document, 160, full=True), markdown_text(document), page(document)):
         assert 0 < view.index(line) < view.index("warmed")
         assert SILENT["text"] not in view, "it follows from the other"
     assert document.model_dump(mode="json")["training"][0]["signal"] is False
@@ -77,7 +77,7 @@ def test_every_view_says_where_nothing_was_measured(make: Callable[..., StudyDat
     }
     document = build_report(replace(study, cells=cells))
     assert len(document.unusable) == 1 and document.unusable[0].startswith("base on ")
-    for view in (render_text(document, 160), markdown_text(document), page(document)):
+    for view in (render_text(document, 160, full=True), markdown_text(document), page(document)):
         assert "completions are malformed, so nothing was measured" in view
 
 
@@ -94,7 +94,7 @@ def test_in_training_evals_are_means_over_seeds(trained_report: Report) -> None:
 
 
 def test_every_view_shows_them(trained_report: Report) -> None:
-    for view in (render_text(trained_report, 160), markdown_text(trained_report), page(trained_report)):
+    for view in (render_text(trained_report, 160, full=True), markdown_text(trained_report), page(trained_report)):
         assert "no signal in the last 10 steps; seed 1 too" in view
         assert "60 → 30" in view and "20 → 40" in view
     assert "warm<b>" not in page(trained_report) and "warm&lt;b&gt;" in page(trained_report)
@@ -103,7 +103,7 @@ def test_every_view_shows_them(trained_report: Report) -> None:
 def test_views_are_empty_without_alarms_and_evaluations(make: Callable[..., StudyData]) -> None:
     document = build_report(make())
     assert document.training == () and document.settings_differences == ()
-    for view in (render_text(document, 160), markdown_text(document), page(document), latex_text(document)):
+    for view in (render_text(document, 160, full=True), markdown_text(document), page(document), latex_text(document)):
         assert (
             "Alarms" not in view
             and "In-training evaluations: percent" not in view
@@ -137,5 +137,5 @@ def test_another_tools_protocol_is_listed_once(make: Callable[..., StudyData]) -
     assert document.problems == ()
     assert [(d.condition, d.baseline) for d in document.settings_differences] == [("warmed", "base")]
     said = "warmed and base on puzzles, sums, programs: temperature unknown and 0.2"
-    for view in (render_text(document, 160), markdown_text(document), page(document), latex_text(document)):
+    for view in (render_text(document, 160, full=True), markdown_text(document), page(document), latex_text(document)):
         assert view.count(said) == 1

@@ -69,7 +69,7 @@ def test_contamination_is_inherited_up_to_the_report(base: Path, contaminated: P
     assert document.matrix["clean"]["toy"].contaminated == 0
     assert document.matrix["leaky"]["toy"].contaminated == 2
     assert document.matrix["leaky"]["toy"].change.contaminated
-    text = render_text(document, 100)
+    text = render_text(document, 100, full=True)
     assert "† CONTAMINATED: leaky was trained on 2 questions of toy" in text
     assert text.count("†") == 3  # the cell, its change, the note
 

@@ -102,21 +102,6 @@ def estimate_mean(scores: Scores, seed_variance: SeedVariance | None = None) -> 
     return Estimate(mean, error.stderr, min(low, mean), max(high, mean), questions, seeds)
 
 
-def t_interval(scores: Scores) -> tuple[float, float] | None:
-    """The 95% interval of the mean of `scores` (seeds, questions) of any size, by Student's t over the questions' means
-    over seeds; None for a single question.
-    """
-    questions = scores.mean(axis=0)
-    count = _shape(scores)[1]
-    if count < 2:
-        return None
-    mean, half = (
-        float(questions.mean()),
-        _quantile(0.5 + LEVEL / 2, count - 1) * float(questions.std(ddof=1)) / count**0.5,
-    )
-    return mean - half, mean + half
-
-
 def paired_difference(
     strata: Sequence[tuple[Scores, Scores]],
     seed_variance: SeedVariance | None = None,
