@@ -244,7 +244,7 @@ def test_the_picture_in_the_readme_is_that_of_the_kept_study(kept: Any) -> None:
 
 
 def test_long_names_break_after_punctuation() -> None:
-    assert break_name("lm_eval:hendrycks_math_algebra", 18).split("\n") == ["lm_eval:", "hendrycks_math_", "algebra"]
+    assert break_name("lm_eval:hendrycks_math_algebra", 18).split("\n") == ["lm_eval:hendrycks_", "math_algebra"]
     assert break_name("mini_kk", 18) == "mini_kk"
 
 
@@ -270,9 +270,9 @@ def invoke(*args: object) -> Any:
 def test_several_runs_are_compared_with_the_first(runs: Path) -> None:
     both = compare_all([runs / "weak", runs / "good", runs / "better"])
     assert [c.benchmarks["d"].change.verdict for c in both.comparisons] == ["gain", "gain"]
-    alone = compare(runs / "weak", runs / "good").benchmarks["d"].change
-    together = both.comparisons[0].benchmarks["d"].change
-    assert together.p == alone.p and together.p_holm > alone.p_holm
+    alone = compare(runs / "weak", runs / "better").benchmarks["d"].change
+    together = both.comparisons[1].benchmarks["d"].change
+    assert together.p == alone.p == alone.p_holm and together.p_holm == pytest.approx(2 * alone.p)
     document = json.loads(invoke("compare", runs / "weak", runs / "good", runs / "better", "--json").stdout)
     assert len(document["comparisons"]) == 2
     assert "benchmarks" in json.loads(invoke("compare", runs / "weak", runs / "good", "--json").stdout)
