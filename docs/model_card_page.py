@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 from kkwarm.reporting.model_card import Card, card_text
-from kkwarm.schema.report import Report
+from kkwarm.schema.report import parse_report
 
 PAGE = Path(__file__).parent / "pages" / "model_card.md"
 KEPT = Path(__file__).parents[1] / "benchmarks" / "results" / "mini_model_card.json"
 HEAD = """# A model card
 
-<!-- Written by docs/model_card_page.py from benchmarks/results/mini_model_card.json. Do not edit. -->
+<!-- Written by docs/model_card_page.py from benchmarks/results/mini_study.json and mini_model_card.json. Do not edit. -->
 
 `kkwarm push` writes such a card as `README.md` of the repository. This one is of the miniature's study:
 
@@ -39,7 +39,7 @@ def render() -> str:
         kept["name"],
         "kkwarm_mini/base",
         kept["stages"],
-        Report.model_validate(kept["report"]),
+        parse_report(KEPT.with_name("mini_study.json").read_bytes()),
         kept["condition"],
         kept["seed"],
         license="apache-2.0",
