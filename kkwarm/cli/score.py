@@ -95,7 +95,7 @@ def command(
         scored = _score(rows, examples, benchmark, protocol, workers, run, replaced)
         verifier = reg.verifier_of(benchmark, protocol).name
         figures = {benchmark.name: {**scored.figures, "verifier": verifier}}
-        unpinned = find_unpinned(benchmark)
+        unpinned = None if all(row.has_reference for row in rows) else find_unpinned(benchmark)
         if unpinned is not None:
             figures[benchmark.name]["unpinned"] = unpinned
         if run is not None:
