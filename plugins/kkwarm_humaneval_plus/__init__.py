@@ -32,7 +32,7 @@ def _gold_mbpp(example: Example) -> str:
 DOMAIN = Domain(
     name="humaneval_plus",
     load=partial(load_examples, HUMANEVAL),
-    verifier=Verifier("humaneval_plus", check, check_batch=check_batch),
+    verifier=Verifier("humaneval_plus", check, check_batch=check_batch, answers="program"),
     gold=_gold,
     description="Python functions from docstrings: HumanEval+ v0.1.10, base and plus tests in a sandbox",
     protocols=[evalplus_protocol("humaneval")],
@@ -42,7 +42,7 @@ DOMAIN = Domain(
 MBPP_DOMAIN = Domain(
     name="mbpp_plus",
     load=partial(load_examples, MBPP),
-    verifier=Verifier("mbpp_plus", check_mbpp, check_batch=check_mbpp_batch),
+    verifier=Verifier("mbpp_plus", check_mbpp, check_batch=check_mbpp_batch, answers="program"),
     gold=_gold_mbpp,
     description="Python functions from one sentence and a test: MBPP+ v0.2.0, base and plus tests in a sandbox",
     protocols=[evalplus_protocol("mbpp")],
