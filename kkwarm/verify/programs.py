@@ -36,7 +36,7 @@ def program_verifier(
     compare: Comparison | Checker = "tokens",
     tolerance: float = 1e-6,
     seconds: float = 5.0,
-    memory: int = 1024 * _MIB,
+    memory: int = 1 << 30,
 ) -> Verifier:
     """A verifier of Python programs that read stdin and write stdout.
 
