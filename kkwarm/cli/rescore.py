@@ -213,8 +213,9 @@ def show(document: dict[str, Any]) -> None:
 
     console = out_console()
     title = Text(f"{document['run']}: {document['flipped']:,} verdicts changed")
+    console.print(title, soft_wrap=True)
     if document["benchmarks"]:
-        table = Table(title=title, title_justify="left")
+        table = Table()
         for column in ("", "samples", "stored", "today (±: 95% interval)", "changed verdicts"):
             table.add_column(column, justify="left" if column in ("", "changed verdicts") else "right")
         for name, figures in document["benchmarks"].items():
@@ -222,8 +223,6 @@ def show(document: dict[str, Any]) -> None:
             before, after = (with_interval(figures["accuracy"][w], figures["ci"][w]) for w in ("before", "after"))
             table.add_row(Text(name), f"{figures['samples']:,}", before, after, flips)
         console.print(table)
-    else:
-        console.print(title)
     for step, count in document.get("steps", {}).items():
         console.print(f"  {count:,} in {step}", markup=False)
     _show_flips(document, console)

@@ -459,7 +459,13 @@ def _target(document: Document) -> Any:
 
 @contextlib.contextmanager
 def _lm_eval_surroundings() -> Iterator[None]:
-    """Python's and numpy's random numbers as lm-eval seeds them, because tasks use them; and fewer log messages."""
+    """Python's and numpy's random numbers as lm-eval seeds them, because tasks use them; fewer log messages, and no
+    progress bars of data sets.
+    """
+    import datasets
+
+    bars = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
     python_state, numpy_state = random.getstate(), np.random.get_state()
     levels = {name: logging.getLogger(name).level for name in _LOGGERS}
     for name in _LOGGERS:
@@ -469,6 +475,8 @@ def _lm_eval_surroundings() -> Iterator[None]:
     try:
         yield
     finally:
+        if bars:
+            datasets.enable_progress_bars()
         random.setstate(python_state)
         np.random.set_state(numpy_state)
         for name, level in levels.items():

@@ -66,7 +66,7 @@ def test_table_fits_80_columns(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = run(capsys, "score", references, "--benchmark", "math")
-    assert code == 0 and "3 questions, 6 completions" in out and "61.11" in out
+    assert code == 0 and "61.1 ±" in out
     assert max(map(len, out.splitlines())) <= 80
 
 
