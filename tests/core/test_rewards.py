@@ -401,10 +401,10 @@ def test_intervals_of_differences_follow_the_unit(first: list[float], scale: flo
     assert difference_interval(b, a) == pytest.approx((-value, -high, -low))
     estimate = estimate_mean(a)
     assert estimate.interval is not None and estimate.low < estimate.value < estimate.high
-    moved = estimate_mean(a * scale + shift * 100)
-    if moved.low < 0 or moved.high > 1:
+    shifted = estimate_mean(a * scale + shift * 100)
+    if shifted.low < 0 or shifted.high > 1:
         expected = [scale * v + shift * 100 for v in (estimate.value, estimate.low, estimate.high)]
-        assert [moved.value, moved.low, moved.high] == pytest.approx(expected, rel=1e-6, abs=1e-6)
+        assert [shifted.value, shifted.low, shifted.high] == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
 def test_equal_values_have_no_interval() -> None:
