@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install study real test test-slow test-kills test-vllm lint docs clean
+.PHONY: help install study real test test-slow test-kills test-vllm test-versions package lint docs clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -39,6 +39,12 @@ real: $(STAMP)  ## a real language model: benchmarks, warm-up for five minutes, 
 test-kills: $(STAMP)  ## kill -9 at random moments, 30 times each of 5 commands; full disks (an hour)
 	$(BIN)/python tests/kills/kill.py --kills 30
 	$(BIN)/python tests/kills/hinder.py
+
+package: $(STAMP)  ## build the wheel, and run it in an environment of its own
+	$(BIN)/python .ci/environments.py package
+
+test-versions: $(STAMP)  ## lowest and highest versions of transformers, trl and lm-eval
+	$(BIN)/python .ci/environments.py versions
 
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -86,12 +86,10 @@ def command(
     MODEL is a checkpoint folder, a run that contains one, a hub id, a checkpoint that a package ships
     (kkwarm_mini:BASE), or the name of a served model. After an interruption, repeat the command to resume.
     """
+    from kkwarm.api import bench_config
     from kkwarm.evaluation import bench
-    from kkwarm.evaluation.plan import parse_benchmark_names
-    from kkwarm.protocols.inherit import inherit_protocol
 
-    given, note = inherit_protocol(model, given, parse_benchmark_names(names))
-    config = configure(BenchConfig, given)
+    config, note = bench_config(model, names, given, configure)
     if note and not power_only:
         warn(note)
     if power_only:

@@ -161,10 +161,9 @@ unpinned_option = click.option(
 
 def _load_domains(ctx: click.Context, option: click.Parameter, names: tuple[str, ...]) -> None:
     if names:
-        from kkwarm.plugins import registry
+        from kkwarm.api import load_domains
 
-        for name in names:
-            registry().domain(name)
+        load_domains(names)
 
 
 domain_option = click.option(

@@ -15,7 +15,6 @@ from kkwarm.schema.settings import (
     HARDWARE,
     MODEL_AND_DATA,
     OUTPUT,
-    PAPER_DISTILL,
     SAMPLING,
     DistillConfig,
 )
@@ -68,7 +67,7 @@ def command(
     """
     from kkwarm.train.distillation import distill, plan_distill
 
-    config = configure(DistillConfig, given, PAPER_DISTILL if preset == "paper" else None)
+    config = configure(DistillConfig, given, preset)
     options = {"concurrency": concurrency, **parse_pairs(engine, "--engine")}
     if not dry_run:
         run = distill(config, out, base_url=base_url, backend=backend, options=options)

@@ -16,9 +16,9 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from kkwarm.cli.console import complete_domains
-from kkwarm.errors import KkwarmError, warn
-from kkwarm.schema.document import Location, Problems, key_path, validate
-from kkwarm.schema.settings import Settings, describe_default, extra_of, fraction_hint
+from kkwarm.errors import KkwarmError
+from kkwarm.schema.settings import Settings, describe_default, extra_of
+from kkwarm.schema.settings import configure as configure_settings
 
 __all__ = ["configure", "parse_pairs", "settings_command"]
 
@@ -66,26 +66,10 @@ def given_settings(model: type[Settings], context: Context) -> dict[str, Any]:
     }
 
 
-def configure(model: type[S], given: Mapping[str, Any], start: Mapping[str, Any] | Settings | None = None) -> S:
-    """The settings that the user gave, over those of a preset.
-
-    :raises ConfigError: all bad values, by the names of their options.
-    """
-    for name, value in given.items():
-        in_points = extra_of(model.model_fields[name])["points"] and _is_number(value)
-        if in_points and (hint := fraction_hint(option_name(model, name), float(value))):
-            warn(hint)
-    preset = start.model_dump(exclude_unset=True) if isinstance(start, Settings) else dict(start or {})
-
-    def label(location: Location) -> str:
-        known = location and location[0] in model.model_fields
-        return key_path((option_name(model, str(location[0])), *location[1:])) if known else key_path(location)
-
-    problems = Problems(str(get_current_context().info_name), label=label)
-    config = validate(model, {**preset, **given}, problems)
-    problems.raise_any()
-    assert config is not None
-    return config
+def configure(model: type[S], given: Mapping[str, Any], preset: str | None = None) -> S:
+    """As `kkwarm.schema.settings.configure`; messages name the command and its options."""
+    where, name_of = str(get_current_context().info_name), functools.partial(option_name, model)
+    return configure_settings(model, given, where=where, preset=preset, name_of=name_of)
 
 
 def option_name(model: type[Settings], name: str) -> str:

@@ -28,7 +28,6 @@ from kkwarm.schema.settings import (
     MODEL_AND_DATA,
     OPTIMIZATION,
     OUTPUT,
-    PAPER_RLVR,
     ROLLOUTS,
     TRACKING,
     RlvrConfig,
@@ -69,12 +68,11 @@ def command(
     Writes checkpoint/ and log.jsonl to the run folder. After an interruption, repeat the command to resume. The exit
     code is 1 if nothing was learnt because the rewards never differed within a group of completions.
     """
-    from kkwarm.protocols.inherit import inherit_protocol
+    from kkwarm.api import rlvr_config
     from kkwarm.train import distributed
     from kkwarm.train.grpo import plan_rlvr, render_prompts, rlvr, step_size
 
-    given, note = inherit_protocol(model, given, [given["domain"]] if "domain" in given else [])
-    config = configure(RlvrConfig, given, PAPER_RLVR if preset == "paper" and "domain" in given else None)
+    config, note = rlvr_config(model, given, preset, configure)
     if note and distributed.is_main():
         warn(note)
     if probe:

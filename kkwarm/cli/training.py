@@ -100,6 +100,8 @@ def training_estimate(
 
 def show(document: Mapping[str, Any], as_json: bool) -> None:
     """Prints a document as JSON, or as one ``name: value`` per line."""
+    from kkwarm.reporting.labels import value_lines
+
     if as_json:
         echo_json(document)
         return
@@ -108,23 +110,5 @@ def show(document: Mapping[str, Any], as_json: bool) -> None:
 
         lines = {k: v for k, v in estimate_lines(document["estimate"]).items() if k not in document}
         document = {k: v for k, v in document.items() if k != "estimate"} | lines
-    for name, value in document.items():
-        if isinstance(value, float):
-            value = f"{value:.6g}"
-        elif isinstance(value, Mapping):
-            value = _inline(value)
-        elif isinstance(value, list):
-            value = "; ".join(map(str, value))
-        if value not in ("", None):
-            click.echo(f"{name.replace('_', ' ')}: {value}")
-
-
-def _inline(values: Mapping[str, Any]) -> str:
-    parts = []
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            text = f"({_inline(value)})"
-        else:
-            text = f"{value:.4g}" if isinstance(value, float) else str(value)
-        parts.append(f"{name} {text}")
-    return ", ".join(parts)
+    for line in value_lines(document):
+        click.echo(line)

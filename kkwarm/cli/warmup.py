@@ -27,7 +27,6 @@ from kkwarm.schema.settings import (
     MODEL_AND_DATA,
     OPTIMIZATION,
     OUTPUT,
-    PAPER_WARMUP,
     TRACKING,
     WarmupConfig,
 )
@@ -75,7 +74,7 @@ def command(
     from kkwarm.train import distributed
     from kkwarm.train.sft import plan_warmup, warmup
 
-    config = configure(WarmupConfig, given, PAPER_WARMUP if preset == "paper" else None)
+    config = configure(WarmupConfig, given, preset)
     if probe:
         from kkwarm.throughput import measure
 

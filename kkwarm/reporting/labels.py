@@ -285,3 +285,29 @@ def evals_text(report: Report) -> tuple[list[str], list[tuple[str, list[str]]]]:
         ]
         rows.append((f"{e.condition} ({e.stage}), step {e.first_step} to {e.last_step}", ends))
     return domains, rows
+
+
+def value_lines(document: Mapping[str, Any]) -> list[str]:
+    """One ``name: value`` for each entry of a training's results, and none where there is no value."""
+    lines = []
+    for name, value in document.items():
+        if isinstance(value, float):
+            value = f"{value:.6g}"
+        elif isinstance(value, Mapping):
+            value = _inline(value)
+        elif isinstance(value, list):
+            value = "; ".join(map(str, value))
+        if value not in ("", None):
+            lines.append(f"{name.replace('_', ' ')}: {value}")
+    return lines
+
+
+def _inline(values: Mapping[str, Any]) -> str:
+    parts = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            text = f"({_inline(value)})"
+        else:
+            text = f"{value:.4g}" if isinstance(value, float) else str(value)
+        parts.append(f"{name} {text}")
+    return ", ".join(parts)

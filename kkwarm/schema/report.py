@@ -6,12 +6,16 @@ are percentage points.
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from kkwarm.json_text import parse_json
+
+if TYPE_CHECKING:
+    import pandas
 
 __all__ = [
     "Accuracy",
@@ -73,10 +77,23 @@ def replace_surrogates(value: Any) -> Any:
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def to_json(self) -> str:
+        """As JSON text, as the commands print it with ``--json``."""
+        return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False)
+
     @model_validator(mode="before")
     @classmethod
     def _replace_surrogates(cls, data: Any) -> Any:
         return replace_surrogates(data)
+
+
+class _Shown(_Model):
+    """A result that a notebook shows as the terminal does."""
+
+    def _repr_html_(self) -> str:
+        from kkwarm.reporting.notebook import html
+
+        return html(self)
 
 
 class Condition(_Model):
@@ -399,7 +416,7 @@ class Progress(_Model):
     steps: int
 
 
-class Report(_Model):
+class Report(_Shown):
     """The report of a study, or of bench runs side by side.
 
     `matrix`: cells by condition and domain; `statuses`: counts of completions by condition, over all domains;
@@ -457,6 +474,19 @@ class Report(_Model):
         """All cells of the matrix."""
         return [cell for row in self.matrix.values() for cell in row.values()]
 
+    def matrix_df(self) -> pandas.DataFrame:
+        """The transfer matrix as a data frame: a row for each cell, indexed by `condition` and `domain`.
+
+        The columns are fields of `Cell` (`accuracy` and `stderr` are fractions), `low` and `high` of its 95% interval,
+        and of the change from the `baseline`, in percentage points: `change`, `change_low`, `change_high`, `p_holm` and
+        `verdict`. ``matrix_df()["accuracy"].unstack(sort=False)`` is the matrix alone.
+        """
+        import pandas
+
+        rows = {(c, d): _cell_row(cell) for c, row in self.matrix.items() for d, cell in row.items()}
+        index = pandas.MultiIndex.from_tuples(list(rows), names=("condition", "domain"))
+        return pandas.DataFrame(list(rows.values()), index=index)
+
 
 class BenchmarkComparison(_Model):
     """Two runs on one benchmark. `flipped`: ids of the questions that most samples of only that run answer correctly;
@@ -477,7 +507,7 @@ class BenchmarkComparison(_Model):
     statement: str
 
 
-class Comparison(_Model):
+class Comparison(_Shown):
     """A paired comparison of two runs, as ``kkwarm compare --json`` prints it. `margin`: percentage points, where no
     early stopping set another; each change has its own. `labels`: those given to each run.
     """
@@ -492,7 +522,7 @@ class Comparison(_Model):
     method: str
 
 
-class Comparisons(_Model):
+class Comparisons(_Shown):
     """Several runs, each compared with the `baseline`, as ``kkwarm compare --json`` prints more than two."""
 
     baseline: str
@@ -538,6 +568,16 @@ class Leaderboard(_Model):
     runs: tuple[RankedRun, ...]
     pairs: int
     method: str
+
+
+def _cell_row(cell: Cell) -> dict[str, Any]:
+    names = ("accuracy", "stderr", "n", "samples", "reasoning_rate", "tokens", "contaminated", "partial", "protocol")
+    row = {name: getattr(cell, name) for name in names} | {"low": cell.ci[0], "high": cell.ci[1]}
+    if cell.change is not None:
+        row |= {"baseline": cell.change.baseline, "change": cell.change.estimate}
+        row |= {"change_low": cell.change.ci[0], "change_high": cell.change.ci[1]}
+        row |= {"p_holm": cell.change.p_holm, "verdict": cell.change.verdict}
+    return row
 
 
 def parse_report(text: bytes | str) -> Report:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import math
 import typing
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -25,12 +25,21 @@ from pydantic import (
 from pydantic import model_validator as validator
 from pydantic.fields import FieldInfo
 
-from kkwarm.errors import KkwarmError, shorten
+from kkwarm.errors import KkwarmError, shorten, unknown_name, warn
 from kkwarm.paths import expand_path
 from kkwarm.protocols.prompts import PromptOptions
 from kkwarm.protocols.reasoning import parse_think_tags
 from kkwarm.schema.by_benchmark import parse_values, value_for
-from kkwarm.schema.document import ConfigError, describe_types, describe_value, explain, key_path
+from kkwarm.schema.document import (
+    ConfigError,
+    Location,
+    Problems,
+    describe_types,
+    describe_value,
+    explain,
+    key_path,
+    validate,
+)
 
 __all__ = [
     "LARGEST",
@@ -45,6 +54,7 @@ __all__ = [
     "WarmupConfig",
     "changed_settings",
     "check_run_size",
+    "configure",
     "describe_default",
     "describe_values",
     "extra_of",
@@ -53,6 +63,8 @@ __all__ = [
     "stored_identity",
     "value_of",
 ]
+
+S = TypeVar("S", bound="Settings")
 
 LARGEST = 2**31 - 1  # libraries keep counts in C's int
 MAX_SEQUENCES = 10**8  # of a whole run: their order is a list in memory
@@ -903,6 +915,50 @@ PAPER_RLVR = RlvrConfig(
     loss_type="dr_grpo",
     gradient_checkpointing=True,
 )
+
+
+_PRESETS: Mapping[str, Mapping[type[Settings], Mapping[str, Any]]] = {
+    "paper": {
+        DistillConfig: PAPER_DISTILL,
+        WarmupConfig: PAPER_WARMUP.model_dump(exclude_unset=True),
+        RlvrConfig: PAPER_RLVR.model_dump(exclude_unset=True, exclude={"domain"}),
+    }
+}
+
+
+def configure(
+    model: type[S],
+    given: Mapping[str, Any],
+    *,
+    where: str,
+    preset: str | None = None,
+    name_of: Callable[[str], str] = str,
+) -> S:
+    """The settings that the user gave, over those of a preset.
+
+    :param where: the command or function, for messages.
+    :param preset: ``paper``, or None for the defaults.
+    :param name_of: what messages call a setting, such as its option.
+    :raises ConfigError: lists all bad values.
+    :raises KkwarmError: the preset is unknown.
+    """
+    if preset is not None and preset not in _PRESETS:
+        raise unknown_name("preset", preset, _PRESETS)
+    for name, value in given.items():
+        in_points = name in model.model_fields and extra_of(model.model_fields[name])["points"]
+        if in_points and isinstance(value, int | float) and (hint := fraction_hint(name_of(name), value)):
+            warn(hint)
+
+    def label(location: Location) -> str:
+        known = location and location[0] in model.model_fields
+        return key_path((name_of(str(location[0])), *location[1:])) if known else key_path(location)
+
+    problems = Problems(where, label=label)
+    start = {} if preset is None else _PRESETS[preset].get(model, {})
+    config = validate(model, {**start, **given}, problems)
+    problems.raise_any()
+    assert config is not None
+    return config
 
 
 # -- identity ----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -29,6 +29,7 @@ __all__ = [
     "facets_of",
     "find_replaced_answers",
     "match_examples",
+    "parse_rows",
     "read_rows",
     "score_rows",
 ]
@@ -69,11 +70,26 @@ def read_rows(path: Path | str) -> list[Row]:
 
     :raises KkwarmError: a line is damaged or lacks a key; the message names the line.
     """
-    rows: list[Row] = []
-    for line, raw in read_numbered_jsonl(path):
-        rows += _read_row(path, line, raw)
+    return _parse(read_numbered_jsonl(path), path)
+
+
+def parse_rows(rows: Iterable[Mapping[str, Any]], where: str) -> list[Row]:
+    """As `read_rows`, of rows in memory.
+
+    :param where: what messages call them.
+    :raises KkwarmError: a row is no mapping or lacks a key; the message has its number, from 1.
+    """
+    rows = list(rows)
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, Mapping):
+            raise KkwarmError(f"{where}, line {number}: {type(row).__name__}, not a mapping with id and completion")
+    return _parse(enumerate(rows, 1), where)
+
+
+def _parse(lines: Iterable[tuple[int, Mapping[str, Any]]], where: Path | str) -> list[Row]:
+    rows = [row for line, raw in lines for row in _read_row(where, line, raw)]
     if not rows:
-        raise KkwarmError(f"{path}: it holds no completions", hint='write JSON lines with "id" and "completion"')
+        raise KkwarmError(f"{where}: it holds no completions", hint='write JSON lines with "id" and "completion"')
     return rows
 
 

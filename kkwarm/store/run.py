@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from kkwarm import interrupt
 from kkwarm.errors import KkwarmError
@@ -28,6 +28,9 @@ from kkwarm.store.environment import environment
 from kkwarm.store.lines import decode_sample, encode_sample
 from kkwarm.store.manifest import MANIFEST, read_manifest
 from kkwarm.types import Sample
+
+if TYPE_CHECKING:
+    import pandas
 
 __all__ = [
     "Run",
@@ -247,6 +250,30 @@ class Run:
         """Whether the run is finished."""
         return self.manifest.state == "done"
 
+    @property
+    def results(self) -> dict[str, Any]:
+        """The results in the manifest; empty before the end."""
+        return self.manifest.results
+
+    @property
+    def benchmarks(self) -> dict[str, dict[str, Any]]:
+        """The figures by benchmark, such as ``accuracy`` and ``stderr`` (fractions); empty where there are none."""
+        return self.manifest.benchmarks
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The folder of the checkpoint that a training has written; None where there is none."""
+        path = self.path / "checkpoint"
+        return path if path.is_dir() else None
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, kind={self.manifest.kind!r}, state={self.manifest.state!r})"
+
+    def _repr_html_(self) -> str:
+        from kkwarm.reporting.notebook import html
+
+        return html(self)
+
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def append(self, samples: Iterable[Sample]) -> None:
@@ -364,6 +391,25 @@ class Run:
                 )
             if benchmark is None or line.sample.benchmark == benchmark:
                 yield line.sample
+
+    def samples_df(self, benchmark: str | None = None) -> pandas.DataFrame:
+        """The stored samples as a data frame, a row for each; see `kkwarm.store.frames.samples_frame`.
+
+        :raises KkwarmError: as `samples`.
+        """
+        from kkwarm.store.frames import samples_frame
+
+        return samples_frame(self.samples(benchmark))
+
+    def metrics_df(self) -> pandas.DataFrame:
+        """A training's log, with a row for each step, or the figures of other runs, with a row for each benchmark; see
+        `kkwarm.store.frames`.
+        """
+        from kkwarm.store.frames import figures_frame, log_frame
+
+        if self.manifest.kind in ("warmup", "rlvr"):
+            return log_frame(self.path / "log.jsonl")
+        return figures_frame(self.benchmarks)
 
     def lines(self) -> Iterator[StoredLine]:
         """Every complete line of ``samples.jsonl``; a damaged or edited line comes with its problem."""

@@ -14,3 +14,8 @@ DOCS = Path(__file__).parents[2] / "docs"
 def test_generated_pages_are_current(name: str) -> None:
     page = runpy.run_path(str(DOCS / f"{name}_page.py"))
     assert (DOCS / "pages" / f"{name}.md").read_text("utf-8") == page["render"](), f"run python docs/{name}_page.py"
+
+
+def test_the_keyword_arguments_are_those_of_the_settings_models() -> None:
+    module = runpy.run_path(str(DOCS / "arguments.py"))
+    assert module["TARGET"].read_text("utf-8") == module["render"](), "run python docs/arguments.py"

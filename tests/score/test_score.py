@@ -205,7 +205,7 @@ def test_an_interrupted_score_resumes(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Completions verified before an interrupt are not verified again, and the result is the same."""
-    from kkwarm.scoring import score
+    from kkwarm.scoring import files, score
     from kkwarm.verify.judge import Judge
 
     monkeypatch.setattr(score, "CHUNK", 3)
@@ -225,7 +225,7 @@ def test_an_interrupted_score_resumes(
 
     stopped: list[bool] = []
     monkeypatch.setattr(Judge, "verify", counted)
-    monkeypatch.setattr(score, "check_references", lambda *args: None)
+    monkeypatch.setattr(files, "check_references", lambda *args: None)
     code, out_text, err = run(capsys, "score", file, "--benchmark", "mini_math", "-o", out)
     assert (code, out_text) == (130, "")
     assert f"stored in {out}: repeat the command to resume" in err

@@ -1,0 +1,80 @@
+"""The page about the Python API: every public name is on it, and every example gives what the page shows."""
+
+from __future__ import annotations
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+
+import kkwarm
+from kkwarm.schema.manifest import PlanCondition, StudyPlan
+from kkwarm.store import Run
+
+PAGE = (Path(__file__).parents[2] / "docs" / "pages" / "api.md").read_text("utf-8")
+SLOW = "Train and evaluate"
+SECTIONS = {section.partition("\n")[0]: section for section in PAGE.split("\n## ")}
+ROWS = [{"id": f"mini_math/test/{i}", "completion": "<answer> 4 </answer>"} for i in range(2)]
+
+
+def write_study(folder: Path) -> None:
+    """A study of two conditions, whose benchmarks were scored from saved outputs."""
+    rows = {name: {"0": {"bench": f"bench-{name}"}} for name in ("base", "warmed")}
+    plan = StudyPlan(
+        title="A study",
+        note="",
+        margin=5,
+        domains=["mini_math"],
+        conditions=[
+            PlanCondition(name="base", baseline=None, chain=["base"]),
+            PlanCondition(name="warmed", baseline="base", chain=["base", "warm"]),
+        ],
+        claims=[],
+        rows=rows,
+        steps=["bench-base", "bench-warmed"],
+    )
+    with Run.open(folder, kind="study", config={}) as run:
+        run.record(plan=plan)
+        for step in plan.steps:
+            kkwarm.score(ROWS, benchmark="mini_math", out=folder / "steps" / step)
+        run.finish()
+
+
+def failures(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Runs the examples in a folder; returns a description of those that give something else."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("KKWARM_HOME", str(folder / "runs"))
+    write_study(folder / "runs" / "mini")
+    test = doctest.DocTestParser().get_doctest(text, {}, "api.md", "api.md", 0)
+    assert test.examples
+    shown: list[str] = []
+    doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test, out=shown.append)
+    return "".join(shown)
+
+
+def test_the_examples_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "\n".join(section for name, section in SECTIONS.items() if name != SLOW)
+    assert failures(text, tmp_path, monkeypatch) == ""
+
+
+@pytest.mark.slow
+def test_the_examples_that_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert failures(f">>> import kkwarm\n\n{SECTIONS[SLOW]}", tmp_path, monkeypatch) == ""
+
+
+def test_every_public_name_has_an_example() -> None:
+    examples = "\n".join(e.source for e in doctest.DocTestParser().get_examples(PAGE))
+    documented = set(re.findall(r"^::: kkwarm\.[\w.]*?(\w+)$", PAGE, re.M))
+    types = {name for name in kkwarm.__all__ if name[0].isupper()}
+    for name in set(kkwarm.__all__) - types - {"__version__"}:
+        assert name in documented, f"api.md does not document {name}"
+        assert f"kkwarm.{name}(" in examples, f"api.md has no example of {name}"
+    for name in types - documented:
+        assert re.search(rf"\b{name}\b", examples), f"api.md has no example of {name}"
+
+
+def test_the_check_reports_an_example_that_gives_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Expected:" in failures(">>> 1 + 1\n3\n", tmp_path, monkeypatch)
