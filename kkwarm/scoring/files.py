@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kkwarm.errors import KkwarmError, warn
-from kkwarm.plugins import Registry, registry
 from kkwarm.scoring.score import (
     Row,
     Scored,
@@ -29,6 +28,8 @@ from kkwarm.verify.rewards import TaskReward
 
 if TYPE_CHECKING:
     import pandas
+
+    from kkwarm.plugins import Registry
 
 __all__ = ["ScoreResult", "score_file"]
 
@@ -108,6 +109,8 @@ def score_file(
     :param progress: called with the number of newly scored completions and that of all.
     :raises KkwarmError: a row is damaged, the benchmark lacks an id, or a file cannot be written.
     """
+    from kkwarm.plugins import registry
+
     reg = registry()
     benchmark = reg.benchmark(name)
     chosen = reg.protocol(benchmark, protocol or reg.saved_protocol(benchmark))
@@ -189,6 +192,8 @@ def _open_run(
 
     config = {"benchmark": benchmark.name, "protocol": protocol.name}
     with Run.open(out, kind="score", config=config, inputs={"outputs": hash_of()}) as run:
+        from kkwarm.plugins import registry
+
         reg = registry()
         verifier, reward = reg.verifier_of(benchmark, protocol), reg.reward_of(benchmark).function
         now = verifier_provenance(verifier, protocol, reward)
@@ -211,6 +216,8 @@ def _score(
     replaced: frozenset[int],
     progress: Callable[[int, int], None],
 ) -> Scored:
+    from kkwarm.plugins import registry
+
     reg = registry()
     storage: dict[str, Any] = {"replaced": replaced, "reward": reg.reward_of(benchmark)}
     if run is not None:

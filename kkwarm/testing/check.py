@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kkwarm.errors import KkwarmError
-from kkwarm.plugins import registry
 from kkwarm.testing.conformance import Finding, check_domain, failed
 from kkwarm.verify import Judge
 from kkwarm.verify.probes import ProbeFailure, ProbeReport, probe_domain
@@ -97,6 +96,8 @@ def run_check(
     :param progress: called with the number of cases, the used share of the budget, and the number of failed kinds.
     :raises KkwarmError: the domain or protocol is unknown, or a number is out of range.
     """
+    from kkwarm.plugins import registry
+
     if examples < 1 or (search is not None and not 0 < search < float("inf")):
         raise KkwarmError("a check needs at least 1 example, and more than 0 seconds of search")
     reg = registry()
