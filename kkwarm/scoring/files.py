@@ -125,8 +125,7 @@ def score_file(
     for note in notes:
         warn(note)
     start = time.perf_counter()
-    hash_of = (lambda: config_hash({"rows": file})) if path is None else (lambda: file_hash(path))
-    with _open_run(out, where, hash_of, benchmark, chosen) as run:
+    with _open_run(out, file if path is None else path, benchmark, chosen) as run:
         scored = _score(rows, examples, benchmark, chosen, workers, run, replaced, progress)
         verifier = reg.verifier_of(benchmark, chosen).name
         figures = _finish(scored, benchmark, verifier, run, notes, all(row.has_reference for row in rows))
@@ -182,7 +181,7 @@ def _describe_replaced(rows: Sequence[Row], replaced: frozenset[int], name: str,
 
 @contextmanager
 def _open_run(
-    out: Path | str | None, where: str, hash_of: Callable[[], str], benchmark: Benchmark, protocol: Protocol
+    out: Path | str | None, source: Path | Any, benchmark: Benchmark, protocol: Protocol
 ) -> Iterator[Run | None]:
     """The run that stores the samples; None without `out`."""
     if out is None:
@@ -191,7 +190,9 @@ def _open_run(
     from kkwarm.verify.source import verifier_provenance
 
     config = {"benchmark": benchmark.name, "protocol": protocol.name}
-    with Run.open(out, kind="score", config=config, inputs={"outputs": hash_of()}) as run:
+    is_file = isinstance(source, Path)
+    inputs = {"outputs": file_hash(source)} if is_file else {"rows": config_hash({"rows": source})}
+    with Run.open(out, kind="score", config=config, inputs=inputs) as run:
         from kkwarm.plugins import registry
 
         reg = registry()
@@ -201,7 +202,7 @@ def _open_run(
         if then and any(then.get(key) != now.get(key) for key in ("name", "code")):
             hint = f"run `kkwarm rescore {out}`, or use another --out"
             raise KkwarmError(f"the verdicts in {out} come from another version of the verifier", hint=hint)
-        run.record(file=where)
+        run.record(file=str(source) if is_file else "")
         run.record_verifiers({benchmark.name: now})
         yield run
 
