@@ -117,7 +117,7 @@ def assert_works(outputs: Outputs, domain: str, status: str, reward: float) -> N
 @pytest.mark.parametrize(
     ("name", "id_", "answer", "status", "reward"),
     [
-        ("choices.toml", "test/2", "C", "correct", 2.0),
+        ("choices.toml", "test/1", "C", "correct", 2.0),
         ("programs", "square", "n = int(input()); print(n * abs(n))", "wrong", -0.5 + 2.5 * 2 / 3),
         ("molar_masses", "H2O", "18.5 g/mol", "wrong", -0.5 + 2.5 * (1 - 4 * (18.5 / 18.015 - 1))),
     ],
