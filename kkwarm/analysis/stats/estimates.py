@@ -94,7 +94,7 @@ def estimate_mean(scores: Scores, seed_variance: SeedVariance | None = None) -> 
     variance = mean * (1 - mean)
     # Scores that are all 0 or all 1 have no variance: use Wilson's interval at the number of questions.
     effective, z, half = float(questions), _quantile(0.5 + LEVEL / 2, error.df), error.half_width(LEVEL)
-    if half > 0 and variance > 0:
+    if half > 1e-12 and variance > 0:  # less is the noise of summing equal scores
         effective, z = variance / error.stderr**2, half / error.stderr
     center = (mean + z * z / (2 * effective)) / (1 + z * z / effective)
     half = z / (1 + z * z / effective) * math.sqrt(variance / effective + z * z / (4 * effective**2))
