@@ -25,6 +25,7 @@ for kind in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_new_plugins_pass_as_written(tmp_path: Path) -> None:
     """Of every kind; in one process, for speed: torch and lm-eval take seconds to import."""
     site = tmp_path / "site"
