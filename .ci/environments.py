@@ -1,9 +1,10 @@
-"""Tests the package in environments of its own: ``python .ci/environments.py package`` or ``versions [lowest highest]``.
+"""Tests the package in environments of its own: ``python .ci/environments.py package|versions``.
 
-`package` builds the source distribution and the wheel, checks their descriptions, installs the wheel, and runs commands from
-an empty folder. `versions` runs the tests with the lowest and the highest versions of transformers, trl and lm-eval that
-pyproject.toml allows. An environment holds only what is under test. It finds every other package in the environment that
-runs this script, so a requirement that pyproject.toml forgets is not noticed; ``package --full`` installs them all.
+`package` builds the source distribution and the wheel, checks their descriptions, installs the wheel, and runs commands
+in an empty folder. `versions` runs the tests with the lowest and the highest versions of transformers, trl and lm-eval
+that pyproject.toml allows. An environment holds only what is under test, and finds every other package in the
+environment that runs this script. So a requirement that pyproject.toml forgets is not noticed; ``package --full``
+installs them all.
 """
 
 import argparse
@@ -12,7 +13,6 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import tomllib
 import venv
@@ -92,7 +92,7 @@ def make_environment(folder: Path, *, layered: bool) -> Path:
     venv.create(folder, with_pip=True)
     if layered:
         site = next(folder.glob("lib/python*/site-packages"))
-        (site / "layer.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        (site / "layer.pth").write_text("\n".join(p for p in sys.path if Path(p).name == "site-packages") + "\n")
     return folder / "bin" / "python"
 
 

@@ -80,7 +80,7 @@ def test_a_falsified_answer_is_marked_in_every_figure(falsified: Path, tmp_path:
     run, phrase = tmp_path / "runs" / "scored", "‡ math: not the published data: its hash is "
     score = ["score", str(falsified), "--benchmark", "math", "--unpinned"]
     table = invoke(*score, "-o", str(run))
-    assert table.exit_code == 0 and phrase in table.output and "math ‡: 1 questions" in table.output
+    assert table.exit_code == 0 and phrase in table.output and "±79.3‡" in table.output
     figures = json.loads(invoke(*score, "--json").output)["benchmarks"]["math"]
     pin = registry().benchmark("math").pin
     assert pin is not None and figures["unpinned"]["pinned"] == pin.content != figures["unpinned"]["content"]
