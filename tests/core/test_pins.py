@@ -93,7 +93,7 @@ def test_a_falsified_answer_is_marked_in_every_figure(falsified: Path, tmp_path:
     invoke("report", str(run), "--html", str(page))
     assert "not the published data" in page.read_text("utf-8")
     compared = invoke("compare", str(run), str(run)).output
-    assert "100.0‡" in compared and "‡ A on math: not the published data" in compared
+    assert compared.count("‡") >= 4 and "‡ A on math: not the published data" in compared
 
 
 def test_bench_marks_unpinned_data(falsified: Path, tmp_path: Path, unpinned: None) -> None:
