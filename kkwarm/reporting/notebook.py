@@ -15,7 +15,14 @@ _PRE = '<pre style="white-space:pre;overflow-x:auto;line-height:1.3;font-size:0.
 
 def html(result: Any) -> str:
     """A run, report, comparison, score or check as HTML. All text in it is escaped."""
-    console = safe_console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="standard")
+    console = safe_console(
+        record=True,
+        width=WIDTH,
+        file=io.StringIO(),
+        force_terminal=True,
+        force_jupyter=False,  # rich would also display each line by itself
+        color_system="standard",
+    )
     _print(result, console)
     text: str = console.export_html(inline_styles=True, code_format=_PRE)
     return text

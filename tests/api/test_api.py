@@ -130,7 +130,10 @@ def test_compare_and_report_give_what_the_commands_print(tmp_path: Path) -> None
     assert frame["accuracy"].unstack(sort=False).loc["a", "mini_math"] == 0.75
 
 
-def test_results_render_in_a_notebook_with_every_text_escaped(tmp_path: Path) -> None:
+def test_results_render_in_a_notebook_with_every_text_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    displayed: list[Any] = []  # in Jupyter, a rich console displays each line that it prints
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("rich.jupyter.display", lambda *args: displayed.append(args))
     folder = tmp_path / "<b>bold"
     result = kkwarm.score(ROWS, benchmark="mini_math", out=folder)
     run = kkwarm.load_run(folder)
@@ -141,6 +144,7 @@ def test_results_render_in_a_notebook_with_every_text_escaped(tmp_path: Path) ->
         assert html.startswith("<pre") and "mini_math" in html
         assert "<b>" not in html
     assert "&lt;b&gt;bold" in run._repr_html_()
+    assert displayed == []
     assert "75.0" in run._repr_html_()
 
 
