@@ -22,6 +22,17 @@ ROOT = Path(__file__).resolve().parents[1]
 LIBRARIES = ("transformers", "trl", "lm-eval")
 TESTS = ("tests/api", "tests/backends", "tests/evaluation", "tests/train", "tests/core/test_protocols.py")
 
+VERSIONS = "import sys\nfrom importlib.metadata import version\nfor name in sys.argv[1:]: print(name, version(name))"
+UNSATISFIED = """  # requirements of the libraries that the versions found in the environment do not meet
+import sys
+from importlib.metadata import requires, version
+from packaging.requirements import Requirement
+for line in [line for name in sys.argv[1:] for line in requires(name) or ()]:
+    r = Requirement(line)
+    if (r.marker is None or r.marker.evaluate({"extra": ""})) and not r.specifier.contains(version(r.name), True):
+        print(f"{r.name}{r.specifier}")
+"""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -66,8 +77,9 @@ def test_versions(folder: Path, end: str) -> None:
     wanted = [end] if "==" in end else [requirement(name, end) for name in LIBRARIES]
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--ignore-installed", "--no-deps"]
     run([*pip, *wanted])
-    names = ", ".join(repr(n) for n in LIBRARIES)
-    run([python, "-c", f"from importlib.metadata import version\nfor n in ({names}): print(n, version(n))"])
+    if missing := run([python, "-c", UNSATISFIED, *LIBRARIES], capture=True).splitlines():
+        run([*pip, *missing])
+    print(run([python, "-c", VERSIONS, *LIBRARIES], capture=True), flush=True)
     run([python, "-m", "pytest", "-q", *TESTS], cwd=ROOT, env={"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'plugins'}"})
     shutil.rmtree(folder)
 

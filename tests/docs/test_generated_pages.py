@@ -10,7 +10,7 @@ import pytest
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("name", ["settings", "commands", "hooks", "model_card"])
+@pytest.mark.parametrize("name", ["settings", "commands", "hooks", "model_card", "notebook"])
 def test_generated_pages_are_current(name: str) -> None:
     page = runpy.run_path(str(DOCS / f"{name}_page.py"))
     assert (DOCS / "pages" / f"{name}.md").read_text("utf-8") == page["render"](), f"run python docs/{name}_page.py"
