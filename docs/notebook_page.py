@@ -28,6 +28,9 @@ def execute(folder: Path) -> Any:
     resources = {"metadata": {"path": str(folder)}}
     env = os.environ | {"PYTHONWARNINGS": "ignore:IProgress not found"}  # tqdm's hint to install ipywidgets
     NotebookClient(notebook, timeout=TIMEOUT_S, resources=resources, record_timing=False).execute(env=env)
+    for output in (o for cell in notebook.cells for o in cell.get("outputs", ())):
+        if "text/html" in output.get("data", {}):
+            output["data"].pop("text/plain", None)  # of a whole report
     return notebook
 
 

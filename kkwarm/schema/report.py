@@ -90,6 +90,9 @@ class _Model(BaseModel):
 class _Shown(_Model):
     """A result that a notebook shows as the terminal does."""
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}, whose content to_json() gives>"
+
     def _repr_html_(self) -> str:
         from kkwarm.reporting.notebook import html
 
