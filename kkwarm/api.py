@@ -216,8 +216,12 @@ def rlvr(
     Writes ``checkpoint/`` and ``log.jsonl`` to the run folder. An interrupted run resumes when the same call is
     repeated.
 
-    :param model, out, preset, progress: as in `warmup`.
-    :param unpinned, allow_unsandboxed_code: as in `distill`.
+    :param model: as in `warmup`.
+    :param out: as in `warmup`.
+    :param preset: as in `warmup`.
+    :param progress: as in `warmup`.
+    :param unpinned: as in `distill`.
+    :param allow_unsandboxed_code: as in `distill`.
     :param settings: `domain`, `examples`, `steps`, `learning_rate` and the other settings of ``kkwarm rlvr``.
     :returns: the finished run. ``results["signal"]`` is False where nothing was learned, because the rewards never
         differed within a group of completions.
@@ -261,7 +265,9 @@ def bench(
         commas.
     :param out: the run folder; None: under ``runs/bench``, by model and settings.
     :param labels: stored with the run, for reports; they are not part of its identity.
-    :param unpinned, allow_unsandboxed_code, progress: as in `distill`.
+    :param unpinned: as in `distill`.
+    :param allow_unsandboxed_code: as in `distill`.
+    :param progress: as in `distill`.
     :param settings: `samples` per question, `limit` of questions, `temperature` and the other settings of
         ``kkwarm bench``.
     :returns: the finished run: `Run.benchmarks` holds the figures, `Run.samples_df` the samples.
@@ -303,7 +309,8 @@ def score(
     :param samples_out: file that gets a JSON line for each completion.
     :param workers: number of processes for slow verifiers; None: one per core.
     :param out: folder of a run that stores the samples; None: they are not stored.
-    :param unpinned, allow_unsandboxed_code: as in `distill`.
+    :param unpinned: as in `distill`.
+    :param allow_unsandboxed_code: as in `distill`.
     :raises KkwarmError: a row is damaged, the benchmark is unknown or lacks an id, or a file cannot be written.
     """
     from kkwarm.scoring.files import score_file
@@ -332,7 +339,8 @@ def check(
     :param seed: random seed of the generated cases.
     :param peers: also score the generated cases with the other scorers that the plugin names.
     :param protocol: protocol to check; None: the domain's.
-    :param unpinned, allow_unsandboxed_code: as in `distill`.
+    :param unpinned: as in `distill`.
+    :param allow_unsandboxed_code: as in `distill`.
     :returns: what was found; `CheckResult.ok` is False where anything failed.
     :raises KkwarmError: the domain or protocol is unknown, or its data is not available.
     """
