@@ -12,7 +12,7 @@ from kkwarm.analysis.metrics import summarize
 from kkwarm.data.pins import find_unpinned
 from kkwarm.errors import KkwarmError
 from kkwarm.evaluation.lm_eval_index import LM_EVAL_PREFIX
-from kkwarm.plugins import Registry, registry
+from kkwarm.plugins import Registry
 from kkwarm.protocols.prompts import requested_protocol
 from kkwarm.scoring.score import CHUNK, facets_of
 from kkwarm.store import Run
@@ -60,7 +60,7 @@ class RescoredBenchmark:
 
     `missing` counts samples whose question the benchmark no longer has; they keep their verdict. `skipped` says why
     nothing was scored. `provenance` identifies the verifier's code. `read_by` is the protocol, if another than the
-    run's was requested.
+    run's was requested. `unpinned` describes data that is not the published data, as `Manifest.unpinned` holds it.
     """
 
     benchmark: str
@@ -72,6 +72,7 @@ class RescoredBenchmark:
     skipped: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
     read_by: str = ""
+    unpinned: dict[str, str] = field(default_factory=dict)
 
     @property
     def flips(self) -> list[Flip]:
@@ -153,8 +154,12 @@ def rescore_samples(
     facets = facets_of(list(examples.values()), benchmark.all_facets)
     figures = summarize(samples, facets), summarize(after, facets)
     provenance = verifier_provenance(verifier, protocol, reward.function)
-    missing, read_by = len(samples) - len(places), protocol.name if other else ""
-    return RescoredBenchmark(name, samples, after, *figures, missing, provenance=provenance, read_by=read_by)
+    return RescoredBenchmark(
+        *(name, samples, after, *figures, len(samples) - len(places)),
+        provenance=provenance,
+        read_by=protocol.name if other else "",
+        unpinned=find_unpinned(benchmark) or {},
+    )
 
 
 def _load_examples(benchmark: Benchmark, samples: Sequence[Sample]) -> dict[str, Example]:
@@ -177,13 +182,6 @@ def protocol_name(run: Run, name: str, saved: str) -> str | None:
     return saved if run.manifest.kind in ("score", "import") else None
 
 
-def _unpinned(results: Sequence[RescoredBenchmark]) -> dict[str, dict[str, str]]:
-    """The benchmarks that were rescored with data that is not the published data, as `Manifest.unpinned` holds them."""
-    names = [r.benchmark for r in results if not r.skipped]
-    found = {n: find_unpinned(registry().benchmark(n.removesuffix("+forced"), from_run=True)) for n in names}
-    return {name: entry for name, entry in found.items() if entry is not None}
-
-
 def write_rescored(run: Run, results: Sequence[RescoredBenchmark], path: Path) -> Run:
     """Writes today's verdicts to a new run folder. The original run does not change.
 
@@ -204,7 +202,7 @@ def write_rescored(run: Run, results: Sequence[RescoredBenchmark], path: Path) -
             if not result.skipped:  # figures that do not depend on verdicts, such as lengths, stay
                 figures[result.benchmark] = {**figures.get(result.benchmark, {}), **result.figures_after}
         new.finish(
-            unpinned={**run.manifest.unpinned, **_unpinned(results)},
+            unpinned={**run.manifest.unpinned, **{r.benchmark: r.unpinned for r in results if r.unpinned}},
             **run.manifest.model_dump(exclude_unset=True, exclude=_NOT_COPIED),
             rescored_from=str(run.path),
             results={**run.manifest.results, "benchmarks": figures, "run": str(path)},
