@@ -15,7 +15,7 @@ from fuzz_cases import TARGETS, Case, run_case, run_command
 from fuzz_inputs import make_inputs
 
 SECONDS = 100  # for each target, at most
-CASES = 30
+CASES = 15
 
 
 @pytest.fixture(scope="session")
