@@ -44,7 +44,7 @@ class Candidate:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.pending: list[bytes] = []
-        self.size, self.calling = 0, False
+        self.size, self.calling, self.flushing = 0, False, False
         self.continued = self.continued_cpu = 0.0  # when the last checkpoint was left
 
     def send(self, data: bytes) -> None:
@@ -54,11 +54,13 @@ class Candidate:
             self.flush()
 
     def flush(self) -> None:
+        self.flushing = True  # an alarm in here would send the same results again
         data = memoryview(b"".join(self.pending))
         self.pending.clear()
         self.size = 0
         while data:
             data = data[os.write(self.fd, data) :]
+        self.flushing = False
 
     def receive(self) -> bytes:
         """The next message of the trusted side. Ends this process where no more will come."""
@@ -90,7 +92,7 @@ class Candidate:
 
     def on_alarm(self, signum: int, frame: FrameType | None) -> None:
         """Sends earlier results during a call that may never end."""
-        if self.calling and self.pending:
+        if self.calling and self.pending and not self.flushing:
             self.flush()
 
     def run(self) -> None:
