@@ -55,10 +55,10 @@ json_option = click.option(
 
 def table_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options --csv and --parquet, for `write_tables`."""
-    for name in ("parquet", "csv"):
+    for form in ("Parquet", "CSV"):
         kind = click.Path(path_type=Path, dir_okay=False)
         option = click.option(
-            f"--{name}", type=kind, metavar="FILE", help=f"Write the figures to a {name.upper()} file."
+            f"--{form.lower()}", type=kind, metavar="FILE", help=f"Write the figures to a {form} file."
         )
         function = option(function)
     return function

@@ -325,8 +325,8 @@ class _Prompting(Settings):
 
     protocol: str | None = setting(
         None,
-        "Protocol, or those of single benchmarks (NAME=PROTOCOL,...): how questions are put to the model and answers "
-        "are read. `official` is the benchmark's own.",
+        "Protocol: how questions are put to the model and answers are read. `official` is the benchmark's own; "
+        "NAME=PROTOCOL,... is for single benchmarks.",
         MODEL_AND_DATA,
         unset="the benchmark's default",
         metavar="[NAME=]PROTOCOL,...",
@@ -528,7 +528,7 @@ class TrainConfig(_Contamination, _Prompting):
     )
     eval_max_tokens: ByBenchmark | None = setting(
         None,
-        "Maximum number of tokens per answer in an evaluation, or for single benchmarks (NAME=N,...).",
+        "Maximum number of tokens per answer in an evaluation; NAME=N,... for single benchmarks.",
         EVALUATION,
         unset="the benchmark's",
         identity=False,
@@ -736,7 +736,7 @@ class BenchConfig(_Prompting):
     samples: Count = setting(1, "Number of samples per question.", SAMPLING)
     limit: ByBenchmark | None = setting(
         None,
-        "Maximum number of questions of each benchmark, or of single ones (NAME=N,...); always the same questions.",
+        "Maximum number of questions of each benchmark, always the same; NAME=N,... for single benchmarks.",
         SAMPLING,
         unset="all",
         metavar="[NAME=]N,...",
@@ -770,7 +770,7 @@ class BenchConfig(_Prompting):
     )
     max_tokens: ByBenchmark | None = setting(
         None,
-        "Maximum number of tokens per sample, or for single benchmarks (NAME=N,...).",
+        "Maximum number of tokens per sample; NAME=N,... for single benchmarks.",
         SAMPLING,
         unset="the benchmark's",
         metavar="[NAME=]N,...",

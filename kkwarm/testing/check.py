@@ -88,11 +88,8 @@ def run_check(
     protocol: str | None = None,
     progress: Callable[[int, float, int], None] | None = None,
 ) -> CheckResult:
-    """Checks a domain without a model: conformance rules, adversarial probes on its verifier, and a search.
+    """See `kkwarm.check`.
 
-    :param examples: number of evaluation examples for the probes and the search.
-    :param search: seconds of search; None: 200 cases per generator, in at most 30 seconds.
-    :param peers: also score the generated cases with the other scorers that the plugin names.
     :param progress: called with the number of cases, the used share of the budget, and the number of failed kinds.
     :raises KkwarmError: the domain or protocol is unknown, or a number is out of range.
     """

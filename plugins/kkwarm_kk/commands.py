@@ -27,7 +27,9 @@ def group() -> None:
 @click.option("-n", "count", type=Whole(1), default=100, show_default=True, help="Number of puzzles.")
 @click.option("--seed", type=Whole(0), default=0, show_default=True, help="Random seed.")
 @click.option("--depth", type=Whole(1, 5), default=1, show_default=True, help="Nesting depth of statements.")
-@click.option("--width", type=Whole(2, 8), default=2, show_default=True, help="Most operands of an and or an or.")
+@click.option(
+    "--width", type=Whole(2, 8), default=2, show_default=True, help="Maximum number of operands of `and` and `or`."
+)
 @click.option(
     "--split",
     type=click.Choice(["train", "test"]),
@@ -36,7 +38,9 @@ def group() -> None:
     help="Part of the puzzles, decided by content. Traces of the teachers contain no puzzle of `test`, and `train` "
     "contains no published test puzzle.",
 )
-@click.option("--reasoning", is_flag=True, help="Add the reasoning of the teacher `symbolic`.  [default: null]")
+@click.option(
+    "--reasoning", is_flag=True, help="Add the reasoning of the teacher `symbolic`; without it, `reasoning` is null."
+)
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="JSON lines file to write.")
 @json_option
 def generate(
