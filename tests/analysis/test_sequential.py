@@ -61,6 +61,7 @@ def test_the_interval_narrows_around_what_was_seen_and_ends_at_the_truth(
     assert sequence.reached
 
 
+@pytest.mark.slow
 def test_the_whole_score_is_held_at_all_times_and_questions_are_saved() -> None:
     rng = np.random.default_rng(0)
     missed, asked = 0, []
@@ -97,6 +98,7 @@ def decided(rng: np.random.Generator, shift: float, total: int = 300) -> tuple[s
     raise AssertionError("the last look decides")
 
 
+@pytest.mark.slow
 def test_equal_checkpoints_seldom_differ_and_large_differences_stop_early() -> None:
     rng = np.random.default_rng(1)
     null = [decided(rng, 0.0)[0] for _ in range(100)]
@@ -118,6 +120,7 @@ def test_a_decision_is_antisymmetric_and_looked_at_only_when_due() -> None:
         rule.test(a[:7], b[:7])
 
 
+@pytest.mark.slow
 def test_a_family_shares_the_error() -> None:
     alone, many = GroupSequentialTest(200, 0.05), GroupSequentialTest(200, 0.05, family=4)
     a = np.zeros(200)

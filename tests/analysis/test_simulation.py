@@ -21,6 +21,7 @@ def _importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         sys.modules.pop(name, None)
 
 
+@pytest.mark.slow
 def test_studies_in_small() -> None:
     from transfer_simulation import Setting, simulate
 
@@ -31,6 +32,7 @@ def test_studies_in_small() -> None:
     assert 0 < found["power"] < 0.6
 
 
+@pytest.mark.slow
 def test_advice_in_small() -> None:
     from advice_simulation import simulate
 
@@ -50,6 +52,7 @@ def test_stopping_in_small() -> None:
     assert row["used"] < 0.8
 
 
+@pytest.mark.slow
 def test_sample_efficiency_in_small() -> None:
     from efficiency_simulation import Setting, simulate
 

@@ -61,7 +61,11 @@ def greedy(backend: HFBackend, *prompts: str, tokens: int = 12) -> dict[str, Com
     return {r.key: c for r, _, c in backend.generate(asked, Sampling(0.0, 1.0, tokens))}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+QUICK = ("gpt2", "qwen3", "gemma3_text", "mamba")
+ALL_KINDS = [pytest.param(k, marks=() if k in QUICK else pytest.mark.slow) for k in KINDS]
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_greedy_equals_generate(kind: str, tmp_path: Path) -> None:
     """In a padded batch, token for token; and what a batch draws does not depend on its size."""
     backend = HFBackend.load(str(checkpoint(tmp_path / kind, kind, **KINDS[kind])), device="cpu")

@@ -335,6 +335,7 @@ verify(Verifier("v", Endless(), isolation="process", timeout_s=1.0), FORMAT, [(E
 """
 
 
+@pytest.mark.slow
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     began = tmp_path / "began"
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(began)], env=importing_tests())

@@ -139,6 +139,7 @@ def test_changed_questions_are_named(run: Path, monkeypatch: pytest.MonkeyPatch)
     assert "1 questions no longer exist: sum/11; 1 questions have a different prompt: sum/3" in wrong["data: toy"]
 
 
+@pytest.mark.slow
 def test_another_verifier_is_found_with_what_it_judges_otherwise(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def strict(example: Example, response: Response) -> Verdict:
         return Verdict(Status.WRONG, metrics=toy_benchmark.check(example, response).metrics)

@@ -113,6 +113,7 @@ def test_a_decision_against_another_run(tmp_path: Path) -> None:
     assert same.manifest.benchmarks["sums"]["stopped"]["verdict"] == "tie"
 
 
+@pytest.mark.slow
 def test_a_run_stopped_against_another_is_compared_with_a_warning(tmp_path: Path) -> None:
     reference, third = run(tmp_path / "a", 0.3), run(tmp_path / "c", 0.4)
     stopped = run(tmp_path / "b", 0.7, until_decided=str(reference.path))

@@ -86,6 +86,7 @@ def test_special_rules(examples: dict[str, Example]) -> None:
         assert verdict.status is status, (case, verdict)
 
 
+@pytest.mark.slow
 def test_adversarial_probes_are_rejected_and_correct_code_is_accepted(examples: dict[str, Example]) -> None:
     protocol = BUILT_IN["paper"]
     golds = {name: DOMAIN.gold(e) for name, e in examples.items()}  # type: ignore[misc]

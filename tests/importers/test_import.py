@@ -116,6 +116,7 @@ def test_lm_eval_without_samples_is_one_clear_line(tmp_path: Path, capsys: pytes
     assert "--log_samples" in err
 
 
+@pytest.mark.slow
 def test_other_folders_and_damaged_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(KkwarmError, match="does not exist"):
         lm_eval.read(tmp_path / "nowhere")

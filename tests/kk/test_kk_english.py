@@ -87,6 +87,7 @@ def test_published_puzzles_all_parse_and_have_their_stored_solution(shared_data:
     assert shared == [3] * 5, "test puzzles that are a training puzzle with other names, as the data's README states"
 
 
+@pytest.mark.slow
 def test_load_drops_training_puzzles_isomorphic_to_a_test_puzzle(shared_data: Path) -> None:
     examples = load()
     test = [e for e in examples if e.split == "test"]

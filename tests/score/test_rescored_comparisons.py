@@ -37,6 +37,7 @@ def rescored(capsys: pytest.CaptureFixture[str], *args: object) -> dict[str, Any
     return document
 
 
+@pytest.mark.slow
 def test_a_gain_of_an_older_verifier_is_none_today(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     base = stored(tmp_path / "base", ["6"] * N)
     lenient = stored(tmp_path / "lenient", ["7"] * N, Status.CORRECT)

@@ -120,6 +120,7 @@ def test_needs_come_first(recipe: Recipe, without_models: Without, tmp_path: Pat
         assert all(order.index(need) < order.index(step.id) for need in step.needs)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_once_is_replaced(
     recipe: Recipe, without_models: Without, tmp_path: Path, quiet: Any
 ) -> None:

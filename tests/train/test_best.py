@@ -40,6 +40,7 @@ def best_of(run: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_best_holds_the_weights_of_the_best_step(tmp_path: Path, base: Path, traces: Path) -> None:
     """The learning rate is constant, so a run of so many steps ends with the weights of that step."""
     config: dict[str, Any] = {"learning_rate": 1e-2, "schedule": "constant", "batch_size": 8, "threads": 1}

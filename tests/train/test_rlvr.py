@@ -67,6 +67,7 @@ def test_rewards_equal_the_benchmarks_verdicts(tmp_path: Path, warmed: Path, cap
     assert run.manifest.results["completions"] == 48 and run.manifest.results["signal"]
 
 
+@pytest.mark.slow
 def test_parts_of_a_reward_and_a_stop_with_nothing_lost(
     tmp_path: Path, warmed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

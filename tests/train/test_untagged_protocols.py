@@ -33,6 +33,7 @@ def url() -> Iterator[str]:
     server.shutdown()
 
 
+@pytest.mark.slow
 def test_the_whole_chain_reads_answers_from_free_text(url: str, tmp_path: Path, base: Path) -> None:
     config = DistillConfig(
         domain="toy", teacher="teacher", protocol="stated", n=24, verified_only=True, api="completions"
