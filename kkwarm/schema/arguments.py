@@ -144,6 +144,7 @@ class RlvrArguments(TypedDict, total=False):
     top_p: float
     max_tokens: int | None
     vllm: Literal["none", "colocate", "server"]
+    reward_weights: Mapping[str, float]
     keep_rollouts: bool
 
 

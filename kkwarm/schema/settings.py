@@ -695,6 +695,14 @@ class RlvrConfig(TrainConfig):
     vllm: Literal["none", "colocate", "server"] = setting(
         "none", "Generate with vLLM: in the training process, on a server, or not at all.", ROLLOUTS
     )
+    reward_weights: Mapping[str, Annotated[Number, Field(ge=0, le=LARGEST)]] = setting(
+        {},
+        "Weight of a part of the reward, for a domain whose reward function returns parts; other parts have weight 1. "
+        "Can be given several times.",
+        ROLLOUTS,
+        option="--reward-weight",
+        metavar="NAME=WEIGHT",
+    )
     keep_rollouts: Switch = setting(
         False, "Write every completion with its verdict to rollouts.jsonl.", OUTPUT, identity=False
     )

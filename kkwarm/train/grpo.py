@@ -119,10 +119,15 @@ class Prompts:
 def plan_rlvr(config: RlvrConfig) -> RlvrPlan:
     """Plans `rlvr` without loading a model.
 
-    :raises KkwarmError: the domain is unknown, or has too few examples.
+    :raises KkwarmError: the domain is unknown, has too few examples, or no reward whose parts could have weights.
     """
     reg = registry()
     task = reg.task(config.domain)
+    if config.reward_weights and task.reward is None:
+        raise KkwarmError(
+            f"the reward of {task.name} has no parts that could have a weight",
+            hint="parts are what a domain's reward function returns by name",
+        )
     benchmarks = config.decontaminate_against if config.drop_contaminated else None
     examples = select_training_examples(task, config.examples, config.seed, decontaminate_against=benchmarks)
     if len(examples) < config.prompts_per_step:

@@ -157,7 +157,7 @@ class Rollout:
         """The rewards, unless one of them cannot be used in any process: then all processes stop."""
         rewards, errors = [], []
         try:
-            rewards = TaskReward.of(self._plan.task)(items)
+            rewards = TaskReward.of(self._plan.task, self._plan.config.reward_weights)(items)
         except RewardError as err:
             errors = [err]
         for error in distributed.all_gather(errors):

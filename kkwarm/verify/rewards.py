@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Self
 
-from kkwarm.errors import KkwarmError, describe_error, shorten
+from kkwarm.errors import KkwarmError, describe_error, shorten, unknown_name
 from kkwarm.types import Completion, Example, RewardFunction, Rewards, Status, Task, Verdict
 from kkwarm.verify.calls import TimeLimitExceeded, time_limit
 
@@ -38,16 +38,18 @@ class TaskReward:
     """The reward of a task's completions: by its table, with partial credit, or by its function.
 
     :param name: the task's name, for messages.
+    :param weights: factors of the function's parts, by name; 1 for the others.
     """
 
     name: str
     table: Rewards = field(default_factory=Rewards)
     function: RewardFunction | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, task: Task) -> Self:
+    def of(cls, task: Task, weights: Mapping[str, float] | None = None) -> Self:
         """The reward of a task."""
-        return cls(task.name, task.rewards, task.reward)
+        return cls(task.name, task.rewards, task.reward, weights or {})
 
     @property
     def graded(self) -> bool:
@@ -58,7 +60,7 @@ class TaskReward:
         """The reward of each completion, in order.
 
         :raises RewardError: a reward is not finite, or more than its status may earn; or the function raised, took
-            longer than 10 s, or returned something else than numbers.
+            longer than 10 s, or returned something else than numbers; or no reward has a part that `weights` names.
         """
         if not self.graded:
             return [self._from_table(example, verdict) for example, _, verdict in items]
@@ -69,6 +71,7 @@ class TaskReward:
                     rewards.append(call(self._compute, example, completion, verdict))
                 except TimeLimitExceeded:
                     raise self._error(example, verdict, f"is not known after {TIME_LIMIT:g} s") from None
+        self._check_weights(rewards)
         return rewards
 
     def stored(self, items: Sequence[tuple[Example, Completion, Verdict]]) -> list[float | None]:
@@ -89,9 +92,15 @@ class TaskReward:
             return self._check(example, verdict, Reward(self._partial_credit(example, verdict, base.total)))
         returned = self._call(example, completion, verdict)
         values: Mapping[object, object] = returned if isinstance(returned, Mapping) else {"": returned}
-        parts = {n: float(v) + 0.0 for n, v in values.items() if isinstance(n, str) and isinstance(v, Real)}
+        parts = {
+            name: float(value) * self.weights.get(name, 1.0) + 0.0
+            for name, value in values.items()
+            if isinstance(name, str) and isinstance(value, Real)
+        }
         if not parts or len(parts) < len(values):
             raise self._error(example, verdict, f"is {shorten(returned)}, neither a number nor a dict of numbers")
+        if self.weights and "" in parts:
+            raise self._error(example, verdict, f"is {shorten(returned)}, without parts that could have a weight")
         for name, value in parts.items():
             if not math.isfinite(value):
                 raise self._error(example, verdict, f"is not finite: {value}", part=name)
@@ -125,6 +134,14 @@ class TaskReward:
         if status in _PARTIAL and total >= correct:
             raise self._error(example, verdict, f"is {total:g}, as much as a correct answer may earn")
         return reward
+
+    def _check_weights(self, rewards: Sequence[Reward]) -> None:
+        """Checks that the parts that have a weight exist. A reward has no parts where the verifier failed."""
+        parts = {name for reward in rewards for name in reward.parts}
+        for name in self.weights:
+            if parts and name not in parts:
+                err = unknown_name("part", name, parts)
+                raise RewardError(f"the reward of {self.name}: {err.message}", hint=err.hint)
 
     def _error(self, example: Example, verdict: Verdict, problem: str, *, part: str = "") -> RewardError:
         what = f"part {part!r} of the reward" if part else "the reward"

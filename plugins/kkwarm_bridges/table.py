@@ -115,6 +115,7 @@ class Table(BaseModel):
     :param instruction: the last line of the question. With `choices` the default asks for a letter; "" leaves it out.
     :param protocol: the default protocol: a built-in one, or one of `protocols`.
     :param protocols: further protocols, a section ``[protocols.NAME]`` each.
+    :param waivers: the reason for each adversarial probe that the table need not pass, as in `Domain`.
     :param tolerance: largest absolute difference from the gold answer (verifier ``number``).
     """
 
@@ -140,6 +141,7 @@ class Table(BaseModel):
     tolerance: float = Field(0.0, ge=0)
     rewards: Rewards = Rewards()
     sampling: Sampling = Sampling()
+    waivers: dict[str, str] = {}
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
@@ -172,6 +174,7 @@ def make_domain(name: str) -> Domain:
         rewards=table.rewards,
         sampling=table.sampling,
         facet=table.facet,
+        waivers=table.waivers,
     )
 
 
@@ -217,6 +220,10 @@ def _check_values(data: Mapping[str, Any], problems: Problems) -> None:
                 problems.add(("answer_pattern",), "has no group, such as in '#### (.*)'")
         except re.error as err:
             problems.add(("answer_pattern",), f"is not a regular expression: {err}")
+    waivers = data.get("waivers")
+    for probe, reason in waivers.items() if isinstance(waivers, Mapping) else ():
+        if isinstance(reason, str) and not reason.strip():
+            problems.add(("waivers", probe), "is empty: write why the table need not pass the probe")
     if isinstance(prompt, str):
         try:
             _fields(prompt)

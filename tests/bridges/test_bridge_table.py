@@ -292,6 +292,15 @@ def test_partial_credit_of_a_table(reg: Registry, tmp_path: Path) -> None:
     assert reward == (domain.rewards.wrong + domain.rewards.correct) / 2
 
 
+def test_waivers_of_a_table(reg: Registry, tmp_path: Path) -> None:
+    text = 'data = "rows.jsonl"\nquestion = "q"\nanswer = "a"\n[waivers]\nnegated = "a joke"\n"any domain: negated" = '
+    domain = reg.domain(write_table(tmp_path, ROWS, text + '"a joke too"'))
+    assert domain.waivers == {"negated": "a joke", "any domain: negated": "a joke too"}
+    (tmp_path / "b").mkdir()
+    found = problems(reg, write_table(tmp_path / "b", ROWS, text + '" "'))
+    assert "line 6, waivers.any domain: negated: is empty: write why the table need not pass the probe" in found
+
+
 def test_a_table_can_be_benchmarked(reg: Registry, tmp_path: Path) -> None:
     from kkwarm.evaluation import BenchConfig, bench
 

@@ -81,6 +81,27 @@ def test_parts_are_added_up(parts: dict[str, float]) -> None:
     assert reward(lambda verdict, example: parts, table=table) == Reward(math.fsum(parts.values()), parts)
 
 
+def test_parts_have_weights() -> None:
+    weighted = TaskReward("d", PAPER, lambda v, e: {"answer": 1.0, "length": -0.4}, {"length": 0.5})
+    items = [(EXAMPLE, COMPLETION, Verdict(status)) for status in (Status.WRONG, Status.ERROR)]
+    assert weighted(items) == [Reward(0.8, {"answer": 1.0, "length": -0.2}), Reward(PAPER.error)]
+    assert weighted(items[1:]) == [Reward(PAPER.error)], "a verdict with the status error has no parts"
+
+
+@pytest.mark.parametrize(
+    ("weights", "function", "message"),
+    [
+        ({"lenght": 1.0}, lambda v, e: {"length": 0.0}, "the reward of d: unknown part 'lenght' (did you mean length?)"),
+        ({"length": 1.0}, lambda v, e: -1.0, "(verdict wrong) is -1.0, without parts that could have a weight"),
+        ({"answer": 3.0}, lambda v, e: {"answer": 1.0}, "is 3, above the reward of correct (2)"),
+    ],
+)
+def test_weights_that_cannot_be_used(weights: dict[str, float], function: Any, message: str) -> None:
+    with pytest.raises(RewardError) as caught:
+        TaskReward("d", PAPER, function, weights)([(EXAMPLE, COMPLETION, Verdict(Status.WRONG))])
+    assert message in str(caught.value)
+
+
 def test_rounding_of_a_sum_is_no_error() -> None:
     assert reward(lambda v, e: {"a": 0.1, "b": 0.2}, Status.CORRECT, Rewards(correct=0.3)).total > 0.3
 

@@ -92,6 +92,14 @@ def test_parts_of_a_reward_and_a_stop_with_nothing_lost(
     assert {"answer", "length"} == set(line["rewards"]) and "near" in line["metrics"]  # type: ignore[call-overload,operator]
     assert any("(answer " in note and ", length " in note for note in notes)
 
+    weighted = config.replace(steps=1, reward_weights={"length": 0.5})
+    (line,) = log_of(rlvr(warmed, weighted, tmp_path / "weighted", progress=False).path)
+    first = log_of(whole.path)[0]["rewards"]
+    assert line["rewards"] == pytest.approx({"answer": first["answer"], "length": first["length"] / 2}, abs=1e-6)  # type: ignore[index]
+    assert line["reward"] == pytest.approx(sum(line["rewards"].values()), abs=1e-5)  # type: ignore[attr-defined]
+    with pytest.raises(KkwarmError, match="the reward of toy has no parts that could have a weight"):
+        plan_rlvr(weighted.replace(domain="toy"))
+
     calls = iter(range(9))
     correct = TaskReward.__call__
 
