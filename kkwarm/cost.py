@@ -18,24 +18,6 @@ from typing import Any
 from kkwarm.backends.sizes import ModelSize, read_size
 from kkwarm.progress import duration
 
-__all__ = [
-    "Hardware",
-    "Rates",
-    "cores",
-    "device_memory",
-    "estimate",
-    "estimate_lines",
-    "estimate_rates",
-    "fixed_estimate",
-    "generation_memory",
-    "gpus",
-    "known_rates",
-    "rate_text",
-    "sample_bytes",
-    "this_machine",
-    "training_disk",
-]
-
 GIB = 1024**3
 UNKNOWN_PARAMETERS = 1e9  # where nothing tells the size of a model
 # A core of a server processor, in fp32. SmolLM2 (135 M) on two cores generates 95 and trains on 125 tokens a second,

@@ -12,8 +12,6 @@ from kkwarm.data.splits import normalise
 from kkwarm.errors import KkwarmError, unknown_name
 from kkwarm.types import Benchmark, Domain, Example, Loader, Mismatch, Split, Task, Teacher, Trace, Verifier
 
-__all__ = ["make_benchmark", "make_task", "make_verifier", "narrow_benchmark", "narrow_task", "narrow_teacher"]
-
 _EXAMINED = 100  # traces that a narrowed teacher examines at most, for each one that is requested
 
 

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-__all__ = ["RESUMABLE_RUNS", "handle_signals", "interrupt_on_signals", "preserve_signal_handlers"]
-
 RESUMABLE_RUNS: list[str] = []  # folders of interrupted runs, for the command's last message
 _STOPPING = (signal.SIGTERM, signal.SIGHUP)
 Handler = Callable[[int, FrameType | None], Any]

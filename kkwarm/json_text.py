@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-__all__ = ["MAX_DEPTH", "parse_json"]
-
 MAX_DEPTH = 64  # lists and objects inside one another; code that walks a document must not exceed Python's own limit
 
 

@@ -7,8 +7,6 @@ from pathlib import Path
 
 from kkwarm.errors import KkwarmError
 
-__all__ = ["cache_folder", "expand_path"]
-
 
 def expand_path(path: str | os.PathLike[str]) -> Path:
     """The path with a leading ``~`` or ``~NAME`` replaced by the home directory.

@@ -13,8 +13,6 @@ from typing import Any, Self
 
 from kkwarm.types import Sample
 
-__all__ = ["PLAIN_INTERVAL", "GenerationNote", "GenerationProgress", "TokenMeter", "duration"]
-
 PLAIN_INTERVAL = 30.0  # seconds between two lines where stderr is not a terminal
 _REDRAW_INTERVAL = 0.2  # seconds between two updates of a bar
 

@@ -17,8 +17,6 @@ from typing import Any
 from kkwarm import hookspecs
 from kkwarm.types import Benchmark, ClaimSet, Domain, Protocol, Reader, Rewards, Sampling, Task, Teacher, Verifier
 
-__all__ = ["REGISTRATIONS", "find_hook_problems", "missing_reference", "validate_item", "validate_items"]
-
 # (hook, kind of object, its class)
 REGISTRATIONS: tuple[tuple[str, str, type[Any]], ...] = (
     ("kkwarm_protocols", "protocol", Protocol),

@@ -18,8 +18,6 @@ from kkwarm.backends.sizes import ModelSize, read_size
 from kkwarm.errors import KkwarmError
 from kkwarm.files import write_file
 
-__all__ = ["measure", "read_throughput", "record_throughput"]
-
 Kind = Literal["generate", "train"]
 _FEW = 200  # tokens below which a run tells nothing about speed
 _PROMPT = "There is an island of knights, who always tell the truth, and knaves, who always lie. "

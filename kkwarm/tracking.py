@@ -17,8 +17,6 @@ from kkwarm.errors import KkwarmError, unknown_name, warn
 from kkwarm.redaction import redact_data
 from kkwarm.store import Run
 
-__all__ = ["TRACK", "TRACKERS", "Tracking", "check_trackers", "track"]
-
 TRACK = "KKWARM_TRACK"  # names of trackers, set by `kkwarm study --track` for its workers
 START_TIMEOUT, END_TIMEOUT = 20.0, 60.0  # seconds that wandb may take to begin, and to send what is left
 

@@ -12,8 +12,6 @@ from kkwarm.analysis.stats.estimates import estimate_mean
 from kkwarm.analysis.stats.seed_variance import SeedVariance
 from kkwarm.schema.report import Figure
 
-__all__ = ["by_facet", "pass_at"]
-
 MAX_VALUES = 100  # of one facet; more are not a breakdown
 
 

@@ -12,8 +12,6 @@ from kkwarm.errors import KkwarmError
 from kkwarm.store import Run
 from kkwarm.types import Sample
 
-__all__ = ["budget_curve", "budget_curves"]
-
 _SMALLEST = 16  # tokens of the lowest limit
 
 

@@ -20,8 +20,6 @@ from kkwarm.schema import report as schema
 from kkwarm.schema.report import Change, Claim, Report
 from kkwarm.types import ClaimSet
 
-__all__ = ["build_report"]
-
 
 def build_report(study: StudyData, claim_sets: Iterable[ClaimSet] | None = None) -> Report:
     """The report of a study or of bench runs.

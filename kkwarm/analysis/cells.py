@@ -18,23 +18,6 @@ from kkwarm.schema.manifest import Manifest
 from kkwarm.store import Run
 from kkwarm.types import REFERENCE_DIFFERS, SPLIT, Protocol, Sample
 
-__all__ = [
-    "FORCED",
-    "Cell",
-    "PairingError",
-    "Tally",
-    "evaluation_settings",
-    "make_cell",
-    "measured_differently",
-    "pair",
-    "pair_metrics",
-    "protocol_label",
-    "restrict",
-    "settings_differences",
-    "stopped_by",
-    "tally_samples",
-]
-
 FORCED = "+forced"  # suffix of benchmark names whose prompts force reasoning
 _OFF = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}  # not listed: other tools' runs do not record them
 _PROMPTING = ("protocol", "chat", "system", "few_shot")

@@ -41,15 +41,6 @@ from kkwarm.schema.report import (
     SettingsDifference,
 )
 
-__all__ = [
-    "accuracy_of",
-    "advise",
-    "compare_conditions",
-    "compute_changes",
-    "find_settings_differences",
-    "to_difference",
-]
-
 CellKey = tuple[str, str]
 Key = TypeVar("Key", bound=Hashable)
 MAX_FACTOR = 10  # advice beyond this multiple of the present number is given as "more than"

@@ -12,8 +12,6 @@ from kkwarm.errors import KkwarmError
 from kkwarm.schema.report import BenchmarkComparison, Comparison, Comparisons, State
 from kkwarm.store import Run
 
-__all__ = ["compare", "compare_all"]
-
 
 def compare(
     first: Path, second: Path, *, margin: float | None = None, common: bool = False, across_protocols: bool = False

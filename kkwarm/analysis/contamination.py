@@ -8,8 +8,6 @@ from typing import Any
 
 from kkwarm.analysis.cells import Cell
 
-__all__ = ["count_contaminated"]
-
 CellKey = tuple[str, str]
 
 

@@ -17,8 +17,6 @@ from kkwarm.analysis.training import Curve
 from kkwarm.errors import KkwarmError
 from kkwarm.schema.report import EfficiencyPoint, EfficiencyStart, ExamplesSaved, SampleEfficiency, StepEfficiency
 
-__all__ = ["compare_curves", "examples_needed", "sample_efficiency", "scores_at_equal_examples", "smooth"]
-
 WINDOW = 5  # steps: a step has few prompts, so single values are noisy
 BOOTSTRAP_SAMPLES = 2_000
 Values = npt.NDArray[np.float64]

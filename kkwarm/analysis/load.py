@@ -18,8 +18,6 @@ from kkwarm.schema.manifest import StudyPlan
 from kkwarm.store import Run, find_training_run, runs_home
 from kkwarm.types import Protocol
 
-__all__ = ["WITH_SAMPLES", "benchmark_protocol", "load", "newest_study", "run_protocols", "run_seed", "study_plan"]
-
 WITH_SAMPLES = ("bench", "score", "import")
 SeedSteps = Mapping[str, Mapping[str, str]]  # step ids by seed and part (a stage, "bench", "forced")
 

@@ -14,18 +14,6 @@ from typing import Any
 
 from kkwarm.types import Sample, Status
 
-__all__ = [
-    "Facets",
-    "QuestionTally",
-    "advise_on_unusable",
-    "clustered_mean",
-    "mean_interval",
-    "natural_order",
-    "pass_at_k",
-    "reported_k",
-    "summarize",
-]
-
 Facets = Mapping[str, Mapping[str, str]]  # facet -> question id -> value
 
 

@@ -17,8 +17,6 @@ from kkwarm.schema.report import Leaderboard, RankedRun, RunSummary
 from kkwarm.store import Run
 from kkwarm.store.manifest import MANIFEST
 
-__all__ = ["find_runs", "rank", "run_folders", "with_samples"]
-
 MAX_DEPTH = 4  # folders below the one that is searched
 
 

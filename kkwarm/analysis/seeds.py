@@ -8,8 +8,6 @@ from typing import TypeVar
 from kkwarm.analysis.stats.seed_variance import Scores, SeedEffect, SeedVariance, estimate_seed_variances
 from kkwarm.analysis.study_data import StudyData
 
-__all__ = ["Strata", "seed_effects", "variances_of_changes", "variances_of_conditions"]
-
 Key = TypeVar("Key", bound=Hashable)
 Strata = Sequence[tuple[Scores, Scores]]
 

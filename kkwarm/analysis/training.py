@@ -16,8 +16,6 @@ from kkwarm.files import read_regular
 from kkwarm.json_text import parse_json
 from kkwarm.store import Run
 
-__all__ = ["Curve", "Training", "paired_evals", "read_curve", "read_steps", "read_training"]
-
 EVALS = "evals.jsonl"
 
 

@@ -8,8 +8,6 @@ from typing import Any, Protocol, runtime_checkable
 
 from kkwarm.types import ChatPrompt, Completion, Sampling
 
-__all__ = ["Backend", "Likelihood", "LikelihoodBackend", "LiveBackend", "LogprobBackend", "Request"]
-
 Likelihood = tuple[float, bool]  # sum of the natural log-probabilities of a text's tokens; whether all are greedy
 
 

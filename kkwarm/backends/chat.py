@@ -7,8 +7,6 @@ from typing import Any
 
 from kkwarm.types import ChatPrompt
 
-__all__ = ["flatten_choice", "flatten_usage", "request_chat"]
-
 
 def request_chat(prompt: ChatPrompt) -> dict[str, Any]:
     """The parameters that carry a conversation. Those that continue the model's turn are vLLM's and SGLang's."""

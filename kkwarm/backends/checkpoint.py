@@ -23,22 +23,6 @@ from kkwarm.paths import expand_path
 if TYPE_CHECKING:
     import torch
 
-__all__ = [
-    "LazyTokenizer",
-    "default_device",
-    "default_dtype",
-    "display_name",
-    "fingerprint",
-    "load_model",
-    "load_tokenizer",
-    "parse_dtype",
-    "read_config",
-    "read_own_sampling",
-    "resolve",
-    "resolve_package_path",
-    "trust_remote_code",
-]
-
 _WEIGHTS = (".safetensors", ".bin", ".pt")
 _trusted: set[str] = set()  # resolved checkpoints whose own Python code may run
 _TOKENIZER = (

@@ -21,8 +21,6 @@ from kkwarm.backends.hub import CONFIG, one_line
 from kkwarm.errors import KkwarmError
 from kkwarm.paths import cache_folder
 
-__all__ = ["SUFFIX", "end_of_turn", "find_gguf", "load_gguf_model", "metadata_folder"]
-
 SUFFIX = ".gguf"
 _VERSION = 1  # raise it when the conversion changes: folders of another version are made again
 _SPLIT = re.compile(r"-\d{5}-of-\d{5}\.gguf$")

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-__all__ = ["HFBackend"]
-
 log = logging.getLogger(__name__)
 _REFILL = 0.75  # rows enter when fewer than this share of the batch is unfinished
 _COMPACT = 0.875  # finished rows are removed when fewer than this share is unfinished

@@ -6,8 +6,6 @@ from functools import lru_cache
 
 from kkwarm.errors import KkwarmError
 
-__all__ = ["ADAPTER", "CONFIG", "hub_file", "one_line"]
-
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
 
 

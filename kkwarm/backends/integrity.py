@@ -10,8 +10,6 @@ from typing import Any
 
 from kkwarm.errors import KkwarmError
 
-__all__ = ["check_checkpoint", "check_weights"]
-
 _HINT = "the checkpoint is incomplete, or of another architecture than its config says: fetch or save it again"
 GENERATION = "generation_config.json"
 

@@ -11,8 +11,6 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-__all__ = ["append_rows", "has_full_cache", "make_cache", "select_rows"]
-
 _MIN_SPARE = 64  # columns to grow by, at least
 
 

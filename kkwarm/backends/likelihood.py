@@ -19,8 +19,6 @@ from kkwarm.errors import KkwarmError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["score_texts"]
-
 log = logging.getLogger(__name__)
 _MAX_TOKENS = 16_384  # tokens in a batch: more gains nothing on a CPU, and little on a GPU
 _MAX_ROWS = 256

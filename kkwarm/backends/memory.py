@@ -5,8 +5,6 @@ from __future__ import annotations
 import gc
 from typing import Any
 
-__all__ = ["available_memory", "estimate_batch_size", "is_out_of_memory", "release_memory"]
-
 _CPU_CACHE_BYTES = 512 * 1024**2  # measured on a 2M-parameter model: a larger batch gains nothing
 _MAX_ROWS = 1024
 

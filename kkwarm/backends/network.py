@@ -12,8 +12,6 @@ from kkwarm.errors import KkwarmError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Network"]
-
 _SHORT = 4  # tokens; shorter than any attention window
 # Names of `forward`'s cache argument: up to transformers 5.23, from 5.24 on, and Mamba's up to 5.23.
 _CACHES = ("past_key_values", "cache", "cache_params")

@@ -29,8 +29,6 @@ from kkwarm.errors import KkwarmError, shorten
 from kkwarm.redaction import redact, remember_secret
 from kkwarm.types import Completion, Sampling
 
-__all__ = ["OpenAIBackend"]
-
 log = logging.getLogger(__name__)
 # vLLM's parameters. The first keeps the stop string in the text, the second lets tokens be counted for each choice; the
 # others, whose values `_extensions` replaces, override the checkpoint's own generation settings.

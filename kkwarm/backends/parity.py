@@ -16,8 +16,6 @@ from kkwarm.errors import KkwarmError
 from kkwarm.redaction import redact
 from kkwarm.types import Completion, Sampling
 
-__all__ = ["PROMPTS", "Divergence", "Variant", "compare_variants", "default_tolerance"]
-
 PROMPTS = (
     "Anna says that Bob is a knave. Bob says that both are knights. Who is what?",
     "What is 17 + 25?",

@@ -12,8 +12,6 @@ from kkwarm.backends.base import Request
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Completion, Sampling
 
-__all__ = ["ReplayBackend"]
-
 Script = Callable[[Request, int], "str | Completion"]
 
 

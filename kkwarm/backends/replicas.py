@@ -21,8 +21,6 @@ from kkwarm.backends.checkpoint import fingerprint, load_tokenizer, resolve
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Completion, Sampling
 
-__all__ = ["Replicas"]
-
 _PARTS = 4  # parts of the work for each copy, so that none is idle for long at the end
 _MIN_PART = 64  # requests in a part: enough to fill a batch
 

@@ -19,18 +19,6 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-__all__ = [
-    "contiguous_runs",
-    "engine_seed",
-    "min_p_filter",
-    "penalize_repetition",
-    "row_key",
-    "sample_tokens",
-    "top_k_filter",
-    "top_p_filter",
-    "uniforms",
-]
-
 _SMALL_VOCABULARY = 4096
 
 

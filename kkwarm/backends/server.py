@@ -18,8 +18,6 @@ from kkwarm.errors import KkwarmError, unknown_name
 from kkwarm.json_text import parse_json
 from kkwarm.redaction import redact
 
-__all__ = ["Server", "SingleChoiceOnly", "UnsupportedParameter"]
-
 log = logging.getLogger(__name__)
 _HTTP_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError)
 _RETRIED_STATUSES = {408, 409, 425, 429, 500, 502, 503, 504, 529}

@@ -15,8 +15,6 @@ from kkwarm.backends.gguf import find_gguf
 from kkwarm.errors import KkwarmError
 from kkwarm.paths import expand_path
 
-__all__ = ["ModelSize", "cached_folder", "read_size"]
-
 _NAMED = re.compile(r"(?<![A-Za-z0-9])(\d+(?:\.\d+)?)([bBmM])(?![A-Za-z0-9])")  # Qwen2.5-3B, SmolLM2-135M
 
 

@@ -17,8 +17,6 @@ from kkwarm.backends.text import cut_at_stop, decode, has_special_tags, parse_fi
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Completion, Sampling
 
-__all__ = ["VllmBackend", "import_vllm"]
-
 _CHUNK = 1024  # requests in a call: enough to fill the engine, few enough that results are stored often
 
 

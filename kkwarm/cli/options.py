@@ -20,8 +20,6 @@ from kkwarm.errors import KkwarmError
 from kkwarm.schema.settings import Settings, describe_default, extra_of
 from kkwarm.schema.settings import configure as configure_settings
 
-__all__ = ["configure", "parse_pairs", "settings_command"]
-
 S = TypeVar("S", bound=Settings)
 Function = Callable[..., Any]
 Others = Mapping[str, Sequence[str]]

@@ -12,8 +12,6 @@ from kkwarm.cli.console import echo_json, err_console, out_console
 if TYPE_CHECKING:
     from kkwarm.backends.parity import Variant
 
-__all__ = ["compare"]
-
 
 def compare(
     checkpoint: str, server: tuple[str, str] | None, prompts: Sequence[str], device: str | None, as_json: bool

@@ -11,19 +11,6 @@ import click
 from kkwarm.cli.console import echo_json
 from kkwarm.schema.settings import TrainConfig
 
-__all__ = [
-    "alarm_texts",
-    "dry_run_option",
-    "engine_option",
-    "memory_of",
-    "out_option",
-    "preset_option",
-    "probe_option",
-    "results_of",
-    "show",
-    "training_estimate",
-]
-
 preset_option = click.option(
     "--preset",
     type=click.Choice(["paper"]),

@@ -14,8 +14,6 @@ from kkwarm.types import ChatPrompt, Completion, Example, Protocol, Sample, Samp
 from kkwarm.verify import Judge
 from kkwarm.verify.rewards import TaskReward
 
-__all__ = ["GenerationStats", "RunSink", "SampleKey", "SampleRequest", "SampleRequests", "collect"]
-
 _BATCH_SIZE = 64  # completions that are verified together
 _MAX_WAIT = 5.0  # seconds after which a smaller batch is verified, so that a kill loses little
 

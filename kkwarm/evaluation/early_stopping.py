@@ -22,8 +22,6 @@ from kkwarm.schema.settings import BenchConfig
 from kkwarm.store import Run, find_run
 from kkwarm.types import Sample
 
-__all__ = ["PART", "EarlyStopping", "make_early_stopping"]
-
 PART = 64  # questions between two applications of the half-width rule
 Collector = Callable[[Sequence[EvalTask]], Mapping[SampleKey, Sample]]
 

@@ -52,8 +52,6 @@ from kkwarm.types import Sample, Sampling
 from kkwarm.verify import Judge
 from kkwarm.verify.source import verifier_provenance
 
-__all__ = ["PreparedBench", "SampleCollector", "prepare", "run_bench"]
-
 MAX_PROMPT_CHARS = 20_000  # of the stored example of a prompt
 _SMALL = 64  # samples; fewer leave most of a batch empty
 _LARGEST_METRIC = 1e12  # manifests accept no larger figures, such as the perplexity of an untrained model

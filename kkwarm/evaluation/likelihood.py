@@ -21,8 +21,6 @@ from kkwarm.types import Sample, Status, Verdict
 if TYPE_CHECKING:
     from kkwarm.evaluation.lm_eval_tasks import Document, LmEvalBenchmark
 
-__all__ = ["collect_likelihoods", "require_likelihoods", "text_likelihoods"]
-
 _PART = 64  # questions, or windows of texts, that are scored together, so that a kill loses little
 
 _CONTEXT = 2048  # lm-eval's assumption where neither the model nor the tokenizer has a limit

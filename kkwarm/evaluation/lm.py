@@ -29,8 +29,6 @@ from kkwarm.evaluation.lm_eval_tasks import Document, LmEvalBenchmark, uses_seve
 from kkwarm.evaluation.plan import EvalTask
 from kkwarm.types import Sample, Status
 
-__all__ = ["LmEvalTask", "SampledText", "StoredLM", "evaluate_lm_eval_task", "evaluate_tasks"]
-
 # lm-eval warns about every task that is not from its own folder.
 for _name in ("lm_eval", "lm-eval"):
     logging.getLogger(_name).setLevel(logging.ERROR)

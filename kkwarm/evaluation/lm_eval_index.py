@@ -18,8 +18,6 @@ from typing import Literal
 
 from kkwarm.errors import KkwarmError, shorten
 
-__all__ = ["LM_EVAL_PREFIX", "TASK_FOLDERS", "TaskEntry", "find_lm_eval_task", "is_lm_eval_name", "task_folders"]
-
 LM_EVAL_PREFIX = "lm_eval:"  # names of lm-eval's own tasks begin with it
 TASK_FOLDERS = "KKWARM_LM_EVAL_TASKS"  # further task folders, as lm-eval's --include_path; separated as in PATH
 _KEY = re.compile(rb"""^["']?(task|group|tag|class)["']?[ \t]*:[ \t]*(.*?)[ \t]*(?:[ \t]#.*)?\r?$""", re.MULTILINE)

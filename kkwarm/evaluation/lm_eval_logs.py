@@ -13,18 +13,6 @@ from typing import Any
 
 from kkwarm.types import Status, Verdict
 
-__all__ = [
-    "LIKELIHOOD_PROTOCOL",
-    "PREFERRED",
-    "PROTOCOL",
-    "Row",
-    "main_metric",
-    "numeric_scores",
-    "read_answer",
-    "read_scores",
-    "read_verdict",
-]
-
 PREFERRED = ("exact_match", "acc", "accuracy", "pass@1")  # candidates for the main metric, in order
 PROTOCOL, LIKELIHOOD_PROTOCOL = "lm-eval", "lm-eval likelihood"  # as runs name lm-eval's prompts
 Row = Mapping[str, Any]

@@ -34,8 +34,6 @@ from kkwarm.types import Benchmark, Completion, Example, Protocol, Response, Sam
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
 
-__all__ = ["Document", "LmEvalBenchmark", "load_lm_eval_task", "load_questions", "uses_several_samples"]
-
 FACET = "task"  # the facet of a group's questions
 _MAX_GEN_TOKS = 256  # lm-eval's default (models/huggingface.py)
 _FEWSHOT_SEED, _RANDOM_SEED = 1234, 0  # lm-eval's defaults (defaults.py)

@@ -21,17 +21,6 @@ from kkwarm.verify.rewards import TaskReward
 if TYPE_CHECKING:
     from kkwarm.evaluation.lm_eval_tasks import LmEvalBenchmark
 
-__all__ = [
-    "EvalTask",
-    "Item",
-    "check_benchmark_name",
-    "choose_sampling",
-    "limit_examples",
-    "make_eval_task",
-    "parse_benchmark_names",
-    "shuffle_items",
-]
-
 _SALT = "kkwarm-limit-1"
 
 

@@ -19,8 +19,6 @@ from kkwarm.store import Run
 from kkwarm.types import Example
 from kkwarm.verify import Judge
 
-__all__ = ["smoke_run"]
-
 
 def smoke_run(
     registry: Registry,

@@ -19,8 +19,6 @@ from kkwarm.protocols.prompts import PromptRenderer
 from kkwarm.protocols.reasoning import FAMILIES
 from kkwarm.types import Completion, Sampling
 
-__all__ = ["ThinkingBudget", "check_thinking_budget"]
-
 _CHUNK = 64  # requests whose reasoning is finished before their answers are generated
 # What Qwen3 inserts where its reasoning is cut off (arXiv 2505.09388, section 4.3).
 _CLOSING = (

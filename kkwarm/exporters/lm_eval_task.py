@@ -20,8 +20,6 @@ from kkwarm.plugins import Registry
 from kkwarm.protocols import PromptOptions, make_renderer
 from kkwarm.types import Benchmark, Example, Protocol, Sampling, Status
 
-__all__ = ["ExportedTask", "export_task"]
-
 _FLAGS = (Status.UNPARSED, Status.MALFORMED, Status.TIMEOUT, Status.ERROR)  # statuses that become metrics
 
 _YAML = """\

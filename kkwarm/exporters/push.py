@@ -15,8 +15,6 @@ from kkwarm.files import write_file
 from kkwarm.schema.settings import changed_settings
 from kkwarm.store import Run, find_training_run
 
-__all__ = ["Push", "describe_stage", "prepare_push", "require_token", "upload", "write_folder"]
-
 _VERSIONS = ("kkwarm", "torch", "transformers", "trl", "vllm")
 Content = Path | str
 

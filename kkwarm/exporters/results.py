@@ -21,8 +21,6 @@ from kkwarm.plugins import registry
 from kkwarm.store import Run
 from kkwarm.types import Example, Pin, Sample
 
-__all__ = ["TOOLS", "BenchmarkResults", "RunResults", "hub_entries", "hub_files", "load_results"]
-
 _KINDS = ("bench", "score", "import")
 _EEE_VERSION = "0.3.0"
 _FORCED = "+forced"

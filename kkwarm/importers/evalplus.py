@@ -14,8 +14,6 @@ from kkwarm.errors import KkwarmError
 from kkwarm.importers.records import Answer, Results, TaskResults, read_json
 from kkwarm.types import Completion, Status, Verdict
 
-__all__ = ["read"]
-
 TOOL = "evalplus"
 _SUFFIX = "eval_results.json"
 _DATASETS = {"HumanEval": "humaneval", "Mbpp": "mbpp"}  # by the first part of a task's id

@@ -24,8 +24,6 @@ from kkwarm.evaluation.lm_eval_logs import (
 from kkwarm.importers.records import Answer, Results, TaskResults, read_json, read_lines
 from kkwarm.types import Completion, Status, Verdict
 
-__all__ = ["read"]
-
 TOOL = "lm-eval"
 
 

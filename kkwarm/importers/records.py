@@ -12,8 +12,6 @@ from kkwarm.files import open_regular, read_regular
 from kkwarm.json_text import parse_json
 from kkwarm.types import Completion, Verdict
 
-__all__ = ["Answer", "Results", "TaskResults", "read_json", "read_lines"]
-
 
 @dataclass(frozen=True, slots=True)
 class Answer:

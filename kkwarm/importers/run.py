@@ -20,8 +20,6 @@ from kkwarm.store import Run, config_hash, runs_home
 from kkwarm.types import Benchmark, Completion, Example, Protocol, Sample
 from kkwarm.verify import Judge
 
-__all__ = ["import_results"]
-
 
 @dataclass(slots=True)
 class _ImportedBenchmark:

@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     from kkwarm.testing.check import CheckResult
     from kkwarm.verify.search import SearchResult
 
-__all__ = ["print_check"]
-
 
 def print_check(result: CheckResult, console: Any) -> None:
     """Prints rules, probes, the search, waivers, and everything that failed."""

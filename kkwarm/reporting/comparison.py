@@ -19,8 +19,6 @@ from kkwarm.reporting.labels import (
 )
 from kkwarm.schema.report import BenchmarkComparison, Comparison
 
-__all__ = ["print_comparisons"]
-
 
 def print_comparisons(comparisons: Sequence[Comparison], console: Any, *, flips: int = 0) -> None:
     """Prints each comparison, and the method below them.

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 from kkwarm.schema.report import EfficiencyStart, Report, SampleEfficiency
 
-__all__ = ["Figure", "Series", "figures", "ticks"]
-
 MIN_RANGE = 5  # percentage points; a smaller range would show noise as hills
 
 

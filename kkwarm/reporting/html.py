@@ -46,8 +46,6 @@ from kkwarm.reporting.sections import tables
 from kkwarm.reporting.svg import figure_svg, interval_svg
 from kkwarm.schema.report import Cell, Report
 
-__all__ = ["page_pieces", "style", "write_html"]
-
 
 def write_html(report: Report, paths: Sequence[Path], target: Path) -> None:
     """Writes the page for a report and the samples of its runs.

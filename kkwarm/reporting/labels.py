@@ -18,41 +18,6 @@ from kkwarm.schema.report import (
     SampleEfficiency,
 )
 
-__all__ = [
-    "CONTAMINATED",
-    "HOLDS",
-    "LEGEND",
-    "MARK",
-    "SCORING",
-    "STATUS_ORDER",
-    "STYLE",
-    "alarm_lines",
-    "break_name",
-    "change_text",
-    "contamination_lines",
-    "cost_text",
-    "efficiency_title",
-    "evals_text",
-    "labels_text",
-    "metric_change_text",
-    "metric_figure",
-    "metric_names",
-    "metric_text",
-    "nothing_learned_lines",
-    "percent",
-    "points",
-    "protocol_lines",
-    "protocol_pair",
-    "reasoning_text",
-    "saved_text",
-    "scoring_lines",
-    "settings_lines",
-    "stopped_lines",
-    "training_split_lines",
-    "verdict_counts",
-    "with_interval",
-]
-
 MARK = {"gain": "▲", "loss": "▼", "tie": "=", "underpowered": "?"}
 CONTAMINATED = "†"  # at every figure that includes questions that were trained on
 SCORING = "‡"  # at every figure that was not scored by the benchmark's own verifier against its own answers

@@ -6,8 +6,6 @@ from kkwarm.reporting.labels import contamination_lines, percent, protocol_lines
 from kkwarm.reporting.sanitize import sanitize
 from kkwarm.schema.report import Cell, Report
 
-__all__ = ["latex_text"]
-
 SIGN = {"gain": r"\uparrow", "loss": r"\downarrow", "tie": "=", "underpowered": "?"}
 ESCAPED = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "&": r"\&", "%": r"\%",

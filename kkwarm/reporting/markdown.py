@@ -22,8 +22,6 @@ from kkwarm.reporting.labels import (
 from kkwarm.reporting.sanitize import sanitize
 from kkwarm.schema.report import Report
 
-__all__ = ["escape", "markdown_text"]
-
 _MARKUP = re.compile(r"[\\`*\[\]$|<~]|^[#>]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)")
 
 

@@ -10,8 +10,6 @@ from typing import Any
 from kkwarm.reporting.markdown import escape, markdown_text
 from kkwarm.schema.report import Cell, Report
 
-__all__ = ["Card", "card_text"]
-
 _ACTIONS = {"distill": "Warm-up traces", "warmup": "Warm-up (SFT)", "rlvr": "RLVR (GRPO)"}
 _STATES = {"gain": "gain", "loss": "loss", "tie": "tie", "underpowered": "underpowered"}
 

@@ -7,8 +7,6 @@ from typing import Any
 
 from kkwarm.reporting.sanitize import console as safe_console
 
-__all__ = ["html"]
-
 WIDTH = 110  # columns
 _PRE = '<pre style="white-space:pre;overflow-x:auto;line-height:1.3;font-size:0.85em">{code}</pre>'
 

@@ -7,8 +7,6 @@ from typing import Any
 
 from kkwarm.reporting.figures import Figure, Series, ticks
 
-__all__ = ["plot"]
-
 MARKS = ("o", "*")
 STYLES = ("cyan", "magenta")
 BOTH = "#"

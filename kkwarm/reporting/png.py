@@ -13,8 +13,6 @@ from kkwarm.reporting.labels import HOLDS, LEGEND, change_text, percent
 from kkwarm.reporting.sanitize import sanitize
 from kkwarm.schema.report import Claim, Report
 
-__all__ = ["write_png"]
-
 COLORS = ("#0b6f82", "#a3398a")
 ON_BLUE = {"gain": "#0c5222", "loss": "#8a1620", "tie": "#222222", "underpowered": "#5a3f00"}  # contrast of 4.5
 TONES = {"gain": "#1a7f37", "loss": "#bc2c33", "tie": "#444444", "underpowered": "#8a6100", "no data": "#8a6100"}

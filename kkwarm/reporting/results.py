@@ -8,8 +8,6 @@ from typing import Any
 from kkwarm.analysis.metrics import reported_k
 from kkwarm.reporting.labels import CONTAMINATED, SCORING, cost_text, labels_text, metric_figure, points, with_interval
 
-__all__ = ["print_figures"]
-
 NO_ANSWER = ("unparsed", "malformed", "truncated")
 Figures = Mapping[str, Any]
 

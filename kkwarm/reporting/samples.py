@@ -21,8 +21,6 @@ from kkwarm.schema.report import Report, replace_surrogates
 from kkwarm.store import Run
 from kkwarm.types import Example, Protocol, Sample, Status
 
-__all__ = ["BLOCK", "COLUMNS", "Packed", "pack"]
-
 BLOCK = 256  # samples, or questions, in one compressed block
 MAX_SAMPLES = 200_000  # about 100 MB; more are left out
 UNKNOWN = 2**32 - 1

@@ -18,8 +18,6 @@ from kkwarm.reporting.labels import (
 )
 from kkwarm.schema.report import Cell, Report
 
-__all__ = ["Section", "tables"]
-
 MAX_COLUMNS = 6  # values of a facet that stand side by side; more are rows
 
 

@@ -21,8 +21,6 @@ from kkwarm.reporting.html import page_pieces, style
 from kkwarm.reporting.labels import labels_text, with_interval
 from kkwarm.schema.report import RunSummary
 
-__all__ = ["Pages", "make_server"]
-
 HOST = "127.0.0.1"
 POLL = 3  # seconds between two looks for changes
 _ROUTE = re.compile(r"/(run|page|state)/([0-9a-f]{12}|index)")

@@ -7,8 +7,6 @@ from html import escape
 
 from kkwarm.reporting.figures import Figure, Series, ticks
 
-__all__ = ["figure_svg", "interval_svg"]
-
 WIDTH, HEIGHT, LEFT, RIGHT, BOTTOM, TOP = 560, 300, 44, 16, 34, 12
 CLASSES = ("one", "two")
 Scale = Callable[[float], float]

@@ -12,8 +12,6 @@ from kkwarm.errors import KkwarmError
 from kkwarm.files import write_file
 from kkwarm.schema.report import Figure, Report
 
-__all__ = ["table_rows", "write_table"]
-
 
 def table_rows(report: Report) -> list[dict[str, Any]]:
     """A row for each figure of a report's matrix: accuracies, pass@k and facets, as fractions with 95% intervals;

@@ -38,8 +38,6 @@ from kkwarm.reporting.sections import Section, tables
 from kkwarm.schema.report import Cell, Claim, Report
 from kkwarm.study.progress import workers
 
-__all__ = ["SECTIONS", "print_beside", "print_report", "render_text", "write_svg"]
-
 GAP = "    "
 MIN_PLOT, MAX_PLOT = 64, 100  # columns
 SCREEN = 45  # lines of the default view

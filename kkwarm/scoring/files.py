@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from kkwarm.plugins import Registry
 
-__all__ = ["ScoreResult", "score_file"]
-
 Rows = Sequence[Mapping[str, Any]]
 
 

@@ -20,8 +20,6 @@ from kkwarm.types import Benchmark, Example, Sample
 from kkwarm.verify.judge import Judge
 from kkwarm.verify.source import verifier_provenance
 
-__all__ = ["Flip", "RescoredBenchmark", "protocol_name", "rescore", "rescore_samples", "write_rescored"]
-
 # Manifest fields that a rescored run does not take over from the original run.
 _NOT_COPIED = {
     *(

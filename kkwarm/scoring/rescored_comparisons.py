@@ -19,8 +19,6 @@ from kkwarm.schema.report import Change
 from kkwarm.scoring.rescore import RescoredBenchmark, rescore, write_rescored
 from kkwarm.store import Run
 
-__all__ = ["Comparison", "compare_rescored", "find_comparable_runs", "rescore_study"]
-
 Progress = Callable[[int], None]
 
 

@@ -22,18 +22,6 @@ from kkwarm.types import REFERENCE_DIFFERS, Benchmark, Completion, Example, Prot
 from kkwarm.verify.judge import Judge
 from kkwarm.verify.rewards import TaskReward
 
-__all__ = [
-    "Row",
-    "Scored",
-    "check_references",
-    "facets_of",
-    "find_replaced_answers",
-    "match_examples",
-    "parse_rows",
-    "read_rows",
-    "score_rows",
-]
-
 CHUNK = 256  # completions verified between two progress updates
 CODE_CHUNK = 32  # programs verified between two writes to the run: seconds of work
 _REASONS = ("stop", "length")

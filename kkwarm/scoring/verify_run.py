@@ -25,8 +25,6 @@ from kkwarm.types import Sample
 from kkwarm.verify.judge import Judge
 from kkwarm.verify.source import verifier_provenance
 
-__all__ = ["Finding", "State", "verify_run"]
-
 MAX_REGENERATED = 1_000_000  # traces
 MAX_NAMED = 5  # ids or lines that a finding names
 

@@ -12,8 +12,6 @@ from typing import Any
 from kkwarm.errors import KkwarmError
 from kkwarm.redaction import redact_command
 
-__all__ = ["environment", "processor"]
-
 _PACKAGES = ("kkwarm", "torch", "transformers", "trl", "lm-eval", "evalplus", "math-verify", "vllm")
 
 

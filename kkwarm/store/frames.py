@@ -12,8 +12,6 @@ from kkwarm.types import Sample
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["SAMPLE_COLUMNS", "figures_frame", "log_frame", "samples_frame"]
-
 SAMPLE_COLUMNS = (
     "benchmark",
     "id",

@@ -12,8 +12,6 @@ from kkwarm.errors import KkwarmError, shorten
 from kkwarm.json_text import parse_json
 from kkwarm.types import Completion, Sample, Status, Verdict
 
-__all__ = ["decode_sample", "encode_sample"]
-
 _LARGEST = 2**31 - 1
 _STATUSES = {status.value: status for status in Status}
 # The types of each field as JSON. A completion's text may be any value: scored files hold null and other types.

@@ -12,8 +12,6 @@ from kkwarm.files import read_regular
 from kkwarm.json_text import parse_json
 from kkwarm.schema.manifest import SCHEMA_VERSION, Manifest, list_problems
 
-__all__ = ["MANIFEST", "read_manifest"]
-
 MANIFEST = "manifest.json"
 _HINT = "it was edited or damaged: restore it, or delete the run and make it again"
 

@@ -32,19 +32,6 @@ from kkwarm.types import Sample
 if TYPE_CHECKING:
     import pandas
 
-__all__ = [
-    "Run",
-    "StoredLine",
-    "config_hash",
-    "file_hash",
-    "find_run",
-    "find_training_run",
-    "read_contamination",
-    "read_training_examples",
-    "run_hash",
-    "runs_home",
-]
-
 SAMPLES, LOCK = "samples.jsonl", ".lock"
 HASHED_FILES = (SAMPLES, "traces.jsonl", "log.jsonl")  # a finished run records their hashes as `products`
 EVALUATION_VERSION = 1  # raised when prompts, splits or verdict rules change: results are then not compared any more

@@ -22,8 +22,6 @@ from kkwarm.interrupt import preserve_signal_handlers
 from kkwarm.study.executor import Event, StepFailed, StepFinished, StepStarted, Task, WorkerLost
 from kkwarm.study.worker import run_task
 
-__all__ = ["RayExecutor"]
-
 PORT_TIMEOUT = 5.0  # seconds to connect to a port
 CLUSTER_TIMEOUT = 60.0  # seconds for the cluster to respond; ray itself would try for minutes
 GRACE = 60.0  # seconds that an interrupted step has to finish its training step and save

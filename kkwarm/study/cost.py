@@ -15,8 +15,6 @@ from kkwarm.plugins import registry
 from kkwarm.schema.recipe import Assume
 from kkwarm.schema.settings import BenchConfig, DistillConfig, RlvrConfig, TrainConfig, WarmupConfig, value_of
 
-__all__ = ["Cost", "Costs", "is_model_teacher"]
-
 SYMBOLIC_RATE = 20_000.0  # tokens per second of a symbolic teacher: its traces cost next to nothing
 DEFAULT_QUESTIONS = 500
 

@@ -14,8 +14,6 @@ from kkwarm.store import Run
 from kkwarm.study.executor import Event, Executor, StepFailed, StepFinished, StepStarted, Task, step_folder
 from kkwarm.study.plan import Plan, Step
 
-__all__ = ["Outcome", "ProgressListener", "execute", "is_done"]
-
 
 class ProgressListener(Protocol):
     """Receives the progress of an execution."""

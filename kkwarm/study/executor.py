@@ -10,19 +10,6 @@ from typing import Literal, Protocol
 
 from kkwarm.study.plan import Step
 
-__all__ = [
-    "Event",
-    "Executor",
-    "ExecutorName",
-    "StepFailed",
-    "StepFinished",
-    "StepStarted",
-    "Task",
-    "WorkerLost",
-    "open_executor",
-    "step_folder",
-]
-
 ExecutorName = Literal["local", "ray"]
 
 

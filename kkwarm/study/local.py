@@ -19,8 +19,6 @@ from typing import IO, Any
 from kkwarm.cost import cores, gpus
 from kkwarm.study.executor import Event, StepFailed, StepFinished, StepStarted, Task, WorkerLost
 
-__all__ = ["LocalExecutor", "default_jobs"]
-
 GRACE = 60.0  # seconds that an interrupted step has to finish its training step and save
 
 

@@ -24,8 +24,6 @@ from kkwarm.study.plan import Plan, make_plan
 from kkwarm.study.progress import Estimate
 from kkwarm.study.recipe_text import BENCH_MINUTES, render_recipe
 
-__all__ = ["Choices", "new_recipe"]
-
 # On processor cores a stage may take about so many minutes of one worker; on a GPU the paper's sizes are kept.
 WARMUP_MINUTES, RLVR_MINUTES = 30, 120
 SMALL, LARGE = 5e8, 1.5e9  # parameters; from LARGE on, the paper's learning rates

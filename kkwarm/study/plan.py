@@ -20,8 +20,6 @@ from kkwarm.store import config_hash
 from kkwarm.store.run import EVALUATION_VERSION
 from kkwarm.study.cost import Cost, Costs, is_model_teacher
 
-__all__ = ["Plan", "Step", "make_plan", "worker_hardware"]
-
 FUNCTION = "kkwarm.study.steps:run_step"
 
 

@@ -14,8 +14,6 @@ from kkwarm.study.execute import is_done
 from kkwarm.study.plan import Plan, worker_hardware
 from kkwarm.study.progress import Estimate, workers
 
-__all__ = ["describe", "show_plan"]
-
 
 def describe(recipe: Recipe, plan: Plan, folder: Path, jobs: int) -> dict[str, Any]:
     """The plan as one JSON document: ``steps`` (id, kind, needs, cpus, gpus, tokens, completions, seconds, done),

@@ -14,8 +14,6 @@ from typing import Any, Self
 from kkwarm.progress import duration
 from kkwarm.study.plan import Plan, Step
 
-__all__ = ["Display", "workers"]
-
 LINE_INTERVAL = 60.0  # seconds between two lines about running steps, where stderr is not a terminal
 FILES = {"bench": "samples.jsonl", "warmup": "log.jsonl", "rlvr": "log.jsonl"}
 

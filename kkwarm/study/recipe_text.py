@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kkwarm.study.new import Choices
 
-__all__ = ["BENCH_MINUTES", "render_recipe"]
-
 BENCH_MINUTES = 20  # of one worker for an evaluation, where the paper's sizes do not fit
 
 

@@ -23,8 +23,6 @@ from kkwarm.study.plan import Plan, make_plan
 from kkwarm.study.progress import Display
 from kkwarm.tracking import track
 
-__all__ = ["default_folder", "find_extendable", "run_study"]
-
 
 def default_folder(recipe: Recipe) -> Path:
     """A folder under ``KKWARM_HOME``, named by recipe and settings, so that the same command finds its study again."""

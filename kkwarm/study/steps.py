@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["run_step"]
-
 
 def run_step(spec: Mapping[str, Any]) -> None:
     """Runs one step; an interrupted step resumes. Its progress goes to the log of the worker.

@@ -19,8 +19,6 @@ from typing import Any
 from kkwarm.errors import KkwarmError
 from kkwarm.interrupt import interrupt_on_signals
 
-__all__ = ["main", "run_task"]
-
 
 def main() -> int:
     """Runs steps until stdin is closed."""

@@ -8,16 +8,6 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-__all__ = [
-    "Alarm",
-    "BestStep",
-    "best_eval",
-    "check_evals",
-    "check_step_log",
-    "paired_difference",
-    "select_best_step",
-]
-
 WINDOW = 10  # steps to average over, at most
 GROWTH_STEPS = 4  # a shorter log says nothing about growth
 NO_SIGNAL, AT_LIMIT, LENGTH_FACTOR = 0.8, 0.3, 2.0  # thresholds: share of groups, share of completions, growth

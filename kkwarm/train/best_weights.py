@@ -14,8 +14,6 @@ from typing import Any
 from kkwarm.train import distributed
 from kkwarm.train.checkpoints import replace_folder, write_weights
 
-__all__ = ["BEST", "BestWeights"]
-
 BEST = "best"
 _PREVIOUS, _OBSOLETE, _STEP_FILE = ".best-before", ".best-old", "kkwarm.json"
 

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from kkwarm.tracking import Tracking
     from kkwarm.train.in_training_eval import InTrainingEval
 
-__all__ = ["DivergenceMonitor", "InterruptHandler", "RunCallback"]
-
 SAVE_SECONDS = 30.0  # between step checkpoints where no number of steps is given,
 SAVE_FACTOR = 20  # and at least this many times as long as saving took
 ALARM_STEPS = 10  # between checks of the alarms

@@ -12,19 +12,6 @@ from typing import Any
 from kkwarm.errors import KkwarmError
 from kkwarm.train import distributed
 
-__all__ = [
-    "ADAPTER",
-    "CHECKPOINT",
-    "STEPS",
-    "check_sharding",
-    "distributed_type",
-    "find_last_checkpoint",
-    "mark_complete",
-    "replace_folder",
-    "save_checkpoint",
-    "write_weights",
-]
-
 CHECKPOINT, ADAPTER, STEPS = "checkpoint", "adapter", "steps"  # folders of a run
 COMPLETE = "complete.json"  # written last into a step checkpoint: the sizes of its files
 _SHARD_FILES = {"FSDP": "pytorch_model_fsdp*", "DEEPSPEED": "global_step*"}  # in a step checkpoint

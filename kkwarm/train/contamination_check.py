@@ -16,8 +16,6 @@ from kkwarm.store import Run, read_contamination
 from kkwarm.train import distributed
 from kkwarm.types import Benchmark, Example, Task, Trace
 
-__all__ = ["ALLOW_CONTAMINATION", "contamination_check", "decontaminate"]
-
 Question = TypeVar("Question", Example, Trace)
 
 ALLOW_CONTAMINATION = "KKWARM_ALLOW_CONTAMINATION"  # set by `kkwarm study --allow-contamination`, for its workers

@@ -29,8 +29,6 @@ from kkwarm.verify import Judge
 from kkwarm.verify.rewards import TaskReward
 from kkwarm.verify.source import verifier_provenance
 
-__all__ = ["DistillPlan", "distill", "plan_distill", "select_training_examples"]
-
 
 class DistillPlan:
     """What a configuration of distill asks for, before anything is generated."""

@@ -11,19 +11,6 @@ from typing import Any, TypeVar
 
 from kkwarm.errors import KkwarmError
 
-__all__ = [
-    "all_gather",
-    "all_reduce_max",
-    "barrier",
-    "broadcast",
-    "enable_cpu_sharding",
-    "is_main",
-    "local_rank",
-    "rank",
-    "split_step",
-    "world_size",
-]
-
 T = TypeVar("T")
 
 

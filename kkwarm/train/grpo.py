@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from kkwarm.train.in_training_eval import InTrainingEval
     from kkwarm.train.rollout import Rollout
 
-__all__ = ["TRL_METRICS", "Prompts", "RlvrPlan", "build_trainer", "plan_rlvr", "render_prompts", "rlvr", "step_size"]
-
 ROLLOUTS = "rollouts.jsonl"
 _TOKENS_GPU, _TOKENS_CPU = 32_768, 24_576  # in a forward pass, where --micro-batch-size is not given
 _SUMMARY_FIELDS = ("reward", "accuracy", "length", "at_token_limit")

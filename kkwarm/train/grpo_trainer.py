@@ -11,8 +11,6 @@ from trl import GRPOTrainer
 from kkwarm.train import distributed
 from kkwarm.train.trainer_setup import QuietTrainer
 
-__all__ = ["RlvrTrainer", "drop_zero_advantages", "trim_padding"]
-
 
 class RlvrTrainer(QuietTrainer, GRPOTrainer):  # type: ignore[misc]
     """Skips completions whose advantage is 0, and padding that all rows of a batch share.

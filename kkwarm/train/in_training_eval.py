@@ -29,17 +29,6 @@ from kkwarm.train.progress import StepLog, print_status
 from kkwarm.types import Benchmark, Example, Protocol, Sample, Sampling, Verifier
 from kkwarm.verify import Judge
 
-__all__ = [
-    "EVALS",
-    "EvalBenchmark",
-    "EvalEngine",
-    "EvalEngineFactory",
-    "InTrainingEval",
-    "load_eval_benchmarks",
-    "longest_eval_sequence",
-    "transformers_engine",
-]
-
 EVALS = "evals.jsonl"
 
 

@@ -24,8 +24,6 @@ from kkwarm.schema.settings import TrainConfig
 from kkwarm.train import distributed
 from kkwarm.train.progress import print_status
 
-__all__ = ["PRESETS", "ProcessLayout", "launch", "plan_processes"]
-
 PRESETS = Path(__file__).with_name("presets")
 WORKER = "kkwarm.train.worker"
 STOP, FAILED = "stop", "failed-*.json"  # files in the folder that the parent shares with its workers

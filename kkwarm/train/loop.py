@@ -24,8 +24,6 @@ from kkwarm.verify.rewards import RewardError
 if TYPE_CHECKING:
     from kkwarm.train.in_training_eval import InTrainingEval
 
-__all__ = ["LOG", "finish_run", "open_run", "read_finished", "record_environment", "summarize", "train_to_end"]
-
 LOG = "log.jsonl"
 LogFields = Callable[[dict[str, float], int], dict[str, Any]]
 

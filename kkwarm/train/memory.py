@@ -27,18 +27,6 @@ from kkwarm.train import distributed
 from kkwarm.train.progress import print_status
 
 C = TypeVar("C", bound=TrainConfig)
-__all__ = [
-    "Device",
-    "Fit",
-    "MemoryEstimate",
-    "ModelShape",
-    "estimate_memory",
-    "fit_config",
-    "fit_to_device",
-    "preflight",
-    "read_shape",
-]
-
 GIB = 1024**3
 HEAD_TOKENS, HEAD_COLUMNS = 4096, 32768  # trl.kernels: the tile of logits that exists at a time
 _CPU_HEAD_COPIES = 7  # measured

@@ -21,8 +21,6 @@ from kkwarm.json_text import parse_json
 from kkwarm.progress import PLAIN_INTERVAL, duration
 from kkwarm.train import distributed
 
-__all__ = ["Progress", "StepLog", "Watchdog", "print_status"]
-
 
 def print_status(message: str, *, all_ranks: bool = False) -> None:
     """Prints one line on stderr; with several processes only rank 0 prints, unless `all_ranks`."""

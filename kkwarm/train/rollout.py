@@ -27,8 +27,6 @@ from kkwarm.verify.rewards import Reward, RewardError, TaskReward
 if TYPE_CHECKING:
     from kkwarm.train.grpo import Prompts, RlvrPlan
 
-__all__ = ["BackgroundVerifier", "Rollout", "RolloutRecord", "StepMetrics", "completion_from_ids"]
-
 
 class Rollout:
     """Generates completions for trl's GRPOTrainer and rewards them.

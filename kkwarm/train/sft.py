@@ -25,8 +25,6 @@ from kkwarm.train.progress import print_status
 from kkwarm.train.traces import read_traces, traces_file
 from kkwarm.types import Example, Trace
 
-__all__ = ["WarmupPlan", "build_trainer", "plan_warmup", "warmup"]
-
 IGNORED = -100  # the label of tokens that the loss leaves out
 
 

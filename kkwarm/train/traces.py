@@ -15,8 +15,6 @@ from kkwarm.paths import expand_path
 from kkwarm.reporting.sanitize import escaped_json
 from kkwarm.types import Trace
 
-__all__ = ["TRACES", "read_traces", "traces_file", "write_traces"]
-
 TRACES = "traces.jsonl"
 _TEXT = ("id", "domain", "question", "answer")
 

@@ -16,21 +16,6 @@ from kkwarm.tracking import check_trackers
 from kkwarm.train import distributed
 from kkwarm.train.checkpoints import STEPS
 
-__all__ = [
-    "QuietTrainer",
-    "build_trl_config",
-    "check_requirements",
-    "load_network",
-    "lora_config",
-    "prepare_process",
-    "shards_weights",
-    "translate_trl_errors",
-    "trl_arguments",
-    "unwrap_policy",
-    "uses_bf16",
-    "uses_cuda",
-]
-
 _OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit"}
 _PAD_MULTIPLE = 64  # on a GPU, because cuDNN's attention plans anew for every width
 _SCHEDULES = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}

@@ -11,8 +11,6 @@ from kkwarm.schema.settings import RlvrConfig
 from kkwarm.train import distributed
 from kkwarm.train.in_training_eval import EvalEngine, EvalEngineFactory
 
-__all__ = ["check_server", "policy_engine", "vllm_arguments"]
-
 _HEALTH_TIMEOUT = 10.0  # seconds; trl itself would wait for minutes
 
 

@@ -17,8 +17,6 @@ from kkwarm.train import distributed
 from kkwarm.train.launch import FAILED, STOP
 from kkwarm.train.progress import print_status
 
-__all__ = ["main"]
-
 _GRACE_SECONDS = 5.0  # for the other processes to end by themselves after one has failed
 
 

@@ -13,11 +13,6 @@ from kkwarm.errors import KkwarmError, unknown_name
 from kkwarm.plugins import registry
 from kkwarm.types import Example, Response, Status, Verdict, Verifier
 
-__all__ = [
-    "ALIASES", "LETTERS", "NumberCheck", "OptionParser", "TextCheck", "find_bad_option", "find_verifier",
-    "parse_number", "read_options", "select_option_parser",
-]  # fmt: skip
-
 # -- verifiers ---------------------------------------------------------------------------------------------------------
 
 # A table's name for a verifier -> the registered one. `choice` expects letters, and the options' texts in `meta`.

@@ -17,8 +17,6 @@ from typing import Any, NoReturn
 
 from kkwarm.data import normalise
 
-__all__ = ["evaluates_text", "find_extra_text", "find_variables", "is_plain_formula", "without_eval"]
-
 _EVALUATORS = frozenset({"parse_expr", "sympify", "S", "parse_latex"})
 _TOKEN = re.compile(r"\s+|([A-Za-z]\w*)|(\d+(?:\.\d+)?)|\*\*|[-+*/^(),=]", re.ASCII)
 _CIRCULAR = ("sin", "cos", "tan", "sec", "csc", "cot")

@@ -28,19 +28,6 @@ from kkwarm.types import Domain, Example, Response, Status, Verdict, Verifier
 from kkwarm_bridges.answers import parse_number
 from kkwarm_bridges.eval_guard import evaluates_text, find_extra_text, find_variables, is_plain_formula, without_eval
 
-__all__ = [
-    "PREFIX",
-    "SEED",
-    "TEST",
-    "TRAIN",
-    "check",
-    "load_dataset",
-    "load_entries",
-    "load_examples",
-    "make_domain",
-    "precheck",
-]
-
 PREFIX = "reasoning_gym:"
 TRAIN, TEST = 100, 200  # fewer if the data set has fewer different questions
 SEED = 20250530

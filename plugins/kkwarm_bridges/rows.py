@@ -12,8 +12,6 @@ from typing import Any
 from kkwarm.data import data_folder, hub_rows, local_file, read_jsonl
 from kkwarm.errors import KkwarmError
 
-__all__ = ["has_splits", "is_readable", "read"]
-
 Row = dict[str, Any]
 # What ``save_to_disk`` of `datasets` writes into the folder of a Dataset, and of a DatasetDict.
 _SAVED, _SAVED_SPLITS = "state.json", "dataset_dict.json"

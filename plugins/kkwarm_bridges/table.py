@@ -39,8 +39,6 @@ from kkwarm_bridges.answers import (
     select_option_parser,
 )
 
-__all__ = ["Table", "load_examples", "make_domain"]
-
 LETTER_INSTRUCTION = "Give only the letter of the correct option as the answer."
 _MAX_SHOWN = 5  # rows listed per kind of problem
 _OPTIONS = "options"  # the place of the options in a prompt

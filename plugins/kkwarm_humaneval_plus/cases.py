@@ -11,8 +11,6 @@ import random
 from kkwarm.types import Case, CaseGenerator, Target
 from kkwarm.verify.mutations import program_case
 
-__all__ = ["GENERATORS"]
-
 _BROKEN = (
     "raise ValueError", "1 / 0", "return return", ")", "}", "def", "del ENTRY", "ENTRY = None", "ENTRY = 3",
     "import no_such_module", "raise SystemExit", "assert False", "ENTRY()()", "\x00", "class", "'unclosed",

@@ -7,8 +7,6 @@ from typing import Any
 from kkwarm.errors import warn
 from kkwarm.types import Sample, Status
 
-__all__ = ["note_failure", "note_timeouts"]
-
 BENCHMARKS = ("humaneval_plus", "mbpp_plus")
 _NOTED: set[str] = set()  # benchmarks of this process that had a failure
 

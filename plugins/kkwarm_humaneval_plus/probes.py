@@ -7,8 +7,6 @@ from collections.abc import Iterator
 
 from kkwarm.types import Probe, Target
 
-__all__ = ["PROBES"]
-
 # `ENTRY` stands for the function's name. None of these computes the answer.
 CHEATS = (
     """

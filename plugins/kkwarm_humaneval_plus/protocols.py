@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from kkwarm.protocols import TextReader
 from kkwarm.types import Example, Message, Protocol, Sampling
 
-__all__ = ["evalplus_protocol"]
-
 # evalplus 0.3.1 (Apache-2.0): codegen.py, provider/utility.py, provider/hf.py
 INSTRUCTION = (
     "Please provide a self-contained Python script that solves the following problem in a markdown code block:"

@@ -16,8 +16,6 @@ from kkwarm_kk.data import make_answer
 from kkwarm_kk.english import join_words, render
 from kkwarm_kk.puzzle import Difficulty, Puzzle, generate, solve
 
-__all__ = ["GENERATORS"]
-
 Roles = Mapping[str, str]
 _NAMES = ("Zoey", "Bob", "Kim", "Ann", "O'Neil", "Ava", "Michael", "Noah", "Ian", "May", "Will", "Art")
 _OTHER = {"knight": "knave", "knave": "knight"}

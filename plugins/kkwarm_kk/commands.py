@@ -12,8 +12,6 @@ import click
 from kkwarm.cli.console import Whole, echo_json, json_option, out_console
 from kkwarm.errors import KkwarmError
 
-__all__ = ["group"]
-
 SHOWN = 10  # problems of a file that are listed
 
 

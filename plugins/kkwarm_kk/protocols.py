@@ -10,8 +10,6 @@ from typing import ClassVar
 from kkwarm.protocols import strip_end_tokens
 from kkwarm.types import Completion, Example, Message, Protocol, Response, Sampling, Status, Verdict, Verifier
 
-__all__ = ["LOGIC_RL", "LOGIC_RL_VERIFIER"]
-
 _TAGS = ("</think>", "<answer>", "</answer>")
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _FIRST = (

@@ -28,11 +28,6 @@ from kkwarm_mini.items import Item, generate_items
 from kkwarm_mini.kk import KINDS, NAMES
 from kkwarm_mini.protocol import MINI, make_prompt
 
-__all__ = [
-    "MIXTURE", "REASONING_RATE", "RECALL_WEIGHT", "VOCABULARY", "Document", "MixtureWeight", "build_tokenizer",
-    "generate_documents",
-]  # fmt: skip
-
 # -- vocabulary: every document is made of these words, one token each -------------------------------------------------
 
 PAD, EOS, UNKNOWN = "<pad>", "<eos>", "<unk>"

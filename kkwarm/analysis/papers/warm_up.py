@@ -23,8 +23,6 @@ from kkwarm.analysis.training import paired_evals
 from kkwarm.errors import KkwarmError
 from kkwarm.schema.report import Claim, Difference, StepEfficiency
 
-__all__ = ["claim_by_examples", "claim_by_steps", "evaluate"]
-
 
 @dataclass(slots=True)
 class _Evaluation:

@@ -23,17 +23,6 @@ import numpy as np
 from kkwarm.analysis.stats.permutation import sign_flip_test
 from kkwarm.analysis.stats.seed_variance import Scores, SeedEffect, SeedVariance, estimate_seed_variances
 
-__all__ = [
-    "Estimate",
-    "Outcome",
-    "PairedDifference",
-    "decide",
-    "difference_interval",
-    "estimate_mean",
-    "holm",
-    "paired_difference",
-]
-
 Outcome = Literal["gain", "loss", "tie", "underpowered"]
 LEVEL = 0.95
 

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["sign_flip_test"]
-
 Values = npt.NDArray[np.float64]
 MAX_STEPS = 64  # the finest step tried is 1 / MAX_STEPS: samples x seeds of both conditions
 PERMUTATIONS = 99_999  # random sign flips, where the sum has too many values to enumerate

@@ -22,18 +22,6 @@ import numpy.typing as npt
 
 from kkwarm.analysis.stats.estimates import PairedDifference
 
-__all__ = [
-    "DEFAULT_COMPONENTS",
-    "VarianceComponents",
-    "assume_components",
-    "detectable_by_samples",
-    "detectable_difference",
-    "estimate_components",
-    "questions_needed",
-    "required_count",
-    "samples_needed",
-]
-
 Scores = npt.NDArray[np.float64]
 
 

@@ -27,8 +27,6 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Scores", "SeedEffect", "SeedVariance", "estimate_seed_variances"]
-
 Scores = npt.NDArray[np.float64]
 Key = TypeVar("Key", bound=Hashable)
 

@@ -21,8 +21,6 @@ import numpy.typing as npt
 
 from kkwarm.analysis.stats.estimates import LEVEL, Outcome, paired_difference
 
-__all__ = ["ConfidenceSequence", "GroupSequentialTest", "InterimResult", "boundaries", "interim_counts"]
-
 Values = npt.NDArray[np.float64]
 GRID = 2001  # candidate scores; the interval is widened to the next candidates outside
 MAX_STAKE = 0.75  # a bet never stakes more than this share of the capital
