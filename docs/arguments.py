@@ -31,12 +31,19 @@ from typing import Any, Literal, Required, TypedDict
 
 
 def render() -> str:
-    """The module's source."""
-    parts = [HEAD, f"__all__ = {sorted(class_name(m) for m in MODELS)!r}\n".replace("'", '"')]
-    for command, model in MODELS.items():
-        lines = [f"class {class_name(command)}(TypedDict, total=False):"]
-        lines += [f'    """Settings of `{command}`; see the page Settings."""\n']
-        for name, field in model.model_fields.items():
+    """The module's source: a class for each command, which extends those of the settings that commands share."""
+    parts = [HEAD, f"__all__ = {sorted(class_name(model) for model in MODELS.values())!r}\n".replace("'", '"')]
+    shared = dict.fromkeys(base for model in MODELS.values() for base in reversed(model.__mro__) if is_shared(base))
+    for model in (*shared, *MODELS.values()):
+        bases = [class_name(base) for base in model.__bases__ if base is not Settings] or ["TypedDict"]
+        lines = [f"class {class_name(model)}({', '.join(bases)}, total=False):"]
+        lines += [
+            f'    """Settings of `{name}`; see the page Settings."""\n' for name, m in MODELS.items() if m is model
+        ]
+        for name in model.__annotations__:
+            if any(name in base.model_fields for base in model.__mro__[1:] if issubclass(base, Settings)):
+                continue  # inherited, with another default
+            field = model.model_fields[name]
             kind = describe(field.annotation)
             needed = field.is_required() and name not in PAPER_DISTILL  # a preset may give those
             lines.append(f"    {name}: {f'Required[{kind}]' if needed else kind}")
@@ -44,8 +51,12 @@ def render() -> str:
     return "".join(parts)
 
 
-def class_name(command: str) -> str:
-    return f"{command.capitalize()}Arguments"
+def is_shared(model: type) -> bool:
+    return issubclass(model, Settings) and model is not Settings and model not in MODELS.values()
+
+
+def class_name(model: type) -> str:
+    return model.__name__.removesuffix("Config") + "Arguments"
 
 
 def describe(kind: Any) -> str:

@@ -11,17 +11,56 @@ from typing import Any, Literal, Required, TypedDict
 __all__ = ["BenchArguments", "DistillArguments", "RlvrArguments", "WarmupArguments"]
 
 
-class DistillArguments(TypedDict, total=False):
-    """Settings of `distill`; see the page Settings."""
-
+class _PromptingArguments(TypedDict, total=False):
     protocol: str | None
     chat: Literal["auto", "on", "off"]
     system: str | None
     chat_template_args: Mapping[str, Any]
     think_tags: str | None
+
+
+class _ContaminationArguments(TypedDict, total=False):
     decontaminate_against: Sequence[str]
     drop_contaminated: bool
     allow_contamination: bool
+
+
+class TrainArguments(_ContaminationArguments, _PromptingArguments, total=False):
+    learning_rate: float
+    schedule: Literal["constant", "linear", "cosine"]
+    warmup_steps: int
+    betas: tuple[float, float]
+    weight_decay: float
+    max_grad_norm: float
+    seed: int
+    lora: bool
+    lora_rank: int
+    qlora: bool
+    optim: Literal["adamw", "adamw_8bit"]
+    trl: Mapping[str, Any]
+    eval_on: Sequence[str]
+    eval_every: int
+    eval_questions: int
+    eval_max_tokens: int | Mapping[str, int] | None
+    keep_best: bool
+    micro_batch_size: int | None
+    gradient_checkpointing: bool
+    precision: Literal["auto", "bf16", "fp32"]
+    device: Literal["auto", "cpu", "cuda"]
+    nproc: int
+    accelerate: str | None
+    attention: Literal["auto", "sdpa", "flash", "eager"]
+    liger: bool
+    threads: int | None
+    trust_remote_code: bool
+    memory_check: bool
+    save_every: int | None
+    track: Sequence[str]
+
+
+class DistillArguments(_ContaminationArguments, _PromptingArguments, total=False):
+    """Settings of `distill`; see the page Settings."""
+
     domain: Required[str]
     teacher: Required[str]
     n: int
@@ -39,47 +78,9 @@ class DistillArguments(TypedDict, total=False):
     trust_remote_code: bool
 
 
-class WarmupArguments(TypedDict, total=False):
+class WarmupArguments(TrainArguments, total=False):
     """Settings of `warmup`; see the page Settings."""
 
-    protocol: str | None
-    chat: Literal["auto", "on", "off"]
-    system: str | None
-    chat_template_args: Mapping[str, Any]
-    think_tags: str | None
-    decontaminate_against: Sequence[str]
-    drop_contaminated: bool
-    allow_contamination: bool
-    learning_rate: float
-    schedule: Literal["constant", "linear", "cosine"]
-    warmup_steps: int
-    betas: tuple[float, float]
-    weight_decay: float
-    max_grad_norm: float
-    seed: int
-    lora: bool
-    lora_rank: int
-    qlora: bool
-    optim: Literal["adamw", "adamw_8bit"]
-    trl: Mapping[str, Any]
-    eval_on: Sequence[str]
-    eval_every: int
-    eval_questions: int
-    eval_max_tokens: int | Mapping[str, int] | None
-    keep_best: bool
-    micro_batch_size: int | None
-    gradient_checkpointing: bool
-    precision: Literal["auto", "bf16", "fp32"]
-    device: Literal["auto", "cpu", "cuda"]
-    nproc: int
-    accelerate: str | None
-    attention: Literal["auto", "sdpa", "flash", "eager"]
-    liger: bool
-    threads: int | None
-    trust_remote_code: bool
-    memory_check: bool
-    save_every: int | None
-    track: Sequence[str]
     epochs: float
     max_steps: int | None
     max_length: int | None
@@ -88,47 +89,9 @@ class WarmupArguments(TypedDict, total=False):
     divergence_factor: float
 
 
-class RlvrArguments(TypedDict, total=False):
+class RlvrArguments(TrainArguments, total=False):
     """Settings of `rlvr`; see the page Settings."""
 
-    protocol: str | None
-    chat: Literal["auto", "on", "off"]
-    system: str | None
-    chat_template_args: Mapping[str, Any]
-    think_tags: str | None
-    decontaminate_against: Sequence[str]
-    drop_contaminated: bool
-    allow_contamination: bool
-    learning_rate: float
-    schedule: Literal["constant", "linear", "cosine"]
-    warmup_steps: int
-    betas: tuple[float, float]
-    weight_decay: float
-    max_grad_norm: float
-    seed: int
-    lora: bool
-    lora_rank: int
-    qlora: bool
-    optim: Literal["adamw", "adamw_8bit"]
-    trl: Mapping[str, Any]
-    eval_on: Sequence[str]
-    eval_every: int
-    eval_questions: int
-    eval_max_tokens: int | Mapping[str, int] | None
-    keep_best: bool
-    micro_batch_size: int | None
-    gradient_checkpointing: bool
-    precision: Literal["auto", "bf16", "fp32"]
-    device: Literal["auto", "cpu", "cuda"]
-    nproc: int
-    accelerate: str | None
-    attention: Literal["auto", "sdpa", "flash", "eager"]
-    liger: bool
-    threads: int | None
-    trust_remote_code: bool
-    memory_check: bool
-    save_every: int | None
-    track: Sequence[str]
     domain: Required[str]
     examples: int
     steps: int | None
@@ -148,14 +111,9 @@ class RlvrArguments(TypedDict, total=False):
     keep_rollouts: bool
 
 
-class BenchArguments(TypedDict, total=False):
+class BenchArguments(_PromptingArguments, total=False):
     """Settings of `bench`; see the page Settings."""
 
-    protocol: str | None
-    chat: Literal["auto", "on", "off"]
-    system: str | None
-    chat_template_args: Mapping[str, Any]
-    think_tags: str | None
     samples: int
     limit: int | Mapping[str, int] | None
     split: Literal["test", "all"]
