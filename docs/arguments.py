@@ -3,6 +3,7 @@
 """
 
 import collections.abc
+import inspect
 import types
 import typing
 from pathlib import Path
@@ -32,14 +33,12 @@ from typing import Any, Literal, Required, TypedDict
 
 def render() -> str:
     """The module's source: a class for each command, which extends those of the settings that commands share."""
-    parts = [HEAD, f"__all__ = {sorted(class_name(model) for model in MODELS.values())!r}\n".replace("'", '"')]
+    parts = [HEAD.rstrip("\n") + "\n"]
     shared = dict.fromkeys(base for model in MODELS.values() for base in reversed(model.__mro__) if is_shared(base))
     for model in (*shared, *MODELS.values()):
         bases = [class_name(base) for base in model.__bases__ if base is not Settings] or ["TypedDict"]
         lines = [f"class {class_name(model)}({', '.join(bases)}, total=False):"]
-        lines += [
-            f'    """Settings of `{name}`; see the page Settings."""\n' for name, m in MODELS.items() if m is model
-        ]
+        lines.append(f'    """{inspect.getdoc(model)}"""\n')
         for name in model.__annotations__:
             if any(name in base.model_fields for base in model.__mro__[1:] if issubclass(base, Settings)):
                 continue  # inherited, with another default

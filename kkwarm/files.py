@@ -1,4 +1,4 @@
-"""Files that are written completely or not at all, and files that must be regular ones.
+"""Paths as users write them, files that are written completely or not at all, and files that must be regular ones.
 
 A run folder may come from someone else: it can hold links, named pipes and devices where files are expected. Opening
 these could block, or write into another file.
@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from kkwarm.errors import KkwarmError
-
-__all__ = ["append_regular", "is_regular", "open_regular", "read_regular", "write_file"]
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -146,3 +144,20 @@ def _check_kind(path: Path | str, info: os.stat_result) -> None:
 def _error(path: Path | str, action: str, err: OSError | ValueError) -> KkwarmError:
     cause = getattr(err, "strerror", None) or str(err)
     return KkwarmError(f"{path} cannot be {action}: {cause}")
+
+
+def expand_path(path: str | os.PathLike[str]) -> Path:
+    """The path with a leading ``~`` or ``~NAME`` replaced by the home directory.
+
+    :raises KkwarmError: there is no user NAME.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise KkwarmError(f"{path}: no such user on this machine", hint="write the full path") from None
+
+
+def cache_folder() -> Path:
+    """kkwarm's folder for what can be made again: ``$XDG_CACHE_HOME/kkwarm``, by default ``~/.cache/kkwarm``."""
+    base = os.environ.get("XDG_CACHE_HOME", "").strip()
+    return (Path(base) if base else Path.home() / ".cache") / "kkwarm"

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from statistics import fmean
 
-from kkwarm.analysis.breakdowns import by_facet, pass_at
-from kkwarm.analysis.changes import accuracy_of, advise, compute_changes, find_settings_differences
+import numpy as np
+
+from kkwarm.analysis.cells import Cell
+from kkwarm.analysis.changes import (
+    accuracy_of,
+    advise,
+    compute_changes,
+    find_settings_differences,
+    variances_of_conditions,
+)
 from kkwarm.analysis.efficiency import sample_efficiency, smooth
 from kkwarm.analysis.load import benchmark_protocol
-from kkwarm.analysis.metrics import advise_on_unusable
-from kkwarm.analysis.seeds import variances_of_conditions
+from kkwarm.analysis.metrics import advise_on_unusable, mean_interval, natural_order, pass_at_k, reported_k
+from kkwarm.analysis.stats.estimates import estimate_mean
 from kkwarm.analysis.stats.seed_variance import SeedVariance
 from kkwarm.analysis.study_data import StudyData
 from kkwarm.analysis.training import Curve, Training
 from kkwarm.schema import report as schema
-from kkwarm.schema.report import Change, Claim, Report
+from kkwarm.schema.report import Change, Claim, Figure, Report
 from kkwarm.types import ClaimSet
+
+MAX_VALUES = 100  # of one facet; more are not a breakdown
 
 
 def build_report(study: StudyData, claim_sets: Iterable[ClaimSet] | None = None) -> Report:
@@ -242,3 +252,38 @@ def _method(study: StudyData, comparisons: int) -> str:
         f"95% intervals, clustered by question; {about_seeds}{tests}; "
         f"tie: equivalence margin of {study.margin:g} percentage points"
     )
+
+
+def pass_at(cell: Cell) -> dict[str, Figure]:
+    """pass@k of a cell for k = 2, 4, 8, ... and the number of samples of each question in each seed."""
+    fewest = min((t.questions[i].samples for t in cell.tallies for i in cell.ids), default=0)
+    figures = {}
+    for k in reported_k(fewest):
+        rows = [
+            [pass_at_k(q.samples, q.correct, k) for q in map(t.questions.__getitem__, cell.ids)] for t in cell.tallies
+        ]
+        figures[f"pass@{k}"] = Figure(value=float(np.mean(rows)), ci=mean_interval(rows), n=len(rows[0]))
+    return figures
+
+
+def by_facet(cell: Cell, seed_variance: SeedVariance | None) -> dict[str, dict[str, Figure]]:
+    """Accuracy by facet and value."""
+    values: dict[str, dict[str, str]] = {}
+    for tally in cell.tallies:
+        for facet, of in tally.facets.items():
+            values.setdefault(facet, {}).update(of)
+    return {facet: parts for facet, of in values.items() if (parts := _parts(cell, of, seed_variance))}
+
+
+def _parts(cell: Cell, value_of: Mapping[str, str], seed_variance: SeedVariance | None) -> dict[str, Figure]:
+    positions: dict[str, list[int]] = {}
+    for n, id_ in enumerate(cell.ids):
+        if id_ in value_of:
+            positions.setdefault(value_of[id_], []).append(n)
+    if len(positions) > MAX_VALUES:
+        return {}
+    figures = {}
+    for value in sorted(positions, key=natural_order):
+        estimate = estimate_mean(cell.scores[:, positions[value]], seed_variance)
+        figures[value] = Figure(value=estimate.value, ci=(estimate.low, estimate.high), n=estimate.questions)
+    return figures

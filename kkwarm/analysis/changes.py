@@ -18,7 +18,6 @@ from kkwarm.analysis.cells import (
     settings_differences,
     stopped_by,
 )
-from kkwarm.analysis.seeds import seed_effects, variances_of_changes
 from kkwarm.analysis.stats.estimates import (
     Outcome,
     PairedDifference,
@@ -42,6 +41,7 @@ from kkwarm.schema.report import (
 )
 
 CellKey = tuple[str, str]
+Strata = Sequence[tuple[Scores, Scores]]
 Key = TypeVar("Key", bound=Hashable)
 MAX_FACTOR = 10  # advice beyond this multiple of the present number is given as "more than"
 
@@ -60,13 +60,12 @@ def accuracy_of(cell: Cell, seed_variance: SeedVariance | None = None) -> Accura
         status=dict(cell.status),
         partial=cell.partial,
         protocol=protocol_label(cell.settings),
-        metrics={name: _metric(values) for name, values in cell.metrics.items()},
+        metrics={
+            name: Metric(mean=e.value, stderr=e.stderr, ci=e.interval)
+            for name, values in cell.metrics.items()
+            for e in [estimate_mean(values)]
+        },
     )
-
-
-def _metric(values: Scores) -> Metric:
-    estimate = estimate_mean(values)
-    return Metric(mean=estimate.value, stderr=estimate.stderr, ci=estimate.interval)
 
 
 def _metric_changes(first: Cell, second: Cell) -> dict[str, MetricChange]:
@@ -318,3 +317,36 @@ def _flips(scores: tuple[Scores, Scores]) -> tuple[Any, Any]:
     """Boolean arrays: questions that only the first, and that only the second answers correctly (by most samples)."""
     first, second = (s.mean(axis=0) > 0.5 for s in scores)
     return first & ~second, second & ~first
+
+
+def seed_effects(study: StudyData, first: str, strata: Strata) -> list[SeedEffect]:
+    """The seed effect of each stratum: of the second condition only, where the first is an untrained checkpoint."""
+    fixed = any(c.name == first and len(c.chain) == 1 for c in study.conditions)
+    effect = SeedEffect.vs_fixed_baseline if fixed else SeedEffect.difference
+    return [effect(*s) for s in strata]
+
+
+def variances_of_changes(
+    study: StudyData, changes: Mapping[tuple[str, str], Strata]
+) -> dict[tuple[str, str], SeedVariance | None]:
+    """The seed variance of each change (first, second condition), given the data of all changes."""
+    return _estimate(study, {key: (key, seed_effects(study, key[0], strata)) for key, strata in changes.items()})
+
+
+def variances_of_conditions(study: StudyData) -> dict[str, SeedVariance | None]:
+    """The seed variance of each condition's accuracy, given the data of all conditions."""
+    effects: dict[str, list[SeedEffect]] = {}
+    for (name, _), cell in study.cells.items():
+        if cell.ids:
+            effects.setdefault(name, []).append(SeedEffect.single(cell.scores))
+    return _estimate(study, {name: ((name,), each) for name, each in effects.items()})
+
+
+def _estimate(
+    study: StudyData, effects: Mapping[Key, tuple[Sequence[str], Sequence[SeedEffect]]]
+) -> dict[Key, SeedVariance | None]:
+    """Estimates trained and untrained conditions apart: untrained ones carry no information about the others."""
+    trained_names = {c.name for c in study.conditions if c.chain[1:]}
+    trained = {key: each for key, (names, each) in effects.items() if trained_names & {*names}}
+    untrained = {key: each for key, (_, each) in effects.items() if key not in trained}
+    return {**estimate_seed_variances(trained), **estimate_seed_variances(untrained)}

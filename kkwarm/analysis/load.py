@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kkwarm.analysis.cells import FORCED, Cell, ProtocolOf, make_cell, tally_samples
-from kkwarm.analysis.contamination import count_contaminated
 from kkwarm.analysis.study_data import MARGIN, Condition, Cost, Roles, StudyData
 from kkwarm.analysis.training import Curve, Training, read_curve, read_training
 from kkwarm.errors import KkwarmError
@@ -301,3 +300,26 @@ def _provenance(run: Run) -> dict[str, Any]:
     keys = {"created", "finished", "environment", "wall_s", "worker_s", "jobs", "config_hash", "evaluation_version"}
     provenance: dict[str, Any] = redact_data(run.manifest.model_dump(include=keys, exclude_unset=True))
     return provenance
+
+
+def count_contaminated(
+    overlaps: Mapping[str, Iterable[Mapping[str, Any]]], cells: Mapping[tuple[str, str], Cell]
+) -> dict[tuple[str, str], int]:
+    """The number of questions of each cell that its condition was trained on.
+
+    :param overlaps: by condition, the ``contamination`` entries of its runs' manifests. All questions of a domain that
+        has no cell yet are counted.
+    """
+    counts: dict[tuple[str, str], int] = {}
+    for condition, entries in overlaps.items():
+        ids: dict[str, set[str]] = defaultdict(set)
+        for entry in entries:
+            ids[entry["domain"]].add(entry["id"])
+        for domain, trained in ids.items():
+            own = [d for c, d in cells if c == condition and domain in (d, d.partition(":")[0])]
+            for name in own:
+                if shared := len(trained.intersection(cells[condition, name].ids)):
+                    counts[condition, name] = shared
+            if not own:
+                counts[condition, domain] = len(trained)
+    return counts

@@ -9,8 +9,6 @@ from typing import Any
 from kkwarm.analysis.cells import Cell
 from kkwarm.analysis.training import Curve, Training
 
-__all__ = ["Condition", "Cost", "Roles", "StudyData"]
-
 MARGIN = 5.0  # percentage points
 
 

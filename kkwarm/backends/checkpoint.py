@@ -18,7 +18,7 @@ from kkwarm.backends.gguf import SUFFIX, find_gguf, load_gguf_model, metadata_fo
 from kkwarm.backends.hub import ADAPTER, CONFIG, hub_file, one_line
 from kkwarm.backends.integrity import GENERATION
 from kkwarm.errors import KkwarmError, unknown_name
-from kkwarm.paths import expand_path
+from kkwarm.files import expand_path
 
 if TYPE_CHECKING:
     import torch

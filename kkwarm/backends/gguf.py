@@ -19,7 +19,7 @@ from typing import Any
 
 from kkwarm.backends.hub import CONFIG, one_line
 from kkwarm.errors import KkwarmError
-from kkwarm.paths import cache_folder
+from kkwarm.files import cache_folder
 
 SUFFIX = ".gguf"
 _VERSION = 1  # raise it when the conversion changes: folders of another version are made again

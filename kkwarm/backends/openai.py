@@ -21,13 +21,12 @@ from typing import Any, Self
 import httpx
 
 from kkwarm.backends.base import Request
-from kkwarm.backends.chat import flatten_choice, flatten_usage, request_chat
 from kkwarm.backends.sampling import contiguous_runs, engine_seed
 from kkwarm.backends.server import LimitRenamed, ParameterRefused, Server, SingleChoiceOnly, UnsupportedParameter
 from kkwarm.backends.text import cut_at_stop, parse_finish_reason, token_ids
 from kkwarm.errors import KkwarmError, shorten
 from kkwarm.redaction import redact, remember_secret
-from kkwarm.types import Completion, Sampling
+from kkwarm.types import ChatPrompt, Completion, Sampling
 
 log = logging.getLogger(__name__)
 # vLLM's parameters. The first keeps the stop string in the text, the second lets tokens be counted for each choice; the
@@ -360,3 +359,53 @@ def _may_lack_stop(choice: Mapping[str, Any], stop: Sequence[str]) -> bool:
     """Whether the server may have removed a stop string: the text stopped without one, and no reason is given."""
     has_stop = cut_at_stop(str(choice.get("text") or ""), stop) is not None
     return choice.get("finish_reason") == "stop" and not has_stop and "stop_reason" not in choice
+
+
+def request_chat(prompt: ChatPrompt) -> dict[str, Any]:
+    """The parameters that carry a conversation. Those that continue the model's turn are vLLM's and SGLang's."""
+    messages = [{"role": m.role, "content": m.content} for m in prompt.messages]
+    body: dict[str, Any] = {"messages": messages}
+    if prompt.template_args:
+        body["chat_template_kwargs"] = dict(prompt.template_args)
+    if prompt.prefix:
+        messages.append({"role": "assistant", "content": prompt.prefix})
+        body |= {"add_generation_prompt": False, "continue_final_message": True}
+    return body
+
+
+def flatten_choice(choice: Any) -> Any:
+    """A choice of a chat as one of a completion: ``text``, and ``reasoning`` where the server has separated it.
+
+    A choice without a message is returned unchanged.
+    """
+    message = choice.get("message") if isinstance(choice, Mapping) else None
+    if not isinstance(message, Mapping):
+        return choice
+    text, thought = _read_content(message.get("content"))
+    for name in ("reasoning_content", "reasoning"):  # vLLM's, DeepSeek's; OpenRouter's, Ollama's
+        if isinstance(value := message.get(name), str) and value:
+            thought = value
+            break
+    rest = {name: value for name, value in choice.items() if name != "message"}
+    return {**rest, "text": text} | ({"reasoning": thought} if thought else {})
+
+
+def _read_content(content: Any) -> tuple[Any, str]:
+    """Text and reasoning of a message's content, which is a text or (Mistral) a list of parts."""
+    if not isinstance(content, list):
+        return content, ""
+    text, thought = "", ""
+    for part in content:
+        if isinstance(part, Mapping) and part.get("type") == "thinking":
+            inner = part.get("thinking")
+            thought += inner if isinstance(inner, str) else str(_read_content(inner)[0] or "")
+        elif isinstance(part, Mapping) and isinstance(part.get("text"), str):
+            text += part["text"]
+    return text, thought
+
+
+def flatten_usage(usage: Any) -> int | None:
+    """The number of tokens of the reasoning, where the server counts them."""
+    details = usage.get("completion_tokens_details") if isinstance(usage, Mapping) else None
+    tokens = details.get("reasoning_tokens") if isinstance(details, Mapping) else None
+    return tokens if type(tokens) is int and 0 <= tokens < 2**31 else None

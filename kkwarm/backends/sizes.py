@@ -13,7 +13,7 @@ from typing import Any
 from kkwarm.backends.checkpoint import ADAPTER, CONFIG, resolve_package_path
 from kkwarm.backends.gguf import find_gguf
 from kkwarm.errors import KkwarmError
-from kkwarm.paths import expand_path
+from kkwarm.files import expand_path
 
 _NAMED = re.compile(r"(?<![A-Za-z0-9])(\d+(?:\.\d+)?)([bBmM])(?![A-Za-z0-9])")  # Qwen2.5-3B, SmolLM2-135M
 

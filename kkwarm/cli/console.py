@@ -16,27 +16,6 @@ from click.shell_completion import CompletionItem
 
 from kkwarm.errors import KkwarmError, shorten, warn
 
-__all__ = [
-    "Number",
-    "PercentagePoints",
-    "Whole",
-    "complete_domains",
-    "complete_models",
-    "complete_runs",
-    "domain_option",
-    "echo_json",
-    "err_console",
-    "json_option",
-    "out_console",
-    "print_verifiers",
-    "search_bar",
-    "table_options",
-    "unpinned_option",
-    "unsandboxed_option",
-    "verification_bar",
-    "write_tables",
-]
-
 _STDOUT = "kkwarm.stdout"  # key in the context's meta: the stream that `echo_json` writes to
 
 

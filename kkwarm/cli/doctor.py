@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, distribution, version
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from kkwarm.cli.console import echo_json, json_option, out_console
+from kkwarm.cli.console import echo_json, err_console, json_option, out_console
 from kkwarm.errors import KkwarmError
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
+
+    from kkwarm.backends.parity import Variant
+
 
 State = Literal["ok", "note", "missing"]
 
@@ -61,10 +65,8 @@ def command(
     rounding explains.
     """
     if parity is not None:
-        from kkwarm.cli.parity import compare
-
         server = (base_url, served or parity) if base_url else None
-        ctx.exit(0 if compare(parity, server, prompts, device, as_json) else 1)
+        ctx.exit(0 if _compare_variants(parity, server, prompts, device, as_json) else 1)
     if base_url or served or prompts or device:
         raise KkwarmError("--base-url, --served, --prompt and --device need --parity CHECKPOINT")
     findings = [
@@ -293,3 +295,58 @@ def _check_disk() -> Iterator[Finding]:
         yield Finding("runs", "note", detail, "free some space, or set KKWARM_HOME to another disk")
     else:
         yield Finding("runs", "ok", detail)
+
+
+def _compare_variants(
+    checkpoint: str, server: tuple[str, str] | None, prompts: Sequence[str], device: str | None, as_json: bool
+) -> bool:
+    """Compares the ways of running a checkpoint and prints the result. Returns whether all that could be run agree."""
+    from kkwarm.backends.parity import PROMPTS, compare_variants
+
+    console = err_console()
+    with console.status("loading") as status:
+        variants, tolerance = compare_variants(
+            checkpoint,
+            prompts=prompts or PROMPTS,
+            device=device,
+            vllm=importlib.util.find_spec("vllm") is not None,
+            server=server,
+            on_start=status.update,
+        )
+    ok = all(variant.agrees is not False for variant in variants)
+    if as_json:
+        rows = [asdict(variant) for variant in variants]
+        echo_json({"ok": ok, "checkpoint": checkpoint, "tolerance": tolerance, "variants": rows})
+    else:
+        _show_variants(variants, tolerance)
+    return ok
+
+
+def _show_variants(variants: Sequence[Variant], tolerance: float) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = out_console()
+    table = Table(box=None, pad_edge=False, title_justify="left", title="compared with hf eager, one text at a time")
+    for column in ("", "variant", "greedy texts", "max. difference of log-probabilities", "mean"):
+        table.add_column(column, justify="left" if column in ("", "variant") else "right")
+    marks = {True: "[green]agrees[/]", False: "[bold red]differs[/]", None: "[yellow]not run[/]"}
+    for v in variants:
+        texts = "" if v.agrees is None else f"{v.same_texts} of {v.texts} equal"
+        table.add_row(marks[v.agrees], escape(v.name), texts, _number(v.max_error), _number(v.mean_error))
+    console.print(table)
+    for v in variants:
+        if v.note:
+            console.print(f"{v.name}: {v.note}", markup=False, soft_wrap=True)
+        for d in v.divergences:
+            margin = "" if d.margin is None else f" (the reference prefers its own by {d.margin:.2g})"
+            console.print(
+                f"{v.name}: {d.prompt[:40]!r} after {d.tokens} tokens: {d.expected!r}, here {d.actual!r}{margin}",
+                markup=False,
+                soft_wrap=True,
+            )
+    console.print(f"tolerance {tolerance:g}: rounding does not explain a larger difference", markup=False)
+
+
+def _number(value: Any) -> str:
+    return "" if value is None else f"{value:.2g}"

@@ -21,8 +21,6 @@ from typing import Any, Literal
 from kkwarm.data.splits import normalise
 from kkwarm.errors import ContaminationError
 
-__all__ = ["Item", "Overlap", "check_overlaps", "contaminated_items", "find_overlaps"]
-
 GRAM_WORDS = 5
 MIN_SIMILARITY = 0.8  # Jaccard similarity of two questions' 5-grams at which they count as near-duplicates
 MIN_WORDS = 12  # shorter questions may follow one template without being the same

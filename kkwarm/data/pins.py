@@ -14,17 +14,6 @@ from kkwarm.data.sources import data_folder
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Benchmark, Example, Mismatch, Pin, Task
 
-__all__ = [
-    "ALLOW_UNPINNED",
-    "examples_digest",
-    "file_digest",
-    "find_mismatch",
-    "find_unpinned",
-    "refuse",
-    "unpinned_allowed",
-    "unpinned_text",
-]
-
 ALLOW_UNPINNED = "KKWARM_UNPINNED"
 
 

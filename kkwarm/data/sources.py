@@ -16,10 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.errors import KkwarmError
+from kkwarm.files import expand_path
 from kkwarm.json_text import parse_json
-from kkwarm.paths import expand_path
-
-__all__ = ["data_folder", "hub_rows", "local_file", "read_jsonl", "read_numbered_jsonl"]
 
 
 def data_folder() -> Path | None:

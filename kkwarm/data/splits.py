@@ -12,8 +12,6 @@ from dataclasses import replace
 
 from kkwarm.types import Example
 
-__all__ = ["content_hash", "fingerprint", "holdout", "normalise"]
-
 _SALT = "kkwarm-split-1"
 
 

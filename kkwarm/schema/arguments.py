@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Required, TypedDict
 
-__all__ = ["BenchArguments", "DistillArguments", "RlvrArguments", "WarmupArguments"]
-
 
 class _PromptingArguments(TypedDict, total=False):
+    """Settings of the prompts, which all four commands share."""
+
     protocol: str | None
     chat: Literal["auto", "on", "off"]
     system: str | None
@@ -20,12 +20,16 @@ class _PromptingArguments(TypedDict, total=False):
 
 
 class _ContaminationArguments(TypedDict, total=False):
+    """Settings of the contamination check, which distill, warmup and rlvr share."""
+
     decontaminate_against: Sequence[str]
     drop_contaminated: bool
     allow_contamination: bool
 
 
 class TrainArguments(_ContaminationArguments, _PromptingArguments, total=False):
+    """Settings that warm-up and RLVR share."""
+
     learning_rate: float
     schedule: Literal["constant", "linear", "cosine"]
     warmup_steps: int
@@ -59,7 +63,7 @@ class TrainArguments(_ContaminationArguments, _PromptingArguments, total=False):
 
 
 class DistillArguments(_ContaminationArguments, _PromptingArguments, total=False):
-    """Settings of `distill`; see the page Settings."""
+    """Settings of `distill`: warm-up traces of one domain."""
 
     domain: Required[str]
     teacher: Required[str]
@@ -79,7 +83,7 @@ class DistillArguments(_ContaminationArguments, _PromptingArguments, total=False
 
 
 class WarmupArguments(TrainArguments, total=False):
-    """Settings of `warmup`; see the page Settings."""
+    """Settings of `warmup`: SFT on traces."""
 
     epochs: float
     max_steps: int | None
@@ -90,7 +94,7 @@ class WarmupArguments(TrainArguments, total=False):
 
 
 class RlvrArguments(TrainArguments, total=False):
-    """Settings of `rlvr`; see the page Settings."""
+    """Settings of `rlvr`: GRPO on a domain, with its verifier as the reward. The defaults are Dr. GRPO's."""
 
     domain: Required[str]
     examples: int
@@ -112,7 +116,7 @@ class RlvrArguments(TrainArguments, total=False):
 
 
 class BenchArguments(_PromptingArguments, total=False):
-    """Settings of `bench`; see the page Settings."""
+    """Settings of `bench`. Where temperature, top_p, max_tokens or protocol is None, each benchmark uses its own."""
 
     samples: int
     limit: int | Mapping[str, int] | None

@@ -18,8 +18,6 @@ from pydantic import BaseModel, ValidationError
 
 from kkwarm.errors import KkwarmError, shorten
 
-__all__ = ["ConfigError", "Document", "Problems", "override", "read", "validate"]
-
 M = TypeVar("M", bound=BaseModel)
 Location = tuple[str | int, ...]
 

@@ -17,18 +17,6 @@ from typing_extensions import TypedDict  # pydantic needs this one before Python
 
 from kkwarm.errors import shorten
 
-__all__ = [
-    "SCHEMA_VERSION",
-    "Kind",
-    "Manifest",
-    "ModelSource",
-    "PlanCondition",
-    "StepAttempt",
-    "StudyPlan",
-    "StudySession",
-    "list_problems",
-]
-
 SCHEMA_VERSION = 1
 Kind = Literal["bench", "score", "distill", "warmup", "rlvr", "study", "import"]
 State = Literal["running", "interrupted", "done"]

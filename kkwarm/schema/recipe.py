@@ -20,8 +20,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic import model_validator as validator
 
-from kkwarm import paths
 from kkwarm.errors import KkwarmError, unknown_name, warn
+from kkwarm.files import expand_path
 from kkwarm.schema.by_benchmark import value_for
 from kkwarm.schema.document import Document, Problems, read, validate
 from kkwarm.schema.settings import (
@@ -37,21 +37,6 @@ from kkwarm.schema.settings import (
     fraction_hint,
     identity,
 )
-
-__all__ = [
-    "Assume",
-    "Claim",
-    "Condition",
-    "Evaluate",
-    "Recipe",
-    "Resources",
-    "RlvrStage",
-    "WarmupStage",
-    "built_in_recipes",
-    "find_recipe",
-    "load_recipe",
-    "parse_recipe",
-]
 
 KINDS = ("distill", "warmup", "rlvr", "bench")
 Rate = Annotated[Number, Field(ge=1e-6)]
@@ -245,7 +230,7 @@ def find_recipe(recipe: str) -> Path:
     names = built_in_recipes()
     if recipe in names:
         return names[recipe]
-    path = paths.expand_path(recipe)
+    path = expand_path(recipe)
     if path.is_file():
         return path
     if path.is_dir():

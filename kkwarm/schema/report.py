@@ -17,43 +17,6 @@ from kkwarm.json_text import parse_json
 if TYPE_CHECKING:
     import pandas
 
-__all__ = [
-    "Accuracy",
-    "Band",
-    "BenchmarkComparison",
-    "Cell",
-    "Change",
-    "Claim",
-    "Comparison",
-    "Comparisons",
-    "Condition",
-    "Contamination",
-    "Cost",
-    "Curve",
-    "Difference",
-    "EfficiencyPoint",
-    "EfficiencyStart",
-    "EvalPoint",
-    "ExamplesSaved",
-    "Figure",
-    "InTrainingEvals",
-    "Leaderboard",
-    "MeanCurve",
-    "Metric",
-    "MetricChange",
-    "Progress",
-    "RankedRun",
-    "Report",
-    "Roles",
-    "RunSummary",
-    "SampleEfficiency",
-    "SettingsDifference",
-    "StepEfficiency",
-    "Training",
-    "parse_report",
-    "replace_surrogates",
-]
-
 SCHEMA_VERSION = 1
 Outcome = Literal["gain", "loss", "tie", "underpowered"]
 State = Literal["done", "in progress"]

@@ -26,7 +26,7 @@ from pydantic import model_validator as validator
 from pydantic.fields import FieldInfo
 
 from kkwarm.errors import KkwarmError, shorten, unknown_name, warn
-from kkwarm.paths import expand_path
+from kkwarm.files import expand_path
 from kkwarm.protocols.prompts import PromptOptions
 from kkwarm.protocols.reasoning import parse_think_tags
 from kkwarm.schema.by_benchmark import parse_values, value_for
@@ -40,29 +40,6 @@ from kkwarm.schema.document import (
     key_path,
     validate,
 )
-
-__all__ = [
-    "LARGEST",
-    "PAPER_DISTILL",
-    "PAPER_RLVR",
-    "PAPER_WARMUP",
-    "BenchConfig",
-    "DistillConfig",
-    "RlvrConfig",
-    "Settings",
-    "TrainConfig",
-    "WarmupConfig",
-    "changed_settings",
-    "check_run_size",
-    "configure",
-    "describe_default",
-    "describe_values",
-    "extra_of",
-    "fraction_hint",
-    "identity",
-    "stored_identity",
-    "value_of",
-]
 
 S = TypeVar("S", bound="Settings")
 

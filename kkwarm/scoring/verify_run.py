@@ -16,8 +16,7 @@ from typing import Any
 
 from kkwarm.errors import KkwarmError, shorten
 from kkwarm.evaluation.lm_eval_index import LM_EVAL_PREFIX
-from kkwarm.files import is_regular, read_regular
-from kkwarm.paths import expand_path
+from kkwarm.files import expand_path, is_regular, read_regular
 from kkwarm.plugins import Registry
 from kkwarm.scoring.rescore import Flip, RescoredBenchmark, protocol_name, rescore_samples
 from kkwarm.store import Run, StoredLine, file_hash, run_hash

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from kkwarm import interrupt
 from kkwarm.errors import KkwarmError
-from kkwarm.files import append_regular, open_regular, write_file
-from kkwarm.paths import expand_path
+from kkwarm.files import append_regular, expand_path, open_regular, write_file
 from kkwarm.redaction import redact_data
 from kkwarm.schema.manifest import Kind, Manifest
 from kkwarm.schema.settings import stored_identity

@@ -19,7 +19,7 @@ from typing import Any
 
 from kkwarm.errors import KkwarmError
 from kkwarm.interrupt import preserve_signal_handlers
-from kkwarm.study.executor import Event, StepFailed, StepFinished, StepStarted, Task, WorkerLost
+from kkwarm.study.execute import Event, StepFailed, StepFinished, StepStarted, Task, WorkerLost
 from kkwarm.study.worker import run_task
 
 PORT_TIMEOUT = 5.0  # seconds to connect to a port

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from kkwarm.cost import cores, gpus
-from kkwarm.study.executor import Event, StepFailed, StepFinished, StepStarted, Task, WorkerLost
+from kkwarm.study.execute import Event, StepFailed, StepFinished, StepStarted, Task, WorkerLost
 
 GRACE = 60.0  # seconds that an interrupted step has to finish its training step and save
 

@@ -14,7 +14,7 @@ from kkwarm.backends.checkpoint import load_tokenizer, resolve, resolve_package_
 from kkwarm.backends.sizes import ModelSize, cached_folder, read_size
 from kkwarm.cost import Hardware, Rates, cores, device_memory, estimate_rates, this_machine
 from kkwarm.errors import KkwarmError
-from kkwarm.paths import expand_path
+from kkwarm.files import expand_path
 from kkwarm.plugins import registry
 from kkwarm.progress import duration
 from kkwarm.schema.document import read

@@ -20,7 +20,7 @@ from kkwarm.store import config_hash
 from kkwarm.store.run import EVALUATION_VERSION
 from kkwarm.study.cost import Cost, Costs, is_model_teacher
 
-FUNCTION = "kkwarm.study.steps:run_step"
+FUNCTION = "kkwarm.study.worker:run_step"
 
 
 @dataclass(frozen=True, slots=True)

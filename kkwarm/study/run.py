@@ -17,8 +17,7 @@ from kkwarm.schema.recipe import Recipe
 from kkwarm.schema.report import Report
 from kkwarm.store import Run, config_hash, runs_home
 from kkwarm.store.manifest import read_manifest
-from kkwarm.study.execute import Outcome, execute, is_done
-from kkwarm.study.executor import ExecutorName, open_executor
+from kkwarm.study.execute import ExecutorName, Outcome, execute, is_done, open_executor
 from kkwarm.study.plan import Plan, make_plan
 from kkwarm.study.progress import Display
 from kkwarm.tracking import track

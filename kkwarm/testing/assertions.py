@@ -8,8 +8,6 @@ from kkwarm.plugins import registry
 from kkwarm.types import Completion, Example, Verdict
 from kkwarm.verify import Judge, verify
 
-__all__ = ["assert_accepts", "assert_conforms", "assert_rejects", "verdict_on"]
-
 
 def verdict_on(domain: str, answer: str | None = None, *, example: str | None = None) -> Verdict:
     """The verdict on `answer`, composed by the domain's protocol, for an example (the first test example by default).

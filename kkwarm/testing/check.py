@@ -14,8 +14,6 @@ from kkwarm.verify import Judge
 from kkwarm.verify.probes import ProbeFailure, ProbeReport, probe_domain
 from kkwarm.verify.search import Budget, Counterexample, SearchResult, search_domain
 
-__all__ = ["CheckResult", "run_check"]
-
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:

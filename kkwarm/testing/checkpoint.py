@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["tiny_checkpoint"]
-
 EOS, PAD = "<|endoftext|>", "<|pad|>"
 
 

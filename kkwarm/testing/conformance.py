@@ -17,8 +17,6 @@ from kkwarm.types import Domain, Example
 from kkwarm.verify import Judge
 from kkwarm.verify.rewards import RewardError
 
-__all__ = ["RULES", "Finding", "check_domain", "failed"]
-
 
 @dataclass(frozen=True, slots=True)
 class Finding:

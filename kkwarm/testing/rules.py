@@ -22,8 +22,6 @@ from kkwarm.types import Benchmark, Completion, Domain, Example, Protocol, Statu
 from kkwarm.verify import Judge
 from kkwarm.verify.rewards import Reward, TaskReward
 
-__all__ = ["RULES", "RULE_PARTS", "SPEED_RULE", "Rule", "Subject", "find_unusable_example"]
-
 SAMPLE = 40  # examples on which the slower rules are tried
 SLOW_S = 2.0  # seconds per verdict, on average, from which on a verifier is too slow for RLVR
 GOLD_BUDGET_S = 5.0  # gold answers are verified for this long, if there are more than SAMPLE

@@ -8,8 +8,6 @@ from typing import Any
 
 from kkwarm.types import Completion, Sampling
 
-__all__ = ["ScriptedModel"]
-
 Reply = Callable[[str, int], "str | Completion"]
 
 

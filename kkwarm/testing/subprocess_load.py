@@ -12,8 +12,6 @@ from kkwarm.data.splits import fingerprint
 from kkwarm.plugins import Registry, registry
 from kkwarm.types import Domain, Example
 
-__all__ = ["load_in_subprocess"]
-
 
 def load_in_subprocess(domain: Domain, reg: Registry) -> str | None:
     """The fingerprint of the examples as another process loads them; None if it cannot access `load` (a lambda, say).

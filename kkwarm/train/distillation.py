@@ -14,7 +14,7 @@ from kkwarm.data import content_hash, fingerprint
 from kkwarm.errors import KkwarmError
 from kkwarm.evaluation.collect import RunSink, SampleRequest, SampleRequests, collect
 from kkwarm.evaluation.lm_eval_index import LM_EVAL_PREFIX, find_lm_eval_task
-from kkwarm.paths import expand_path
+from kkwarm.files import expand_path
 from kkwarm.plugins import Registry, registry
 from kkwarm.progress import GenerationProgress
 from kkwarm.protocols import PromptRenderer, make_renderer

@@ -7,6 +7,8 @@ weights as one that is not evaluated.
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -23,11 +25,75 @@ from kkwarm.protocols import PromptOptions, PromptRenderer, make_renderer
 from kkwarm.schema.settings import TrainConfig, value_of
 from kkwarm.train import distributed
 from kkwarm.train.alarms import Alarm, best_eval, check_evals, check_step_log, select_best_step
-from kkwarm.train.best_weights import BEST, BestWeights
-from kkwarm.train.checkpoints import CHECKPOINT
+from kkwarm.train.checkpoints import CHECKPOINT, replace_folder, write_weights
 from kkwarm.train.progress import StepLog, print_status
 from kkwarm.types import Benchmark, Example, Protocol, Sample, Sampling, Verifier
 from kkwarm.verify import Judge
+
+BEST = "best"
+_PREVIOUS, _OBSOLETE, _STEP_FILE = ".best-before", ".best-old", "kkwarm.json"
+
+
+class BestWeights:
+    """Keeps ``best/`` in a run folder. Only rank 0 writes; sharded weights are gathered by all processes."""
+
+    def __init__(self, out: Path, tokenizer: Any) -> None:
+        self._out, self._tokenizer = out, tokenizer
+        self._checkpoint_step = 0  # step of the last complete step checkpoint
+
+    @property
+    def path(self) -> Path:
+        return self._out / BEST
+
+    @property
+    def step(self) -> int | None:
+        """The step whose weights are in ``best/``; None if there are none."""
+        return self._read_step(BEST)
+
+    def _read_step(self, name: str) -> int | None:
+        file = self._out / name / _STEP_FILE
+        return int(json.loads(file.read_text("utf-8"))["step"]) if file.is_file() else None
+
+    def resume(self, step: int) -> None:
+        """Drops weights of steps after `step`, which are repeated, and restores those that they replaced."""
+        self._checkpoint_step = step
+        best, previous = self.step, self._read_step(_PREVIOUS)
+        if best is None or best > step:
+            self._remove(BEST)
+            if previous is not None and previous <= step:
+                (self._out / _PREVIOUS).rename(self.path)
+        self._remove(_PREVIOUS, _OBSOLETE)
+
+    def keep(self, trainer: Any, step: int) -> None:
+        """Stores the current weights as those of `step`. All processes call it together."""
+        with replace_folder(self.path, move_old=self._move_aside) as folder:
+            write_weights(trainer, self._tokenizer, folder)
+            if distributed.is_main():
+                (folder / _STEP_FILE).write_text(json.dumps({"step": step}), "utf-8")
+        if distributed.is_main():
+            self._remove(_OBSOLETE)
+
+    def _move_aside(self) -> None:
+        best = self.step
+        if best is None:
+            return
+        target = _PREVIOUS if best <= self._checkpoint_step else _OBSOLETE
+        self._remove(target)
+        self.path.rename(self._out / target)
+
+    def on_checkpoint_saved(self, step: int) -> None:
+        """The step checkpoint of `step` is complete: no earlier step will be repeated."""
+        self._checkpoint_step = step
+        self._remove(_PREVIOUS)
+
+    def forget(self) -> None:
+        """Removes the weights: they were the best for other questions."""
+        self._remove(BEST, _PREVIOUS, _OBSOLETE)
+
+    def _remove(self, *names: str) -> None:
+        for name in names:
+            shutil.rmtree(self._out / name, ignore_errors=True)
+
 
 EVALS = "evals.jsonl"
 

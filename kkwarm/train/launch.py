@@ -19,7 +19,7 @@ from typing import Any
 
 from kkwarm import interrupt
 from kkwarm.errors import KkwarmError
-from kkwarm.paths import expand_path
+from kkwarm.files import expand_path
 from kkwarm.schema.settings import TrainConfig
 from kkwarm.train import distributed
 from kkwarm.train.progress import print_status

@@ -10,8 +10,7 @@ from typing import Any
 
 from kkwarm.data import read_numbered_jsonl
 from kkwarm.errors import KkwarmError
-from kkwarm.files import write_file
-from kkwarm.paths import expand_path
+from kkwarm.files import expand_path, write_file
 from kkwarm.reporting.sanitize import escaped_json
 from kkwarm.types import Trace
 

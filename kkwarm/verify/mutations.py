@@ -15,8 +15,6 @@ from collections.abc import Callable
 from kkwarm.types import Case, CaseGenerator, Target
 from kkwarm.verify.probes import outside_tolerance
 
-__all__ = ["GENERATORS", "PROGRAM_GENERATORS", "change_digits", "decorate", "program_case"]
-
 _MAX_PHRASE = 80  # characters of a gold answer that is a single expression or phrase
 _NUMBER = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,30})?")
 _NEGATIONS = (

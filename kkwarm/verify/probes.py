@@ -18,18 +18,6 @@ from kkwarm.verify.judge import Judge
 from kkwarm.verify.program_probes import PROGRAM_PROBES
 from kkwarm.verify.rewards import RewardError, TaskReward
 
-__all__ = [
-    "ACCEPT_PROBES",
-    "PROBES",
-    "ProbeFailure",
-    "ProbeReport",
-    "all_probes",
-    "make_targets",
-    "probe_domain",
-    "probe_scorer",
-    "probe_verifier",
-]
-
 _NUMBER = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,30})?")
 _WORD_LIST = re.compile(r"\w+(?: \w+)+")
 _NUMBER_LIST = re.compile(r"-?[0-9]+(?: -?[0-9]+)+")

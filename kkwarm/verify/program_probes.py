@@ -11,8 +11,6 @@ from collections.abc import Iterator
 
 from kkwarm.types import Probe, Target
 
-__all__ = ["PROGRAM_PROBES"]
-
 _CHEATS = (
     # end early, in every way
     "print(end='')",

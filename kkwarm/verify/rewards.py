@@ -14,8 +14,6 @@ from kkwarm.errors import KkwarmError, describe_error, shorten, unknown_name
 from kkwarm.types import Completion, Example, RewardFunction, Rewards, Status, Task, Verdict
 from kkwarm.verify.calls import TimeLimitExceeded, time_limit
 
-__all__ = ["Reward", "RewardError", "TaskReward"]
-
 TIME_LIMIT = 10.0  # seconds that one call of a reward function may take
 _PARTIAL = (Status.WRONG, Status.TIMEOUT)  # an answer was read, so it may earn partial credit
 _ROUNDING = 1e-9  # by which a sum of parts may exceed a limit, relative to it

@@ -24,18 +24,6 @@ from kkwarm.verify.judge import Judge
 from kkwarm.verify.mutations import GENERATORS, PROGRAM_GENERATORS
 from kkwarm.verify.probes import make_targets
 
-__all__ = [
-    "Budget",
-    "Counterexample",
-    "RecordedRandom",
-    "SearchResult",
-    "generators_for",
-    "make_cases",
-    "make_scorer",
-    "search",
-    "search_domain",
-]
-
 Scorer = Callable[[Sequence[tuple[Target, Case]]], Sequence[Verdict]]
 Report = Callable[[int, float, int], None]
 

@@ -14,8 +14,6 @@ from typing import Any
 
 from kkwarm.types import Protocol, RewardFunction, Verifier
 
-__all__ = ["syntax", "verifier_provenance"]
-
 # Registration and data do not decide verdicts; the data has its own hash.
 _EXCLUDED = ("kkwarm.plugins", "kkwarm.data", "kkwarm.store")
 _PLAIN = (str, bytes, int, float, type(None))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kkwarm.analysis.seeds import seed_effects, variances_of_changes
+from kkwarm.analysis.changes import seed_effects, variances_of_changes
 from kkwarm.analysis.stats.seed_variance import SeedEffect, estimate_seed_variances
 from kkwarm.analysis.study_data import Condition, StudyData
 

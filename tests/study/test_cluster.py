@@ -27,7 +27,7 @@ from kkwarm.reporting.terminal import render_text
 from kkwarm.schema.manifest import StepAttempt
 from kkwarm.schema.recipe import Recipe, load_recipe
 from kkwarm.store import Run
-from kkwarm.study.executor import open_executor
+from kkwarm.study.execute import open_executor
 from kkwarm.study.plan import Plan, make_plan
 from kkwarm.study.run import run_study
 

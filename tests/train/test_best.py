@@ -12,13 +12,13 @@ import trainee
 from test_resume import equal, kill_at
 from toy_task import prompt_of
 
-import kkwarm.train.best_weights
+import kkwarm.train.in_training_eval
 from kkwarm.backends import Request, open_backend
 from kkwarm.backends.checkpoint import display_name, load_model
 from kkwarm.errors import KkwarmError
 from kkwarm.store import Run
 from kkwarm.train import WarmupConfig, warmup
-from kkwarm.train.best_weights import BestWeights
+from kkwarm.train.in_training_eval import BestWeights
 from kkwarm.types import Sampling
 
 
@@ -151,7 +151,7 @@ def test_no_crash_loses_the_best_weights(tmp_path: Path, monkeypatch: pytest.Mon
         folder.mkdir()
         (folder / "weights").write_text(str(trainer))
 
-    monkeypatch.setattr(kkwarm.train.best_weights, "write_weights", write)
+    monkeypatch.setattr(kkwarm.train.in_training_eval, "write_weights", write)
     crashes = 0
     for crash in range(1, 200):
         at[0] = crash
@@ -189,7 +189,7 @@ def test_a_full_disk_is_an_error(tmp_path: Path, base: Path, traces: Path, monke
 
     config = WarmupConfig(learning_rate=1e-2, epochs=6, batch_size=8, threads=1, eval_on=("easy",), eval_every=36)
     with monkeypatch.context() as patch:
-        patch.setattr(kkwarm.train.best_weights, "write_weights", full)
+        patch.setattr(kkwarm.train.in_training_eval, "write_weights", full)
         with pytest.raises(KkwarmError, match=r"cannot be written.*No space left.*free space"):
             warmup(base, traces, tmp_path / "w", config, progress=False)
     assert not (tmp_path / "w" / "best").exists()

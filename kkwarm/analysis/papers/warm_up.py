@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from kkwarm.analysis.cells import pair
-from kkwarm.analysis.changes import to_difference
+from kkwarm.analysis.changes import Strata, seed_effects, to_difference, variances_of_changes
 from kkwarm.analysis.efficiency import compare_curves, scores_at_equal_examples
-from kkwarm.analysis.seeds import Strata, seed_effects, variances_of_changes
 from kkwarm.analysis.stats.estimates import PairedDifference, decide, holm, paired_difference
 from kkwarm.analysis.stats.seed_variance import Scores, SeedEffect, SeedVariance, estimate_seed_variances
 from kkwarm.analysis.study_data import Roles, StudyData
