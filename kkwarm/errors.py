@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import os
+import sys
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -53,12 +55,18 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, hint: str = "") 
 
 
 def warn(message: str, colour: str = "yellow") -> None:
-    """Prints one line on stderr: yellow for a warning, red for the error that ended the command."""
+    """Prints one line on stderr: yellow for a warning, red for the error that ended the command. A terminal gets it
+    wrapped between words.
+    """
     import click
 
     from kkwarm.redaction import redact
 
-    click.secho(f"kkwarm: {redact(message)}", err=True, fg=None if os.environ.get("NO_COLOR") else colour)
+    text = f"kkwarm: {redact(message)}"
+    if sys.stderr.isatty():
+        width = os.get_terminal_size(sys.stderr.fileno()).columns or 80
+        text = textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+    click.secho(text, err=True, fg=None if os.environ.get("NO_COLOR") else colour)
 
 
 def shorten(value: object, limit: int = 80) -> str:

@@ -18,7 +18,6 @@ from kkwarm.analysis.changes import (
     variances_of_conditions,
 )
 from kkwarm.analysis.efficiency import sample_efficiency, smooth
-from kkwarm.analysis.load import benchmark_protocol
 from kkwarm.analysis.metrics import advise_on_unusable, mean_interval, natural_order, pass_at_k, reported_k
 from kkwarm.analysis.stats.estimates import estimate_mean
 from kkwarm.analysis.stats.seed_variance import SeedVariance
@@ -29,6 +28,7 @@ from kkwarm.schema.report import Change, Claim, Figure, Report
 from kkwarm.types import ClaimSet
 
 MAX_VALUES = 100  # of one facet; more are not a breakdown
+_SAMPLING = ("temperature", "top_p", "max_tokens")
 
 
 def build_report(study: StudyData, claim_sets: Iterable[ClaimSet] | None = None) -> Report:
@@ -46,7 +46,7 @@ def build_report(study: StudyData, claim_sets: Iterable[ClaimSet] | None = None)
         state="done" if study.state == "done" else "in progress",
         progress=schema.Progress(**study.progress) if study.progress else None,
         conditions=tuple(
-            schema.Condition(name=c.name, baseline=c.baseline, chain=c.chain, labels=dict(c.labels))
+            schema.Condition(name=c.name, baseline=c.baseline, chain=c.chain, labels=dict(c.labels), model=c.model)
             for c in study.conditions
         ),
         domains=study.domains,
@@ -69,7 +69,7 @@ def build_report(study: StudyData, claim_sets: Iterable[ClaimSet] | None = None)
         problems=(*problems, *failures),
         unusable=tuple(_unusable(matrix)),
         prompts=tuple(_prompts(study, matrix)),
-        other_protocols=any(_has_other_protocols(domain, matrix) for domain in study.domains),
+        stages=dict(study.stages),
         settings_differences=tuple(find_settings_differences(study, changes)),
         training=tuple(_training(t) for t in study.training),
         in_training_evals=tuple(_in_training_evals(study.training)),
@@ -119,6 +119,7 @@ def _row(
             pass_at=pass_at(cell),
             facets=by_facet(cell, variance),
             training_split=cell.training_split,
+            sampling={k: v for k in _SAMPLING if isinstance(v := cell.settings.get(k), int | float)},
         )
     return row
 
@@ -131,13 +132,6 @@ def _unusable(matrix: dict[str, dict[str, schema.Cell]]) -> list[str]:
             if advice := advise_on_unusable(cell.status):
                 domains.setdefault((condition, advice), []).append(domain)
     return [f"{condition} on {', '.join(names)}: {advice}" for (condition, advice), names in domains.items()]
-
-
-def _has_other_protocols(domain: str, matrix: dict[str, dict[str, schema.Cell]]) -> bool:
-    """Whether a domain has several protocols, or one that is not its default."""
-    used = {row[domain].protocol for row in matrix.values() if domain in row} - {""}
-    default = benchmark_protocol(domain)
-    return len(used) > 1 or (default is not None and bool(used - {default.name}))
 
 
 def _prompts(study: StudyData, matrix: dict[str, dict[str, schema.Cell]]) -> list[schema.PromptExample]:

@@ -222,11 +222,10 @@ def advise(differences: Sequence[tuple[PairedDifference, Outcome]], margin: floa
     limit = MAX_FACTOR * median(d.seeds if by_seeds else d.questions for d in undecided)
     number = f"more than {limit:,.0f}" if needed > limit else f"about {math.ceil(needed):,}"
     message = f"{len(undecided)} of {len(differences)} changes are underpowered"
-    if shares:
-        message += f"; {share:.0%} of their squared error (the median) is between seeds"
     if by_seeds:
+        message += f", and {share:.0%} of their squared error comes from the seeds"
         return f"{message}: {number} seeds would decide most; more questions would hardly help"
-    return f"{message}: {number} questions would decide most; more samples per question help too"
+    return f"{message}: {number} questions per domain would decide most; more samples per question help too"
 
 
 def _pair_all(study: StudyData) -> tuple[dict[CellKey, tuple[Scores, Scores]], list[str]]:

@@ -13,7 +13,7 @@ from kkwarm.analysis.study_data import MARGIN, Condition, Cost, Roles, StudyData
 from kkwarm.analysis.training import Curve, Training, read_curve, read_training
 from kkwarm.errors import KkwarmError
 from kkwarm.redaction import redact_data
-from kkwarm.schema.manifest import StudyPlan
+from kkwarm.schema.manifest import PlanCondition, StudyPlan
 from kkwarm.store import Run, find_training_run, runs_home
 from kkwarm.types import Protocol
 
@@ -133,7 +133,10 @@ def _load_study(path: Path, margin: float | None) -> StudyData:
     study = Run.read(path)
     plan = study_plan(study)
     rows: Mapping[str, SeedSteps] = plan.rows
-    conditions = tuple(Condition(c.name, c.baseline, tuple(c.chain)) for c in plan.conditions)
+    conditions = tuple(
+        Condition(c.name, c.baseline, tuple(c.chain), model=_untrained_model(study, c, rows[c.name]))
+        for c in plan.conditions
+    )
     cells: dict[tuple[str, str], Cell] = {}
     forced: dict[tuple[str, str], Cell] = {}
     curves: list[Curve] = []
@@ -166,7 +169,46 @@ def _load_study(path: Path, margin: float | None) -> StudyData:
         contaminated=count_contaminated({c.name: _contamination(study, rows[c.name]) for c in conditions}, cells),
         prompts=_study_prompts(study, rows),
         cost=tuple(_study_cost(study, c, rows[c.name]) for c in conditions),
+        stages=_study_stages(study, conditions, rows),
     )
+
+
+def _model_name(run: Run) -> str:
+    model = run.manifest.model
+    return "" if model is None else model.name or model.checkpoint
+
+
+def _untrained_model(study: Run, condition: PlanCondition, seeds: SeedSteps) -> str:
+    """The checkpoint of a condition without stages; empty for others, and before it is evaluated."""
+    if len(condition.chain) > 1:
+        return ""
+    runs = (_step_run(study, parts.get("bench")) for parts in seeds.values())
+    return next((_model_name(run) for run in runs if run is not None), "")
+
+
+def _study_stages(study: Run, conditions: Sequence[Condition], rows: Mapping[str, SeedSteps]) -> dict[str, str]:
+    """What each stage trained, from its first run that has been started."""
+    stages: dict[str, str] = {}
+    for condition in conditions:
+        for parts in rows[condition.name].values():
+            for stage in condition.chain[1:]:
+                run = None if stage in stages else _step_run(study, parts.get(stage))
+                if run is not None:
+                    stages[stage] = _describe_training(study, run)
+    return stages
+
+
+def _describe_training(study: Run, run: Run) -> str:
+    """What a training run of a study trained on."""
+    m = run.manifest
+    if m.kind == "rlvr":
+        steps = f", {steps} steps" if (steps := m.config.get("steps")) else ""
+        return f"RLVR on {len(m.example_ids):,} examples of {m.config.get('domain')}{steps}"
+    traces = _step_run(study, Path(m.traces).parent.name)
+    teacher = f" by the teacher {traces.manifest.config.get('teacher')}" if traces is not None else ""
+    count = m.results.get("traces")
+    number = f"{count:,} " if isinstance(count, int) else ""
+    return f"SFT on {number}traces of {', '.join(m.prompting.get('protocols', {}))}{teacher}"
 
 
 def _study_cost(study: Run, condition: Condition, seeds: SeedSteps) -> Cost:
@@ -256,7 +298,7 @@ def _read_cells(study: Run, condition: str, seeds: SeedSteps, part: str) -> dict
 
 
 def _load_runs(runs: Sequence[Run], margin: float) -> StudyData:
-    names = _distinct([run.name for run in runs])
+    names = _row_names(runs)
     cells: dict[tuple[str, str], Cell] = {}
     forced: dict[tuple[str, str], Cell] = {}
     for name, run in zip(names, runs, strict=True):
@@ -275,7 +317,12 @@ def _load_runs(runs: Sequence[Run], margin: float) -> StudyData:
     return StudyData(
         title=" / ".join(names),
         conditions=tuple(
-            Condition(name, names[0] if i else None, labels={k: str(v) for k, v in run.manifest.labels.items()})
+            Condition(
+                name,
+                names[0] if i else None,
+                labels={k: str(v) for k, v in run.manifest.labels.items()},
+                model=_model_name(run),
+            )
             for i, (name, run) in enumerate(zip(names, runs, strict=True))
         ),
         domains=tuple(dict.fromkeys(domain for _, domain in cells)),
@@ -292,7 +339,15 @@ def _load_runs(runs: Sequence[Run], margin: float) -> StudyData:
     )
 
 
-def _distinct(names: Sequence[str]) -> list[str]:
+def _row_names(runs: Sequence[Run]) -> list[str]:
+    """The label `condition` of each run, else the name of its folder. Equal labels get the name of the folder too, and
+    equal names a number.
+    """
+    labels = [str(run.manifest.labels.get("condition") or run.name) for run in runs]
+    names = [
+        label if labels.count(label) == 1 or label == run.name else f"{label} ({run.name})"
+        for label, run in zip(labels, runs, strict=True)
+    ]
     return [n if names.count(n) == 1 else f"{n} ({i + 1})" for i, n in enumerate(names)]
 
 

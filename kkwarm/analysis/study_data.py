@@ -14,14 +14,13 @@ MARGIN = 5.0  # percentage points
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A row of the matrix: its name, the row that its change is measured against, the stages that trained it, and the
-    labels of its run.
-    """
+    """A row of the matrix, as `kkwarm.schema.report.Condition`."""
 
     name: str
     baseline: str | None = None
     chain: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ class StudyData:
 
     `cells`, `forced`: by (condition, domain); `forced` holds the samples of prompts that force reasoning. `margin`:
     equivalence margin in percentage points. `contaminated`: evaluated questions that a condition was trained on, by
-    (condition, domain). `grids`: conditions by number of RLVR examples.
+    (condition, domain). `grids`: conditions by number of RLVR examples. `stages`: what each stage trained.
     """
 
     title: str
@@ -75,6 +74,7 @@ class StudyData:
     across_protocols: bool = False
     prompts: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     cost: tuple[Cost, ...] = ()
+    stages: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def margin_fraction(self) -> float:

@@ -52,7 +52,11 @@ PANELS = {
     help="Benchmarks, as `kkwarm domains` lists them; lm_eval:NAME for tasks of lm-eval.",
 )
 @click.option(
-    "--label", "labels", multiple=True, metavar="KEY=VALUE", help="Label that is stored with the run, for reports."
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Label that is stored with the run, for reports. The label `condition` is the run's name in their tables.",
 )
 @unsandboxed_option
 @unpinned_option
@@ -209,7 +213,8 @@ def show(results: dict[str, Any]) -> None:
     from kkwarm.reporting.results import print_figures
 
     console = out_console()
-    console.print(results["model"], style="bold", markup=False)
+    name = (results.get("labels") or {}).get("condition")
+    console.print(f"{name} ({results['model']})" if name else results["model"], style="bold", markup=False)
     print_figures(results, console)
     for line in _protocol_lines(results["benchmarks"]):
         console.print(line, markup=False, soft_wrap=True)

@@ -68,7 +68,8 @@ def command(
 
 def _rows(board: Leaderboard) -> list[dict[str, Any]]:
     return [
-        {"run": r.path, "best_rank": r.best_rank, "worst_rank": r.worst_rank, "groups": r.groups, "mean": r.mean}
+        {"run": r.path, "name": r.name, "best_rank": r.best_rank, "worst_rank": r.worst_rank}
+        | {"groups": r.groups, "mean": r.mean}
         | {name: r.accuracy[name].accuracy for name in board.benchmarks}
         for r in board.runs
     ]
@@ -91,7 +92,7 @@ def _print(board: Leaderboard, console: Any) -> None:
     for r in board.runs:
         ranks = str(r.best_rank) if r.best_rank == r.worst_rank else f"{r.best_rank}-{r.worst_rank}"
         run = Text(break_name(r.name, 24))
-        if labels := labels_text(r.labels):
+        if labels := labels_text(r.labels, named=True):
             run.append(f"\n{labels}", "dim")
         table.add_row(ranks, r.groups, run, points(r.mean), *(percent(r.accuracy[b]) for b in shown))
     console.print(table)

@@ -35,8 +35,11 @@ def _print_comparison(comparison: Comparison, console: Any, flips: int) -> None:
     from rich.text import Text
 
     for side, path in (("a", comparison.a), ("b", comparison.b)):
-        labels = labels_text(comparison.labels[side])
-        head = Text(f"{side.upper()}  {path}").append(f"  ({labels})" if labels else "", "dim")
+        labels = labels_text(comparison.labels[side], named=True)
+        head = Text(f"{side.upper()}  ")
+        if name := comparison.labels[side].get("condition"):
+            head.append(f"{name}  ", "bold")
+        head.append(path).append(f"  ({labels})" if labels else "", "dim")
         state = "" if comparison.states[side] == "done" else "   IN PROGRESS: figures will change"
         console.print(head.append(state, "bold yellow"), soft_wrap=True)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

@@ -19,27 +19,24 @@ from kkwarm.reporting.labels import (
     CONTAMINATED,
     HOLDS,
     LEGEND,
-    SCORING,
     STATUS_ORDER,
     alarm_lines,
     change_text,
-    contamination_lines,
+    checkpoint_lines,
+    cost_line,
     efficiency_title,
     evals_text,
     labels_text,
+    measured_lines,
     metric_change_text,
     metric_names,
     metric_text,
     nothing_learned_lines,
     percent,
     points,
-    protocol_lines,
     reasoning_text,
     saved_text,
-    scoring_lines,
-    settings_lines,
-    stopped_lines,
-    training_split_lines,
+    warning_lines,
 )
 from kkwarm.reporting.samples import Packed, pack
 from kkwarm.reporting.sections import tables
@@ -112,15 +109,13 @@ def _head(report: Report, packed: Packed) -> str:
         done = f" ({at.done} of {at.steps} steps)" if at else ""
         banners.append(("unsure", f"In progress{done}: figures will change."))
     banners += [("loss", line) for line in nothing_learned_lines(report)]
-    banners += [("unsure", f"{SCORING} {line}") for line in scoring_lines(report)]
-    banners += [("loss", f"{CONTAMINATED} Contaminated: {line}") for line in contamination_lines(report)]
-    banners += [("unsure", f"Not compared: {p}") for p in report.problems]
-    banners += [("unsure", line) for line in report.unusable]
-    banners += [("unsure", f"Measured differently: {line}") for line in settings_lines(report)]
-    banners += [("unsure", line) for line in (*training_split_lines(report), *stopped_lines(report))]
+    banners += [("loss" if wrong else "unsure", line) for line, wrong in warning_lines(report)]
     shown = "".join(f'<p class="banner {tone}">{escape(text)}</p>' for tone, text in banners)
     note = f'<p class="note">{escape(report.note)}</p>' if report.note else ""
-    return f'<h1>{escape(report.title)}</h1><ul class="facts">{chips}</ul>{shown}{note}'
+    lines = (*checkpoint_lines(report), *measured_lines(report), *((report.advice,) if report.advice else ()))
+    measured = "".join(f"<li>{escape(line)}.</li>" for line in lines)
+    about = f'<ul class="measured">{measured}</ul>' if measured else ""
+    return f'<h1>{escape(report.title)}</h1><ul class="facts">{chips}</ul>{shown}{note}{about}'
 
 
 def _sections(report: Report) -> list[tuple[str, str, str]]:
@@ -191,7 +186,6 @@ def _matrix(report: Report) -> str:
     legend = escape(LEGEND)
     for tone, text in (("gain", "▲ gain"), ("loss", "▼ loss"), ("underpowered", "? underpowered")):
         legend = legend.replace(text, f'<span class="{tone}">{text}</span>')
-    legend += "".join(f". {escape(line)}" for line in protocol_lines(report))
     legend += ". Changes are against the baseline below each name, Holm-corrected. Click a cell to see its samples."
     return f'{_table(report, rows, "heat")}<p class="soft">{legend}</p>'
 
@@ -207,7 +201,7 @@ def _table(report: Report, rows: Sequence[str], css: str) -> str:
 def _row_head(report: Report, name: str) -> str:
     baseline = report.baseline(name)
     versus = f"<small>against {escape(baseline)}</small>" if baseline else ""
-    labels = labels_text(next((c.labels for c in report.conditions if c.name == name), {}))
+    labels = labels_text(next((c.labels for c in report.conditions if c.name == name), {}), named=True)
     versus += f"<small>{escape(labels)}</small>" if labels else ""
     return f'<th scope="row">{escape(name)}{versus}</th>'
 
@@ -378,5 +372,5 @@ def _foot(report: Report) -> str:
     facts += [f"{name} {version}" for name, version in environment.get("versions", {}).items()]
     facts += [f"evaluation version {p['evaluation_version']}"] if "evaluation_version" in p else []
     facts += [f"settings {p['config_hash']}"] if "config_hash" in p else []
-    advice = f"<p>{escape(report.advice)}.</p>" if report.advice else ""
-    return f"{advice}<p>{escape(report.method)}.</p><p>{escape(' · '.join(str(f) for f in facts if f))}</p>"
+    lines = (f"{report.method}.", cost_line(report), " · ".join(str(f) for f in facts if f))
+    return "".join(f"<p>{escape(line)}</p>" for line in lines)

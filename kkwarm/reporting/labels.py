@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kkwarm.progress import duration
 from kkwarm.schema.report import (
     Accuracy,
     Cell,
@@ -17,6 +18,7 @@ from kkwarm.schema.report import (
     Report,
     SampleEfficiency,
 )
+from kkwarm.study.progress import workers
 
 MARK = {"gain": "▲", "loss": "▼", "tie": "=", "underpowered": "?"}
 CONTAMINATED = "†"  # at every figure that includes questions that were trained on
@@ -50,8 +52,6 @@ def percent(cell: Accuracy) -> str:
 
 def cost_text(tokens: int | None, seconds: float | None, gpu_hours: float | None) -> str:
     """Tokens, time and GPU-hours, as far as they are known."""
-    from kkwarm.progress import duration
-
     parts = [] if not tokens else [f"{tokens:,} tokens"]
     parts += [] if not seconds else [duration(seconds)]
     parts += [] if not gpu_hours else [f"{gpu_hours:.3g} GPU-hours"]
@@ -68,9 +68,9 @@ def break_name(name: str, width: int) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def labels_text(labels: Mapping[str, str]) -> str:
-    """``key=value, key=value``."""
-    return ", ".join(f"{key}={value}" for key, value in labels.items())
+def labels_text(labels: Mapping[str, str], *, named: bool = False) -> str:
+    """``key=value, key=value``. `named`: without the label `condition`, because the row is named by it."""
+    return ", ".join(f"{key}={value}" for key, value in labels.items() if not (named and key == "condition"))
 
 
 def change_text(change: Change | None) -> str:
@@ -144,27 +144,86 @@ def scoring_lines(report: Report) -> list[str]:
     return [f"{', '.join(conditions)} on {domain}: {phrase}" for (domain, phrase), conditions in groups.items()]
 
 
-def protocol_lines(report: Report) -> list[str]:
-    """The protocols of each domain with their conditions, where some are not the default; else empty."""
-    if not report.other_protocols:
-        return []
-    lines = []
-    for domain in report.domains:
-        used: dict[str, list[str]] = {}
-        for condition, row in report.matrix.items():
-            if domain in row:
-                used.setdefault(row[domain].protocol or "unknown", []).append(condition)
-        alone = len(used) == 1
-        parts = [name if alone else f"{name} for {', '.join(conditions)}" for name, conditions in used.items()]
-        lines.append(f"{domain} by protocol {'; '.join(parts)}")
-    return lines
-
-
 def protocol_pair(a: Accuracy, b: Accuracy) -> str:
     """The protocol of two runs, or both where they differ; empty where it is unknown."""
     if a.protocol == b.protocol:
         return a.protocol
     return f"A {a.protocol or 'unknown'}, B {b.protocol or 'unknown'}"
+
+
+def warning_lines(report: Report) -> list[tuple[str, bool]]:
+    """What limits the figures, the most important first, and whether it makes them wrong rather than uncertain."""
+    lines = [(f"{CONTAMINATED} CONTAMINATED: {line}", True) for line in contamination_lines(report)]
+    lines += [(line, False) for line in report.unusable]
+    lines += [(f"Not compared: {problem}", False) for problem in report.problems]
+    lines += [(f"{SCORING} {line}", False) for line in scoring_lines(report)]
+    lines += [(f"Measured differently: {line}", False) for line in settings_lines(report)]
+    lines += [(line, False) for line in (*training_split_lines(report), *stopped_lines(report))]
+    if any(cell.partial for cell in report.cells()):
+        lines.append(("* some samples are still missing or left out", False))
+    return lines
+
+
+def checkpoint_lines(report: Report) -> list[str]:
+    """The checkpoints that the report compares, the stages of each condition, and what each stage trained."""
+    models = [f"{c.name} = {c.model}" for c in report.conditions if c.model not in ("", c.name)]
+    lines = [f"Checkpoint{'' if len(models) == 1 else 's'}: {'; '.join(models)}"] if models else []
+    if report.stages:
+        chains = [f"{c.name} = {' > '.join(c.chain)}" for c in report.conditions if len(c.chain) > 1]
+        lines.append(f"Conditions: {'; '.join(chains)}")
+        lines.append("Stages: " + "; ".join(f"{name} = {text}" for name, text in report.stages.items()))
+    return lines
+
+
+def measured_lines(report: Report) -> list[str]:
+    """How the benchmarks were evaluated: what holds for all conditions, then what differs, with the conditions."""
+    domains: dict[str, list[str]] = {}
+    for domain in report.domains:
+        variants: dict[tuple[str, ...], list[str]] = {}
+        for condition, row in report.matrix.items():
+            if domain in row:
+                variants.setdefault(_evaluation_facts(row[domain]), []).append(condition)
+        if not variants:
+            continue
+        shared = [fact for fact in next(iter(variants)) if all(fact in facts for facts in variants)]
+        differing = [
+            f"{', '.join(fact for fact in facts if fact not in shared) or 'nothing else'} for {', '.join(names)}"
+            for facts, names in variants.items()
+            if len(variants) > 1
+        ]
+        domains.setdefault("; ".join(filter(None, (", ".join(shared), *differing))), []).append(domain)
+    return [f"{', '.join(names)}: {text}" for text, names in domains.items()]
+
+
+def _evaluation_facts(cell: Cell) -> tuple[str, ...]:
+    seeds = len(cell.seeds)
+    each = cell.samples / (cell.n * seeds)
+    facts = [f"{cell.n:,} question{'' if cell.n == 1 else 's'}"]
+    facts.append(f"{each:.3g} sample{'' if each == 1 else 's'} each" + (f" in {seeds} seeds" if seeds > 1 else ""))
+    facts += [f"protocol {cell.protocol}"] if cell.protocol else []
+    facts += [f"{name} {cell.sampling[name]:g}" for name in ("temperature", "top_p") if name in cell.sampling]
+    facts += [f"at most {cell.sampling['max_tokens']:,.0f} tokens"] if "max_tokens" in cell.sampling else []
+    return tuple(facts)
+
+
+def cost_line(report: Report) -> str:
+    """What the report cost, and on which machine, when and with which version it was measured."""
+    tokens = sum(c.tokens or 0 for c in report.cost)
+    p = report.provenance
+    facts = [f"{tokens:,} tokens generated in evaluation" if tokens else ""]
+    if "wall_s" in p:
+        facts.append(f"{duration(p['wall_s'])} for the study with {workers(p['jobs'])}")
+    elif seconds := sum(c.evaluation_s or 0 for c in report.cost):
+        facts.append(duration(seconds))
+    if hours := sum(c.gpu_hours or 0 for c in report.cost):
+        facts.append(f"{hours:.3g} GPU-hours")
+    environment = p.get("environment", {})
+    gpus = environment.get("gpu", [])
+    processor = f"{environment['processor']}, {environment['cores']} cores" if "processor" in environment else ""
+    facts += [", ".join(gpus) or processor, p.get("created", "")[:10]]
+    versions = environment.get("versions", {})
+    facts += ["kkwarm " + versions["kkwarm"]] if "kkwarm" in versions else []
+    return " · ".join(f for f in facts if f)
 
 
 def settings_lines(report: Report) -> list[str]:

@@ -1,4 +1,4 @@
-"""The matrix, the claims, in-training evaluations and alarms as Markdown."""
+"""The matrix, claims, pass@k, facets, cost, in-training evaluations and alarms as Markdown."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from kkwarm.reporting.labels import (
     CONTAMINATED,
     HOLDS,
     LEGEND,
-    SCORING,
     alarm_lines,
     change_text,
-    contamination_lines,
+    checkpoint_lines,
+    cost_line,
     evals_text,
+    measured_lines,
     nothing_learned_lines,
     percent,
-    protocol_lines,
-    scoring_lines,
-    settings_lines,
+    warning_lines,
 )
 from kkwarm.reporting.sanitize import sanitize
+from kkwarm.reporting.sections import tables
 from kkwarm.schema.report import Report
 
 _MARKUP = re.compile(r"[\\`*\[\]$|<~]|^[#>]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)")
 
 
-def markdown_text(report: Report) -> str:
-    """The tables, warnings, alarms and the note."""
+def markdown_text(report: Report, *, full: bool = True) -> str:
+    """The tables, warnings, alarms, and how everything was measured; pass@k and facets only if `full`."""
     state = "" if report.state == "done" else " (in progress)"
     lines = [f"**{escape(report.title)}**{state}", ""]
     lines += [text for line in nothing_learned_lines(report) for text in (f"**{escape(line)}**", "")]
@@ -39,20 +39,26 @@ def markdown_text(report: Report) -> str:
             cells.append("-" if cell is None else f"{percent(cell)} {change_text(cell.change)}".strip())
         lines.append(f"| {escape(name)} | {escape(report.baseline(name) or '')} | " + " | ".join(cells) + " |")
     lines += ["", f"{LEGEND[0].upper()}{LEGEND[1:]}."]
-    lines += [line for p in protocol_lines(report) for line in ("", f"{escape(p)}.")]
-    lines += [line for p in report.problems for line in ("", f"Not compared: {escape(p)}")]
-    lines += [line for u in report.unusable for line in ("", escape(u))]
-    lines += [line for d in settings_lines(report) for line in ("", f"Measured differently: {escape(d)}")]
+    for line, wrong in warning_lines(report):
+        lines += ["", f"**{escape(line)}**" if wrong else escape(line)]
     lines += _claims(report)
+    lines += [line for key in (("pass-at-k", "facets") if full else ()) for line in _tables(report, key)]
+    lines += _tables(report, "cost")
     lines += _training(report)
-    for line in scoring_lines(report):
-        lines += ["", f"{SCORING} {escape(line)}."]
-    for line in contamination_lines(report):
-        lines += ["", f"{CONTAMINATED} {escape(line)}."]
-    if report.note:
-        lines += ["", escape(report.note)]
-    advice = [report.advice + ".", ""] if report.advice else []
-    return "\n".join([*lines, "", *advice, report.method + "."])
+    facts = [report.note, *(f"{line}." for line in (*checkpoint_lines(report), *measured_lines(report)))]
+    facts += [f"{report.advice}." if report.advice else "", f"{report.method}.", cost_line(report)]
+    return "\n".join([*lines, *(line for fact in facts if fact for line in ("", escape(fact)))])
+
+
+def _tables(report: Report, key: str) -> list[str]:
+    """The tables of a section, as the terminal has them."""
+    lines = []
+    for table in tables(report):
+        if table.key == key:
+            lines += ["", f"{escape(table.title)}:", "", f"| | {' | '.join(map(escape, table.columns))} |"]
+            lines += [f"|---|{'---:|' * len(table.columns)}"]
+            lines += [f"| {' | '.join(map(escape, row))} |" for row in table.rows]
+    return lines
 
 
 def _claims(report: Report) -> list[str]:

@@ -135,7 +135,7 @@ def _results(card: Card) -> Iterator[str]:
                 f"| {escape(domain)} | {cell.n:,} | {figures} | {interval} | {escape(cell.protocol or 'default')} |"
             )
         yield "## Results\n\n" + "\n".join(rows)
-    yield "## Transfer matrix\n\n" + markdown_text(card.report)
+    yield "## Transfer matrix\n\n" + markdown_text(card.report, full=False)
 
 
 def _training(card: Card) -> Iterator[str]:

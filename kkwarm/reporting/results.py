@@ -35,7 +35,7 @@ def print_figures(results: Figures, console: Any) -> None:
             facts.append(f"median {lengths['median']:g} and at most {lengths['max']:,} tokens")
         if text := "; ".join(f for f in facts if f):
             console.print(Text(f"{name}: {text}"), soft_wrap=True)
-    if labels := labels_text(results.get("labels") or {}):
+    if labels := labels_text(results.get("labels") or {}, named=True):
         console.print(Text(f"labels: {labels}"), soft_wrap=True)
     cost = results.get("throughput") or {}
     if text := cost_text(cost.get("tokens"), cost.get("seconds"), cost.get("gpu_hours")):

@@ -25,7 +25,9 @@ def escaped_json(text: str) -> str:
 
 
 def console(**settings: Any) -> Any:
-    """A rich console that sanitizes every text. Its own color codes are not text, and are kept."""
+    """A rich console that sanitizes every text. Its own color codes are not text, and are kept. With `soft_wrap` a
+    terminal wraps lines between words, and other outputs get them as they are.
+    """
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
 
@@ -33,5 +35,15 @@ def console(**settings: Any) -> Any:
         def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Any:
             for segment in super().render(renderable, options):
                 yield segment if segment.control else Segment(sanitize(segment.text), segment.style)
+
+        def print(self, *objects: Any, soft_wrap: bool | None = None, **settings: Any) -> None:
+            if soft_wrap and self.is_terminal:
+                settings = {
+                    "overflow": "ignore",
+                    "crop": False,
+                    **settings,
+                }  # longer words are left to it
+                soft_wrap = False
+            super().print(*objects, soft_wrap=soft_wrap, **settings)
 
     return SafeConsole(highlight=False, **settings)

@@ -8,35 +8,30 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.files import write_file
-from kkwarm.progress import duration
 from kkwarm.reporting.figures import figures
 from kkwarm.reporting.labels import (
     CONTAMINATED,
     HOLDS,
     LEGEND,
-    SCORING,
     STYLE,
     alarm_lines,
     break_name,
     change_text,
-    contamination_lines,
+    checkpoint_lines,
+    cost_line,
     efficiency_title,
     labels_text,
+    measured_lines,
     nothing_learned_lines,
     percent,
-    protocol_lines,
     saved_text,
-    scoring_lines,
-    settings_lines,
-    stopped_lines,
-    training_split_lines,
     verdict_counts,
+    warning_lines,
 )
 from kkwarm.reporting.plot import plot
 from kkwarm.reporting.sanitize import console as safe_console
 from kkwarm.reporting.sections import Section, tables
 from kkwarm.schema.report import Cell, Claim, Report
-from kkwarm.study.progress import workers
 
 GAP = "    "
 MIN_PLOT, MAX_PLOT = 64, 100  # columns
@@ -282,16 +277,9 @@ def _bar(cell: Cell, width: int) -> str:
 
 
 def _warnings(report: Report) -> list[tuple[str, str]]:
-    """What limits the figures, the most important first: lines with their styles."""
-    lines = [(f"{CONTAMINATED} CONTAMINATED: {line}", "bold red") for line in contamination_lines(report)]
-    lines += [(f"! {line}", "yellow") for line in report.unusable]
-    lines += [(f"Not compared: {problem}", "yellow") for problem in report.problems]
-    lines += [(f"{SCORING} {line}", "yellow") for line in scoring_lines(report)]
-    lines += [(f"Measured differently: {line}", "yellow") for line in settings_lines(report)]
-    lines += [(line, "yellow") for line in (*training_split_lines(report), *stopped_lines(report))]
+    """What limits the figures, alarms and advice: lines with their styles."""
+    lines = [(line, "bold red" if wrong else "yellow") for line, wrong in warning_lines(report)]
     lines += [(f"! {line}", "yellow") for line in alarm_lines(report)]
-    if any(cell.partial for cell in report.cells()):
-        lines.append(("* some samples are still missing or left out", "yellow"))
     return lines + ([(f"{report.advice}.", "yellow")] if report.advice else [])
 
 
@@ -318,34 +306,14 @@ def _foot(report: Report) -> list[Any]:
 
     note = report.note.split(". ")[0].rstrip(".")
     lines = [Text(f"{note}.")] if note else []
-    lines += [Text(line) for line in protocol_lines(report)[:1]]
-    labeled = [f"{c.name}: {labels_text(c.labels)}" for c in report.conditions if c.labels]
+    lines += [Text(line) for line in checkpoint_lines(report)[:1]]
+    labeled = [f"{c.name}: {text}" for c in report.conditions if (text := labels_text(c.labels, named=True))]
     lines += [Text(f"Labels: {'; '.join(labeled)}")] if labeled else []
-    counts = sorted({cell.n for cell in report.cells()})
-    questions = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
-    lines.append(Text(f"{questions} questions per cell. {report.method}.", style="dim"))
-    lines.append(Text(_cost_line(report), style="dim"))
+    lines += [Text(f"{line}.") for line in measured_lines(report)]
+    lines.append(Text(f"{report.method}.", style="dim"))
+    lines.append(Text(cost_line(report), style="dim"))
     lines.append(Text("More: --full, --section NAME, --html FILE", style="dim"))
     return lines
-
-
-def _cost_line(report: Report) -> str:
-    tokens = sum(c.tokens or 0 for c in report.cost)
-    p = report.provenance
-    facts = [f"{tokens:,} tokens generated in evaluation" if tokens else ""]
-    if "wall_s" in p:
-        facts.append(f"{duration(p['wall_s'])} with {workers(p['jobs'])}")
-    elif seconds := sum(c.evaluation_s or 0 for c in report.cost):
-        facts.append(duration(seconds))
-    if hours := sum(c.gpu_hours or 0 for c in report.cost):
-        facts.append(f"{hours:.3g} GPU-hours")
-    environment = p.get("environment", {})
-    gpus = environment.get("gpu", [])
-    processor = f"{environment['processor']}, {environment['cores']} cores" if "processor" in environment else ""
-    facts += [", ".join(gpus) or processor, p.get("created", "")[:10]]
-    versions = environment.get("versions", {})
-    facts += ["kkwarm " + versions["kkwarm"]] if "kkwarm" in versions else []
-    return " · ".join(f for f in facts if f)
 
 
 # -- sections ----------------------------------------------------------------------------------------------------------
@@ -446,5 +414,6 @@ def _prompts(report: Report) -> list[Any]:
 def _method(report: Report) -> list[Any]:
     from rich.text import Text
 
-    lines = [report.note, *protocol_lines(report), f"{report.method}." if report.method else "", _cost_line(report)]
+    measured = [f"{line}." for line in (*checkpoint_lines(report), *measured_lines(report), report.method) if line]
+    lines = [report.note, *measured, cost_line(report)]
     return [Text("\n".join(line for line in lines if line))]

@@ -63,14 +63,15 @@ class _Shown(_Model):
 
 
 class Condition(_Model):
-    """A row of the matrix, the row that its changes are measured against, the stages that trained it, and the labels of
-    its run.
+    """A row of the matrix, the row that its changes are measured against, the checkpoint and the stages that trained
+    it, and the labels of its run. `model`: the checkpoint's name, where kkwarm did not train it in this study.
     """
 
     name: str
     baseline: str | None
     chain: tuple[str, ...] = ()
     labels: dict[str, str] = {}
+    model: str = ""
 
 
 class Difference(_Model):
@@ -183,7 +184,7 @@ class Cell(Accuracy):
     `contaminated`: number of its questions that the condition was trained on; `scoring`: how the scoring differed from
     the benchmark's own (another verifier, other gold answers); `stopped`: the record of early stopping; `pass_at`: by
     ``pass@2``, ...; `facets`: accuracy by facet and value; `training_split`: number of its
-    questions that belong to the training split.
+    questions that belong to the training split; `sampling`: ``temperature``, ``top_p`` and ``max_tokens``, where known.
     """
 
     reasoning_rate: float | None
@@ -197,6 +198,7 @@ class Cell(Accuracy):
     pass_at: dict[str, Figure] = {}
     facets: dict[str, dict[str, Figure]] = {}
     training_split: int = 0
+    sampling: dict[str, float] = {}
 
 
 class StepEfficiency(_Model):
@@ -386,12 +388,11 @@ class Report(_Shown):
     """The report of a study, or of bench runs side by side.
 
     `matrix`: cells by condition and domain; `statuses`: counts of completions by condition, over all domains;
-    `comparisons`: size of the family for which the p-values of changes are
-    corrected; `margin`: equivalence margin in percentage points; `advice`: what would decide the underpowered changes;
-    `problems`: what could not be compared, and why; `unusable`: cells of which no completion can be scored, with
-    what to do; `prompts`: one for each domain and protocol, where the runs stored it; `other_protocols`: a protocol is
-    not its benchmark's default, or a domain has several; `cost`: of each condition; `runs`: folders of the
-    study or the runs.
+    `comparisons`: size of the family for which the p-values of changes are corrected; `margin`: equivalence margin in
+    percentage points; `advice`: what would decide the underpowered changes; `problems`: what could not be compared, and
+    why; `unusable`: cells of which no completion can be scored, with what to do; `stages`: what each stage of the
+    conditions' chains trained, by name; `prompts`: one for each domain and protocol, where the runs stored it; `cost`:
+    of each condition; `runs`: folders of the study or the runs.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -414,8 +415,8 @@ class Report(_Shown):
     note: str
     problems: tuple[str, ...]
     unusable: tuple[str, ...] = ()
+    stages: dict[str, str] = {}
     prompts: tuple[PromptExample, ...] = ()
-    other_protocols: bool = False
     settings_differences: tuple[SettingsDifference, ...]
     training: tuple[Training, ...]
     in_training_evals: tuple[InTrainingEvals, ...]

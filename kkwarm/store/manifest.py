@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
+from kkwarm import __version__
 from kkwarm.errors import KkwarmError, shorten
 from kkwarm.files import read_regular
 from kkwarm.json_text import parse_json
@@ -14,6 +16,7 @@ from kkwarm.schema.manifest import SCHEMA_VERSION, Manifest, list_problems
 
 MANIFEST = "manifest.json"
 _HINT = "it was edited or damaged: restore it, or delete the run and make it again"
+_OTHER_VERSION = "make the run again, in another folder or after deleting this one"
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -40,12 +43,24 @@ def read_manifest(folder: Path) -> Manifest:
         found = "no schema version" if version is None else f"schema version {shorten(version)}"
         raise KkwarmError(
             f"{path} has {found}; this version of kkwarm reads version {SCHEMA_VERSION}",
-            hint="make the run again, in another folder or after deleting this one",
+            hint=_OTHER_VERSION,
         )
     try:
         return Manifest.model_validate(data)
     except ValidationError as err:
-        raise KkwarmError(f"{path}: {'; '.join(list_problems(err))}", hint=_HINT) from None
+        problems, writer = "; ".join(list_problems(err)), _written_by(data)
+        if writer and writer != __version__:
+            text = f"{path} was written by kkwarm {writer}; kkwarm {__version__} cannot read it: {problems}"
+            raise KkwarmError(text, hint=_OTHER_VERSION) from None
+        raise KkwarmError(f"{path}: {problems}", hint=_HINT) from None
+
+
+def _written_by(data: dict[str, Any]) -> str:
+    """The version of kkwarm that a manifest records; empty where it records none."""
+    value: Any = data
+    for key in ("environment", "versions", "kkwarm"):
+        value = value.get(key) if isinstance(value, dict) else None
+    return shorten(value).strip("'\"") if isinstance(value, str) else ""
 
 
 def _missing_run(folder: Path) -> KkwarmError:

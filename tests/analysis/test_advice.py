@@ -54,12 +54,12 @@ def test_never_fewer_than_there_are_and_more_for_a_larger_family(
 def test_one_line() -> None:
     assert advise([(difference(0.1, ERROR), "gain")], 0.05) == ""
     assert advise([(difference(0.1, ERROR, 1.0), "underpowered")], 0.05) == (
-        "1 of 1 changes are underpowered; 100% of their squared error (the median) is between seeds: "
+        "1 of 1 changes are underpowered, and 100% of their squared error comes from the seeds: "
         "about 12 seeds would decide most; more questions would hardly help"
     )
     one_seed = (difference(0.1, ERROR, seeds=1), "underpowered")
     one = advise([one_seed, (difference(0.5, 0.01, seeds=1), "gain")], 0.05)
     assert one.startswith("1 of 2 changes are underpowered: about 5")
-    assert one.endswith("questions would decide most; more samples per question help too")
+    assert one.endswith("questions per domain would decide most; more samples per question help too")
     many = advise([(difference(0.05, 0.2, 0.1), "underpowered")], 0.05)
-    assert "more than 1,000 questions would decide most" in many
+    assert "more than 1,000 questions per domain would decide most" in many

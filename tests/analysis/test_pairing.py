@@ -201,7 +201,8 @@ def test_a_report_shows_protocols_side_by_side(tmp_path: Path) -> None:
     ]
     assert report.matrix["b"]["d"].change is None
     assert "--across-protocols" in report.problems[0]
-    line = "d by protocol paper for a; boxed (chat) for b"
+    line = "d: 40 questions, 1 sample each; protocol paper, temperature 0.7 for a; protocol boxed (chat), "
+    line += "temperature 0 for b"
     page = tmp_path / "page.html"
     write_html(report, paths, page)
     for view in (render_text(report, 200, full=True), markdown_text(report), latex_text(report), page.read_text()):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import kkwarm
 from kkwarm.cli import main
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
@@ -310,6 +311,16 @@ def test_manifests_edited_by_hand(
     printed = refused(capsys, *command.split(), "first")
     assert "first/manifest.json" in printed
     assert message in printed
+
+
+def test_a_manifest_of_an_older_version(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = there / "first" / "manifest.json"
+    manifest = json.loads(path.read_text()) | {"protocol": 1}
+    manifest["environment"]["versions"]["kkwarm"] = "0.0.9"
+    path.write_text(json.dumps(manifest))
+    message = refused(capsys, "verify", "first")
+    assert f"was written by kkwarm 0.0.9; kkwarm {kkwarm.__version__} cannot read it: protocol is unknown" in message
+    assert "make the run again" in message and "damaged" not in message
 
 
 def test_all_problems_of_a_manifest_are_listed(there: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -86,9 +86,9 @@ def of_size(material: StudyData, n: int, seeds: int = 3, apart: float = 0.0) -> 
 @pytest.mark.parametrize(
     ("n", "seeds", "apart", "expected"),
     [
-        (40, 3, 0.0, "questions would decide most; more samples per question help too"),
+        (40, 3, 0.0, "questions per domain would decide most; more samples per question help too"),
         (1200, 3, 0.2, "seeds would decide most; more questions would hardly help"),
-        (40, 1, 0.0, "questions would decide most; more samples per question help too"),
+        (40, 1, 0.0, "questions per domain would decide most; more samples per question help too"),
     ],
 )
 def test_advice_names_what_would_decide(make: Make, n: int, seeds: int, apart: float, expected: str) -> None:

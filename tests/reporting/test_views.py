@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import http.client
+import io
 import json
 import threading
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,8 @@ from kkwarm.importers.lm_eval import _groups, _name_groups
 from kkwarm.importers.records import Answer, TaskResults
 from kkwarm.reporting.html import page_pieces
 from kkwarm.reporting.labels import break_name, with_interval
+from kkwarm.reporting.latex import latex_text
+from kkwarm.reporting.markdown import markdown_text
 from kkwarm.reporting.sanitize import console
 from kkwarm.reporting.serve import Pages, make_server
 from kkwarm.reporting.terminal import SECTIONS, render_text
@@ -170,6 +173,35 @@ def test_seeds_and_labels_are_those_of_the_run(tmp_path: Path) -> None:
     assert compare(base, other).labels == {"a": {}, "b": {"phase": "two"}}
 
 
+def test_the_label_condition_is_the_name_of_a_run(tmp_path: Path) -> None:
+    from kkwarm.cli.bench import show
+
+    a = stored(tmp_path / "a", questions(20, 5), labels={"condition": "base"})
+    b = stored(tmp_path / "b", questions(20, 9), labels={"condition": "warmed", "seed": "1"}, seed=1)
+    c = stored(tmp_path / "c", questions(20, 9), labels={"condition": "warmed"}, seed=2)
+    report = build_report(load([a, b]))
+    assert list(report.matrix) == ["base", "warmed"] and report.title == "base / warmed"
+    text, page = render_text(report, 100), "".join(page_pieces(report, [a, b]))
+    assert "Labels: warmed: seed=1" in text and "condition=base" not in text + page
+    assert f"A  base  {a}" in invoke("compare", a, b).output
+    assert "warmed" in invoke("leaderboard", a, b).output
+    assert list(build_report(load([a, b, c])).matrix) == ["base", "warmed (b)", "warmed (c)"]
+    out = console(width=100, record=True, file=io.StringIO())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("kkwarm.cli.bench.out_console", lambda: out)
+        show(Run.read(b).manifest.results | {"labels": {"condition": "warmed"}})
+    assert out.export_text().startswith("warmed (m)")
+
+
+def test_a_report_says_what_was_measured_and_from_which_checkpoint(tmp_path: Path) -> None:
+    a, b = stored(tmp_path / "a", questions(20, 5)), stored(tmp_path / "b", questions(18, 9), seed=1)
+    report = build_report(load([a, b]))
+    page = "".join(page_pieces(report, [a, b]))
+    for view in (" ".join(render_text(report, 80).split()), page, markdown_text(report), latex_text(report)):
+        assert "d: 1 sample each; 20 questions for a; 18 questions for b" in view
+        assert "Checkpoints: a = m; b = m" in view
+
+
 def test_tasks_of_a_group_are_imported_by_its_name() -> None:
     document = {"group_subtasks": {"all": ["part"], "part": ["x", "y"], "alone": []}}
     assert _groups(document) == {"all": ["x", "y"]}
@@ -210,6 +242,14 @@ def test_facets_pass_at_k_lengths_and_cost_are_shown(tmp_path: Path, monkeypatch
     ):
         assert part in text
     assert "Accuracy on d by level" in page and "pass@4" in page and "672" in page
+    pass_at = with_interval(cell.pass_at["pass@4"].value, cell.pass_at["pass@4"].ci)
+    level = with_interval(cell.facets["level"]["10"].value, cell.facets["level"]["10"].ci)
+    markdown, latex = markdown_text(report), latex_text(report)
+    assert f"| r | {pass_at} |" in markdown and f" | {level} | " in markdown and "672" in markdown
+    assert "| | 9 (n = 8) | 10 (n = 8) |" in markdown and "10 (n = 8)" in latex
+    for figure in (pass_at, level):
+        main, _, half = figure.partition(" ±")
+        assert rf"{main}\,{{\tiny$\pm${half}}}" in latex
     assert parse_report(report.model_dump_json()) == report
 
 
@@ -223,7 +263,10 @@ def test_the_default_view_of_the_kept_study_is_one_screen(kept: Any) -> None:
     assert len(text.splitlines()) <= 45 and max(map(len, text.splitlines())) <= 100
     for claim in kept.claims:
         assert claim.text in " ".join(text.split())
-    assert all(part in text for part in ("warmed + RLVR x3", "▲ +61.4", "█", "tokens generated", "questions per cell"))
+    assert all(
+        part in text
+        for part in ("warmed + RLVR x3", "▲ +61.4", "█", "tokens generated", "300 questions, 1 sample each")
+    )
     full = render_text(kept, 80, full=True)
     assert max(map(len, full.splitlines())) <= 80
     assert all(render_text(kept, 80, sections=[name]) for name in SECTIONS)
