@@ -4,16 +4,16 @@ The functions `distill`, `warmup`, `rlvr`, `bench`, `score`, `check`, `compare` 
 these names do, and return typed results; `load_run` and `load_study` open stored ones. They and the core types are
 imported when they are first used: importing this package imports nothing heavy.
 
-Everything a plugin needs is in `kkwarm.types`, `kkwarm.plugins`, `kkwarm.protocols`, `kkwarm.data`, `kkwarm.verify`,
-`kkwarm.sandbox`, `kkwarm.schema`, `kkwarm.errors` and `kkwarm.testing`; claims also need `kkwarm.analysis`, and
-commands `kkwarm.cli` and `kkwarm.files`.
+Everything a plugin needs is in `kkwarm.types`, `kkwarm.plugins`, `kkwarm.hookspecs`, `kkwarm.protocols`, `kkwarm.data`,
+`kkwarm.verify`, `kkwarm.sandbox`, `kkwarm.schema`, `kkwarm.errors` and `kkwarm.testing`; claims also need
+`kkwarm.analysis`, and commands `kkwarm.cli` and `kkwarm.files`.
 """
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from kkwarm.api import (
         Study,
         bench,
@@ -49,11 +49,6 @@ if TYPE_CHECKING:
         Verdict,
         Verifier,
     )
-
-try:
-    __version__ = version("kkwarm")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0+unknown"
 
 _TYPES = "Benchmark Completion Domain Example Protocol Response Rewards Sample Sampling Status Task Teacher Trace"
 _NAMES = {
@@ -110,6 +105,13 @@ def __getattr__(name: str) -> Any:
     """A public name, or `kkwarm.sandbox`, imported when it is first used."""
     if name == "sandbox":
         return import_module("kkwarm.sandbox")
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("kkwarm")
+        except PackageNotFoundError:  # a source tree that was never installed
+            return "0+unknown"
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_MODULES[name]), name)

@@ -18,14 +18,24 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from kkwarm.types import Benchmark, CaseGenerator, ClaimSet, Domain, Probe, Protocol, Sample, Task, Teacher, Verifier
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the plugins of `kkwarm --help` import this module
     import click
 
     from kkwarm.store import Run
+    from kkwarm.types import (
+        Benchmark,
+        CaseGenerator,
+        ClaimSet,
+        Domain,
+        Probe,
+        Protocol,
+        Sample,
+        Task,
+        Teacher,
+        Verifier,
+    )
 
-hookspec = pluggy.HookspecMarker("kkwarm")
+hookspec, hookimpl = pluggy.HookspecMarker("kkwarm"), pluggy.HookimplMarker("kkwarm")
 
 
 @hookspec

@@ -13,9 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from importlib.abc import SourceLoader
 from importlib.metadata import Distribution, EntryPoint, distributions
-from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +22,7 @@ import pluggy
 from kkwarm import hookspecs
 from kkwarm.errors import KkwarmError, describe_error, unknown_name
 from kkwarm.expand import make_benchmark, make_task, make_verifier, narrow_benchmark, narrow_task, narrow_teacher
+from kkwarm.hookspecs import hookimpl
 from kkwarm.protocols.built_in import BUILT_IN
 from kkwarm.protocols.prompts import requested_protocol
 from kkwarm.registration import REGISTRATIONS, find_hook_problems, missing_reference, validate_item, validate_items
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Failure", "Plugin", "Registry", "add_commands", "hookimpl", "load", "registry"]
 
-hookimpl = pluggy.HookimplMarker("kkwarm")
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -320,15 +318,12 @@ def registry() -> Registry:
     return load()
 
 
-def _load(extra: Iterable[tuple[str, object]], wanted: Callable[[EntryPoint], bool] | None = None) -> Registry:
-    """:param wanted: selects the entry points to load; the objects that they register are then left out."""
+def _load(extra: Iterable[tuple[str, object]]) -> Registry:
     manager = pluggy.PluginManager("kkwarm")
     manager.add_hookspecs(hookspecs)
     reg = Registry(manager, protocols={("", name): p for name, p in BUILT_IN.items()})
     by_key: dict[str, Plugin] = {}
     for point, dist in _entry_points("kkwarm"):
-        if wanted is not None and not wanted(point):
-            continue
         plugin = Plugin(point.name, dist.name, dist.version, point.value)
         try:
             module = point.load()
@@ -341,8 +336,7 @@ def _load(extra: Iterable[tuple[str, object]], wanted: Callable[[EntryPoint], bo
     reg.failures += _distributions_without_entry_point("kkwarm")
     for name, module in extra:
         _register_module(reg, by_key, Plugin(name, "(in memory)", "0", name), module)
-    if wanted is None:
-        _register_objects(reg, by_key)
+    _register_objects(reg, by_key)
     return reg
 
 
@@ -474,12 +468,8 @@ def _report_conflicts(reg: Registry, claims: Claims, dropped: set[Key]) -> None:
 
 
 def add_commands(cli: Any, reserved: Iterable[str]) -> None:
-    """Lets each plugin add commands to the click group. Names in `reserved` are refused; failures are recorded.
-
-    ``kkwarm --help`` calls this. If only kkwarm's own plugins are installed, it loads only those with commands.
-    """
-    others = any(dist.name != "kkwarm" for _, dist in _entry_points("kkwarm"))
-    reg = registry() if others else _load((), _names_commands)
+    """Lets each plugin add commands to the click group. Names in `reserved` are refused; failures are recorded."""
+    reg = registry()
     reserved = set(reserved)
     for impl in reg.manager.hook.kkwarm_commands.get_hookimpls():
         before = dict(cli.commands)
@@ -491,12 +481,3 @@ def add_commands(cli: Any, reserved: Iterable[str]) -> None:
         except Exception as err:
             cli.commands = before
             reg._record_failure(impl.plugin_name, "kkwarm_commands", err)
-
-
-def _names_commands(point: EntryPoint) -> bool:
-    """Whether the source of a plugin's module contains the name of the hook for commands."""
-    spec = find_spec(point.module)
-    source = (
-        spec.loader.get_source(point.module) if spec is not None and isinstance(spec.loader, SourceLoader) else None
-    )
-    return "kkwarm_commands" in (source or "")

@@ -7,6 +7,8 @@ import io
 import os
 import re
 import sys
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +81,24 @@ class Commands(click.Group):
                 formatter.write_dl(rows)
 
     def _add_plugins(self) -> None:
-        if not self._from_plugins:
-            self._from_plugins = True
+        """Where only kkwarm's own plugins are installed, those without commands are not imported."""
+        if self._from_plugins:
+            return
+        self._from_plugins = True
+        from importlib.metadata import entry_points
+
+        points = entry_points(group="kkwarm")
+        if any(point.dist is None or point.dist.name != "kkwarm" for point in points):
             from kkwarm.plugins import add_commands
 
             add_commands(self, reserved=COMMANDS)
+            return
+        for point in points:
+            spec = find_spec(point.module)
+            get_source = getattr(spec and spec.loader, "get_source", lambda _: None)
+            if "kkwarm_commands" in (get_source(point.module) or ""):
+                with suppress(Exception):  # `kkwarm plugins` reports it
+                    point.load().kkwarm_commands(self)
 
 
 def _module(name: str) -> str:

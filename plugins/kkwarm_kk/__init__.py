@@ -8,18 +8,19 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kkwarm.plugins import hookimpl
-from kkwarm.types import Benchmark, CaseGenerator, ClaimSet, Domain, Probe, Task, Teacher, Verifier
+from kkwarm.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     import click
 
     from kkwarm.analysis.study_data import StudyData
     from kkwarm.schema.report import Claim
+    from kkwarm.types import Benchmark, CaseGenerator, ClaimSet, Domain, Probe, Task, Teacher, Verifier
 
 
 @hookimpl
 def kkwarm_domains() -> list[Domain]:
+    from kkwarm.types import Domain, Verifier
     from kkwarm_kk.data import PINS, gold, identity, load
     from kkwarm_kk.protocols import LOGIC_RL
     from kkwarm_kk.verifier import check
@@ -42,6 +43,7 @@ def kkwarm_domains() -> list[Domain]:
 @hookimpl
 def kkwarm_tasks() -> list[Task]:
     """Generated puzzles to train on, with the verifier of `kk`."""
+    from kkwarm.types import Task
     from kkwarm_kk.data import gold, identity, load_generated
 
     return [Task("kk_generated", partial(load_generated, "train"), "kk", gold=gold, facet="people", identity=identity)]
@@ -50,6 +52,7 @@ def kkwarm_tasks() -> list[Task]:
 @hookimpl
 def kkwarm_benchmarks() -> list[Benchmark]:
     """Generated puzzles that were never published, so that no model can have memorized them."""
+    from kkwarm.types import Benchmark
     from kkwarm_kk.data import identity, load_generated
 
     load = partial(load_generated, "test")
@@ -66,6 +69,7 @@ def kkwarm_verifiers() -> list[Verifier]:
 
 @hookimpl
 def kkwarm_teachers() -> list[Teacher]:
+    from kkwarm.types import Teacher
     from kkwarm_kk.teachers import direct_traces, symbolic_traces
 
     return [
@@ -76,6 +80,8 @@ def kkwarm_teachers() -> list[Teacher]:
 
 @hookimpl
 def kkwarm_claims() -> list[ClaimSet]:
+    from kkwarm.types import ClaimSet
+
     return [ClaimSet("warm_up", evaluate_claims, "the four claims of the warm-up paper (arXiv 2505.13718)")]
 
 

@@ -15,6 +15,7 @@ PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
 PUBLIC = (
     "types",
     "plugins",
+    "hookspecs",
     "protocols",
     "data",
     "verify",

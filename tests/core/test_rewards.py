@@ -91,7 +91,11 @@ def test_parts_have_weights() -> None:
 @pytest.mark.parametrize(
     ("weights", "function", "message"),
     [
-        ({"lenght": 1.0}, lambda v, e: {"length": 0.0}, "the reward of d: unknown part 'lenght' (did you mean length?)"),
+        (
+            {"lenght": 1.0},
+            lambda v, e: {"length": 0.0},
+            "the reward of d: unknown part 'lenght' (did you mean length?)",
+        ),
         ({"length": 1.0}, lambda v, e: -1.0, "(verdict wrong) is -1.0, without parts that could have a weight"),
         ({"answer": 3.0}, lambda v, e: {"answer": 1.0}, "is 3, above the reward of correct (2)"),
     ],
