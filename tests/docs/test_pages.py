@@ -7,7 +7,6 @@ import inspect
 import json
 import re
 import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,12 +15,11 @@ import pytest
 import kkwarm
 from kkwarm import hookspecs
 from kkwarm.plugins import Registry, load, registry
+from kkwarm.protocols import BUILT_IN
 from kkwarm.testing import check_domain
 from kkwarm.testing.conformance import RULES
-from kkwarm.protocols import BUILT_IN
 from kkwarm.types import Completion
 from kkwarm.verify import Judge, verify
-from kkwarm.verify.probes import probe_domain
 
 PAGES = Path(__file__).parents[2] / "docs" / "pages"
 BLOCKS = dict(re.findall(r'```\w+ title="([^"]+)"\n(.*?)```', (PAGES / "tutorial.md").read_text("utf-8"), re.S))
@@ -81,8 +79,14 @@ def test_the_table_of_the_tutorial_keeps_every_rule(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "answers"),
     [
-        ("miles", {"miles/50": [("31.1", 2.0), ("31.25", 1.9416), ("27", -0.5 + 2.5 * 0.476), ("300", -0.5), ("?", -1.0)]}),
-        ("filters", {"filters/sum": [("print(sum(map(int, input().split())))", 1.0), ("print(6)", 0.5), ("print()", 0.0)]}),
+        (
+            "miles",
+            {"miles/50": [("31.1", 2.0), ("31.25", 1.9416), ("27", -0.5 + 2.5 * 0.476), ("300", -0.5), ("?", -1.0)]},
+        ),
+        (
+            "filters",
+            {"filters/sum": [("print(sum(map(int, input().split())))", 1.0), ("print(6)", 0.5), ("print()", 0.0)]},
+        ),
     ],
 )
 def test_domains_with_partial_credit_keep_every_rule(
