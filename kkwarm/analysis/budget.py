@@ -16,10 +16,7 @@ _SMALLEST = 16  # tokens of the lowest limit
 
 
 def budget_curves(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """The budget curve of each benchmark of a run.
-
-    :raises KkwarmError: the folder holds no samples, or their tokens were not counted.
-    """
+    """The budget curve of each benchmark of a run."""
     run = Run.read(path)
     samples: dict[str, list[Sample]] = defaultdict(list)
     for sample in run.samples():

@@ -77,10 +77,7 @@ def _comparison(
 
 
 def _shared(study: StudyData, first: str, second: str, *paths: Path) -> list[str]:
-    """The benchmarks of both conditions.
-
-    :raises KkwarmError: there is none.
-    """
+    """The benchmarks of both conditions."""
     shared = [d for d in study.domains if (first, d) in study.cells and (second, d) in study.cells]
     if not shared:
         a, b = (", ".join(d for d in study.domains if (c, d) in study.cells) or "none" for c in (first, second))

@@ -22,10 +22,7 @@ SeedSteps = Mapping[str, Mapping[str, str]]  # step ids by seed and part (a stag
 
 
 def newest_study() -> Path:
-    """The study under `KKWARM_HOME` that was written last.
-
-    :raises KkwarmError: there is none.
-    """
+    """The study under `KKWARM_HOME` that was written last."""
     home = runs_home()
     studies = [p.parent for p in home.glob("*/manifest.json") if _is_study(p.parent)]
     if not studies:
@@ -103,10 +100,7 @@ def run_seed(run: Run) -> int | None:
 
 
 def study_plan(study: Run) -> StudyPlan:
-    """The plan in a study's manifest.
-
-    :raises KkwarmError: it has none.
-    """
+    """The plan in a study's manifest."""
     plan = study.manifest.plan
     if plan is None:
         raise KkwarmError(

@@ -54,10 +54,7 @@ class Training:
 
 
 def read_curve(log: Path, condition: str, seed: int) -> Curve | None:
-    """The curve of a ``log.jsonl``; None where there is no step yet.
-
-    :raises KkwarmError: a line before the last is no JSON object.
-    """
+    """The curve of a ``log.jsonl``; None where there is no step yet."""
     rows = {step: row for step, row in read_steps(log, "reward").items() if _is_number(row["reward"])}
     if not rows:
         return None
@@ -75,8 +72,6 @@ def _is_number(value: Any) -> TypeGuard[float]:
 def read_steps(log: Path, required: str) -> dict[int, dict[str, Any]]:
     """The rows of a log that have the field `required`, by step; empty where there is no file. Where a resumed
     run logged a step again, the last row counts.
-
-    :raises KkwarmError: a line before the last is no JSON object.
     """
     rows: dict[int, dict[str, Any]] = {}
     try:
@@ -100,10 +95,7 @@ def read_steps(log: Path, required: str) -> dict[int, dict[str, Any]]:
 
 
 def read_training(run: Run, stage: str, seed: int, conditions: tuple[str, ...]) -> Training | None:
-    """Alarms and in-training evaluations of a run; None where it has neither and learned something.
-
-    :raises KkwarmError: the evaluations cannot be read.
-    """
+    """Alarms and in-training evaluations of a run; None where it has neither and learned something."""
     alarms = tuple(run.manifest.alarms)
     evals = read_steps(run.path / EVALS, "accuracy")
     signal = run.manifest.results.get("signal")

@@ -64,10 +64,7 @@ def resolve(model: str | os.PathLike[str]) -> str:
 
 
 def resolve_package_path(model: str) -> str:
-    """The folder of ``package:ATTRIBUTE``, such as ``kkwarm_mini:BASE``; any other text is returned unchanged.
-
-    :raises KkwarmError: the package, the attribute or the folder does not exist.
-    """
+    """The folder of ``package:ATTRIBUTE``, such as ``kkwarm_mini:BASE``; any other text is returned unchanged."""
     package, colon, attribute = model.partition(":")
     if not colon or not package.isidentifier() or not attribute.isidentifier():
         return model
@@ -147,10 +144,7 @@ def _read_chat_template(folder: Path) -> str | None:
 
 
 def load_tokenizer(model: str | os.PathLike[str]) -> Any:
-    """The tokenizer, with left padding for generation. Without a pad token it pads with eos, else unk, else token 0.
-
-    :raises KkwarmError: there is none, or it cannot be read.
-    """
+    """The tokenizer, with left padding for generation. Without a pad token it pads with eos, else unk, else token 0."""
     _import_without_sklearn()
     from transformers import AutoTokenizer
 
@@ -239,10 +233,7 @@ def load_model(
 
 
 def _quantization(source: str, device: torch.device, dtype: torch.dtype | None) -> dict[str, Any]:
-    """transformers' options for weights of 4 bits.
-
-    :raises KkwarmError: bitsandbytes is missing, or the checkpoint is quantized already.
-    """
+    """transformers' options for weights of 4 bits."""
     from importlib.util import find_spec
 
     import torch
@@ -292,10 +283,7 @@ def _load_model(source: str, options: Mapping[str, Any]) -> Any:
 
 
 def read_config(model: str | os.PathLike[str]) -> Any:
-    """transformers' configuration of a checkpoint; for an adapter, that of its base.
-
-    :raises KkwarmError: it cannot be read, or transformers does not have its architecture.
-    """
+    """transformers' configuration of a checkpoint; for an adapter, that of its base."""
     from transformers import AutoConfig
 
     source = resolve(model)
@@ -357,10 +345,7 @@ def default_dtype(device: str | torch.device) -> torch.dtype:
 
 
 def parse_dtype(name: str) -> torch.dtype:
-    """``float32``, ``bfloat16`` or ``float16``.
-
-    :raises KkwarmError: another name.
-    """
+    """``float32``, ``bfloat16`` or ``float16``."""
     import torch
 
     dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

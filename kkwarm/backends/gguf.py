@@ -170,10 +170,7 @@ def _set_end_tokens(tokenizer: Any, fields: Mapping[str, Any]) -> list[int]:
 
 
 def _read_fields(file: Path) -> dict[str, Any]:
-    """The file's scalar metadata.
-
-    :raises KkwarmError: it is no GGUF file, or a damaged one.
-    """
+    """The file's scalar metadata."""
     from gguf import GGUFReader, GGUFValueType
 
     with file.open("rb") as opened:

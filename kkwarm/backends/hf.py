@@ -401,10 +401,7 @@ class HFBackend:
         batch.width = width
 
     def _requeue_and_halve(self, batch: Batch | None, queue: deque[Job], cause: str) -> None:
-        """After running out of memory: puts unfinished rows back into the queue and halves the batch size.
-
-        :raises KkwarmError: there was only one row.
-        """
+        """After running out of memory: puts unfinished rows back into the queue and halves the batch size."""
         rows = self._capacity if batch is None else min(self._capacity, max(1, len(batch.alive)))
         if batch is not None:
             for i in np.flatnonzero(batch.alive)[::-1]:

@@ -29,10 +29,7 @@ def hub_resolves() -> bool:
 
 @lru_cache(maxsize=64)
 def hub_file(name: str) -> str:
-    """Path of the cached configuration of a hub id, which is downloaded if necessary.
-
-    :raises KkwarmError: the hub has no such model, refuses access, or is unreachable while the model is not cached.
-    """
+    """Path of the cached configuration of a hub id, which is downloaded if necessary."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import (
         EntryNotFoundError,

@@ -87,7 +87,6 @@ class OpenAIBackend:
         """Connects to a server and checks that it serves the model.
 
         :param api_key: None: ``OPENAI_API_KEY``. For `tries`, `timeout` and `pause`, see `Server`.
-        :raises KkwarmError: no server responds, the key is refused, or the model is not served.
         """
         url = (base_url or os.environ.get("OPENAI_BASE_URL") or "").rstrip("/")
         if not url.startswith(("http://", "https://")):
@@ -324,8 +323,6 @@ def _extensions(sampling: Sampling) -> dict[str, Any]:
 def _read_url(text: str) -> tuple[str, dict[str, Any]]:
     """The address for messages, without secrets, and httpx's options for it. Parameters of the address, such as a key,
     are sent with every call.
-
-    :raises KkwarmError: it is no address, or the key cannot be sent.
     """
     try:
         url = httpx.URL(text)

@@ -27,10 +27,7 @@ class ReplayBackend:
 
     @classmethod
     def read(cls, model: str, *, file: str | Path | None = None) -> Self:
-        """Reads JSON lines with ``id`` and ``completion`` (a string or a list of strings); `file` defaults to `model`.
-
-        :raises KkwarmError: the file or a line is unreadable.
-        """
+        """Reads JSON lines with ``id`` and ``completion`` (a text or a list of texts); `file` defaults to `model`."""
         from kkwarm.data import read_jsonl
 
         path = Path(file or model)

@@ -50,10 +50,7 @@ class Replicas:
         self.on_tokens: Callable[[int], None] | None = None
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[Request, int, Completion]]:
-        """Yields samples as any copy finishes them.
-
-        :raises KkwarmError: a copy failed or died.
-        """
+        """Yields samples as any copy finishes them."""
         size = max(_MIN_PART, -(-len(requests) // (_PARTS * len(self._copies))))
         size = min(size, max(1, -(-len(requests) // len(self._copies))))
         parts = deque((first, list(requests[first : first + size])) for first in range(0, len(requests), size))

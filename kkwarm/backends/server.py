@@ -66,10 +66,7 @@ class Server:
     _logged_at: float = field(default=float("-inf"), init=False)
 
     def describe_model(self) -> dict[str, Any]:
-        """The server's description of the model; empty if the server lists no models.
-
-        :raises KkwarmError: no server responds, the key is refused, or the model is not served.
-        """
+        """The server's description of the model; empty if the server lists no models."""
         try:
             reply = self.client.get("/models", timeout=min(self.timeout, 60.0))
         except _HTTP_ERRORS as err:
@@ -88,10 +85,7 @@ class Server:
         return dict(models.get(self.model, {}))
 
     def post(self, body: dict[str, Any]) -> dict[str, Any]:
-        """One call, repeated with growing pauses while the server is busy, fails or truncates its answer.
-
-        :raises KkwarmError: the call failed for good.
-        """
+        """One call, repeated with growing pauses while the server is busy, fails or truncates its answer."""
         problem, timeouts = "", 0
         path = "/chat/completions" if "messages" in body else "/completions"
         for attempt in range(self.tries):

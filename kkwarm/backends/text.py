@@ -52,10 +52,7 @@ def token_ids(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
 
 
 def encode(tokenizer: Any, texts: Sequence[str], *, special: bool) -> list[list[int]]:
-    """Ids of texts, with the tokenizer's special tokens if `special`.
-
-    :raises KkwarmError: the tokenizer fails on a text.
-    """
+    """Ids of texts, with the tokenizer's special tokens if `special`."""
     try:
         rows: list[list[int]] = tokenizer(list(texts), add_special_tokens=special)["input_ids"]
     except Exception as err:  # the tokenizers library raises bare exceptions
@@ -107,10 +104,7 @@ def raw_text_warning(tokenizer: Any, raw: Sequence[str]) -> str:
 
 
 def check_token_ids(name: str, ids: Sequence[int], embedded: int) -> None:
-    """Checks that every token of the text `name` has an embedding: on CUDA, one without would kill the process.
-
-    :raises KkwarmError: a token has none.
-    """
+    """Checks that every token of the text `name` has an embedding: on CUDA, one without would kill the process."""
     if max(ids) >= embedded:
         raise KkwarmError(
             f"{name}: token {max(ids)} is beyond the model's {embedded}",

@@ -52,10 +52,7 @@ class VllmBackend:
 
     @classmethod
     def load(cls, model: str, **options: Any) -> Self:
-        """Loads a checkpoint, or a LoRA adapter on its base; `options` are passed to `vllm.LLM`.
-
-        :raises KkwarmError: vLLM is missing, or cannot start on this machine or with this checkpoint.
-        """
+        """Loads a checkpoint, or a LoRA adapter on its base; `options` are passed to `vllm.LLM`."""
         source = resolve(model)
         LLM = import_vllm("or use --backend hf").LLM
         lora = None

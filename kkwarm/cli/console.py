@@ -44,10 +44,7 @@ def table_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def write_tables(rows: Sequence[Mapping[str, Any]], csv: Path | None, parquet: Path | None) -> None:
-    """Writes rows of equal columns to the files that were asked for, and names them on stderr.
-
-    :raises KkwarmError: a file cannot be written.
-    """
+    """Writes rows of equal columns to the files that were asked for, and names them on stderr."""
     from kkwarm.reporting.table import write_table
 
     for path in (csv, parquet):

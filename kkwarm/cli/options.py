@@ -82,10 +82,7 @@ def _shown_name(model: type[Settings], name: str) -> str:
 
 
 def parse_pairs(pairs: Sequence[str], option: str) -> dict[str, Any]:
-    """``KEY=VALUE`` pairs as a mapping; a value is JSON where it can be parsed as such, otherwise text.
-
-    :raises KkwarmError: a pair has no ``=``.
-    """
+    """``KEY=VALUE`` pairs as a mapping; a value is JSON where it can be parsed as such, otherwise text."""
     results: dict[str, Any] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")

@@ -52,10 +52,7 @@ def alarm_texts(run: Any) -> list[str]:
 
 
 def memory_of(model: str, config: Any, sizes: Mapping[str, int]) -> dict[str, Any]:
-    """The memory estimate of a dry run.
-
-    :raises KkwarmError: no batch size fits.
-    """
+    """The memory estimate of a dry run."""
     from kkwarm.train.memory import preflight
 
     fit = preflight(model, config, **sizes)

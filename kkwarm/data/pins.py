@@ -32,10 +32,7 @@ def examples_digest(examples: Sequence[Example]) -> str:
 
 
 def file_digest(path: Path | str) -> str:
-    """SHA-256 of a file's text, decompressed if its name ends in ``.gz``. It is read once for each modification time.
-
-    :raises KkwarmError: the file cannot be read.
-    """
+    """SHA-256 of a file's text, decompressed if its name ends in ``.gz``. Read once for each modification time."""
     try:
         return _file_digest(str(path), Path(path).stat().st_mtime_ns)
     except (OSError, EOFError) as err:

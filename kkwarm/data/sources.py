@@ -49,10 +49,7 @@ def local_file(relative: str) -> Path | None:
 
 
 def hub_rows(repo: str, split: str, config: str | None = None, revision: str | None = None) -> Iterator[dict[str, Any]]:
-    """Yields the rows of a data set on the Hugging Face hub, at the commit `revision` (None: the newest).
-
-    :raises KkwarmError: the data set cannot be reached or read.
-    """
+    """Yields the rows of a data set on the Hugging Face hub, at the commit `revision` (None: the newest)."""
     import logging
 
     import datasets

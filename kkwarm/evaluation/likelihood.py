@@ -27,10 +27,7 @@ _CONTEXT = 2048  # lm-eval's assumption where neither the model nor the tokenize
 
 
 def require_likelihoods(backend: Backend, name: str) -> LikelihoodBackend:
-    """The backend, if it can score given tokens.
-
-    :raises KkwarmError: it cannot, or its tokenizer is unknown.
-    """
+    """The backend, if it can score given tokens."""
     if isinstance(backend, LikelihoodBackend) and backend.tokenizer is not None:
         return backend
     raise KkwarmError(
@@ -40,10 +37,7 @@ def require_likelihoods(backend: Backend, name: str) -> LikelihoodBackend:
 
 
 def collect_likelihoods(requests: SampleRequests, benchmark: LmEvalBenchmark, backend: Backend, sink: RunSink) -> None:
-    """Scores the likelihood of each question's continuations, and passes the verdicts to `sink` in parts.
-
-    :raises KkwarmError: the backend cannot score given texts.
-    """
+    """Scores the likelihood of each question's continuations, and passes the verdicts to `sink` in parts."""
     scorer = require_likelihoods(backend, requests.name)
     # Questions of similar length are scored together, the longest first.
     prompts = sorted(requests.prompts, key=lambda p: -len(p.prompt))

@@ -40,10 +40,7 @@ class TaskEntry:
 
 
 def task_folders() -> list[Path]:
-    """The user's task folders, from the environment variable ``KKWARM_LM_EVAL_TASKS``.
-
-    :raises KkwarmError: one of them is not a folder.
-    """
+    """The user's task folders, from the environment variable ``KKWARM_LM_EVAL_TASKS``."""
     folders = [Path(part).expanduser() for part in os.environ.get(TASK_FOLDERS, "").split(os.pathsep) if part]
     for folder in folders:
         if not folder.is_dir():
@@ -52,10 +49,7 @@ def task_folders() -> list[Path]:
 
 
 def find_lm_eval_task(name: str) -> TaskEntry:
-    """The task, group or tag that ``lm_eval:NAME`` means. NAME may be the path of a task file.
-
-    :raises KkwarmError: there is none; the error suggests similar names.
-    """
+    """The task, group or tag that ``lm_eval:NAME`` means. NAME may be the path of a task file."""
     task = name.removeprefix(LM_EVAL_PREFIX)
     if task.endswith((".yaml", ".yml")):
         path = Path(task).expanduser()

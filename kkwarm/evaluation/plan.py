@@ -121,10 +121,7 @@ class EvalTask:
 
 
 def parse_benchmark_names(names: Sequence[str]) -> list[str]:
-    """Benchmark names without duplicates; each text may hold several names, separated by commas.
-
-    :raises KkwarmError: there is no name.
-    """
+    """Benchmark names without duplicates; each text may hold several names, separated by commas."""
     parsed = list(dict.fromkeys(part.strip() for name in names for part in name.split(",") if part.strip()))
     if not parsed:
         raise KkwarmError("no benchmark is named", hint="--on NAME,NAME; `kkwarm domains` lists the names")

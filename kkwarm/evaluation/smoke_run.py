@@ -33,7 +33,6 @@ def smoke_run(
     """Accuracy by kkwarm and by lm-eval on `limit` questions with `samples` samples each. No plugin hook is called.
 
     :param make_backend: makes the backend from the questions by prompt.
-    :raises KkwarmError: the benchmark cannot be prepared.
     """
     from kkwarm.evaluation.lm import evaluate_tasks
 

@@ -273,10 +273,7 @@ def _eval_results(path: Path, repo: str) -> dict[str, Content]:
 
 
 def write_folder(push: Push, folder: Path) -> None:
-    """Writes the files of the repository into a folder.
-
-    :raises KkwarmError: the folder has files already, or cannot be written.
-    """
+    """Writes the files of the repository into a folder."""
     import shutil
 
     if folder.is_dir() and any(folder.iterdir()):

@@ -241,10 +241,7 @@ def hub_entries(results: RunResults, source: str | None = None) -> tuple[list[An
 
 
 def hub_files(results: RunResults) -> dict[str, str]:
-    """``.eval_results/NAME.yaml`` for each data set of the hub, by its path in the model's repository.
-
-    :raises KkwarmError: no benchmark is a data set of the hub.
-    """
+    """``.eval_results/NAME.yaml`` for each data set of the hub, by its path in the model's repository."""
     import yaml
     from huggingface_hub import eval_result_entries_to_yaml
 

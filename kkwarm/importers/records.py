@@ -58,10 +58,7 @@ class Results:
 
 
 def read_json(path: Path, tool: str) -> dict[str, Any]:
-    """The JSON object of a file.
-
-    :raises KkwarmError: the file holds no JSON object.
-    """
+    """The JSON object of a file."""
     try:
         document = parse_json(read_regular(path))
     except OSError as err:
@@ -76,10 +73,7 @@ def read_json(path: Path, tool: str) -> dict[str, Any]:
 
 
 def read_lines(path: Path, tool: str) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a JSON-lines file.
-
-    :raises KkwarmError: a line holds no JSON object; the message names the first such line.
-    """
+    """The JSON objects of a JSON-lines file."""
     with open_regular(path) as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():

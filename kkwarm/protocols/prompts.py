@@ -68,10 +68,7 @@ class PromptRenderer:
     remote: bool = False
 
     def __call__(self, example: Example) -> str:
-        """The text that the model continues.
-
-        :raises KkwarmError: the chat template fails.
-        """
+        """The text that the model continues."""
         messages = self.messages(example)
         if not self.chat:
             text = self.protocol.text or _join
@@ -173,10 +170,7 @@ def _join(messages: Sequence[Message]) -> str:
 
 
 def apply_chat_template(tokenizer: Any, messages: Sequence[Message], **arguments: Any) -> str:
-    """The conversation by the tokenizer's chat template, up to the beginning of the model's turn.
-
-    :raises KkwarmError: the template fails.
-    """
+    """The conversation by the tokenizer's chat template, up to the beginning of the model's turn."""
     turns = [{"role": m.role, "content": m.content} for m in messages]
     arguments = {"add_generation_prompt": True} | arguments
     try:

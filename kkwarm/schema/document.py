@@ -90,10 +90,7 @@ class Document:
 
 
 def read(path: Path | str, overrides: Iterable[str] = ()) -> Document:
-    """Reads a TOML file (or YAML, by its suffix) and applies overrides of the form ``key.key=value``.
-
-    :raises KkwarmError: the file cannot be read or parsed, or an override does not apply.
-    """
+    """Reads a TOML file (or YAML, by its suffix) and applies overrides of the form ``key.key=value``."""
     path = Path(path)
     try:
         text = path.read_text("utf-8")

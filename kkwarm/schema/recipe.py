@@ -223,10 +223,7 @@ def built_in_recipes() -> dict[str, Path]:
 
 
 def find_recipe(recipe: str) -> Path:
-    """The file of a recipe given by name or path.
-
-    :raises KkwarmError: it does not exist; similar names are offered.
-    """
+    """The file of a recipe given by name or path."""
     names = built_in_recipes()
     if recipe in names:
         return names[recipe]
@@ -333,10 +330,7 @@ def _tables(value: Any) -> list[Mapping[str, Any]]:
 
 
 def expand_grids(recipe: Recipe) -> Recipe:
-    """The recipe with a stage and a condition for each number of examples, and `grids` filled in.
-
-    :raises KkwarmError: the name of such a condition is already used.
-    """
+    """The recipe with a stage and a condition for each number of examples, and `grids` filled in."""
     counts = {name: s.counts for name, s in recipe.stages.items() if isinstance(s, RlvrStage) and s.counts}
     if not counts:
         return recipe

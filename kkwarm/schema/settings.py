@@ -215,10 +215,7 @@ class Settings(BaseModel):
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # validation of files does not call it
 
     def replace(self, **values: Any) -> Self:
-        """A validated copy with these values.
-
-        :raises ConfigError: a setting does not exist or is out of range.
-        """
+        """A validated copy with these values."""
         return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | values)
 
     def dump(self) -> dict[str, Any]:
@@ -628,10 +625,7 @@ class WarmupConfig(TrainConfig):
         return self.batch_size
 
     def steps_for(self, rows: int) -> int:
-        """Number of optimizer steps on so many traces (or packed sequences).
-
-        :raises KkwarmError: the run would be too large.
-        """
+        """Number of optimizer steps on so many traces (or packed sequences)."""
         if self.max_steps is not None:
             return self.max_steps
         check_run_size(rows * self.epochs, "traces")
@@ -702,10 +696,7 @@ class RlvrConfig(TrainConfig):
         return self.completions
 
     def steps_for(self, examples: int) -> int:
-        """Number of optimizer steps on so many examples. What an epoch leaves over is not enough for a step.
-
-        :raises KkwarmError: the run would be too large.
-        """
+        """Number of optimizer steps on so many examples. What an epoch leaves over is not enough for a step."""
         if self.steps is not None:
             return self.steps
         check_run_size(examples * self.epochs, "prompts")

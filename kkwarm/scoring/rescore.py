@@ -181,10 +181,7 @@ def protocol_name(run: Run, name: str, saved: str) -> str | None:
 
 
 def write_rescored(run: Run, results: Sequence[RescoredBenchmark], path: Path) -> Run:
-    """Writes today's verdicts to a new run folder. The original run does not change.
-
-    :raises KkwarmError: the folder already holds a run, or cannot be written.
-    """
+    """Writes today's verdicts to a new run folder. The original run does not change."""
     if (path / "manifest.json").exists():
         raise KkwarmError(f"{path} already holds a run", hint="use another --out")
     inputs = {**run.manifest.inputs, "rescored_from": str(run.path)}

@@ -55,8 +55,6 @@ def read_rows(path: Path | str) -> list[Row]:
     """The completions of a file in order; a line with a list of completions gives several rows.
 
     Optional keys are `reference`, `finish_reason` (``stop`` or ``length``) and `n_tokens`.
-
-    :raises KkwarmError: a line is damaged or lacks a key; the message names the line.
     """
     return _parse(read_numbered_jsonl(path), path)
 
@@ -115,8 +113,6 @@ def match_examples(rows: Sequence[Row], benchmark: Benchmark, path: Path | str) 
 
     A row with a reference becomes an example of its id and reference; each such pair is one question. The benchmark's
     data is loaded only if a row has no reference.
-
-    :raises KkwarmError: a row without a reference has an id that the benchmark lacks.
     """
     own: dict[str, Example] = {}
     if any(not row.has_reference for row in rows):

@@ -109,10 +109,7 @@ class RayExecutor:
                 self._ray.shutdown()  # ends what still runs for this study, here and on the nodes
 
     def _resources(self, task: Task) -> tuple[float, float]:
-        """Cores and GPUs that the step needs.
-
-        :raises KkwarmError: no node has as many.
-        """
+        """Cores and GPUs that the step needs."""
         needed = task.step.resources
         gpus = float(self._has_gpus) if needed.gpus is None else needed.gpus
         if not self._fits(needed.cpus, gpus):
@@ -213,10 +210,7 @@ def _environment() -> dict[str, str]:
 
 
 def _check_cluster(address: str) -> None:
-    """Checks within a bounded time that a Ray cluster responds. (ray itself tries for minutes and ends the process.)
-
-    :raises KkwarmError: no cluster responds.
-    """
+    """Checks within a bounded time that a Ray cluster responds. (ray itself tries for minutes and ends the process.)"""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if address != "auto":
         if not colon or not port.isdecimal():

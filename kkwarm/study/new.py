@@ -156,10 +156,7 @@ def _gather(model: str, domain: str, benchmarks: Sequence[str], warmup_domain: s
 
 
 def _reference(model: str) -> str:
-    """The model as the recipe names it: an absolute path, a package's checkpoint, or a hub id.
-
-    :raises KkwarmError: it is a path that holds no checkpoint.
-    """
+    """The model as the recipe names it: an absolute path, a package's checkpoint, or a hub id."""
     if resolve_package_path(model) != model:
         return model
     path = expand_path(model)

@@ -72,7 +72,6 @@ def make_plan(recipe: Recipe, jobs: int | None = None) -> Plan:
     """The plan of a recipe.
 
     :param jobs: steps that share this machine at a time; the estimates of their time depend on it. None: the default.
-    :raises KkwarmError: a model reference cannot be resolved.
     """
     builder = _Builder(recipe, jobs)
     rows: dict[str, dict[int, dict[str, str]]] = {}

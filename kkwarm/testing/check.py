@@ -89,7 +89,6 @@ def run_check(
     """See `kkwarm.check`.
 
     :param progress: called with the number of cases, the used share of the budget, and the number of failed kinds.
-    :raises KkwarmError: the domain or protocol is unknown, or a number is out of range.
     """
     from kkwarm.plugins import registry
 

@@ -81,7 +81,6 @@ def replace_folder(folder: Path, move_old: Callable[[], None] | None = None) -> 
     """Yields a temporary folder that takes the place of `folder` once it is written.
 
     :param move_old: moves the previous folder away; without it, the previous folder is deleted.
-    :raises KkwarmError: it cannot be written.
     """
     temporary = folder.with_name(f".{folder.name}.new")
     if distributed.is_main():
@@ -144,7 +143,6 @@ def check_sharding(checkpoint: Path, kind: str) -> None:
     """Checks that a step checkpoint is sharded in the way in which this run reads it, or not at all.
 
     :param kind: this run's `distributed_type`.
-    :raises KkwarmError: it is not.
     """
     stored = next((kind for kind, files in _SHARD_FILES.items() if any(checkpoint.glob(files))), None)
     if stored == (kind if kind in _SHARD_FILES else None):

@@ -61,10 +61,7 @@ def _record_unpinned(run: Run, domains: Sequence[str]) -> None:
 
 
 def decontaminate(trained: Sequence[Question], domains: Sequence[str], against: Sequence[str]) -> list[Question]:
-    """The items of `trained` that contain no evaluated question, in order. Parameters as in `contamination_check`.
-
-    :raises KkwarmError: a benchmark of `against` does not exist, or cannot be loaded.
-    """
+    """The items of `trained` that contain no evaluated question, in order. Parameters as in `contamination_check`."""
     _, evaluated, _ = _evaluated_items(domains, against)
     items = [_item(t, domains) for t in trained]
     contaminated = contaminated_items(items, evaluated, _identities())

@@ -100,7 +100,6 @@ def _refuse_model_settings(config: DistillConfig, options: Mapping[str, Any] | N
     """Checks that a registered teacher, which would ignore them, is given no settings of a model.
 
     :param options: the backend's; None (from a recipe) allows settings, because a recipe may replace the teacher only.
-    :raises KkwarmError: it is given some.
     """
     if config.samples != 1:
         raise KkwarmError(

@@ -138,10 +138,7 @@ def plan_rlvr(config: RlvrConfig) -> RlvrPlan:
 
 
 def render_prompts(plan: RlvrPlan, model: str | Path) -> Prompts:
-    """Renders the prompt of each example with the model's tokenizer.
-
-    :raises KkwarmError: `model` is not a checkpoint, its tokenizer does not fit, or a prompt fills its context.
-    """
+    """Renders the prompt of each example with the model's tokenizer."""
     from kkwarm.backends.checkpoint import load_tokenizer, read_config, trust_remote_code
     from kkwarm.backends.text import check_token_ids, token_ids
 

@@ -116,10 +116,7 @@ class EvalBenchmark:
 
 
 def load_eval_benchmarks(config: TrainConfig) -> list[EvalBenchmark]:
-    """The benchmarks of `config.eval_on`, with `eval_questions` questions each, selected by a hash of their content.
-
-    :raises KkwarmError: a benchmark is unknown, or its data is missing.
-    """
+    """The benchmarks of `config.eval_on`, with `eval_questions` questions each, selected by a hash of their content."""
     reg = registry()
     benchmarks = []
     for name in config.eval_on:

@@ -68,10 +68,7 @@ class ProcessLayout:
         ]
 
     def environment(self) -> dict[str, str]:
-        """The variables by which accelerate's own launcher passes a config to its processes.
-
-        :raises KkwarmError: accelerate rejects the config, or it needs DeepSpeed and that is not installed.
-        """
+        """The variables by which accelerate's own launcher passes a config to its processes."""
         if self.file is None:
             return {}
         from accelerate.commands.launch import _validate_launch_command, launch_command_parser

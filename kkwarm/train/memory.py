@@ -69,10 +69,7 @@ class ModelShape:
 
 
 def read_shape(model: str | Path) -> ModelShape:
-    """The shape of a checkpoint, from its configuration.
-
-    :raises KkwarmError: its configuration cannot be read.
-    """
+    """The shape of a checkpoint, from its configuration."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -235,10 +232,7 @@ class Fit:
 
 
 def fit_config(run: Any, model: str | Path, config: C, *, tokens: int, rows: int, step: int) -> tuple[C, int]:
-    """The configuration that fits the device and its rows of a forward pass. Records the estimate as ``memory``.
-
-    :raises KkwarmError: as `preflight`.
-    """
+    """The configuration that fits the device and its rows of a forward pass. Records the estimate as ``memory``."""
     if not config.memory_check:
         return config, rows
     fit = preflight(model, config, tokens=tokens, rows=rows, step=step)

@@ -105,10 +105,7 @@ class StepLog:
 
     @staticmethod
     def rows(path: Path) -> list[dict[str, Any]]:
-        """The complete lines of the file.
-
-        :raises KkwarmError: a line is no JSON object with a ``step``.
-        """
+        """The complete lines of the file."""
         try:
             lines = read_regular(path).split(b"\n")[:-1]  # a crash may have left half a line after the last newline
         except FileNotFoundError:

@@ -87,10 +87,7 @@ class WarmupPlan:
 
 
 def plan_warmup(model: str | Path, traces: Path | str, config: WarmupConfig) -> WarmupPlan:
-    """Plans `warmup`; loads the tokenizer only.
-
-    :raises KkwarmError: no checkpoint, a damaged file of traces, a trace of an unknown domain, or no trace is left.
-    """
+    """Plans `warmup`; loads the tokenizer only."""
     from kkwarm.backends.checkpoint import load_tokenizer, read_config, trust_remote_code
     from kkwarm.backends.text import check_token_ids, unknown_token_warning
 

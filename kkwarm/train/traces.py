@@ -19,10 +19,7 @@ _TEXT = ("id", "domain", "question", "answer")
 
 
 def traces_file(path: Path | str) -> Path:
-    """The trace file: `path` itself, or ``traces.jsonl`` in the folder `path`.
-
-    :raises KkwarmError: it does not exist, or the folder is an unfinished distill run.
-    """
+    """The trace file: `path` itself, or ``traces.jsonl`` in the folder `path`."""
     path = expand_path(path)
     if path.is_dir():
         if not (path / TRACES).is_file():
@@ -36,10 +33,7 @@ def traces_file(path: Path | str) -> Path:
 
 
 def read_traces(path: Path | str) -> list[Trace]:
-    """All traces of a file, or of the folder that contains it.
-
-    :raises KkwarmError: a line is not a valid trace (file and line are named), or there are no traces.
-    """
+    """All traces of a file, or of the folder that contains it."""
     file = traces_file(path)
     traces = [_parse_trace(file, number, row) for number, row in read_numbered_jsonl(file)]
     if not traces:

@@ -47,10 +47,7 @@ def prepare_process(config: TrainConfig) -> None:
 
 
 def uses_cuda(config: TrainConfig) -> bool:
-    """Whether the run trains on CUDA.
-
-    :raises KkwarmError: CUDA is requested and not available.
-    """
+    """Whether the run trains on CUDA."""
     import torch
 
     if config.device == "cuda" and not torch.cuda.is_available():
@@ -77,10 +74,7 @@ def shards_weights() -> bool:
 
 
 def load_network(model: str | Path, config: TrainConfig) -> Any:
-    """Loads the network in fp32; in bf16 where LoRA freezes the weights and the GPU has bf16; in 4 bits for QLoRA.
-
-    :raises KkwarmError: `model` is not a checkpoint.
-    """
+    """Loads the network in fp32; in bf16 where LoRA freezes the weights and the GPU has bf16; in 4 bits for QLoRA."""
     import torch
 
     from kkwarm.backends.checkpoint import load_model
@@ -109,10 +103,7 @@ def _attention(config: TrainConfig, *, cuda: bool) -> str | None:
 
 
 def check_requirements(config: TrainConfig) -> None:
-    """Checks that the device and the libraries that the options need are available, before anything is loaded.
-
-    :raises KkwarmError: a library or CUDA is missing.
-    """
+    """Checks that the device and the libraries that the options need are available, before anything is loaded."""
     from importlib.util import find_spec
 
     uses_cuda(config)
@@ -139,10 +130,7 @@ def check_requirements(config: TrainConfig) -> None:
 
 
 def lora_config(config: TrainConfig) -> Any:
-    """peft's configuration, or None where every weight is trained.
-
-    :raises KkwarmError: peft is not installed.
-    """
+    """peft's configuration, or None where every weight is trained."""
     if not config.lora:
         return None
     try:
@@ -191,7 +179,6 @@ def build_trl_config(cls: Any, settings: Mapping[str, Any], extra: Mapping[str, 
     """An SFTConfig or GRPOConfig.
 
     :param extra: the arguments of ``--trl``.
-    :raises KkwarmError: trl does not know an argument, or rejects it.
     """
     from kkwarm.errors import unknown_name
 

@@ -32,10 +32,7 @@ def vllm_arguments(config: RlvrConfig, stop: tuple[str, ...], max_model_length: 
 
 
 def check_server(args: Any) -> None:
-    """Checks that the vLLM server of a GRPOConfig responds, before anything long begins.
-
-    :raises KkwarmError: it does not.
-    """
+    """Checks that the vLLM server of a GRPOConfig responds, before anything long begins."""
     if not args.use_vllm or args.vllm_mode != "server":
         return
     import httpx

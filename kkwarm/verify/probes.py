@@ -225,7 +225,6 @@ def make_targets(registry: Registry, name: str, examples: int, protocol: Protoco
 
     :param examples: the maximum number of targets.
     :param protocol: used instead of the domain's protocol.
-    :raises KkwarmError: unknown domain, or no data.
     """
     domain, benchmark = registry.domain(name), registry.benchmark(name)
     assert domain.gold is not None  # the conformance rules are checked before
@@ -269,7 +268,6 @@ def probe_domain(
 
     :param examples: how many of its evaluation examples are used.
     :param protocol_name: the protocol to use instead of the default; probes of tags apply only to those with tags.
-    :raises KkwarmError: unknown domain, or no data.
     """
     waivers = registry.domain(name).waivers
     protocol = registry.protocol(registry.domain(name), protocol_name)

@@ -363,7 +363,6 @@ def search_domain(
 
     :param examples: how many of its evaluation examples the generators get.
     :param peers: also score the cases with the peers that the generators name.
-    :raises KkwarmError: unknown domain, no data, or a generator fails.
     """
     domain = registry.domain(name)
     protocol = registry.protocol(domain, protocol_name)

@@ -24,7 +24,6 @@ def find_verifier(name: str, kind: str, tolerance: float) -> Verifier:
     """The verifier of this kind: ``text``, ``number``, ``choice``, ``math``, or any that a plugin registers.
 
     :param name: the domain's name, for verifiers of the kinds ``text`` and ``number``.
-    :raises KkwarmError: there is no such verifier.
     """
     own: dict[str, Callable[[Example, Response], Verdict]] = {"text": TextCheck(), "number": NumberCheck(tolerance)}
     if kind in own:

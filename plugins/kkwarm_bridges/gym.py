@@ -78,8 +78,6 @@ def load_examples(source: str) -> tuple[Example, ...]:
     """Examples with different questions. The answer has the entry's index and reasoning-gym's own answer, or None.
 
     Entries whose gold answer is the empty text are excluded.
-
-    :raises KkwarmError: they cannot be generated.
     """
     by_question: dict[str, Example] = {}
     for index, entry in enumerate(load_entries(source, SEED, _SIZE)):
@@ -191,10 +189,7 @@ _HASH_SEED = "0"
 
 @lru_cache(maxsize=4)
 def load_dataset(name: str, seed: int, size: int) -> Any:
-    """reasoning-gym's data set of that name.
-
-    :raises KkwarmError: reasoning-gym is not installed, has no such data set, or cannot create it by default.
-    """
+    """reasoning-gym's data set of that name."""
     try:
         from reasoning_gym.factory import DATASETS, create_dataset
     except ModuleNotFoundError as err:
@@ -213,10 +208,7 @@ def load_dataset(name: str, seed: int, size: int) -> Any:
 
 @lru_cache(maxsize=4)
 def load_entries(name: str, seed: int, size: int) -> tuple[Entry, ...]:
-    """All entries of a data set, the same ones in every process.
-
-    :raises KkwarmError: they cannot be generated.
-    """
+    """All entries of a data set, the same ones in every process."""
     path = _folder() / f"{name}-{seed}-{size}.pickle"
     if path.exists():
         with contextlib.suppress(Exception), open(path, "rb") as file:  # a damaged file is written again

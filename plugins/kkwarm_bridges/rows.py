@@ -23,7 +23,6 @@ def read(data: str, split: str, config: str | None, folder: Path) -> list[Row]:
 
     :param data: a file or folder (relative to the folder `folder`), otherwise an id on the hub. If `KKWARM_DATA`
         is set, the id is looked up in that folder.
-    :raises KkwarmError: the data is missing or cannot be read.
     """
     path = folder / Path(data).expanduser()
     if not path.exists():

@@ -98,10 +98,7 @@ def longest_first(tasks: Iterable[CodeTask], seconds: Mapping[str, float] | None
 
 
 def extend_references(n_inputs: Mapping[str, int], references: Mapping[str, Reference], sandbox: Sandbox) -> None:
-    """Extends each task's reference to at least the given number of inputs, and caches the new outputs.
-
-    :raises KkwarmError: a canonical solution does not run here.
-    """
+    """Extends each task's reference to at least the given number of inputs, and caches the new outputs."""
     tasks = longest_first([references[name].task for name, count in n_inputs.items() if len(references[name]) < count])
     incomplete = [references[task.id] for task in tasks]
     n_groups = math.ceil(len(incomplete) / _GROUP_SIZE)

@@ -81,10 +81,7 @@ class Suite:
 
 
 def load_tasks(suite: Suite) -> Mapping[str, CodeTask]:
-    """All tasks by id, in the data set's order. Each source is read once.
-
-    :raises KkwarmError: the data is missing or incomplete.
-    """
+    """All tasks by id, in the data set's order. Each source is read once."""
     path = local_file(suite.file)
     return suite.read(None if path is None else str(path))
 
@@ -125,10 +122,7 @@ def make_task(row: Row, *, oracle: str = "", wrapper: str = "", called: str = ""
 def parse_tasks(
     rows: Iterable[Row], where: str, version: str, count: int, make: Callable[[Row], CodeTask]
 ) -> Mapping[str, CodeTask]:
-    """The tasks of `rows` by id.
-
-    :raises KkwarmError: a row lacks a field, or the number of rows is not `count`.
-    """
+    """The tasks of `rows` by id."""
     tasks: dict[str, CodeTask] = {}
     for row in rows:
         missing = [name for name in _FIELDS if name not in row]
@@ -142,10 +136,7 @@ def parse_tasks(
 
 
 def download_rows(load: Callable[[], Mapping[str, Row]], title: str) -> Iterable[Row]:
-    """Rows from evalplus's own loader, which caches its download.
-
-    :raises KkwarmError: the loader fails.
-    """
+    """Rows from evalplus's own loader, which caches its download."""
     try:
         with contextlib.redirect_stdout(sys.stderr):  # it prints its progress to stdout
             return load().values()

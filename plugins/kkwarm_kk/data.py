@@ -102,7 +102,6 @@ def generate_examples(
     """Yields `n` generated puzzles with different canonical names. Test puzzles never occur in training or in traces.
 
     :param excluded: canonical names that are left out.
-    :raises KkwarmError: there are not enough different puzzles of this difficulty.
     """
     options = difficulty or Difficulty()
     seen: set[str] = set()

@@ -104,10 +104,7 @@ def render_answer(answer: Mapping[str, str]) -> str:
 
 
 def read_answer(text: str) -> dict[str, str]:
-    """The answer that `render_answer` wrote.
-
-    :raises KkwarmError: the text is not in that format.
-    """
+    """The answer that `render_answer` wrote."""
     lines = [re.fullmatch(r"\(\d+\) (.+) is a (knight|knave)", line.strip()) for line in text.strip().splitlines()]
     answer = {match[1]: match[2] for match in lines if match is not None}
     if not lines or len(answer) < len(lines):

@@ -151,10 +151,7 @@ def solve(puzzle: Puzzle) -> list[tuple[bool, ...]]:
 
 
 def solution(puzzle: Puzzle) -> tuple[bool, ...]:
-    """The only solution.
-
-    :raises ValueError: there is no solution, or more than one.
-    """
+    """The only solution."""
     table = consistent_assignments(puzzle)
     if table.bit_count() != 1:
         raise ValueError(f"the puzzle has {table.bit_count()} solutions, not exactly one")

@@ -198,10 +198,7 @@ class _Search:
 
 
 def search(puzzle: Puzzle, style: Style, rng: random.Random) -> list[Step]:
-    """The steps to the only solution.
-
-    :raises ValueError: the puzzle does not have exactly one solution.
-    """
+    """The steps to the only solution."""
     n_solutions = consistent_assignments(puzzle).bit_count()
     if n_solutions != 1:
         raise ValueError(f"the puzzle has {n_solutions} solutions, not exactly one")

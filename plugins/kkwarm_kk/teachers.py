@@ -108,10 +108,7 @@ def _reason(puzzle: Puzzle, names: tuple[str, ...], seed: int, index: int) -> st
 def generate_rows(
     n: int, seed: int, split: Split, difficulty: Difficulty, with_reasoning: bool
 ) -> Iterator[dict[str, Any]]:
-    """Rows of `n` puzzles that are all different: a `Trace` each, and the column ``people`` for tables.
-
-    :raises KkwarmError: there are not enough different puzzles.
-    """
+    """Rows of `n` puzzles that are all different: a `Trace` each, and the column ``people`` for tables."""
     excluded = _reserved_names()[0] if split == "train" else frozenset()
     for index, example in enumerate(generate_examples(n, seed, split, difficulty, excluded)):
         reasoning = _reason(*find_puzzle(example.question), seed, index) if with_reasoning else None

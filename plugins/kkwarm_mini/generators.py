@@ -84,10 +84,7 @@ def generate_code(rng: random.Random) -> Item:
 
 
 def run_program(values: list[int], program: list[str]) -> list[int]:
-    """The list after every command of `program`.
-
-    :raises ValueError: a command is unknown.
-    """
+    """The list after every command of `program`."""
     state = list(values)
     for command in program:
         name, _, argument = command.partition(" ")

@@ -45,18 +45,12 @@ PINS: dict[Split, Pin] = {
 
 
 def load() -> list[Example]:
-    """All questions in the data's order, each with its split.
-
-    :raises KkwarmError: the data is missing.
-    """
+    """All questions in the data's order, each with its split."""
     return list(_load(os.environ.get("KKWARM_DATA", "")))
 
 
 def load_validation() -> dict[str, list[Example]]:
-    """The validation questions of each category, five in the published data, with their reasoning in ``meta["cot"]``.
-
-    :raises KkwarmError: the data is missing, or a row has no reasoning.
-    """
+    """The validation questions of each category, five in the published data, with reasoning in ``meta["cot"]``."""
     return _load_validation(os.environ.get("KKWARM_DATA", ""))
 
 

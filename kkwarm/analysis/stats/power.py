@@ -40,10 +40,7 @@ class VarianceComponents:
 
 
 def assume_components(accuracy: float = 0.5, share: float = 0.6, correlation: float = 0.8) -> VarianceComponents:
-    """Components without data: `share` of the variance m (1 - m) lies between questions.
-
-    :raises ValueError: a value is not in 0..1.
-    """
+    """Components without data: `share` of the variance m (1 - m) lies between questions."""
     if not all(0 <= v <= 1 for v in (accuracy, share, correlation)):
         raise ValueError(f"accuracy, share and correlation must be in 0..1, not {accuracy}, {share}, {correlation}")
     total = accuracy * (1 - accuracy)
@@ -94,10 +91,7 @@ def detectable_difference(
     alpha: float = 0.05,
     power: float = 0.8,
 ) -> float:
-    """The difference in accuracy that is detected with this power at the two-sided level `alpha`; at most 1.
-
-    :raises ValueError: fewer than two questions.
-    """
+    """The difference in accuracy that is detected with this power at the two-sided level `alpha`; at most 1."""
     variance = components.variance(samples, paired=paired)
     return min(1.0, _standard_errors(questions, alpha, power) * math.sqrt(variance / questions))
 

@@ -51,10 +51,7 @@ class ConfidenceSequence:
         self._sum, self._squares, self.count = 0.0, 0.0, 0
 
     def add(self, values: Sequence[float] | Values) -> None:
-        """Adds the scores of the next questions, each in 0..1, in random order.
-
-        :raises ValueError: a score is out of range, or there are more scores than questions.
-        """
+        """Adds the scores of the next questions, each in 0..1, in random order."""
         for value in values:
             if not 0 <= value <= 1 or self.count >= self.total:
                 raise ValueError(f"score {value} of question {self.count + 1} of {self.total}")
@@ -132,10 +129,7 @@ class GroupSequentialTest:
         self._tie_bounds = dict(zip(self.counts, boundaries(fractions, 2 * alpha / family), strict=True))
 
     def test(self, first: Values, second: Values) -> InterimResult:
-        """Tests after a number of questions in `counts`; scores of shape (questions,), in random order.
-
-        :raises ValueError: there is no test after this number of questions.
-        """
+        """Tests after a number of questions in `counts`; scores of shape (questions,), in random order."""
         from scipy.special import ndtr
 
         n = len(first)
