@@ -10,19 +10,20 @@ import click
 
 from kkwarm.cli import power
 from kkwarm.cli.console import (
-    complete_domains,
     complete_models,
     echo_json,
     err_console,
     json_option,
+    on_option,
     out_console,
+    parse_labels,
     print_verifiers,
     unpinned_option,
     unsandboxed_option,
 )
 from kkwarm.cli.options import configure, settings_command
 from kkwarm.cli.power import detect_option, prior_option
-from kkwarm.cli.training import probe_option
+from kkwarm.cli.training import measure_speed, probe_option
 from kkwarm.errors import KkwarmError, warn
 from kkwarm.schema.settings import HARDWARE, OUTPUT, SAMPLING, STOPPING, TRACKING, BenchConfig
 
@@ -42,15 +43,7 @@ PANELS = {
 
 @settings_command(BenchConfig, panels=PANELS)
 @click.argument("model", shell_complete=complete_models)
-@click.option(
-    "--on",
-    "names",
-    shell_complete=complete_domains,
-    multiple=True,
-    required=True,
-    metavar="NAME,...",
-    help="Benchmarks, as `kkwarm domains` lists them; lm_eval:NAME for tasks of lm-eval.",
-)
+@on_option("Benchmarks, as `kkwarm domains` lists them; lm_eval:NAME for tasks of lm-eval.", required=True)
 @click.option(
     "--label",
     "labels",
@@ -102,9 +95,11 @@ def command(
         return
     if priors or detect is not None:
         raise KkwarmError("--prior and --detect belong to --power", hint="add --power, or leave them out")
-    parsed_labels = _parse_labels(labels)
+    parsed_labels = parse_labels(labels)
     if probe:
-        _measure_speed(model, config)
+        if config.backend != "hf":
+            raise KkwarmError(f"--probe measures --backend hf, not {config.backend}", hint="use --dry-run")
+        measure_speed(model, config)
     if dry_run or probe:
         plan = _plan(model, names, out, config)
         echo_json(plan) if as_json else _show_plan(plan)
@@ -115,24 +110,6 @@ def command(
         echo_json(results)
     else:
         show(results)
-
-
-def _measure_speed(model: str, config: BenchConfig) -> None:
-    from kkwarm.throughput import measure
-
-    if config.backend != "hf":
-        raise KkwarmError(f"--probe measures --backend hf, not {config.backend}", hint="use --dry-run")
-    measure(model, device=config.device, threads=config.threads)
-
-
-def _parse_labels(labels: tuple[str, ...]) -> dict[str, str]:
-    results = {}
-    for label in labels:
-        key, equals, value = label.partition("=")
-        if not equals or not key:
-            raise KkwarmError(f"label {label!r} is not of the form KEY=VALUE")
-        results[key] = value
-    return results
 
 
 def _plan(model: str, names: tuple[str, ...], out: Path | None, config: BenchConfig) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from kkwarm.cli.console import (
     echo_json,
     json_option,
     out_console,
+    protocol_option,
     search_bar,
     unpinned_option,
     unsandboxed_option,
@@ -40,12 +41,7 @@ from kkwarm.errors import warn
     is_flag=True,
     help="Also score the generated cases with the other scorers that the plugin names, and count their wrong verdicts.",
 )
-@click.option(
-    "--protocol",
-    "protocol_name",
-    metavar="NAME",
-    help="Protocol to check, with its reader and verifier.  [default: the domain's]",
-)
+@protocol_option("Protocol to check, with its reader and verifier.  [default: the domain's]")
 @unsandboxed_option
 @unpinned_option
 @json_option

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kkwarm.cli.console import (
-    PercentagePoints,
     Whole,
     across_protocols_option,
     complete_runs,
     echo_json,
     json_option,
+    margin_option,
     out_console,
     table_options,
     write_tables,
@@ -27,13 +27,7 @@ if TYPE_CHECKING:
 @click.argument("runs", nargs=-1, required=True, shell_complete=complete_runs, type=click.Path(path_type=Path))
 @click.option("--common", is_flag=True, help="Where the questions differ, compare those that both runs have.")
 @across_protocols_option
-@click.option(
-    "--margin",
-    type=PercentagePoints(),
-    metavar="POINTS",
-    help="Equivalence margin in percentage points: smaller differences are ties.  [default: that of early stopping, or "
-    "5]",
-)
+@margin_option("that of early stopping, or 5")
 @click.option("--flips", type=Whole(0), default=0, metavar="N", help="List up to N questions that flipped, each way.")
 @table_options
 @json_option

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
 from kkwarm.errors import KkwarmError, shorten, warn
 
+F = TypeVar("F", bound=Callable[..., Any])
 _STDOUT = "kkwarm.stdout"  # key in the context's meta: the stream that `echo_json` writes to
 
 
@@ -151,6 +153,27 @@ domain_option = click.option(
     help="Load this domain, such as the table PATH.toml, because the run names it: by itself, a run loads installed "
     "domains only. Can be given several times.",
 )
+
+
+def on_option(help: str, *, required: bool = False) -> Callable[[F], F]:
+    settings: dict[str, Any] = {"multiple": True, "required": required, "metavar": "NAME,...", "help": help}
+    return click.option("--on", "names", shell_complete=complete_domains, **settings)
+
+
+def protocol_option(help: str) -> Callable[[F], F]:
+    return click.option("--protocol", "protocol_name", metavar="NAME", help=help)
+
+
+def margin_option(default: str) -> Callable[[F], F]:
+    help = f"Equivalence margin in percentage points: smaller differences are ties.  [default: {default}]"
+    return click.option("--margin", type=PercentagePoints(), metavar="POINTS", help=help)
+
+
+def parse_labels(labels: Sequence[str]) -> dict[str, str]:
+    """The labels of ``--label KEY=VALUE``."""
+    if bad := [label for label in labels if not re.match("[^=]+=", label)]:
+        raise KkwarmError(f"label {bad[0]!r} is not of the form KEY=VALUE")
+    return dict(label.split("=", 1) for label in labels)
 
 
 def complete_domains(ctx: click.Context, option: click.Parameter, incomplete: str) -> list[str]:

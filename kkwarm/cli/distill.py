@@ -65,7 +65,7 @@ def command(
 
     They are written to traces.jsonl in the run folder. After an interruption, repeat the command to resume.
     """
-    from kkwarm.train.distillation import distill, plan_distill
+    from kkwarm.train.distillation import DistillPlan, distill
 
     config = configure(DistillConfig, given, preset)
     options = {"concurrency": concurrency, **parse_pairs(engine, "--engine")}
@@ -73,7 +73,7 @@ def command(
         run = distill(config, out, base_url=base_url, backend=backend, options=options)
         show({"run": str(run.path), **run.manifest.results}, as_json)
         return
-    plan = plan_distill(config, base_url=base_url, backend=backend, options=options)
+    plan = DistillPlan(config, base_url=base_url, backend=backend, options=options)
     document: dict[str, Any] = {"domain": config.domain, "teacher": config.teacher}
     document |= {"backend": plan.backend, "seed": config.seed}
     if plan.teacher is not None:

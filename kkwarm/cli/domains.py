@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from kkwarm.cli.console import Whole, complete_domains, echo_json, json_option, out_console
+from kkwarm.cli.console import Whole, complete_domains, echo_json, json_option, out_console, protocol_option
 
 
 @click.command()
@@ -14,9 +14,7 @@ from kkwarm.cli.console import Whole, complete_domains, echo_json, json_option, 
 @click.option(
     "--examples", type=Whole(0), default=3, show_default=True, help="Number of examples to show of domain NAME."
 )
-@click.option(
-    "--protocol", "protocol_name", metavar="NAME", help="Protocol that renders the examples.  [default: the domain's]"
-)
+@protocol_option("Protocol that renders the examples.  [default: the domain's]")
 @json_option
 def command(name: str | None, examples: int, protocol_name: str | None, as_json: bool) -> None:
     """List all domains and benchmarks, or show one: splits, protocols, verifier, rewards, examples with gold answers.

@@ -9,10 +9,10 @@ import click
 
 from kkwarm.cli.console import (
     across_protocols_option,
-    complete_domains,
     complete_runs,
     echo_json,
     json_option,
+    on_option,
     out_console,
     table_options,
     write_tables,
@@ -24,14 +24,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("runs", nargs=-1, shell_complete=complete_runs, type=click.Path(path_type=Path))
-@click.option(
-    "--on",
-    "names",
-    multiple=True,
-    shell_complete=complete_domains,
-    metavar="NAME,...",
-    help="Benchmarks to rank by.  [default: all that every run has]",
-)
+@on_option("Benchmarks to rank by.  [default: all that every run has]")
 @click.option("--common", is_flag=True, help="Where the questions differ, compare those that both runs have.")
 @across_protocols_option
 @table_options

@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kkwarm.cli.console import (
-    Number,
-    PercentagePoints,
-    Whole,
-    complete_domains,
-    echo_json,
-    json_option,
-    out_console,
-)
+from kkwarm.cli.console import Number, PercentagePoints, Whole, echo_json, json_option, on_option, out_console
 from kkwarm.errors import KkwarmError
 
 if TYPE_CHECKING:
@@ -43,15 +35,7 @@ detect_option = click.option(
 
 
 @click.command()
-@click.option(
-    "--on",
-    "names",
-    shell_complete=complete_domains,
-    multiple=True,
-    required=True,
-    metavar="NAME,...",
-    help="Benchmarks, separated by commas.",
-)
+@on_option("Benchmarks, separated by commas.", required=True)
 @click.option("--samples", type=Whole(1), default=1, show_default=True, help="Samples per question.")
 @click.option("--limit", type=Whole(1), metavar="N", help="Use at most N questions of each benchmark.  [default: all]")
 @prior_option

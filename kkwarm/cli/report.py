@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from kkwarm.cli.console import (
-    PercentagePoints,
     across_protocols_option,
     complete_runs,
     domain_option,
     echo_json,
     json_option,
+    margin_option,
     out_console,
     table_options,
     write_tables,
@@ -42,12 +42,7 @@ if TYPE_CHECKING:
 @click.option("--markdown", is_flag=True, help="Print the matrix and the claims as Markdown.")
 @click.option("--latex", is_flag=True, help="Print the matrix as a LaTeX table (booktabs).")
 @across_protocols_option
-@click.option(
-    "--margin",
-    type=PercentagePoints(),
-    metavar="POINTS",
-    help="Equivalence margin in percentage points: smaller differences are ties.  [default: the study's, or 5]",
-)
+@margin_option("the study's, or 5")
 @domain_option
 @click.option(
     "--budget-curve",

@@ -12,6 +12,7 @@ from kkwarm.cli.options import configure, settings_command
 from kkwarm.cli.training import (
     alarm_texts,
     dry_run_option,
+    measure_speed,
     memory_of,
     out_option,
     preset_option,
@@ -76,10 +77,7 @@ def command(
     if note and distributed.is_main():
         warn(note)
     if probe:
-        from kkwarm.throughput import measure
-
-        device = None if config.device == "auto" else config.device
-        measure(model, generate=True, train=True, device=device, threads=config.threads)
+        measure_speed(model, config, train=True)
     if dry_run or probe:
         from kkwarm.backends.checkpoint import resolve
 

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kkwarm.cli.console import Whole, echo_json, err_console, json_option, out_console, table_options, write_tables
+from kkwarm.cli.console import (
+    Whole,
+    echo_json,
+    err_console,
+    json_option,
+    out_console,
+    parse_labels,
+    table_options,
+    write_tables,
+)
 from kkwarm.errors import KkwarmError
 
 if TYPE_CHECKING:
@@ -49,7 +58,7 @@ def command(
     from kkwarm.analysis.runs import find_runs
     from kkwarm.store import find_run, runs_home
 
-    wanted = _parse_labels(labels)
+    wanted = parse_labels(labels)
     paths = [find_run(f) for f in folders] or [runs_home()]
     if missing := [p for p in paths if not p.is_dir()]:
         raise KkwarmError(f"there is no folder {missing[0]}", hint="name a folder of runs, or set KKWARM_HOME")
@@ -71,12 +80,6 @@ def command(
         echo_json({"runs": [r.model_dump(mode="json") for r in chosen], "problems": problems})
     elif csv is None and parquet is None:
         _print(chosen, paths, out_console())
-
-
-def _parse_labels(labels: tuple[str, ...]) -> dict[str, str]:
-    if bad := [label for label in labels if "=" not in label]:
-        raise KkwarmError(f"label {bad[0]!r} is not of the form KEY=VALUE")
-    return dict(label.split("=", 1) for label in labels)
 
 
 def _sorted(runs: list[RunSummary], sort: str, benchmark: str | None) -> list[RunSummary]:

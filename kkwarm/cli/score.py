@@ -17,6 +17,7 @@ from kkwarm.cli.console import (
     json_option,
     out_console,
     print_verifiers,
+    protocol_option,
     unpinned_option,
     unsandboxed_option,
 )
@@ -32,12 +33,7 @@ from kkwarm.cli.console import (
     help="Benchmark that provides verifier and questions, as NAME or NAME:FACET.",
 )
 @click.option("--samples-out", type=click.Path(path_type=Path), help="Write one JSON line per completion to this file.")
-@click.option(
-    "--protocol",
-    "protocol_name",
-    metavar="NAME",
-    help="Protocol by which answers are read, such as official.  [default: auto, which reads strictly]",
-)
+@protocol_option("Protocol by which answers are read, such as official.  [default: auto, which reads strictly]")
 @click.option("--workers", type=Whole(1), help="Number of processes for slow verifiers.  [default: one per core]")
 @click.option(
     "-o",

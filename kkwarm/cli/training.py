@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from kkwarm.cli.console import echo_json
-from kkwarm.schema.settings import TrainConfig
+from kkwarm.schema.settings import BenchConfig, TrainConfig
 
 preset_option = click.option(
     "--preset",
@@ -35,6 +35,14 @@ probe_option = click.option(
     is_flag=True,
     help="Measure the model's speed on this machine (about a minute), store it, and print the dry run with it.",
 )
+
+
+def measure_speed(model: str, config: BenchConfig | TrainConfig, *, generate: bool = True, train: bool = False) -> None:
+    """Measures and stores the speed of a model, for ``--probe``."""
+    from kkwarm.throughput import measure
+
+    device = None if config.device == "auto" else config.device
+    measure(model, generate=generate, train=train, device=device, threads=config.threads)
 
 
 def results_of(run: Any) -> dict[str, Any]:

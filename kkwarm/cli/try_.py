@@ -12,6 +12,7 @@ from kkwarm.cli.console import (
     echo_json,
     json_option,
     out_console,
+    protocol_option,
     unpinned_option,
     unsandboxed_option,
 )
@@ -21,12 +22,7 @@ from kkwarm.errors import KkwarmError, unknown_name
 @click.command()
 @click.argument("name", shell_complete=complete_domains)
 @click.option("--id", "example_id", help="Id of the example to answer. Default: the first test example.")
-@click.option(
-    "--protocol",
-    "protocol_name",
-    metavar="NAME",
-    help="Protocol by which the completion is read.  [default: the domain's]",
-)
+@protocol_option("Protocol by which the completion is read.  [default: the domain's]")
 @click.argument("completion", required=False)
 @unsandboxed_option
 @unpinned_option

@@ -12,6 +12,7 @@ from kkwarm.cli.options import configure, settings_command
 from kkwarm.cli.training import (
     alarm_texts,
     dry_run_option,
+    measure_speed,
     memory_of,
     out_option,
     preset_option,
@@ -76,10 +77,7 @@ def command(
 
     config = configure(WarmupConfig, given, preset)
     if probe:
-        from kkwarm.throughput import measure
-
-        device = None if config.device == "auto" else config.device
-        measure(model, generate=False, train=True, device=device, threads=config.threads)
+        measure_speed(model, config, generate=False, train=True)
     if not (dry_run or probe):
         run = warmup(model, traces, out, config)
         if distributed.is_main():

@@ -81,21 +81,6 @@ class DistillPlan:
         return Sampling(c.temperature, c.top_p, max_tokens, c.seed, c.top_k, c.min_p, c.repetition_penalty)
 
 
-def plan_distill(
-    config: DistillConfig,
-    *,
-    base_url: str | None = None,
-    backend: str | None = None,
-    options: Mapping[str, Any] | None = None,
-) -> DistillPlan:
-    """What `distill` would do.
-
-    :raises KkwarmError: unknown domain or teacher, too few questions, or a registered teacher is given settings of a
-        model.
-    """
-    return DistillPlan(config, base_url=base_url, backend=backend, options=options)
-
-
 def _refuse_model_settings(config: DistillConfig, options: Mapping[str, Any] | None) -> None:
     """Checks that a registered teacher, which would ignore them, is given no settings of a model.
 
@@ -172,7 +157,7 @@ def distill(
     :param options: further options of the backend.
     :raises KkwarmError: unknown domain or teacher, too few questions, no trace, or an unreadable checkpoint.
     """
-    plan = plan_distill(config, base_url=base_url, backend=backend, options=options)
+    plan = DistillPlan(config, base_url=base_url, backend=backend, options=options)
     if plan.teacher is not None:
         return _distill_from_teacher(plan, plan.teacher, Path(out), labels, progress)
     return _distill_from_model(plan, Path(out), options or {}, labels, progress)

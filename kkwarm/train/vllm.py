@@ -57,20 +57,28 @@ def policy_engine(tokenizer: Any) -> EvalEngineFactory:
     the same as without evaluation.
     """
 
+    from kkwarm.backends.openai import OpenAIBackend
+    from kkwarm.backends.vllm import VllmBackend
+
     @contextmanager
     def engine(trainer: Any) -> Iterator[EvalEngine]:
         generation = trainer.vllm_generation
         _sync_weights(trainer, generation)
         if generation.mode == "server":
-            backend = _server_backend(generation.vllm_client, tokenizer) if distributed.is_main() else None
+            if not distributed.is_main():
+                yield EvalEngine(None, 0, 1)
+                return
+            client = generation.vllm_client
+            backend = OpenAIBackend.connect(client.model, base_url=f"{client.base_url.rstrip('/')}/v1")
+            backend.tokenizer = tokenizer  # so that prompts are sent as the same tokens as in rollouts
             yield EvalEngine(backend, 0, 1)
-            if backend is not None:
-                backend.close()
+            backend.close()
             return
         size = generation.tensor_parallel_size  # this many processes share an engine, and generate the same
         rank, world_size = distributed.rank(), distributed.world_size()
         with _awake_engine(generation) as llm:
-            yield EvalEngine(_colocated_backend(llm, tokenizer), rank // size, world_size // size, rank % size == 0)
+            shared = VllmBackend("policy", "", tokenizer, llm)
+            yield EvalEngine(shared, rank // size, world_size // size, rank % size == 0)
 
     return engine
 
@@ -98,17 +106,3 @@ def _awake_engine(generation: Any) -> Iterator[Any]:
     if generation.enable_sleep_mode:
         llm.sleep(level=2)
         generation._llm_weights_sleeping = True  # level 2 discards the weights
-
-
-def _colocated_backend(llm: Any, tokenizer: Any) -> Any:
-    from kkwarm.backends.vllm import VllmBackend
-
-    return VllmBackend("policy", "", tokenizer, llm)
-
-
-def _server_backend(client: Any, tokenizer: Any) -> Any:
-    from kkwarm.backends.openai import OpenAIBackend
-
-    backend = OpenAIBackend.connect(client.model, base_url=f"{client.base_url.rstrip('/')}/v1")
-    backend.tokenizer = tokenizer  # so that prompts are sent as the same tokens as in rollouts
-    return backend

@@ -147,8 +147,8 @@ def test_a_broken_trace_is_reported_with_its_line(tmp_path: Path, line: bytes, m
 
 
 def test_a_package_attribute_is_a_teacher() -> None:
-    from kkwarm.train.distillation import plan_distill
+    from kkwarm.train.distillation import DistillPlan
 
-    assert plan_distill(DistillConfig(domain="mini_math", teacher="kkwarm_mini:BASE", n=3)).backend == "hf"
+    assert DistillPlan(DistillConfig(domain="mini_math", teacher="kkwarm_mini:BASE", n=3)).backend == "hf"
     with pytest.raises(KkwarmError, match="kkwarm_mini has no BASS"):
-        plan_distill(DistillConfig(domain="mini_math", teacher="kkwarm_mini:BASS", n=3))
+        DistillPlan(DistillConfig(domain="mini_math", teacher="kkwarm_mini:BASS", n=3))
