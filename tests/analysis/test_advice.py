@@ -1,7 +1,5 @@
 """What would decide the differences that are not decided."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from typing import Literal

@@ -1,7 +1,5 @@
 """Claim iv, sample efficiency: over the questions of in-training evaluations and example counts, else over seeds."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Curves: reading a log that is being written, and steps saved."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Sample efficiency: curves made monotone, examples saved, and what the intervals say of starts never reached."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

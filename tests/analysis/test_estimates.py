@@ -1,7 +1,5 @@
 """Means, paired differences, corrections and verdicts."""
 
-from __future__ import annotations
-
 import math
 from itertools import pairwise
 

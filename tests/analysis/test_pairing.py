@@ -1,7 +1,5 @@
 """Cells from stored samples, and what must not be paired."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The exact permutation test, against all sign flips and against the binomial."""
 
-from __future__ import annotations
-
 from itertools import product
 
 import numpy as np

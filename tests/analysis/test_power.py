@@ -1,7 +1,5 @@
 """Power: the variance components, the plan before a run, and that what it promises comes true."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

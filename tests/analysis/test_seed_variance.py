@@ -1,7 +1,5 @@
 """What a study tells of how much its training seeds differ."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings

@@ -1,7 +1,5 @@
 """What training seeds move in a study: which rows were trained tells."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Stopping early: the score's confidence sequence, the decision's boundaries, and what both promise."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings

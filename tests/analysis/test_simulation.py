@@ -1,7 +1,5 @@
 """The kept simulations, in small: that they run, and that the intervals hold the truth."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Iterator

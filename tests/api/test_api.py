@@ -1,7 +1,5 @@
 """`import kkwarm`: light, typed, with the names and defaults of the commands, and results that notebooks show."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import os

@@ -1,7 +1,5 @@
 """Writes a checkpoint of the Llama architecture as a GGUF file, as llama.cpp's converter does."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

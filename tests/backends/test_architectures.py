@@ -1,7 +1,5 @@
 """The transformers backend on what users bring: other architectures, odd tokenizers; against plain `generate`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Servers that offer only /chat/completions: messages, reasoning, token counts, refused parameters, clear errors."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path

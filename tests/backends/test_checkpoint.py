@@ -1,7 +1,5 @@
 """Finding, fingerprinting and loading checkpoints."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

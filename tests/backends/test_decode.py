@@ -1,7 +1,5 @@
 """The attention of decode steps against transformers' own, on a CPU, where it is not used by itself."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """GGUF files as checkpoints: weights, end tokens, and one line for what cannot be read."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The transformers backend: equal to `generate`, independent of the batch, and alive after running out of memory."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 

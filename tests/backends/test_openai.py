@@ -1,7 +1,5 @@
 """The OpenAI-compatible backend against a small real HTTP server that misbehaves as servers do."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import threading

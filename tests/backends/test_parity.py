@@ -1,7 +1,5 @@
 """The parity check finds that variants agree, and that a changed model differs."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

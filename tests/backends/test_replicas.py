@@ -1,7 +1,5 @@
 """Copies of a backend in processes draw what one would, and fail aloud."""
 
-from __future__ import annotations
-
 import os
 import signal
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Decoding keeps special tokens that belong to an answer's form; a tokenizer that loses the tags gives a warning."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

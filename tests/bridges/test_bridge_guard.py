@@ -1,7 +1,5 @@
 """What scorers that evaluate text may see."""
 
-from __future__ import annotations
-
 from types import ModuleType
 
 import pytest

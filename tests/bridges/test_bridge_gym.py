@@ -1,7 +1,5 @@
 """``reasoning_gym:NAME`` on a stand-in with reasoning-gym's interface, and on reasoning-gym where it is installed."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import sys

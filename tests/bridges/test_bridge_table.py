@@ -1,7 +1,5 @@
 """``PATH.toml``: tables of every kind become domains, and all problems are reported at once."""
 
-from __future__ import annotations
-
 import csv
 import json
 import shutil

@@ -2,8 +2,6 @@
 verifier is hashed with all that its module imports.
 """
 
-from __future__ import annotations
-
 from kkwarm.types import Domain, Example, Response, Rewards, Status, Verdict
 
 FIELDS = ("name", "year", "place")

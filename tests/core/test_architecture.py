@@ -1,7 +1,5 @@
 """Rules for imports: which modules may import which others."""
 
-from __future__ import annotations
-
 import ast
 import subprocess
 import sys

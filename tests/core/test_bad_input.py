@@ -1,7 +1,5 @@
 """Mistakes of users: each ends in one line on stderr that says what is wrong and how to fix it, and in exit code 2."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import shutil

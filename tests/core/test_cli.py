@@ -1,7 +1,5 @@
 """The command line: mistakes are one line and exit code 2; JSON stands alone on stdout."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """Each rule of `kkwarm check` has a domain that breaks it; one domain passes them all."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import re

@@ -1,7 +1,5 @@
 """The contamination check finds each kind of likeness, and nothing else."""
 
-from __future__ import annotations
-
 import random
 import time
 

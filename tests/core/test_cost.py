@@ -1,7 +1,5 @@
 """Estimates of time, memory and disk space, and the sizes of checkpoints that they rest on."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

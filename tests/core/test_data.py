@@ -1,7 +1,5 @@
 """Sources and splits."""
 
-from __future__ import annotations
-
 import gzip
 import random
 from pathlib import Path

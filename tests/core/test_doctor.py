@@ -1,7 +1,5 @@
 """`kkwarm doctor`: clashes between the libraries that must fit each other."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Dry runs load no weights and little code, and ``--probe`` measures."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Files are written completely or not at all, and only regular files are read."""
 
-from __future__ import annotations
-
 import os
 import resource
 import signal

@@ -1,7 +1,5 @@
 """A run folder of someone else is data: nothing in it makes kkwarm read, run or overwrite something else."""
 
-from __future__ import annotations
-
 import base64
 import json
 import os

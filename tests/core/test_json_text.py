@@ -1,7 +1,5 @@
 """JSON that others wrote: one short line for each problem."""
 
-from __future__ import annotations
-
 import pytest
 
 from kkwarm.json_text import MAX_DEPTH, parse_json

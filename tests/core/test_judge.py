@@ -1,7 +1,5 @@
 """`Judge`: isolation, time limits, and verifiers that misbehave."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

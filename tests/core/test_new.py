@@ -1,7 +1,5 @@
 """kkwarm new: the plugin that it writes installs, passes `kkwarm check`, and passes its own tests."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

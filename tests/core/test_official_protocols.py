@@ -1,7 +1,5 @@
 """The official protocols render exactly the original's prompts, and read as the original does."""
 
-from __future__ import annotations
-
 import gzip
 import importlib.metadata
 import json

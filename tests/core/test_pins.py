@@ -1,7 +1,5 @@
 """Published data is pinned: other content is refused, or marked in every figure with --unpinned."""
 
-from __future__ import annotations
-
 import gzip
 import json
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Loading plugins: broken, misspelt and duplicate ones are reported by name and harm no one else."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The built-in probes catch verifiers that are broken in the usual ways, and report nothing for a correct one."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation

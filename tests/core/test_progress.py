@@ -1,7 +1,5 @@
 """Progress of generation: tokens, rates and the time left."""
 
-from __future__ import annotations
-
 import pytest
 
 from kkwarm import progress

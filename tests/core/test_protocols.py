@@ -1,7 +1,5 @@
 """Readers (the rules of <think> and <answer>), prompts and the choice of protocols."""
 
-from __future__ import annotations
-
 import time
 from types import SimpleNamespace
 

@@ -1,7 +1,5 @@
 """Chat templates and reasoning delimiters of model families: prompts, separation of the reasoning, verdicts."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

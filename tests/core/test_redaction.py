@@ -1,7 +1,5 @@
 """Keys and passwords are neither stored nor printed."""
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Rewards beyond the table: partial credit, functions with parts, their limits, and the rules of `kkwarm check`."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """`ScriptedModel` works as a backend."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

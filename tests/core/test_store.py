@@ -1,7 +1,5 @@
 """Runs on disk: append-only, checked, resumable, one writer."""
 
-from __future__ import annotations
-
 import json
 import os
 import resource

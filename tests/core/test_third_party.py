@@ -1,7 +1,5 @@
 """A separately packaged plugin, installed by pip, shows up everywhere that a built-in one does."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Experiment trackers: they get a run's figures, and a tracker that fails never ends a run."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any

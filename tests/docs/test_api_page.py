@@ -1,7 +1,5 @@
 """The page about the Python API: every public name is on it, and every example gives what the page shows."""
 
-from __future__ import annotations
-
 import doctest
 import re
 from pathlib import Path

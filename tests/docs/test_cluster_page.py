@@ -1,7 +1,5 @@
 """The page on clusters is true: its scripts are bash that requeues by the exit code, its commands those of the CLI."""
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

@@ -1,7 +1,5 @@
 """Every public name says what it is: names of the public modules without an underscore, and their public members."""
 
-from __future__ import annotations
-
 import dataclasses
 import enum
 import importlib

@@ -1,7 +1,5 @@
 """The generated pages are what the definitions and the kept results give."""
 
-from __future__ import annotations
-
 import runpy
 from pathlib import Path
 

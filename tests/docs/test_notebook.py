@@ -1,7 +1,5 @@
 """The notebook runs from its first to its last cell, on the checkpoint that ships with kkwarm."""
 
-from __future__ import annotations
-
 import os
 import runpy
 from pathlib import Path

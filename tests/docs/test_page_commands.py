@@ -4,8 +4,6 @@ Blocks of commands are run page by page, in order, in an empty folder, and with 
 takes a few seconds. Every command is parsed too: its options exist and have values of the right type.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import re

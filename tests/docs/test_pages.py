@@ -1,7 +1,5 @@
 """The documentation is true: the tutorial's steps run, every hook and command is documented."""
 
-from __future__ import annotations
-
 import importlib
 import inspect
 import json

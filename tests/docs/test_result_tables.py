@@ -1,7 +1,5 @@
 """Checks that tables in the documentation equal what their scripts make from the stored results."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import sys

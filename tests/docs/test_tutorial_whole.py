@@ -1,7 +1,5 @@
 """Domains written by following only the tutorial: its commands, as they stand there, on a tiny checkpoint."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

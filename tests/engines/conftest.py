@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import os
 
 # What a vLLM on a CPU needs; read when vLLM is imported, and inherited by the processes that tests start.

@@ -8,8 +8,6 @@ which trl and lm-eval ask for. So it is installed without its requirements, thos
 metadata is copied under vLLM's name. Never do this in an environment that you work in: install `kkwarm[vllm]` there.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import shutil

@@ -1,7 +1,5 @@
 """`benchmarks/gpu/all.py`: which parts start, stop, are left out, and resume."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import sys

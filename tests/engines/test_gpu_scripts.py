@@ -1,7 +1,5 @@
 """The GPU measurements run with a tiny model on this machine."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

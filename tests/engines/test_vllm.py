@@ -3,8 +3,6 @@
 Run by `make test-vllm`, in an environment of its own; elsewhere these tests skip.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import json

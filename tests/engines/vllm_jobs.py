@@ -1,7 +1,5 @@
 """Jobs that need a vLLM engine, and so a process, of their own: `python vllm_jobs.py JOB FOLDER` prints JSON."""
 
-from __future__ import annotations
-
 import functools
 import json
 import sys

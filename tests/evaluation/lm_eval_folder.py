@@ -1,7 +1,5 @@
 """A folder of lm-eval tasks with local data, for tests without a network."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

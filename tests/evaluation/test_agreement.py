@@ -1,7 +1,5 @@
 """`kkwarm verify`: what no longer agrees is found and named; what cannot be compared is said, never passed over."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import zlib

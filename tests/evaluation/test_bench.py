@@ -1,7 +1,5 @@
 """`bench`: figures, resuming, limits, forcing, hooks, and lm-eval's agreement."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """`kkwarm bench` on the command line."""
 
-from __future__ import annotations
-
 import json
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """Stopping early: where, what is kept, that it resumes, and that it goes on to the whole run."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`kkwarm export domain NAME --to lm-eval`: the domain in lm-eval itself reaches kkwarm's verdicts."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Tags that are special tokens of the tokenizer reach the verdict."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

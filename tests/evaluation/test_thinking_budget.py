@@ -1,7 +1,5 @@
 """Thinking budgets, budget curves, and the checkpoint's own sampling settings."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A domain in memory: sums. Run as a script, it is `kkwarm` with that plugin (for tests that kill the process)."""
 
-from __future__ import annotations
-
 import sys
 from dataclasses import replace
 

@@ -4,8 +4,6 @@ GET /api/whoami-v2; POST /api/repos/create, /api/validate-yaml, /api/models/REPO
 /REPO.git/info/lfs/objects/batch (git LFS, basic transfer), /api/models/REPO/commit/REVISION; PUT of an LFS object.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

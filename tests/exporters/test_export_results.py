@@ -1,7 +1,5 @@
 """Results in the forms of other tools: read again by kkwarm, by huggingface_hub, and by Every Eval Ever's schemas."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

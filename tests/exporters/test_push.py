@@ -1,7 +1,5 @@
 """`kkwarm push` against a local stand-in for the hub's HTTP API."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Iterator

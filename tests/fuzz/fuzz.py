@@ -4,8 +4,6 @@
 """
 
 # ruff: noqa: T201
-from __future__ import annotations
-
 import argparse
 import os
 import re

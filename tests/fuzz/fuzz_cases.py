@@ -1,7 +1,5 @@
 """What is damaged and which commands read it. `run_case` runs one case in this process."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import io

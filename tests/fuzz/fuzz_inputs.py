@@ -1,7 +1,5 @@
 """The undamaged inputs of the fuzzers: runs, a study, results of other tools, recipes, tables, saved outputs."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import json

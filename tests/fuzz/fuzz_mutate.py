@@ -1,7 +1,5 @@
 """Damages files as people, crashes and other tools do: wrong types, huge numbers, bad encodings, missing parts."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import json

@@ -1,7 +1,5 @@
 """An OpenAI-compatible server that answers with the files of a folder, which a fuzzer has damaged."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import threading

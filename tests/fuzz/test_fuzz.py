@@ -1,7 +1,5 @@
 """Damaged files and answers: every command ends with one line, never with a traceback."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import time

@@ -1,8 +1,6 @@
 # ruff: noqa: E501  (a program a line reads better than a page of them)
 """Hand-made rows of MBPP+'s layout."""
 
-from __future__ import annotations
-
 import gzip
 import json
 from pathlib import Path

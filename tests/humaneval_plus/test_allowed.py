@@ -1,7 +1,5 @@
 """Without namespaces, code is refused unless the user allows it, which the run records."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

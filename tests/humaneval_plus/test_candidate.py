@@ -1,7 +1,5 @@
 """Expected outputs are computed only as far as candidates get, and pending results are verified like all others."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

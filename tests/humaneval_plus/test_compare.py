@@ -1,7 +1,5 @@
 """Comparison by evalplus's rules, and the differences."""
 
-from __future__ import annotations
-
 import math
 import time
 from typing import Any

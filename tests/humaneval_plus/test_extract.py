@@ -1,8 +1,6 @@
 # ruff: noqa: E501  (a program a line reads better than a page of them)
 """Extraction of code from responses."""
 
-from __future__ import annotations
-
 import time
 
 import pytest

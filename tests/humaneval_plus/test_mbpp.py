@@ -1,8 +1,6 @@
 # ruff: noqa: E501  (a program a line reads better than a page of them)
 """MBPP+ on handmade rows in evalplus's format: types of inputs, special rules, splits, errors."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

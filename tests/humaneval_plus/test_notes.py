@@ -1,7 +1,5 @@
 """Notes of the plugin about a run's verdicts: it gets them by the hooks for notifications."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

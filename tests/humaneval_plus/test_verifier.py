@@ -1,8 +1,6 @@
 # ruff: noqa: E501  (a program a line reads better than a page of them)
 """Verdicts on the real data: canonical solutions pass, forgeries do not, published outputs score as published."""
 
-from __future__ import annotations
-
 import textwrap
 from collections import Counter
 from pathlib import Path

@@ -5,8 +5,6 @@
 lm-eval asks the miniature's base; evalplus judges 164 one-line functions of ours, some of them wrong on purpose.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

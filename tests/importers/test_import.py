@@ -1,7 +1,5 @@
 """Other tools' results as runs. The folders under ``recorded/`` were written by those tools: see record.py."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import sys

@@ -8,8 +8,6 @@ exit code 2. Then the disk is made larger, and the same call must end with what 
 are tmpfs, mounted in a user namespace of its own (`unshare`).
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

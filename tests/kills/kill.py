@@ -9,8 +9,6 @@ log, rollouts, traces and samples to the last bit. Of a study either the main pr
 once. Nothing may go on running after a kill.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -1,7 +1,5 @@
 """Processes forked from one that has torch and trl imported: a run then starts in a tenth of a second, not in ten."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import errno

@@ -4,8 +4,6 @@ They use the shipped base of 1.8 M parameters. Batches of one row make generatio
 tip between two nearly equal ones.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Iterator

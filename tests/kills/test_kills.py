@@ -1,7 +1,5 @@
 """Kill -9, full disks, read-only folders, two processes on one run: in short (`make test-kills`: at length)."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

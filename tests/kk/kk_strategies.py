@@ -1,7 +1,5 @@
 """Random puzzles for hypothesis, and an evaluator that shares no code with the truth tables."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 from itertools import product

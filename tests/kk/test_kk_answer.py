@@ -1,7 +1,5 @@
 """The verifier accepts every correct wording and no other answer."""
 
-from __future__ import annotations
-
 import json
 import random
 import time

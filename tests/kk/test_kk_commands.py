@@ -1,7 +1,5 @@
 """`kkwarm kk generate`, `solve` and `verify`, as a user calls them."""
 
-from __future__ import annotations
-
 import io
 import json
 from pathlib import Path

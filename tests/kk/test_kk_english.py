@@ -1,7 +1,5 @@
 """Rendering and parsing of the published English, and the published data."""
 
-from __future__ import annotations
-
 import random
 from itertools import islice
 from pathlib import Path

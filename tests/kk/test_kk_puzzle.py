@@ -1,7 +1,5 @@
 """Truth tables, generator and canonical forms."""
 
-from __future__ import annotations
-
 import random
 from itertools import islice, permutations
 

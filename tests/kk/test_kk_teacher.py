@@ -1,7 +1,5 @@
 """Checks every assertion of a reasoning text by enumeration: first the steps, then the text."""
 
-from __future__ import annotations
-
 import random
 import re
 import statistics

@@ -1,7 +1,5 @@
 """MATH-500, the pool, and real model outputs."""
 
-from __future__ import annotations
-
 import gzip
 import json
 from itertools import pairwise

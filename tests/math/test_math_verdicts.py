@@ -1,7 +1,5 @@
 """Verdicts on mathematical answers: right answers in any usual notation are accepted, and nothing else is."""
 
-from __future__ import annotations
-
 import re
 import time
 from fractions import Fraction

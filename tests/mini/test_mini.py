@@ -1,7 +1,5 @@
 """The miniature's generators, format, teachers and checkpoint."""
 
-from __future__ import annotations
-
 import itertools
 import random
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """MMLU-Pro: splits, one-letter answers, and published outputs row for row."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import re

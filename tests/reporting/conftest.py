@@ -1,7 +1,5 @@
 """StudyData made by hand: four conditions, three domains, three seeds."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

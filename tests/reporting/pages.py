@@ -1,7 +1,5 @@
 """Chromium for tests of the report's page, and runs to make pages of."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Names, ids and texts that a model or another tool wrote: no view of a report obeys them."""
 
-from __future__ import annotations
-
 import io
 import json
 import re

@@ -1,7 +1,5 @@
 """The page: everything escaped, nothing fetched, samples whole."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

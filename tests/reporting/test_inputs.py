@@ -1,7 +1,5 @@
 """What `kkwarm report` says of folders that are no runs, of runs in progress, and of mixed settings."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The page in headless Chromium: it opens from a file, filters, shows samples as written, and asks for nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

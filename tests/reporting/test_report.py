@@ -1,7 +1,5 @@
 """The analysis of a study, and how it is shown."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import sys

@@ -1,7 +1,5 @@
 """What training trained_report of itself, and what another tool measured otherwise, in every view of the report."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Views of stored runs: figures that agree everywhere, runs that were stopped early, commands that list runs."""
 
-from __future__ import annotations
-
 import csv
 import http.client
 import io

@@ -1,7 +1,5 @@
 """Checkers for the tests of `program_verifier`. A worker process imports this module, so it imports little."""
 
-from __future__ import annotations
-
 import os
 from typing import Any
 

@@ -1,7 +1,5 @@
 """One sandbox for each level that this machine gives, shared by the tests: workers are warm, and each test is short."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any
 

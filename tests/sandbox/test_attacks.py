@@ -1,8 +1,6 @@
 # ruff: noqa: E501  (a program a line reads better than a page of them)
 """Code that tries to forge a verdict, to do harm, or to stay running. None may succeed at any level."""
 
-from __future__ import annotations
-
 import os
 import socket
 import subprocess

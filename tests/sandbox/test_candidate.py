@@ -1,7 +1,5 @@
 """The candidate's side of the sandbox, in this process."""
 
-from __future__ import annotations
-
 import os
 import signal
 

@@ -1,7 +1,5 @@
 """The sandbox in processes with an unusual umask, many open files, closed streams, or none left of something."""
 
-from __future__ import annotations
-
 import json
 import resource
 import subprocess

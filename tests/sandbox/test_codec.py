@@ -1,7 +1,5 @@
 """What comes out of the sandbox is read strictly: any bytes give a value of built-in types, or `DecodeError`."""
 
-from __future__ import annotations
-
 import contextlib
 import marshal
 import math

@@ -1,7 +1,5 @@
 """Programs that hide the time they use, forge messages, exhaust something or reach for what is not theirs."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path

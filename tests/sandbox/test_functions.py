@@ -1,7 +1,5 @@
 """`function_verifier`: functions that run on test cases in the sandbox."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

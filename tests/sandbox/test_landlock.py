@@ -1,7 +1,5 @@
 """What a candidate may not do in a limited process alone, where the kernel has Landlock."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from pathlib import Path

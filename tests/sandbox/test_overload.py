@@ -1,7 +1,5 @@
 """A job that reaches its wall-clock limit on an overloaded machine is run again, alone."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Programs with standard streams: `kkwarm.sandbox.run`, `program_verifier`, and how outputs are compared."""
 
-from __future__ import annotations
-
 import json
 import time
 from typing import Any

@@ -1,8 +1,6 @@
 # ruff: noqa: E501  (a program a line reads better than a page of them)
 """The filter of system calls, on every level."""
 
-from __future__ import annotations
-
 import errno
 import platform
 import struct

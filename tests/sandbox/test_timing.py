@@ -1,7 +1,5 @@
 """The timer of calls, with a clock of the test's own."""
 
-from __future__ import annotations
-
 import os
 import time
 

@@ -1,7 +1,5 @@
 """Settings: bounds, presets, identity, percentage points, and one definition for files, options and documentation."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Aggregation against brute force and known values."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import statistics

@@ -1,7 +1,5 @@
 """`kkwarm rescore`: which comparisons say something else by today's verdicts."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`kkwarm score` and `kkwarm rescore` as a user runs them."""
 
-from __future__ import annotations
-
 import gzip
 import json
 from dataclasses import replace

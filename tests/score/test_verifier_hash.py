@@ -1,7 +1,5 @@
 """The hash of the code behind a verdict: what a verdict cannot depend on does not count, everything else does."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 from pathlib import Path

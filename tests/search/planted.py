@@ -1,7 +1,5 @@
 """Runs a domain's case generator on a verifier with a planted fault."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 

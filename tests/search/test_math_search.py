@@ -1,7 +1,5 @@
 """The adversarial search of `math` finds each planted fault, and nothing on the verifier itself."""
 
-from __future__ import annotations
-
 import math
 import random
 import re

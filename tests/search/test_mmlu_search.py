@@ -1,7 +1,5 @@
 """The adversarial search of `mmlu_pro` finds each planted fault, and nothing on the verifier itself."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 

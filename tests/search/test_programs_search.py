@@ -1,7 +1,5 @@
 """The adversarial search of programs finds readers that drop lines, or know one kind of fence only."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,7 +1,5 @@
 """The adversarial search: reproducible cases, shrunk counterexamples, and faults planted in a verifier."""
 
-from __future__ import annotations
-
 import json
 import random
 import re

@@ -1,7 +1,5 @@
 """A small recipe whose steps need no model, and its plan."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Steps without models: each writes a real run, as fast as it can. A worker imports this by name."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json

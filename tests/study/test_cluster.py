@@ -1,7 +1,5 @@
 """The Ray executor: what it refuses, and (slow) whole studies on a Ray cluster of two nodes that loses some."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

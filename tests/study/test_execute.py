@@ -1,7 +1,5 @@
 """The executor: whole plans, resume, crashes, failures, kills. Steps are real runs without models."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

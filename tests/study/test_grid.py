@@ -1,7 +1,5 @@
 """RLVR on several numbers of examples: stages, conditions, claims, and the plan that shares what it can."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The paper's recipe: what it would cost, and every stage of it on a tiny checkpoint and a few real items."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

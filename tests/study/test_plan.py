@@ -1,7 +1,5 @@
 """Recipes and plans: shared prefixes, stable ids, what runs first, and everything wrong with a recipe at once."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`kkwarm study new`: a recipe for one's own checkpoint and domain."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

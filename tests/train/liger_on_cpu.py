@@ -4,8 +4,6 @@ Triton's interpreter (TRITON_INTERPRET=1) runs kernels on a CPU, but passes floa
 GPU is given scalars with a type, and lacks CUDA's own functions. Both are patched here.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

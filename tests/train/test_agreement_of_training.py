@@ -1,7 +1,5 @@
 """`kkwarm verify` on the runs that train: traces, examples, checkpoints."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The best step's weights: which they are, that they load, and that no crash loses or mixes them up."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """QLoRA and the 8-bit optimizer, for real: bitsandbytes has kernels for CPUs too."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

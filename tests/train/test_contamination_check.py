@@ -1,7 +1,5 @@
 """The contamination check before training."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Sequence

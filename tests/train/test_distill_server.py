@@ -1,7 +1,5 @@
 """A teacher behind an OpenAI-compatible server: its completions become traces, wrong ones are filtered on request."""
 
-from __future__ import annotations
-
 import json
 import threading
 from collections.abc import Iterator

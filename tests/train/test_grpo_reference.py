@@ -1,7 +1,5 @@
 """`rlvr` and `warmup` against the same steps written out in plain torch: one row at a time, without padding."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

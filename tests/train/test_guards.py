@@ -1,7 +1,5 @@
 """Divergence, missing memory and hardware, the watchdog, and background verification."""
 
-from __future__ import annotations
-
 import sys
 import threading
 import time

@@ -1,7 +1,5 @@
 """The in-training evaluation and its alarms."""
 
-from __future__ import annotations
-
 import json
 import random
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A checkpoint is asked by the protocol that it was trained with."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

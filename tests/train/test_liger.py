@@ -1,7 +1,5 @@
 """Liger's kernels on a CPU, by triton's interpreter."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

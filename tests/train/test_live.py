@@ -1,7 +1,5 @@
 """In-training evaluation with trl's vLLM engine, replaced by a fake; `tests/engines` uses a real one."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any

@@ -1,7 +1,5 @@
 """The memory estimate against measured allocations on a CPU."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Two processes on a CPU (gloo) against one."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

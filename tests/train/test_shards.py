@@ -1,7 +1,5 @@
 """Sharded weights (FSDP2, ZeRO-3) over two CPU processes (gloo) against one process with all of them."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """Distillation, warm-up, RLVR and evaluation by a protocol without tags: the answer is stated in free text."""
 
-from __future__ import annotations
-
 import json
 import threading
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """A domain that a checkpoint of a few thousand weights can learn: repeat a given word."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The worker of `kkwarm.train.launch`, with the toy domain registered. Arguments: the job's file."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Trains in a process of its own, which a test kills. Arguments: kind, model, traces, out."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """As much of sympy as the stand-in's scorers need: its `parse_expr` is an `eval` too."""
 
-from __future__ import annotations
-
 from typing import Any
 
 

@@ -1,7 +1,5 @@
 """`DATASETS` and `create_dataset`, as reasoning-gym has them; scorers in the manner of its own."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from random import Random
 from typing import Any
