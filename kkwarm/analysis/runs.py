@@ -116,8 +116,9 @@ def rank(
             for n in order
         ),
         pairs=len(pairs),
-        method=f"Mean accuracy over {len(domains)} benchmark{'s' if len(domains) > 1 else ''}; {len(pairs)} pairs "
-        "compared on the same questions, p-values corrected by Holm; runs that share a letter cannot be distinguished.",
+        method=f"Mean accuracy over {len(domains)} benchmark{'s' if len(domains) > 1 else ''}; {len(pairs)} "
+        f"pair{'s' if len(pairs) > 1 else ''} compared on the same questions, p-values corrected by Holm; runs that "
+        "share a letter cannot be distinguished.",
     )
 
 

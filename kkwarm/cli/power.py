@@ -167,7 +167,8 @@ def print_power(document: dict[str, Any]) -> None:
     family = document["family"]
     corrected = f", corrected for {family} benchmarks" if family > 1 else ""
     title = f"Difference detected with {document['power']:.0%} power at the 5% level{corrected} (percentage points)"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    console.print(Text(title, "italic"), soft_wrap=True)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("benchmark")
     for column in ("n", "k", "paired", "unpaired", *(f"k={_count(k)}" for k in COUNTS)):
         table.add_column(column, justify="right", no_wrap=True)

@@ -53,9 +53,6 @@ PRELOADED = [
 PRELOADED += ["kkwarm.train.grpo", "kkwarm.train.sft", "kkwarm.evaluation.engine"]
 # Pages that are being rewritten. TODO: none.
 UNMARKED = {
-    "evaluation.md",
-    "studies.md",
-    "sharing.md",
     "training.md",
     "cluster.md",
     "verdicts.md",
