@@ -181,17 +181,26 @@ def _settings(config: BenchConfig, names: list[str], backend: str, tasks: Sequen
     return settings | ({} if config.dtype == "auto" else {"dtype": config.dtype})
 
 
-def run_bench(
+def bench(
     model: str,
     benchmarks: Sequence[str],
-    out: Path | str | None,
-    config: BenchConfig,
+    out: Path | str | None = None,
+    config: BenchConfig | None = None,
     *,
     labels: Mapping[str, str] | None = None,
     progress: bool = True,
     backend: Backend | None = None,
 ) -> Run:
-    """See `kkwarm.evaluation.bench`."""
+    """Runs benchmarks on a checkpoint, or resumes an interrupted run. Samples are stored as they are generated.
+
+    :param benchmarks: names as in `kkwarm domains`, ``NAME:FACET``, or ``lm_eval:NAME`` for a task of lm-eval.
+    :param out: the run folder; None: ``runs/bench/MODEL-HASH``.
+    :param labels: stored in the manifest; not part of the run's identity.
+    :param backend: an open backend, which the caller closes; None opens the one that `config` names.
+    :returns: the finished run; its manifest's ``results`` hold the scores.
+    :raises KkwarmError: unknown benchmark, no checkpoint, or `out` holds a run with other settings.
+    """
+    config = config or BenchConfig()
     check_trackers(config.track)
     prepared = prepare(model, benchmarks, out, config, backend)
     try:

@@ -386,7 +386,18 @@ def _track() -> Any:
     )
 
 
+def _trust_remote_code(whose: str, trusted: str) -> Any:
+    description = f"Run the Python code that {whose} brings along. Use it only {trusted}."
+    return setting(False, description, HARDWARE, identity=False)
+
+
 Shots = Annotated[int, Strict(), Field(ge=0, le=1000)]
+Threads = Annotated[int, Strict(), Field(ge=1, le=1024)]
+_TEMPERATURE = "Sampling temperature; 0 is greedy decoding."
+_TOP_P = "Probability mass kept in nucleus sampling."
+_TOP_K = "Number of most probable tokens to sample from; 0: all."
+_MIN_P = "Leave tokens out whose probability is below this share of the most probable token's; 0: none."
+_REPETITION_PENALTY = "Penalty on tokens that the prompt or the completion already contains; 1: off."
 
 
 class DistillConfig(_Contamination, _Prompting):
@@ -415,27 +426,14 @@ class DistillConfig(_Contamination, _Prompting):
     shots: Shots | None = _shots()
     seed: Seed = setting(0, "Random seed for the choice of questions and for sampling.", MODEL_AND_DATA)
     samples: Count = setting(1, "Number of completions per question (models only).", SAMPLING)
-    temperature: Temperature = setting(0.6, "Sampling temperature; 0 is greedy decoding.", SAMPLING)
-    top_p: Probability = setting(0.95, "Probability mass kept in nucleus sampling.", SAMPLING)
-    top_k: TopK = setting(0, "Number of most probable tokens to sample from; 0: all.", SAMPLING)
-    min_p: MinP = setting(
-        0.0,
-        "Leave tokens out whose probability is below this share of the most probable token's; 0: none.",
-        SAMPLING,
-    )
-    repetition_penalty: Positive = setting(
-        1.0,
-        "Penalty on tokens that the prompt or the completion already contains; 1: off.",
-        SAMPLING,
-    )
+    temperature: Temperature = setting(0.6, _TEMPERATURE, SAMPLING)
+    top_p: Probability = setting(0.95, _TOP_P, SAMPLING)
+    top_k: TopK = setting(0, _TOP_K, SAMPLING)
+    min_p: MinP = setting(0.0, _MIN_P, SAMPLING)
+    repetition_penalty: Positive = setting(1.0, _REPETITION_PENALTY, SAMPLING)
     max_tokens: Count | None = setting(None, "Maximum number of tokens per completion.", SAMPLING, unset="the domain's")
     api: Api = _api()
-    trust_remote_code: Switch = setting(
-        False,
-        "Run the Python code that the teacher's checkpoint brings along. Use it only where you trust its author.",
-        HARDWARE,
-        identity=False,
-    )
+    trust_remote_code: Switch = _trust_remote_code("the teacher's checkpoint", "where you trust its author")
 
     @validator(mode="after")
     def _check(self) -> Self:
@@ -552,15 +550,8 @@ class TrainConfig(_Contamination, _Prompting):
         HARDWARE,
     )
     liger: Switch = setting(False, "Use Liger's fused kernels (CUDA only).", HARDWARE)
-    threads: Annotated[int, Strict(), Field(ge=1, le=1024)] | None = setting(
-        None, "Number of CPU threads.", HARDWARE, unset="torch's", identity=False
-    )
-    trust_remote_code: Switch = setting(
-        False,
-        "Run the Python code that the checkpoint brings along. Use it only for checkpoints whose author you trust.",
-        HARDWARE,
-        identity=False,
-    )
+    threads: Threads | None = setting(None, "Number of CPU threads.", HARDWARE, unset="torch's", identity=False)
+    trust_remote_code: Switch = _trust_remote_code("the checkpoint", "for checkpoints whose author you trust")
     memory_check: Switch = setting(
         True,
         "Estimate peak memory before training; reduce the micro batch, turn on gradient checkpointing or lower vLLM's "
@@ -723,27 +714,11 @@ class BenchConfig(_Prompting):
         "MMLU-Pro its 12,032, as in published results.",
         SAMPLING,
     )
-    temperature: Temperature | None = setting(
-        None, "Sampling temperature; 0 is greedy decoding.", SAMPLING, unset="the benchmark's"
-    )
-    top_p: Probability | None = setting(
-        None, "Probability mass kept in nucleus sampling.", SAMPLING, unset="the benchmark's"
-    )
-    top_k: TopK | None = setting(
-        None, "Number of most probable tokens to sample from; 0: all.", SAMPLING, unset="the benchmark's"
-    )
-    min_p: MinP | None = setting(
-        None,
-        "Leave tokens out whose probability is below this share of the most probable token's; 0: none.",
-        SAMPLING,
-        unset="the benchmark's",
-    )
-    repetition_penalty: Positive | None = setting(
-        None,
-        "Penalty on tokens that the prompt or the completion already contains; 1: off.",
-        SAMPLING,
-        unset="the benchmark's",
-    )
+    temperature: Temperature | None = setting(None, _TEMPERATURE, SAMPLING, unset="the benchmark's")
+    top_p: Probability | None = setting(None, _TOP_P, SAMPLING, unset="the benchmark's")
+    top_k: TopK | None = setting(None, _TOP_K, SAMPLING, unset="the benchmark's")
+    min_p: MinP | None = setting(None, _MIN_P, SAMPLING, unset="the benchmark's")
+    repetition_penalty: Positive | None = setting(None, _REPETITION_PENALTY, SAMPLING, unset="the benchmark's")
     max_tokens: ByBenchmark | None = setting(
         None,
         "Maximum number of tokens per sample; NAME=N,... for single benchmarks.",
@@ -802,15 +777,10 @@ class BenchConfig(_Prompting):
         "them with bitsandbytes (backend hf).",
         HARDWARE,
     )
-    threads: Annotated[int, Strict(), Field(ge=1, le=1024)] | None = setting(
+    threads: Threads | None = setting(
         None, "Number of CPU threads (backend hf).", HARDWARE, unset="torch's", identity=False
     )
-    trust_remote_code: Switch = setting(
-        False,
-        "Run the Python code that the checkpoint brings along. Use it only for checkpoints whose author you trust.",
-        HARDWARE,
-        identity=False,
-    )
+    trust_remote_code: Switch = _trust_remote_code("the checkpoint", "for checkpoints whose author you trust")
     engine: Mapping[str, Any] = setting(
         {},
         "Further options of the backend, such as tensor_parallel_size, replicas, gpu_memory_utilization or "

@@ -25,15 +25,8 @@ from kkwarm.study.worker import run_task
 PORT_TIMEOUT = 5.0  # seconds to connect to a port
 CLUSTER_TIMEOUT = 60.0  # seconds for the cluster to respond; ray itself would try for minutes
 GRACE = 60.0  # seconds that an interrupted step has to finish its training step and save
-_ENV_PREFIXES = (
-    "KKWARM_",
-    "HF_",
-    "TOKENIZERS_",
-    "TRL_",
-    "VLLM_",
-    "WANDB_",
-    "TRACKIO_",
-)  # environment variables passed to the nodes
+# Environment variables that are passed to the nodes begin with these.
+_ENV_PREFIXES = ("KKWARM_", "HF_", "TOKENIZERS_", "TRL_", "VLLM_", "WANDB_", "TRACKIO_")
 _SECRETS = ("TOKEN", "KEY", "SECRET", "PASSWORD")  # variables with these words are not passed
 
 
