@@ -2,6 +2,8 @@
 
 import os
 import signal
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,23 @@ def _quiet_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
     monkeypatch.setenv("KKWARM_UNPINNED", "")
+
+
+@cache
+def _installed() -> set[tuple[str, str]]:
+    from kkwarm.plugins import load
+
+    return set(load().origin)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _unchanged_registry() -> Iterator[None]:
+    """What the tests of a module add to the registry, such as tables, does not reach the next module."""
+    from kkwarm.plugins import registry
+
+    yield
+    if registry.cache_info().currsize and set(registry().origin) != _installed():
+        registry.cache_clear()
 
 
 @pytest.fixture

@@ -241,7 +241,10 @@ def _method(study: StudyData, comparisons: int) -> str:
         if seeds[-1] > 1
         else "one seed: the intervals cover questions and sampling, not the variation between trainings"
     )
-    tests = f"; changes paired by question, Holm over {comparisons} comparisons" if comparisons else ""
+    corrected = (
+        f"; verdicts, but not intervals, corrected for {comparisons} comparisons (Holm)" if comparisons > 1 else ""
+    )
+    tests = f"; changes paired by question{corrected}" if comparisons else ""
     return (
         f"95% intervals, clustered by question; {about_seeds}{tests}; "
         f"tie: equivalence margin of {study.margin:g} percentage points"

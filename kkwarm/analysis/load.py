@@ -168,8 +168,12 @@ def _load_study(path: Path, margin: float | None) -> StudyData:
 
 
 def _model_name(run: Run) -> str:
+    """The checkpoint of a run: a hub id or path as it was given, and of an absolute path the last two names."""
     model = run.manifest.model
-    return "" if model is None else model.name or model.checkpoint
+    if model is None:
+        return ""
+    path = Path(model.checkpoint)
+    return "/".join(path.parts[-2:]) if path.is_absolute() else model.checkpoint
 
 
 def _untrained_model(study: Run, condition: PlanCondition, seeds: SeedSteps) -> str:

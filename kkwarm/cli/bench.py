@@ -169,7 +169,7 @@ def _show_plan(plan: dict[str, Any]) -> None:
     console = out_console()
     console.print(f"{plan['model']} -> {plan['run']}", markup=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False)
-    for column in ("benchmark", "n", "samples", "stored", "max tokens", "protocol", "T", "top_p"):
+    for column in ("benchmark", "questions", "samples", "stored", "max tokens", "protocol", "T", "top_p"):
         left = column in ("benchmark", "protocol")
         table.add_column(column, justify="left" if left else "right", no_wrap=not left, overflow="fold")
     for row in plan["benchmarks"]:

@@ -74,21 +74,24 @@ def _print(board: Leaderboard, console: Any) -> None:
 
     from kkwarm.reporting.labels import break_name, labels_text, percent, points
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("rank", "group"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("run", overflow="fold")
-    table.add_column("mean", justify="right", no_wrap=True)
-    shown = board.benchmarks[: max(1, (console.width - 50) // 13)]
-    for name in shown:
-        table.add_column(break_name(name, 11), justify="right", no_wrap=True)
-    for r in board.runs:
-        ranks = str(r.best_rank) if r.best_rank == r.worst_rank else f"{r.best_rank}-{r.worst_rank}"
-        run = Text(break_name(r.name, 24))
-        if labels := labels_text(r.labels, named=True):
-            run.append(f"\n{labels}", "dim")
-        table.add_row(ranks, r.groups, run, points(r.mean), *(percent(r.accuracy[b]) for b in shown))
-    console.print(table)
-    if len(shown) < len(board.benchmarks):
-        console.print(f"and {len(board.benchmarks) - len(shown)} more benchmarks: use --csv or --json", style="dim")
+    each = max(1, (console.width - 44) // 13)  # benchmarks that stand side by side
+    for start in range(0, len(board.benchmarks), each):
+        shown = board.benchmarks[start : start + each]
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for column in ("rank", "group"):
+            table.add_column(column, justify="right", no_wrap=True)
+        table.add_column("run", overflow="fold")
+        table.add_column("mean", justify="right", no_wrap=True)
+        for name in shown:
+            counts = sorted({r.accuracy[name].n for r in board.runs})
+            number = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,}-{counts[-1]:,}"
+            table.add_column(f"{break_name(name, 11)}\n(n = {number})", justify="right", no_wrap=True)
+        for r in board.runs:
+            ranks = str(r.best_rank) if r.best_rank == r.worst_rank else f"{r.best_rank}-{r.worst_rank}"
+            run = Text(break_name(r.name, 24))
+            if labels := labels_text(r.labels, named=True):
+                run.append(f"\n{labels}", "dim")
+            table.add_row(ranks, r.groups, run, points(r.mean), *(percent(r.accuracy[b]) for b in shown))
+        console.print(table)
+        console.print()
     console.print(f"percent ± 95% interval. {board.method}", style="dim", markup=False)

@@ -115,7 +115,7 @@ def _print(runs: list[RunSummary], folders: list[Path], console: Any) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from kkwarm.reporting.labels import labels_text, with_interval
+    from kkwarm.reporting.labels import break_name, labels_text, with_interval
 
     if not runs:
         console.print("no run fits")
@@ -125,14 +125,16 @@ def _print(runs: list[RunSummary], folders: list[Path], console: Any) -> None:
     table.add_column("kind", no_wrap=True)
     table.add_column("created", no_wrap=True)
     table.add_column("percent ± 95% interval", overflow="fold")
-    for run in runs:
+    results = ["\n".join(f"{b} {with_interval(a, run.ci.get(b))}" for b, a in run.accuracy.items()) for run in runs]
+    others = max(22, *(len(line) for text in results for line in text.split("\n"))) + 16 + 11 + 3 * 2
+    for run, figures in zip(runs, results, strict=True):
         path = Path(run.path)
         base = next((f for f in folders if path.is_relative_to(f) and path != f), None)
-        name = Text(str(path.relative_to(base)) if base is not None else run.path)
-        if labels := labels_text(run.labels):
+        shown = str(path.relative_to(base)) if base is not None else run.path
+        name = Text(break_name(shown, max(16, console.width - others)))
+        if labels := labels_text({k: v for k, v in run.labels.items() if v != path.name}):
             name.append(f"\n{labels}", "dim")
         state = "" if run.state == "done" else f"\n{run.state}"
-        results = "\n".join(f"{b} {with_interval(a, run.ci.get(b))}" for b, a in run.accuracy.items())
         created = run.created[:16].replace("T", " ")
-        table.add_row(name, Text(run.kind).append(state, "yellow"), created, Text(results))
+        table.add_row(name, Text(run.kind).append(state, "yellow"), created, Text(figures))
     console.print(table)

@@ -7,6 +7,7 @@ from typing import Any
 
 from kkwarm.reporting.labels import (
     CONTAMINATED,
+    LEGEND,
     SCORING,
     STYLE,
     break_name,
@@ -27,7 +28,8 @@ def print_comparisons(comparisons: Sequence[Comparison], console: Any, *, flips:
     """
     for comparison in comparisons:
         _print_comparison(comparison, console, flips)
-    console.print(comparisons[0].method, style="dim", markup=False)
+        console.print()
+    console.print(f"{LEGEND}. {comparisons[0].method}", style="dim", markup=False)
 
 
 def _print_comparison(comparison: Comparison, console: Any, flips: int) -> None:
@@ -44,7 +46,7 @@ def _print_comparison(comparison: Comparison, console: Any, flips: int) -> None:
         console.print(head.append(state, "bold yellow"), soft_wrap=True)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("benchmark", overflow="fold")
-    for name in ("n", "A", "B", "B - A", "95% interval"):
+    for name in ("questions", "A", "B", "B - A", "95% interval"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, row in comparison.benchmarks.items():
         change = row.change
@@ -52,7 +54,7 @@ def _print_comparison(comparison: Comparison, console: Any, flips: int) -> None:
             (CONTAMINATED if row.contaminated[side] else "") + (SCORING if row.scoring[side] else "") for side in "ab"
         ]
         table.add_row(
-            Text(break_name(name, max(10, console.width - 62))),
+            Text(break_name(name, max(10, console.width - 70))),
             f"{change.questions:,}",
             *(percent(accuracy) + mark for accuracy, mark in zip((row.a, row.b), marks, strict=True)),
             change_text(change),

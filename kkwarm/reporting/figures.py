@@ -58,9 +58,9 @@ def figures(report: Report) -> list[Figure]:
     ]
 
 
-def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers from `low` to `high`, about `about` of them."""
-    raw = (high - low) / about
+def ticks(low: float, high: float, about: int = 5, *, whole: bool = False) -> list[float]:
+    """Round numbers from `low` to `high`, about `about` of them; whole numbers only, if `whole`."""
+    raw = max((high - low) / about, 1.0 if whole else 1e-9)
     power = 10 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)

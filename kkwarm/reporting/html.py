@@ -13,7 +13,6 @@ from pathlib import Path
 from string import Template
 
 from kkwarm.files import write_file
-from kkwarm.progress import duration
 from kkwarm.reporting.figures import figures
 from kkwarm.reporting.labels import (
     CONTAMINATED,
@@ -23,6 +22,7 @@ from kkwarm.reporting.labels import (
     alarm_lines,
     change_text,
     checkpoint_lines,
+    corrected_p,
     cost_line,
     efficiency_title,
     evals_text,
@@ -42,6 +42,8 @@ from kkwarm.reporting.samples import Packed, pack
 from kkwarm.reporting.sections import tables
 from kkwarm.reporting.svg import figure_svg, interval_svg
 from kkwarm.schema.report import Cell, Report
+
+_LINKS = {"claims": "Claims", "matrix": "Accuracy", "training": "Training", "flips": "Flips"}  # shorter than titles
 
 
 def write_html(report: Report, paths: Sequence[Path], target: Path) -> None:
@@ -67,7 +69,7 @@ def _page(report: Report, packed: Packed) -> list[str]:
     before, after = _part("page.html").split("$blocks")
     header = json.dumps(packed.header, separators=(",", ":")).replace("<", "\\u003c")
     sections = _sections(report)
-    links = "".join(f'<a href="#{key}">{title}</a>' for key, title, _ in sections)
+    links = "".join(f'<a href="#{key}">{_LINKS.get(key, title)}</a>' for key, title, _ in sections)
     body = "\n".join(f'<section id="{key}"><h2>{title}</h2>{html}</section>' for key, title, html in sections)
     values = {
         "title": escape(report.title),
@@ -90,17 +92,12 @@ def _part(name: str) -> str:
 
 
 def _head(report: Report, packed: Packed) -> str:
-    p = report.provenance
-    environment = p.get("environment", {})
     seeds = sorted({s for c in report.cells() for s in c.seeds if s is not None})
     facts = [
         f"{len(report.conditions)} condition{'' if len(report.conditions) == 1 else 's'}",
         f"{len(report.domains)} domain{'' if len(report.domains) == 1 else 's'}",
         f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}" if seeds else "",
         f"{packed.header['samples'] + packed.header['left_out']:,} samples",
-        p.get("created", "")[:10],
-        duration(p["wall_s"]) if "wall_s" in p else "",
-        ", ".join(environment.get("gpu", [])) or environment.get("processor", ""),
     ]
     chips = "".join(f"<li>{escape(f)}</li>" for f in facts if f)
     banners = []
@@ -112,10 +109,10 @@ def _head(report: Report, packed: Packed) -> str:
     banners += [("loss" if wrong else "unsure", line) for line, wrong in warning_lines(report)]
     shown = "".join(f'<p class="banner {tone}">{escape(text)}</p>' for tone, text in banners)
     note = f'<p class="note">{escape(report.note)}</p>' if report.note else ""
-    lines = (*checkpoint_lines(report), *measured_lines(report), *((report.advice,) if report.advice else ()))
-    measured = "".join(f"<li>{escape(line)}.</li>" for line in lines)
-    about = f'<ul class="measured">{measured}</ul>' if measured else ""
-    return f'<h1>{escape(report.title)}</h1><ul class="facts">{chips}</ul>{shown}{note}{about}'
+    about = (*checkpoint_lines(report), *measured_lines(report), report.advice, cost_line(report))
+    measured = "".join(f"<li>{escape(line)}.</li>" for line in about if line)
+    how = f'<ul class="measured">{measured}</ul>' if measured else ""
+    return f'<h1>{escape(report.title)}</h1><ul class="facts">{chips}</ul>{shown}{note}{how}'
 
 
 def _sections(report: Report) -> list[tuple[str, str, str]]:
@@ -167,7 +164,7 @@ def _claims(report: Report) -> str:
             estimate = f"<b>{claim.estimate:+.1f}</b> points"
             if claim.ci:
                 low, high = claim.ci
-                estimate += f' <span class="soft">[{low:+.1f}, {high:+.1f}]</span>'
+                estimate += f' <span class="soft">[{low:+.1f}, {high:+.1f}]{corrected_p(claim)}</span>'
                 interval = interval_svg(claim.estimate, low, high, report.margin, reach)
             estimate = f'<p class="estimate">{estimate} <span class="{claim.verdict}">{claim.verdict}</span></p>'
         cards.append(
@@ -186,7 +183,9 @@ def _matrix(report: Report) -> str:
     legend = escape(LEGEND)
     for tone, text in (("gain", "▲ gain"), ("loss", "▼ loss"), ("underpowered", "? underpowered")):
         legend = legend.replace(text, f'<span class="{tone}">{text}</span>')
-    legend += ". Changes are against the baseline below each name, Holm-corrected. Click a cell to see its samples."
+    if report.comparisons:
+        legend += ". Changes are against the baseline below each name, Holm-corrected"
+    legend += ". Click a cell to see its samples."
     return f'{_table(report, rows, "heat")}<p class="soft">{legend}</p>'
 
 
@@ -269,7 +268,7 @@ def _answers(report: Report) -> str:
     keys = "".join(f'<span class="key s-{s}">{s}</span>' for s in STATUS_ORDER if s in present)
     legend = (
         f'<p class="keys">{keys}</p><p class="soft">reasoning: share of completions that reason before the answer; '
-        "forced: accuracy with forced reasoning; tok: median tokens, and 95th percentile.</p>"
+        "forced: accuracy with forced reasoning; tokens: median, and 95th percentile.</p>"
     )
     return _table(report, rows, "answers") + legend
 
@@ -284,7 +283,7 @@ def _answer(cell: Cell | None) -> str:
     facts = [f"{s} {100 * v:.1f}%" for s, v in shares.items() if s not in ("correct", "wrong") and v >= 0.0005]
     facts += [f"{name} {t}" for name, t in zip(("reasoning", "forced"), reasoning_text(cell), strict=True) if t]
     if cell.lengths:
-        facts.append("tok {:g}–{:g}".format(*(round(v) for v in cell.lengths)))
+        facts.append("tokens {:g}–{:g}".format(*(round(v) for v in cell.lengths)))
     details = "".join(f"<small>{f}</small>" for f in facts)
     return f'<td title="{escape(title)}"><div class="bar">{bar}</div>{details}</td>'
 
@@ -372,5 +371,5 @@ def _foot(report: Report) -> str:
     facts += [f"{name} {version}" for name, version in environment.get("versions", {}).items()]
     facts += [f"evaluation version {p['evaluation_version']}"] if "evaluation_version" in p else []
     facts += [f"settings {p['config_hash']}"] if "config_hash" in p else []
-    lines = (f"{report.method}.", cost_line(report), " · ".join(str(f) for f in facts if f))
+    lines = (f"{report.method}.", " · ".join(str(f) for f in facts if f))
     return "".join(f"<p>{escape(line)}</p>" for line in lines)

@@ -12,6 +12,7 @@ from kkwarm.schema.report import (
     Accuracy,
     Cell,
     Change,
+    Claim,
     ExamplesSaved,
     Metric,
     MetricChange,
@@ -69,8 +70,9 @@ def break_name(name: str, width: int) -> str:
 
 
 def labels_text(labels: Mapping[str, str], *, named: bool = False) -> str:
-    """``key=value, key=value``. `named`: without the label `condition`, because the row is named by it."""
-    return ", ".join(f"{key}={value}" for key, value in labels.items() if not (named and key == "condition"))
+    """``key=value, key=value``. `named`: without those that the name beside them repeats."""
+    left_out = ("condition", "step") if named else ()
+    return ", ".join(f"{key}={value}" for key, value in labels.items() if key not in left_out)
 
 
 def change_text(change: Change | None) -> str:
@@ -78,6 +80,13 @@ def change_text(change: Change | None) -> str:
     if change is None:
         return ""
     return f"{MARK[change.verdict]} {change.estimate:+.1f}{CONTAMINATED if change.contaminated else ''}"
+
+
+def corrected_p(claim: Claim) -> str:
+    """``, p = 0.08 after Holm``, where only the correction leaves a claim undecided; else empty."""
+    decided_alone = claim.ci is not None and (claim.ci[0] > 0 or claim.ci[1] < 0)
+    undecided = claim.verdict == "underpowered" and decided_alone and claim.p_holm is not None
+    return f", p = {claim.p_holm:.2g} after Holm" if undecided else ""
 
 
 def reasoning_text(cell: Cell) -> tuple[str, str]:

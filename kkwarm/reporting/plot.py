@@ -34,7 +34,7 @@ def plot(figure: Figure, width: int, height: int = 11) -> Any:
             text.append(mark, style=STYLES[bits - 1] if bits in (1, 2) else "")
         text.append("\n")
     text.append(" " * LEFT + "└" + "─" * columns + "\n", style="dim")
-    labeled = sorted({x for s in figure.series for x in s.xs}) if figure.marks else [first, last]
+    labeled = sorted({x for s in figure.series for x in s.xs}) if figure.marks else _steps(first, last)
     text.append(" " * (LEFT + 1) + _axis(labeled, figure.x, first, last, columns) + "\n", style="dim")
     text.append(" " * (LEFT + 1))
     for n, series in enumerate(figure.series):
@@ -46,6 +46,13 @@ def plot(figure: Figure, width: int, height: int = 11) -> Any:
 
 def _row(value: float, low: float, high: float, height: int) -> int:
     return round((high - value) / (high - low) * (height - 1))
+
+
+def _steps(first: float, last: float) -> list[float]:
+    """The first and last step, and round ones between that are not close to them."""
+    between = ticks(first, last, 6, whole=True)
+    apart = (between[1] - between[0]) / 2 if len(between) > 1 else 1.0
+    return [first, *(x for x in between if x - first >= apart and last - x >= apart), last]
 
 
 def _axis(labeled: Sequence[float], name: str, first: float, last: float, columns: int) -> str:

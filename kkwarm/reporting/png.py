@@ -145,6 +145,8 @@ def _curves(axes: Any, figure: Figure) -> None:
         axes.plot(series.xs, series.ys, label=_plain(series.name), **style)
     if figure.marks:
         axes.set_xticks(sorted({x for s in figure.series for x in s.xs}))
+    else:
+        axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_title(_plain(figure.title), fontsize=9, loc="left")
     axes.set_xlabel(figure.x, fontsize=8)
     axes.set_ylabel(figure.y, fontsize=8)

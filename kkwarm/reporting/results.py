@@ -21,7 +21,7 @@ def print_figures(results: Figures, console: Any) -> None:
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("percent ± 95% interval", overflow="fold")
-    for column in ("n", "samples", "accuracy", "no answer", "tokens"):
+    for column in ("questions", "samples", "accuracy", "no answer", "tokens"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, figures in results["benchmarks"].items():
         for label, cells, style in _rows(name, figures):

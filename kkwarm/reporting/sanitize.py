@@ -37,13 +37,6 @@ def console(**settings: Any) -> Any:
                 yield segment if segment.control else Segment(sanitize(segment.text), segment.style)
 
         def print(self, *objects: Any, soft_wrap: bool | None = None, **settings: Any) -> None:
-            if soft_wrap and self.is_terminal:
-                settings = {
-                    "overflow": "ignore",
-                    "crop": False,
-                    **settings,
-                }  # longer words are left to it
-                soft_wrap = False
-            super().print(*objects, soft_wrap=soft_wrap, **settings)
+            super().print(*objects, soft_wrap=soft_wrap and not self.is_terminal, **settings)
 
     return SafeConsole(highlight=False, **settings)

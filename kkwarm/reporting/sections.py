@@ -100,7 +100,8 @@ def _reasoning(report: Report) -> Iterator[Section]:
         return f"{rate} / {forced}" if forced else rate
 
     forced = any(cell.forced for cell in report.cells())
-    title = "Reasoning rate" + (" / accuracy with forced reasoning" if forced else "")
+    title = "Reasoning rate: share of completions that reason before the answer"
+    title += " / accuracy in percent where the prompt forces it" if forced else ""
     yield from _by_domain(report, "reasoning", title, text)
 
 

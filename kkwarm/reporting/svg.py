@@ -28,7 +28,7 @@ def figure_svg(figure: Figure) -> str:
 
     parts = [_grid(y(v), f"{v:g}") for v in ticks(low, high)]
     measured = sorted({v for s in figure.series for v in s.xs})
-    for v in measured if figure.marks else ticks(first, last, 6):
+    for v in measured if figure.marks else ticks(first, last, 6, whole=True):
         parts.append(f'<text x="{x(v):.1f}" y="{HEIGHT - 16}" text-anchor="middle">{v:g}</text>')
     parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 2}" text-anchor="end">{escape(figure.x)}</text>')
     for series, css in zip(figure.series, CLASSES, strict=False):

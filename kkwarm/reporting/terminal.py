@@ -18,6 +18,7 @@ from kkwarm.reporting.labels import (
     break_name,
     change_text,
     checkpoint_lines,
+    corrected_p,
     cost_line,
     efficiency_title,
     labels_text,
@@ -37,6 +38,7 @@ GAP = "    "
 MIN_PLOT, MAX_PLOT = 64, 100  # columns
 SCREEN = 45  # lines of the default view
 NAME = 18  # columns of the names of conditions, unless they are longer than this by themselves
+_CORNER = "percent correct"
 SECTIONS = (
     *("claims", "matrix", "warnings", "curves", "efficiency", "facets", "pass-at-k", "metrics", "reasoning", "flips"),
     *("lengths", "statuses", "cost", "training", "prompts", "method"),
@@ -164,7 +166,7 @@ def _sentence(claim: Claim) -> str:
     if claim.estimate is None:
         return f"{text}: {claim.statement}."
     interval = f" [{claim.ci[0]:+.1f}, {claim.ci[1]:+.1f}]" if claim.ci else ""
-    return f"{text}: {claim.estimate:+.1f} points{interval}."
+    return f"{text}: {claim.estimate:+.1f} points{interval}{corrected_p(claim)}."
 
 
 def _claims(report: Report) -> Any:
@@ -193,6 +195,7 @@ def _matrix(report: Report, width: int, *, bars: bool = True) -> Any:
     from rich.console import Group
 
     longest = max((len(c) for c in report.matrix), default=0)
+    longest = max(longest, len(_CORNER) if width >= MIN_PLOT else 0)
     name = min(max(longest, 3 + max((len(report.baseline(c) or "") for c in report.matrix), default=0)), max(NAME, 10))
     beside = _fit(report, width - name, beside=True)
     side_by_side = len(beside) == 1
@@ -228,7 +231,7 @@ def _matrix_part(report: Report, domains: Sequence[str], name_width: int, *, bes
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
-    table.add_column(Text("percent correct", style="dim"), width=name_width)
+    table.add_column(Text(_CORNER, style="dim"), width=name_width)
     widths = {d: _cell_width(report, d, beside=beside) for d in domains}
     for domain in domains:
         head = Text(break_name(domain, widths[domain]), style="bold")
@@ -312,7 +315,7 @@ def _foot(report: Report) -> list[Any]:
     lines += [Text(f"{line}.") for line in measured_lines(report)]
     lines.append(Text(f"{report.method}.", style="dim"))
     lines.append(Text(cost_line(report), style="dim"))
-    lines.append(Text("More: --full, --section NAME, --html FILE", style="dim"))
+    lines.append(Text("More: kkwarm report with --full, --section NAME or --html FILE", style="dim"))
     return lines
 
 
