@@ -8,7 +8,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from kkwarm import __version__
 from kkwarm.errors import KkwarmError, shorten
 from kkwarm.files import read_regular
 from kkwarm.json_text import parse_json
@@ -48,6 +47,8 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate(data)
     except ValidationError as err:
+        from kkwarm import __version__  # read from the package's metadata, so not above
+
         problems, writer = "; ".join(list_problems(err)), _written_by(data)
         if writer and writer != __version__:
             text = f"{path} was written by kkwarm {writer}; kkwarm {__version__} cannot read it: {problems}"

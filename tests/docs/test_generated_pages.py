@@ -1,6 +1,7 @@
 """The generated pages are what the definitions and the kept results give."""
 
 import runpy
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -17,3 +18,10 @@ def test_generated_pages_are_current(name: str) -> None:
 def test_the_keyword_arguments_are_those_of_the_settings_models() -> None:
     module = runpy.run_path(str(DOCS / "arguments.py"))
     assert module["TARGET"].read_text("utf-8") == module["render"](), "run python docs/arguments.py"
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    root = DOCS.parent
+    version = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    assert f"\nversion: {version}\n" in (root / "CITATION.cff").read_text("utf-8")
+    assert f"\n## [{version}] - " in (root / "CHANGELOG.md").read_text("utf-8")
