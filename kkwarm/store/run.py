@@ -229,6 +229,7 @@ class Run:
 
     @property
     def name(self) -> str:
+        """The name of the folder."""
         return self.path.name
 
     @property

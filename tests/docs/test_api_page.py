@@ -63,7 +63,7 @@ def test_the_examples_that_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_every_public_name_has_an_example() -> None:
     examples = "\n".join(e.source for e in doctest.DocTestParser().get_examples(PAGE))
-    documented = set(re.findall(r"^::: kkwarm\.[\w.]*?(\w+)$", PAGE, re.M))
+    documented = set(re.findall(r"^<!-- reference: kkwarm\.[\w.]*?(\w+)[ \w]* -->$", PAGE, re.M))
     types = {name for name in kkwarm.__all__ if name[0].isupper()}
     for name in set(kkwarm.__all__) - types - {"__version__"}:
         assert name in documented, f"api.md does not document {name}"

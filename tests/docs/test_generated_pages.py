@@ -9,10 +9,16 @@ import pytest
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("name", ["settings", "commands", "hooks", "model_card", "notebook"])
+@pytest.mark.parametrize("name", ["settings", "commands", "model_card", "notebook"])
 def test_generated_pages_are_current(name: str) -> None:
     page = runpy.run_path(str(DOCS / f"{name}_page.py"))
     assert (DOCS / "pages" / f"{name}.md").read_text("utf-8") == page["render"](), f"run python docs/{name}_page.py"
+
+
+def test_reference_sections_are_current() -> None:
+    reference = runpy.run_path(str(DOCS / "reference.py"))
+    for page in (DOCS / "pages").glob("*.md"):
+        assert page.read_text("utf-8") == reference["render"](page), f"{page.name}: run python docs/reference.py"
 
 
 def test_the_keyword_arguments_are_those_of_the_settings_models() -> None:

@@ -107,7 +107,7 @@ def test_every_hook_is_documented() -> None:
     page = (PAGES / "hooks.md").read_text("utf-8")
     for name in dir(hookspecs):
         if name.startswith("kkwarm_"):
-            assert f"::: kkwarm.hookspecs.{name}" in page
+            assert f"<!-- reference: kkwarm.hookspecs.{name} -->" in page
             assert getattr(hookspecs, name).__doc__
 
 
