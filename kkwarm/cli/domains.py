@@ -72,10 +72,12 @@ def _describe(reg: Any, name: str, count: int, protocol_name: str | None) -> dic
 
     from kkwarm.data import content_hash, fingerprint
     from kkwarm.protocols import make_renderer
+    from kkwarm.schema.by_benchmark import check_protocols
     from kkwarm.types import Completion, Status
     from kkwarm.verify import verify
 
     benchmark, task = reg.benchmark(name), reg.task(name)
+    check_protocols(protocol_name, [benchmark.name])
     protocol = reg.protocol(benchmark, protocol_name)
     render = make_renderer(protocol, task=task)
     protocol = render.protocol

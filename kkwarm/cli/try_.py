@@ -32,6 +32,7 @@ def command(
 ) -> None:
     """Verify COMPLETION (default: standard input) as an answer to an example of the domain NAME."""
     from kkwarm.plugins import registry
+    from kkwarm.schema.by_benchmark import check_protocols
     from kkwarm.types import Completion
     from kkwarm.verify import verify
 
@@ -45,6 +46,7 @@ def command(
         completion = _read_stdin(example.question)
     if not completion.strip():
         raise _no_completion()
+    check_protocols(protocol_name, [benchmark.name])
     protocol = reg.protocol(benchmark, protocol_name)
     pair = (example, Completion(completion, finish_reason="stop"))
     verdict = verify(reg.verifier_of(benchmark, protocol), protocol, [pair])[0]

@@ -41,7 +41,6 @@ from kkwarm.evaluation.thinking_budget import ThinkingBudget, check_thinking_bud
 from kkwarm.plugins import Registry
 from kkwarm.progress import GenerationProgress
 from kkwarm.protocols import has_reasoning
-from kkwarm.schema.by_benchmark import check_benchmarks
 from kkwarm.schema.manifest import Manifest
 from kkwarm.schema.settings import BenchConfig, check_run_size
 from kkwarm.store import Run, config_hash, find_training_run, read_contamination, read_training_examples, runs_home
@@ -121,10 +120,7 @@ def prepare(
     registry = plugins.registry()
     for name in names:  # report a misspelled name before anything heavy is imported
         check_benchmark_name(name, registry)
-    for setting in ("limit", "max_tokens"):
-        if isinstance(values := getattr(config, setting), Mapping):
-            check_benchmarks(values, names, "--" + setting.replace("_", "-"))
-    check_benchmarks(config.protocols, names, "--protocol")
+    config.check_benchmarks(names)
     prepared = PreparedBench(model, config, registry, [], {}, {}, Path(), backend)
     backend_name = config.backend if backend is None else backend.name
     if backend is None and backend_name in _LOCAL_BACKENDS:

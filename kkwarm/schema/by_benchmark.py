@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from kkwarm.errors import KkwarmError, unknown_name
 
-__all__ = ["check_benchmarks", "parse_values", "value_for"]
+__all__ = ["check_benchmarks", "check_protocols", "parse_values", "value_for"]
 
 T = TypeVar("T")
 
@@ -41,6 +41,12 @@ def check_benchmarks(values: Mapping[str, object], benchmarks: Iterable[str], se
     for name in values:
         if name and name not in known:
             raise unknown_name(f"benchmark in {setting}", name, known)
+
+
+def check_protocols(option: str | None, benchmarks: Iterable[str]) -> None:
+    """:raises KkwarmError: ``--protocol`` names a protocol for a benchmark that is not used."""
+    if option is not None:
+        check_benchmarks(parse_values(option, "--protocol"), benchmarks, "--protocol")
 
 
 def _names(benchmark: str) -> list[str]:

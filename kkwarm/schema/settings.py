@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
@@ -29,7 +29,7 @@ from kkwarm.errors import KkwarmError, shorten, unknown_name, warn
 from kkwarm.files import expand_path
 from kkwarm.protocols.prompts import PromptOptions
 from kkwarm.protocols.reasoning import parse_think_tags
-from kkwarm.schema.by_benchmark import parse_values, value_for
+from kkwarm.schema.by_benchmark import check_benchmarks, check_protocols, parse_values, value_for
 from kkwarm.schema.document import (
     ConfigError,
     Location,
@@ -345,6 +345,19 @@ class _Prompting(Settings):
     def protocols(self) -> Mapping[str, str]:
         """The protocols that are named, by benchmark; the key of one for all others is empty."""
         return {} if self.protocol is None else parse_values(self.protocol, "--protocol")
+
+    def check_benchmarks(self, prompted: Iterable[str], evaluated: Iterable[str] = ()) -> None:
+        """Checks that each value for a single benchmark is for one that is used.
+
+        :param prompted: benchmarks and domains that a model is prompted with.
+        :param evaluated: those of them that in-training evaluations ask.
+        :raises KkwarmError: a value is for another benchmark.
+        """
+        names = {"limit": prompted, "max_tokens": prompted, "eval_max_tokens": evaluated}
+        for setting_name, known in names.items():
+            if isinstance(values := getattr(self, setting_name, None), Mapping):
+                check_benchmarks(values, known, "--" + setting_name.replace("_", "-"))
+        check_protocols(self.protocol, [*prompted, *evaluated])
 
     @property
     def prompt_options(self) -> PromptOptions:

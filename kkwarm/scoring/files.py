@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kkwarm.errors import KkwarmError, warn
+from kkwarm.schema.by_benchmark import check_protocols
 from kkwarm.scoring.score import (
     Row,
     Scored,
@@ -111,6 +112,7 @@ def score_file(
 
     reg = registry()
     benchmark = reg.benchmark(name)
+    check_protocols(protocol, [benchmark.name])
     chosen = reg.protocol(benchmark, protocol or reg.saved_protocol(benchmark))
     path = Path(file) if isinstance(file, str | Path) else None
     where = "the rows" if path is None else str(path)

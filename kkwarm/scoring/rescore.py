@@ -14,6 +14,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.evaluation.lm_eval_index import LM_EVAL_PREFIX
 from kkwarm.plugins import Registry
 from kkwarm.protocols.prompts import requested_protocol
+from kkwarm.schema.by_benchmark import check_protocols
 from kkwarm.scoring.score import CHUNK, facets_of
 from kkwarm.store import Run
 from kkwarm.types import Benchmark, Example, Sample
@@ -109,6 +110,7 @@ def rescore(
         stored[sample.benchmark].append(sample)
     if not stored:
         raise KkwarmError(f"{run.path} holds no samples", hint="runs of bench, score and import have samples")
+    check_protocols(protocol, [name.removesuffix("+forced") for name in stored])
     with Judge(workers) as judge:
         results = [
             rescore_samples(run, registry, judge, name, samples, progress, protocol) for name, samples in stored.items()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kkwarm.errors import KkwarmError
+from kkwarm.schema.by_benchmark import check_protocols
 from kkwarm.testing.conformance import Finding, check_domain, failed
 from kkwarm.verify import Judge
 from kkwarm.verify.probes import ProbeFailure, ProbeReport, probe_domain
@@ -95,6 +96,7 @@ def run_check(
     if examples < 1 or (search is not None and not 0 < search < float("inf")):
         raise KkwarmError("a check needs at least 1 example, and more than 0 seconds of search")
     reg = registry()
+    check_protocols(protocol, [name])
     result: dict[str, Any] = {}
     with Judge() as judge:
         findings = tuple(check_domain(reg, name, judge, protocol))

@@ -42,6 +42,7 @@ class DistillPlan:
         options: Mapping[str, Any] | None = None,
     ) -> None:
         reg = registry()
+        config.check_benchmarks([config.domain])
         self.config, self.base_url = config, base_url
         self.teacher: Teacher | None = None
         self.examples: list[Example] = []

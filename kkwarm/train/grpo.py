@@ -121,6 +121,7 @@ def plan_rlvr(config: RlvrConfig) -> RlvrPlan:
     """
     reg = registry()
     task = reg.task(config.domain)
+    config.check_benchmarks([config.domain], config.eval_on)
     if config.reward_weights and task.reward is None:
         raise KkwarmError(
             f"the reward of {task.name} has no parts that could have a weight",

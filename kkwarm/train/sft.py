@@ -123,6 +123,7 @@ def plan_warmup(model: str | Path, traces: Path | str, config: WarmupConfig) -> 
 def _renderers(traces: Sequence[Trace], config: WarmupConfig, tokenizer: Any, file: Path) -> dict[str, PromptRenderer]:
     """The renderer of each domain of the traces, by the domain's protocol."""
     reg = registry()
+    config.check_benchmarks(dict.fromkeys(t.domain for t in traces), config.eval_on)
     renderers: dict[str, PromptRenderer] = {}
     for number, t in enumerate(traces, 1):
         if t.domain not in renderers:

@@ -1,12 +1,16 @@
 """Readers (the rules of <think> and <answer>), prompts and the choice of protocols."""
 
+import json
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kkwarm.cli import cli
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import hookimpl, load
 from kkwarm.protocols import (
@@ -282,3 +286,36 @@ def test_a_stated_answer_is_read_back(answer: str, end: str) -> None:
         assert (response.answer, response.problem) == (answer, "")
     assert reader.split(Completion("nothing")).answer == ""
     assert reader.split(Completion("The answ", finish_reason="length")).problem
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "bench kkwarm_mini:BASE --on mini_math",
+        "distill --domain mini_math --teacher kkwarm_mini:BASE -n 2 -o run",
+        "rlvr kkwarm_mini:BASE --domain mini_math -o run",
+        "warmup kkwarm_mini:BASE --traces traces.jsonl -o run",
+        "score outputs.jsonl --benchmark mini_math",
+        "try mini_math 5",
+        "check mini_math",
+        "domains mini_math",
+    ],
+)
+def test_a_protocol_for_a_benchmark_that_is_not_used_is_refused(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    trace = {"domain": "mini_math", "id": "1", "question": "1 + 1 =", "reasoning": "", "answer": "2"}
+    Path("traces.jsonl").write_text(json.dumps(trace))
+    Path("outputs.jsonl").write_text(json.dumps({"id": "1", "completion": "2"}))
+    result = CliRunner().invoke(cli, [*command.split(), "--protocol", "mini_mth=mini"])
+    assert isinstance(result.exception, KkwarmError)
+    assert result.exception.message == "unknown benchmark in --protocol 'mini_mth'"
+    assert result.exception.hint == "did you mean mini_math?"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["outputs.jsonl", "traces.jsonl"]
+
+
+def test_token_limits_of_a_benchmark_that_is_not_evaluated_are_refused(tmp_path: Path) -> None:
+    options = ["--domain", "mini_math", "--eval-on", "mini_code", "--eval-max-tokens", "mini_math=4"]
+    result = CliRunner().invoke(cli, ["rlvr", "kkwarm_mini:BASE", *options, "-o", str(tmp_path / "run")])
+    assert str(result.exception).startswith("unknown benchmark in --eval-max-tokens 'mini_math'")
