@@ -3,6 +3,7 @@
     python benchmarks/real/run.py [-o FOLDER] [--model CHECKPOINT] [--minutes 5] [--limit 2]
 
 1. The base answers a few questions of K&K, MATH, HumanEval+ and MMLU-Pro, by the paper's and by the official protocols.
+   A report shows both, and its page (`protocols.html`) the prompts.
 2. It is warmed up on symbolic K&K traces for about --minutes, by the speed that was measured on this machine.
 3. RLVR takes two steps on K&K.
 4. The warmed checkpoint and the one after RLVR answer the same questions by the paper's protocol; the report compares.
@@ -92,7 +93,9 @@ def main() -> None:
     model = args.model or make_checkpoint(DEFAULT)
     questions = ("--on", BENCHMARKS, "--limit", args.limit, "--max-tokens", args.max_tokens)
     kkwarm("bench", model, *questions, "-o", out / "base", "--label", "condition=base")
-    kkwarm("bench", model, *questions, "--protocol", official_protocols(), "-o", out / "base-official")
+    official = ("--protocol", official_protocols(), "--label", "condition=base, official")
+    kkwarm("bench", model, *questions, *official, "-o", out / "base-official")
+    kkwarm("report", out / "base", out / "base-official", "--html", out / "protocols.html")
     kkwarm("distill", "--domain", "kk", "--teacher", "symbolic", "-n", 240, "-o", out / "traces")
     warm = out / "warmed"
     steps = ("--max-steps", steps_of(warm) or warmup_steps(model, args.minutes), "--max-length", TRACE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from kkwarm.errors import KkwarmError
 from kkwarm_kk.puzzle import MAX_PEOPLE, And, Iff, Implies, Is, Not, Or, Puzzle, Statement
@@ -209,6 +210,7 @@ class _StatementParser:
         return Not(claim) if negated else claim
 
 
+@lru_cache(maxsize=8192)  # more than there are published puzzles, which are needed twice
 def parse(text: str) -> tuple[Puzzle, tuple[str, ...]]:
     """The puzzle of a question in the published English, and the names in its order.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 
 from kkwarm_kk.puzzle import FULL_TABLE, KNIGHT_TABLE, And, Iff, Implies, Is, Not, Or, Puzzle, Statement
@@ -58,6 +59,7 @@ def _candidates(puzzle: Puzzle) -> Iterator[list[int]]:
     return _orders([table.bit_count() for table in tables], edges)
 
 
+@lru_cache(maxsize=8192)  # more than there are published puzzles, whose names are needed twice
 def canonical(puzzle: Puzzle) -> str:
     """A name for the puzzle up to renaming and reordering of people and up to equivalent wording: 32 hex digits.
 

@@ -45,6 +45,8 @@ _RETRACTION = re.compile(
 )
 _NO = re.compile(r"[.!?\n]\s*(?:no|nope)(?![A-Za-z])(?!\s+(?:other|more|further|need|matter|one|such))", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?:(?<![0-9])[.]|(?<=[0-9])\.(?![0-9])|(?<!\\)!)(?=\s|\*|$)|\n")
+_DOLLAR = re.compile(r"(?<!\\)\$")
+_CLOSING_DOLLAR = re.compile(r"(?<!\\)\$(?![0-9])")  # "$36. So she pays $36" has two amounts, and no formula
 _EMPHASIS = ("**", "__", "`", '"', "''", "*")
 _EQUALS = re.compile(
     r"(?<![<>!\\])=|&|\\(?:implies|Rightarrow|Longrightarrow|therefore|approx|equiv)(?![A-Za-z])|:(?=\s)"
@@ -210,10 +212,16 @@ def _last_statement(text: str, after: int) -> str | None:
 
 def _statement_end(text: str, begin: int) -> int:
     if text.startswith(("$$", "\\["), begin):
-        close = text.find("$$" if text[begin] == "$" else "\\]", begin + 2)
-        if close >= 0:
-            begin = close + 2
+        closed = text.find("$$" if text[begin] == "$" else "\\]", begin + 2)
+        if closed >= 0:
+            begin = closed + 2
     found = _SENTENCE_END.search(text, begin)
+    while found is not None and len(_DOLLAR.findall(text, begin, found.start())) % 2:  # an end inside a formula
+        line = text.find("\n", found.start())
+        close = _CLOSING_DOLLAR.search(text, found.start(), line if line >= 0 else len(text))
+        if close is None:
+            break
+        found = _SENTENCE_END.search(text, close.end())
     return len(text) if found is None else found.start()
 
 

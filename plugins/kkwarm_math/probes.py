@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from kkwarm.types import Example, Probe, Target
+from kkwarm_math.cases.contexts import fits
 
 __all__ = ["CASES", "PROBES"]
 
@@ -19,7 +20,8 @@ def _correct(t: Target) -> Iterator[str]:
         f"The answer is ${t.gold}$.",
         f"  {t.gold}  ",
     ):
-        yield t.compose(text)
+        if fits(t, text):
+            yield t.compose(text)
 
 
 def _hedged(t: Target) -> Iterator[str]:

@@ -89,9 +89,12 @@ def _read(text: str, options: Sequence[str], allowed: str) -> str | None:
         if (letter := _named(text, options, allowed)) is not None:
             return letter
         lead = _LEAD.match(text)
-        if lead is None or not lead.group():
+        if (inner := _in_parentheses(text)) is not None:
+            text = inner
+        elif lead is not None and lead.group():
+            text = text[lead.end() :].strip()
+        else:
             break
-        text = text[lead.end() :].strip()
         if (capital := _CAPITAL.fullmatch(text)) is not None:
             return capital[1]
         if (letter := _by_text(text, options)) is not None:
@@ -142,6 +145,8 @@ def _stated(rest: str, options: Sequence[str], allowed: str) -> str | None:
     ends = [m.start() for m in _END.finditer(rest)][:4] + [len(rest)]
     for end in ends:
         part = rest[:end].split("**")[0] if rest[:end].count("**") == 1 else rest[:end]
+        if part.count("(") > part.count(")"):  # "(C. 0.3)" does not end at its first point
+            continue
         if part.strip() and len(part) < 2_000 and (letter := _read(part, options, allowed)) is not None:
             behind = rest[end : end + 60]
             return None if _RETRACTION.match(behind) else letter
@@ -157,6 +162,17 @@ def _by_text(text: str, options: Sequence[str]) -> str | None:
         hits = [letter for letter, option in zip(LETTERS, options, strict=False) if reading(option) == reading(text)]
         if len(hits) == 1:
             return hits[0]
+    return None
+
+
+def _in_parentheses(text: str) -> str | None:
+    """What is in the parentheses around all of the text; None where there are none."""
+    text = text.removesuffix(".")
+    depth = 0
+    for at, char in enumerate(text):
+        depth += (char == "(") - (char == ")")
+        if depth == 0:
+            return text[1:at].strip() or None if at and at == len(text) - 1 else None
     return None
 
 

@@ -376,6 +376,10 @@ FREE_TEXT += [  # found by the adversarial search
     ("7", "The answer is $8$ rather than $\\boxed{7}$.", False),
     ("7", "The answer is $7$?", False),
     ("7", "Is it \\boxed{7}?", False),
+    ("7", "The answer is $7. No, 8$.", False),
+    ("7", "The answer is $7. Or 8$ by symmetry.", False),
+    ("7", "The answer is $7$. As $x = 6$, it is right.", True),
+    ("36", "The answer is $36. So she pays $36 each.", True),
 ]
 
 

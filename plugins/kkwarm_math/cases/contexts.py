@@ -6,8 +6,11 @@ The lists of what changes an answer are English and LaTeX as they come, not thos
 from __future__ import annotations
 
 import random
+import re
 
-__all__ = ["accepted_context", "changed", "doubted_text", "hidden", "signed", "stated_text"]
+from kkwarm.types import Target
+
+__all__ = ["accepted_context", "changed", "doubted_text", "fits", "hidden", "signed", "stated_text"]
 
 _BEHIND = (
     "over two", "divided by two", "times two", "minus one", "plus one", "squared", "cubed", "factorial", "halved",
@@ -140,6 +143,11 @@ _DOUBTED = (
     "The answer is not \\boxed{§}.",
 )  # fmt: skip
 _LETTERS = "qwzvj"
+
+
+def fits(t: Target, answer: str) -> bool:
+    """Whether the protocol leaves room for the answer: where it writes a formula, for no other formula or sentence."""
+    return "$@$" not in t.compose("@") or re.search(r"\$|\\[\[(]|\*|nswer", answer) is None
 
 
 def accepted_context(rng: random.Random, answer: str) -> str:

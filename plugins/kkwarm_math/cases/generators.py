@@ -22,12 +22,14 @@ def _example(gold: str, question: str = "") -> Example:
     return Example("generated", question or _QUESTION, gold)
 
 
-def _case(t: Target, gold: str, answer: str, *, accept: bool, kind: str, question: str = "") -> Case:
+def _case(t: Target, gold: str, answer: str, *, accept: bool, kind: str, question: str = "") -> Case | None:
+    if accept and not contexts.fits(t, answer):
+        return None
     expect = "accept" if accept else "reject"
     return Case(t.compose(answer), expect, kind, _example(gold, question))  # type: ignore[arg-type]
 
 
-def _notation(t: Target, rng: random.Random) -> Case:
+def _notation(t: Target, rng: random.Random) -> Case | None:
     gold = values.number(rng)
     answer = contexts.accepted_context(rng, values.notation(rng, gold))
     return _case(t, gold.latex, answer, accept=True, kind=f"notation of a {gold.kind}")
@@ -41,7 +43,7 @@ def _another_value(t: Target, rng: random.Random) -> Case | None:
     return _case(t, gold.latex, values.notation(rng, other), accept=False, kind="another value")
 
 
-def _near_value(t: Target, rng: random.Random) -> Case:
+def _near_value(t: Target, rng: random.Random) -> Case | None:
     gold, other = values.near(rng)
     return _case(t, gold.latex, other.latex, accept=values.equal(gold, other), kind="nearly the same value")
 
@@ -66,18 +68,18 @@ def _plain_gold(rng: random.Random) -> str:
     return rng.choice(("42", "7", "36", "1024", "5")) if rng.randrange(4) else values.number(rng).latex
 
 
-def _words(t: Target, rng: random.Random) -> Case:
+def _words(t: Target, rng: random.Random) -> Case | None:
     gold = _plain_gold(rng)
     return _case(t, gold, contexts.changed(rng, gold), accept=False, kind="words at the answer")
 
 
-def _signs(t: Target, rng: random.Random) -> Case:
+def _signs(t: Target, rng: random.Random) -> Case | None:
     gold = rng.choice(("42", "7", "36", "1024", "5"))
     text, kind = contexts.signed(rng, gold)
     return _case(t, gold, text, accept=False, kind=kind)
 
 
-def _hidden(t: Target, rng: random.Random) -> Case:
+def _hidden(t: Target, rng: random.Random) -> Case | None:
     gold = rng.choice(("42", "7", "36"))
     return _case(t, gold, contexts.hidden(rng, gold), accept=False, kind="hidden text")
 
@@ -87,7 +89,7 @@ def _unfinished(t: Target, rng: random.Random) -> Case | None:
     return _case(t, case.gold, case.answer, accept=False, kind=case.kind) if equal else None
 
 
-def _structured(t: Target, rng: random.Random) -> Case:
+def _structured(t: Target, rng: random.Random) -> Case | None:
     made = structures.structured(rng)
     plain = "$" in made.answer or made.kind in ("word", "choice")
     answer = contexts.accepted_context(rng, made.answer) if made.accept and not plain else made.answer
