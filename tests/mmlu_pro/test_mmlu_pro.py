@@ -159,6 +159,12 @@ def test_other_answers_are_unparsed(answer: str) -> None:
         ("the answer is C or D", None),
         ("The answer is C and D.", None),
         ("A solution is not in sight", None),
+        ("The answer is (C. London).", None),
+        ("The answer is (C. No, A).", None),
+        ("The answer is (C. 5 m).", "C"),
+        ("The answer is ((C)).", "C"),
+        ("The answer is (Paris).", "A"),
+        ("The answer is (A)(C).", None),
     ],
 )
 def test_free_text_states_one_letter_or_none(text: str, letter: str | None) -> None:
