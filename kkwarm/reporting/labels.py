@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from kkwarm.progress import duration
@@ -60,7 +61,12 @@ def cost_text(tokens: int | None, seconds: float | None, gpu_hours: float | None
 
 
 def break_name(name: str, width: int) -> str:
-    """A long name on several lines of at most `width` columns, broken after punctuation rather than inside a word."""
+    """A long name on several lines of at most `width` columns, broken after punctuation rather than inside a word.
+
+    A table's name is its path; its file is shown.
+    """
+    if name.endswith(".toml"):
+        name = Path(name).name
     lines = [""]
     for part in re.findall(r"[^:_/+. -]*[:_/+. -]?", name):
         if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
