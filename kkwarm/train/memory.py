@@ -279,20 +279,20 @@ def fit_to_device(shape: ModelShape, config: TrainConfig, device: Device, *, tok
                         vllm = (limit - result.total) / device.memory + vllm
                     result = replace(result, vllm=vllm * device.memory)
                     fit = Fit(batch, gradient_checkpointing, vllm or None, result, device.memory)
-                    return replace(fit, changes=_describe_changes(fit, requested, rows, config))
+                    if requested.total <= limit:
+                        return fit
+                    return replace(fit, changes=_describe_changes(fit, requested, min(rows, step), config))
     raise _too_large(estimate(1, True, 0.0), shape, config, device, tokens)
 
 
 def _describe_changes(fit: Fit, requested: MemoryEstimate, rows: int, config: TrainConfig) -> str:
     changes = []
-    if requested.total > fit.estimate.total and fit.rows < rows:
+    if fit.rows < rows:
         changes.append(f"{fit.rows} rows in a forward pass, not {rows}")
     if fit.gradient_checkpointing and not config.gradient_checkpointing:
         changes.append("gradient checkpointing")
     if _vllm_share(config) > (fit.vllm_share or 0.0):
         changes.append(f"{fit.vllm_share or 0.0:.2f} of the GPU for vLLM")
-    if not changes:
-        return ""
     sizes = f"{requested.total / GIB:.1f} GiB predicted, {fit.device / GIB:.1f} GiB available"
     return f"memory: {sizes}; changed to {', '.join(changes)}"
 

@@ -51,15 +51,6 @@ PRELOADED = [
     "peft",
 ]
 PRELOADED += ["kkwarm.train.grpo", "kkwarm.train.sft", "kkwarm.evaluation.engine"]
-# Pages that are being rewritten. TODO: none.
-UNMARKED = {
-    "training.md",
-    "cluster.md",
-    "verdicts.md",
-    "programs.md",
-    "rewards.md",
-    "testing.md",
-}
 FENCE = re.compile(r'^```(\w*)(?: title="([^"]+)")?[^\n]*\n(.*?)^```', re.M | re.S)
 NOT_RUN = re.compile(r"^<!-- not run: (.+?) -->\n+\Z", re.M)
 PREPARE = re.compile(r"^<!-- prepare: (.+?) -->", re.M | re.S)
@@ -289,7 +280,7 @@ def check_run(block: Block, folder: Path, env: dict[str, str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("page", [p for p in PAGES if p.name not in UNMARKED], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_blocks_of_a_page_run_in_order(page: Path, tmp_path: Path) -> None:
     blocks = [block for block in page_blocks(page) if not block.reason]
     if not any(block.commands for block in blocks):

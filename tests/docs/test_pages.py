@@ -16,12 +16,13 @@ from kkwarm.plugins import Registry, load, registry
 from kkwarm.protocols import BUILT_IN
 from kkwarm.testing import check_domain
 from kkwarm.testing.conformance import RULES
-from kkwarm.types import Completion
+from kkwarm.types import Completion, Example
 from kkwarm.verify import Judge, verify
 
 PAGES = Path(__file__).parents[2] / "docs" / "pages"
-BLOCKS = dict(re.findall(r'```\w+ title="([^"]+)"\n(.*?)```', (PAGES / "tutorial.md").read_text("utf-8"), re.S))
-STEPS = re.findall(r'```python title="kkwarm_units.py"\n(.*?)```', (PAGES / "tutorial.md").read_text("utf-8"), re.S)
+TUTORIAL = (PAGES / "tutorial.md").read_text("utf-8")
+BLOCKS = dict(re.findall(r'```\w+ title="(?:[^"/]+/)?([^"/]+)"\n(.*?)```', TUTORIAL, re.S))
+STEPS = re.findall(r'```python title="kkwarm-units/kkwarm_units.py"\n(.*?)```', TUTORIAL, re.S)
 
 
 Plugged = Callable[[int], Registry]
@@ -101,6 +102,21 @@ def test_domains_with_partial_credit_keep_every_rule(
             verdicts = judge.verify(reg.verifier(name), BUILT_IN["paper"], pairs)
             scored = reg.reward_of(reg.benchmark(name))([(*p, v) for p, v in zip(pairs, verdicts, strict=True)])
             assert [r.total for r in scored] == pytest.approx([reward for _, reward in rewards], abs=1e-3)
+
+
+def test_the_verdicts_page_has_right_examples_of_answers() -> None:
+    page = (PAGES / "verdicts.md").read_text("utf-8")
+    rows = page.partition("### Mathematics")[2].partition("\n###")[0]
+    cells = [re.findall(r"`([^`]+)`", c) for r in re.findall(r"^\| (`.*) \|$", rows, re.M) for c in r.split(" | ")]
+    pairs: list[tuple[Example, Completion]] = []
+    expected: list[bool] = []
+    for gold, accepted, rejected in zip(cells[::3], cells[1::3], cells[2::3], strict=True):
+        example = Example("x", "What is it?", gold[0])
+        texts = [BUILT_IN["paper"].compose("so", answer) for answer in accepted + rejected]
+        pairs += [(example, Completion(text, finish_reason="stop")) for text in texts]
+        expected += [True] * len(accepted) + [False] * len(rejected)
+    assert len(expected) > 30
+    assert [v.correct for v in verify(registry().verifier("math"), BUILT_IN["paper"], pairs)] == expected
 
 
 def test_every_hook_is_documented() -> None:

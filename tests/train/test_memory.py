@@ -219,6 +219,8 @@ def fit(config: TrainConfig, device: float, tokens: int = 4096) -> Any:
 def test_fits_by_fewer_rows_then_by_checkpointing_or_fails() -> None:
     roomy = fit(WarmupConfig(), 600)
     assert (roomy.rows, roomy.gradient_checkpointing, roomy.changes) == (8, False, "")
+    divisor = fit_to_device(QWEN, WarmupConfig(), gpu(600), tokens=4096, rows=5, step=8)
+    assert (divisor.rows, divisor.changes) == (4, ""), "5 rows fit into the memory, but do not divide the step"
     fewer = fit(WarmupConfig(), 141)
     assert fewer.rows < 8 and not fewer.gradient_checkpointing and fewer.estimate.total < 141 * GIB * 0.94
     assert f"changed to {fewer.rows} rows in a forward pass, not 8" in fewer.changes

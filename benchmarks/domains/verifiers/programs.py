@@ -19,7 +19,8 @@ def run(program, text):
 def load_environment():
     rows = load_dataset("json", data_files="../data/programs.jsonl", split="train")
     rows = rows.map(
-        lambda row: {"question": f"Write a Python program that {row['task']}.", "info": {"tests": row["tests"]}}
+        lambda row: {"question": f"Write a Python program that {row['task']}.", "info": {"tests": row["tests"]}},
+        remove_columns=["task"],
     )
     parts = rows.train_test_split(train_size=5, seed=0)
     parser = vf.XMLParser(["think", "answer"], answer_field="answer")
