@@ -21,7 +21,7 @@ WIDTH = 96
 
 def render(page: Path) -> str:
     """The page with its reference sections written anew."""
-    return MARK.sub(lambda m: f"{m[1]}\n{section(m[2], m[3].split())}\n{m[4]}", page.read_text("utf-8"))
+    return MARK.sub(lambda m: f"{m[1]}\n{section(m[2], m[3].split())}\n\n{m[4]}", page.read_text("utf-8"))
 
 
 def section(path: str, members: list[str]) -> str:

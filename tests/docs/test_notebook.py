@@ -10,7 +10,6 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not os.environ.get("KKWARM_TEST_NOTEBOOK"), reason="takes minutes: set KKWARM_TEST_NOTEBOOK=1")
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")

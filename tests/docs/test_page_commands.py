@@ -279,7 +279,7 @@ def check_run(block: Block, folder: Path, env: dict[str, str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_blocks_of_a_page_run_in_order(page: Path, tmp_path: Path) -> None:
     blocks = [block for block in page_blocks(page) if not block.reason]
