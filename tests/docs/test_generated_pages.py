@@ -18,7 +18,9 @@ def test_generated_pages_are_current(name: str) -> None:
 def test_reference_sections_are_current() -> None:
     reference = runpy.run_path(str(DOCS / "reference.py"))
     for page in (DOCS / "pages").glob("*.md"):
-        assert page.read_text("utf-8") == reference["render"](page), f"{page.name}: run python docs/reference.py"
+        text = page.read_text("utf-8")
+        assert text == reference["render"](page), f"{page.name}: run python docs/reference.py"
+        assert "\n:::" not in text, f"{page.name}: write <!-- reference: NAME --> and <!-- end of reference -->"
 
 
 def test_the_keyword_arguments_are_those_of_the_settings_models() -> None:
