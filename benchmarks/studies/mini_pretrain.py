@@ -25,7 +25,8 @@ import torch
 import torch.multiprocessing as mp
 import torch.nn.functional as F
 from kkwarm_mini.domains import DOMAINS, SAMPLING, generate_examples
-from kkwarm_mini.pretraining import (
+from kkwarm_mini.protocol import MINI, make_prompt
+from mini_documents import (
     MIXTURE,
     REASONING_RATE,
     RECALL_WEIGHT,
@@ -33,7 +34,6 @@ from kkwarm_mini.pretraining import (
     build_tokenizer,
     generate_documents,
 )
-from kkwarm_mini.protocol import MINI, make_prompt
 from muon import Muon, ProcessGroup
 
 from kkwarm.types import Completion

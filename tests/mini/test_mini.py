@@ -2,7 +2,9 @@
 
 import itertools
 import random
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import kkwarm_mini
 import pytest
@@ -10,10 +12,12 @@ from kkwarm_mini import generators, kk
 from kkwarm_mini.domains import DOMAINS, N_TEST, N_TRAIN, TEACHERS
 from kkwarm_mini.generators import GENERATORS
 from kkwarm_mini.items import Item, assign_bucket, generate_items
-from kkwarm_mini.pretraining import MIXTURE, REASONING_RATE, VOCABULARY, generate_documents
 from kkwarm_mini.protocol import MINI, make_prompt
 
 from kkwarm.types import Completion, Domain, Status, Verdict
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "studies"))
+from mini_documents import MIXTURE, REASONING_RATE, VOCABULARY, generate_documents
 
 BY_NAME = {d.name: d for d in DOMAINS}
 
