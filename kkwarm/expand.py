@@ -70,10 +70,7 @@ def make_benchmark(domain: Domain, verifier: str) -> Benchmark:
 
 
 def _load_pinned(domain: Domain, *splits: Split) -> list[Example]:
-    """All examples of the domain.
-
-    :raises KkwarmError: one of `splits` is not the pinned content, and the user does not allow that.
-    """
+    """All examples of the domain."""
     examples = _load_examples(domain)
     if domain.pins and not unpinned_allowed():
         for split in splits:

@@ -147,10 +147,7 @@ def _error(path: Path | str, action: str, err: OSError | ValueError) -> KkwarmEr
 
 
 def expand_path(path: str | os.PathLike[str]) -> Path:
-    """The path with a leading ``~`` or ``~NAME`` replaced by the home directory.
-
-    :raises KkwarmError: there is no user NAME.
-    """
+    """The path with a leading ``~`` or ``~NAME`` replaced by the home directory."""
     try:
         return Path(path).expanduser()
     except RuntimeError:

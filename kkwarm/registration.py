@@ -84,10 +84,7 @@ def find_hook_problems(module: object) -> list[str]:
 
 
 def validate_items(hook: str, kind: str, cls: type[Any], returned: Any) -> list[Any]:
-    """The objects that a registration hook returned, as a list.
-
-    :raises TypeError, ValueError: it is not a list of usable objects.
-    """
+    """The objects that a registration hook returned, as a list."""
     if isinstance(returned, cls):
         raise TypeError(f"it returned one {cls.__name__}; return a list: [{kind}]")
     if isinstance(returned, str) or not isinstance(returned, Iterable):
@@ -99,10 +96,7 @@ def validate_items(hook: str, kind: str, cls: type[Any], returned: Any) -> list[
 
 
 def validate_item(hook: str, kind: str, cls: type[Any], item: Any) -> None:
-    """Checks the class, the name and the field types of one object.
-
-    :raises TypeError, ValueError: one of them is wrong.
-    """
+    """Checks the class, the name and the field types of one object."""
     if not isinstance(item, cls):
         raise TypeError(f"{hook} must return {cls.__name__} objects, got {_type_name(item)}")
     if not isinstance(item.name, str) or not item.name:

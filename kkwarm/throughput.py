@@ -79,8 +79,6 @@ def measure(
 ) -> None:
     """Measures and stores the speed of a model: it generates 64 tokens of 16 samples, or trains on 2 rows of 256
     tokens for two steps.
-
-    :raises KkwarmError: the checkpoint cannot be loaded, or memory runs out.
     """
     import torch
 

@@ -14,6 +14,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def metadata_folder(file: Path) -> Path:
     """
     file = file.resolve()
     stat = file.stat()
-    identity = f"{_VERSION}:{file}:{stat.st_size}:{stat.st_mtime_ns}:{_version_of_transformers()}"
+    identity = f"{_VERSION}:{file}:{stat.st_size}:{stat.st_mtime_ns}:{version('transformers')}"
     folder = cache_folder() / "gguf" / f"{file.stem}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
     if not (folder / CONFIG).is_file():
         _require_gguf(file)
@@ -193,9 +194,3 @@ def _require_gguf(file: Path) -> None:
     if find_spec("gguf") is None:
         raise KkwarmError(f"{file}: reading GGUF files needs the package gguf", hint="pip install 'kkwarm[gguf]'")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
-
-def _version_of_transformers() -> str:
-    from importlib.metadata import version
-
-    return version("transformers")

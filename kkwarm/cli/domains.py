@@ -26,8 +26,9 @@ def command(name: str | None, examples: int, protocol_name: str | None, as_json:
     reg = registry()
     if name is None:
         _list(reg, as_json)
-    else:
-        _show_one(reg, name, examples, protocol_name, as_json)
+        return
+    document = _describe(reg, name, examples, protocol_name)
+    echo_json(document) if as_json else _print(document)
 
 
 def _list(reg: Any, as_json: bool) -> None:
@@ -56,14 +57,6 @@ def _list(reg: Any, as_json: bool) -> None:
     console.print(table)
     if reg.failures:
         console.print(f"\n{len(reg.failures)} plugin failures: see `kkwarm plugins`", style="yellow")
-
-
-def _show_one(reg: Any, name: str, count: int, protocol_name: str | None, as_json: bool) -> None:
-    document = _describe(reg, name, count, protocol_name)
-    if as_json:
-        echo_json(document)
-    else:
-        _print(document)
 
 
 def _describe(reg: Any, name: str, count: int, protocol_name: str | None) -> dict[str, Any]:

@@ -46,7 +46,8 @@ def read(path: Path, *, filter_name: str | None = None, metric: str | None = Non
     files: list[Path] = []
     groups: dict[str, str] = {}
     for task, (file, document) in sorted(newest.items()):
-        samples = file.with_name(f"samples_{task}_{_date(file)}.jsonl")
+        date = file.stem.partition("_")[2]
+        samples = file.with_name(f"samples_{task}_{date}.jsonl")
         if not samples.exists():
             continue
         tasks.append(_task(task, document, list(read_lines(samples, TOOL)), samples, filter_name, metric))
@@ -106,10 +107,6 @@ def _read_documents(path: Path) -> dict[Path, dict[str, Any]]:
     if not documents:
         raise KkwarmError(f"{path}: no results_*.json of lm-eval", hint="give the folder of lm-eval's --output_path")
     return documents
-
-
-def _date(file: Path) -> str:
-    return file.stem.partition("_")[2]
 
 
 def _task(

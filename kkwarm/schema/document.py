@@ -299,12 +299,9 @@ def _message(model: type[BaseModel], location: Location, error: Any) -> str:
         near = difflib.get_close_matches(str(value), options, n=1)
         return f"{value!r} is not one of {', '.join(options)}" + (f"; did you mean {near[0]}?" if near else "")
     if kind in ("too_short", "too_long") and "actual_length" in context:
-        return f"needs {'at least' if kind == 'too_short' else 'at most'} {_length(context)} entries"
+        bound = f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"
+        return f"needs {bound} entries"
     return f"must be {describe_types(_annotation(model, location))}, not {describe_value(value)}"
-
-
-def _length(context: Mapping[str, Any]) -> Any:
-    return context.get("min_length", context.get("max_length"))
 
 
 def _unknown_key(model: type[BaseModel], location: Location) -> str:

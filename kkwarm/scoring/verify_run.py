@@ -274,6 +274,7 @@ def _check_inputs(run: Run, registry: Registry, samples: Sequence[Sample]) -> It
 
 
 def _check_questions(run: Run, registry: Registry, samples: Sequence[Sample]) -> Iterator[Finding]:
+    from kkwarm.backends.checkpoint import load_tokenizer
     from kkwarm.evaluation.plan import make_eval_task
     from kkwarm.schema.settings import BenchConfig
 
@@ -300,9 +301,9 @@ def _check_questions(run: Run, registry: Registry, samples: Sequence[Sample]) ->
                     "chat": "on" if chat else "off",
                 }
             )
-            today = make_eval_task(
-                name, registry, settings, _load_tokenizer(run) if chat and "api" not in prompting else None
-            )
+            local = chat and "api" not in prompting
+            tokenizer = load_tokenizer(_locate_model(run, str(_checkpoint(run)))) if local else None
+            today = make_eval_task(name, registry, settings, tokenizer)
         except KkwarmError as err:
             yield Finding(f"data: {name}", State.UNCHECKED, str(err))
             continue
@@ -328,12 +329,6 @@ def _describe_changes(hashes: Mapping[str, str], samples: Sequence[Sample]) -> s
         for ids, how in ((missing, "no longer exist"), (changed, "have a different prompt"))
         if ids
     )
-
-
-def _load_tokenizer(run: Run) -> Any:
-    from kkwarm.backends.checkpoint import load_tokenizer
-
-    return load_tokenizer(_locate_model(run, str(_checkpoint(run))))
 
 
 def _check_examples(run: Run, registry: Registry, recorded: str) -> Finding:

@@ -17,6 +17,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.files import expand_path
 from kkwarm.plugins import registry
 from kkwarm.progress import duration
+from kkwarm.protocols import PAPER
 from kkwarm.schema.document import read
 from kkwarm.schema.recipe import Recipe, parse_recipe
 from kkwarm.study.local import default_jobs
@@ -129,7 +130,8 @@ def _gather(model: str, domain: str, benchmarks: Sequence[str], warmup_domain: s
         return round(len(text) / CHARACTERS) if tokenizer is None else len(tokenizer(text)["input_ids"])
 
     examples = _load(task.load)
-    prompts = [tokens(e.question) + _overhead(tokens) for e in (examples or ())[:MEASURED]] or [200]
+    around = tokens(PAPER.system) + 10  # tokens of a prompt around the question
+    prompts = [tokens(e.question) + around for e in (examples or ())[:MEASURED]] or [200]
     traces = islice(reg.teacher(warmup_domain, "symbolic").traces(MEASURED, 0), MEASURED)
     golds = [] if task.gold is None else [task.gold(e) for e in (examples or ())[:MEASURED]]
     hardware, size = this_machine(), read_size(model)
@@ -181,13 +183,6 @@ def _load(loader: Any) -> list[Any] | None:
         return list(loader())
     except KkwarmError:
         return None
-
-
-def _overhead(tokens: Any) -> int:
-    """Tokens of a prompt around the question."""
-    from kkwarm.protocols import PAPER
-
-    return int(tokens(PAPER.system)) + 10
 
 
 def _is_python(text: str) -> bool:

@@ -12,6 +12,7 @@ from kkwarm.errors import KkwarmError, warn
 from kkwarm.evaluation.lm_eval_index import LM_EVAL_PREFIX
 from kkwarm.evaluation.plan import check_benchmark_name
 from kkwarm.plugins import registry
+from kkwarm.schema.settings import DistillConfig, TrainConfig
 from kkwarm.store import Run, read_contamination
 from kkwarm.train import distributed
 from kkwarm.types import Benchmark, Example, Task, Trace
@@ -22,25 +23,23 @@ ALLOW_CONTAMINATION = "KKWARM_ALLOW_CONTAMINATION"  # set by `kkwarm study --all
 
 
 def contamination_check(
-    run: Run, trained: Iterable[Example | Trace], domains: Sequence[str], against: Sequence[str], *, allow: bool
+    run: Run, trained: Iterable[Example | Trace], domains: Sequence[str], config: DistillConfig | TrainConfig
 ) -> None:
     """Compares training questions with benchmarks before a run trains.
 
     Records the overlaps in the manifest (``contamination``), together with those of the model that the run starts from,
     and domains whose data is not the published data (``unpinned``).
 
-    :param domains: the domains of `trained`. Where `against` is empty, their own benchmarks are compared; one whose
-        data is not available is recorded as not compared.
-    :param against: benchmarks, which must be available; ``lm_eval:NAME`` are tasks of lm-eval.
-    :param allow: continue in spite of overlaps.
+    :param domains: the domains of `trained`. Where `config` names no benchmarks, their own are compared; one whose data
+        is not available is recorded as not compared.
     :raises ContaminationError: there are overlaps, and they are not allowed.
     """
     if not distributed.is_main():
         return
     _record_unpinned(run, domains)
-    names, evaluated, unavailable = _evaluated_items(domains, against)
+    names, evaluated, unavailable = _evaluated_items(domains, config.decontaminate_against)
     items = [_item(t, domains) for t in trained]
-    allow = allow or os.environ.get(ALLOW_CONTAMINATION) == "1"
+    allow = config.allow_contamination or os.environ.get(ALLOW_CONTAMINATION) == "1"
     overlaps = [
         {"domain": o.evaluated.domain, "id": o.evaluated.id, "trained": o.trained.id, "how": o.how}
         for o in check_overlaps(items, evaluated, _identities(), allow=allow)
@@ -61,7 +60,7 @@ def _record_unpinned(run: Run, domains: Sequence[str]) -> None:
 
 
 def decontaminate(trained: Sequence[Question], domains: Sequence[str], against: Sequence[str]) -> list[Question]:
-    """The items of `trained` that contain no evaluated question, in order. Parameters as in `contamination_check`."""
+    """The items of `trained` that contain no question of the benchmarks `against` (empty: of `domains`), in order."""
     _, evaluated, _ = _evaluated_items(domains, against)
     items = [_item(t, domains) for t in trained]
     contaminated = contaminated_items(items, evaluated, _identities())

@@ -183,9 +183,7 @@ def _distill_from_teacher(
         total = len(traces)
         if config.drop_contaminated:
             traces = decontaminate(traces, [config.domain], config.decontaminate_against)
-        contamination_check(
-            run, traces, [config.domain], config.decontaminate_against, allow=config.allow_contamination
-        )
+        contamination_check(run, traces, [config.domain], config)
         status: Counter[str] = Counter()
         if config.verified_only:
             traces = list(_verified_traces(traces, registry().task(config.domain), status))
@@ -212,9 +210,7 @@ def _distill_from_model(
             return done
         with open_run(out, kind="distill", config=settings, inputs=inputs) as run:
             run.record(labels=labels or {}, provenance={"backend": backend.name, "checkpoint": backend.checkpoint})
-            contamination_check(
-                run, plan.examples, [config.domain], config.decontaminate_against, allow=config.allow_contamination
-            )
+            contamination_check(run, plan.examples, [config.domain], config)
             run.record_verifiers({plan.task.name: verifier_provenance(plan.verifier, plan.protocol, plan.task.reward)})
             if run.truncated_bytes:
                 print_status(f"{run.path}: the last sample was cut short by a crash; it is generated again")

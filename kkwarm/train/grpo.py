@@ -209,9 +209,7 @@ def rlvr(
         run.record(labels=labels or {}, model={"checkpoint": str(model)}, example_ids=ids, warnings=[])
         run.record(prompting=describe_prompting(config, [config.domain]))
         run.record_verifiers({config.domain: verifier_provenance(plan.verifier, plan.protocol, plan.task.reward)})
-        contamination_check(
-            run, plan.examples, [config.domain], config.decontaminate_against, allow=config.allow_contamination
-        )
+        contamination_check(run, plan.examples, [config.domain], config)
         if config.top_p < 1:
             _warn(run, f"top_p {config.top_p} biases the importance ratio, which is computed without it; 1.0 does not")
         _train(run, model, plan, progress)

@@ -212,7 +212,7 @@ def warmup(
         run.record(labels=labels or {}, **source, warnings=warnings, contaminated=plan.contaminated)
         domains = sorted({t.domain for t in plan.traces})
         run.record(prompting=describe_prompting(config, domains))
-        contamination_check(run, plan.traces, domains, config.decontaminate_against, allow=config.allow_contamination)
+        contamination_check(run, plan.traces, domains, config)
         _train(run, model, plan, progress)
         return run
 
