@@ -161,12 +161,9 @@ def _check_compatibility() -> Iterator[Finding]:
                 continue
             if not requirement.specifier.contains(other.version.partition("+")[0], prereleases=True):
                 needed = f"{requirement.name} {requirement.specifier}"
-                yield Finding(
-                    f"{name} and {requirement.name}",
-                    "missing",
-                    f"{name} {library.version} needs {needed}, but {other.version} is installed",
-                    f"pip install '{requirement.name}{requirement.specifier}', or another {name}",
-                )
+                detail = f"{name} {library.version} needs {needed}, but {other.version} is installed"
+                fix = f"pip install '{requirement.name}{requirement.specifier}', or another {name}"
+                yield Finding(f"{name} and {requirement.name}", "missing", detail, fix)
 
 
 def _applies(requirement: Requirement) -> bool:
@@ -182,23 +179,14 @@ def _check_device() -> Iterator[Finding]:
         return
     if torch.cuda.is_available():
         for i in range(torch.cuda.device_count()):
-            properties = torch.cuda.get_device_properties(i)
-            yield Finding(
-                "device",
-                "ok",
-                f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}",
-            )
+            gpu = torch.cuda.get_device_properties(i)
+            yield Finding("device", "ok", f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}")
     elif shutil.which("nvidia-smi"):
-        yield Finding(
-            "device",
-            "missing",
-            "there is a GPU, but torch cannot use it",
-            f"install a CUDA build of torch {torch.__version__} that matches the driver",
-        )
+        fix = f"install a CUDA build of torch {torch.__version__} that matches the driver"
+        yield Finding("device", "missing", "there is a GPU, but torch cannot use it", fix)
     else:
-        yield Finding(
-            "device", "ok", f"CPU, {os.cpu_count()} cores: enough for the miniature; larger models need a GPU"
-        )
+        detail = f"CPU, {os.cpu_count()} cores: enough for the miniature; larger models need a GPU"
+        yield Finding("device", "ok", detail)
 
 
 def _check_sandbox() -> Iterator[Finding]:
@@ -220,12 +208,8 @@ def _check_sandbox() -> Iterator[Finding]:
     lock = f"without Landlock ({landlock_unavailable()})" if landlock_unavailable() else "with Landlock"
     causes = "; ".join(f"{lv.value}: {cause}" for lv, cause in probe_levels().items() if cause)
     if level is Level.PROCESS and unsandboxed_allowed():
-        yield Finding(
-            "sandbox",
-            "note",
-            f"level process only, {lock}, and model-written code is allowed ({ALLOW_UNSANDBOXED}=1)",
-            causes,
-        )
+        detail = f"level process only, {lock}, and model-written code is allowed ({ALLOW_UNSANDBOXED}=1)"
+        yield Finding("sandbox", "note", detail, causes)
     elif level is Level.PROCESS:
         fix = f"{causes}. Install bubblewrap, allow user namespaces, or set {ALLOW_UNSANDBOXED}=1"
         yield Finding("sandbox", "note", f"level process only, {lock}: model-written code is refused", fix)
@@ -249,12 +233,8 @@ def _check_data(offline: bool) -> Iterator[Finding]:
         yield Finding("data", "ok", f"KKWARM_DATA={root}")
         return
     if offline or os.environ.get("HF_HUB_OFFLINE") == "1":
-        yield Finding(
-            "data",
-            "note",
-            "only from the hub's cache (offline)",
-            "set KKWARM_DATA to a folder with the data, or go online",
-        )
+        fix = "set KKWARM_DATA to a folder with the data, or go online"
+        yield Finding("data", "note", "only from the hub's cache (offline)", fix)
         return
     import urllib.error
     import urllib.request
@@ -277,9 +257,8 @@ def _check_plugins() -> Iterator[Finding]:
     else:
         yield Finding("plugins", "missing", "no plugin is registered", "reinstall kkwarm: its entry points are missing")
     for f in reg.failures:
-        yield Finding(
-            "plugin", "missing", f"{f.plugin} ({f.distribution}): {f.cause}", f"fix or uninstall {f.distribution}"
-        )
+        detail = f"{f.plugin} ({f.distribution}): {f.cause}"
+        yield Finding("plugin", "missing", detail, f"fix or uninstall {f.distribution}")
 
 
 def _check_disk() -> Iterator[Finding]:
@@ -340,11 +319,8 @@ def _show_variants(variants: Sequence[Variant], tolerance: float) -> None:
             console.print(f"{v.name}: {v.note}", markup=False, soft_wrap=True)
         for d in v.divergences:
             margin = "" if d.margin is None else f" (the reference prefers its own by {d.margin:.2g})"
-            console.print(
-                f"{v.name}: {d.prompt[:40]!r} after {d.tokens} tokens: {d.expected!r}, here {d.actual!r}{margin}",
-                markup=False,
-                soft_wrap=True,
-            )
+            text = f"{v.name}: {d.prompt[:40]!r} after {d.tokens} tokens: {d.expected!r}, here {d.actual!r}{margin}"
+            console.print(text, markup=False, soft_wrap=True)
     console.print(f"tolerance {tolerance:g}: rounding does not explain a larger difference", markup=False)
 
 

@@ -51,11 +51,8 @@ def domain(
         echo_json(document | {"protocol": written.protocol})
         return
     console = out_console()
-    console.print(
-        f"{written.questions:,} questions of {name} by protocol {written.protocol} in {out}",
-        markup=False,
-        soft_wrap=True,
-    )
+    text = f"{written.questions:,} questions of {name} by protocol {written.protocol} in {out}"
+    console.print(text, markup=False, soft_wrap=True)
     console.print(f"lm_eval --include_path {out} --tasks {written.task} ...", markup=False, soft_wrap=True)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
 from kkwarm.cli.console import echo_json, json_option, out_console
@@ -16,23 +18,8 @@ def command(ctx: click.Context, as_json: bool) -> None:
 
     reg = registry()
     if as_json:
-        echo_json(
-            {
-                "plugins": [
-                    {
-                        "name": p.name,
-                        "distribution": p.distribution,
-                        "version": p.version,
-                        "module": p.module,
-                        "hooks": p.hooks,
-                    }
-                    for p in reg.plugins
-                ],
-                "failures": [
-                    {"plugin": f.plugin, "distribution": f.distribution, "cause": f.cause} for f in reg.failures
-                ],
-            }
-        )
+        failures = [{"plugin": f.plugin, "distribution": f.distribution, "cause": f.cause} for f in reg.failures]
+        echo_json({"plugins": [asdict(plugin) for plugin in reg.plugins], "failures": failures})
         ctx.exit(1 if reg.failures else 0)
     from rich.markup import escape
     from rich.table import Table
