@@ -14,19 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
-    from kkwarm.api import (
-        Study,
-        bench,
-        check,
-        compare,
-        distill,
-        load_run,
-        load_study,
-        report,
-        rlvr,
-        score,
-        warmup,
-    )
+    from kkwarm.api import Study, bench, check, compare, distill, load_run, load_study, report, rlvr, score, warmup
     from kkwarm.errors import ContaminationError, KkwarmError
     from kkwarm.schema.report import Comparison, Comparisons, Report
     from kkwarm.scoring.files import ScoreResult

@@ -78,9 +78,7 @@ def to_difference(d: PairedDifference, verdict: Outcome) -> Difference:
     return Difference(estimate=100 * d.value, ci=(100 * d.low, 100 * d.high), p=d.p, verdict=verdict)
 
 
-def compute_changes(
-    study: StudyData,
-) -> tuple[dict[CellKey, Change], dict[CellKey, PairedDifference], list[str]]:
+def compute_changes(study: StudyData) -> tuple[dict[CellKey, Change], dict[CellKey, PairedDifference], list[str]]:
     """Every condition's change from its baseline on every domain, with p-values corrected over all of them (Holm).
 
     :returns: the changes for the report, the differences behind those that no group-sequential test decided, and what

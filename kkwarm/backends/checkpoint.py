@@ -247,10 +247,7 @@ def _quantization(source: str, device: torch.device, dtype: torch.dtype | None) 
         raise KkwarmError(f"{source} is quantized already", hint="leave out the dtype 4bit")
     compute = dtype or torch.bfloat16
     quantization = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=compute,
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=compute
     )
     return {"dtype": compute, "quantization_config": quantization, "device_map": {"": str(device)}}
 

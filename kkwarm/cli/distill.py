@@ -10,14 +10,7 @@ import click
 from kkwarm.cli.console import Whole, json_option, unpinned_option, unsandboxed_option
 from kkwarm.cli.options import configure, parse_pairs, settings_command
 from kkwarm.cli.training import dry_run_option, engine_option, out_option, preset_option, show
-from kkwarm.schema.settings import (
-    CONTAMINATION,
-    HARDWARE,
-    MODEL_AND_DATA,
-    OUTPUT,
-    SAMPLING,
-    DistillConfig,
-)
+from kkwarm.schema.settings import CONTAMINATION, HARDWARE, MODEL_AND_DATA, OUTPUT, SAMPLING, DistillConfig
 
 if TYPE_CHECKING:
     from kkwarm.train.distillation import DistillPlan

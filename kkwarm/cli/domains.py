@@ -80,13 +80,7 @@ def _describe(reg: Any, name: str, count: int, protocol_name: str | None) -> dic
     pairs = [(e, Completion(g, finish_reason="stop")) for e, g in zip(chosen, golds, strict=True)]
     verdicts = verify(reg.verifier_of(benchmark, protocol), protocol, pairs)
     examples = [
-        {
-            "id": e.id,
-            "prompt": render(e),
-            "gold_completion": g,
-            "verdict": str(v.status),
-            "reason": v.reason,
-        }
+        {"id": e.id, "prompt": render(e), "gold_completion": g, "verdict": str(v.status), "reason": v.reason}
         for e, g, v in zip(chosen, golds, verdicts, strict=True)
     ]
     return {

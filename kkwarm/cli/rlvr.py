@@ -56,13 +56,7 @@ PANELS = {
 @probe_option
 @json_option
 def command(
-    model: str,
-    given: dict[str, Any],
-    out: Path,
-    preset: str | None,
-    dry_run: bool,
-    probe: bool,
-    as_json: bool,
+    model: str, given: dict[str, Any], out: Path, preset: str | None, dry_run: bool, probe: bool, as_json: bool
 ) -> None:
     """Train MODEL with GRPO on examples of a domain, with the domain's verifier as the reward (RLVR).
 

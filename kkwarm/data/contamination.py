@@ -68,9 +68,7 @@ Keys = Callable[[Item], Iterable[Hashable]]
 
 
 def find_overlaps(
-    trained: Iterable[Item],
-    evaluated: Iterable[Item],
-    identities: Mapping[str, Callable[[str], str]] | None = None,
+    trained: Iterable[Item], evaluated: Iterable[Item], identities: Mapping[str, Callable[[str], str]] | None = None
 ) -> list[Overlap]:
     """Every evaluation question that is also trained on, once each, with the strictest way in which it overlaps.
 
@@ -140,9 +138,7 @@ def check_overlaps(
 
 
 def contaminated_items(
-    trained: Iterable[Item],
-    evaluated: Iterable[Item],
-    identities: Mapping[str, Callable[[str], str]] | None = None,
+    trained: Iterable[Item], evaluated: Iterable[Item], identities: Mapping[str, Callable[[str], str]] | None = None
 ) -> set[Item]:
     """The training questions to remove so that `find_overlaps` finds nothing."""
     train, evaluation = list(trained), list(evaluated)

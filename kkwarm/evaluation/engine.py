@@ -30,13 +30,7 @@ from kkwarm.data.pins import find_unpinned, unpinned_text
 from kkwarm.errors import warn
 from kkwarm.evaluation.collect import GenerationStats, RunSink, SampleKey, SampleRequests, collect
 from kkwarm.evaluation.early_stopping import EarlyStopping, make_early_stopping
-from kkwarm.evaluation.plan import (
-    EvalTask,
-    check_benchmark_name,
-    make_eval_task,
-    parse_benchmark_names,
-    shuffle_items,
-)
+from kkwarm.evaluation.plan import EvalTask, check_benchmark_name, make_eval_task, parse_benchmark_names, shuffle_items
 from kkwarm.evaluation.thinking_budget import ThinkingBudget, check_thinking_budget
 from kkwarm.plugins import Registry
 from kkwarm.progress import GenerationProgress

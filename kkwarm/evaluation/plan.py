@@ -189,10 +189,7 @@ def make_eval_task(
 
 
 def _default_sampling(
-    renderer: PromptRenderer,
-    benchmark: Benchmark,
-    config: BenchConfig,
-    own_sampling: Callable[[], Mapping[str, float]],
+    renderer: PromptRenderer, benchmark: Benchmark, config: BenchConfig, own_sampling: Callable[[], Mapping[str, float]]
 ) -> tuple[Sampling, str]:
     """The sampling settings where the user gives none, and whose they are: ``paper``, ``checkpoint``; else empty.
 

@@ -63,8 +63,7 @@ def _find_file(path: Path) -> Path:
     files = sorted(path.rglob(f"*{_SUFFIX}"))
     if not files:
         raise KkwarmError(
-            f"{path}: no *{_SUFFIX} of evalplus",
-            hint="run evalplus.evaluate on the samples, or use `kkwarm score`",
+            f"{path}: no *{_SUFFIX} of evalplus", hint="run evalplus.evaluate on the samples, or use `kkwarm score`"
         )
     if len(files) > 1:
         names = ", ".join(str(f.relative_to(path)) for f in files[:4])

@@ -73,19 +73,13 @@ FAMILIES = (
     THINK,  # DeepSeek-R1, Qwen3, QwQ, GLM-4.5, SmolLM3, Nemotron, MiniMax, Kimi K2 Thinking
     ThinkTags("[THINK]", "[/THINK]"),  # Magistral
     ThinkTags(
-        "<|channel|>analysis<|message|>",
-        "<|channel|>final<|message|>",
-        before_close="<|end|><|start|>assistant",
+        "<|channel|>analysis<|message|>", "<|channel|>final<|message|>", before_close="<|end|><|start|>assistant"
     ),  # gpt-oss
     ThinkTags(
-        "<|begin_of_thought|>",
-        "<|end_of_thought|>",
-        ("<|begin_of_solution|>", "<|end_of_solution|>"),
+        "<|begin_of_thought|>", "<|end_of_thought|>", ("<|begin_of_solution|>", "<|end_of_solution|>")
     ),  # OpenThinker, Sky-T1
     ThinkTags(
-        "<|START_THINKING|>",
-        "<|END_THINKING|>",
-        ("<|START_RESPONSE|>", "<|END_RESPONSE|>"),
+        "<|START_THINKING|>", "<|END_THINKING|>", ("<|START_RESPONSE|>", "<|END_RESPONSE|>")
     ),  # Command A Reasoning
     ThinkTags("<seed:think>", "</seed:think>"),  # Seed-OSS
     ThinkTags("◁think▷", "◁/think▷"),  # Kimi-VL Thinking

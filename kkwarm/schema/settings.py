@@ -306,9 +306,7 @@ class _Prompting(Settings):
         metavar="[NAME=]PROTOCOL,...",
     )
     chat: Literal["auto", "on", "off"] = setting(
-        "auto",
-        "Use the checkpoint's chat template: as the protocol says, always, or never.",
-        MODEL_AND_DATA,
+        "auto", "Use the checkpoint's chat template: as the protocol says, always, or never.", MODEL_AND_DATA
     )
     system: Annotated[str, BeforeValidator(_read_text)] | None = setting(
         None,
@@ -428,10 +426,7 @@ class DistillConfig(_Contamination, _Prompting):
         MODEL_AND_DATA,
     )
     n: Count = setting(
-        ...,
-        "Number of traces (registered teacher) or of questions (model).",
-        MODEL_AND_DATA,
-        option="-n",
+        ..., "Number of traces (registered teacher) or of questions (model).", MODEL_AND_DATA, option="-n"
     )
     verified_only: Switch = setting(
         False, "Keep only traces whose answer the domain's verifier accepts.", MODEL_AND_DATA
@@ -473,17 +468,10 @@ class TrainConfig(_Contamination, _Prompting):
     warmup_steps: Annotated[int, Strict(), Field(ge=0, le=LARGEST)] = setting(
         0, "Number of optimizer steps in which the learning rate rises linearly from 0.", OPTIMIZATION
     )
-    betas: Annotated[
-        tuple[
-            Annotated[Number, Field(ge=0, lt=1)],
-            Annotated[Number, Field(ge=0, lt=1)],
-        ],
-        "betas",
-    ] = setting(
-        (0.9, 0.999),
-        "AdamW's decay rates for the first and second moment.",
-        OPTIMIZATION,
-        metavar="BETA1 BETA2",
+    betas: Annotated[tuple[Annotated[Number, Field(ge=0, lt=1)], Annotated[Number, Field(ge=0, lt=1)]], "betas"] = (
+        setting(
+            (0.9, 0.999), "AdamW's decay rates for the first and second moment.", OPTIMIZATION, metavar="BETA1 BETA2"
+        )
     )
     weight_decay: Annotated[Number, Field(ge=0)] = setting(0.0, "AdamW's weight decay.", OPTIMIZATION)
     max_grad_norm: Positive = setting(1.0, "Gradient norm above which gradients are scaled down.", OPTIMIZATION)
@@ -771,11 +759,7 @@ class BenchConfig(_Prompting):
         metavar="URL",
     )
     device: str | None = setting(
-        None,
-        "Device: cpu, cuda or cuda:N (backend hf).",
-        HARDWARE,
-        unset="CUDA where there is a GPU",
-        identity=False,
+        None, "Device: cpu, cuda or cuda:N (backend hf).", HARDWARE, unset="CUDA where there is a GPU", identity=False
     )
     batch_size: Count | None = setting(
         None,
@@ -816,10 +800,7 @@ class BenchConfig(_Prompting):
         metavar="RUN",
     )
     margin: Points = setting(
-        5.0,
-        "Equivalence margin in percentage points: smaller differences count as a tie.",
-        STOPPING,
-        points=True,
+        5.0, "Equivalence margin in percentage points: smaller differences count as a tie.", STOPPING, points=True
     )
 
     @validator(mode="after")

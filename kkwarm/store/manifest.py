@@ -41,8 +41,7 @@ def read_manifest(folder: Path) -> Manifest:
     if version != SCHEMA_VERSION:
         found = "no schema version" if version is None else f"schema version {shorten(version)}"
         raise KkwarmError(
-            f"{path} has {found}; this version of kkwarm reads version {SCHEMA_VERSION}",
-            hint=_OTHER_VERSION,
+            f"{path} has {found}; this version of kkwarm reads version {SCHEMA_VERSION}", hint=_OTHER_VERSION
         )
     try:
         return Manifest.model_validate(data)

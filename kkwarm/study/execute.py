@@ -163,11 +163,7 @@ def is_done(out: Path, step: Step) -> bool:
 
 
 def execute(
-    plan: Plan,
-    out: Path,
-    executor: Executor,
-    listener: ProgressListener,
-    record_attempt: Callable[[StepAttempt], None],
+    plan: Plan, out: Path, executor: Executor, listener: ProgressListener, record_attempt: Callable[[StepAttempt], None]
 ) -> Outcome:
     """Runs every step that is not done, and stops the executor at the end.
 

@@ -130,7 +130,7 @@ def _gather(model: str, domain: str, benchmarks: Sequence[str], warmup_domain: s
         return round(len(text) / CHARACTERS) if tokenizer is None else len(tokenizer(text)["input_ids"])
 
     examples = _load(task.load)
-    around = tokens(PAPER.system) + 10  # tokens of a prompt around the question
+    around = tokens(str(PAPER.system)) + 10  # tokens of a prompt around the question
     prompts = [tokens(e.question) + around for e in (examples or ())[:MEASURED]] or [200]
     traces = islice(reg.teacher(warmup_domain, "symbolic").traces(MEASURED, 0), MEASURED)
     golds = [] if task.gold is None else [task.gold(e) for e in (examples or ())[:MEASURED]]

@@ -164,11 +164,7 @@ def step_size(plan: RlvrPlan, prompts: Prompts) -> dict[str, int]:
 
     tokens = prompts.longest + plan.max_tokens
     rows = (_TOKENS_GPU if uses_cuda(plan.config) else _TOKENS_CPU) // tokens
-    return {
-        "tokens": tokens,
-        "rows": plan.config.micro_batch_size or max(1, rows),
-        "step": plan.config.completions,
-    }
+    return {"tokens": tokens, "rows": plan.config.micro_batch_size or max(1, rows), "step": plan.config.completions}
 
 
 def rlvr(

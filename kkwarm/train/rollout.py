@@ -168,11 +168,7 @@ class Rollout:
     def _completion(self, ids: list[int], example: int) -> Completion:
         plan, prompts = self._plan, self._prompts
         completion = completion_from_ids(
-            ids,
-            prompts.tokenizer,
-            stop=prompts.protocol.stop,
-            end_ids=self._end_ids,
-            max_tokens=plan.max_tokens,
+            ids, prompts.tokenizer, stop=prompts.protocol.stop, end_ids=self._end_ids, max_tokens=plan.max_tokens
         )
         return prompts.renderer.split_reasoning(completion, prompts.texts[example])
 

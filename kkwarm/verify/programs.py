@@ -210,10 +210,7 @@ def _job(code: str, test: _Test, limits: Limits) -> ProgramJob:
 
 
 def _judge(
-    name: str,
-    compare: Comparison | Checker,
-    tolerance: float,
-    runs: Sequence[tuple[_Test, ProgramOutcome]],
+    name: str, compare: Comparison | Checker, tolerance: float, runs: Sequence[tuple[_Test, ProgramOutcome]]
 ) -> list[_Result]:
     results = [_failure(outcome) for _, outcome in runs]
     open_ = [i for i, result in enumerate(results) if result is None]

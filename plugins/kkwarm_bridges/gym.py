@@ -219,11 +219,7 @@ def load_entries(name: str, seed: int, size: int) -> tuple[Entry, ...]:
         temporary = Path(folder) / "entries"
         process = subprocess.run(
             [sys.executable, "-m", "kkwarm_bridges.gym", name, str(seed), str(size), str(temporary)],
-            env={
-                **os.environ,
-                "PYTHONHASHSEED": _HASH_SEED,
-                "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-            },
+            env={**os.environ, "PYTHONHASHSEED": _HASH_SEED, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
             capture_output=True,
             text=True,
         )

@@ -42,15 +42,7 @@ def group() -> None:
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="JSON lines file to write.")
 @json_option
 def generate(
-    people: int,
-    count: int,
-    seed: int,
-    depth: int,
-    width: int,
-    split: Any,
-    reasoning: bool,
-    out: Path,
-    as_json: bool,
+    people: int, count: int, seed: int, depth: int, width: int, split: Any, reasoning: bool, out: Path, as_json: bool
 ) -> None:
     """Make different puzzles, each with exactly one solution.
 

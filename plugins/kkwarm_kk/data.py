@@ -93,11 +93,7 @@ def published_test_names() -> frozenset[str]:
 
 
 def generate_examples(
-    n: int,
-    seed: int = 0,
-    split: Split = "test",
-    difficulty: Difficulty | None = None,
-    excluded: Collection[str] = (),
+    n: int, seed: int = 0, split: Split = "test", difficulty: Difficulty | None = None, excluded: Collection[str] = ()
 ) -> Iterator[Example]:
     """Yields `n` generated puzzles with different canonical names. Test puzzles never occur in training or in traces.
 

@@ -13,13 +13,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.types import Example, Pin, Split
 from kkwarm_mmlu_pro.extract import LETTERS
 
-__all__ = [
-    "PINS",
-    "TRAIN",
-    "load",
-    "load_validation",
-    "render",
-]
+__all__ = ["PINS", "TRAIN", "load", "load_validation", "render"]
 
 TRAIN = 100  # training questions per category, as the paper takes them from physics and history
 # Ids of questions that are never training questions, because they are near-duplicates of another one (a physics
@@ -37,9 +31,7 @@ PINS: dict[Split, Pin] = {
         task_id="mmlu_pro",
     ),
     "train": Pin(
-        content="682988407e1c493d1ba6f0db1b5e69ac59dcec0bcaac88f4a6803068d7bff15e",
-        repo=REPO,
-        revision=REVISION,
+        content="682988407e1c493d1ba6f0db1b5e69ac59dcec0bcaac88f4a6803068d7bff15e", repo=REPO, revision=REVISION
     ),
 }
 

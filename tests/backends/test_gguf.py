@@ -7,14 +7,7 @@ import pytest
 from gguf_files import CHATML, write_gguf
 
 from kkwarm.backends.base import Request
-from kkwarm.backends.checkpoint import (
-    display_name,
-    fingerprint,
-    load_model,
-    load_tokenizer,
-    read_config,
-    resolve,
-)
+from kkwarm.backends.checkpoint import display_name, fingerprint, load_model, load_tokenizer, read_config, resolve
 from kkwarm.backends.gguf import end_of_turn
 from kkwarm.backends.hf import HFBackend
 from kkwarm.errors import KkwarmError

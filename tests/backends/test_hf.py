@@ -9,14 +9,7 @@ import torch
 
 from kkwarm.backends.base import Request
 from kkwarm.backends.hf import HFBackend
-from kkwarm.backends.sampling import (
-    min_p_filter,
-    row_key,
-    sample_tokens,
-    top_k_filter,
-    top_p_filter,
-    uniforms,
-)
+from kkwarm.backends.sampling import min_p_filter, row_key, sample_tokens, top_k_filter, top_p_filter, uniforms
 from kkwarm.errors import KkwarmError
 from kkwarm.testing.checkpoint import tiny_checkpoint
 from kkwarm.types import Completion, Sampling

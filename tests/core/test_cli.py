@@ -141,10 +141,7 @@ def test_errors_respect_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_closed_stdin_counts_as_empty(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", None)  # as Python has it after `<&-`
     code, _, err = run(capsys, "try", "mini_math")
-    assert (code, err.strip()) == (
-        2,
-        "kkwarm: no completion was given (give it as an argument or on standard input)",
-    )
+    assert (code, err.strip()) == (2, "kkwarm: no completion was given (give it as an argument or on standard input)")
 
 
 def test_the_shell_completes_runs_and_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,10 +172,7 @@ def test_free_text_states_one_letter_or_none(text: str, letter: str | None) -> N
 
 
 def test_equal_options_need_a_letter() -> None:
-    assert read_choice("same", ["same", "same", "other"]) == (
-        None,
-        "it names no option",
-    )
+    assert read_choice("same", ["same", "same", "other"]) == (None, "it names no option")
     assert read_choice("B. same", ["same", "same", "other"]) == ("B", "")
 
 

@@ -42,10 +42,7 @@ def knows_one_fence(text: str) -> bool:
 
 @pytest.mark.parametrize(
     ("reader", "kind", "outcome"),
-    [
-        (drops_lines, "broken line", "wrongly accepted"),
-        (knows_one_fence, "program in a text", "wrongly rejected"),
-    ],
+    [(drops_lines, "broken line", "wrongly accepted"), (knows_one_fence, "program in a text", "wrongly rejected")],
 )
 def test_it_finds_a_faulty_reader(reader: object, kind: str, outcome: str) -> None:
     def check(example: Example, response: Response) -> Verdict:

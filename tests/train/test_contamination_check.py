@@ -95,13 +95,7 @@ def test_drops_contaminated_traces(base: Path, contaminated: Path, tmp_path: Pat
     with pytest.raises(KkwarmError, match="left out other traces when it started"):
         warmup(base, contaminated, tmp_path / "stopped", config, progress=False)
     with pytest.raises(KkwarmError, match="different settings"):  # other benchmarks leave out other traces
-        warmup(
-            base,
-            contaminated,
-            tmp_path / "r",
-            config.replace(decontaminate_against=("mini_math",)),
-            progress=False,
-        )
+        warmup(base, contaminated, tmp_path / "r", config.replace(decontaminate_against=("mini_math",)), progress=False)
     write_traces(contaminated, read_traces(contaminated)[:2])
     with pytest.raises(KkwarmError, match="all 2 traces contain evaluated questions"):
         warmup(base, contaminated, tmp_path / "s", config, progress=False)

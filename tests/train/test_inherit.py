@@ -24,11 +24,7 @@ def trained(tmp_path: Path) -> Path:
 def test_the_protocol_of_training_is_recorded() -> None:
     assert describe_prompting(WarmupConfig(), ["kk", "mini_kk"]) == {"protocols": {"kk": "paper", "mini_kk": "mini"}}
     given = RlvrConfig(domain="math", protocol="boxed", chat="on", system="Be brief.")
-    assert describe_prompting(given, ["math"]) == {
-        "protocols": {"math": "boxed"},
-        "chat": "on",
-        "system": "Be brief.",
-    }
+    assert describe_prompting(given, ["math"]) == {"protocols": {"math": "boxed"}, "chat": "on", "system": "Be brief."}
 
 
 def test_it_is_inherited_where_a_benchmark_has_it(trained: Path) -> None:
