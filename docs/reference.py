@@ -68,13 +68,24 @@ def signature(function: Any, name: str) -> str:
     """In one line, or one line for each parameter."""
     found = inspect.signature(function)
     parameters = [p for p in found.parameters.values() if p.name not in ("self", "cls")]
-    texts = [str(p).replace("'", "") for p in parameters]
-    kinds = [p.kind for p in parameters]
+    texts, kinds = [*map(declare, parameters)], [p.kind for p in parameters]
     if inspect.Parameter.KEYWORD_ONLY in kinds and inspect.Parameter.VAR_POSITIONAL not in kinds:
         texts.insert(kinds.index(inspect.Parameter.KEYWORD_ONLY), "*")
-    returns = "" if found.return_annotation is found.empty else f" -> {str(found.return_annotation)}"
-    line = f"{name}({', '.join(texts)}){returns}".replace("<class ", "").replace("'", "")
+    returns = "" if found.return_annotation is found.empty else f" -> {annotation(found.return_annotation)}"
+    line = f"{name}({', '.join(texts)}){returns}"
     return line if len(line) <= WIDTH else f"{name}(\n" + "".join(f"    {t},\n" for t in texts) + f"){returns}"
+
+
+def declare(parameter: inspect.Parameter) -> str:
+    stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+    kind = "" if parameter.annotation is parameter.empty else f": {annotation(parameter.annotation)}"
+    equals = " = " if kind else "="
+    default = "" if parameter.default is parameter.empty else f"{equals}{parameter.default!r}"
+    return f"{stars}{parameter.name}{kind}{default}"
+
+
+def annotation(kind: Any) -> str:
+    return inspect.formatannotation(kind) if not isinstance(kind, str) else kind
 
 
 def read_fields(cls: type) -> tuple[list[str], str]:

@@ -163,3 +163,10 @@ def test_figures_of_the_bridge_are_the_measured_ones() -> None:
 def test_every_page_is_in_the_navigation() -> None:
     config = (PAGES.parent / "mkdocs.yml").read_text("utf-8")
     assert {p.name for p in PAGES.glob("*.md")} == set(re.findall(r": (\w+\.md)", config))
+
+
+def test_the_files_that_the_architecture_names_exist() -> None:
+    page = (PAGES / "architecture.md").read_text("utf-8").partition("## Source tree")[0]
+    paths = re.findall(r"`((?:kkwarm|plugins)/[\w./]+)`", page)
+    assert len(paths) > 20
+    assert [path for path in paths if not (PAGES.parents[1] / path).exists()] == []
