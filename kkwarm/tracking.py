@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -126,13 +127,18 @@ class _Trackio:
         import trackio
 
         project = os.environ.get("TRACKIO_PROJECT") or "kkwarm"
-        self._run = trackio.init(project=project, name=run.name, group=_group(run), config=_config(run), resume="allow")
+        options = {"project": project, "name": run.name, "group": _group(run), "config": _config(run)}
+        with redirect_stdout(sys.stderr):  # it prints
+            self._run = trackio.init(**options, resume="allow")
 
     def log(self, figures: Mapping[str, float], step: int | None) -> None:
         self._run.log(dict(figures), step=step)
 
     def close(self) -> None:
-        self._run.finish()
+        import trackio
+
+        with redirect_stdout(sys.stderr):
+            trackio.finish()  # unlike the run's own method, not once more at exit
 
 
 class _Wandb:

@@ -237,16 +237,16 @@ def _method(study: StudyData, comparisons: int) -> str:
     if not seeds:
         return ""
     about_seeds = (
-        f"{seeds[-1]} seeds as replicates crossed with questions; the intervals cover both"
+        f", over {seeds[-1]} seeds"
         if seeds[-1] > 1
-        else "one seed: the intervals cover questions and sampling, not the variation between trainings"
+        else "; one seed: the intervals cover questions and sampling, not the variation between trainings"
     )
     corrected = (
         f"; verdicts, but not intervals, corrected for {comparisons} comparisons (Holm)" if comparisons > 1 else ""
     )
     tests = f"; changes paired by question{corrected}" if comparisons else ""
     return (
-        f"95% intervals, clustered by question; {about_seeds}{tests}; "
+        f"95% intervals, clustered by question{about_seeds}{tests}; "
         f"tie: equivalence margin of {study.margin:g} percentage points"
     )
 

@@ -203,10 +203,9 @@ def _describe_training(study: Run, run: Run) -> str:
         steps = f", {steps} steps" if (steps := m.config.get("steps")) else ""
         return f"RLVR on {len(m.example_ids):,} examples of {m.config.get('domain')}{steps}"
     traces = _step_run(study, Path(m.traces).parent.name)
-    teacher = f" by the teacher {traces.manifest.config.get('teacher')}" if traces is not None else ""
+    source = "" if traces is None else " of {domain} by the teacher {teacher}".format(**traces.manifest.config)
     count = m.results.get("traces")
-    number = f"{count:,} " if isinstance(count, int) else ""
-    return f"SFT on {number}traces of {', '.join(m.prompting.get('protocols', {}))}{teacher}"
+    return f"SFT on {count:,} traces{source}" if isinstance(count, int) else f"SFT on traces{source}"
 
 
 def _study_cost(study: Run, condition: Condition, seeds: SeedSteps) -> Cost:

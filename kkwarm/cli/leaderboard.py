@@ -72,7 +72,7 @@ def _print(board: Leaderboard, console: Any) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from kkwarm.reporting.labels import break_name, labels_text, percent, points
+    from kkwarm.reporting.labels import break_name, labels_text, number_range, percent, points
 
     each = max(1, (console.width - 44) // 13)  # benchmarks that stand side by side
     for start in range(0, len(board.benchmarks), each):
@@ -84,8 +84,7 @@ def _print(board: Leaderboard, console: Any) -> None:
         table.add_column("mean", justify="right", no_wrap=True)
         for name in shown:
             counts = sorted({r.accuracy[name].n for r in board.runs})
-            number = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,}-{counts[-1]:,}"
-            table.add_column(f"{break_name(name, 11)}\n(n = {number})", justify="right", no_wrap=True)
+            table.add_column(f"{break_name(name, 11)}\n(n = {number_range(counts)})", justify="right", no_wrap=True)
         for r in board.runs:
             ranks = str(r.best_rank) if r.best_rank == r.worst_rank else f"{r.best_rank}-{r.worst_rank}"
             run = Text(break_name(r.name, 24))

@@ -60,6 +60,11 @@ def cost_text(tokens: int | None, seconds: float | None, gpu_hours: float | None
     return ", ".join(parts)
 
 
+def number_range(counts: Sequence[int]) -> str:
+    """``200``, or ``6-200`` where sorted counts differ."""
+    return f"{counts[0]:,}" if counts[0] == counts[-1] else f"{counts[0]:,}-{counts[-1]:,}"
+
+
 def break_name(name: str, width: int) -> str:
     """A long name on several lines of at most `width` columns, broken after punctuation rather than inside a word.
 

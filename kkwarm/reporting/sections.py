@@ -12,6 +12,7 @@ from kkwarm.reporting.labels import (
     metric_change_text,
     metric_names,
     metric_text,
+    number_range,
     points,
     reasoning_text,
     with_interval,
@@ -58,10 +59,9 @@ def _facets(report: Report) -> Iterator[Section]:
                 ]
                 for name, cell in cells.items()
             }
-            counts = {
-                v: max(c.facets[facet][v].n for c in cells.values() if v in c.facets.get(facet, {})) for v in values
-            }
-            heads = [f"{value} (n = {counts[value]:,})" for value in values]
+            figures = [cell.facets.get(facet, {}) for cell in cells.values()]
+            counts = {value: sorted({of[value].n for of in figures if value in of}) for value in values}
+            heads = [f"{value} (n = {number_range(counts[value])})" for value in values]
             title = f"Accuracy on {domain} by {facet} (percent ± 95% interval)"
             if len(values) <= MAX_COLUMNS:
                 rows = tuple((name, *row) for name, row in texts.items())

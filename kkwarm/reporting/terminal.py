@@ -308,8 +308,8 @@ def _foot(report: Report) -> list[Any]:
     from rich.text import Text
 
     note = report.note.split(". ")[0].rstrip(".")
-    lines = [Text(f"{note}.")] if note else []
-    lines += [Text(line) for line in checkpoint_lines(report)[:1]]
+    about = [f"{line}." for line in (note, *checkpoint_lines(report)[:1]) if line]
+    lines = [Text(" ".join(about))] if about else []
     labeled = [f"{c.name}: {text}" for c in report.conditions if (text := labels_text(c.labels, named=True))]
     lines += [Text(f"Labels: {'; '.join(labeled)}")] if labeled else []
     lines += [Text(f"{line}.") for line in measured_lines(report)]
