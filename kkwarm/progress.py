@@ -93,6 +93,7 @@ class GenerationProgress:
     def __init__(self, show: bool) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.table import Column
 
         self._console = Console(stderr=True)
         self._plain = show and not self._console.is_terminal
@@ -100,7 +101,7 @@ class GenerationProgress:
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=12),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}", style="dim", markup=False),
+            TextColumn("{task.fields[note]}", style="dim", markup=False, table_column=Column()),  # it may wrap
             console=self._console,
             disable=not show or self._plain,
         )

@@ -36,8 +36,9 @@ class Progress:
 
     def __init__(self, title: str, total: int, *, done: int = 0, show: bool = True) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
         from rich.progress import Progress as Bar
+        from rich.table import Column
 
         self._console = Console(stderr=True)
         show = show and distributed.is_main()
@@ -46,11 +47,9 @@ class Progress:
         self._started = self._printed = time.monotonic()
         self._bar = Bar(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=28),
+            BarColumn(bar_width=12),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            TextColumn("[dim]{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", style="dim", markup=False, table_column=Column()),  # it may wrap
             console=self._console,
             disable=not show or self._plain,
         )
@@ -70,24 +69,27 @@ class Progress:
     def update(self, done: int, note: str = "") -> None:
         """Sets how many items are done; `note` is shown after the bar."""
         self._done = done
-        self._bar.update(self._task, completed=done, note=note)
+        self._bar.update(self._task, completed=done, note=self._with_time(note))
         late = time.monotonic() - self._started > PLAIN_INTERVAL
         self._print_line(note, now=done == self._total and late)
 
     def show_note(self, note: str) -> None:
         """Shows another note after the bar."""
-        self._bar.update(self._task, note=note)
+        self._bar.update(self._task, note=self._with_time(note))
         self._print_line(note)
+
+    def _with_time(self, note: str) -> str:
+        """The note after the time left, or, at the end, the time that it took."""
+        elapsed, done = time.monotonic() - self._started, self._done - self._done_at_start
+        left = duration((self._total - self._done) * elapsed / done) + " left" if done > 0 else ""
+        return ", ".join(filter(None, (duration(elapsed) if self._done >= self._total else left, note)))
 
     def _print_line(self, note: str, *, now: bool = False) -> None:
         """Prints a line where stderr is not a terminal, if the last one was printed long enough ago, or `now`."""
-        elapsed = time.monotonic() - self._started
         if not self._plain or not (now or time.monotonic() - self._printed > PLAIN_INTERVAL):
             return
         self._printed = time.monotonic()
-        rate = (self._done - self._done_at_start) / max(1e-3, elapsed)
-        left = f", {duration((self._total - self._done) / rate)} left" if rate > 0 else ""
-        line = f"{self._title}: {self._done}/{self._total}{left}{f', {note}' if note else ''}"
+        line = ", ".join(filter(None, (f"{self._title}: {self._done}/{self._total}", self._with_time(note))))
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
