@@ -84,6 +84,7 @@ COVERAGES = ("coverage_change", "coverage_accuracy", "coverage_mean_of_domains")
 def test_the_methods_page_states_the_kept_figures() -> None:
     """docs/pages/methods.md, section Simulations: every figure of its tables."""
     page = " ".join((ROOT / "docs" / "pages" / "methods.md").read_text("utf-8").split())
+    before = kept("transfer_simulation_fresh_before")["rows"]
     rows, fresh, more = (kept(f"transfer_simulation{n}")["rows"] for n in ("", "_fresh", "_seeds"))
     claim, stops = kept("efficiency_simulation")["rows"], kept("sequential_simulation")
     advice = [r for r in kept("advice_simulation")["rows"] if r["advised"]]
@@ -107,6 +108,10 @@ def test_the_methods_page_states_the_kept_figures() -> None:
         f"{len(more)} kinds with 4, 5 and 8 seeds",
         f"False gains in at most {percent(max(r['false_gain_any'] for r in more))}%",
         f"Coverage is {span(r[c] for r in more for c in COVERAGES)}",
+        "at most {} points in the first file, {} in the second and {} here".format(
+            *(percent(max(r["false_gain_error"] for r in each)) for each in (rows, fresh, more))
+        ),
+        f"false gains reached {percent(max(r['false_gain_any'] for r in before))}%",
         f"{len(claim)} kinds; 200 each",
         f"Coverage is {', '.join(span(r[w]['coverage'] for r in claim) for w in ('examples', 'evals'))}",
         f"and {span(r['rollouts']['coverage'] for r in claim)}",
