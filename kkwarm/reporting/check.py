@@ -96,5 +96,7 @@ def _print_waivers(rows: Sequence[dict[str, Any]], console: Any) -> None:
     from rich.markup import escape
 
     for row in rows:
-        found = f"{row['wrong']:,} wrong verdicts" if row["wrong"] else "no wrong verdict, so it may be removed"
+        count = row["wrong"]
+        verdicts = "wrong verdict" if count == 1 else "wrong verdicts"
+        found = f"{count:,} {verdicts}" if count else "no wrong verdict, so it may be removed"
         console.print(f"[yellow]waived[/]: {escape(row['probe'])}: {escape(row['reason'])} [dim]({found})[/]")
