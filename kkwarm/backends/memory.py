@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 from typing import Any
+
+MEMORY_LIMIT = "KKWARM_MEMORY_LIMIT"  # bytes; set for the workers of a study, which share the machine
 
 _CPU_CACHE_BYTES = 512 * 1024**2  # measured on a 2M-parameter model: a larger batch gains nothing
 _MAX_ROWS = 1024
@@ -28,9 +31,15 @@ def available_memory(device: Any) -> int:
         import torch
 
         return int(torch.cuda.mem_get_info(device)[0])
+    return free_memory()
+
+
+def free_memory() -> int:
+    """Bytes of the machine's memory that this process may still use: what is free, or the share of a study's worker."""
     import psutil
 
-    return int(psutil.virtual_memory().available)
+    free = int(psutil.virtual_memory().available)
+    return min(free, int(os.environ.get(MEMORY_LIMIT, free)))
 
 
 def is_out_of_memory(err: BaseException) -> bool:

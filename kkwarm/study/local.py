@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from kkwarm.backends.memory import MEMORY_LIMIT, free_memory
 from kkwarm.cost import cores, gpus
 from kkwarm.study.execute import Event, StepFailed, StepFinished, StepStarted, Task, WorkerLost
 
@@ -42,6 +43,7 @@ class LocalExecutor:
 
     def __init__(self, out: Path, jobs: int | None) -> None:
         self.out, self.jobs = out, jobs or default_jobs()
+        self._memory = free_memory() // self.jobs
         self._workers: list[_Worker] = []
         self._replies: queue.SimpleQueue[tuple[_Worker, dict[str, Any] | None]] = queue.SimpleQueue()
         self._started: list[Event] = []
@@ -129,7 +131,8 @@ class LocalExecutor:
                 visible = env.get("CUDA_VISIBLE_DEVICES") or ",".join(str(n) for n in range(gpus()))
                 devices = [v.strip() for v in visible.split(",") if v.strip()]
                 env["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
-        else:  # share the cores between the workers
+        else:  # the workers share the cores and the memory
+            env[MEMORY_LIMIT] = str(self._memory)
             env["OMP_NUM_THREADS"] = env["MKL_NUM_THREADS"] = str(max(1, cores() // self.jobs))
         return env
 

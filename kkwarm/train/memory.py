@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from kkwarm.backends.memory import free_memory
 from kkwarm.errors import KkwarmError
 from kkwarm.schema.settings import RlvrConfig, TrainConfig
 from kkwarm.train import distributed
@@ -206,9 +207,7 @@ def available_memory(*, cuda: bool, processes: int) -> float:
         import torch
 
         return float(torch.cuda.get_device_properties(distributed.local_rank()).total_memory)
-    import psutil
-
-    return float(psutil.virtual_memory().available) / processes
+    return free_memory() / processes
 
 
 @dataclass(frozen=True)

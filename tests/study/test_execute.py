@@ -15,6 +15,7 @@ from unittest.mock import MagicMock
 import pytest
 
 from kkwarm import tracking
+from kkwarm.backends.memory import MEMORY_LIMIT, free_memory
 from kkwarm.errors import KkwarmError
 from kkwarm.plugins import registry
 from kkwarm.reporting.terminal import render_text
@@ -22,10 +23,11 @@ from kkwarm.schema.recipe import Recipe, load_recipe
 from kkwarm.schema.report import parse_report
 from kkwarm.scoring.verify_run import verify_run
 from kkwarm.store import Run
-from kkwarm.study.local import default_jobs
+from kkwarm.study.local import LocalExecutor, default_jobs
 from kkwarm.study.plan import Plan
 from kkwarm.study.progress import Estimate
 from kkwarm.study.run import default_folder, find_extendable, run_study
+from kkwarm.train.memory import available_memory
 
 HERE = Path(__file__).parent
 Without = Callable[[Recipe], Plan]
@@ -255,3 +257,12 @@ def test_time_left_learns_from_what_was_measured(recipe: Recipe, without_models:
     estimate.add(step, step.cost.seconds * 10)
     assert estimate.left({}) > before * 2
     assert Estimate(plan, set(plan.steps), 2).left({}) == 0
+
+
+def test_workers_on_one_machine_share_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kkwarm.study.local.gpus", lambda: 0)
+    whole = free_memory()
+    environment = LocalExecutor(tmp_path, 4)._environment(0)
+    monkeypatch.setenv(MEMORY_LIMIT, environment[MEMORY_LIMIT])
+    assert 0 < free_memory() <= 0.3 * whole
+    assert available_memory(cuda=False, processes=2) <= 0.15 * whole
