@@ -65,6 +65,10 @@ def run_task(payload: str) -> dict[str, Any]:
         return {"ok": False, "error": f"{type(err).__name__}: {' '.join(str(err).split())[:300]}"}
     finally:
         sys.stderr.flush()
+        if "torch" in sys.modules:  # other workers and the next step need what this step used
+            from kkwarm.backends.memory import release_memory
+
+            release_memory()
     return {"ok": True, "seconds": time.monotonic() - started}
 
 
