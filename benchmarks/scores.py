@@ -37,7 +37,7 @@ def humaneval_plus(path: Path) -> Rows:
 
 def math(path: Path) -> Rows:
     for i, row in enumerate(read_jsonl(path)):
-        yield {"id": f"{i}", "completion": row["responses"], "reference": row["gold"]}
+        yield {"id": f"{i}", "completion": row["responses"], "reference": row["gold"], "question": row["problem"]}
 
 
 def score(rows: Rows, benchmark: str, protocol: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:

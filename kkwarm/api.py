@@ -303,7 +303,8 @@ def score(
 
     :param file: JSON lines, or their rows as mappings: ``id`` (the benchmark's own), ``completion`` (a text, or a list
         of texts for several samples) and, optionally, ``reference`` (the gold answer; then the id need not be the
-        benchmark's), ``finish_reason`` and ``n_tokens``.
+        benchmark's), ``question`` (beside a reference: readers accept its words beside an answer), ``finish_reason``
+        and ``n_tokens``.
     :param benchmark: the benchmark that provides verifier and questions, as ``NAME`` or ``NAME:FACET``.
     :param protocol: by which answers are read, such as ``"official"``; None reads strictly.
     :param samples_out: file that gets a JSON line for each completion.

@@ -57,8 +57,8 @@ def command(
 
     FILE holds JSON lines (.gz too): `id` (the benchmark's own), `completion` (a string, or a list of strings for
     several samples; rows with the same id are samples of one question) and, optionally, `reference` (the gold answer;
-    then the id need not be the benchmark's; if it is and the answers differ, a note says so). Answers are never
-    guessed: an answer that cannot be read is `unparsed`.
+    then the id need not be the benchmark's; if it is and the answers differ, a note says so), with its `question`.
+    Answers are never guessed: an answer that cannot be read is `unparsed`.
     """
     from kkwarm.scoring.files import score_file
 

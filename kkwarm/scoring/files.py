@@ -99,7 +99,7 @@ def score_file(
     """Scores saved outputs by a benchmark's verifier.
 
     :param file: JSON lines, or their rows in memory, with the keys ``id``, ``completion`` and, optionally,
-        ``reference``, ``finish_reason`` and ``n_tokens``.
+        ``reference``, ``question``, ``finish_reason`` and ``n_tokens``.
     :param name: the benchmark, as NAME or NAME:FACET.
     :param protocol: by which answers are read; None: strictly.
     :param workers: number of processes for slow verifiers; None: one per core.

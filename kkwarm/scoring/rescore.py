@@ -164,7 +164,9 @@ def rescore_samples(
 
 def _load_examples(benchmark: Benchmark, samples: Sequence[Sample]) -> dict[str, Example]:
     """Examples by id: made from the references that the samples carry, else the benchmark's own."""
-    examples = {s.id: Example(s.id, "", s.meta["reference"]) for s in samples if "reference" in s.meta}
+    examples = {
+        s.id: Example(s.id, s.meta.get("question", ""), s.meta["reference"]) for s in samples if "reference" in s.meta
+    }
     if any(s.id not in examples for s in samples):
         examples = {**{e.id: e for e in benchmark.load_all()}, **examples}
     return examples

@@ -29,12 +29,13 @@ _REASONS = ("stop", "length")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One saved completion. A reference of null counts as none."""
+    """One saved completion. A reference of null counts as none. `question` belongs to the reference."""
 
     line: int
     id: str
     completion: Completion
     reference: Any = None
+    question: str = ""
 
     @property
     def has_reference(self) -> bool:
@@ -54,7 +55,8 @@ class Scored:
 def read_rows(path: Path | str) -> list[Row]:
     """The completions of a file in order; a line with a list of completions gives several rows.
 
-    Optional keys are `reference`, `finish_reason` (``stop`` or ``length``) and `n_tokens`.
+    Optional keys are `reference`, `question` (beside a reference), `finish_reason` (``stop`` or ``length``) and
+    `n_tokens`.
     """
     return _parse(read_numbered_jsonl(path), path)
 
@@ -92,6 +94,8 @@ def _read_row(path: Path | str, line: int, raw: Mapping[str, Any]) -> Iterator[R
         completions = [completions]
     if not completions:
         raise KkwarmError(f'{path}, line {line}: "completion" is an empty list')
+    if not isinstance(question := raw.get("question", ""), str):
+        raise KkwarmError(f'{path}, line {line}: "question" is {json.dumps(question)[:60]}, not a string')
     for i, text in enumerate(completions):
         reason, tokens = _item(raw.get("finish_reason"), i), _item(raw.get("n_tokens"), i)
         completion = Completion(
@@ -99,7 +103,7 @@ def _read_row(path: Path | str, line: int, raw: Mapping[str, Any]) -> Iterator[R
             tokens if isinstance(tokens, int) and not isinstance(tokens, bool) else None,
             reason if reason in _REASONS else "unknown",
         )
-        yield Row(line, str(id_), completion, raw.get("reference"))
+        yield Row(line, str(id_), completion, raw.get("reference"), question)
 
 
 def _item(value: Any, i: int) -> Any:
@@ -131,7 +135,7 @@ def match_examples(rows: Sequence[Row], benchmark: Benchmark, path: Path | str) 
         if pair not in referenced:
             count[row.id] += 1
             is_used = count[row.id] > 1 or row.id in own
-            referenced[pair] = Example(f"{row.id} #{count[row.id]}" if is_used else row.id, "", row.reference)
+            referenced[pair] = Example(f"{row.id} #{count[row.id]}" if is_used else row.id, row.question, row.reference)
         examples.append(referenced[pair])
     return examples
 
@@ -303,7 +307,9 @@ def score_rows(
             for i, (id_, index) in zip(part, places, strict=True):
                 sample = stored.get((id_, index))
                 if sample is None:
-                    meta = {"reference": rows[i].reference} if rows[i].has_reference else {}
+                    row = rows[i]
+                    meta = {"reference": row.reference} if row.has_reference else {}
+                    meta |= {"question": row.question} if row.has_reference and row.question else {}
                     meta |= {f: examples[i].meta[f] for f in benchmark.all_facets if f in examples[i].meta}
                     if i in replaced:
                         meta[REFERENCE_DIFFERS] = True

@@ -59,6 +59,22 @@ def test_json_and_samples(capsys: pytest.CaptureFixture[str], references: Path, 
     assert set(samples[0]) == {"id", "status", "answer", "reward", "reason"}
 
 
+def test_a_question_beside_a_reference_is_known_to_the_reader(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    row = {"id": "a", "completion": r"There are $\boxed{6}$ matches in each group.", "reference": "6"}
+    question = {"question": "How many matches were there in each group?"}
+    file = write(tmp_path / "outputs.jsonl", [row, row | {"id": "b"} | question])
+    document = scored(capsys, file, "--benchmark", "math", "-o", tmp_path / "run")
+    assert document["benchmarks"]["math"]["status"] == {"correct": 1, "unparsed": 1}
+    samples = Run.read(tmp_path / "run").samples()
+    assert [s.meta.get("question") for s in samples] == [None, question["question"]]
+    code, out, _ = run(capsys, "rescore", tmp_path / "run", "--json")
+    assert code == 0 and json.loads(out)["benchmarks"]["math"]["flips"] == {}
+    code, _, err = run(capsys, "score", write(tmp_path / "bad.jsonl", [row | {"question": 3}]), "--benchmark", "math")
+    assert code == 2 and 'line 1: "question" is 3, not a string' in err
+
+
 def test_table_fits_80_columns(
     capsys: pytest.CaptureFixture[str], references: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
