@@ -122,7 +122,9 @@ class Assume(_Table):
     prompt: Count = assumption(200, "Tokens of a prompt.")
     start_s: Annotated[Number, Field(ge=0)] = assumption(5.0, "Seconds to start a step.")
     questions: Mapping[str, Count] = assumption(
-        {}, "Number of questions of each benchmark, a table; `limit` of the evaluation applies.", "500 each"
+        {},
+        "Number of questions of each benchmark, a table; `limit` of the evaluation applies.",
+        "those of a TOML table are counted; 500 for others",
     )
 
 

@@ -118,7 +118,7 @@ class Costs:
         """Evaluation: questions x samples, on each benchmark."""
         completions = tokens = 0
         for domain in domains:
-            questions = self.assume.questions.get(domain, DEFAULT_QUESTIONS)
+            questions = self.assume.questions.get(domain) or _benchmark_questions(domain)
             count = min(questions, value_of(config.limit, domain) or questions) * config.samples
             completions += count
             tokens += count * self._answer(value_of(config.max_tokens, domain) or _benchmark_tokens(domain))
@@ -153,6 +153,16 @@ def _task_tokens(domain: str) -> int:
         return registry().task(domain).sampling.max_tokens
     except KkwarmError:
         return 4096
+
+
+def _benchmark_questions(domain: str) -> int:
+    """The number of questions of a table, whose data is at hand; an assumption for other benchmarks."""
+    if not domain.partition(":")[0].endswith(".toml"):
+        return DEFAULT_QUESTIONS
+    try:
+        return len(registry().benchmark(domain).load())
+    except KkwarmError:  # reported before the study begins
+        return DEFAULT_QUESTIONS
 
 
 def _benchmark_tokens(domain: str) -> int:

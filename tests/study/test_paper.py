@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kkwarm.schema.recipe import load_recipe
-from kkwarm.study.cost import Cost
+from kkwarm.study.cost import Cost, _benchmark_questions
 from kkwarm.study.plan import make_plan
 
 
@@ -53,6 +53,13 @@ def test_costs_follow_settings() -> None:
     assert half.generated * 2 == whole.generated
     slower = cost("assume.flops=100e12")
     assert slower.seconds > 5 * whole.seconds
+
+
+def test_questions_of_tables_are_counted() -> None:
+    tables = Path(__file__).parents[2] / "benchmarks/studies/smollm2-135m"
+    counts = [_benchmark_questions(str(tables / name)) for name in ("next_number.toml", "plural.toml")]
+    assert counts == [200, 144]
+    assert _benchmark_questions("math") == _benchmark_questions("missing.toml") == 500
 
 
 @pytest.mark.slow
