@@ -7,7 +7,8 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,16 @@ from kkwarm.errors import KkwarmError
 from kkwarm.files import append_regular, is_regular, open_regular, read_regular, write_file
 
 
-@pytest.fixture
-def small_disk() -> Iterator[Callable[[int], None]]:
+@contextmanager
+def small_disk(size: int) -> Iterator[None]:
     """Limits the size of files that this process writes, as a full disk does."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_file_is_replaced_with_its_permissions(tmp_path: Path) -> None:
@@ -35,11 +39,10 @@ def test_a_file_is_replaced_with_its_permissions(tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
 
 
-def test_a_full_disk_leaves_the_old_file(tmp_path: Path, small_disk: Callable[[int], None]) -> None:
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     write_file(path, "old")
-    small_disk(1000)
-    with pytest.raises(KkwarmError, match=r"report\.html cannot be written: File too large \(free space\)"):
+    with small_disk(1000), pytest.raises(KkwarmError, match=r"report\.html cannot be written: File too large"):
         write_file(path, ["x" * 600] * 4, hint="free space")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
