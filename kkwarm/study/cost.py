@@ -160,7 +160,7 @@ def _benchmark_questions(domain: str) -> int:
     if not domain.partition(":")[0].endswith(".toml"):
         return DEFAULT_QUESTIONS
     try:
-        return len(registry().benchmark(domain).load())
+        return sum(1 for _ in registry().benchmark(domain).load())
     except KkwarmError:  # reported before the study begins
         return DEFAULT_QUESTIONS
 
