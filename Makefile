@@ -20,10 +20,10 @@ study: $(STAMP)  ## the main job: the miniature study (about 15 minutes on 2 cor
 	$(BIN)/kkwarm study mini
 
 test: $(STAMP)  ## the fast tests, on two cores
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 test-slow: $(STAMP)  ## the tests that train, and kill, for real
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow -o timeout=1800 --durations=12
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow -o timeout=1800 --durations=12
 
 test-vllm: .venv-vllm/.installed  ## a real vLLM on the CPU: bench, distill, colocated RLVR, servers (opt-in)
 	OMP_NUM_THREADS=$$(nproc) .venv-vllm/bin/python -m pytest -q -m vllm -o timeout=3600 tests/engines
