@@ -7,14 +7,13 @@ import io
 import os
 import re
 import sys
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
 
-from kkwarm.errors import KkwarmError, unknown_name, warn
+from kkwarm.errors import KkwarmError, describe_error, unknown_name, warn
 from kkwarm.interrupt import RESUMABLE_RUNS, interrupt_on_signals
 
 __all__ = ["cli", "main"]
@@ -97,8 +96,10 @@ class Commands(click.Group):
             spec = find_spec(point.module)
             get_source = getattr(spec and spec.loader, "get_source", lambda _: None)
             if "kkwarm_commands" in (get_source(point.module) or ""):
-                with suppress(Exception):  # `kkwarm plugins` reports it
+                try:
                     point.load().kkwarm_commands(self)
+                except Exception as err:  # the other commands still work
+                    warn(f"the commands of {point.name} are missing: {describe_error(err)}")
 
 
 def _module(name: str) -> str:

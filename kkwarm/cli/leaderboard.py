@@ -84,7 +84,9 @@ def _print(board: Leaderboard, console: Any) -> None:
         table.add_column("mean", justify="right", no_wrap=True)
         for name in shown:
             counts = sorted({r.accuracy[name].n for r in board.runs})
-            table.add_column(f"{break_name(name, 11)}\n(n = {number_range(counts)})", justify="right", no_wrap=True)
+            table.add_column(
+                f"{break_name(name, 11, board.benchmarks)}\n(n = {number_range(counts)})", justify="right", no_wrap=True
+            )
         for r in board.runs:
             ranks = str(r.best_rank) if r.best_rank == r.worst_rank else f"{r.best_rank}-{r.worst_rank}"
             run = Text(break_name(r.name, 24))

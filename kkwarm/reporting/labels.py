@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +65,12 @@ def number_range(counts: Sequence[int]) -> str:
     return f"{counts[0]:,}" if counts[0] == counts[-1] else f"{counts[0]:,}-{counts[-1]:,}"
 
 
-def break_name(name: str, width: int) -> str:
+def break_name(name: str, width: int, among: Iterable[str] = ()) -> str:
     """A long name on several lines of at most `width` columns, broken after punctuation rather than inside a word.
 
-    A table's name is its path; its file is shown.
+    A table's name is its path. Its file is shown, unless a table in `among` has a file of the same name.
     """
-    if name.endswith(".toml"):
+    if name.endswith(".toml") and [Path(other).name for other in among].count(Path(name).name) < 2:
         name = Path(name).name
     lines = [""]
     for part in re.findall(r"[^:_/+. -]*[:_/+. -]?", name):

@@ -234,7 +234,7 @@ def _matrix_part(report: Report, domains: Sequence[str], name_width: int, *, bes
     table.add_column(Text(_CORNER, style="dim"), width=name_width)
     widths = {d: _cell_width(report, d, beside=beside) for d in domains}
     for domain in domains:
-        head = Text(break_name(domain, widths[domain]), style="bold")
+        head = Text(break_name(domain, widths[domain], report.domains), style="bold")
         justify: Any = "left" if beside else "right"
         table.add_column(head, justify=justify, no_wrap=True, min_width=widths[domain])
     for condition, row in report.matrix.items():
@@ -372,7 +372,7 @@ def _table(table: Section, width: int) -> Iterator[Any]:
         drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
         drawn.add_column("", overflow="fold")
         for i in part:
-            head = Text(break_name(table.columns[i], max(widths[i], 12)), style="bold")
+            head = Text(break_name(table.columns[i], max(widths[i], 12), table.columns), style="bold")
             drawn.add_column(head, justify="right", no_wrap=True)
         for row in table.rows:
             drawn.add_row(Text(row[0]), *(row[i + 1] for i in part))

@@ -14,7 +14,7 @@ import click
 import pytest
 from kkwarm_mini.protocol import MINI
 
-from kkwarm.cli import COMMANDS, cli, main
+from kkwarm.cli import COMMANDS, Commands, cli, main
 from kkwarm.plugins import registry
 from kkwarm.store import Run
 from kkwarm.types import Completion, Example, Response, Sample, Status, Verdict
@@ -158,3 +158,20 @@ def test_the_shell_completes_runs_and_checkpoints(tmp_path: Path, monkeypatch: p
         (["bench"], "ru", [("ru", "dir")]),
     ):
         assert [(i.value, i.type) for i in complete.get_completions(words, incomplete)] == items
+
+
+def test_a_plugin_whose_commands_fail_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import importlib.metadata
+
+    import kkwarm_kk
+
+    def fail(group: click.Group) -> None:
+        raise RuntimeError("no commands")
+
+    own = [p for p in importlib.metadata.entry_points(group="kkwarm") if p.dist is not None and p.dist.name == "kkwarm"]
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: own)
+    monkeypatch.setattr(kkwarm_kk, "kkwarm_commands", fail)
+    assert "bench" in Commands().list_commands(click.Context(cli))
+    assert "the commands of kk are missing: RuntimeError: no commands" in " ".join(capsys.readouterr().err.split())

@@ -288,6 +288,7 @@ def test_long_names_break_after_punctuation() -> None:
     assert break_name("lm_eval:hendrycks_math_algebra", 18).split("\n") == ["lm_eval:hendrycks_", "math_algebra"]
     assert break_name("mini_kk", 18) == "mini_kk"
     assert break_name("tables/of/next_number.toml", 12).split("\n") == ["next_number.", "toml"]
+    assert break_name("a/t.toml", 12, ["a/t.toml", "b/t.toml"]) == "a/t.toml"
 
 
 # -- several runs ------------------------------------------------------------------------------------------------------
