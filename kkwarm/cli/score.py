@@ -33,7 +33,10 @@ from kkwarm.cli.console import (
     help="Benchmark that provides verifier and questions, as NAME or NAME:FACET.",
 )
 @click.option("--samples-out", type=click.Path(path_type=Path), help="Write one JSON line per completion to this file.")
-@protocol_option("Protocol by which answers are read, such as official.  [default: auto, which reads strictly]")
+@protocol_option(
+    "Protocol by which answers are read, such as official.  [default: auto, which reads strictly, or the benchmark's "
+    "default where that is a protocol of its own]"
+)
 @click.option("--workers", type=Whole(1), help="Number of processes for slow verifiers.  [default: one per core]")
 @click.option(
     "-o",
