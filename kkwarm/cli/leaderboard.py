@@ -72,8 +72,9 @@ def _print(board: Leaderboard, console: Any) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from kkwarm.reporting.labels import break_name, labels_text, number_range, percent, points
+    from kkwarm.reporting.labels import break_name, labels_text, number_range, percent, points, short_names
 
+    names = short_names(board.benchmarks)
     each = max(1, (console.width - 44) // 13)  # benchmarks that stand side by side
     for start in range(0, len(board.benchmarks), each):
         shown = board.benchmarks[start : start + each]
@@ -85,7 +86,7 @@ def _print(board: Leaderboard, console: Any) -> None:
         for name in shown:
             counts = sorted({r.accuracy[name].n for r in board.runs})
             table.add_column(
-                f"{break_name(name, 11, board.benchmarks)}\n(n = {number_range(counts)})", justify="right", no_wrap=True
+                f"{break_name(names[name], 11)}\n(n = {number_range(counts)})", justify="right", no_wrap=True
             )
         for r in board.runs:
             ranks = str(r.best_rank) if r.best_rank == r.worst_rank else f"{r.best_rank}-{r.worst_rank}"

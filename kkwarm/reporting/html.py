@@ -37,6 +37,7 @@ from kkwarm.reporting.labels import (
     reasoning_text,
     saved_text,
     warning_lines,
+    with_short_names,
 )
 from kkwarm.reporting.samples import Packed, pack
 from kkwarm.reporting.sections import tables
@@ -56,7 +57,9 @@ def write_html(report: Report, paths: Sequence[Path], target: Path) -> None:
 
 def page_pieces(report: Report, paths: Sequence[Path]) -> list[str]:
     """The page in pieces of text. Parameters as in `write_html`."""
-    return _page(report, pack(report, paths))
+    packed, shown = pack(report, paths), with_short_names(report)
+    packed.header["domains"] = list(shown.domains)
+    return _page(shown, packed)
 
 
 def style() -> str:

@@ -65,13 +65,36 @@ def number_range(counts: Sequence[int]) -> str:
     return f"{counts[0]:,}" if counts[0] == counts[-1] else f"{counts[0]:,}-{counts[-1]:,}"
 
 
-def break_name(name: str, width: int, among: Iterable[str] = ()) -> str:
-    """A long name on several lines of at most `width` columns, broken after punctuation rather than inside a word.
+def short_names(names: Iterable[str]) -> dict[str, str]:
+    """Names to display. A table's name is its path: its file is shown, unless another table has a file of that name."""
+    unique = list(dict.fromkeys(names))
+    files = Counter(Path(name).name for name in unique)
+    return {
+        name: Path(name).name if name.endswith(".toml") and files[Path(name).name] == 1 else name for name in unique
+    }
 
-    A table's name is its path. Its file is shown, unless a table in `among` has a file of the same name.
-    """
-    if name.endswith(".toml") and [Path(other).name for other in among].count(Path(name).name) < 2:
-        name = Path(name).name
+
+def with_short_names(report: Report) -> Report:
+    """The report as views show it: with `short_names` of its domains, in sentences too."""
+    short = {name: shown for name, shown in short_names(report.domains).items() if name != shown}
+    if not short:
+        return report
+    pattern = re.compile("|".join(sorted(map(re.escape, short), key=len, reverse=True)))
+
+    def renamed(value: Any) -> Any:
+        if isinstance(value, str):
+            return pattern.sub(lambda found: short[found[0]], value)
+        if isinstance(value, Mapping):
+            return {renamed(key): renamed(item) for key, item in value.items()}
+        return [renamed(item) for item in value] if isinstance(value, list | tuple) else value
+
+    kept = ("provenance", "runs")
+    data = renamed(report.model_dump(exclude={*kept}))
+    return Report.model_validate(data | {key: getattr(report, key) for key in kept})
+
+
+def break_name(name: str, width: int) -> str:
+    """A long name on several lines of at most `width` columns, broken after punctuation rather than inside a word."""
     lines = [""]
     for part in re.findall(r"[^:_/+. -]*[:_/+. -]?", name):
         if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:

@@ -9,6 +9,7 @@ from kkwarm.reporting.labels import (
     percent,
     scoring_lines,
     settings_lines,
+    with_short_names,
 )
 from kkwarm.reporting.sanitize import sanitize
 from kkwarm.reporting.sections import Section, tables
@@ -28,6 +29,7 @@ def latex_text(report: Report) -> str:
     """A table environment with the matrix; below each condition's accuracies its changes, and its baseline. Then one
     for each table of pass@k and facets.
     """
+    report = with_short_names(report)
     lines = [
         r"% needs \usepackage{booktabs}; four domains fit one of two columns, for more use table*",
         r"\begin{table}",

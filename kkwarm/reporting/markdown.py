@@ -17,6 +17,7 @@ from kkwarm.reporting.labels import (
     nothing_learned_lines,
     percent,
     warning_lines,
+    with_short_names,
 )
 from kkwarm.reporting.sanitize import sanitize
 from kkwarm.reporting.sections import tables
@@ -27,6 +28,7 @@ _MARKUP = re.compile(r"[\\`*\[\]$|<~]|^[#>]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)")
 
 def markdown_text(report: Report, *, full: bool = True) -> str:
     """The tables, warnings, alarms, and how everything was measured; pass@k and facets only if `full`."""
+    report = with_short_names(report)
     state = "" if report.state == "done" else " (in progress)"
     lines = [f"**{escape(report.title)}**{state}", ""]
     lines += [text for line in nothing_learned_lines(report) for text in (f"**{escape(line)}**", "")]

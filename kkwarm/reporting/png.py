@@ -9,7 +9,7 @@ from typing import Any
 from kkwarm.errors import KkwarmError
 from kkwarm.files import write_file
 from kkwarm.reporting.figures import Figure, figures
-from kkwarm.reporting.labels import HOLDS, LEGEND, change_text, percent
+from kkwarm.reporting.labels import HOLDS, LEGEND, change_text, percent, with_short_names
 from kkwarm.reporting.sanitize import sanitize
 from kkwarm.schema.report import Claim, Report
 
@@ -29,6 +29,7 @@ def write_png(report: Report, target: Path) -> list[Path]:
         from matplotlib.figure import Figure as Canvas
     except ModuleNotFoundError:
         raise KkwarmError("--png needs matplotlib", hint="pip install 'kkwarm[plots]'") from None
+    report = with_short_names(report)
     panels = _panels(report)
     if not panels:
         raise KkwarmError("nothing is evaluated yet: there is no figure to draw")

@@ -28,6 +28,7 @@ from kkwarm.reporting.labels import (
     saved_text,
     verdict_counts,
     warning_lines,
+    with_short_names,
 )
 from kkwarm.reporting.plot import plot
 from kkwarm.reporting.sanitize import console as safe_console
@@ -50,6 +51,7 @@ INK = {"gain": "#8df0a8", "loss": "#ffb9bd", "tie": "#e4e7eb", "underpowered": "
 
 def print_report(report: Report, console: Any, *, full: bool = False, sections: Sequence[str] = ()) -> None:
     """Prints the report: one screen, all of it (`full`), or the named sections."""
+    report = with_short_names(report)
     if sections or full:
         if full:
             _print_title(report, console)
@@ -234,7 +236,7 @@ def _matrix_part(report: Report, domains: Sequence[str], name_width: int, *, bes
     table.add_column(Text(_CORNER, style="dim"), width=name_width)
     widths = {d: _cell_width(report, d, beside=beside) for d in domains}
     for domain in domains:
-        head = Text(break_name(domain, widths[domain], report.domains), style="bold")
+        head = Text(break_name(domain, widths[domain]), style="bold")
         justify: Any = "left" if beside else "right"
         table.add_column(head, justify=justify, no_wrap=True, min_width=widths[domain])
     for condition, row in report.matrix.items():
@@ -372,7 +374,7 @@ def _table(table: Section, width: int) -> Iterator[Any]:
         drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
         drawn.add_column("", overflow="fold")
         for i in part:
-            head = Text(break_name(table.columns[i], max(widths[i], 12), table.columns), style="bold")
+            head = Text(break_name(table.columns[i], max(widths[i], 12)), style="bold")
             drawn.add_column(head, justify="right", no_wrap=True)
         for row in table.rows:
             drawn.add_row(Text(row[0]), *(row[i + 1] for i in part))

@@ -460,17 +460,20 @@ def _different_run(
     hint = "use another --out, or delete it"
     if manifest.kind != kind:
         return KkwarmError(f"{path} already holds a run of {manifest.kind}, not of {kind}", hint=hint)
-    here = dict(_settings(_json_data({**config, **inputs})))
-    there = dict(_settings({**manifest.config, **manifest.inputs}))
-    identity_here = dict(_settings(_json_data({**stored_identity(kind, config), **inputs})))
-    identity_there = dict(_settings({**stored_identity(kind, manifest.config), **manifest.inputs}))
-    differences = [
-        f"{key}: {_short(there.get(key, 'default'))} there, {_short(here.get(key, 'default'))} here"
-        for key in sorted({*identity_here, *identity_there})
-        if identity_here.get(key) != identity_there.get(key)
-    ]
+    given, stored = stored_identity(kind, _json_data(config)), stored_identity(kind, manifest.config)
+    # Hashes of inputs follow from the settings, so they are named only where the settings agree.
+    differences = _differences(given, stored) or _differences(inputs, manifest.inputs)
     what = f" ({'; '.join(differences)})" if differences else ""
     return KkwarmError(f"{path} already holds a run with different settings{what}", hint=hint)
+
+
+def _differences(given: Settings, stored: Settings) -> list[str]:
+    here, there = dict(_settings(given)), dict(_settings(stored))
+    return [
+        f"{key}: {_short(there.get(key, 'default'))} there, {_short(here.get(key, 'default'))} here"
+        for key in sorted({*here, *there})
+        if here.get(key) != there.get(key)
+    ]
 
 
 def _settings(config: Settings, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -23,8 +23,9 @@ from kkwarm.train.distillation import select_training_examples
 from kkwarm.train.launch import launch, plan_processes
 from kkwarm.train.loop import finish_run, open_run, read_finished, record_environment, summarize, train_to_end
 from kkwarm.train.progress import StepLog, print_status
-from kkwarm.types import Example, Protocol, Sampling, Task, Verifier
+from kkwarm.types import Completion, Example, Protocol, Sampling, Task, Verifier
 from kkwarm.verify import Judge
+from kkwarm.verify.rewards import TaskReward
 from kkwarm.verify.source import verifier_provenance
 
 if TYPE_CHECKING:
@@ -117,7 +118,8 @@ class Prompts:
 def plan_rlvr(config: RlvrConfig) -> RlvrPlan:
     """Plans `rlvr` without loading a model.
 
-    :raises KkwarmError: the domain is unknown, has too few examples, or no reward whose parts could have weights.
+    :raises KkwarmError: the domain is unknown or has too few examples, or a part of its reward that has a weight does
+        not exist.
     """
     reg = registry()
     task = reg.task(config.domain)
@@ -135,7 +137,20 @@ def plan_rlvr(config: RlvrConfig) -> RlvrPlan:
             hint=f"--prompts-per-step {len(examples)}",
         )
     protocol = reg.protocol(task, config.protocol)
-    return RlvrPlan(config, task, protocol, reg.verifier_of(task, protocol), examples)
+    plan = RlvrPlan(config, task, protocol, reg.verifier_of(task, protocol), examples)
+    if config.reward_weights:
+        _check_weights(plan)
+    return plan
+
+
+def _check_weights(plan: RlvrPlan) -> None:
+    """Computes one reward, of the first example's gold answer, so that an unknown part is found before training."""
+    example = plan.examples[0]
+    gold = plan.task.gold(example) if plan.task.gold is not None else ""
+    completion = Completion(plan.protocol.compose("", gold), finish_reason="stop")
+    with Judge(1) as judge:
+        (verdict,) = judge.verify(plan.verifier, plan.protocol, [(example, completion)])
+    TaskReward.of(plan.task, plan.config.reward_weights)([(example, completion, verdict)])
 
 
 def render_prompts(plan: RlvrPlan, model: str | Path) -> Prompts:

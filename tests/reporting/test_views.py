@@ -4,6 +4,7 @@ import csv
 import http.client
 import io
 import json
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,7 +23,7 @@ from kkwarm.errors import KkwarmError
 from kkwarm.importers.lm_eval import _groups, _name_groups
 from kkwarm.importers.records import Answer, TaskResults
 from kkwarm.reporting.html import page_pieces
-from kkwarm.reporting.labels import break_name, with_interval
+from kkwarm.reporting.labels import break_name, short_names, with_interval
 from kkwarm.reporting.latex import latex_text
 from kkwarm.reporting.markdown import markdown_text
 from kkwarm.reporting.sanitize import console
@@ -287,8 +288,23 @@ def test_the_picture_in_the_readme_is_that_of_the_kept_study(kept: Any) -> None:
 def test_long_names_break_after_punctuation() -> None:
     assert break_name("lm_eval:hendrycks_math_algebra", 18).split("\n") == ["lm_eval:hendrycks_", "math_algebra"]
     assert break_name("mini_kk", 18) == "mini_kk"
-    assert break_name("tables/of/next_number.toml", 12).split("\n") == ["next_number.", "toml"]
-    assert break_name("a/t.toml", 12, ["a/t.toml", "b/t.toml"]) == "a/t.toml"
+    assert break_name("next_number.toml", 12).split("\n") == ["next_number.", "toml"]
+
+
+def test_tables_are_named_by_their_file_in_every_view() -> None:
+    report = parse_report((ROOT / "benchmarks/results/smollm2_study.json").read_text("utf-8"))
+    folder = "benchmarks/studies/smollm2-135m/"
+    assert [d for d in report.domains if folder in d], "the kept study has tables"
+    pages = "".join(page_pieces(report, []))
+    for text in (render_text(report, full=True), markdown_text(report), latex_text(report), pages):
+        assert folder not in text.replace("-\n", "")
+        assert re.search(r"After RLVR on\s+next_number\.toml|next\\_number", text)
+
+
+def test_tables_with_equal_file_names_keep_their_paths() -> None:
+    assert short_names(["a/t.toml", "b/t.toml", "b/u.toml", "mini_kk"]) == {
+        "a/t.toml": "a/t.toml", "b/t.toml": "b/t.toml", "b/u.toml": "u.toml", "mini_kk": "mini_kk"
+    }  # fmt: skip
 
 
 # -- several runs ------------------------------------------------------------------------------------------------------
