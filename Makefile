@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-study: $(STAMP)  ## the main job: the miniature study (about 15 minutes on 2 cores)
+study: $(STAMP)  ## the main job: the miniature study (about 12 minutes on 2 cores)
 	$(BIN)/kkwarm study mini
 
 test: $(STAMP)  ## the fast tests, on two cores

@@ -97,7 +97,7 @@ def test_parts_of_a_reward_and_a_stop_with_nothing_lost(
     assert line["reward"] == pytest.approx(sum(line["rewards"].values()), abs=1e-5)  # type: ignore[attr-defined]
     with pytest.raises(KkwarmError, match="the reward of toy has no parts that could have a weight"):
         plan_rlvr(weighted.replace(domain="toy"))
-    with pytest.raises(KkwarmError, match="the reward of graded: unknown part .lenght."):
+    with pytest.raises(KkwarmError, match=r"the reward of graded: unknown part 'lenght'"):
         plan_rlvr(weighted.replace(reward_weights={"lenght": 0.5}))
 
     calls = iter(range(9))
