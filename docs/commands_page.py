@@ -1,5 +1,6 @@
 """Writes docs/pages/commands.md from the command line's own definitions: ``python docs/commands_page.py``."""
 
+import html
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +13,10 @@ HEAD = """# Commands
 
 <!-- Written by docs/commands_page.py from the definitions in kkwarm/cli. Do not edit. -->
 
-Every command that reports takes `--json`: one JSON document on standard output and nothing else there. Progress goes to
-standard error. `-h` or `--help` shows a command's options. Exit codes: 0 done, 1 a check failed, 2 bad usage or input,
-130 interrupted (repeat the command to resume). Options that are settings are described with their bounds in
-[Settings](settings.md).
+Every command with its options, as `--help` shows them. [Settings](settings.md) has the bounds of those that are settings.
+
+With `--json`, a command prints one JSON document on standard output and nothing else there. Progress goes to standard
+error. Exit codes: 0 done, 1 a check failed, 2 bad usage or input, 130 interrupted (repeat the command to resume).
 
 Shell completion, of domains too: add `eval "$(_KKWARM_COMPLETE=bash_source kkwarm)"` to `~/.bashrc`, or the same with
 `zsh_source` to `~/.zshrc` after `compinit`.
@@ -41,7 +42,8 @@ def sections(command: click.Command, path: str, parent: click.Context | None) ->
     usage = " ".join(command.collect_usage_pieces(context))
     help_text = " ".join((command.help or "").split("\b")[0].split())
     yield f"## {path}\n\n```\n{path} {usage}\n```\n\n{help_text}\n"
-    rows = [row for p in command.params if (row := describe(p, context))]
+    options = sorted(command.params, key=lambda p: not p.required)  # required ones first
+    rows = [row for p in options if (row := describe(p, context))]
     if rows:
         yield "| option | |\n|---|---|\n" + "\n".join(rows) + "\n"
 
@@ -51,8 +53,10 @@ def describe(parameter: click.Parameter, context: click.Context) -> str:
     record = parameter.get_help_record(context) if isinstance(parameter, click.Option) else None
     if record is None:
         return ""
-    names, text = (" ".join(part.split()).replace("|", "\\|") for part in record)
-    return f"| `{names}` | {text.replace('[', chr(92) + '[')} |"
+    names, text = (" ".join(part.split()) for part in record)
+    # In a code span of a table, GitHub needs | escaped and mkdocs must not have it escaped.
+    code = f"<code>{html.escape(names).replace('|', '&#124;')}</code>" if "|" in names else f"`{names}`"
+    return f"| {code} | {text.replace('|', chr(92) + '|').replace('[', chr(92) + '[')} |"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""Writes the reference sections of the pages from docstrings and signatures: ``python docs/reference.py``.
+"""Writes the reference sections of the pages from docstrings and signatures, and what they show of kept files:
+``python docs/reference.py``.
 
 A page has a section between ``<!-- reference: kkwarm.api.score -->`` and ``<!-- end of reference -->``. Names of members
 may follow the name of a class; a module stands for all its public names. The text is plain Markdown, so that it can be
-read on GitHub too. After a hook, the code of the first built-in plugin that implements it is shown.
+read on GitHub too. After a hook, the code of the first built-in plugin that implements it is shown. Between
+``<!-- file: PATH -->`` and ``<!-- end of file -->`` stands the content of a file.
 """
 
 import ast
@@ -15,13 +17,20 @@ from typing import Any
 
 PAGES = Path(__file__).parent / "pages"
 MARK = re.compile(r"(<!-- reference: ([\w.]+)([\w ]*) -->\n).*?(<!-- end of reference -->)", re.S)
+FILE = re.compile(r"(<!-- file: ([\w./]+) -->\n).*?(<!-- end of file -->)", re.S)
 PLUGINS = ("kkwarm_kk", "kkwarm_math", "kkwarm_humaneval_plus", "kkwarm_bridges")
 WIDTH = 96
 
 
 def render(page: Path) -> str:
-    """The page with its reference sections written anew."""
-    return MARK.sub(lambda m: f"{m[1]}\n{section(m[2], m[3].split())}\n\n{m[4]}", page.read_text("utf-8"))
+    """The page with its reference sections and files written anew."""
+    text = MARK.sub(lambda m: f"{m[1]}\n{section(m[2], m[3].split())}\n\n{m[4]}", page.read_text("utf-8"))
+    return FILE.sub(lambda m: f"{m[1]}\n```text\n{read_lines(m[2])}\n```\n\n{m[3]}", text)
+
+
+def read_lines(path: str) -> str:
+    """The lines of a file of the repository, without white space at their ends."""
+    return "\n".join(line.rstrip() for line in (PAGES.parents[1] / path).read_text("utf-8").splitlines())
 
 
 def section(path: str, members: list[str]) -> str:
@@ -47,7 +56,7 @@ def describe(thing: Any, name: str, members: list[str]) -> str:
     if not inspect.isclass(thing):
         return f"### {name}\n\n{code(signature(thing, name))}\n\n{docstring(thing)}"
     fields, notes = read_fields(thing)
-    bases = [b.__name__ for b in thing.__bases__ if issubclass(b, BaseException)]
+    bases = [b.__name__ for b in thing.__bases__ if is_documented(b)]
     head = f"class {name}({', '.join(bases)})" if bases else f"class {name}"
     parts = [f"### {name}", code("\n".join([f"{head}:", *fields]) if fields else head), docstring(thing), notes]
     for member in members or own_methods(thing):
@@ -58,6 +67,11 @@ def describe(thing: Any, name: str, members: list[str]) -> str:
             value = getattr(thing, member)
             parts.append(f"**`{name}.{member}`**\n\n{code(signature(value, member))}\n\n{docstring(value)}")
     return "\n\n".join(part for part in parts if part)
+
+
+def is_documented(base: type) -> bool:
+    """Whether a base class is shown: an exception, or a public class of kkwarm."""
+    return issubclass(base, BaseException) or (base.__module__.startswith("kkwarm.") and base.__name__[0] != "_")
 
 
 def code(text: str) -> str:

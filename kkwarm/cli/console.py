@@ -150,7 +150,7 @@ domain_option = click.option(
     expose_value=False,
     callback=_load_domains,
     metavar="NAME",
-    help="Load this domain, such as the table PATH.toml, because the run names it: by itself, a run loads installed "
+    help="Domain of the run that is not installed, such as the table PATH.toml. By themselves, runs load installed "
     "domains only. Can be given several times.",
 )
 

@@ -67,9 +67,9 @@ def command(
     parquet: Path | None,
     as_json: bool,
 ) -> None:
-    """Transfer matrix, claims and sample efficiency of a study, or of bench runs side by side.
+    """Show the transfer matrix and the claims of a study, or bench runs side by side.
 
-    RUN is a study folder, or several bench runs, of which the first is the baseline. The default is the newest study.
+    RUNS is a study folder, or several bench runs, of which the first is the baseline. The default is the newest study.
     Bench runs with different protocols stand side by side; --across-protocols also computes their differences.
     """
     from kkwarm.analysis.build import build_report

