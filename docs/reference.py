@@ -1,10 +1,8 @@
-"""Writes the reference sections of the pages from docstrings and signatures, and what they show of kept files:
-``python docs/reference.py``.
+"""Writes the reference sections of the pages from docstrings and signatures: ``python docs/reference.py``.
 
 A page has a section between ``<!-- reference: kkwarm.api.score -->`` and ``<!-- end of reference -->``. Names of members
 may follow the name of a class; a module stands for all its public names. The text is plain Markdown, so that it can be
-read on GitHub too. After a hook, the code of the first built-in plugin that implements it is shown. Between
-``<!-- file: PATH -->`` and ``<!-- end of file -->`` stands the content of a file.
+read on GitHub too. After a hook, the code of the first built-in plugin that implements it is shown.
 """
 
 import ast
@@ -17,20 +15,13 @@ from typing import Any
 
 PAGES = Path(__file__).parent / "pages"
 MARK = re.compile(r"(<!-- reference: ([\w.]+)([\w ]*) -->\n).*?(<!-- end of reference -->)", re.S)
-FILE = re.compile(r"(<!-- file: ([\w./]+) -->\n).*?(<!-- end of file -->)", re.S)
 PLUGINS = ("kkwarm_kk", "kkwarm_math", "kkwarm_humaneval_plus", "kkwarm_bridges")
 WIDTH = 96
 
 
 def render(page: Path) -> str:
-    """The page with its reference sections and files written anew."""
-    text = MARK.sub(lambda m: f"{m[1]}\n{section(m[2], m[3].split())}\n\n{m[4]}", page.read_text("utf-8"))
-    return FILE.sub(lambda m: f"{m[1]}\n```text\n{read_lines(m[2])}\n```\n\n{m[3]}", text)
-
-
-def read_lines(path: str) -> str:
-    """The lines of a file of the repository, without white space at their ends."""
-    return "\n".join(line.rstrip() for line in (PAGES.parents[1] / path).read_text("utf-8").splitlines())
+    """The page with its reference sections written anew."""
+    return MARK.sub(lambda m: f"{m[1]}\n{section(m[2], m[3].split())}\n\n{m[4]}", page.read_text("utf-8"))
 
 
 def section(path: str, members: list[str]) -> str:

@@ -44,7 +44,7 @@ def run_section(section: str, folder: Path) -> Outputs:
     for title, body in re.findall(r'^```\w+(?: title="([^"]+)")?\n(.*?)^```', section, re.M | re.S):
         if title:
             (folder / title).write_text(body.replace(MODEL, model))
-        for command in re.findall(r"^\$ (.*)", body, re.M):
+        for command in re.findall(r"^\$ (.*)", re.sub(r"\\\n\s*", "", body), re.M):
             run(command.replace(MODEL, model), folder, outputs)
     return outputs
 
