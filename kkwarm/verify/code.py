@@ -20,23 +20,32 @@ __all__ = ["MAX_CHARS", "extract_code", "extract_program"]
 MAX_CHARS = 100_000
 _FENCE = re.compile(r"```|~~~")
 _INLINE_FENCE = re.compile(
-    r"^(?P<prose>[^\n`~]*\S)[ \t]+(?P<fence>(?:```+|~~~+)[ \t]*[A-Za-z0-9_+-]*)[ \t]*$", re.MULTILINE
+    r"^(?P<prose>[^\n`~]*[^\W\d_][^\n`~]*)[ \t]+(?P<fence>(?:```+|~~~+)[ \t]*[A-Za-z0-9_+-]*)[ \t]*$", re.MULTILINE
 )
 _CLOSED_ON_LAST_LINE = re.compile(r"(?<=\S)(?:```+|~~~+)[ \t]*(?=\n|\Z)")
+# Tags in the place of a fence. CodeLlama writes [PYTHON] [/PYTHON], the prompts of MBPP [BEGIN] [DONE].
 _TAGS = re.compile(
-    r"\A\s*<(?P<tag>code|python|pre|solution)>\s*?\n?(?P<code>.*?)\s*</(?P=tag)>\s*\Z", re.DOTALL | re.IGNORECASE
+    r"^[ \t]*(?:<(?P<tag>code|python|pre|solution)>(?P<a>.*?)</(?P=tag)>"
+    r"|\[(?:PYTHON|BEGIN)\](?P<b>.*?)\[(?:/PYTHON|DONE)\])",
+    re.DOTALL | re.MULTILINE | re.IGNORECASE,
 )
 # A fence in a list whose lines are not indented, which CommonMark ends at its first line.
 _LOOSE_FENCE = re.compile(r"^[ \t]+```[^\n`]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
 _LANGUAGE_LINE = re.compile(r"^(?:python|python3|py)[ \t]*\n(?=(?:from|import|def|class|@|#|\n))", re.MULTILINE)
-_PYTHON = ("", "python", "python3", "py")
+_PYTHON = ("", "python", "py")
+_MAX_FENCES = 20  # in the strings of one block
 # A line of code that no sentence is.
 _LIKE_CODE = re.compile(
     r"^(?:import \w+|from \w+ import\b|def \w+\(|class \w+[(:]|print ?\(|\w+ ?= ?\S|(?:for|while|if|with|try)\b.*:$)",
     re.MULTILINE,
 )
 _CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f\ud800-\udfff]")
-_PROSE = re.compile(r"[A-Za-z][A-Za-z',-]*(?:[ \t]+[A-Za-z][A-Za-z',-]*){2,}|[A-Z][a-z]*(?:[ \t]+[a-z]+)?[.!?:]\s*\Z")
+# Sentences, list items, headings and tags: a statement of Python has no two names beside each other.
+_PROSE = re.compile(
+    r"[A-Za-z][A-Za-z',-]*(?:[ \t]+[A-Za-z][A-Za-z',-]*){2,}|[A-Z][a-z]*(?:[ \t]+[a-z]+)?[.!?:]\s*\Z"
+    r"|(?!None|True|False)[A-Z][\w'\u2019`-]*[:;!]?[ \t]+(?!(?:and|else|for|if|in|is|not|or)\b)[`\"(*_]*[A-Za-z]"
+    r"|(?:[*+\u2022>-]|\d+[.)])[ \t]+\S|[`\u0080-\U0010ffff]|\*\*|~~~|</?[A-Za-z|_]+>\s*\Z"
+)
 
 
 def extract_code(text: str, entry: str, *, prompt: str = "", allow_prose: bool = True) -> str | None:
@@ -51,22 +60,23 @@ def extract_code(text: str, entry: str, *, prompt: str = "", allow_prose: bool =
     blocks = [code for _, code in _blocks(text)]
     if not any(entry in block for block in blocks):
         blocks += [found[1] for found in _LOOSE_FENCE.finditer(text)]
+    named = re.compile(rf"^[ \t]*(?:async[ \t]+)?def[ \t]+{re.escape(entry)}\b", re.MULTILINE)
+    blocks = [textwrap.dedent(block) if named.search(block) else block for block in blocks]
     for imported in (False, True):  # a block that only imports the function is a test of it, unless there is no other
         for i in range(len(blocks) - 1, -1, -1):
             if _defines(blocks[i], entry, imported=imported):
-                return _with_imports(_with_helpers(blocks, i), prompt)
+                return _with_context(_with_helpers(blocks, i), prompt, entry)
     if not blocks and _defines(text, entry, imported=True):
-        return _with_imports(text, prompt)
-    named = re.compile(rf"^[ \t]*(?:async[ \t]+)?def[ \t]+{re.escape(entry)}\b", re.MULTILINE)
-    for part in [*reversed(blocks), *_unfenced(text)]:
-        if named.search(part):
-            code = _code_in_prose(part, entry, named) if allow_prose else None
-            code = code and _with_imports(code, prompt)
-        else:
+        return _with_context(text, prompt, entry)
+    parts = [*reversed(blocks), *_unfenced(text)]
+    for part in parts:
+        code = None
+        if not named.search(part):
             code = _complete_prompt(part, prompt, entry) if prompt else None
+        elif allow_prose and part not in blocks and (code := _code_in_prose(part, entry, named)) is not None:
+            code = _with_context(code, prompt, entry)
         if code is not None:
             return code
-    parts = [*reversed(blocks), *_unfenced(text)]
     return next((part for part in parts if named.search(part)), None)
 
 
@@ -74,28 +84,29 @@ def extract_program(text: str, *, tagged: bool = True) -> str | None:
     """The program of a response: its last fenced block that is a program, or all of it. None if there is none, or the
     text is longer than `MAX_CHARS`.
 
-    A program parses, and calls something. One that defines every name that it uses is preferred, since the others are
-    usually examples of how to use it. Blocks of another language than Python do not count.
+    A program parses, and calls something. One that defines every name that it uses, perhaps by the definitions of other
+    blocks, is preferred, since the others are usually examples of how to use it. So is one that does more than define.
+    Blocks of another language than Python do not count.
 
     :param tagged: tags delimit the answer. A text without a fence then counts even if it does not parse.
     """
     text = _clean(text)
     blocks = [(language, code) for language, code in _blocks(text) if language in _PYTHON]
-    programs = [code for _, code in blocks if _calls_something(code)]
+    codes = [code for _, code in blocks]
+    programs = [_with_helpers(codes, i) for i, code in enumerate(codes) if _calls_something(code)]
     if programs:
-        return next((code for code in reversed(programs) if _is_complete(code)), programs[-1])
+        complete = [code for code in programs if _is_complete(code)]
+        return next((code for code in reversed(complete) if not _only_defines(code)), [*programs, *complete][-1])
     if _FENCE.search(text):
         return next((code for language, code in reversed(blocks) if language), None)
     return text if _calls_something(text) or (tagged and _LIKE_CODE.search(text)) else None
 
 
 def _clean(text: str) -> str:
-    """The text without tags around it, and with one kind of line ends; empty if it is longer than `MAX_CHARS`."""
+    """The text with one kind of line ends; empty if it is longer than `MAX_CHARS`."""
     text = text.replace("\r\r\n", "\n").replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")
     if len(text) > MAX_CHARS or not text.strip():
         return ""
-    if (tags := _TAGS.match(text)) is not None:
-        text = tags["code"]
     return _LANGUAGE_LINE.sub("", text, count=1)
 
 
@@ -103,30 +114,49 @@ def _clean(text: str) -> str:
 def _markdown() -> Any:
     from markdown_it import MarkdownIt
 
-    return MarkdownIt("commonmark")
+    return MarkdownIt("commonmark").disable("html_block")  # it would end at an empty line only, and hide fences
 
 
 # -- Markdown -----------------------------------------------------------------------------------------------------
 
 
 def _blocks(text: str) -> Iterator[tuple[str, str]]:
-    """The language (in lower case, empty where none is named) and the content of each fenced block, in order."""
+    """The language (in lower case, empty where none is named) and the content of each block between fences, or where
+    there is no fence, between tags, in order.
+    """
     if not _FENCE.search(text):
+        yield from (("", found["a"] or found["b"] or "") for found in _TAGS.finditer(text))
+        return
+    if parse_code(text) is not None:  # the fences are in strings and comments
         return
     text = _INLINE_FENCE.sub(lambda m: f"{m['prose']}\n\n{m['fence']}", text)
+    lines, used = text.split("\n"), 0
     for token in _markdown().parse(text):
-        if token.type == "fence" and token.content.strip():
-            language, _, code = token.info.strip().partition(" ")
-            content = f"{code}\n{token.content}" if code and parse_code(code) is not None else token.content
-            # An opening fence without a closing one reaches to the end: the closing one stands behind the last line.
-            last = content.rstrip()
-            if (
-                _FENCE.search(last)
-                and (closed := _CLOSED_ON_LAST_LINE.search(last)) is not None
-                and closed.end() == len(last)
-            ):
-                content = last[: closed.start()] + "\n"
-            yield language.lower(), content
+        if token.type != "fence" or not token.content.strip() or token.map[0] < used:
+            continue
+        info, content = token.info.strip(), token.content.removeprefix("\ufeff")
+        # An opening fence without a closing one reaches to the end: the closing one stands behind the last line.
+        last = content.rstrip()
+        if (
+            _FENCE.search(last)
+            and (closed := _CLOSED_ON_LAST_LINE.search(last)) is not None
+            and closed.end() == len(last)
+        ):
+            content = last[: closed.start()] + "\n"
+        first, used = token.map
+        if parse_code(content) is None:  # a fence in a string has ended it
+            ends = [i for i in range(used, len(lines)) if lines[i].strip() == token.markup][:_MAX_FENCES]
+            wholes = ((i + 1, "\n".join([*lines[first + 1 : i], ""])) for i in ends)
+            used, content = next(((end, code) for end, code in wholes if parse_code(code)), (used, content))
+        code = next((code for code in (info, info.partition(" ")[2]) if _begins_with_statement(code, content)), None)
+        language = re.match(r"\W*([a-z]*)", info.lower())
+        yield "" if code == info or language is None else language[1], content if code is None else f"{code}\n{content}"
+
+
+def _begins_with_statement(code: str, rest: str) -> bool:
+    """Whether what stands on the line of a fence is the beginning of the code, and no name of a language or file."""
+    tree = parse_code(f"{code}\n{rest}") if code else None
+    return tree is not None and bool(tree.body) and not isinstance(tree.body[0], ast.Expr | ast.AnnAssign)
 
 
 def _unfenced(text: str) -> Iterator[str]:
@@ -169,21 +199,24 @@ _DEFINITIONS = (
 )
 
 
-def _with_imports(code: str, prompt: str) -> str:
-    """The program with the imports of the prompt, where it lacks names that they provide."""
-    tree = parse_code(prompt + "\n    pass\n") if "import" in prompt else None
-    program = parse_code(code)
+def _with_context(code: str, prompt: str, entry: str) -> str:
+    """The program with the imports and functions of the prompt that it uses and lacks."""
+    tree, program = parse_code(prompt + "\n    pass\n"), parse_code(code)
     if tree is None or program is None:
         return code
-    imports = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
+    given = [n for n in tree.body if isinstance(n, _DEFINITIONS) and entry not in _bound(n)]
+    needed: set[int] = set()
     missing = _missing_names(code)
-    lines = [ast.unparse(n) for n in imports if missing & set(_bound(n))]
-    future = [n for n in program.body if isinstance(n, ast.ImportFrom) and n.module == "__future__"]
-    if not lines:
+    for i in range(len(given) - 1, -1, -1):  # a function uses what stands above it
+        if missing & set(_bound(given[i])):
+            needed.add(i)
+            missing |= _missing_names(ast.unparse(given[i]))
+    if not needed:
         return code
+    future = [n for n in program.body if isinstance(n, ast.ImportFrom) and n.module == "__future__"]
     at = (future[-1].end_lineno or 0) if future else 0
     rows = code.split("\n")
-    return "\n".join([*rows[:at], *lines, *rows[at:]])
+    return "\n".join([*rows[:at], *(ast.unparse(given[i]) for i in sorted(needed)), *rows[at:]])
 
 
 def _missing_names(code: str) -> set[str]:
@@ -232,11 +265,28 @@ def _binds(node: ast.stmt, name: str, imported: bool) -> bool:
         return any(_binds(child, name, imported) for child in (*node.body, *getattr(node, "orelse", ())))
     if isinstance(node, ast.FunctionDef) and node.name == name:
         return not _is_stub(node)
-    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and node.value.id == name:
+    if isinstance(node, ast.Assign) and name in _names_used_now(node.value):
         return False
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.NamedExpr):
         return node.value.target.id == name
     return name in _bound(node)
+
+
+def _names_used_now(node: ast.AST) -> Iterator[str]:
+    """The names that an expression reads, but for those in functions that it makes."""
+    if isinstance(node, ast.Name):
+        yield node.id
+    elif not isinstance(node, ast.Lambda):
+        for child in ast.iter_child_nodes(node):
+            yield from _names_used_now(child)
+
+
+def _only_defines(code: str) -> bool:
+    tree = parse_code(code)
+    return tree is not None and all(
+        isinstance(n, _DEFINITIONS) or (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))
+        for n in tree.body
+    )
 
 
 def _calls_something(code: str) -> bool:
@@ -300,33 +350,34 @@ def _has_body(code: str, entry: str) -> bool:
 
 
 def _code_in_prose(text: str, entry: str, named: re.Pattern[str]) -> str | None:
-    """The statements around the definition of `entry`, up to the first sentence before and behind them."""
+    """The statements around the definition of `entry`, up to the first sentence before and behind them. None where they
+    do not parse, and where all of the text is a program, in which the definition is nested or in a string.
+    """
+    if parse_code(text) is not None:
+        return None
     lines = text.split("\n")
     at = next(i for i, line in enumerate(lines) if named.match(line))
     margin = len(lines[at]) - len(lines[at].lstrip())
     lines = [line[margin:] if not line[:margin].strip() else line for line in lines]
     starts = [i for i, line in enumerate(lines) if line.strip() and line[0] not in " \t)]}"]
-    place = max(i for i in starts if i <= at)
-    begin = place
-    for i in reversed([i for i in starts if i < place]):
-        if parse_code("\n".join(lines[i:begin])) is None and not lines[i].startswith("@"):
+    begin = max(i for i in starts if i <= at)
+    end = next((i for i in starts if i > at and _is_prose(lines[i])), len(lines))
+    for i in reversed([i for i in starts if i < begin]):
+        if _is_prose(lines[i]):
             break
         begin = i
-    end = len(lines)
-    for i in [i for i in starts if i > at]:
-        if _is_prose(lines[i]):
-            end = i
-            break
     code = "\n".join(lines[begin:end])
     return code if _defines(code, entry, imported=False) else None
 
 
 def _is_prose(line: str) -> bool:
-    """Whether a line on the first level is a sentence, or a Markdown fence or heading, and no statement."""
-    if line.startswith(("```", "~~~", "**", "- ", "> ")):
-        return True
+    """Whether a line on the first level is a sentence, a part of Markdown or a tag, and no statement."""
     return (
-        parse_code(line.rstrip(":")) is None
-        and _PROSE.match(line) is not None
-        and not re.match(r"(?:def|class|if|for|while|with|try|async|from|import|return|assert|print)\b.*[:(=]", line)
+        _PROSE.match(line) is not None
+        and parse_code(line) is None
+        and not re.match(
+            r"(?:def|class)[ \t]+\w+[ \t]*[:(]"
+            r"|(?:if|for|while|with|try|async|from|import|return|assert|print)\b.*[:(=]",
+            line,
+        )
     )

@@ -24,8 +24,9 @@ def function_verifier(name: str, *, seconds: float = 5.0) -> Verifier:
     """A verifier of Python functions.
 
     An example's answer is ``{"entry": "area", "cases": [[[3, 4], 12], ...]}``: the function's name and, for each test
-    case, the arguments and the expected result as JSON data. A tuple may stand for a list, and floats are compared with
-    a tolerance. All cases must pass. The code is the last fenced block that defines the function, or the whole answer.
+    case, the arguments and the expected result as JSON data. A tuple may stand for a list, and an expected float
+    (``12.0``, not ``12``) is compared with a tolerance. All cases must pass. The code is the last fenced block that
+    defines the function, or the whole answer.
 
     :param seconds: CPU time limit of each call.
     """
@@ -33,13 +34,15 @@ def function_verifier(name: str, *, seconds: float = 5.0) -> Verifier:
 
 
 def results_equal(result: Any, expected: Any) -> bool:
-    """Whether a result equals the expected JSON data: True is not 1, a tuple equals a list, floats have a tolerance."""
+    """Whether a result equals the expected JSON data: True is not 1, a tuple equals a list, and an expected float
+    (``12.0``, not ``12``) has a tolerance.
+    """
     if isinstance(expected, bool) or isinstance(result, bool) or expected is None or isinstance(expected, str):
         return type(result) is type(expected) and bool(result == expected)
     if isinstance(expected, int | float):
         if not isinstance(result, int | float):
             return False
-        if isinstance(expected, int) and isinstance(result, int):
+        if isinstance(expected, int):  # 12.0 is 12, but 12.0000001 is not
             return result == expected
         try:
             return math.isclose(result, expected, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)

@@ -1,6 +1,7 @@
 # ruff: noqa: E501  (a program a line reads better than a page of them)
 """Extraction of code from responses."""
 
+import textwrap
 import time
 
 import pytest
@@ -43,6 +44,23 @@ FORMS = {
     "lambda": "total = lambda xs: sum(xs)",
     "import under its name": "from math import fsum\ndef total(xs):\n    return int(fsum(xs))",
     "with a test at the end": WHOLE + "\nassert total([1, 2]) == 3\n",
+    "fenced, in unknown tags": f"<final>\n```python\n{WHOLE}```\n</final>",
+    "fenced, quoted": "> ```python\n" + textwrap.indent(WHOLE, "> ", lambda _: True) + "> ```\n",
+    "fenced, file name": f"```python:total.py\n{WHOLE}```",
+    "fenced, file name as a word": f"```python total.py\n{WHOLE}```",
+    "fenced, begun on the line of the fence": "```import math\ndef total(xs):\n    return int(math.fsum(xs))\n```",
+    "fenced, begun behind the language": "```python from math import fsum\ndef total(xs):\n    return int(fsum(xs))\n```",
+    "fenced, BOM inside": f"```python\n\ufeff{WHOLE}```",
+    "fenced, a fence in its docstring": '```python\ndef total(xs):\n    """Sum:\n\n```\n>>> total([1])\n1\n```\n    """\n    return sum(xs)\n```',
+    "fenced, a fence in its strings": "x = '''\n```python\ndef total(xs): return 0\n```\n'''\n" + WHOLE,
+    "fenced, wrapped by a second block": f"```python\n{WHOLE}```\nFaster:\n```python\nfrom functools import lru_cache\ntotal = lru_cache(None)(total) if 0 else total\n```",
+    "tags with prose around": f"Here it is:\n<code>\n{WHOLE}</code>\nIt adds them.",
+    "tags of CodeLlama": f"[PYTHON]\n{WHOLE}[/PYTHON]",
+    "tags of MBPP": f"[BEGIN]\n{WHOLE}[DONE]",
+    "complexity behind": WHOLE + "\nTime complexity: O(n)\nSpace complexity: O(1)\n",
+    "list behind": WHOLE + "\n1. It adds them.\n2. It returns the sum.\n",
+    "sentence with code behind": WHOLE + "\n`total` returns the sum, that\u2019s all.\n",
+    "Chinese around": f"\u4ee3\u7801\u5982\u4e0b\uff1a\n{WHOLE}\n\u8fd9\u5c31\u662f\u7b54\u6848\u3002",
 }  # fmt: skip
 
 
@@ -68,6 +86,31 @@ def test_prose_beside_code_is_not_ignored_inside_tags() -> None:
         answer(extract_code(f"The solution is:\n```python\n{WHOLE}```", "total", prompt=PROMPT, allow_prose=False)) == 6
     )
     assert answer(extract_code(BODY.strip(), "total", prompt=PROMPT, allow_prose=False)) == 6
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def outer():\n    def total(xs):\n        return sum(xs)\n",
+        "class Solution:\n    @staticmethod\n    def total(xs):\n        return sum(xs)\n",
+        "x = '''\nThe idea:\n\ndef total(xs):\n    return sum(xs)\n\nThat is it.\n'''\n",
+        f"```python\n%timeit 1\n{WHOLE}```",
+        f"```python\n{WHOLE}\n!pip install numpy\n```",
+        f"x = (\n{WHOLE}",
+        f"{WHOLE}\nprint total([1])\n",
+        f"{WHOLE}\nX, y = (\n",
+    ],
+)  # fmt: skip
+def test_no_line_of_a_program_is_dropped(text: str) -> None:
+    with pytest.raises((SyntaxError, KeyError)):
+        answer(extract_code(text, "total", prompt=PROMPT))
+
+
+def test_the_prompt_provides_the_functions_that_an_answer_lacks() -> None:
+    prompt = "import math\n\nhalf = 0.5\n\ndef root(x):\n    return math.sqrt(x) + half\n\n\ndef total(xs):\n    pass\n"
+    code = "from __future__ import annotations\ndef total(xs):\n    return int(root(36) * 2 - 7)\n"
+    assert answer(extract_code(code, "total", prompt=prompt)) == 6
+    assert extract_code(code + "def root(x): return x\n", "total", prompt=prompt) == code + "def root(x): return x\n"
 
 
 def test_code_that_does_not_parse_is_returned_for_pythons_error() -> None:

@@ -67,6 +67,19 @@ def test_forgeries(code: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "result"),
+    [
+        ("import enum\nclass A(enum.IntEnum):\n    X = 12\ndef area(a, b): return A.X", 12),
+        ("from typing import NamedTuple\nclass P(NamedTuple):\n    x: int\ndef area(a, b): return P(a * b)", [12]),
+        ("class D(dict): pass\ndef area(a, b): return D(x=a * b)", {"x": 12}),
+    ],
+)
+def test_classes_that_inherit_equality_are_built_in_data(code: str, result: Any) -> None:
+    example = Example("area", "?", {"entry": "area", "cases": [[[3, 4], result]]})
+    assert verdicts_on(code, example=example)[0].correct
+
+
+@pytest.mark.parametrize(
     "answer", [{"entry": "area"}, {"entry": "area", "cases": []}, {"cases": [[[1], 1]]}, [1], None]
 )
 def test_an_answer_of_another_shape_is_named(answer: Any) -> None:
@@ -96,7 +109,17 @@ def test_a_value_equals_itself(value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("result", "wanted"),
-    [(True, 1), (1, True), (0, False), ("1", 1), (None, 0), ([], {}), (10**400, 0.5), ({1: 2}, {"1": 2})],
+    [
+        (True, 1),
+        (1, True),
+        (0, False),
+        ("1", 1),
+        (None, 0),
+        ([], {}),
+        (10**400, 0.5),
+        ({1: 2}, {"1": 2}),
+        (12.0000001, 12),
+    ],
 )
 def test_different_values(result: Any, wanted: Any) -> None:
     assert not results_equal(result, wanted)

@@ -72,6 +72,8 @@ def test_the_module_is_an_attribute_of_the_package() -> None:
             "builtins ['main.py']\n",
         ),
         ("import os; print(1); os._exit(0)", "", ""),  # not flushed, as in Python
+        ("print(1); exit()", "", "1\n"),
+        ("from multiprocessing.pool import ThreadPool\nprint(ThreadPool(2).map(abs, [-1, 2]))", "", "[1, 2]\n"),
     ],
 )
 def test_a_program_runs_as_python_would(program: str, stdin: str | bytes, stdout: str) -> None:
@@ -201,6 +203,10 @@ def test_long_tokens_take_no_longer_than_others(output: str) -> None:
         ("Slow:\n```python\nprint(1)\n```\nFast:\n```python\nprint(2)\n```", "print(2)\n"),
         ("```python\nf = int\nprint(f())\n```\nTry:\n```python\nprint(f(3))\n```", "f = int\nprint(f())\n"),
         ("```\ntry: 1\nexcept OSError as e: print(e)\n```\n```\nf()\n```", "try: 1\nexcept OSError as e: print(e)\n"),
+        ("```python\nf = print\n```\nThen:\n```python\nf(int())\n```", "f = print\n\nf(int())\n"),
+        ("```python\nf = int\nprint(f())\n```\nwhere\n```python\ndef f(): return int()\n```", "f = int\nprint(f())\n"),
+        ("<out>\n```python3.12 main.py\nprint(1)\n```\n</out>", "print(1)\n"),
+        ("```{.python}\nprint(1)\n```", "print(1)\n"),
         ("```cpp\nint main() { return f(); }\n```", None),
         ("```python\nprint(\n```", "print(\n"),
         ("print(", "print("),

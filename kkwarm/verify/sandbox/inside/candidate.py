@@ -10,6 +10,7 @@ import collections
 import importlib
 import os
 import signal
+import site
 import sys
 from collections.abc import Callable
 from marshal import dumps, loads
@@ -32,6 +33,8 @@ COMMON = (
 def preload() -> None:
     for name in COMMON.split():
         importlib.import_module(name)
+    site.setquit()  # `exit` and `quit`, which an interpreter without installed packages lacks
+    site.sethelper()
 
 
 class Candidate:
@@ -161,15 +164,20 @@ def encode(result: Any, limit: int) -> tuple[bytes, bytes]:
 
 
 def plain(value: Any, depth: int) -> Any:
-    """Standard containers and numpy scalars as built-in data. Other types are refused: they may define equality."""
+    """Standard containers, numpy scalars, and instances of classes that inherit the equality of a built-in type (named
+    tuples, enumerations of integers) as built-in data. Other types are refused: they may define equality.
+    """
     kind = type(value)
     if depth > 50:
         raise ValueError
     if kind in EXACT[:7]:
         return value
-    if kind in (list, tuple, set, frozenset):
-        return kind(plain(v, depth + 1) for v in value)
-    if kind in (dict, collections.Counter, collections.defaultdict, collections.OrderedDict):
+    base = next((b for b in EXACT if issubclass(kind, b) and kind.__eq__ is b.__eq__), None)
+    if base in (int, float, str):
+        return base.__getnewargs__(value)[0]
+    if base in (list, tuple, set, frozenset):
+        return base(plain(v, depth + 1) for v in value)
+    if base is dict or kind in (collections.Counter, collections.OrderedDict):
         return {plain(k, depth + 1): plain(v, depth + 1) for k, v in value.items()}
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, numpy.generic) and kind.__module__ == "numpy":

@@ -88,7 +88,7 @@ def build_root(read_only: list[tuple[str, str]], hidden: list[str]) -> None:
             make_read_only(str(inner))
     for folder in hidden:
         mount("tmpfs", f"/new{folder}", "tmpfs", MS_NOSUID | MS_NODEV | MS_RDONLY, "size=4k,mode=555")
-    for place in ("/new/tmp", "/new/dev"):
+    for place in ("/new/tmp", "/new/dev", "/new/dev/shm"):
         Path(place).mkdir(mode=0o755)
     for name in ("null", "zero", "random", "urandom"):
         Path(f"/new/dev/{name}").touch()

@@ -297,6 +297,7 @@ def hide_files(tmp_bytes: int, hide_proc: bool) -> None:
     call("unshare", kernel.NEWNS | kernel.NEWIPC)
     flags = kernel.MS_NOSUID | kernel.MS_NODEV
     kernel.mount("tmpfs", "/tmp", "tmpfs", flags, f"size={tmp_bytes},nr_inodes=256,mode=777")
+    kernel.mount("tmpfs", "/dev/shm", "tmpfs", flags, "size=64k,nr_inodes=64,mode=777")  # for semaphores
     if hide_proc:  # bubblewrap mounts one that shows the supervisor
         kernel.mount("tmpfs", "/proc", "tmpfs", flags, "size=4k,mode=555")
     os.chdir("/tmp")
