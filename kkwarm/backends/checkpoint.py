@@ -108,13 +108,35 @@ def display_name(model: str | os.PathLike[str]) -> str:
 
 
 class LazyTokenizer:
-    """A checkpoint's tokenizer that is loaded when something else than its chat template is asked for. A dry run of raw
-    text needs no more, and importing transformers' tokenizers takes seconds.
+    """A checkpoint's tokenizer that is loaded when more than its chat template and added tokens is asked for. A dry run
+    needs no more, and importing transformers' tokenizers takes seconds.
     """
 
     def __init__(self, model: str | os.PathLike[str]) -> None:
         self._model, self._loaded = model, None
-        self.chat_template = _read_chat_template(Path(resolve(model)))
+        self._settings = _read_tokenizer_config(Path(resolve(model)))
+        self.chat_template = _read_chat_template(Path(resolve(model)), self._settings)
+
+    def apply_chat_template(self, conversation: list[dict[str, str]], **arguments: Any) -> str:
+        """The conversation by the chat template, as the tokenizer renders it."""
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        named = {k: v.get("content") if isinstance(v, dict) else v for k, v in self._settings.items()}
+        given = {k: v for k, v in named.items() if k.endswith("_token") and isinstance(v, str)} | arguments
+        given.pop("tokenize", None)
+        try:
+            texts, _ = render_jinja_template([conversation], chat_template=self.chat_template, **given)
+        except Exception:  # it may use a token that only the tokenizer's class defines; its own errors are raised below
+            return str(self.__getattr__("apply_chat_template")(conversation, **arguments))
+        return str(texts[0])
+
+    def get_added_vocab(self) -> dict[str, int]:
+        """The tokenizer's added tokens with their ids."""
+        try:
+            data = json.loads((Path(resolve(self._model)) / "tokenizer.json").read_text("utf-8"))
+            return {token["content"]: token["id"] for token in data["added_tokens"]}
+        except (OSError, ValueError, KeyError, TypeError):
+            return dict(self.__getattr__("get_added_vocab")())
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -125,22 +147,28 @@ class LazyTokenizer:
 
     @classmethod
     def of(cls, model: str | os.PathLike[str]) -> Any:
-        """The lazy tokenizer of a folder that has its own; for other checkpoints the tokenizer itself."""
+        """The lazy tokenizer of a folder that has its own and at most one template; else the tokenizer itself."""
         folder = Path(resolve(model))
         own = folder.is_dir() and any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
-        return cls(model) if own else load_tokenizer(model)
+        several = isinstance(_read_tokenizer_config(folder).get("chat_template"), list)
+        return cls(model) if own and not several else load_tokenizer(model)
 
 
-def _read_chat_template(folder: Path) -> str | None:
+def _read_tokenizer_config(folder: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
+def _read_chat_template(folder: Path, settings: Mapping[str, Any]) -> str | None:
     """The text of a folder's chat template, without loading its tokenizer; None if it has none."""
     file = folder / "chat_template.jinja"
     if file.is_file():
         return file.read_text("utf-8")
-    try:
-        template = json.loads((folder / "tokenizer_config.json").read_text("utf-8")).get("chat_template")
-    except (OSError, ValueError, AttributeError):
-        return None
-    return template if template is None else str(template)
+    template = settings.get("chat_template")
+    return template if isinstance(template, str) else None
 
 
 def load_tokenizer(model: str | os.PathLike[str]) -> Any:

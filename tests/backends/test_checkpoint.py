@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kkwarm.backends.checkpoint import (
+    LazyTokenizer,
     display_name,
     fingerprint,
     load_model,
@@ -352,3 +353,21 @@ def test_weights_of_4_bits(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return
     with pytest.raises(KkwarmError, match=r"need the package bitsandbytes.*kkwarm\[4bit\]"):
         load_model(tiny, device="cpu", four_bit=True)
+
+
+def test_the_lazy_tokenizer_of_dry_runs_renders_as_the_tokenizer(tmp_path: Path, tiny: Path) -> None:
+    folder = tmp_path / "chat"
+    shutil.copytree(tiny, folder)
+    template = (
+        "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content }}{{ eos_token }}{% endfor %}{{ mood }}"
+    )
+    (folder / "chat_template.jinja").write_text(template, "utf-8")
+    lazy, loaded = LazyTokenizer.of(folder), load_tokenizer(folder)
+    turns = [{"role": "user", "content": "A question."}]
+    for arguments in ({}, {"mood": "calm", "add_generation_prompt": True}):
+        expected = loaded.apply_chat_template(turns, tokenize=False, **arguments)
+        assert lazy.apply_chat_template(turns, tokenize=False, **arguments) == expected
+    assert lazy.get_added_vocab() == loaded.get_added_vocab() and lazy._loaded is None
+    (folder / "chat_template.jinja").write_text("{{ raise_exception('no system role') }}", "utf-8")
+    with pytest.raises(Exception, match="no system role"):
+        LazyTokenizer.of(folder).apply_chat_template(turns, tokenize=False)
