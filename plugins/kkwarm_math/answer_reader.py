@@ -58,6 +58,7 @@ _UNIT_BEHIND = re.compile(
     r"(?:\s|\\[ ,;:!]|~)*((?:square |cubic |sq\.? )?[A-Za-z]{1,12}(?:\^\{?[23]\}?)?)(?=[\s.,;!)]|$)"
 )
 _STRUCK = re.compile(r"~~\s*[^~\s][^~]*~~")
+_ABOUT = re.compile(r"~\s*[-+$0-9]")
 _SIZE = re.compile(r"\A\s*\\(?:displaystyle|textstyle)(?![A-Za-z])\s*")
 _GROUP = re.compile(
     r"(?:\\(?:text(?:bf|it|rm|normal)?|math(?:bf|rm|it)|bold|underline|mbox|emph)\s*|\\textcolor\s*\{\w+\}\s*)?\{"
@@ -72,6 +73,10 @@ _MAGNITUDES = words(
 )
 _WORD_BEHIND = re.compile(r"(?:\s|\\[ ,;:!]|~|-)*([A-Za-z]+)")
 _FOLLOWERS = words("""is as and or so which that where when if in for by with from but because since are was""")
+_SEPARATOR_WORD = re.compile(r"\\(?:text|textrm|mbox)\s*\{([^{}]*)\}")
+_SPACING = re.compile(r"\\(?:q?quad(?![A-Za-z])|[,;: ])|~")
+_BETWEEN_BOXES = re.compile(r"\s*[,;]?\s*(?:\b(?:and|or)\b)?\s*(?:[A-Za-z](?:_\{?\w\}?)?\s*=\s*)?\s*")
+_OPEN_BRACKET = re.compile(r"[(\[](?=[^()\[\]]*[^\s()\[\]])[^()\[\]A-Za-z=$*\\]*\Z")
 _MARKS = re.compile(r"\$\$|(?<!\\)\$|\\[()\[\]]")
 _REMARKS = 400  # characters behind an answer in which it may be taken back
 _LONGEST_SENTENCE = 600  # characters around an answer that are searched for the ends of its sentence
@@ -162,7 +167,7 @@ def read_answer(text: str, *, tagged: bool, question: str = "") -> str | None:
     """
     if tagged:
         return clean(text)
-    text = text.replace("$$", "$")
+    text = _STRUCK.sub(" ", text.replace("$$", "$"))
     spans = boxed_spans(text)
     statement = _last_statement(text, spans[-1][3] if spans else 0)
     if statement is not None and (not spans or not statement or _readable(statement)):
@@ -202,10 +207,11 @@ def _last_statement(text: str, after: int) -> str | None:
     if rest.startswith("?") or answer.rstrip(" *$").endswith("?"):
         return ""
     corrections = list(_CORRECTION.finditer(rest))
-    if corrections and _RETRACTION.search(rest[: corrections[-1].start()]):
+    taken_back = rest[: corrections[-1].start()] if corrections else ""
+    if _RETRACTION.search(taken_back) or _NO.search(taken_back):
         begin = corrections[-1].end()
         answer, rest = rest[begin : _statement_end(rest, begin)], rest[_statement_end(rest, begin) :]
-    if _RETRACTION.search(rest):
+    if _RETRACTION.search(rest) or _NO.search(rest):
         return ""
     return clean(answer)
 
@@ -288,17 +294,18 @@ def _from_boxes(text: str, spans: list[tuple[int, int, int, int]], question: str
     """The last box, with the boxes that only separators or names part from it, and what is next to it."""
     group = [spans[-1]]
     for span in reversed(spans[:-1]):
-        between = _MARKS.sub(" ", text[span[3] : group[0][0]])
-        if (
-            not re.fullmatch(r"\s*(?:,|;|\band\b|\bor\b|,?\s*and\b|,?\s*or\b)?\s*(?:[A-Za-z]\s*=\s*)?\s*", between)
-            or not between.strip()
-        ):
+        between = _SPACING.sub(" ", _SEPARATOR_WORD.sub(r"\1", _MARKS.sub(" ", text[span[3] : group[0][0]])))
+        if not between.strip():
+            if "\n" not in between and text[span[1] : span[2]] != text[group[0][1] : group[0][2]]:
+                return ""  # two boxes side by side are neither one answer nor a list
+            break
+        if not _BETWEEN_BOXES.fullmatch(between):
             break
         group.insert(0, span)
-    rest = text[group[-1][3] :]
-    if _contradicted(rest) or not _box_is_asserted(text, (group[0][0], *group[-1][1:]), question):
+    start, stop = group[0][0], group[-1][3]
+    if _contradicted(text[stop:]) or not _box_is_asserted(text, (start, *group[-1][1:]), question):
         return ""
-    return ", ".join(filter(None, (_with_context(text, span) for span in group)))
+    return _with_context(text, start, ", ".join(text[begin:end] for _, begin, end, _ in group), stop)
 
 
 def _contradicted(rest: str) -> bool:
@@ -306,10 +313,8 @@ def _contradicted(rest: str) -> bool:
     return bool(_RETRACTION.search(rest[:_REMARKS]) or _NO.search(rest[:_REMARKS]))
 
 
-def _with_context(text: str, span: tuple[int, int, int, int]) -> str:
-    """A box with what stands next to it in its formula, and with the unit behind it."""
-    start, begin, end, stop = span
-    inside = text[begin:end]
+def _with_context(text: str, start: int, inside: str, stop: int) -> str:
+    """What is in a box, with what stands next to the box in its formula, and with the unit behind it."""
     left, right = text[:start], text[stop:]
     in_dollars = (left.count("$") - left.count("\\$")) % 2 == 1
     if in_dollars:
@@ -348,16 +353,21 @@ def _with_context(text: str, span: tuple[int, int, int, int]) -> str:
 
 def _formula_before(line: str) -> str:
     """What a formula outside of dollars has before a box: what is attached to it, and more before an operator."""
+    if (opened := _OPEN_BRACKET.search(line)) is not None:
+        return opened.group()
     tokens = re.findall(r"\S+|\s+", line)
+    if len(tokens) > 1 and tokens[-1].isspace() and _UNBRACED.fullmatch(tokens[-2]) and tokens[-2][-1].isdigit():
+        return tokens[-2] + tokens[-1]
     kept = "" if not tokens or tokens[-1].isspace() else tokens.pop()
     if kept:
         return kept
     while len(tokens) > 1 and (_is_operator(tokens[-2]) or _is_minus(tokens)):
         kept = tokens[-2] + tokens[-1] + kept
         del tokens[-2:]
-        if tokens and not _PLAIN_WORD.fullmatch(tokens[-2 if tokens[-1].isspace() else -1]):
-            kept = "".join(tokens[-2:]) + kept
-            del tokens[-2:]
+        if tokens and tokens[-1].isspace():
+            kept = tokens.pop() + kept
+        if tokens and not _PLAIN_WORD.fullmatch(tokens[-1]):
+            kept = tokens.pop() + kept
     return kept
 
 
@@ -376,7 +386,7 @@ def _is_operator(token: str) -> bool:
 
 def _formula_size(line: str) -> int:
     """How many characters behind a box outside of dollars belong to its formula."""
-    adjacent = re.match(r"[^\s.,;!?)]*(?:[!](?=\s|$))?", line)
+    adjacent = re.match(r"(?:[^\s.,;!?)]|[.,](?=[0-9]))*(?:[!](?=\s|$))?", line)
     assert adjacent is not None
     rest = line[adjacent.end() :]
     token = re.match(r"\s+(\S+)", rest)
@@ -401,7 +411,7 @@ def clean(text: str) -> str | None:
     text = text.strip()
     if "\\" in text:
         text = _ENVIRONMENT.sub(" ", text)
-    if _STRUCK.search(text):
+    if _STRUCK.search(text) or _ABOUT.match(text):
         return None
     for _ in range(4):
         before = text

@@ -57,7 +57,8 @@ def decide(gold: str, answer: str, question: str = "") -> Decision:
         return Decision(False, str(err), readable=False)
     if a.text is not None or g.node is None or a.node is None:
         return Decision(_spaceless(gold) == _spaceless(answer), "text")
-    if not units_agree(g.unit, a.unit):
+    in_radians = g.unit is None and any(n == PI for n in walk(g.node))
+    if not units_agree(g.unit, a.unit) or (in_radians and a.unit == Quantity("degree")):
         return Decision(False, "units")
     try:
         decision = _decide(g, a, question)
@@ -107,6 +108,7 @@ def read(text: str, *, gold: bool = False, question: str = "", counted: str = ""
     return Reading(node, unit)
 
 
+PI = Node("constant", "pi")
 _INTEGER = re.compile(r"-?[0-9]{1,60}")
 _THOUSANDS = re.compile(r"([-+]?\s*(?:\\?\$)?\s*[0-9]{1,3})((?:,[0-9]{3})+|(?:(?: |~)[0-9]{3})+)(\.[0-9]+)?")
 _TEXT_ONLY = re.compile(r"\(?\\(?:text(?:bf|it|rm)?|mbox)\s*\{\s*[^{}0-9]*[A-Za-z][^{}0-9]*\}\)?")
@@ -479,6 +481,8 @@ def _equations(gold: Node, answer: Node, question: str) -> Decision:
                 return found
         elif not letters_of(value):
             return Decision(False, "another variable")
+    elif _is_name(name) and not letters_of(value):
+        return Decision(False, "unfinished: an equation that is not solved")
     if not letters_of(gold) or letters_of(answer) - letters_of(gold):
         return Decision(False, "another equation")
     left = [Node("sum", None, (a, Node("negative", None, (b,)))) for a, b in (gold.args, answer.args)]

@@ -380,6 +380,8 @@ class _Parser:
 
     def signed(self) -> Node:
         sign = self.sign()
+        if sign == "+" and self.peek() == "-":
+            raise Unreadable("+- may be a plus-minus sign")
         if sign:
             return _with_sign(sign, self.signed())
         return self.product()

@@ -68,6 +68,8 @@ def _work_of(node: Node) -> str:
         return _KINDS.get(node.value, "")
     if kind == "factorial":
         return "counting"
+    if kind == "negative" and args[0].kind == "negative":
+        return "arithmetic"
     if kind == "power":
         return _work_of_power(*args)
     if kind == "quotient" and node.value == "÷" and all(a.kind == "number" for a in args):
@@ -162,4 +164,4 @@ def _scientific(factors: Sequence[Node]) -> bool:
     """Whether a product is a number in scientific notation: ``5.85 \\times 10^4``."""
     if len(factors) != 2 or factors[1].kind != "power" or factors[1].args[0] != _TEN:
         return False
-    return is_literal(factors[0]) and is_literal(factors[1].args[1])
+    return is_literal(factors[0]) and is_literal(factors[1].args[1]) and exact_value(factors[1].args[1]) != 0
