@@ -23,7 +23,10 @@ _QUANTITY = (
     r"median|mode|ratio|units? digit|digit|angle|slope|radius|diameter|roots|maximum|minimum|answer)"
     r"(?:\s+of\s+\$?[A-Za-z]\$?(?=\s))?"
 )
-_STATED = r"(?:(?:the|my|our)\s+)?(?:final\s+|correct\s+|exact\s+)?(?:answers?|result|solutions?(?=\s+(?:is|are)))"
+_STATED = (
+    r"(?:(?:the|my|our)\s+)?(?:(?:final|correct|exact|only|desired|required)\s+)*(?:answers?|result|"
+    r"(?:answer|solution)\s+to\s+(?:the|this|our)\s+(?:question|problem|equation)|solutions?(?=\s+(?:is|are)))"
+)
 _IS = r"\s*(?:is|are|=|:|equals|to\s+be)(?:\s+equal\s+to)?\s*:?\s*"
 # What may introduce an answer, and carries no meaning.
 _INTRODUCTION = re.compile(
@@ -80,28 +83,35 @@ _OPEN_BRACKET = re.compile(r"[(\[](?=[^()\[\]]*[^\s()\[\]])[^()\[\]A-Za-z=$*\\]*
 _MARKS = re.compile(r"\$\$|(?<!\\)\$|\\[()\[\]]")
 _REMARKS = 400  # characters behind an answer in which it may be taken back
 _LONGEST_SENTENCE = 600  # characters around an answer that are searched for the ends of its sentence
-_SENTENCE_START = re.compile(r"[.!?](?=\s)|\\\]")
-_CLAUSE_START = re.compile(r"[,;:](?=\s)|(?<=\s)[-–—](?=\s)")
+_SENTENCE_START = re.compile(
+    r"[.!?](?=\$?\s)|\\\]|\\end\s*\{[a-z]+\*?\}|\$(?=(?:So|Thus|Hence|Therefore|Then|Our|The|Finally)\b)"
+)
+_CLAUSE_START = re.compile(r"[,;:](?=\$?\s)|(?<=\s)[-–—](?=\s)")
 _PLAIN_WORD = re.compile(r"[A-Za-z]+(?:['’][A-Za-z]+)?")
 # The words that may stand between the beginning of a clause and "the answer is".
 _LEADING_WORDS = words(
-    """a all also altogether and as conclude conclusion conclusively deduce finally find following follows for from
-    gather get given gives have hence i implies in indicates is it know leads me mean means my now obtain of our
-    overall problem put question see short show shows since so step summary that the then therefore these this
-    thus to total together up us we which yields"""
+    """a all also altogether and as because but can clearly conclude conclusion conclusively deduce finally find
+    following follows for from gather get given gives have hence i implies in indicates is it know leads me mean
+    means my now obtain of our overall problem put question see short show shows since so step summary that the
+    then therefore these this thus to total together up us we which yields"""
 )
-# What makes a sentence doubt, suppose or deny what it states.
-_DOUBTS = (
-    r"if|unless|suppose|supposing|assume|assuming|whether|might|may|could|would|should|maybe|perhaps|possibly|probably|"
-    r"doubt|doubts|doubtful|deny|denies|unlikely|hardly|nobody|guess|guessing|claim|claims|false|wrong|incorrect|untrue|"
-    r"impossible|cannot|unsure|uncertain|\w+n['’]t"
+# What makes a sentence suppose or doubt what it states.
+_HYPOTHETICAL = re.compile(
+    r"(?<![A-Za-z])(?:if|unless|suppose|supposing|assume|assuming|whether|might|may|could|would|should|maybe|perhaps|"
+    r"possibly|probably|doubt|doubts|doubtful|deny|denies|unlikely|hardly|nobody|guess|guessing|claim|claims|false|wrong|"
+    r"incorrect|untrue|unsure|uncertain|some\s+say)(?![A-Za-z])",
+    re.IGNORECASE,
 )
-_DOUBT = re.compile(rf"(?<![A-Za-z])(?:{_DOUBTS}|not|never|neither|nor|some\s+say)(?![A-Za-z])", re.IGNORECASE)
-_SUPPOSED = re.compile(r"(?<![A-Za-z])(?:would|could|might|may|should)(?:\s+(?:\w+\s+){0,3}\Z)", re.IGNORECASE)
+_NEGATION = re.compile(r"(?<![A-Za-z])(?:not|never|neither|nor|impossible|cannot|\w+n['’]t)(?![A-Za-z])", re.IGNORECASE)
+# What may give the reason for the clause behind it, so that a negation in it is about something else.
+_REASON = re.compile(r"\s*(?:since|because|as|given)\s", re.IGNORECASE)
+_CONSEQUENCE = re.compile(r"\s*(?:and\s+)?(?:so|thus|hence|therefore|then|but)\s", re.IGNORECASE)
+_SUPPOSED = re.compile(r"(?<![A-Za-z])(would|could|might|may|should)(?:\s+(?:\w+\s+){0,3}\Z)", re.IGNORECASE)
 _DENIED = re.compile(
     r"(?<![A-Za-z])(?:not|never|neither|nor|no|cannot|\w+n['’]t|except|than|least|most|anything\s+but|either|or|about|roughly|"
     r"nearly|almost|approximately|around|half|twice|minus|negative|plus|times|over|under|below|above|between|inverse|"
-    r"opposite|doubt\s+that|up\s+to|close\s+to|unlike|but|without|within|beyond|between\s+\S+\s+and|exceeds|if|unless|other\s+than|[0-9$\\]+\s+and|"
+    r"opposite|doubt\s+that|(?<!add )(?<!adds )(?<!sum )(?<!sums )up\s+to|"
+    r"close\s+to|unlike|but|without|within|beyond|between\s+\S+\s+and|exceeds|if|unless|other\s+than|[0-9$\\]+\s+and|"
     r"(?:multiples?|divisors?|factors?|powers?|roots?|squares?|cubes?|logarithm|log|thirds?|quarters?|fraction|part|digits?|"
     r"percent)\s+of)\s+(?:(?:be|to|of|is|it|equal|the|that|a|an|yet|even|really)\s+){0,5}\Z",
     re.IGNORECASE,
@@ -109,11 +119,27 @@ _DENIED = re.compile(
 # The words that may stand directly behind a boxed answer, besides units and words of the question.
 _BEHIND_BOX = words(
     """is are as so which in for from with because since where when on at and by of the a answer answers solution
-    solutions we thus therefore hence respectively total altogether"""
+    solutions we thus therefore hence respectively total altogether that who whose such possible different distinct
+    valid ordered integral positive suitable good integer prime choices orderings chance achieved attained obtained
+    reached occurs to"""
+)
+_SUBORDINATE = re.compile(r"(?<![A-Za-z])(?:that|which|who|whose|where|when|since|because|such\s+that)(?![A-Za-z])")
+_NUMBER_NEXT = re.compile(
+    r"\s+(?:most|least|base|binary|octal|hexadecimal|(?:thousand|million|billion|hundred|dozen)s|"
+    r"(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|half)(?![A-Za-z])|[0-9$\\-])",
+    re.IGNORECASE,
+)
+_ALTERNATIVE = re.compile(
+    r"(?<![A-Za-z])(?:than|but|too\s+(?:many|few|large|small|high|low)|n?or\s+(?:\S+\s+){0,2}?(?:[0-9$\\]|so|more|less|fewer|greater|not|maybe|else|perhaps|possibly|zero|one|"
+    r"two|three|four|five|six|seven|eight|nine|ten)|n?or\s*\Z)(?![A-Za-z])",
+    re.IGNORECASE,
 )
 _CONFIRMED = re.compile(
-    r"(?:is|are)\s+(?:indeed\s+)?(?:(?:the|our|my)\s+)?(?:final\s+|correct\s+|exact\s+|desired\s+|required\s+|only\s+)*"
-    r"(?:answers?|results?|solutions?|values?|correct|right|what|number)(?![A-Za-z])",
+    r"(?:is|are)\s+(?:(?:indeed|also|thus|therefore|then)\s+)?(?:(?:achieved|attained|obtained|reached)(?![A-Za-z])|"
+    r"(?:(?:the|our|my)\s+)?(?:(?:final|correct|exact|desired|required|only|smallest|largest|greatest|least|minimum|"
+    r"maximum|lowest|highest|closest|positive|possible|integer|prime|whole)\s+)*"
+    r"(?:(?<=smallest\s)|(?<=largest\s)|(?<=greatest\s)|(?<=least\s)(?!likely)|(?<=only\s)|"
+    r"(?:answers?|results?|solutions?|values?|correct|right|what|number)(?![A-Za-z])|(?:smallest|largest|greatest|least|winner)\s*(?:\Z|[,;])))",
     re.IGNORECASE,
 )
 _OPERATORS = frozenset("+*/^<>≠≤≥±∓×·÷√|_=≈∈¬")
@@ -242,26 +268,51 @@ def _sentence_start(text: str, end: int) -> int:
 def _is_asserted(text: str, at: int) -> bool:
     """Whether "the answer is" at this place is asserted: only known words are before it in its clause, and no doubt."""
     sentence = text[_sentence_start(text, at) : at]
-    clauses = _CLAUSE_START.split(sentence)
-    if any(_DOUBT.search(clause) for clause in clauses[:-1]):
+    *before, clause = _CLAUSE_START.split(sentence)
+    if any(map(_HYPOTHETICAL.search, before)):
         return False
-    return all(word.casefold() in _LEADING_WORDS for word in map(str, _PLAIN_WORD.findall(clauses[-1])))
+    if any(map(_NEGATION.search, before)) and not (_REASON.match(sentence) or _CONSEQUENCE.match(clause + " ")):
+        return False
+    return all(word.casefold() in _LEADING_WORDS for word in map(str, _PLAIN_WORD.findall(clause)))
 
 
-def _box_is_asserted(text: str, span: tuple[int, int, int, int], question: str) -> bool:
+def _box_is_asserted(text: str, start: int, inside: str, stop: int, question: str) -> bool:
     """Whether the sentence around a box asserts what is in it."""
-    lead = text[_sentence_start(text, span[0]) : span[0]]
+    lead = text[_sentence_start(text, start) : start]
     statement = next(reversed(list(_STATEMENT.finditer(lead))), None)
     if (
         statement is not None
         and not lead[statement.end() :].strip(" $*\\([{")
-        and not _is_asserted(text, span[0] - len(lead) + statement.start())
+        and not _is_asserted(text, start - len(lead) + statement.start())
     ):
         return False
     words = _MARKS.sub(" ", lead).rstrip("*_ ") + " "
-    if _DENIED.search(words) or _SUPPOSED.search(words):
+    if (denied := _DENIED.search(words)) is not None and not (
+        denied.group().split() == ["or"] and _restates(lead, inside)
+    ):
         return False
-    behind = re.sub(r"\A(\s*)(?:\$|\\[\])])", r"\1", text[span[3] : span[3] + _LONGEST_SENTENCE])
+    if (supposed := _SUPPOSED.search(words)) is not None and (
+        re.search(r"(?<![A-Za-z])(?:if|unless|was|were)(?![A-Za-z])", words, re.IGNORECASE)
+        or re.search(rf"(?<![A-Za-z]){supposed[1]}(?![A-Za-z])", question, re.IGNORECASE) is None
+    ):
+        return False
+    return _goes_on(text[stop : stop + _LONGEST_SENTENCE], question)
+
+
+_RESTATED = re.compile(r"\$([^$]*)\$?,?\$?\s*or\s*(?:\$|\\\()?\s*\Z")
+
+
+def _restates(lead: str, inside: str) -> bool:
+    """Whether "X or" in front of a box gives the same value: "which equals $50 \\cdot 12$, or $\\boxed{600}$"."""
+    from kkwarm_math.compare import same_value
+
+    found = _RESTATED.search(lead)
+    return found is not None and same_value(_EQUALS.split(found[1])[-1].strip(" ,"), inside)
+
+
+def _goes_on(behind: str, question: str) -> bool:
+    """Whether the rest of a box's sentence leaves the box as it is."""
+    behind = re.sub(r"\A(\s*)(?:\$|\\[\])])", r"\1", behind)
     stop = re.search(r"(?<![0-9])[.!?]|[.!?](?![0-9])|\n", behind)
     sentence = behind[: stop.start()] if stop is not None else behind
     if stop is not None and stop.group() == "?":
@@ -269,25 +320,31 @@ def _box_is_asserted(text: str, span: tuple[int, int, int, int], question: str) 
     word = re.match(r"(?:\s|\\[ ,;:!]|~|\*|,)*([A-Za-z]+)", sentence)
     if word is None:
         return True
-    name = word[1].casefold()
+    name, rest = word[1].casefold(), sentence[word.end() :]
+    if _HYPOTHETICAL.search(sentence):
+        return False
+    claim = _SUBORDINATE.split(sentence)[0]  # what "which ..." says is about something else
     if name in ("is", "are", "was", "were", "be"):
-        return _CONFIRMED.match(sentence, word.start(1)) is not None and not _DOUBT.search(sentence)
-    if re.search(rf"(?<![A-Za-z])(?:{_DOUBTS}|or|not|nor|than)(?![A-Za-z])", sentence, re.IGNORECASE):
+        return _CONFIRMED.match(sentence, word.start(1)) is not None and not _NEGATION.search(claim)
+    asked = re.search(rf"(?<![A-Za-z]){re.escape(name)}(?![A-Za-z])", question, re.IGNORECASE) is not None
+    if name in ("more", "fewer", "less"):
+        return asked and _NUMBER_NEXT.match(rest) is None
+    if name in ("or", "nor", "than") or _NEGATION.search(claim) or _ALTERNATIVE.search(claim):
         return False
     if name == "and":  # "and we are done", but not "and a half"
-        return re.match(r"\s+(?:we|so|thus|hence|therefore|this|that|it|i)\s", sentence[word.end() :]) is not None
-    if name in _BEHIND_BOX:
         return (
-            re.match(
-                r"\s+(?:most|least|base|binary|octal|hexadecimal|(?:thousand|million|billion|hundred|dozen)s|[0-9$\\-])",
-                sentence[word.end() :],
-                re.IGNORECASE,
-            )
-            is None
+            re.match(r"\s+(?:(?:we|so|thus|hence|therefore|this|that|it|i)\s|is\s+(?:achieved|attained|reached))", rest)
+            is not None
         )
+    if name in ("since", "because", "where", "when", "which"):
+        return True
+    alone = _NUMBER_NEXT.match(rest) is None
+    if name in _BEHIND_BOX:
+        return alone
     unit = re.match(r"[A-Za-z]+(?:\s+[A-Za-z]+)?", sentence[word.start(1) :])
     assert unit is not None
-    return any(split_unit(f"0 {u}", question=question)[1] is not None for u in (unit.group(), word[1]))
+    units = (split_unit(f"0 {u}", question=question)[1] for u in (unit.group(), word[1]))
+    return (asked and alone) or any(u is not None for u in units)
 
 
 def _from_boxes(text: str, spans: list[tuple[int, int, int, int]], question: str) -> str | None:
@@ -303,9 +360,10 @@ def _from_boxes(text: str, spans: list[tuple[int, int, int, int]], question: str
             break
         group.insert(0, span)
     start, stop = group[0][0], group[-1][3]
-    if _contradicted(text[stop:]) or not _box_is_asserted(text, (start, *group[-1][1:]), question):
+    inside = ", ".join(text[begin:end] for _, begin, end, _ in group)
+    if _contradicted(text[stop:]) or not _box_is_asserted(text, start, inside, stop, question):
         return ""
-    return _with_context(text, start, ", ".join(text[begin:end] for _, begin, end, _ in group), stop)
+    return _with_context(text, start, inside, stop)
 
 
 def _contradicted(rest: str) -> bool:

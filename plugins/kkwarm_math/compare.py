@@ -27,7 +27,7 @@ from kkwarm_math.expression import Node, Unreadable, parse, walk
 from kkwarm_math.finished import is_trivial, unfinished
 from kkwarm_math.units import Quantity, split_unit, units_agree
 
-__all__ = ["Decision", "decide"]
+__all__ = ["Decision", "decide", "same_value"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,15 @@ def decide(gold: str, answer: str, question: str = "") -> Decision:
         return Decision(False, str(err), readable=False)
     except (ZeroDivisionError, OverflowError, ValueError) as err:
         return Decision(False, f"it has no value ({type(err).__name__})", readable=False)
+
+
+def same_value(first: str, second: str) -> bool:
+    """Whether two formulas have the same value, finished or not."""
+    try:
+        a, b = read(first), read(second)
+        return a.node is not None and b.node is not None and _values(a.node, b.node, finished=False).equal
+    except (Unreadable, ZeroDivisionError, OverflowError, ValueError):
+        return False
 
 
 @dataclass(frozen=True, slots=True)

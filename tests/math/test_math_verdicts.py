@@ -383,6 +383,54 @@ FREE_TEXT += [  # found by the adversarial search
 ]
 
 
+FREE_TEXT += [  # the forms of the data set's own solutions
+    ("600", r"This factors into $(31+19)(31-19)$, which equals $50 \cdot 12$, or $\boxed{600}$.", True),
+    ("600", r"Its value is $43$, or $\boxed{600}$.", False),
+    ("7", r"It is undefined for $x = -2,$ so the only solution is $\boxed{7}.$", True),
+    ("7", r"Since $6$ is not possible, the answer is $\boxed{7}$.", True),
+    ("7", r"It is not true, that the answer is $\boxed{7}$.", False),
+    ("7", r"\end{align*}Therefore our answer is $\boxed{7}$.", True),
+    ("7", r"$\boxed{7}$ is the smallest integer which is not a factor.", True),
+    ("7", r"$\boxed{7}$ is the least likely answer.", False),
+    ("7", r"The minimum of $\boxed{7}$ is achieved when $x = 1$.", True),
+    ("7", r"there are $\boxed{7}$ possible triangles.", True),
+    ("7", r"$\boxed{7}$ possible triangles, but 8 is right.", False),
+    ("7", r"there are $\boxed{7}$ such points on or inside the circle.", True),
+    ("7", r"there are $\boxed{7}$ such points or 8.", False),
+    ("7", r"\quad \boxed{7}", True),
+    ("7", "The answer is 7. No, it is 8.", False),
+    ("8", "The answer is 7. No, it is 8.", True),
+    ("7", "~~The answer is 7.~~", False),
+    ("7", r"\boxed{6} \boxed{7}", False),
+    ("7", r"(3, \boxed{7})", False),
+    ("7", r"3 \boxed{7}", False),
+    ("7", r"\boxed{7}.5", False),
+    ("7", r"\boxed{7},500", False),
+    ("2,3", r"$\boxed{2}, \boxed{3}$", True),
+    ("2,3", r"\boxed{2}\text{ and }\boxed{3}", True),
+    ("2,3", r"$x_1 = \boxed{2}, x_2 = \boxed{3}$", True),
+    ("2,3", r"$(\boxed{2},\boxed{3})$", False),
+    ("7", "The answer to the problem is 7.", True),
+]
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "right"),
+    [
+        ("How many multiples of 5 are there?", r"There are $\boxed{7}$ multiples.", True),
+        ("How many apples are there?", r"There are $\boxed{7}$ multiples.", False),
+        ("How many more apples has Amy?", r"Amy has $\boxed{7}$ more apples than Ben.", True),
+        ("How many apples has Amy?", r"Amy has $\boxed{7}$ more apples than Ben.", False),
+        ("How many times do they meet?", r"They meet $\boxed{7}$ times.", True),
+        ("How many times do they meet?", r"They meet $\boxed{7}$ times three.", False),
+        ("How much should the store charge?", r"Thus, the store should charge $\boxed{7}$ dollars.", True),
+        ("How much does the store charge?", r"Thus, the store should charge $\boxed{7}$ dollars.", False),
+    ],
+)
+def test_words_of_the_question_may_stand_next_to_a_box(question: str, text: str, right: bool) -> None:
+    assert judged("7", text, question, tagged=False).correct is right
+
+
 @pytest.mark.parametrize(("gold", "text", "right"), FREE_TEXT)
 def test_free_text_has_an_answer_only_where_one_is_stated(gold: str, text: str, right: bool) -> None:
     assert judged(gold, text, tagged=False).correct is right
@@ -436,6 +484,16 @@ EXACT += [  # found by the adversarial search
     (r"\text{(B)}", "B'", False),
     (r"\text{(B)}", "-B", False),
     (r"\text{Evelyn}", "Evelyn & Carla", False),
+]
+
+
+EXACT += [
+    ("-7", "+-7", False),
+    ("4", "-(-4)", False),
+    ("4", r"4 \times 10^0", False),
+    ("42", "~42", False),
+    ("x = 7", "2x = 14", False),
+    (r"\frac{\pi}{4}", r"\frac{\pi}{4}^\circ", False),
 ]
 
 
