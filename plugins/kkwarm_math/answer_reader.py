@@ -415,7 +415,7 @@ def _formula_before(line: str) -> str:
         return opened.group()
     tokens = re.findall(r"\S+|\s+", line)
     if len(tokens) > 1 and tokens[-1].isspace() and _UNBRACED.fullmatch(tokens[-2]) and tokens[-2][-1].isdigit():
-        return tokens[-2] + tokens[-1]
+        return f"{tokens[-2]}{tokens[-1]}"
     kept = "" if not tokens or tokens[-1].isspace() else tokens.pop()
     if kept:
         return kept
