@@ -87,12 +87,17 @@ def read_blocks(text: str) -> list[Block]:
 def read_commands(body: str, prompt: str) -> Block:
     """The commands of a block; without a prompt, every line that is not a comment is one."""
     block = Block()
-    for line in re.sub(r"\\\n\s*", "", body).splitlines():
+    for line in join_lines(body).splitlines():
         if line.startswith(prompt) and line.strip() and not line.startswith("#"):
             block.commands.append(line.removeprefix(prompt))
         elif prompt:
             block.output.append(line)
     return block
+
+
+def join_lines(text: str) -> str:
+    """The text with lines that end in a backslash joined to the next."""
+    return re.sub(r"\\\n\s*", "", text)
 
 
 def page_blocks(page: Path) -> list[Block]:
@@ -163,9 +168,8 @@ def check_line(line: str) -> None:
 def test_every_command_is_one_of_the_program(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KKWARM_HOME", "/runs")
     for block in page_blocks(page):
-        lines = (
-            block.file[1].splitlines() if block.file and block.file[0].endswith(("sh", "sbatch")) else block.commands
-        )
+        script = block.file[1] if block.file and block.file[0].endswith(("sh", "sbatch")) else ""
+        lines = [*join_lines(script).splitlines(), *block.commands]
         for line in lines:
             try:
                 check_line(line)
