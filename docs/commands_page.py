@@ -56,7 +56,9 @@ def describe(parameter: click.Parameter, context: click.Context) -> str:
     names, text = (" ".join(part.split()) for part in record)
     # In a code span of a table, GitHub needs | escaped and mkdocs must not have it escaped.
     code = f"<code>{html.escape(names).replace('|', '&#124;')}</code>" if "|" in names else f"`{names}`"
-    return f"| {code} | {text.replace('|', chr(92) + '|').replace('[', chr(92) + '[')} |"
+    for character, escaped in (("<", "&lt;"), ("|", r"\|"), ("[", r"\[")):
+        text = text.replace(character, escaped)
+    return f"| {code} | {text} |"
 
 
 if __name__ == "__main__":

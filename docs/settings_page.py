@@ -30,7 +30,8 @@ HEAD = """# Settings
 <!-- Written by docs/settings_page.py from the definitions in kkwarm/schema/settings.py. Do not edit. -->
 
 Every setting is an option of its command, a key of [recipes](studies.md#write-a-recipe) and a field of the Python class
-named below, with the same bounds and default. A run resumes only if the settings marked with ✓ are equal: they decide
+named below, with the same bounds and default. The option of `batch_size` is `--batch-size`; where it has another name,
+that stands beside the setting. A run resumes only if the settings marked with ✓ are equal: they decide
 its result. Settings that have their default value do not change a run's identity.
 """
 ASSUME_HEAD = """## [assume] of a recipe
@@ -51,7 +52,7 @@ def render() -> str:
         for panel in PANELS:
             rows = [row(model, name) for name, f in model.model_fields.items() if extra_of(f)["panel"] == panel]
             if rows:
-                parts.append(f"**{panel}**\n\n| setting | option | values | default | ✓ | |\n|---|---|---|---|---|---|")
+                parts.append(f"**{panel}**\n\n| setting | values | default | ✓ | |\n|---|---|---|---|---|")
                 parts.append("\n".join(rows) + "\n")
     parts += [ASSUME_HEAD, *(assume_row(name, field) for name, field in Assume.model_fields.items()), ""]
     return "\n".join(parts)
@@ -68,10 +69,12 @@ def row(model: type[Settings], name: str) -> str:
     option = option_name(model, name)
     if field.default is True:
         option = f"--no-{option[2:]}"
+    usual = f"--{name.replace('_', '-')}"
+    shown = f"`{name}`" if option == usual else f"`{name}` (`{option}`)"
     default = describe_default(field).removeprefix("default: ")
     mark = "✓" if extra_of(field)["identity"] else ""
-    description = str(field.description).replace("|", "\\|")
-    return f"| `{name}` | `{option}` | {describe_values(field)} | {default} | {mark} | {description} |"
+    description = str(field.description).replace("|", "\\|").replace("<", "&lt;")
+    return f"| {shown} | {describe_values(field)} | {default} | {mark} | {description} |"
 
 
 if __name__ == "__main__":

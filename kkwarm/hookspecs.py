@@ -87,7 +87,7 @@ def kkwarm_case_generators() -> Iterable[CaseGenerator]:  # type: ignore[empty-b
 
 @hookspec
 def kkwarm_claims() -> Iterable[ClaimSet]:  # type: ignore[empty-body]
-    """Claims of a paper, which reports evaluate on every study, beside the built-in ones of the warm-up paper."""
+    """Registers the claims of a paper, which reports evaluate on every study, beside those of the warm-up paper."""
 
 
 @hookspec(firstresult=True)

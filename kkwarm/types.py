@@ -520,7 +520,7 @@ class Probe:
 
     :param completions: returns the completions for one target.
     :param domain: the only domain that the probe is meant for; empty: every domain.
-    :param uses_tags: the probe is about <think> and <answer> tags, and does not apply to scorers of free text.
+    :param uses_tags: the probe is about ``<think>`` and ``<answer>`` tags, and does not apply to scorers of free text.
     :param partial: the completions may hold a part of the right answer, so they may earn partial credit. Those of other
         probes may earn no more than the reward table states for their status.
     :param answers: the kind of answers that the probe is for, as in `Verifier`. Probes that edit the text of a gold
