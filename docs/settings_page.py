@@ -30,8 +30,8 @@ HEAD = """# Settings
 <!-- Written by docs/settings_page.py from the definitions in kkwarm/schema/settings.py. Do not edit. -->
 
 Every setting is an option of its command, a key of [recipes](studies.md#write-a-recipe) and a field of the Python class
-named below, with the same bounds and default. The option of `batch_size` is `--batch-size`; where it has another name,
-that stands beside the setting. A run resumes only if the settings marked with ✓ are equal: they decide
+named below, with the same bounds and default. An option is named like its setting, with `-` for `_`; another name
+stands in parentheses. A run resumes only if the settings marked with ✓ are equal: they decide
 its result. Settings that have their default value do not change a run's identity.
 """
 ASSUME_HEAD = """## [assume] of a recipe

@@ -39,7 +39,7 @@ COMMANDS: dict[str, str] = {
     "compare": "Compare runs on the same questions.",
     "runs": "List stored runs.",
     "leaderboard": "Rank runs, and group those that cannot be distinguished.",
-    "view": "Show runs in the browser, while they are written too.",
+    "view": "Show runs in the browser, also while they are being written.",
     "import": "Import results of other tools as runs.",
     "push": "Push a checkpoint with its model card to the hub.",
     "export": "Export a domain or results for other tools.",

@@ -39,11 +39,18 @@ class Finding:
 
 @click.command()
 @click.option("--offline", is_flag=True, help="Do not try to reach the Hugging Face hub.")
-@click.option("--parity", metavar="CHECKPOINT", help="Instead, compare the ways of running this checkpoint.")
+@click.option(
+    "--parity",
+    metavar="CHECKPOINT",
+    help="Compare the engines on this checkpoint instead of checking the installation.",
+)
 @click.option("--base-url", help="With --parity: URL of an OpenAI-compatible server that serves the checkpoint.")
 @click.option("--served", metavar="NAME", help="With --parity: the model's name on that server.  [default: CHECKPOINT]")
 @click.option(
-    "--prompt", "prompts", multiple=True, help="With --parity: a prompt; repeatable.  [default: five prompts]"
+    "--prompt",
+    "prompts",
+    multiple=True,
+    help="With --parity: a prompt. Can be given several times.  [default: five prompts]",
 )
 @click.option("--device", help="With --parity: cpu or cuda.  [default: cuda if available]")
 @json_option

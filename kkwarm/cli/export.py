@@ -63,7 +63,7 @@ def domain(
     "tool",
     type=click.Choice(["lm-eval", "hub", "every-eval-ever"]),
     required=True,
-    help="Form of the results: lm-eval's output folder, the hub's .eval_results, or Every Eval Ever's records.",
+    help="Format of the results: lm-eval's output folder, the hub's .eval_results, or Every Eval Ever's records.",
 )
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder to write into.")
 @click.option("--model", metavar="USER/NAME", help="Name of the model in the results.  [default: the run's]")
@@ -71,8 +71,8 @@ def domain(
 def results(run: Path, tool: str, out: Path, model: str | None, as_json: bool) -> None:
     """Write the results of RUN, a bench, score or import run, for another tool.
 
-    `kkwarm import lm-eval` reads lm-eval's form with every verdict. The hub's form has only benchmarks that are data
-    sets of the hub; `kkwarm push` uploads it, too.
+    `kkwarm import lm-eval` reads lm-eval's format back with every verdict. The hub's format has only benchmarks
+    that are data sets of the hub; `kkwarm push` uploads it, too.
     """
     from kkwarm.errors import KkwarmError, warn
     from kkwarm.exporters.results import TOOLS, hub_entries, load_results

@@ -22,7 +22,7 @@ as_option = click.option(
     "pairs",
     multiple=True,
     metavar="TASK=BENCHMARK",
-    help="Benchmark whose questions a task has; TASK may contain *. Repeatable.",
+    help="Benchmark whose questions a task has; TASK may contain *. Can be given several times.",
 )
 reverify_option = click.option(
     "--reverify",

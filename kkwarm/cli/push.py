@@ -19,7 +19,8 @@ from kkwarm.errors import KkwarmError
     "--results",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Bench run for the card of a training run, the baseline first and this checkpoint's last. Repeatable.",
+    help="Bench run for the card of a training run, the baseline first and this checkpoint's last. Can be "
+    "given several times.",
 )
 @click.option("--license", "license_id", metavar="ID", default="", help="Licence in the card, such as apache-2.0.")
 @click.option("--private", is_flag=True, help="Create a private repository.")

@@ -37,7 +37,7 @@ EXAMPLES = 3  # flipped samples to print for each kind of flip
     "--compare-to",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Run to compare RUN with, before and after rescoring; repeatable.",
+    help="Run to compare RUN with, before and after rescoring. Can be given several times.",
 )
 @click.option("--alone", is_flag=True, help="Do not compare RUN with other runs.")
 @click.option(

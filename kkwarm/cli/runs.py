@@ -28,10 +28,22 @@ SORTS = ("created", "name", "model", "accuracy")
 
 @click.command()
 @click.argument("folders", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Only runs of this kind. Repeatable.")
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice(KINDS),
+    help="Only runs of this kind. Can be given several times.",
+)
 @click.option("--on", "benchmark", metavar="NAME", help="Only runs with results on this benchmark.")
 @click.option("--model", metavar="TEXT", help="Only runs whose model's name contains this text.")
-@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Only runs with this label. Repeatable.")
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Only runs with this label. Can be given several times.",
+)
 @click.option("--state", type=click.Choice(("done", "running", "interrupted")), help="Only runs in this state.")
 @click.option(
     "--sort", type=click.Choice(SORTS), default="created", show_default=True, help="Order; newest or best first."

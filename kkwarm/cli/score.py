@@ -34,8 +34,8 @@ from kkwarm.cli.console import (
 )
 @click.option("--samples-out", type=click.Path(path_type=Path), help="Write one JSON line per completion to this file.")
 @protocol_option(
-    "Protocol by which answers are read, such as official.  [default: auto, which reads strictly, or the benchmark's "
-    "default where that is a protocol of its own]"
+    "Protocol by which answers are read, such as official.  [default: the benchmark's own default protocol; if it has "
+    "none, auto, which reads strictly]"
 )
 @click.option("--workers", type=Whole(1), help="Number of processes for slow verifiers.  [default: one per core]")
 @click.option(
@@ -58,10 +58,10 @@ def command(
 ) -> None:
     """Score the saved outputs in FILE.
 
-    FILE holds JSON lines (.gz too): `id` (the benchmark's own), `completion` (a string, or a list of strings for
-    several samples; rows with the same id are samples of one question) and, optionally, `reference` (the gold answer;
-    then the id need not be the benchmark's; if it is and the answers differ, a note says so), with its `question`.
-    Answers are never guessed: an answer that cannot be read is `unparsed`.
+    FILE holds JSON lines (.gz too), each with the benchmark's own `id` and a `completion`: a string, or a list of
+    strings for several samples. Lines with the same id are samples of one question. A line may have a `reference`, the
+    gold answer, with its `question`; then the id need not be the benchmark's. Answers are never guessed: one that
+    cannot be read is `unparsed`.
     """
     from kkwarm.scoring.files import score_file
 

@@ -70,8 +70,8 @@ def new_command(
 ) -> None:
     """Write a recipe of the paper's experiment for a checkpoint and a domain.
 
-    Base, warmed, base + RLVR, warmed + RLVR, and controls, with sizes that fit the model, the domain and this machine.
-    Comments explain each choice. `kkwarm study FILE` runs it.
+    It has the conditions base, warmed, base + RLVR and warmed + RLVR, and controls. Sizes fit the model, the domain and
+    this machine, and comments explain each choice. `kkwarm study FILE` runs the recipe.
     """
     from kkwarm.evaluation.plan import parse_benchmark_names
     from kkwarm.progress import duration
@@ -134,7 +134,8 @@ def new_command(
     "trackers",
     multiple=True,
     metavar="NAME",
-    help="Experiment tracker that gets the figures of every step: tensorboard, trackio or wandb. Repeatable.",
+    help="Experiment tracker that gets the figures of every step: tensorboard, trackio or wandb. Can be "
+    "given several times.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan and its estimated cost, and stop.")
 @unsandboxed_option

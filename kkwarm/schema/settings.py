@@ -306,7 +306,7 @@ class _Prompting(Settings):
         metavar="[NAME=]PROTOCOL,...",
     )
     chat: Literal["auto", "on", "off"] = setting(
-        "auto", "Use the checkpoint's chat template: as the protocol says, always, or never.", MODEL_AND_DATA
+        "auto", "When to use the checkpoint's chat template; auto is as the protocol says.", MODEL_AND_DATA
     )
     system: Annotated[str, BeforeValidator(_read_text)] | None = setting(
         None,
