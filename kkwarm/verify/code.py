@@ -13,6 +13,7 @@ import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 __all__ = ["MAX_CHARS", "extract_code", "extract_program"]
@@ -22,6 +23,8 @@ _FENCE = re.compile(r"```|~~~")
 _INLINE_FENCE = re.compile(
     r"^(?P<prose>[^\n`~]*[^\W\d_][^\n`~]*)[ \t]+(?P<fence>(?:```+|~~~+)[ \t]*[A-Za-z0-9_+-]*)[ \t]*$", re.MULTILINE
 )
+_FENCE_LINE = re.compile(r"^[ \t]{0,3}(?:```|~~~).*$", re.MULTILINE)
+_OPENING_FENCE = re.compile(r"^[ \t]*(?:```+|~~~+)[ \t]*\w.*\n", re.MULTILINE)
 _CLOSED_ON_LAST_LINE = re.compile(r"(?<=\S)(?:```+|~~~+)[ \t]*(?=\n|\Z)")
 # Tags in the place of a fence. CodeLlama writes [PYTHON] [/PYTHON], the prompts of MBPP [BEGIN] [DONE].
 _TAGS = re.compile(
@@ -32,8 +35,8 @@ _TAGS = re.compile(
 # A fence in a list whose lines are not indented, which CommonMark ends at its first line.
 _LOOSE_FENCE = re.compile(r"^[ \t]+```[^\n`]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
 _LANGUAGE_LINE = re.compile(r"^(?:python|python3|py)[ \t]*\n(?=(?:from|import|def|class|@|#|\n))", re.MULTILINE)
-_PYTHON = ("", "python", "py")
-_MAX_FENCES = 20  # in the strings of one block
+_PYTHON = ("", "python", "py", "pypy")
+_MAX_FENCES = 20  # tries to find the end of a block with fences in its strings
 # A line of code that no sentence is.
 _LIKE_CODE = re.compile(
     r"^(?:import \w+|from \w+ import\b|def \w+\(|class \w+[(:]|print ?\(|\w+ ?= ?\S|(?:for|while|if|with|try)\b.*:$)",
@@ -43,8 +46,8 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f\ud800-\udfff]")
 # Sentences, list items, headings and tags: a statement of Python has no two names beside each other.
 _PROSE = re.compile(
     r"[A-Za-z][A-Za-z',-]*(?:[ \t]+[A-Za-z][A-Za-z',-]*){2,}|[A-Z][a-z]*(?:[ \t]+[a-z]+)?[.!?:]\s*\Z"
-    r"|(?!None|True|False)[A-Z][\w'\u2019`-]*[:;!]?[ \t]+(?!(?:and|else|for|if|in|is|not|or)\b)[`\"(*_]*[A-Za-z]"
-    r"|(?:[*+\u2022>-]|\d+[.)])[ \t]+\S|[`\u0080-\U0010ffff]|\*\*|~~~|</?[A-Za-z|_]+>\s*\Z"
+    r"|[(*_]*(?!None|True|False)[A-Z][\w'\u2019`*-]*[:;!]?[ \t]+(?!(?:and|else|for|if|in|is|not|or)\b)[`\"(*_]*[A-Za-z]"
+    r"|(?:[*+\u2022>-]|\d+[.)])[ \t]+\S|[`|\u0080-\U0010ffff]|\*\*|~~~|[-*=]{3,}\s*\Z|</?[A-Za-z|_]+>\s*\Z"
 )
 
 
@@ -77,7 +80,7 @@ def extract_code(text: str, entry: str, *, prompt: str = "", allow_prose: bool =
             code = _with_context(code, prompt, entry)
         if code is not None:
             return code
-    return next((part for part in parts if named.search(part)), None)
+    return next((part for part in parts if named.search(part) and not _CONTROL.search(part)), None)
 
 
 def extract_program(text: str, *, tagged: bool = True) -> str | None:
@@ -98,8 +101,10 @@ def extract_program(text: str, *, tagged: bool = True) -> str | None:
         complete = [code for code in programs if _is_complete(code)]
         return next((code for code in reversed(complete) if not _only_defines(code)), [*programs, *complete][-1])
     if _FENCE.search(text):
-        return next((code for language, code in reversed(blocks) if language), None)
-    return text if _calls_something(text) or (tagged and _LIKE_CODE.search(text)) else None
+        code = next((code for language, code in reversed(blocks) if language), "")
+    else:
+        code = text if _calls_something(text) or (tagged and _LIKE_CODE.search(text)) else ""
+    return code if code and not _CONTROL.search(code) else None
 
 
 def _clean(text: str) -> str:
@@ -130,7 +135,7 @@ def _blocks(text: str) -> Iterator[tuple[str, str]]:
     if parse_code(text) is not None:  # the fences are in strings and comments
         return
     text = _INLINE_FENCE.sub(lambda m: f"{m['prose']}\n\n{m['fence']}", text)
-    lines, used = text.split("\n"), 0
+    lines, used, tries = text.split("\n"), 0, _MAX_FENCES
     for token in _markdown().parse(text):
         if token.type != "fence" or not token.content.strip() or token.map[0] < used:
             continue
@@ -144,13 +149,21 @@ def _blocks(text: str) -> Iterator[tuple[str, str]]:
         ):
             content = last[: closed.start()] + "\n"
         first, used = token.map
-        if parse_code(content) is None:  # a fence in a string has ended it
-            ends = [i for i in range(used, len(lines)) if lines[i].strip() == token.markup][:_MAX_FENCES]
-            wholes = ((i + 1, "\n".join([*lines[first + 1 : i], ""])) for i in ends)
-            used, content = next(((end, code) for end, code in wholes if parse_code(code)), (used, content))
+        found = re.match(r"\W*([a-z]*)", info.lower())
+        language = found[1] if found is not None else ""
+        if parse_code(content) is None:
+            # Either an opening fence inside it shows that its own was not closed, or a fence in a string has ended it.
+            if parse_code(inner := _OPENING_FENCE.split(content)[-1]) is not None:
+                content = inner
+            elif language in _PYTHON and language:
+                ends = (i for i in range(used, len(lines)) if lines[i].strip() == token.markup)
+                for end in islice(ends, tries):
+                    tries -= 1
+                    if parse_code(longer := "\n".join([*lines[first + 1 : end], ""])) is not None:
+                        used, content = end + 1, longer
+                        break
         code = next((code for code in (info, info.partition(" ")[2]) if _begins_with_statement(code, content)), None)
-        language = re.match(r"\W*([a-z]*)", info.lower())
-        yield "" if code == info or language is None else language[1], content if code is None else f"{code}\n{content}"
+        yield "" if code == info else language, content if code is None else f"{code}\n{content}"
 
 
 def _begins_with_statement(code: str, rest: str) -> bool:
@@ -160,13 +173,11 @@ def _begins_with_statement(code: str, rest: str) -> bool:
 
 
 def _unfenced(text: str) -> Iterator[str]:
-    """The text outside fences: before the first fence, or all of it."""
-    found = re.search(r"^[ \t]{0,3}(?:```|~~~)", text, re.MULTILINE)
-    if found is None:
-        closed = _CLOSED_ON_LAST_LINE.search(text)
-        yield text if closed is None else text[: closed.start()]
-    elif text[: found.start()].strip():
-        yield text[: found.start()]
+    """The parts of the text outside fences, the last one first, and what stands behind a fence that is not closed."""
+    closed = None if _FENCE_LINE.search(text) else _CLOSED_ON_LAST_LINE.search(text)
+    parts = _FENCE_LINE.split(text if closed is None else text[: closed.start()])
+    outside = [*parts[::2], *parts[len(parts) - 1 + len(parts) % 2 :]]
+    yield from (part for part in reversed(outside) if part.strip())
 
 
 # -- complete programs -----------------------------------------------------------------------------------------------
@@ -176,15 +187,13 @@ def _with_helpers(blocks: Sequence[str], at: int) -> str:
     """A block, after the definitions of other blocks that it uses and lacks."""
     missing = _missing_names(blocks[at])
     before: list[str] = []
-    for i, block in enumerate(blocks):
-        if i == at or not missing:
+    for i in range(len(blocks) - 1, -1, -1):  # a definition uses what stands above it
+        if i == at or not missing or not _only_defines(blocks[i]):
             continue
-        tree = parse_code(block)
-        if tree is None or not all(isinstance(n, _DEFINITIONS) for n in tree.body):
-            continue
-        if missing & {name for n in tree.body for name in _bound(n)}:
-            before.append(block)
-            missing |= _missing_names(block)
+        tree = parse_code(blocks[i])
+        if tree is not None and missing & {name for n in tree.body for name in _bound(n)}:
+            before.insert(0, blocks[i])
+            missing |= _missing_names(blocks[i])
     return "\n".join([*before, blocks[at]])
 
 
@@ -360,14 +369,13 @@ def _code_in_prose(text: str, entry: str, named: re.Pattern[str]) -> str | None:
     margin = len(lines[at]) - len(lines[at].lstrip())
     lines = [line[margin:] if not line[:margin].strip() else line for line in lines]
     starts = [i for i, line in enumerate(lines) if line.strip() and line[0] not in " \t)]}"]
-    begin = max(i for i in starts if i <= at)
     end = next((i for i in starts if i > at and _is_prose(lines[i])), len(lines))
-    for i in reversed([i for i in starts if i < begin]):
-        if _is_prose(lines[i]):
-            break
-        begin = i
-    code = "\n".join(lines[begin:end])
-    return code if _defines(code, entry, imported=False) else None
+    prose = {i for i in starts if i < at and _is_prose(lines[i])}
+    whole = "\n".join(
+        line for i, line in enumerate(lines[:end]) if i not in prose
+    )  # a helper may stand above a sentence
+    last = "\n".join(lines[max(prose, default=-1) + 1 : end])
+    return next((code for code in (whole, last) if _defines(code, entry, imported=False)), None)
 
 
 def _is_prose(line: str) -> bool:

@@ -54,6 +54,11 @@ FORMS = {
     "fenced, a fence in its docstring": '```python\ndef total(xs):\n    """Sum:\n\n```\n>>> total([1])\n1\n```\n    """\n    return sum(xs)\n```',
     "fenced, a fence in its strings": "x = '''\n```python\ndef total(xs): return 0\n```\n'''\n" + WHOLE,
     "fenced, wrapped by a second block": f"```python\n{WHOLE}```\nFaster:\n```python\nfrom functools import lru_cache\ntotal = lru_cache(None)(total) if 0 else total\n```",
+    "fenced, unclosed, then prose": f"```python\n{WHOLE}\nThis adds them up.\n- It is short.\n",
+    "fenced twice without a close": f"```\nplan: add them\n\n```python\n{WHOLE}```",
+    "bare behind a fenced example": f"```\n>>> total([1])\n1\n```\nThe code:\n\n{WHOLE}",
+    "helper, sentence, function": "First a helper:\n\ndef plus(a, b):\n    return a + b\n\nNow the function:\n\ndef total(xs):\n    t = 0\n    for x in xs:\n        t = plus(t, x)\n    return t\n",
+    "Markdown behind": WHOLE + "\n---\n| xs | sum |\n|---|---|\n*Note*: it adds.\n(That is all.)\n",
     "tags with prose around": f"Here it is:\n<code>\n{WHOLE}</code>\nIt adds them.",
     "tags of CodeLlama": f"[PYTHON]\n{WHOLE}[/PYTHON]",
     "tags of MBPP": f"[BEGIN]\n{WHOLE}[DONE]",
@@ -97,6 +102,7 @@ def test_prose_beside_code_is_not_ignored_inside_tags() -> None:
         f"```python\n%timeit 1\n{WHOLE}```",
         f"```python\n{WHOLE}\n!pip install numpy\n```",
         f"x = (\n{WHOLE}",
+        f"```python\n{WHOLE}\nThis adds them up.\n```",
         f"{WHOLE}\nprint total([1])\n",
         f"{WHOLE}\nX, y = (\n",
     ],
@@ -118,6 +124,10 @@ def test_code_that_does_not_parse_is_returned_for_pythons_error() -> None:
     assert extract_code(text, "total", prompt=PROMPT) == "def total(xs):\n    return (1\n"
 
 
+def test_a_text_with_a_control_character_is_no_program() -> None:
+    assert extract_code(f"{WHOLE}# \x0b\n", "total", prompt=PROMPT) is None
+
+
 def test_a_function_in_the_reasoning_is_ignored() -> None:
     assert extract_code("def total_of(xs):\n    return 0", "total", prompt=PROMPT) is None
 
@@ -133,8 +143,8 @@ def test_extraction_never_fails(text: str) -> None:
     "text",
     ["\0" * 5000, "def total(xs):\n    return " + "(" * 5000, "\ud800def total(xs): return 1", "def total(xs):\n" + "    x\n" * 10_000,
      "def total(xs): return " + "-" * 50_000 + "1", "def total(xs): return " + "1+" * 30_000 + "1", "```python\n" * 5000,
-     "import a\n" * 8000 + "def total(xs): return )"],
-    ids=range(8),
+     "import a\n" * 8000 + "def total(xs): return )", "```python\n(\n```\n" * 5000, "Then it is:\n" * 4000 + "def total(xs):\n    return )"],
+    ids=range(10),
 )  # fmt: skip
 def test_adversarial_text_takes_little_time(text: str) -> None:
     started = time.process_time()

@@ -72,7 +72,7 @@ def test_the_module_is_an_attribute_of_the_package() -> None:
             "builtins ['main.py']\n",
         ),
         ("import os; print(1); os._exit(0)", "", ""),  # not flushed, as in Python
-        ("print(1); exit()", "", "1\n"),
+        ("print(1, __file__); exit()", "", "1 main.py\n"),
         ("from multiprocessing.pool import ThreadPool\nprint(ThreadPool(2).map(abs, [-1, 2]))", "", "[1, 2]\n"),
     ],
 )
@@ -205,6 +205,7 @@ def test_long_tokens_take_no_longer_than_others(output: str) -> None:
         ("```\ntry: 1\nexcept OSError as e: print(e)\n```\n```\nf()\n```", "try: 1\nexcept OSError as e: print(e)\n"),
         ("```python\nf = print\n```\nThen:\n```python\nf(int())\n```", "f = print\n\nf(int())\n"),
         ("```python\nf = int\nprint(f())\n```\nwhere\n```python\ndef f(): return int()\n```", "f = int\nprint(f())\n"),
+        ("```\nimport sys\n```\n```\ndef f(): sys.exit()\n```\n```\nf()\n```", "import sys\n\ndef f(): sys.exit()\n\nf()\n"),
         ("<out>\n```python3.12 main.py\nprint(1)\n```\n</out>", "print(1)\n"),
         ("```{.python}\nprint(1)\n```", "print(1)\n"),
         ("```cpp\nint main() { return f(); }\n```", None),

@@ -30,7 +30,7 @@ def run_program(channel: Candidate) -> NoReturn:
     open_streams()
     sys.argv = [FILE]
     module = ModuleType("__main__")
-    module.__dict__["__builtins__"] = builtins
+    module.__dict__.update(__builtins__=builtins, __file__=FILE)
     sys.modules["__main__"] = module
     status = run_code(code, module)
     os._exit(end(module, status) & 0xFF)
