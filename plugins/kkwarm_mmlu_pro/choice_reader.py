@@ -17,21 +17,33 @@ __all__ = ["read_choice"]
 _WRAPPED = re.compile(r"\\(?:boxed|fbox|text|textbf|textrm|textit|mathrm|mathbf|mbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _BRACES = re.compile(r"\\?\{([^{}]*?)\\?\}")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")
-_MARKS = re.compile(r"\*+|__|`|\$|[“”\"‘’]|\\[()\[\]]|^\s*[>#]+\s*", re.MULTILINE)
-_NOUN = (
-    r"(?:answer|option|choice|letter|response|respuesta|r[eé]ponse|antwort|risposta|resposta|ответ|"
-    r"答案|正确答案|選項|选项)"
+_MARKS = re.compile(
+    r"\*+|__|`|\$|[“”\"‘’]|\\[()\[\]]|^\s*[>#]+\s*",
+    re.MULTILINE,
 )
+_BULLET = re.compile(r"\A[-•]\s+(?=\(?[A-J]\)?\.?\Z)")
+_QUOTED = re.compile(r"(?<![A-Za-z0-9])'([^'\n]+)'(?![A-Za-z0-9])")
+_NOUN = (
+    r"(?:answer(?:\s+to\s+(?:the|this)\s+(?:question|problem))?|option|choice|letter|response|"
+    r"respuesta|r[eé]ponse|antwort|risposta|resposta|ответ|答案|正确答案|選項|选项)"
+)
+# What may stand between the beginning of a clause and the noun of "the answer is", besides whole words before "the".
+_MOST = (
+    r"(?:specific|likely|appropriate|accurate|suitable|comprehensive|fitting|direct|relevant|common|plausible|reasonable|logical|"
+    r"correct|probable|precise)"
+)
+_QUALIFIER = rf"(?:(?:final|correct|right|best|only|closest|most\s+{_MOST}(?:\s+and\s+{_MOST})?)\s+)*"
 _LEAD = re.compile(
     rf"(?:(?:so|thus|hence|therefore|and|finally)\b,?\s+)*"
-    rf"(?:(?:the|my|our)\s+)?(?:final\s+|correct\s+|right\s+|best\s+|most\s+likely\s+)*"
-    rf"(?:{_NOUN}\s*(?:is|es|est|ist|è|é|是|为|為)?\s*(?:[:：]|[-–—](?=\s))?\s*|(?:it|this)\s+is\s+|option\s+)",
+    rf"(?:(?:the|my|our|la|el|die|a)\s+)?{_QUALIFIER}"
+    rf"(?:{_NOUN}\s*(?:(?:is|est?|ist)(?![A-Za-z])|è|é|是|为|為)?\s*(?:[:：=]|[-–—](?=\s))?\s*|(?:it|this)\s+is\s+|option\s+)",
     re.IGNORECASE,
 )
 _LETTER = re.compile(r"(?:[(\[（]\s*([A-Ja-j])\s*[)\]）]|([A-J])(?![A-Za-z0-9])|([a-j])(?=[).:]|\s*\Z))\s*[).:：]?")
 _CAPITAL = re.compile(r"[(\[（]?\s*([A-J])\s*[)\]）]?\s*[.:]?")
 _CORRECT = re.compile(
-    r"\s*(?:is|seems|must\s+be)\s+(?:the\s+)?(?:correct|right|best)(?:\s+(?:answer|option|choice|one))?\s*[.!]*",
+    r"\s*(?:is|seems|must\s+be)\s+(?:(?:the\s+)?(?:correct|right|best)(?:\s+(?:answer|option|choice|one))?|the\s+(?:final\s+)?answer)"
+    r"\s*[.!]*",
     re.IGNORECASE,
 )
 _BECAUSE = re.compile(r"\s*[,;]?\s*(?:because|since|as\s+(?:it|the|this)|due\s+to)\b.*", re.IGNORECASE | re.DOTALL)
@@ -49,10 +61,16 @@ _DOUBT = re.compile(
     re.IGNORECASE,
 )
 _RETRACTION = re.compile(r"[.!\s]*(?:no|not|wait|or)\b(?!\s+other)", re.IGNORECASE)
-_CLAUSE, _SENTENCE = (
-    300,
-    600,
-)  # characters in which the beginning of a clause, and the end of a statement, are looked for
+_FOLLOWS = re.compile(r",\s*(?!but|so|therefore|thus|hence)", re.IGNORECASE)  # goes on with the condition before it
+_CONDITION = re.compile(
+    r"(?<![A-Za-z])(?:if|unless|suppose|supposing|assume|assuming|whether)(?![A-Za-z])", re.IGNORECASE
+)
+_ASSERTED = re.compile(
+    rf"(?:\A|[^A-Za-z\s]|(?<![A-Za-z])(?:the|my|our|la|el|die|a|so|thus|hence|therefore|and|then|is|be))\s*{_QUALIFIER}\Z",
+    re.IGNORECASE,
+)
+# Characters in which the beginning of a clause, the end of a statement, and what takes it back are looked for.
+_CLAUSE, _SENTENCE, _REMARK = 300, 600, 60
 _END = re.compile(r"[.!](?=\s|\Z)|\n")
 
 
@@ -66,7 +84,7 @@ def read_choice(answer: str, options: Sequence[str] = (), *, tagged: bool = True
     if not text:
         return None, "the answer is empty"
     allowed = LETTERS[: len(options)] if options else LETTERS
-    letter = _read(text, options, allowed) if tagged else _find(text, options, allowed)
+    letter = _read(_BULLET.sub("", text), options, allowed) if tagged else _find(text, options, allowed)
     if letter is None:
         return None, "it names no option" if tagged else "it states no answer"
     if letter not in allowed:
@@ -126,16 +144,22 @@ def _named(text: str, options: Sequence[str], allowed: str) -> str | None:
 def _find(text: str, options: Sequence[str], allowed: str) -> str | None:
     """The letter of the first statement that is neither doubted nor taken back; else of the last box, or last line."""
     for found in _STATEMENT.finditer(text):
-        begin = max(0, found.start() - _CLAUSE)
+        sentence = begin = max(0, found.start() - _CLAUSE)
         for start in _CLAUSE_START.finditer(text, begin, found.end()):
-            begin = min(start.end(), found.start())
-        if _DOUBT.search(text, begin, found.start()):
+            if start.end() > found.start():
+                break
+            begin = start.end()
+            if not _FOLLOWS.match(start.group()):
+                sentence = begin
+        lead = text[begin : found.start()]
+        if _DOUBT.search(lead) or _CONDITION.search(text, sentence, begin) or not _ASSERTED.search(lead):
             continue
         if (letter := _stated(text[found.end() : found.end() + _SENTENCE], options, allowed)) is not None:
             return letter
-    boxes = _BOX.findall(text) if "\\boxed" in text or "\\fbox" in text else []
-    if boxes:
-        return _read(_plain(boxes[-1]), options, allowed)
+    box = next(reversed(list(_BOX.finditer(text))), None) if "\\boxed" in text or "\\fbox" in text else None
+    if box is not None:
+        behind = text[box.end() : box.end() + _REMARK].lstrip("$*) ")
+        return None if behind.startswith("?") or _RETRACTION.match(behind) else _read(_plain(box[1]), options, allowed)
     last = text.rstrip().rpartition("\n")[2].strip()
     return _read(last, options, allowed) if last and len(last) < _SENTENCE else None
 
@@ -148,7 +172,9 @@ def _stated(rest: str, options: Sequence[str], allowed: str) -> str | None:
         if part.count("(") > part.count(")"):  # "(C. 0.3)" does not end at its first point
             continue
         if part.strip() and len(part) < 2_000 and (letter := _read(part, options, allowed)) is not None:
-            behind = rest[end : end + 60]
+            behind = rest[end : end + _REMARK]
+            if part[-1].isalnum() and re.match(r"\.\s+[a-z]", behind):  # "C. elegans"
+                continue
             return None if _RETRACTION.match(behind) else letter
     return None
 
@@ -192,7 +218,7 @@ def _bare(text: str) -> str:
 
 def _plain(text: str) -> str:
     """The text without emphasis, dollars and boxes."""
-    text = _MARKS.sub("", text.strip())
+    text = _QUOTED.sub(r"\1", _MARKS.sub("", text.strip()))
     for _ in range(4):
         before = text
         text = _WRAPPED.sub(r"\1", text)

@@ -81,6 +81,12 @@ def test_the_split_passes_the_contamination_check(shared_data: Path) -> None:
         ("C 5 m", "C"),
         ("Hence, the answer is **C. 5 m**", "C"),
         ("Option C is the correct answer.", "C"),
+        ("C is the answer", "C"),
+        ("Answer = C", "C"),
+        ("'C'", "C"),
+        ("- C", "C"),
+        ("La réponse est C", "C"),
+        ("Die Antwort ist C", "C"),
     ],
 )
 def test_a_letter_or_its_text_is_accepted(answer: str, letter: str) -> None:
@@ -132,6 +138,7 @@ def test_a_letter_or_its_text_is_accepted(answer: str, letter: str) -> None:
         "C5 m",
         "I choose C",
         "C 5 m or A Paris",
+        "C'",
     ],
 )
 def test_other_answers_are_unparsed(answer: str) -> None:
@@ -152,6 +159,16 @@ def test_other_answers_are_unparsed(answer: str) -> None:
         ("The answer is (C). Question: another one. The answer is (A).", "C"),
         ("So we get \\boxed{C}", "C"),
         ("I doubt that the answer is (A).", None),
+        ("I doubt that the answer is: C", None),
+        ("If Bauman is right, the answer is C.", None),
+        ("Since B is not right, the answer is C.", "C"),
+        ("The worst answer is C.", None),
+        ("The second best answer is C.", None),
+        ("The most comprehensive and accurate answer is (C).", "C"),
+        ("The answer to this question is 'C'.", "C"),
+        ("The answer is C. elegans.", None),
+        ("So we get \\boxed{C}?", None),
+        ("So we get \\boxed{C}. No, it is D.", None),
         ("She said the answer is (A).", None),
         ("It is false that the answer is (C)", None),
         ("The answer is Certainly not A.", None),
