@@ -31,8 +31,10 @@ _LINKS = frozenset({":", "=", "-", "--", "–", "—", "→", "->", "=>", "|"})
 BULLETS = frozenset({"-", "+", "•", "–", "—"})
 _OPENING_WORDS = word_set(
     """so thus therefore hence finally in conclusion the final correct only answer answers solution as follows here we
-    have get conclude that this gives my our a summary to sum up assignment roles identities json"""
+    have get conclude that this gives my our a summary to sum up summarize assignment roles identities json of each
+    people person persons characters inhabitants islanders"""
 )
+_PEOPLE = word_set("people person persons characters inhabitants islanders")
 OPENING_NOUNS = word_set("answer answers solution conclusion summary here this assignment roles identities")
 _POSSESSIVE_NOUNS = frozenset({"role", "identity", "type"})
 _POSSESSIVE = frozenset({"'s", "’s"})
@@ -47,11 +49,19 @@ _NEGATION = re.compile(r"""(?<![\w*_`)\]}!])!(?!\s*\Z)|!(?![\s*_`)\]}"'’”$!]
 _CLAIM_ENDS = frozenset({*ROLES, ")", "!"})
 _DECORATION = re.compile(r"""(?:[*_`#]+|[^\S\n]+|[\[\]{}"“”'‘’$]|\\[a-z]+)\Z""")
 _TABLE_HEAD = re.compile(
-    r"\A\s*\|?[*\s]*(?:name|person|people|inhabitant|islander|character)s?[*\s]*\|"
+    r"\A\s*\|?(?:[*\s]*(?:#|no\.?|number)[*\s]*\|)?[*\s]*(?:name|person|people|inhabitant|islander|character)s?[*\s]*\|"
     r"[*\s]*(?:role|type|identity|status)[*\s]*\|?[^\S\n]*\n",
     re.IGNORECASE,
 )
 _TABLE_RULE = re.compile(r"^[^\S\n]*\|?(?:[^\S\n]*:?-+:?[^\S\n]*\|)+(?:[^\S\n]*:?-+:?)?[^\S\n]*\n", re.MULTILINE)
+
+
+_EMPTY_LIST = re.compile(r"\[\s*\]|\{\s*\}|(?<=:)\s*(?:-|–|—|N/A)(?=[^\S\n]*(?:\n|;|\Z))")
+_RECORD = re.compile(
+    r"""["']?\b(?:name|person|character|inhabitant)["']?\s*:\s*["']?(?P<name>[^"'\n:,{}\[\]]+)["']?\s*,\s*"""
+    r"""["']?(?:role|type|identity)["']?\s*:""",
+    re.IGNORECASE,
+)
 
 
 class UnreadableAnswer(Exception):
@@ -178,7 +188,7 @@ class _AnswerParser:
                 break
             if word == "a" and self.word(1) in (")", "."):
                 break  # a list letter
-            if word in _VERBS and previous not in OPENING_NOUNS:
+            if word in _VERBS and previous not in OPENING_NOUNS | _PEOPLE:
                 break  # "Is Zoey a knight" claims nothing
             only = word == "only" or (only and word not in OPENING_NOUNS)
             previous = word
@@ -192,7 +202,9 @@ class _AnswerParser:
         start = self.position
         if self.word() == "(" and self.is_list_number(1) and self.word(2) == ")":
             self.position += 3
-        elif self.is_list_number() and (self.word(1) in (".", ")") or (self.word().isdigit() and self.word(1) == ":")):
+        elif self.is_list_number() and (
+            self.word(1) in (".", ")") or (self.word().isdigit() and self.word(1) in (":", "|"))
+        ):
             self.position += 2
         elif self.word().isdigit():
             raise self.error()
@@ -358,6 +370,7 @@ def parse_assignment(text: str, people: Mapping[str, Any]) -> dict[str, bool]:
     if _NEGATION.search(text):
         raise UnreadableAnswer("'!' before a claim negates it")
     text = _TABLE_RULE.sub("", _TABLE_HEAD.sub("", without_name_row(_normalize_unicode(text))))
+    text = _RECORD.sub(r"\g<name>:", _EMPTY_LIST.sub(" none ", text))
     parser = _AnswerParser(text, NameMatcher(people))
     previous = ""
     for token in parser.tokens:

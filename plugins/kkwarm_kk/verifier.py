@@ -34,14 +34,16 @@ _CLOSING_WORDS = word_set(
 # The words of a sentence that may introduce the claims after it. Any other word might deny them, or only suppose them.
 _INTRODUCTION_WORDS = word_set(
     """a about above after all an analysis and answer answers are as assign assigned assignment assignments based be
-    below by can case character characters check checking complete conclude concluded conclusion correct deduce
-    deduced deduction deductions determine determined each every everyone final finally find follow following
-    follows for from get gives have hence her here his i identities identity in inhabitant inhabitants is islander
-    islanders it know leads let's list logic logically means must my name names next now of on one our people person
-    persons puzzle reason reasoned reasoning result results role roles satisfies satisfy so solution solutions
-    statement statements status step steps sum summarize summarizing summary that the their then therefore these
-    they this thus to truth type types unique up us using we what which who with work working yields you"""
+    below by can case character characters check checking complete conclude concluded conclusion consistent correct
+    deduce deduced deduction deductions determine determined each every everyone final finally find follow
+    following follows for from get gives have hence her here his i identities identity in inhabitant inhabitants is
+    islander islanders it know leads let list logic logically means must my name names next now of on one only our
+    people person persons put putting puzzle reason reasoned reasoning result results role roles satisfies satisfy
+    so solution solutions statement statements status step steps sum summarize summarizing summary that the their
+    then therefore these they this thus to together truth type types unique up us using we what which who with work
+    working yields you"""
 )
+_ONE_OF = re.compile(r"(?<![a-z])one\s+of", re.IGNORECASE)  # "only one of these is correct"
 _FORWARD_WORDS = frozenset({"following", "below", "next", "these"})
 _GROUP = re.compile(r"\bkn(?:ight|ave)s?\s*:", re.IGNORECASE)
 _CLOSING = re.compile(r"[\w\s.,:!*'’]+")
@@ -77,7 +79,10 @@ def _refers_forward(segment: str, has_opening: bool) -> bool:
 
 def _find_other_word(segment: str) -> str:
     """The first word of a sentence that is no word of an introduction, "" if there is none."""
-    return next((w for w in map(str, _WORD.findall(segment.casefold())) if w not in _INTRODUCTION_WORDS), "")
+    words = (str(w).removesuffix("'s").removesuffix("’s") for w in _WORD.findall(segment.casefold()))
+    if _ONE_OF.search(segment):
+        return "one of"
+    return next((w for w in words if w not in _INTRODUCTION_WORDS), "")
 
 
 def parse_end(text: str, people: Mapping[str, Any]) -> dict[str, bool]:

@@ -83,6 +83,11 @@ CORRECT = [
     "The roles are as follows: " + LINE,
     "\\boxed{\\text{" + LINE + "}}",
     "Zoey is a knight. However, Bob is a knave. Kim is a knight.",
+    '[{"name": "Zoey", "role": "knight"}, {"name": "Bob", "role": "knave"}, {"name": "Kim", "role": "knight"}]',
+    "Name: Zoey, Role: Knight\nName: Bob, Role: Knave\nName: Kim, Role: Knight",
+    "| # | Name | Role |\n|---|---|---|\n| 1 | Zoey | knight |\n| 2 | Bob | knave |\n| 3 | Kim | knight |",
+    "The identities of the characters are:\n" + PAPER,
+    "To summarize, " + LINE,
 ]
 
 INCORRECT = [
@@ -166,6 +171,11 @@ INCORRECT = [
     LINE + " = false",
     LINE + " [sic]",
     "Zoey, Bob, Kim are knight, knave and knight",
+    '[{"name": "Zoey", "role": "knight"}, {"name": "Bob", "role": "knave"}, {"name": "Kim", "not": "knight"}]',
+    "Name: Zoey, Claim: Knight\nName: Bob, Claim: Knave\nName: Kim, Claim: Knight",
+    "| # | Name | Claim |\n|---|---|---|\n| 1 | Zoey | knight |\n| 2 | Bob | knave |\n| 3 | Kim | knight |",
+    "One of each: " + LINE,
+    LINE + " []",
     "",
     "correct",
     "0" * 1000,
@@ -221,7 +231,14 @@ FREE_TEXT_CORRECT = [
     "Suppose Bob is a knight. That is impossible.\n\n### Conclusion\n" + PAPER + "\n\nAll statements are consistent.",
     "Case 1 is not possible: it contradicts Kim.\n\n" + PAPER,
 ]
+FREE_TEXT_CORRECT += [
+    "We can now determine everyone's identity:\n" + PAPER,
+    "Putting it all together:\n" + PAPER,
+    "So this holds. The only consistent assignment is:\n" + PAPER,
+]
 FREE_TEXT_INCORRECT = [
+    "Only one of the following statements is correct:\n" + PAPER,
+    "The only inconsistent assignment is:\n" + PAPER,
     PAPER + "\nWait, that is wrong.",
     PAPER + "\n\nBut maybe not.",
     PAPER + "\n\nHmm, let me try again.",
@@ -262,6 +279,13 @@ def test_tags_may_contain_only_the_answer(text: str) -> None:
 )
 def test_list_letters_are_accepted(text: str) -> None:
     assert verify(text).correct
+
+
+@pytest.mark.parametrize("knights", ["[]", "{}", "-", "N/A", "—", "none", "(none)"])
+def test_a_group_without_members(knights: str) -> None:
+    gold = dict.fromkeys(GOLD, "knave")
+    assert verify(f"Knights: {knights}\nKnaves: Zoey, Bob, Kim", gold=gold).correct
+    assert not verify(f"Knights: Zoey, Bob, Kim\nKnaves: {knights}", gold=gold).correct
 
 
 def test_names_that_are_also_words_of_the_grammar() -> None:
