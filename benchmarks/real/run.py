@@ -4,8 +4,9 @@
 
 1. The base answers a few questions of K&K, MATH, HumanEval+ and MMLU-Pro, by the paper's and by the official protocols.
    A report shows both, and its page (`protocols.html`) the prompts.
-2. It is warmed up on symbolic K&K traces for about --minutes, by the speed that was measured on this machine.
-3. RLVR takes two steps on K&K.
+2. It is warmed up on symbolic traces of K&K puzzles with 3 people for about --minutes, by the speed that was measured on
+   this machine.
+3. RLVR takes two steps on such puzzles.
 4. The warmed checkpoint and the one after RLVR answer the same questions by the paper's protocol; the report compares.
 
 The data are those of `KKWARM_DATA`, else of `../shared/data`, else of the hub; without all of them, stand-in rows are
@@ -96,13 +97,13 @@ def main() -> None:
     official = ("--protocol", official_protocols(), "--label", "condition=base, official")
     kkwarm("bench", model, *questions, *official, "-o", out / "base-official")
     kkwarm("report", out / "base", out / "base-official", "--html", out / "protocols.html")
-    kkwarm("distill", "--domain", "kk", "--teacher", "symbolic", "-n", 240, "-o", out / "traces")
+    kkwarm("distill", "--domain", "kk:3", "--teacher", "symbolic", "-n", 240, "-o", out / "traces")
     warm = out / "warmed"
     steps = ("--max-steps", steps_of(warm) or warmup_steps(model, args.minutes), "--max-length", TRACE)
     kkwarm("warmup", model, "--traces", out / "traces", *steps, "--learning-rate", "1e-5", "-o", warm)
     rollouts = ("--steps", 2, "--prompts-per-step", 2, "--generations", 4, "--max-tokens", 2 * args.max_tokens)
     # Exit code 1: the rewards did not differ, which two steps of a small model cannot rule out.
-    kkwarm("rlvr", warm, "--domain", "kk", "--examples", 8, *rollouts, "-o", out / "rlvr", accepted=(0, 1))
+    kkwarm("rlvr", warm, "--domain", "kk:3", "--examples", 8, *rollouts, "-o", out / "rlvr", accepted=(0, 1))
     for name in ("warmed", "rlvr"):
         kkwarm("bench", out / name, *questions, "-o", out / f"bench-{name}", "--label", f"condition={name}")
     kkwarm("report", out / "base", out / "bench-warmed", out / "bench-rlvr")

@@ -100,7 +100,19 @@ def show(document: Mapping[str, Any], as_json: bool) -> None:
     if "estimate" in document:
         from kkwarm.cost import estimate_lines
 
-        lines = {k: v for k, v in estimate_lines(document["estimate"]).items() if k not in document}
+        lines = estimate_lines(document["estimate"])
+        if "memory" in document:
+            lines["memory"] = _memory_text(document["memory"])
         document = {k: v for k, v in document.items() if k != "estimate"} | lines
     for line in value_lines(document):
         click.echo(line)
+
+
+def _memory_text(memory: Mapping[str, Any]) -> str:
+    """A memory estimate in one line: in total, in parts, the sequences in a forward pass, and what was changed to fit."""
+    parts = ", ".join(f"{name} {gib:.3g}" for name, gib in memory["gib"].items() if name != "total")
+    rows = memory["rows"]
+    text = f"about {memory['gib']['total']:.3g} of {memory['device_gib']:.3g} GiB ({parts}), "
+    text += f"{rows} sequence{'' if rows == 1 else 's'} in a forward pass"
+    text += ", gradient checkpointing" if memory["gradient_checkpointing"] else ""
+    return text + (f"; {memory['changes']}" if memory.get("changes") else "")
