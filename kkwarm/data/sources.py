@@ -35,7 +35,7 @@ def data_folder() -> Path | None:
 
 
 def local_file(relative: str) -> Path | None:
-    """A file of the folder `KKWARM_DATA`; None where it is not set, in which case read from the hub.
+    """The path of a file in the folder `KKWARM_DATA`. None where the variable is not set: then read from the hub.
 
     :raises KkwarmError: the folder lacks the file. It is not downloaded from the hub instead.
     """
