@@ -26,10 +26,6 @@ def take(browser: Any, file: Path, out: Path) -> None:
     page.wait_for_selector("#samples:not([aria-busy])")
     page.wait_for_timeout(1000)  # scrolling there is smooth
     save(page.screenshot(), out / "page-samples-dark.png")
-    page = opened(browser, file, "light", 400, 900)
-    page.locator("#matrix").scroll_into_view_if_needed()
-    page.evaluate("document.getElementById('matrix').scrollIntoView({behavior: 'instant'})")
-    save(page.screenshot(), out / "page-narrow.png")
 
 
 def opened(browser: Any, file: Path, scheme: str, width: int, height: int) -> Any:
