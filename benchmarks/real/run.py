@@ -4,8 +4,8 @@
 
 1. The base answers a few questions of K&K, MATH, HumanEval+ and MMLU-Pro, by the paper's and by the official protocols.
    A report shows both, and its page (`protocols.html`) the prompts.
-2. It is warmed up on symbolic traces of K&K puzzles with 3 people for about --minutes, by the speed that was measured on
-   this machine.
+2. It is warmed up on symbolic traces of K&K puzzles with 3 people for about --minutes, by the speed that was measured
+   on this machine.
 3. RLVR takes two steps on such puzzles.
 4. The warmed checkpoint and the one after RLVR answer the same questions by the paper's protocol; the report compares.
 

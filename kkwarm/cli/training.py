@@ -109,7 +109,7 @@ def show(document: Mapping[str, Any], as_json: bool) -> None:
 
 
 def _memory_text(memory: Mapping[str, Any]) -> str:
-    """A memory estimate in one line: in total, in parts, the sequences in a forward pass, and what was changed to fit."""
+    """A memory estimate in one line: the total, its parts, the sequences in a forward pass, and what was changed."""
     parts = ", ".join(f"{name} {gib:.3g}" for name, gib in memory["gib"].items() if name != "total")
     rows = memory["rows"]
     text = f"about {memory['gib']['total']:.3g} of {memory['device_gib']:.3g} GiB ({parts}), "

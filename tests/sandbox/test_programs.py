@@ -205,7 +205,10 @@ def test_long_tokens_take_no_longer_than_others(output: str) -> None:
         ("```\ntry: 1\nexcept OSError as e: print(e)\n```\n```\nf()\n```", "try: 1\nexcept OSError as e: print(e)\n"),
         ("```python\nf = print\n```\nThen:\n```python\nf(int())\n```", "f = print\n\nf(int())\n"),
         ("```python\nf = int\nprint(f())\n```\nwhere\n```python\ndef f(): return int()\n```", "f = int\nprint(f())\n"),
-        ("```\nimport sys\n```\n```\ndef f(): sys.exit()\n```\n```\nf()\n```", "import sys\n\ndef f(): sys.exit()\n\nf()\n"),
+        (
+            "```\nimport sys\n```\n```\ndef f(): sys.exit()\n```\n```\nf()\n```",
+            "import sys\n\ndef f(): sys.exit()\n\nf()\n",
+        ),
         ("<out>\n```python3.12 main.py\nprint(1)\n```\n</out>", "print(1)\n"),
         ("```{.python}\nprint(1)\n```", "print(1)\n"),
         ("```cpp\nint main() { return f(); }\n```", None),
