@@ -96,6 +96,7 @@ def main() -> None:
     kkwarm("bench", model, *questions, "-o", out / "base", "--label", "condition=base")
     official = ("--protocol", official_protocols(), "--label", "condition=base, official")
     kkwarm("bench", model, *questions, *official, "-o", out / "base-official")
+    kkwarm("report", out / "base", out / "base-official")
     kkwarm("report", out / "base", out / "base-official", "--html", out / "protocols.html")
     kkwarm("distill", "--domain", "kk:3", "--teacher", "symbolic", "-n", 240, "-o", out / "traces")
     warm = out / "warmed"

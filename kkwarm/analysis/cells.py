@@ -110,7 +110,7 @@ ProtocolOf = Callable[[str], Protocol | None]
 
 
 def tally_samples(run: Run, protocol_of: ProtocolOf) -> dict[str, Tally]:
-    """Tallies of a run, by benchmark.
+    """Tallies of a run, by benchmark, in the order in which they were asked for.
 
     :param protocol_of: returns the protocol that splits a benchmark's completions.
     """
@@ -123,7 +123,7 @@ def tally_samples(run: Run, protocol_of: ProtocolOf) -> dict[str, Tally]:
             external = run.manifest.kind in _EXTERNAL  # their prompts may be by another protocol
             protocols[name] = None if external or name.endswith(FORCED) else protocol_of(name)
         tallies[name].add(sample, protocols[name])
-    return tallies
+    return run.manifest.in_order(tallies)
 
 
 def make_cell(condition: str, benchmark: str, runs: Sequence[tuple[int | None, Run, Tally]]) -> Cell:

@@ -6,7 +6,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kkwarm.analysis.metrics import reported_k
-from kkwarm.reporting.labels import CONTAMINATED, SCORING, cost_text, labels_text, metric_figure, points, with_interval
+from kkwarm.reporting.labels import (
+    CONTAMINATED,
+    SCORING,
+    STATUS_ORDER,
+    cost_text,
+    labels_text,
+    metric_figure,
+    points,
+    with_interval,
+)
 
 NO_ANSWER = ("unparsed", "malformed", "truncated")
 Figures = Mapping[str, Any]
@@ -28,7 +37,7 @@ def print_figures(results: Figures, console: Any) -> None:
             table.add_row(Text(label), *cells, style=style)
     console.print(table)
     for name, figures in results["benchmarks"].items():
-        facts = [", ".join(f"{count:,} {status}" for status, count in figures["status"].items())]
+        facts = [", ".join(f"{n:,} {status}" for status in STATUS_ORDER if (n := figures["status"].get(status)))]
         if (rate := figures.get("reasoning_rate")) is not None:
             facts.append(f"{points(rate)}% reason before the answer")
         if lengths := figures.get("tokens"):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NotRequired, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NotRequired, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
@@ -10,6 +11,7 @@ from typing_extensions import TypedDict  # pydantic needs this one before Python
 from kkwarm.errors import shorten
 
 SCHEMA_VERSION = 1
+V = TypeVar("V")
 Kind = Literal["bench", "score", "distill", "warmup", "rlvr", "study", "import"]
 State = Literal["running", "interrupted", "done"]
 
@@ -323,6 +325,11 @@ class Manifest(BaseModel):
         """Figures by benchmark; empty where the run has none (yet)."""
         figures: dict[str, dict[str, Any]] = self.results.get("benchmarks", {})
         return figures
+
+    def in_order(self, by_benchmark: Mapping[str, V]) -> dict[str, V]:
+        """The entries in the order in which the run's benchmarks were asked for; others last."""
+        rank = {name: i for i, name in enumerate(self.config.get("benchmarks", ()))}
+        return dict(sorted(by_benchmark.items(), key=lambda entry: rank.get(entry[0], len(rank))))
 
     def dump(self) -> dict[str, Any]:
         """The fields that were set, as JSON data."""

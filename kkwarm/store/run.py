@@ -441,7 +441,7 @@ class Run:
 
     def _write_manifest(self) -> None:
         data = redact_data(json.loads(json.dumps(self.manifest.dump(), default=str)))
-        text = json.dumps(data, indent=1, sort_keys=True)
+        text = json.dumps(data, indent=1)
         write_file(self.path / MANIFEST, text, hint="free space; the run resumes")
 
 

@@ -49,6 +49,11 @@ def test_table_json_and_dry_run(toy: Toy, tiny: Path, tmp_path: Path, capsys: py
     document = json.loads(out)
     assert code == 0 and document["labels"] == {"condition": "base"}
     assert {"n", "samples", "accuracy", "stderr", "pass@1", "status", "metrics"} <= set(document["benchmarks"]["toy"])
+    code, out, _ = called(capsys, *(a if a != "toy,toy_free" else "toy_free,toy" for a in common[:-1]), tmp_path / "o")
+    code, again, _ = called(
+        capsys, *(a if a != "toy,toy_free" else "toy_free,toy" for a in common[:-1]), tmp_path / "o"
+    )
+    assert out.index("toy_free") < out.index("toy ") and again == out, "a repeated command prints the same"
     code, out, _ = called(capsys, *common)
     assert code == 0 and "toy_free" in out and "accuracy" in out and "tokens/s" in out
     code, out, _ = called(capsys, *common, "--dry-run")
