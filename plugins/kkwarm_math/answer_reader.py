@@ -34,6 +34,7 @@ _INTRODUCTION = re.compile(
     r"(?:there|it|this|that)\s+(?:is|are)\s*:?\s*|####\s*)?",
     re.IGNORECASE,
 )
+_THEREFORE = re.compile(r"\A(?:\\(?:therefore|implies|Rightarrow|Longrightarrow)(?![A-Za-z])|∴|⇒|=>)\s*")
 _VERB = r"(?:is|are|equals|to\s+be)(?:\s+equal\s+to)?"
 _STATEMENT = re.compile(
     rf"(?:(?<![A-Za-z]){_STATED}(?:\s*\*\*)?(?:\s*{_VERB}\s*(?:\*\*)?\s*:?|\s*(?:\*\*)?\s*[:=])\s*(?:\*\*)?"
@@ -50,7 +51,8 @@ _NO = re.compile(r"[.!?\n]\s*(?:no|nope)(?![A-Za-z])(?!\s+(?:other|more|further|
 _SENTENCE_END = re.compile(r"(?:(?<![0-9])[.]|(?<=[0-9])\.(?![0-9])|(?<!\\)!)(?=\s|\*|$)|\n")
 _DOLLAR = re.compile(r"(?<!\\)\$")
 _CLOSING_DOLLAR = re.compile(r"(?<!\\)\$(?![0-9])")  # "$36. So she pays $36" has two amounts, and no formula
-_EMPHASIS = ("**", "__", "`", '"', "''", "*")
+_QUOTES = str.maketrans("“”‘’", "\"\"''")
+_EMPHASIS = ("**", "__", "`", '"', "''", "*", "'")
 _EQUALS = re.compile(
     r"(?<![<>!\\])=|&|\\(?:implies|Rightarrow|Longrightarrow|therefore|approx|equiv)(?![A-Za-z])|:(?=\s)"
 )
@@ -490,7 +492,7 @@ def _ungrouped(text: str) -> str:
     if found is None or _closing(text, found.end() - 1) != len(text) - 1:
         return text
     inner = text[found.end() : -1].strip()
-    if "\\over" in inner:
+    if "\\over" in inner or "\\choose" in inner:
         return text
     return inner if found.group() == "{" or _DIGITS.search(inner) else text
 
@@ -518,10 +520,11 @@ def _without_dollars(text: str) -> str:
 
 
 def _without_introduction(text: str) -> str:
-    if text.startswith("\\text{") and (found := re.match(r"\\text\{([^{}]*)\}\s*", text)) is not None:
+    if text.startswith("\\text") and (found := re.match(r"\\text(?:bf|it|rm)?\{([^{}]*)\}\s*", text)) is not None:
         lead = _INTRODUCTION.match(found[1])
         if lead is not None and lead.end() == len(found[1]) and found[1].strip():
             return text[found.end() :].strip()
+    text = _THEREFORE.sub("", text)
     found = _INTRODUCTION.match(text)
     if found is None or not found.group():
         return text
@@ -529,7 +532,7 @@ def _without_introduction(text: str) -> str:
 
 
 def _unwrapped(text: str) -> str:
-    text = text.strip()
+    text = text.strip().removesuffix("\\text{.}").translate(_QUOTES)
     for mark in _EMPHASIS:
         if len(text) > 2 * len(mark) and text.startswith(mark) and text.rstrip(".").endswith(mark):
             inner = text.rstrip(".")[len(mark) : -len(mark)]

@@ -120,6 +120,7 @@ def read(text: str, *, gold: bool = False, question: str = "", counted: str = ""
 PI = Node("constant", "pi")
 _INTEGER = re.compile(r"-?[0-9]{1,60}")
 _THOUSANDS = re.compile(r"([-+]?\s*(?:\\?\$)?\s*[0-9]{1,3})((?:,[0-9]{3})+|(?:(?: |~)[0-9]{3})+)(\.[0-9]+)?")
+_GROUPED_THOUSANDS = re.compile(r"(?<=\})\{[0-9]{1,3}(?:,[0-9]{3})+\}|(?<=frac)\{[0-9]{1,3}(?:,[0-9]{3})+\}")
 _TEXT_ONLY = re.compile(r"\(?\\(?:text(?:bf|it|rm)?|mbox)\s*\{\s*[^{}0-9]*[A-Za-z][^{}0-9]*\}\)?")
 _REMARK = re.compile(
     r",?\s*\\text\s*\{\s*(?:for|where)\s+(?:any|all|some|every|[a-z]\s+is\s+an?y?)\s+(?:(?:real|positive|arbitrary)\s+)?(?:constant|number)s?\s*(?:\}\s*[a-z]?|[a-z]\s*\})\s*"
@@ -128,7 +129,8 @@ _CLOCK = re.compile(r"([0-9]{1,2})(?::([0-9]{2}))?\s*([ap])\.?\s*m\.?", re.IGNOR
 
 
 def _without_thousands(text: str) -> str:
-    """A text that is one number, without the separators of thousands."""
+    """A text that is one number, or has one in a group of its own, without the separators of thousands."""
+    text = _GROUPED_THOUSANDS.sub(lambda m: m.group().replace(",", ""), text)
     found = _THOUSANDS.fullmatch(text.strip())
     return text if found is None else found[1] + re.sub(r"[ ,~]", "", found[2]) + (found[3] or "")
 
@@ -214,6 +216,7 @@ def _formulas(question: str) -> frozenset[Node]:
 _FONT = re.compile(
     r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|mbox|mathrm|mathbf|mathit|operatorname|emph|underline)\s*(?=\{)"
 )
+_ARTICLE = re.compile(r"\A[\s{]*(?:an?|the)\s+(?=[A-Za-z]{2})", re.IGNORECASE)
 # What carries no meaning in words: white space, brackets, quotes, emphasis, stops, and hyphens between letters.
 _WORD_SIGNS = re.compile(r"""[\s(){}$*"“”‘’`~]|\[|\]|(?<![0-9])[./:]|[./:](?![0-9])|(?<=[a-z])[-'](?=[a-z])""")
 _FORMULA = re.compile(r"[^\w\s(){}$*\"'`~.,:/\[\]-]|[_'](?![A-Za-z])|(?<![A-Za-z0-9])-|-(?![A-Za-z0-9])")
@@ -228,7 +231,7 @@ def _words(gold: str, answer: str) -> Decision:
 
 def word_key(text: str) -> str | None:
     """An answer in words: its letters and digits in lower case, the parts between commas sorted; None for a formula."""
-    text = _FONT.sub("", text).replace("\\ ", " ").replace("\\,", " ")
+    text = _ARTICLE.sub("", _FONT.sub("", text).replace("\\ ", " ").replace("\\,", " "))
     if not text.isascii() or _FORMULA.search(text) or not re.search(r"[A-Za-z]", text):
         return None
     parts = re.split(r",(?:\s*and\b)?|\band\b", text.casefold())
@@ -256,7 +259,7 @@ def _items(node: Node) -> list[Node] | None:
         if any(_interval_like(part) for part in node.args) and node.value == "or":
             return None
         return [v for part in node.args for v in _signs(part)]
-    if node.kind == "relation" and node.value == ("=",) and _is_name(node.args[0]):
+    if node.kind == "relation" and node.value in (("=",), ("∈",)) and _is_name(node.args[0]):
         inner = _items(node.args[1])
         return inner
     if any(part.kind == "plus_minus" for part in walk(node)):
@@ -442,6 +445,8 @@ def _relations(gold: Node, answer: Node, question: str) -> Decision:
     if len(gold.args) != 2:
         return Decision(False, "another kind of answer")
     name, value = gold.args
+    if _is_name(name) and answer.kind == "relation" and len(answer.args) > 2 and answer.args[0] == name:
+        return _last_side(value, answer, question)
     if answer.kind != "relation":
         if _is_name(name):
             return equivalent(value, answer, question)
@@ -484,7 +489,11 @@ def _equations(gold: Node, answer: Node, question: str) -> Decision:
     if _is_name(theirs) and not _is_name(other):
         other, theirs = theirs, other
     if _is_name(name) and _is_name(other):
-        if name == other or (name.kind == other.kind == "product" and len(name.args) == len(other.args)):
+        if (
+            name == other
+            or (name.kind == other.kind == "product" and len(name.args) == len(other.args))
+            or _names_a_function(name, other, value)
+        ):
             found = equivalent(value, theirs, question)
             if found.equal or name.kind == "product" or not letters_of(value):
                 return found
@@ -498,6 +507,18 @@ def _equations(gold: Node, answer: Node, question: str) -> Decision:
     if is_trivial(answer):
         return Decision(False, "unfinished: arithmetic")
     return Decision(proportional(*left), "equation")
+
+
+def _names_a_function(name: Node, other: Node, value: Node) -> bool:
+    """Whether one side is ``y`` and the other ``f(x)``, with a value in ``x``: they name the same function."""
+    letter, function = (name, other) if name.kind == "letter" else (other, name)
+    return (
+        letter.kind == "letter"
+        and function.kind == "product"
+        and len(function.args) == 2
+        and letters_of(function.args[1]) == letters_of(value)
+        and letter.value not in letters_of(value)
+    )
 
 
 def _members(gold: Node, answer: Node, question: str) -> Decision:

@@ -60,7 +60,7 @@ _EXPONENT = re.compile(r"[eE]([+-]?[0-9]{1,4})(?![0-9A-Za-z.])")
 _COMMAND = re.compile(r"\\([A-Za-z]+)\*?|\\(.)", re.DOTALL)
 _LETTERS = re.compile(r"[A-Za-z]+")
 _SIZED_BAR = re.compile(r"\\(?:(left|[bB]igg?l)|right|[bB]igg?r)\s*(?:\||\\vert(?![A-Za-z]))")
-_ROOT_SIGN = re.compile(r"√\s*([0-9]+|[A-Za-z])")  # the sign reaches over the whole number behind it
+_ROOT_SIGN = re.compile(r"([√∛])\s*([0-9]+|[A-Za-z])")  # the sign reaches over the whole number behind it
 _NO_SEPARATOR = re.compile(r"[^0-9.]")
 
 _IGNORED = words(
@@ -147,7 +147,9 @@ def tokenize(text: str) -> list[Token]:
     :raises Unreadable: it has a sign or a command outside the grammar, or more than `MAX_TOKENS` tokens.
     """
     if not text.isascii():
-        text = _ROOT_SIGN.sub(r"\\sqrt{\1}", text).translate(_UNICODE_TABLE)
+        text = _ROOT_SIGN.sub(lambda m: f"\\sqrt{'[3]' if m[1] == '∛' else ''}{{{m[2]}}}", text).translate(
+            _UNICODE_TABLE
+        )
     tokens: list[Token] = []
     at, spaced = 0, False
     while at < len(text):
@@ -334,9 +336,15 @@ class _Parser:
 
     def union(self) -> Node:
         parts = [self.ratio()]
-        while self.accept("∪"):
+        while self.accept("∪") or self.union_letter():
             parts.append(self.ratio())
         return Node("union", None, tuple(parts)) if len(parts) > 1 else parts[0]
+
+    def union_letter(self) -> bool:
+        """Takes a ``U`` between two intervals, as programs write a union."""
+        found = self.text() == "U" and self.peek(1) in ("(", "[") and self.tokens[self.at - 1].kind in (")", "]")
+        self.at += found
+        return found
 
     def ratio(self) -> Node:
         parts = [self.sum()]
@@ -466,10 +474,11 @@ class _Parser:
         if kind == "{":
             return self.peek(1) not in (":", ",", "-", "+") or self.peek(2) != "}"
         if kind == "letters":
-            return self.text().casefold() not in _WORD_SEPARATORS
+            union = self.text() == "U" and self.peek(1) in ("(", "[") and self.tokens[self.at - 1].kind in (")", "]")
+            return not union and self.text().casefold() not in _WORD_SEPARATORS
         if kind == "command":
             return (
-                self.text() not in ("end", "over")
+                self.text() not in ("end", "over", "choose")
                 and self.word() not in _WORD_SEPARATORS
                 and not (
                     self.text() in _FONTS and self.peek(1) == "{" and self.peek(2) in ("-", "+") and self.peek(3) == "}"
@@ -545,9 +554,10 @@ class _Parser:
     def braced(self) -> Node:
         self.take("{")
         node = self.items()
-        if self.peek() == "command" and self.text() == "over":
-            self.at += 1
-            node = Node("quotient", "frac", (node, self.items()))
+        if self.peek() == "command" and self.text() in ("over", "choose"):
+            name = self.take().text
+            other = self.items()
+            node = Node("quotient", "frac", (node, other)) if name == "over" else Node("call", "binom", (node, other))
         self.take("}")
         return node
 
@@ -595,8 +605,10 @@ class _Parser:
             self.peek() in ("(", "{", "^", "|(", "letters", "number", "letter", "constant")
         ):
             return self.call(_FUNCTION_NAMES[lower])
-        if lower == "abs" and self.peek() == "(":
-            return Node("call", "abs", (self.atom(),))
+        if lower in ("abs", "floor", "ceil") and self.peek() == "(":
+            return Node("call", lower, (self.atom(),))
+        if lower == "cbrt" and self.peek() == "(":
+            return Node("call", "root", (self.atom(), Node("number", Fraction(3))))
         if lower in _CONSTANTS:
             return Node("constant", _CONSTANTS[lower])
         for name in ("pi", "sqrt"):  # 2*pi*r written as `pir` is not read; `xsqrt(2)` is
@@ -681,6 +693,13 @@ class _Parser:
     def bracket(self, opening: str) -> Node:
         if opening == "\\{" and self.accept("\\}"):
             return Node("set", None, ())
+        if opening == "\\{" and self.peek() == "letters" and len(self.text()) == 1 and self.peek(1) in (":", "|"):
+            self.at += 2  # {x : 2 < x < 5} is what its condition says
+            condition = self.items()
+            self.take("\\}")
+            if condition.kind != "relation" and not (condition.kind == "list" and condition.value == "or"):
+                raise Unreadable("a set without a condition")
+            return condition
         parts = [self.relation()]
         while self.separated():
             parts.append(self.relation())

@@ -40,7 +40,11 @@ _PREFIXES = (("square ", "2"), ("sq ", "2"), ("sq. ", "2"), ("cubic ", "3"), ("c
 # What any answer may count, whether the question names it or not.
 _NOUNS = words(
     """ways way points people person students student integers solutions numbers values apples digits sides edges
-    possibilities combinations arrangements permutations outcomes elements terms factors divisors games coins marbles"""
+    possibilities combinations arrangements permutations outcomes elements terms factors divisors games coins marbles
+    tiles balls cards books pages boys girls children men women cookies candies oranges pencils cats dogs cars trees
+    words letters lines vertices diagonals faces triangles rectangles circles polygons teams committees paths routes
+    subsets functions sequences triples plates blocks bricks boxes bags cups bottles tickets questions problems
+    votes members players rounds laps trips pieces slices items objects cases choices options handshakes stamps"""
 )
 # Words that change a number when they stand behind it, in a question or not.
 _CHANGING = words(
@@ -55,13 +59,18 @@ _CHANGING = words(
 _FONT = r"\\(?:text(?:bf|it|rm|normal|sf)?|mbox|mathrm|mathbf|mathit|operatorname|hbox)\s*"
 _POWER = r"(?:\^\s*(?:\{\s*(?P<p>[23])\s*\}|(?P<q>[23])))?\s*\.?\s*"
 _IN_TEXT = re.compile(
-    rf"(?P<body>.*\S)(?:\\[ ,;:!]|~|\s)*{_FONT}\{{(?P<text>(?:[^{{}}\\]|\\ )*)\}}\s*{_POWER}", re.DOTALL
+    rf"(?P<body>.*\S)(?:\\[ ,;:!]|~|\s)*{_FONT}\{{(?P<text>(?:[^{{}}\\^]|\\ )*)"
+    rf"(?:\^(?:\{{(?P<r>[23])\}}|(?P<s>[23])))?\s*\}}\s*{_POWER}",
+    re.DOTALL,
 )
 _BARE = re.compile(
     rf"(?P<body>.*?[0-9)}}])(?P<gap>(?:\s|\\[ ,;:!]|~)*)(?P<text>[A-Za-z][A-Za-z./ ]*){_POWER}", re.DOTALL
 )
 _CURRENCY = re.compile(r"(?P<sign>\s*[-+]?)\s*(?:\\?\$)\s*(?P<rest>[-+]?[0-9.].*)", re.DOTALL)
 _QUESTION_WORD = re.compile(r"(?<![A-Za-z\\])[A-Z]?[a-z]{2,}(?![A-Za-z])")
+_PER_UNIT = re.compile(
+    rf"\\frac\s*\{{\s*(?:{_FONT})\{{\s*([A-Za-z]+)\s*\}}\s*\}}\s*\{{\s*(?:{_FONT})\{{\s*([A-Za-z]+)\s*\}}\s*\}}\s*\Z"
+)
 _DEGREES = re.compile(r"(?P<body>.*\S)\s*(?:\^\s*(?:\{\s*\\circ\s*\}|\\circ|\{o\}|o)|\\degree|°)\s*", re.DOTALL)
 
 
@@ -72,6 +81,11 @@ def split_unit(text: str, *, gold: bool = False, question: str = "", counted: st
     :param question: its words may be what is counted, unless they change a number.
     :param counted: words that may always be what is counted.
     """
+    text = (
+        _PER_UNIT.sub(r"\\text{\1/\2}", text.replace("¢", r"\text{ cents}"))
+        if "\\frac" in text or "¢" in text
+        else text
+    )
     if (found := _CURRENCY.fullmatch(text)) is not None:
         body, inner = split_unit(found["sign"] + found["rest"], gold=gold, question=question, counted=counted)
         return body, inner or Quantity("dollar")
@@ -79,7 +93,8 @@ def split_unit(text: str, *, gold: bool = False, question: str = "", counted: st
         return found["body"], Quantity("degree")
     found = _IN_TEXT.fullmatch(text)
     if found is not None and re.search(r"[0-9\\]", found["body"]):
-        unit = _unit(found["text"].replace("\\ ", " ").replace("~", " "), found["p"] or found["q"])
+        power = found["p"] or found["q"] or found["r"] or found["s"]
+        unit = _unit(found["text"].replace("\\ ", " ").replace("~", " "), power)
         unit = unit or (_counted(found["text"]) if gold else None) or _of_question(found["text"], question, counted)
         return (found["body"].rstrip("\\ ~"), unit) if unit is not None else (text, None)
     found = _BARE.fullmatch(text)
