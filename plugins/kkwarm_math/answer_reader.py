@@ -123,7 +123,7 @@ _BEHIND_BOX = words(
     """is are as so which in for from with because since where when on at and by of the a answer answers solution
     solutions we thus therefore hence respectively total altogether that who whose such possible different distinct
     valid ordered integral positive suitable good integer prime choices orderings chance achieved attained obtained
-    reached occurs to"""
+    reached occurs"""
 )
 _SUBORDINATE = re.compile(r"(?<![A-Za-z])(?:that|which|who|whose|where|when|since|because|such\s+that)(?![A-Za-z])")
 _NUMBER_NEXT = re.compile(
@@ -338,7 +338,7 @@ def _goes_on(behind: str, question: str) -> bool:
             re.match(r"\s+(?:(?:we|so|thus|hence|therefore|this|that|it|i)\s|is\s+(?:achieved|attained|reached))", rest)
             is not None
         )
-    if name in ("since", "because", "where", "when", "which"):
+    if name in ("since", "because", "where", "when", "which") or (name == "to" and rest.startswith(" the nearest ")):
         return True
     alone = _NUMBER_NEXT.match(rest) is None
     if name in _BEHIND_BOX:

@@ -398,6 +398,8 @@ FREE_TEXT += [  # the forms of the data set's own solutions
     ("7", r"there are $\boxed{7}$ such points on or inside the circle.", True),
     ("7", r"there are $\boxed{7}$ such points or 8.", False),
     ("7", r"\quad \boxed{7}", True),
+    ("7", r"$\boxed{7}$ to the third", False),
+    ("7", r"$\boxed{7}$, to the nearest dollar.", True),
     ("7", "The answer is 7. No, it is 8.", False),
     ("8", "The answer is 7. No, it is 8.", True),
     ("7", "~~The answer is 7.~~", False),
