@@ -122,8 +122,15 @@ _DENIED = re.compile(
 _BEHIND_BOX = words(
     """is are as so which in for from with because since where when on at and by of the a answer answers solution
     solutions we thus therefore hence respectively total altogether that who whose such possible different distinct
-    valid ordered integral positive suitable good integer prime choices orderings chance achieved attained obtained
+    valid ordered integral positive suitable integer prime choices orderings chance achieved attained obtained
     reached occurs"""
+)
+# Words that change a number wherever they stand behind it, unless the question has them.
+_OPERATION = re.compile(
+    r"(?<![A-Za-z])(?:plus|minus|divided|multiplied|squared|cubed|halved|doubled|tripled|twice|thrice|added|subtracted|"
+    r"adding|subtracting|base|binary|octal|hexadecimal|exponent|reciprocal|numerator|denominator|below|above|less|"
+    r"negative|better|from|million|billion|thousand|another)(?![A-Za-z])",
+    re.IGNORECASE,
 )
 _SUBORDINATE = re.compile(r"(?<![A-Za-z])(?:that|which|who|whose|where|when|since|because|such\s+that)(?![A-Za-z])")
 _NUMBER_NEXT = re.compile(
@@ -324,6 +331,8 @@ def _goes_on(behind: str, question: str) -> bool:
         return True
     name, rest = word[1].casefold(), sentence[word.end() :]
     if _HYPOTHETICAL.search(sentence):
+        return False
+    if any(not re.search(rf"\b{m[0]}\b", question, re.IGNORECASE) for m in _OPERATION.finditer(sentence)):
         return False
     claim = _SUBORDINATE.split(sentence)[0]  # what "which ..." says is about something else
     if name in ("is", "are", "was", "were", "be"):

@@ -216,7 +216,7 @@ def _formulas(question: str) -> frozenset[Node]:
 _FONT = re.compile(
     r"\\(?:text(?:bf|it|rm|normal|sf|tt)?|mbox|mathrm|mathbf|mathit|operatorname|emph|underline)\s*(?=\{)"
 )
-_ARTICLE = re.compile(r"\A[\s{]*(?:an?|the)\s+(?=[A-Za-z]{2})", re.IGNORECASE)
+_ARTICLE = re.compile(r"\A[\s{]*(?:an?|the)\s+(?=(?!and\b|or\b)[A-Za-z]{2})", re.IGNORECASE)
 # What carries no meaning in words: white space, brackets, quotes, emphasis, stops, and hyphens between letters.
 _WORD_SIGNS = re.compile(r"""[\s(){}$*"“”‘’`~]|\[|\]|(?<![0-9])[./:]|[./:](?![0-9])|(?<=[a-z])[-'](?=[a-z])""")
 _FORMULA = re.compile(r"[^\w\s(){}$*\"'`~.,:/\[\]-]|[_'](?![A-Za-z])|(?<![A-Za-z0-9])-|-(?![A-Za-z0-9])")
