@@ -22,6 +22,7 @@ FORCED = "+forced"  # suffix of benchmark names whose prompts force reasoning
 _OFF = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}  # not listed: other tools' runs do not record them
 _PROMPTING = ("protocol", "chat", "system", "few_shot")
 _SAMPLING = ("temperature", "top_p", *_OFF, "max_tokens")  # a protocol may set its own
+_NAMES = {"version": "evaluation version", "chat": "chat template", "few_shot": "solved examples"}
 _COMPARED = ("temperature", "top_p", *_OFF, "max_tokens", "samples", *_PROMPTING, "scorer")
 _EXTERNAL = ("import", "score")  # kinds of runs whose samples another tool generated
 
@@ -250,12 +251,14 @@ def _recorded_verifier(manifest: Manifest, benchmark: str) -> str | None:
     return name
 
 
-def _own_verifier(benchmark: str) -> str | None:
-    """The name of the benchmark's verifier; None where no installed plugin registers the benchmark."""
+def _own_verifier(benchmark: str, protocol: str | None = None) -> str | None:
+    """The name of the benchmark's verifier, under a protocol; None where no installed plugin registers them."""
     from kkwarm.plugins import registry
 
     try:
-        return registry().benchmark(benchmark.removesuffix(FORCED), from_run=True).verifier
+        reg = registry()
+        own = reg.benchmark(benchmark.removesuffix(FORCED), from_run=True)
+        return (protocol and reg.protocol(own, protocol).verifier) or own.verifier
     except KkwarmError:
         return None
 
@@ -342,9 +345,11 @@ def settings_differences(first: Cell, second: Cell) -> list[str]:
     for key in ("version", *_COMPARED):
         if external and key in ("protocol", "version"):
             continue  # compared by the prompts themselves
-        x, y = first.settings.get(key), second.settings.get(key)
-        if x != y:
-            phrases.append(f"{key} {'unknown' if x is None else x} and {'unknown' if y is None else y}")
+        if first.settings.get(key) != second.settings.get(key):
+            x, y = (
+                _value(key, c.settings) if key in c.settings or not external else "unknown" for c in (first, second)
+            )
+            phrases.append(f"{_NAMES.get(key, key)} {x} and {y}")
     if _stopped_against_another(first, second):
         phrases.append("one was stopped by a test against another run, so its p-value is too small")
     return phrases
@@ -384,7 +389,7 @@ def evaluation_settings(manifest: Manifest, benchmark: str) -> dict[str, Any]:
         settings["scorer"] = "kkwarm"
     if reader := config.get("read_by", {}).get(benchmark):
         settings["scorer"] = f"kkwarm by protocol {reader}"
-    verifier, own = _recorded_verifier(manifest, benchmark), _own_verifier(benchmark)
+    verifier, own = _recorded_verifier(manifest, benchmark), _own_verifier(benchmark, settings.get("protocol"))
     if verifier and own and verifier != own and settings["scorer"] == "kkwarm":
         settings["scorer"] = f"kkwarm's {verifier}"
     listed = {k: settings[k] for k in _COMPARED if k in settings and (k not in _OFF or settings[k] != _OFF[k])}
@@ -403,6 +408,15 @@ def protocol_label(settings: Mapping[str, Any]) -> str:
 
 
 def _describe_difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+    """The settings that differ. Where the protocols do, the prompts and sampling that follow from them are left out."""
     keys = sorted(k for k in {*first, *second} if first.get(k) != second.get(k))
-    names = {"version": "evaluation version"}
-    return ", ".join(f"{names.get(k, k)} ({first.get(k)} and {second.get(k)})" for k in keys)
+    if "protocol" in keys:
+        keys = [k for k in keys if k == "protocol" or k not in (*_PROMPTING, *_SAMPLING)]
+    return ", ".join(f"{_NAMES.get(k, k)} ({_value(k, first)} and {_value(k, second)})" for k in keys)
+
+
+def _value(key: str, settings: Mapping[str, Any]) -> str:
+    value = settings.get(key, _OFF.get(key))
+    if value is None or isinstance(value, bool):
+        return "on" if value else "off" if key == "chat" else "none"
+    return str(value)

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from kkwarm.analysis.cells import evaluation_settings
 from kkwarm.analysis.compare import compare
 from kkwarm.analysis.load import load
 from kkwarm.errors import KkwarmError
+from kkwarm.schema.manifest import Manifest
 from kkwarm.store import Run
 from kkwarm.types import Completion, Sample, Status, Verdict
 
@@ -168,6 +170,13 @@ def test_other_protocols_are_compared_only_on_request(tmp_path: Path) -> None:
     assert "protocol paper and boxed" in row.settings_differences
     assert "temperature 0.7 and 0.0" in row.settings_differences
     assert "40 of 40 prompts differ" in row.settings_differences
+
+
+@pytest.mark.parametrize(("protocol", "scorer"), [("logic-rl", "kkwarm"), ("paper", "kkwarm's kk_logic_rl")])
+def test_a_protocols_own_verifier_is_no_other_scorer(protocol: str, scorer: str) -> None:
+    config = {"protocols": {"kk": protocol}}
+    manifest = Manifest(kind="bench", config=config, verifiers={"kk": {"name": "kk_logic_rl"}})
+    assert evaluation_settings(manifest, "kk")["scorer"] == scorer
 
 
 def test_across_protocols_excuses_no_other_difference(tmp_path: Path) -> None:
