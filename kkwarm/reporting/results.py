@@ -30,11 +30,12 @@ def print_figures(results: Figures, console: Any) -> None:
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("percent ± 95% interval", overflow="fold")
-    for column in ("questions", "samples", "accuracy", "no answer", "tokens"):
+    rows = [row for name, figures in results["benchmarks"].items() for row in _rows(name, figures)]
+    columns = 5 if any(cells[4] for _, cells, _ in rows) else 4  # saved outputs may have no token counts
+    for column in ("questions", "samples", "accuracy", "no answer", "tokens")[:columns]:
         table.add_column(column, justify="right", no_wrap=True)
-    for name, figures in results["benchmarks"].items():
-        for label, cells, style in _rows(name, figures):
-            table.add_row(Text(label), *cells, style=style)
+    for label, cells, style in rows:
+        table.add_row(Text(label), *cells[:columns], style=style)
     console.print(table)
     for name, figures in results["benchmarks"].items():
         facts = [", ".join(f"{n:,} {status}" for status in STATUS_ORDER if (n := figures["status"].get(status)))]
