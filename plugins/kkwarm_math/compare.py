@@ -110,10 +110,10 @@ def read(text: str, *, gold: bool = False, question: str = "", counted: str = ""
     if gold and _TEXT_ONLY.fullmatch(text.strip()):
         return Reading(None, None, text)
     node = parse(_without_thousands(body))
-    if node.kind == "unit":
-        node, unit = node.args[0], unit or Quantity("degree")
-    elif node.kind == "percent":
-        node, unit = node.args[0], unit or Quantity("percent")
+    if node.kind in ("unit", "percent"):
+        if unit is not None:
+            raise Unreadable("two units")
+        node, unit = node.args[0], Quantity("degree" if node.kind == "unit" else "percent")
     return Reading(node, unit)
 
 

@@ -155,6 +155,7 @@ def _work_of_product(node: Node) -> str:
     if len(literal) > 1:
         return "arithmetic"
     powers = Counter(repr(p.args[0]) for p in numbers if p.kind == "power")
+    powers.update(repr(p) for p in node.args if p.kind == "letter")
     if any(n > 1 for n in powers.values()):
         return "arithmetic"
     return ""

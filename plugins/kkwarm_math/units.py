@@ -112,6 +112,8 @@ def split_unit(text: str, *, gold: bool = False, question: str = "", counted: st
 
 def _unit(name: str, power: str | None) -> Quantity | None:
     text = " ".join(name.split()).casefold().strip(" .")
+    if name.strip(" .") in ("M", "G", "H", "S"):  # mega, giga, henry and siemens; "L" and "W" are usual
+        return None
     for prefix, exponent in _PREFIXES:
         if text.startswith(prefix):
             text, power = text.removeprefix(prefix), exponent

@@ -57,14 +57,15 @@ _CLAUSE_START = re.compile(
 )
 _DOUBT = re.compile(
     r"(?<![A-Za-z])(?:not|never|no|doubt|doubtful|false|wrong|incorrect|untrue|if|unless|whether|might|may|could|would|suppose|supposing|"
-    r"assume|assuming|maybe|perhaps|possibly|deny|denies|unlikely|hardly|say|says|said|think|thinks|claim|claims|except|\w+n't)(?![A-Za-z])",
+    r"assume|assuming|imagine|pretend|maybe|perhaps|possibly|deny|denies|unlikely|hardly|say|says|said|think|thinks|claim|claims|except|\w+n't)(?![A-Za-z])",
     re.IGNORECASE,
 )
 _RETRACTION = re.compile(r"[.!\s]*(?:no|not|wait|or)\b(?!\s+other)", re.IGNORECASE)
 _FOLLOWS = re.compile(r",\s*(?!but|so|therefore|thus|hence)", re.IGNORECASE)  # goes on with the condition before it
 _CONDITION = re.compile(
-    r"(?<![A-Za-z])(?:if|unless|suppose|supposing|assume|assuming|whether)(?![A-Za-z])", re.IGNORECASE
+    r"(?<![A-Za-z])(?:if|unless|suppose|supposing|assume|assuming|imagine|pretend|whether)(?![A-Za-z])", re.IGNORECASE
 )
+_REASON = re.compile(r"(?<![A-Za-z])(?:because|since|as|which|that)(?![A-Za-z])", re.IGNORECASE)
 _ASSERTED = re.compile(
     rf"(?:\A|[^A-Za-z\s]|(?<![A-Za-z])(?:the|my|our|la|el|die|a|so|thus|hence|therefore|and|then|is|be))\s*{_QUALIFIER}\Z",
     re.IGNORECASE,
@@ -159,7 +160,10 @@ def _find(text: str, options: Sequence[str], allowed: str) -> str | None:
     box = next(reversed(list(_BOX.finditer(text))), None) if "\\boxed" in text or "\\fbox" in text else None
     if box is not None:
         behind = text[box.end() : box.end() + _REMARK].lstrip("$*) ")
-        return None if behind.startswith("?") or _RETRACTION.match(behind) else _read(_plain(box[1]), options, allowed)
+        clause = _REASON.split(re.split(r"[.?!\n]", behind)[0])[0]
+        if behind.startswith("?") or _RETRACTION.match(behind) or _DOUBT.search(clause):
+            return None
+        return _read(_plain(box[1]), options, allowed)
     last = text.rstrip().rpartition("\n")[2].strip()
     return _read(last, options, allowed) if last and len(last) < _SENTENCE else None
 
