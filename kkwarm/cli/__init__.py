@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -147,7 +148,7 @@ def main(args: list[str] | None = None) -> Any:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as err:
-        if err.errno is None or (err.filename is None and err.errno != 28):
+        if err.errno is None or (err.filename is None and err.errno not in (errno.EIO, errno.ENOSPC)):
             raise
         _say(f"{err.filename or 'disk'}: {err.strerror}")
         sys.exit(2)

@@ -108,7 +108,11 @@ def rescore_study(
     :returns: the results by step; every comparison of its matrix; and every claim: ``id``, ``on``, ``text``, and
         ``holds``, ``verdict`` and ``estimate`` before and after.
     """
-    shutil.copytree(study.path, folder, ignore=_ignore, dirs_exist_ok=True)
+    try:
+        shutil.copytree(study.path, folder, ignore=_ignore, dirs_exist_ok=True)
+    except shutil.Error as err:
+        source, _, cause = err.args[0][0]
+        raise KkwarmError(f"{source} cannot be copied: {cause}") from None
     steps: dict[str, list[RescoredBenchmark]] = {}
     for manifest in sorted((study.path / "steps").glob("*/manifest.json")):
         run = Run.read(manifest.parent)

@@ -11,6 +11,7 @@ from typing import Any
 
 from kkwarm.data import data_folder, hub_rows, local_file, read_jsonl
 from kkwarm.errors import KkwarmError
+from kkwarm.files import is_regular
 
 Row = dict[str, Any]
 # What ``save_to_disk`` of `datasets` writes into the folder of a Dataset, and of a DatasetDict.
@@ -106,6 +107,8 @@ def _rows(path: Path) -> list[Row]:
     reader = next((read for suffix, read in _READERS.items() if path.name.endswith(suffix)), None)
     if reader is None:
         raise KkwarmError(f"{path}: unknown kind of file", hint=f"use one of {', '.join(_READERS)}")
+    if path.exists() and not is_regular(path):  # a pipe or device may have no end
+        raise KkwarmError(f"{path} is no regular file")
     try:
         return list(reader(path))
     except UnicodeDecodeError as err:

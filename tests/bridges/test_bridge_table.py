@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,6 +82,14 @@ def test_a_file_of_each_kind(file: str, reg: Registry, tmp_path: Path) -> None:
     assert {e.meta["area"] for e in reg.benchmark(f"{name}:world").load()} == {"world"}
     right, same, other = verify_answers(reg, name, "France", "Paris", " “paris”. ", "Lyon")
     assert right.correct and same.correct and other.status is Status.WRONG
+
+
+def test_a_pipe_is_no_table(reg: Registry, tmp_path: Path) -> None:
+    name = write_table(tmp_path, ROWS, 'data = "rows.csv"\nquestion = "q"\nanswer = "a"', "rows.csv")
+    (tmp_path / "rows.csv").unlink()
+    os.mkfifo(tmp_path / "rows.csv")
+    with pytest.raises(KkwarmError, match=r"rows\.csv is no regular file"):
+        reg.benchmark(name).load()
 
 
 def test_a_folder_with_a_file_for_each_split(reg: Registry, tmp_path: Path) -> None:
