@@ -120,7 +120,7 @@ _DENIED = re.compile(
 )
 # The words that may stand directly behind a boxed answer, besides units and words of the question.
 _BEHIND_BOX = words(
-    """is are as so which in for from with because since where when on at and by of the a answer answers solution
+    """is are as so which in for from with because since where when on and by of the a answer answers solution
     solutions we thus therefore hence respectively total altogether that who whose such possible different distinct
     valid ordered integral positive suitable integer prime choices orderings chance achieved attained obtained
     reached occurs"""
@@ -350,6 +350,8 @@ def _goes_on(behind: str, question: str) -> bool:
     if name in ("since", "because", "where", "when", "which") or (name == "to" and rest.startswith(" the nearest ")):
         return True
     alone = _NUMBER_NEXT.match(rest) is None
+    if name == "at":  # "at the vertex", but not "at first, then 18"
+        return re.match(r"\s+(?:the|a|an|each|every|this|that|(?:\$|\\\()?\(?[a-z]\s*=)(?![A-Za-z])", rest) is not None
     if name in _BEHIND_BOX:
         return alone
     unit = re.match(r"[A-Za-z]+(?:\s+[A-Za-z]+)?", sentence[word.start(1) :])
