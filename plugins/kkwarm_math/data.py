@@ -11,7 +11,7 @@ from typing import Any
 from kkwarm.data import content_hash, hub_rows, local_file, read_jsonl
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Example, Pin, Split
-from kkwarm_math.answer_reader import last_boxed
+from kkwarm_math.answer_reader import boxed_spans, last_boxed
 
 __all__ = ["PINS", "load"]
 
@@ -71,15 +71,26 @@ def _test(row: Mapping[str, Any]) -> Example:
 
 
 def _pool(rows: Iterable[Mapping[str, Any]]) -> list[Example]:
-    """Problems with a boxed answer, sorted by id, without duplicates and without near-duplicates of MATH-500."""
+    """Problems with one boxed answer, sorted by id, without duplicates and without near-duplicates of MATH-500. Of
+    several boxes with different values, the last is often only a part of the answer: such problems are left out.
+    """
     pool: dict[str, Example] = {}
     for number, row in enumerate(rows, 1):
         gold = last_boxed(row["solution"])
         if gold is None:
             raise KkwarmError(f"MATH training pool, row {number}: its solution has no \\boxed answer")
+        if _has_other_boxes(row["solution"], gold):
+            continue
         level = _LEVEL.search(str(row["level"]))
         meta = {"subject": row["type"], "level": int(level.group()) if level else None}
         example = Example("", row["problem"], gold.strip().removesuffix("."), "train", meta)
         id_ = f"train/{content_hash(example)}"
         pool.setdefault(id_, Example(id_, example.question, example.answer, "train", meta))
     return [pool[id_] for id_ in sorted(pool.keys() - _NEAR_DUPLICATES)]
+
+
+def _has_other_boxes(solution: str, gold: str) -> bool:
+    from kkwarm_math.compare import same_value
+
+    boxes = {solution[begin:end] for _, begin, end, _ in boxed_spans(solution)} - {gold}
+    return any(not same_value(box, gold) for box in boxes)

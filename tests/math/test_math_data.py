@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from kkwarm_math.data import load
+from kkwarm_math.data import _pool, load
 from kkwarm_math.verifier import check
 
 from kkwarm.data import content_hash
@@ -19,13 +19,26 @@ from kkwarm.verify import Judge
 def test_splits_are_complete_and_disjoint(shared_data: Path) -> None:
     examples = load()
     test, pool = ([e for e in examples if e.split == split] for split in ("test", "train"))
-    assert (len(test), len(pool)) == (500, 4490)
-    assert len({e.id for e in examples}) == 4990
+    assert (len(test), len(pool)) == (500, 4475)
+    assert len({e.id for e in examples}) == 4975
     assert not {content_hash(e) for e in test} & {content_hash(e) for e in pool}
     assert test[0].id == "test/precalculus/807.json"
     assert all(e.id == f"train/{content_hash(e)}" for e in pool)
     assert {e.meta["level"] for e in test} == {1, 2, 3, 4, 5}
     assert len({e.meta["subject"] for e in pool}) == 7
+
+
+@pytest.mark.parametrize(
+    ("solution", "gold"),
+    [
+        (r"so $x = \boxed{\frac12}$. Or we note that $x = \boxed{0.5}$.", "0.5"),
+        (r"so $x$ is $\boxed{3}$ or $\boxed{\frac{2}{5}}$.", None),
+        (r"$x=\boxed{-2}$. In the second case $x=\boxed{2}$.", None),
+    ],
+)
+def test_the_pool_leaves_out_solutions_with_boxes_of_several_values(solution: str, gold: str | None) -> None:
+    row = {"problem": "Find all x.", "solution": solution, "level": "Level 2", "type": "Algebra"}
+    assert [e.answer for e in _pool([row])] == ([] if gold is None else [gold])
 
 
 @pytest.mark.slow
