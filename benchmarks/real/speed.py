@@ -354,7 +354,7 @@ def grpo_trl(args: argparse.Namespace, batch: int) -> dict[str, Any]:
 # Sides of each part, with the batch sizes that they try; 0 leaves the choice to kkwarm.
 SIDES: Mapping[str, Mapping[str, Any]] = {
     "bench": {
-        "kkwarm": (bench_kkwarm, (0,)),
+        "kkwarm": (bench_kkwarm, (0, 16)),
         "generate": (bench_generate, (16, 48)),
         "lm_eval": (bench_lm_eval, (16, 48)),
     },

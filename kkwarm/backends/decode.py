@@ -1,7 +1,8 @@
-"""Attention of decode steps on a GPU: each group of query heads attends to its keys as they lie in the cache.
+"""Attention of decode steps: each group of query heads attends to its keys as they lie in the cache.
 
-With rows of different lengths, transformers' SDPA copies keys and values for every query head, and cuDNN, which torch
-prefers, makes a new plan for every length of the cache. Both take most of a step's time (`benchmarks/gpu/decode.py`).
+With rows of different lengths, transformers' SDPA copies keys and values for every query head. On a GPU cuDNN, which
+torch prefers, also makes a new plan for every length of the cache. Both take most of a step's time
+(`benchmarks/gpu/decode.py`, `benchmarks/real/speed.py`).
 """
 
 from __future__ import annotations
@@ -60,9 +61,15 @@ AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
 def supports_decode_attention(model: Any) -> bool:
-    """Whether `attend` speeds up a model: it is on a GPU and uses SDPA through transformers' attention interface."""
+    """Whether `attend` speeds up a model: it uses SDPA through transformers' attention interface, and is on a GPU or
+    shares keys and values between query heads, which SDPA on a CPU copies for every head.
+    """
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_attention_heads", None)
+    shared = heads != (getattr(config, "num_key_value_heads", None) or heads)
     exchangeable = getattr(model, "_can_set_attn_implementation", bool)
-    return bool(model.device.type == "cuda" and model.config._attn_implementation == "sdpa" and exchangeable())
+    used = model.config._attn_implementation == "sdpa" and exchangeable()
+    return bool(used and (model.device.type == "cuda" or shared))
 
 
 @contextmanager

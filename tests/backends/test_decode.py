@@ -1,4 +1,4 @@
-"""The attention of decode steps against transformers' own, on a CPU, where it is not used by itself."""
+"""The attention of decode steps against transformers' own, on a CPU."""
 
 from pathlib import Path
 
@@ -84,8 +84,12 @@ def test_samples_are_the_same(tiny: Path, monkeypatch: pytest.MonkeyPatch, tempe
 def test_the_models_own_attention_is_restored(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny)
     own = model.config._attn_implementation
+    assert model.config.num_key_value_heads == model.config.num_attention_heads
     with decode.use_decode_attention(model):
-        assert model.config._attn_implementation == own  # a CPU keeps what it has
+        assert model.config._attn_implementation == own  # on a CPU it is used only where heads share keys and values
+    model.config.num_key_value_heads = 1
+    with decode.use_decode_attention(model):
+        assert model.config._attn_implementation == decode.NAME
     monkeypatch.setattr(decode, "supports_decode_attention", lambda model: True)
     with pytest.raises(RuntimeError, match="stop"), decode.use_decode_attention(model):
         assert model.config._attn_implementation == decode.NAME
