@@ -29,6 +29,7 @@ from kkwarm.train.progress import print_status
 
 C = TypeVar("C", bound=TrainConfig)
 GIB = 1024**3
+CPU_ACTIVATIONS = 2.0**30  # bytes; on a CPU a forward pass with more rows takes longer than several with fewer
 HEAD_TOKENS, HEAD_COLUMNS = 4096, 32768  # trl.kernels: the tile of logits that exists at a time
 _CPU_HEAD_COPIES = 7  # measured
 RESERVE = 0.06  # of the device: fragmentation, the CUDA context, libraries' buffers
@@ -267,11 +268,15 @@ def fit_to_device(shape: ModelShape, config: TrainConfig, device: Device, *, tok
         result = estimate_memory(shape, candidate, device, tokens=tokens, rows=batch)
         return replace(result, vllm=share * device.memory)
 
-    requested = estimate(min(rows, step), config.gradient_checkpointing, share)
+    sizes = [d for d in range(min(rows, step), 0, -1) if step % d == 0]
+    if not device.cuda and config.micro_batch_size is None:
+        small = (d for d in sizes if estimate(d, config.gradient_checkpointing, share).activations <= CPU_ACTIVATIONS)
+        sizes = sizes[sizes.index(next(small, 1)) :]
+    requested = estimate(sizes[0], config.gradient_checkpointing, share)
     least = (2.0 * shape.parameters + VLLM_CACHE) / device.memory if share else 0.0
     for vllm in sorted({share, min(share, least)}, reverse=True):
         for gradient_checkpointing in sorted({config.gradient_checkpointing, True}):
-            for batch in (d for d in range(min(rows, step), 0, -1) if step % d == 0):
+            for batch in sizes:
                 result = estimate(batch, gradient_checkpointing, vllm)
                 if result.total <= limit:
                     if vllm < share:  # vLLM gets all that is left
@@ -280,7 +285,7 @@ def fit_to_device(shape: ModelShape, config: TrainConfig, device: Device, *, tok
                     fit = Fit(batch, gradient_checkpointing, vllm or None, result, device.memory)
                     if requested.total <= limit:
                         return fit
-                    return replace(fit, changes=_describe_changes(fit, requested, min(rows, step), config))
+                    return replace(fit, changes=_describe_changes(fit, requested, sizes[0], config))
     raise _too_large(estimate(1, True, 0.0), shape, config, device, tokens)
 
 
