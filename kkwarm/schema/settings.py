@@ -518,7 +518,7 @@ class TrainConfig(_Contamination, _Prompting):
         None,
         "Maximum number of sequences per forward pass. It changes memory and speed, not the optimizer step.",
         HARDWARE,
-        unset="what fits in memory",
+        unset="what fits in memory; on a CPU fewer, which is faster",
         identity=False,
     )
     gradient_checkpointing: Switch = setting(
