@@ -77,6 +77,14 @@ def rows() -> Iterator[tuple[str, str, str, str, str]]:
         f"{bench['times_faster']['median']:.1f}x",
         "bench_lm_eval",
     )
+    real = read("smollm2_bench_speed")
+    yield (
+        "SmolLM2-135M, 4 samples, one thread, per 1,000 tokens",
+        f"{real['values']['kkwarm']['median']:.0f} CPU-s",
+        f"lm-eval `hf` {real['values']['lm_eval']['median']:.0f} CPU-s",
+        f"{real['times_faster']['lm_eval']['median']:.1f}x",
+        "smollm2_bench_speed",
+    )
     step = read("grpo_trl")
     yield (
         "one GRPO step",
