@@ -25,7 +25,7 @@ PINS: dict[Split, Pin] = {
         revision="6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be",
     ),
     "train": Pin(
-        content="8b0a03ad9b7b55b5786efd7ac7eb6a67fa440399e043dea46e14d75d2617b372",
+        content="9d1560a566e212ca56b72497ff3ac25ca999f80b5818b9c9997f776b1c6f5b3c",
         repo="DigitalLearningGmbH/MATH-lighteval",
         revision="0530c78699ea5e8eb5530600900e1f328b48acad",
         source="the problems of MATH's test split outside MATH-500 (openai/prm800k, math_splits)",
