@@ -1,6 +1,6 @@
 """Pictures of a study's page for the documentation, taken in headless Chromium.
 
-python benchmarks/screenshots.py runs/mini-0e826d7c --out docs/pages/images
+python benchmarks/screenshots.py runs/mini-a1bdd7da --out docs/pages/images
 """
 
 from __future__ import annotations
