@@ -132,6 +132,8 @@ _OPERATION = re.compile(
     r"negative|better|from|million|billion|thousand|another)(?![A-Za-z])",
     re.IGNORECASE,
 )
+# Words that change a number directly behind it, also where the question has them.
+_CHANGES = words("plus minus divided multiplied squared cubed halved doubled tripled below above negative")
 _SUBORDINATE = re.compile(r"(?<![A-Za-z])(?:that|which|who|whose|where|when|since|because|such\s+that)(?![A-Za-z])")
 _NUMBER_NEXT = re.compile(
     r"\s+(?:most|least|base|binary|octal|hexadecimal|(?:thousand|million|billion|hundred|dozen)s|"
@@ -337,6 +339,8 @@ def _goes_on(behind: str, question: str) -> bool:
     claim = _SUBORDINATE.split(sentence)[0]  # what "which ..." says is about something else
     if name in ("is", "are", "was", "were", "be"):
         return _CONFIRMED.match(sentence, word.start(1)) is not None and not _NEGATION.search(claim)
+    if name in _CHANGES:
+        return False
     asked = re.search(rf"(?<![A-Za-z]){re.escape(name)}(?![A-Za-z])", question, re.IGNORECASE) is not None
     if name in ("more", "fewer", "less"):
         return asked and _NUMBER_NEXT.match(rest) is None

@@ -162,7 +162,12 @@ _SEEDS = (  # fixed points: positive, then of both signs
     (-0.4142136, -1.6180340, 0.3678794, -2.0946400, 1.1173420),
     (-17.320508, 23.140693, -9.8696044, 31.006277, -12.566371),
     (-187.32051, -143.06927, 219.86960, -310.06277, 125.66371),
+    # Further periods of sines whose arguments are fractions of a letter.
+    (112.31193, -73.827427, 58.119464, 97.389372, -36.128316),
+    (-41.887902, 391.91368, -104.45820, 77.754418, 219.38052),
+    (283.29641, 52.621677, -47.909288, -258.39600, 66.759132),
 )
+_REQUIRED = 7  # of these points; a number that is too large at the others does not make a formula unreadable
 
 
 def _points(letters: Sequence[str]) -> Iterator[dict[str, float]]:
@@ -180,6 +185,10 @@ def equal_everywhere(a: Node, b: Node, letters: Sequence[str]) -> bool:
                 x, y = numeric_value(a, point), numeric_value(b, point)
             except ZeroDivisionError:
                 if not letters:
+                    raise
+                continue
+            except TooLarge:
+                if number < _REQUIRED:
                     raise
                 continue
             if letters and number >= 3 and abs(mpmath.im(x)) > mpmath.mpf(10) ** -25:

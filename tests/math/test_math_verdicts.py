@@ -425,6 +425,8 @@ FREE_TEXT += [  # the forms of the data set's own solutions
 @pytest.mark.parametrize(
     ("question", "text", "right"),
     [
+        ("What is the number described above?", r"$\boxed{7}$ above", False),
+        ("How many degrees above zero is it?", r"It is $\boxed{7}$ degrees above zero.", True),
         ("How many multiples of 5 are there?", r"There are $\boxed{7}$ multiples.", True),
         ("How many apples are there?", r"There are $\boxed{7}$ multiples.", False),
         ("How many more apples has Amy?", r"Amy has $\boxed{7}$ more apples than Ben.", True),
@@ -445,6 +447,8 @@ def test_free_text_has_an_answer_only_where_one_is_stated(gold: str, text: str, 
 
 
 EXACT = [
+    (r"\sin\frac{|x|}{26}", r"\left|\sin\frac{|x|}{26}\right|", False),
+    (r"\sin\frac{|x|}{26}", r"\sin\frac{|-x|}{26}", True),
     (r"\frac{1}{2004!}", r"\frac{1}{2003!}", False),
     (r"\frac{1}{2004!}", "(2004!)^{-1}", True),
     ("1-2^{-99}", "1-2^{-100}", False),
