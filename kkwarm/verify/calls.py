@@ -42,7 +42,8 @@ class TimeLimitExceeded(BaseException):
 
 def call_check(verifier: Verifier, example: Example, response: Response) -> Verdict:
     """The verdict of `check`; status ``error`` where it raises, returns no verdict, or changes the example."""
-    before = copy.deepcopy(example.answer), copy.deepcopy(dict(example.meta))
+    answer = example.answer if isinstance(example.answer, str) else copy.deepcopy(example.answer)
+    before = answer, copy.deepcopy(dict(example.meta)) if example.meta else {}
     try:
         result = _call_without_fork(verifier.check, example, response)
     except RecursionError:

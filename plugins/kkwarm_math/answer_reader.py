@@ -6,6 +6,7 @@ What stands next to a box in the same formula is part of the answer. Only the ph
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from kkwarm_math.units import split_unit, words
 
@@ -84,6 +85,7 @@ _BETWEEN_BOXES = re.compile(r"\s*[,;]?\s*(?:\b(?:and|or)\b)?\s*(?:[A-Za-z](?:_\{
 _OPEN_BRACKET = re.compile(r"[(\[](?=[^()\[\]]*[^\s()\[\]])[^()\[\]A-Za-z=$*\\]*\Z")
 _MARKS = re.compile(r"\$\$|(?<!\\)\$|\\[()\[\]]")
 _REMARKS = 400  # characters behind an answer in which it may be taken back
+_LAST_WORDS = 80  # characters before a box in which the words that deny it stand
 _LONGEST_SENTENCE = 600  # characters around an answer that are searched for the ends of its sentence
 _SENTENCE_START = re.compile(
     r"[.!?](?=\$?\s)|\\\]|\\end\s*\{[a-z]+\*?\}|\$(?=(?:So|Thus|Hence|Therefore|Then|Our|The|Finally)\b)"
@@ -160,6 +162,7 @@ _HARMLESS_COMMANDS = words(
 )
 
 
+@lru_cache(maxsize=8)
 def boxed_spans(text: str) -> list[tuple[int, int, int, int]]:
     """The outermost closed boxes that hold something: begin of box, begin and end of its content, end of box."""
     spans: list[tuple[int, int, int, int]] = []
@@ -298,11 +301,12 @@ def _box_is_asserted(text: str, start: int, inside: str, stop: int, question: st
     ):
         return False
     words = _MARKS.sub(" ", lead).rstrip("*_ ") + " "
-    if (denied := _DENIED.search(words)) is not None and not (
+    last = words[-_LAST_WORDS:]
+    if (denied := _DENIED.search(last)) is not None and not (
         denied.group().split() == ["or"] and _restates(lead, inside)
     ):
         return False
-    if (supposed := _SUPPOSED.search(words)) is not None and (
+    if (supposed := _SUPPOSED.search(last)) is not None and (
         re.search(r"(?<![A-Za-z])(?:if|unless|was|were)(?![A-Za-z])", words, re.IGNORECASE)
         or re.search(rf"(?<![A-Za-z]){supposed[1]}(?![A-Za-z])", question, re.IGNORECASE) is None
     ):
