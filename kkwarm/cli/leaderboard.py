@@ -41,8 +41,8 @@ def command(
     """Rank runs by mean accuracy, and group those that cannot be distinguished.
 
     RUNS are bench runs, or folders that hold them; by default all finished ones under KKWARM_HOME. Every pair is
-    compared on the same questions, with p-values corrected over all pairs. The rank 1-3
-    means that the run may have any of these ranks.
+    compared on the same questions, with p-values corrected over all pairs. The rank 1-3 means that the
+    run may have any of these ranks.
     """
     from kkwarm.analysis.runs import find_runs, rank, with_samples
     from kkwarm.evaluation.plan import parse_benchmark_names

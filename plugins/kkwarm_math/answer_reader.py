@@ -85,7 +85,6 @@ _BETWEEN_BOXES = re.compile(r"\s*[,;]?\s*(?:\b(?:and|or)\b)?\s*(?:[A-Za-z](?:_\{
 _OPEN_BRACKET = re.compile(r"[(\[](?=[^()\[\]]*[^\s()\[\]])[^()\[\]A-Za-z=$*\\]*\Z")
 _MARKS = re.compile(r"\$\$|(?<!\\)\$|\\[()\[\]]")
 _REMARKS = 400  # characters behind an answer in which it may be taken back
-_LAST_WORDS = 80  # characters before a box in which the words that deny it stand
 _LONGEST_SENTENCE = 600  # characters around an answer that are searched for the ends of its sentence
 _SENTENCE_START = re.compile(
     r"[.!?](?=\$?\s)|\\\]|\\end\s*\{[a-z]+\*?\}|\$(?=(?:So|Thus|Hence|Therefore|Then|Our|The|Finally)\b)"
@@ -301,12 +300,11 @@ def _box_is_asserted(text: str, start: int, inside: str, stop: int, question: st
     ):
         return False
     words = _MARKS.sub(" ", lead).rstrip("*_ ") + " "
-    last = words[-_LAST_WORDS:]
-    if (denied := _DENIED.search(last)) is not None and not (
+    if (denied := _DENIED.search(words)) is not None and not (
         denied.group().split() == ["or"] and _restates(lead, inside)
     ):
         return False
-    if (supposed := _SUPPOSED.search(last)) is not None and (
+    if (supposed := _SUPPOSED.search(words)) is not None and (
         re.search(r"(?<![A-Za-z])(?:if|unless|was|were)(?![A-Za-z])", words, re.IGNORECASE)
         or re.search(rf"(?<![A-Za-z]){supposed[1]}(?![A-Za-z])", question, re.IGNORECASE) is None
     ):

@@ -406,6 +406,7 @@ FREE_TEXT += [  # the forms of the data set's own solutions
     ("7", r"$\boxed{7}$, to the nearest dollar.", True),
     ("7", r"The minimum is $\boxed{7}$ at $x = 1$.", True),
     ("7", r"\boxed{7} at first, then 18", False),
+    ("7", "It lies between $" + "+".join(["a"] * 60) + r"$ and $\boxed{7}$.", False),
     ("7", "The answer is 7. No, it is 8.", False),
     ("8", "The answer is 7. No, it is 8.", True),
     ("7", "~~The answer is 7.~~", False),
