@@ -39,6 +39,9 @@ class Decision:
     readable: bool = True
 
 
+_ROUNDING = re.compile(r"\b(?:nearest|approximat\w*|estimat\w*|round(?:ed|ing)?|decimals?|about)\b", re.IGNORECASE)
+
+
 # -- entry ------------------------------------------------------------------------------------------------------------
 
 
@@ -470,7 +473,11 @@ def _last_side(gold: Node, answer: Node, question: str) -> Decision:
             continue
         if letters_of(side) or not _values(last, side, finished=False).equal:
             return Decision(False, "the sides are not equal")
-    return equivalent(gold, last, question)
+    decision = equivalent(gold, last, question)
+    exact = decision.equal and decision.reason != "rounded" and written_decimal(gold) is None
+    if exact and "≈" in answer.value and last is answer.args[-1] and not _ROUNDING.search(question):
+        return Decision(False, "an approximation")  # x \\approx 12
+    return decision
 
 
 def _rounds_to(value: Node, rounded: Node) -> bool:

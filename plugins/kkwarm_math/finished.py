@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
-from kkwarm_math.arithmetic import exact_value
+from kkwarm_math.arithmetic import exact_value, letters_of
 from kkwarm_math.expression import Node, walk
 
 __all__ = ["is_trivial", "unfinished"]
@@ -77,6 +77,8 @@ def _work_of(node: Node) -> str:
         return "arithmetic" if value is None or value.denominator == 1 or value.denominator != args[1].value else ""
     if kind == "quotient" and args[1] == Node("number", Fraction(1)) and not is_literal(args[0]):
         return "trivial arithmetic"
+    if kind == "quotient" and _is_polynomial(args[1]) and letters_of(args[1]):
+        return "a division"
     if kind == "sum":
         return _work_of_sum(args)
     if kind == "product":
@@ -87,6 +89,8 @@ def _work_of(node: Node) -> str:
 def _work_of_power(base: Node, exponent: Node) -> str:
     power = exact_value(exponent)
     value = exact_value(base)
+    if power is not None and power < 0 and _is_polynomial(base) and letters_of(base):
+        return "a division"
     if power in (0, 1) or value in (0, 1):
         return "trivial arithmetic"
     if base == Node("constant", "e"):
@@ -112,6 +116,15 @@ def _work_of_sum(terms: Sequence[Node]) -> str:
             return "arithmetic"
         seen.add(key)
     return ""
+
+
+def _is_polynomial(node: Node) -> bool:
+    """Whether a formula is made of numbers and letters by addition, multiplication and whole powers."""
+    if node.kind == "power":
+        return _is_polynomial(node.args[0]) and node.args[1].kind == "number"
+    return node.kind in ("letter", *_LITERALS) or (
+        node.kind in ("sum", "product", "negative") and all(map(_is_polynomial, node.args))
+    )
 
 
 def _without_coefficient(term: Node) -> Any:

@@ -47,7 +47,8 @@ _UNDECIDED = (
     "@ cannot be right", "The answer isn't @", "nobody says @", "& is wrong, so maybe @",
     "@ is right only if & is wrong", "@ = &", "@ != &", "@ < &", "I doubt that it is @", "It is not @", "@ (not &)",
     "@ is almost correct", "Is it @", "@ is hardly correct", "& but @", "The answer starts with @",
-    "Options @ and &", "First @, then &", "Answer: @ or &", "@ is the worst answer",
+    "Options @ and &", "First @, then &", "Answer: @ or &", "@ is the worst answer", "@ because &, so &",
+    "@ because it looks right, therefore (&)", "@ since it fits. No, &", "@ as it fits, but the answer is &",
 )  # fmt: skip
 _NO_ANSWER = (
     "I do not know", "A matter of taste", "I think it is hard to say", "Certainly", "Because", "Definitely not", "A",
@@ -74,7 +75,9 @@ _FREE_WRONG = (
     "The answer is hardly (@).", "A tie between @ and &", "Whether the answer is (@) is open.",
     "The answer is (@), which is wrong.", "The answer is (@) is a false statement.", "The answer is never (@).",
     "Take @ out.", "The answer is either (@) or (&).", "The answer is anything but (@).",
-    "The answer is (&), not (@).", "Perhaps the answer is (@).",
+    "The answer is (&), not (@).", "Perhaps the answer is (@).", "The answer is @. Just kidding, &.",
+    "The answer is (@). Actually, it is (&).", "The answer is @. Sorry, I meant &.", "The answer is @. Correction: &.",
+    "The answer is (@) because & is, so &.",
 )  # fmt: skip
 
 

@@ -60,7 +60,14 @@ _DOUBT = re.compile(
     r"assume|assuming|imagine|pretend|maybe|perhaps|possibly|deny|denies|unlikely|hardly|say|says|said|think|thinks|claim|claims|except|\w+n't)(?![A-Za-z])",
     re.IGNORECASE,
 )
-_RETRACTION = re.compile(r"[.!\s]*(?:no|not|wait|or)\b(?!\s+other)", re.IGNORECASE)
+_RETRACTION = re.compile(
+    r"[.!\s]*(?:no|not|wait|or|actually|sorry|oops|hmm|correction|rather|just\s+kidding|i\s+mean(?:t)?)\b(?!\s+other)",
+    re.IGNORECASE,
+)
+_CONCLUSION = re.compile(  # what a reason leads to: "C because D, so D"
+    r"(?<![A-Za-z])(?i:so|thus|hence|therefore|no|but)\b([^.!?\n]{0,60}?)"
+    r"(?<![A-Za-z0-9])[(\[]?([A-J])[)\]]?\s*(?=[.!,;\n]|\Z)",
+)
 _FOLLOWS = re.compile(r",\s*(?!but|so|therefore|thus|hence)", re.IGNORECASE)  # goes on with the condition before it
 _CONDITION = re.compile(
     r"(?<![A-Za-z])(?:if|unless|suppose|supposing|assume|assuming|imagine|pretend|whether)(?![A-Za-z])", re.IGNORECASE
@@ -127,7 +134,7 @@ def _named(text: str, options: Sequence[str], allowed: str) -> str | None:
     if found is not None:
         letter = (found[1] or found[2] or found[3]).upper()
         rest = text[found.end() :]
-        if not rest.strip(" .\n") or _CORRECT.fullmatch(rest) or (_BECAUSE.fullmatch(rest) and found[3] is None):
+        if not rest.strip(" .\n") or _CORRECT.fullmatch(rest) or (found[3] is None and _is_reason(rest, letter)):
             return letter
         if letter in allowed and options:
             own = options[allowed.index(letter)]
@@ -140,6 +147,13 @@ def _named(text: str, options: Sequence[str], allowed: str) -> str | None:
         if closing is not None and (letter := _by_text(text[: closing.start()], options)) is not None:
             return letter if not closing.groups() or closing[1] == letter else None
     return None
+
+
+def _is_reason(rest: str, letter: str) -> bool:
+    """Whether "because ..." follows, and the reason does not end with another letter."""
+    return _BECAUSE.fullmatch(rest) is not None and all(
+        other == letter or _DOUBT.search(between) for between, other in _CONCLUSION.findall(rest)
+    )
 
 
 def _find(text: str, options: Sequence[str], allowed: str) -> str | None:

@@ -103,6 +103,7 @@ def test_it_finds_a_lenient_comparison(planted: Check, kind: str) -> None:
     [
         ("compare.unfinished", lambda gold, answer: "", "unfinished"),
         ("compare.unfinished", lambda gold, answer: "", "unfinished tuple"),
+        ("compare.unfinished", lambda gold, answer: "", "unreduced fraction"),
         ("compare.units_agree", lambda gold, answer: True, "unit"),
         ("answer_reader._is_asserted", lambda text, at: True, "not stated in free text"),
         ("answer_reader._box_is_asserted", lambda text, start, inside, stop, question: True, "changed in free text"),

@@ -75,7 +75,7 @@ _SIGNED = (
     "x^§", "x_§", "x§", "§\\bmod 5", "§\\&43", "§\\vee 43", "\\lfloor §.5\\rfloor+1", "\u00ac§", "~§x",
     "§\\backslash 2", "§\\mid 43", "§\\setminus\\{43\\}", "§\\cup 43", "§\\in\\{43\\}", "§\\equiv 43",
     "§\\approx 43", "43\\approx §", "§\\rightarrow 43", "§\\;\\text{or}\\;43", "§\\lor 43", "§\\oplus 43", "§\\,43",
-    "§,043",
+    "§,043", "\\approx §", "x \\approx §",
 )  # fmt: skip
 _AT_BOX = (
     "-\\boxed{§}", "\\boxed{§}i", "\\boxed{§}x", "\\sqrt{\\boxed{§}}", "1/\\boxed{§}", "\\frac{\\boxed{§}}{2}",

@@ -1,4 +1,4 @@
-"""Pairs of formulas in x, printed by sympy, that sympy finds to differ at a real number."""
+"""Pairs of formulas in x, printed by sympy: close ones that differ at a real number, and unreduced fractions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["different_formulas"]
+__all__ = ["different_formulas", "unreduced_fraction"]
 
 _POINTS = ("0.31", "-0.37", "1.73", "-1.61", "5.19", "-5.87", "23.4", "-29.3", "113.7", "-127.1")
 
@@ -68,3 +68,13 @@ def different_formulas(rng: random.Random) -> tuple[str, str] | None:
         return None
     gold, answer = (sympy.latex(e, ln_notation=True) for e in (formula, other))
     return None if gold == answer else (gold, answer)
+
+
+def unreduced_fraction(rng: random.Random) -> tuple[str, str]:
+    """A polynomial, and a fraction that would have to be reduced to give it, in LaTeX."""
+    sympy = _sympy()
+    x = sympy.Symbol("x", real=True)
+    polynomial = sympy.expand((x + rng.choice((2, -3, 5))) * rng.choice((x - 4, x + 1, sympy.Integer(3))))
+    factor = rng.choice((x, x + 7, x - 1, 2 * x, x**2 + 1))
+    top, bottom, gold = (sympy.latex(e) for e in (sympy.expand(polynomial * factor), factor, polynomial))
+    return gold, rng.choice((f"\\frac{{{top}}}{{{bottom}}}", f"({top})/({bottom})", f"({top})({bottom})^{{-1}}"))

@@ -53,6 +53,10 @@ def _another_formula(t: Target, rng: random.Random) -> Case | None:
     return None if pair is None else _case(t, *pair, accept=False, kind="another formula")
 
 
+def _unreduced(t: Target, rng: random.Random) -> Case | None:
+    return _case(t, *formulas.unreduced_fraction(rng), accept=False, kind="unreduced fraction")
+
+
 def _digits(t: Target, rng: random.Random) -> Case | None:
     gold = values.number(rng)
     text = change_digits(rng, values.notation(rng, gold))
@@ -122,8 +126,8 @@ def _gold_digits(t: Target, rng: random.Random) -> Case | None:
 
 _MAKERS: tuple[Callable[[Target, random.Random], Case | None], ...] = (
     _words, _words, _signs, _signs, _notation, _notation, _notation, _structured, _structured, _structured, _structured,
-    _unfinished, _unfinished, _free_text, _free_text, _another_value, _near_value, _another_formula, _digits, _hidden,
-    _context_in_free_text, _gold_digits,
+    _unfinished, _unfinished, _free_text, _free_text, _another_value, _near_value, _another_formula, _unreduced,
+    _digits, _hidden, _context_in_free_text, _gold_digits,
 )  # fmt: skip
 
 
