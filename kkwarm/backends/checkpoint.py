@@ -10,8 +10,10 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from kkwarm.backends.gguf import SUFFIX, find_gguf, load_gguf_model, metadata_folder
@@ -24,6 +26,16 @@ if TYPE_CHECKING:
     import torch
 
 _WEIGHTS = (".safetensors", ".bin", ".pt")
+_SIZES = (
+    "hidden_size",
+    "intermediate_size",
+    "max_position_embeddings",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "vocab_size",
+)
+_WITHOUT_DEFAULTS = ("TokenizersBackend", "PreTrainedTokenizerFast")  # classes without special tokens of their own
+_STRUCTURAL = ("bos_token", "eos_token", "pad_token", "unk_token")
 _trusted: set[str] = set()  # resolved checkpoints whose own Python code may run
 _TOKENIZER = (
     "tokenizer.json",
@@ -108,14 +120,33 @@ def display_name(model: str | os.PathLike[str]) -> str:
 
 
 class LazyTokenizer:
-    """A checkpoint's tokenizer that is loaded when more than its chat template and added tokens is asked for. A dry run
-    needs no more, and importing transformers' tokenizers takes seconds.
+    """A checkpoint's tokenizer that is loaded when more than its chat template, special tokens and ids is asked for. A
+    dry run needs no more, and importing transformers' tokenizers takes seconds.
     """
 
     def __init__(self, model: str | os.PathLike[str]) -> None:
-        self._model, self._loaded = model, None
-        self._settings = _read_tokenizer_config(Path(resolve(model)))
-        self.chat_template = _read_chat_template(Path(resolve(model)), self._settings)
+        self._model, self._loaded, self._folder = model, None, Path(resolve(model))
+        self._settings = _read_tokenizer_config(self._folder)
+        self.chat_template = _read_chat_template(self._folder, self._settings)
+
+    def __call__(self, text: str | list[str], *, add_special_tokens: bool = True, **options: Any) -> Any:
+        """``input_ids`` of a text or a list of texts, by tokenizer.json."""
+        if options:
+            return self._load()(text, add_special_tokens=add_special_tokens, **options)
+        rows = self.backend_tokenizer.encode_batch(
+            [text] if isinstance(text, str) else text, add_special_tokens=add_special_tokens
+        )
+        return {"input_ids": rows[0].ids if isinstance(text, str) else [row.ids for row in rows]}
+
+    @cached_property
+    def backend_tokenizer(self) -> Any:
+        """The tokenizer of the tokenizers library, without truncation and padding."""
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(self._folder / "tokenizer.json"))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
 
     def apply_chat_template(self, conversation: list[dict[str, str]], **arguments: Any) -> str:
         """The conversation by the chat template, as the tokenizer renders it."""
@@ -127,31 +158,48 @@ class LazyTokenizer:
         try:
             texts, _ = render_jinja_template([conversation], chat_template=self.chat_template, **given)
         except Exception:  # it may use a token that only the tokenizer's class defines; its own errors are raised below
-            return str(self.__getattr__("apply_chat_template")(conversation, **arguments))
+            return str(self._load().apply_chat_template(conversation, **arguments))
         return str(texts[0])
 
     def get_added_vocab(self) -> dict[str, int]:
         """The tokenizer's added tokens with their ids."""
+        return dict(self._added)
+
+    @cached_property
+    def _added(self) -> dict[str, int]:
         try:
-            data = json.loads((Path(resolve(self._model)) / "tokenizer.json").read_text("utf-8"))
+            data = json.loads((self._folder / "tokenizer.json").read_text("utf-8"))
             return {token["content"]: token["id"] for token in data["added_tokens"]}
         except (OSError, ValueError, KeyError, TypeError):
-            return dict(self.__getattr__("get_added_vocab")())
+            return dict(self._load().get_added_vocab())
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
+        token = name.removesuffix("_id")
+        plain = self._settings.get("tokenizer_class") in _WITHOUT_DEFAULTS
+        if self._loaded is None and token in _STRUCTURAL and (plain or token in self._settings):
+            value = self._settings.get(token)
+            text = value.get("content") if isinstance(value, dict) else value
+            if text is None and token != "pad_token":
+                return None
+            if isinstance(text, str) and name == token:
+                return text
+            if isinstance(text, str) and (number := self._added.get(text)) is not None:
+                return number
+        return getattr(self._load(), name)
+
+    def _load(self) -> Any:
         if self._loaded is None:
             self._loaded = load_tokenizer(self._model)
-        return getattr(self._loaded, name)
+        return self._loaded
 
     @classmethod
     def of(cls, model: str | os.PathLike[str]) -> Any:
-        """The lazy tokenizer of a folder that has its own and at most one template; else the tokenizer itself."""
+        """The lazy tokenizer of a folder with a tokenizer.json and at most one template; else the tokenizer itself."""
         folder = Path(resolve(model))
-        own = folder.is_dir() and any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
         several = isinstance(_read_tokenizer_config(folder).get("chat_template"), list)
-        return cls(model) if own and not several else load_tokenizer(model)
+        return cls(model) if (folder / "tokenizer.json").is_file() and not several else load_tokenizer(model)
 
 
 def _read_tokenizer_config(folder: Path) -> dict[str, Any]:
@@ -262,8 +310,6 @@ def load_model(
 
 def _quantization(source: str, device: torch.device, dtype: torch.dtype | None) -> dict[str, Any]:
     """transformers' options for weights of 4 bits."""
-    from importlib.util import find_spec
-
     import torch
     from transformers import BitsAndBytesConfig
 
@@ -330,6 +376,29 @@ def read_config(model: str | os.PathLike[str]) -> Any:
             hint="correct config.json",
         )
     return config
+
+
+def read_text_config(model: str | os.PathLike[str]) -> Any:
+    """The sizes of a checkpoint's decoder (``hidden_size``, ``vocab_size``, ...): from config.json itself where it is a
+    plain decoder's and has them all, because transformers' configurations take seconds to import.
+    """
+    source = resolve(model)
+    folder = Path(files_of(resolve(_base_of(source) or source)))
+    try:
+        config = json.loads((folder / CONFIG).read_text("utf-8"))
+        plain = not any(k in config for k in ("text_config", "auto_map", "quantization_config"))
+        if plain and all(type(config[k]) is int and config[k] > 0 for k in _SIZES) and _is_known(config["model_type"]):
+            return SimpleNamespace(**config)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # `read_config` reports what is wrong
+    return read_config(model).get_text_config(decoder=True)
+
+
+def _is_known(model_type: str) -> bool:
+    """Whether transformers has a package for this type of model."""
+    spec = find_spec("transformers")
+    places = () if spec is None else spec.submodule_search_locations or ()
+    return model_type.isidentifier() and any(Path(place, "models", model_type).is_dir() for place in places)
 
 
 def _loading_error(what: str, err: Exception) -> KkwarmError:

@@ -58,8 +58,8 @@ def read_size(model: str) -> ModelSize:
 def _read_folder(folder: Path) -> ModelSize:
     config = _read_json(folder / CONFIG)
     text = {**config, **config.get("text_config", {})} if isinstance(config.get("text_config"), dict) else config
-    counts = [_count_safetensors(file) for file in sorted(folder.glob("*.safetensors"))]
-    parameters = float(sum(counts)) if counts and all(counts) else _count_by_config(folder)
+    shapes = stored_shapes(folder)
+    parameters = float(sum(map(math.prod, shapes.values()))) if shapes else _count_by_config(folder)
     context = text.get("max_position_embeddings")
     return ModelSize(parameters, context if isinstance(context, int) else None, _cache_elements(text))
 
@@ -72,15 +72,18 @@ def _cache_elements(config: dict[str, Any]) -> int | None:
     return 2 * layers * groups * width if isinstance(groups, int) and isinstance(width, int) else None
 
 
-def _count_safetensors(file: Path) -> int:
-    """The number of elements of a safetensors file, from its header; 0 where it cannot be read."""
+def stored_shapes(folder: Path) -> dict[str, list[int]]:
+    """The shape of each tensor in a folder's safetensors files, from their headers; empty where one is unreadable."""
+    shapes: dict[str, list[int]] = {}
     try:
-        with file.open("rb") as data:
-            (length,) = struct.unpack("<Q", data.read(8))
-            header = json.loads(data.read(min(length, 1 << 27)))
-        return sum(math.prod(t["shape"]) for name, t in header.items() if name != "__metadata__")
+        for file in sorted(folder.glob("*.safetensors")):
+            with file.open("rb") as data:
+                (length,) = struct.unpack("<Q", data.read(8))
+                header = json.loads(data.read(min(length, 1 << 27)))
+            shapes |= {name: tensor["shape"] for name, tensor in header.items() if name != "__metadata__"}
     except (OSError, ValueError, KeyError, TypeError, struct.error):
-        return 0
+        return {}
+    return shapes
 
 
 def _count_gguf(file: Path) -> float | None:

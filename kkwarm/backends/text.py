@@ -73,7 +73,8 @@ def unknown_token_warning(tokenizer: Any, texts: Sequence[str], kind: str) -> st
     special = {tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id}
     inner = getattr(tokenizer, "backend_tokenizer", None)
     token = getattr(tokenizer, "unk_token", None) or getattr(getattr(inner, "model", None), "unk_token", None)
-    unknown_id = None if token is None else tokenizer.convert_tokens_to_ids(token)
+    to_id = tokenizer.convert_tokens_to_ids if inner is None else inner.token_to_id
+    unknown_id = None if token is None else to_id(token)
     if unknown_id is None or unknown_id in special or not texts:
         return ""
     checked = list(texts)[:: max(1, len(texts) // 200)]

@@ -76,7 +76,7 @@ def command(
         from kkwarm.backends.checkpoint import resolve
 
         plan = plan_rlvr(config)
-        prompts = render_prompts(plan, model)
+        prompts = render_prompts(plan, model, dry_run=True)
         completions = plan.steps * config.completions
         tokens = completions * plan.max_tokens
         document: dict[str, Any] = {

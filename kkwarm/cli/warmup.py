@@ -83,7 +83,7 @@ def command(
         if distributed.is_main():
             show({**results_of(run), "alarms": alarm_texts(run)}, as_json)
         return
-    plan = plan_warmup(model, traces, config)
+    plan = plan_warmup(model, traces, config, dry_run=True)
     n = len(plan.ids)
     document: dict[str, Any] = {
         "model": model,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kkwarm.backends.base import Backend, LiveBackend, Request
-from kkwarm.backends.checkpoint import read_config
+from kkwarm.backends.checkpoint import read_text_config
 from kkwarm.errors import KkwarmError
 from kkwarm.evaluation.plan import EvalTask
 from kkwarm.protocols import ThinkTags
@@ -31,7 +31,7 @@ def check_thinking_budget(tasks: Sequence[EvalTask], budget: int, model: str | P
 
     :raises KkwarmError: a task has no reasoning delimiters, or the budget exceeds the token limit or the context.
     """
-    context = getattr(read_config(model).get_text_config(decoder=True), "max_position_embeddings", None)
+    context = getattr(read_text_config(model), "max_position_embeddings", None)
     if context is not None and budget >= context:
         raise KkwarmError(f"--thinking-budget {budget}: the context of {model} has {context} tokens", hint="lower it")
     for task in tasks:

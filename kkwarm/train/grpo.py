@@ -153,14 +153,15 @@ def _check_weights(plan: RlvrPlan) -> None:
     TaskReward.of(plan.task, plan.config.reward_weights)([(example, completion, verdict)])
 
 
-def render_prompts(plan: RlvrPlan, model: str | Path) -> Prompts:
-    """Renders the prompt of each example with the model's tokenizer."""
-    from kkwarm.backends.checkpoint import load_tokenizer, read_config, trust_remote_code
+def render_prompts(plan: RlvrPlan, model: str | Path, *, dry_run: bool = False) -> Prompts:
+    """Renders the prompt of each example with the model's tokenizer; a dry run does not load all of it."""
+    from kkwarm.backends.checkpoint import LazyTokenizer, load_tokenizer, read_text_config, trust_remote_code
     from kkwarm.backends.text import check_token_ids, token_ids
 
     if plan.config.trust_remote_code:
         trust_remote_code(model)
-    tokenizer, text_config = load_tokenizer(model), read_config(model).get_text_config()
+    tokenizer = LazyTokenizer.of(model) if dry_run else load_tokenizer(model)
+    text_config = read_text_config(model)
     context = int(getattr(text_config, "max_position_embeddings", None) or 2**31)
     render = make_renderer(plan.protocol, tokenizer, plan.config.prompt_options, plan.task)
     texts = [render(e) for e in plan.examples]

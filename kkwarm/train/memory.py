@@ -2,7 +2,7 @@
 
 Counted for a decoder with RMSNorm, grouped-query attention and a gated MLP (Llama, Qwen, Mistral), trained by trl:
 
-- weights, gradients and optimizer states, from the number of parameters (exact: the model is built without memory);
+- weights, gradients and optimizer states, from the exact number of parameters;
 - what the forward pass keeps for the backward pass. Per token and layer, in elements: two norms' input and normalized
   input and, for each matrix that reads it, a copy in the precision of the matrix; query, key, value (repeated for each
   query head, as SDPA with a padding mask needs them) and the attention's output; gate, its activation, up and their
@@ -17,8 +17,10 @@ Counted for a decoder with RMSNorm, grouped-query attention and a gated MLP (Lla
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from kkwarm.backends.memory import free_memory
@@ -67,11 +69,48 @@ class ModelShape:
     mlp: int
     vocab: int
     context: int
-    tied: bool = True
 
 
 def read_shape(model: str | Path) -> ModelShape:
-    """The shape of a checkpoint, from its configuration."""
+    """The shape of a checkpoint, from its configuration and the headers of its weights."""
+    from kkwarm.backends.checkpoint import read_text_config
+
+    text = read_text_config(model)
+    weights = _read_weights(model, text) or _build_weights(model)
+    heads = int(text.num_attention_heads)
+    return ModelShape(
+        **weights,
+        hidden=int(text.hidden_size),
+        layers=int(text.num_hidden_layers),
+        heads=heads,
+        head_dim=int(getattr(text, "head_dim", None) or text.hidden_size // heads),
+        mlp=int(getattr(text, "intermediate_size", None) or 4 * text.hidden_size),
+        context=int(getattr(text, "max_position_embeddings", None) or 2**31),
+    )
+
+
+def _read_weights(model: str | Path, text: Any) -> dict[str, int]:
+    """Parameters, those of matrices, and the vocabulary: from the headers of a plain decoder's safetensors files. Empty
+    where they do not tell its embedding and head.
+    """
+    from kkwarm.backends.checkpoint import resolve
+    from kkwarm.backends.sizes import stored_shapes
+
+    table = [text.vocab_size, text.hidden_size]
+    shapes = stored_shapes(Path(resolve(model)))
+    tables = [name for name, shape in shapes.items() if shape == table]
+    if not isinstance(text, SimpleNamespace) or len(tables) not in (1, 2):
+        return {}
+    twice = len(tables) == 2 and getattr(text, "tie_word_embeddings", False)  # a tied matrix, stored for both uses
+    return {
+        "parameters": sum(map(math.prod, shapes.values())) - twice * math.prod(table),
+        "linear": sum(math.prod(s) for name, s in shapes.items() if len(s) > 1 and name not in tables),
+        "vocab": text.vocab_size,
+    }
+
+
+def _build_weights(model: str | Path) -> dict[str, int]:
+    """As `_read_weights`, of a model that is built from its configuration, without memory."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -84,21 +123,12 @@ def read_shape(model: str | Path) -> ModelShape:
     except Exception as err:  # a model's code raises any type for sizes that make no model
         cause = f"{type(err).__name__}: {' '.join(str(err).split())[:200]}"
         raise KkwarmError(f"{model}: no model can be built from its config.json: {cause}") from err
-    text = config.get_text_config(decoder=True)
-    heads = int(text.num_attention_heads)
     embedding, head = network.get_input_embeddings().weight, network.get_output_embeddings().weight
-    return ModelShape(
-        parameters=sum(p.numel() for p in network.parameters()),
-        linear=sum(p.numel() for p in network.parameters() if p.ndim > 1 and p is not embedding and p is not head),
-        hidden=int(text.hidden_size),
-        layers=int(text.num_hidden_layers),
-        heads=heads,
-        head_dim=int(getattr(text, "head_dim", None) or text.hidden_size // heads),
-        mlp=int(getattr(text, "intermediate_size", None) or 4 * text.hidden_size),
-        vocab=int(head.shape[0]),
-        context=int(getattr(text, "max_position_embeddings", None) or 2**31),
-        tied=embedding is head,
-    )
+    return {
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "linear": sum(p.numel() for p in network.parameters() if p.ndim > 1 and p is not embedding and p is not head),
+        "vocab": int(head.shape[0]),
+    }
 
 
 @dataclass(frozen=True)

@@ -86,9 +86,9 @@ class WarmupPlan:
         return sum(map(len, self.ids))
 
 
-def plan_warmup(model: str | Path, traces: Path | str, config: WarmupConfig) -> WarmupPlan:
-    """Plans `warmup`; loads the tokenizer only."""
-    from kkwarm.backends.checkpoint import load_tokenizer, read_config, trust_remote_code
+def plan_warmup(model: str | Path, traces: Path | str, config: WarmupConfig, *, dry_run: bool = False) -> WarmupPlan:
+    """Plans `warmup`; loads the tokenizer only, and in a dry run not all of it."""
+    from kkwarm.backends.checkpoint import LazyTokenizer, load_tokenizer, read_text_config, trust_remote_code
     from kkwarm.backends.text import check_token_ids, unknown_token_warning
 
     selected, contaminated = read_traces(traces), []
@@ -102,8 +102,8 @@ def plan_warmup(model: str | Path, traces: Path | str, config: WarmupConfig) -> 
             )
     if config.trust_remote_code:
         trust_remote_code(model)
-    tokenizer = load_tokenizer(model)
-    text_config = read_config(model).get_text_config()
+    tokenizer = LazyTokenizer.of(model) if dry_run else load_tokenizer(model)
+    text_config = read_text_config(model)
     context = int(getattr(text_config, "max_position_embeddings", None) or 2**31)
     plan = WarmupPlan(config, selected, [], [], min(config.max_length or context, context), contaminated=contaminated)
     renderers = _renderers(selected, config, tokenizer, traces_file(traces))

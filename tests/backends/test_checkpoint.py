@@ -16,7 +16,7 @@ from kkwarm.backends.checkpoint import (
     resolve,
     resolve_package_path,
 )
-from kkwarm.backends.text import unknown_token_warning
+from kkwarm.backends.text import token_ids, unknown_token_warning
 from kkwarm.errors import KkwarmError
 from kkwarm.testing.checkpoint import tiny_checkpoint
 
@@ -367,7 +367,13 @@ def test_the_lazy_tokenizer_of_dry_runs_renders_as_the_tokenizer(tmp_path: Path,
     for arguments in ({}, {"mood": "calm", "add_generation_prompt": True}):
         expected = loaded.apply_chat_template(turns, tokenize=False, **arguments)
         assert lazy.apply_chat_template(turns, tokenize=False, **arguments) == expected
-    assert lazy.get_added_vocab() == loaded.get_added_vocab() and lazy._loaded is None
+    assert lazy.get_added_vocab() == loaded.get_added_vocab()
+    texts = ["zoey is a knight.", "<s>x", "", "A text, with é and 42."]
+    assert token_ids(lazy, texts) == token_ids(loaded, texts)
+    names = [f"{n}_token{end}" for n in ("bos", "eos", "unk") for end in ("", "_id")]
+    assert [getattr(lazy, n) for n in names] == [getattr(loaded, n) for n in names]
+    assert unknown_token_warning(lazy, texts, "texts") == unknown_token_warning(loaded, texts, "texts")
+    assert lazy._loaded is None
     (folder / "chat_template.jinja").write_text("{{ raise_exception('no system role') }}", "utf-8")
     with pytest.raises(Exception, match="no system role"):
         LazyTokenizer.of(folder).apply_chat_template(turns, tokenize=False)

@@ -8,9 +8,19 @@ from typing import Any
 import pytest
 import toy_task as toy
 
+from kkwarm.backends.checkpoint import read_text_config
 from kkwarm.errors import KkwarmError
 from kkwarm.train import RlvrConfig, TrainConfig, WarmupConfig
-from kkwarm.train.memory import GIB, Device, ModelShape, estimate_memory, fit_to_device, read_shape
+from kkwarm.train.memory import (
+    GIB,
+    Device,
+    ModelShape,
+    _build_weights,
+    _read_weights,
+    estimate_memory,
+    fit_to_device,
+    read_shape,
+)
 
 # Qwen2.5-1.5B
 QWEN = ModelShape(1_543_714_304, 1_310_000_000, 1536, 28, 12, 128, 8960, 151_936, 32_768)
@@ -210,6 +220,31 @@ def test_counts_what_the_forward_pass_keeps(tmp_path: Path, bf16: bool) -> None:
     shape = read_shape(tmp_path)
     activations = estimate_memory(shape, WarmupConfig(), cpu(bf16), tokens=64, rows=2).activations
     assert activations / shape.layers == pytest.approx(saved_bytes(2) - saved_bytes(1), rel=0.02)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_headers_of_the_weights_tell_what_a_built_model_does(tmp_path: Path, tied: bool) -> None:
+    from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
+
+    for kind in (LlamaConfig, Qwen2Config):
+        model = AutoModelForCausalLM.from_config(kind(tie_word_embeddings=tied, **SMALL))
+        for size in ("1GB", "1MB"):  # one file, and several
+            folder = tmp_path / kind.__name__ / size
+            model.save_pretrained(folder, max_shard_size=size)
+            stored = _read_weights(folder, read_text_config(folder))
+            assert stored == _build_weights(folder) and stored["parameters"] == model.num_parameters()
+
+
+def test_a_model_is_built_where_headers_do_not_tell(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, GPT2Config
+
+    config = GPT2Config(vocab_size=99, n_embd=32, n_layer=2, n_head=2)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    assert _read_weights(tmp_path, read_text_config(tmp_path)) == {}
+    assert (read_shape(tmp_path).vocab, read_shape(tmp_path).hidden) == (99, 32)
+    (tmp_path / "config.json").write_text("{", "utf-8")
+    with pytest.raises(KkwarmError, match="configuration cannot be read"):
+        read_shape(tmp_path)
 
 
 def fit(config: TrainConfig, device: float, tokens: int = 4096) -> Any:
