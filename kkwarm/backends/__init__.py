@@ -18,14 +18,14 @@ BACKENDS: dict[str, frozenset[str]] = {
             *("trust_remote_code", "replicas"),
         }
     ),
-    "openai": frozenset({"base_url", "api_key", "concurrency", "tries", "timeout"}),
+    "openai": frozenset({"base_url", "api_key", "concurrency", "tries", "timeout", "tokenizer"}),
     "replay": frozenset({"file"}),
 }
 
 _INTEGER_OPTIONS = frozenset(
     {"batch_size", "tensor_parallel_size", "max_model_len", "threads", "replicas", "concurrency"}
 )
-_TEXT_OPTIONS = frozenset({"device", "dtype", "attention", "base_url", "api_key", "file"})
+_TEXT_OPTIONS = frozenset({"device", "dtype", "attention", "base_url", "api_key", "file", "tokenizer"})
 
 
 def open_backend(name: str, model: str, **options: Any) -> Backend:

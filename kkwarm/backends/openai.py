@@ -16,11 +16,13 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
+from multiprocessing.pool import ThreadPool
 from typing import Any, Self
 
 import httpx
 
-from kkwarm.backends.base import Request
+from kkwarm.backends.base import Likelihood, Request
+from kkwarm.backends.checkpoint import load_tokenizer
 from kkwarm.backends.sampling import contiguous_runs, engine_seed
 from kkwarm.backends.server import LimitRenamed, ParameterRefused, Server, SingleChoiceOnly, UnsupportedParameter
 from kkwarm.backends.text import cut_at_stop, parse_finish_reason, token_ids
@@ -83,10 +85,12 @@ class OpenAIBackend:
         tries: int = 8,
         timeout: float = 600.0,
         pause: float = 0.5,
+        tokenizer: str | None = None,
     ) -> Self:
         """Connects to a server and checks that it serves the model.
 
         :param api_key: None: ``OPENAI_API_KEY``. For `tries`, `timeout` and `pause`, see `Server`.
+        :param tokenizer: a checkpoint whose tokenizer the served model has. Scoring given texts needs it.
         """
         url = (base_url or os.environ.get("OPENAI_BASE_URL") or "").rstrip("/")
         if not url.startswith(("http://", "https://")):
@@ -115,7 +119,8 @@ class OpenAIBackend:
         # vLLM's `root` identifies the model even if a requeued job finds its server at another address.
         fingerprint = hashlib.sha256(f"{root or url} {model}".encode("utf-8", "backslashreplace")).hexdigest()[:16]
         context = length if type(length) is int and 0 < length < 2**31 else None
-        return cls(model, fingerprint, server, concurrency, context=context)
+        loaded = None if tokenizer is None else load_tokenizer(tokenizer)
+        return cls(model, fingerprint, server, concurrency, loaded, context)
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[Request, int, Completion]]:
         """Yields the samples of a call when it is answered.
@@ -189,26 +194,51 @@ class OpenAIBackend:
 
     def logprobs(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
         """See `kkwarm.backends.base.LogprobBackend`. Needs `echo`, which vLLM's server supports, OpenAI's does not."""
-        logprobs = []
-        for prompt, completion in texts:
-            body = {
-                "model": self.checkpoint,
-                "prompt": [*prompt, *completion],
-                "max_tokens": 1,
-                "temperature": 0,
-                "echo": True,
-                "logprobs": 1,
-            }
-            answer = self.server.post(body)
+        return [[value for value, _ in self._score(prompt, completion)] for prompt, completion in texts]
+
+    def likelihoods(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Likelihood]:
+        """See `kkwarm.backends.base.LikelihoodBackend`. Needs `echo`, as `logprobs` does."""
+        longest = 2**31 if self.context is None else self.context - 1  # the server always generates a token
+        cut = []
+        for context, continuation in texts:
+            if not context or not 0 < len(continuation) < longest:
+                tokens = f"{len(context)} + {len(continuation)} tokens"
+                raise KkwarmError(
+                    f"a text to score has {tokens}; {self.server.url} takes {longest}",
+                    hint="use --backend hf, or a server with a longer context",
+                )
+            cut.append((context[max(0, len(context) + len(continuation) - longest) :], continuation))
+        self.server.given_up.clear()
+        with ThreadPool(max(1, min(self.concurrency, len(cut)))) as pool:  # its threads are daemons
             try:
-                scores = answer["choices"][0]["logprobs"]["token_logprobs"]
-                own = [float(x) for x in scores[len(prompt) : len(prompt) + len(completion)]]
-                if len(own) != len(completion) or not all(map(math.isfinite, own)):
-                    raise ValueError
-                logprobs.append(own)
-            except (KeyError, IndexError, TypeError, ValueError, OverflowError):
-                raise KkwarmError(f"{self.server.url} returns no log-probabilities of a prompt") from None
-        return logprobs
+                rows = list(pool.imap(lambda text: self._score(*text), cut))
+            finally:
+                self.server.given_up.set()
+        return [(sum(value for value, _ in row), all(value >= best for value, best in row)) for row in rows]
+
+    def _score(self, prompt: Sequence[int], completion: Sequence[int]) -> list[tuple[float, float]]:
+        """For each token of the completion, its log-probability and that of the most likely token."""
+        body = {
+            "model": self.checkpoint,
+            "prompt": [*prompt, *completion],
+            "max_tokens": 1,
+            "temperature": 0,
+            "echo": True,
+            "logprobs": 1,
+        }
+        answer = self.server.post(body)
+        own = slice(len(prompt), len(prompt) + len(completion))
+        try:
+            logprobs = answer["choices"][0]["logprobs"]
+            values = [float(value) for value in logprobs["token_logprobs"][own]]
+            best = [max(map(float, row.values())) for row in logprobs["top_logprobs"][own]]
+            if len(values) != len(completion) or len(best) != len(values) or not all(map(math.isfinite, values)):
+                raise ValueError
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError):
+            raise KkwarmError(
+                f"{self.server.url} returns no log-probabilities of a prompt", hint="vLLM's and SGLang's servers do"
+            ) from None
+        return list(zip(values, best, strict=True))
 
     def close(self) -> None:
         self.server.client.close()

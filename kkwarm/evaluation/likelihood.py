@@ -32,7 +32,9 @@ def require_likelihoods(backend: Backend, name: str) -> LikelihoodBackend:
         return backend
     raise KkwarmError(
         f"{name} scores the likelihood of given texts, which --backend {backend.name} cannot",
-        hint="use --backend hf or vllm, without replicas, for it",
+        hint="a server needs --engine tokenizer=CHECKPOINT for it"
+        if backend.name == "openai"
+        else "use --backend hf or vllm, without replicas, for it",
     )
 
 

@@ -285,6 +285,49 @@ def test_with_a_tokenizer_prompts_are_sent_as_tokens_and_fit_the_context(server:
     assert got["long", 0] == got["long", 1] == Completion("", 0, "length", ())
 
 
+def scores_of(model: Path) -> Callable[[dict[str, Any], int], Reply]:
+    """Answers as vLLM's server does to `echo` with `logprobs`."""
+    import torch
+
+    from kkwarm.backends.checkpoint import load_model
+
+    network = load_model(model, device="cpu")
+
+    def answer(body: dict[str, Any], _: int) -> Reply:
+        assert body["echo"] and body["logprobs"] == 1
+        ids = torch.tensor([body["prompt"]])
+        with torch.inference_mode():
+            table = torch.log_softmax(network(input_ids=ids).logits[0, :-1].float(), -1)
+        own = table.gather(1, ids[0, 1:, None])[:, 0].tolist()
+        best = [{"chosen": value, "best": float(row.max())} for value, row in zip(own, table, strict=True)]
+        new = {"top": -0.1}
+        logprobs = {"token_logprobs": [None, *own, -0.1], "top_logprobs": [None, *best, new]}
+        return 200, {"choices": [{"text": "", "logprobs": logprobs}]}
+
+    return answer
+
+
+def test_a_server_scores_given_texts(server: Server, tiny: Path) -> None:
+    hf: Any = open_backend("hf", str(tiny), device="cpu", dtype="float32")
+    texts = [([1 + i, 7, 9 + i % 3] * (1 + i % 4), [11, 20 + i][: 1 + i % 2]) for i in range(12)]
+    scored = hf.likelihoods([([1, 7, 9], [token]) for token in range(len(hf.tokenizer))])
+    texts.append(([1, 7, 9], [next(token for token, (_, greedy) in enumerate(scored) if greedy)]))
+    expected = hf.likelihoods(texts)
+    server.answer = scores_of(tiny)
+    backend = opened(server, tokenizer=str(tiny), concurrency=4)
+    for (value, greedy), (want, want_greedy) in zip(backend.likelihoods(texts), expected, strict=True):
+        assert value == pytest.approx(want, abs=1e-4) and greedy == want_greedy
+    server.calls.clear()
+    backend.context = 9
+    backend.likelihoods([(list(range(20)), [5, 6])])
+    assert server.calls[0]["prompt"] == [*range(14, 20), 5, 6], "its first tokens are left out"
+    with pytest.raises(KkwarmError, match=r"2 \+ 8 tokens; .* takes 8"):
+        backend.likelihoods([([1, 2], [3] * 8)])
+    server.answer = lambda body, _: (200, {"choices": [{"text": "", "logprobs": None}]})
+    with pytest.raises(KkwarmError, match="returns no log-probabilities of a prompt"):
+        backend.likelihoods(texts)
+
+
 @pytest.mark.parametrize(
     ("reply", "says"),
     [
