@@ -13,10 +13,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from kkwarm.backends.base import LiveBackend, Request
+from kkwarm.backends.base import Likelihood, LiveBackend, Request
 from kkwarm.backends.checkpoint import fingerprint, load_tokenizer, resolve
 from kkwarm.errors import KkwarmError
 from kkwarm.types import Completion, Sampling
@@ -77,6 +78,22 @@ class Replicas:
             if busy:  # interrupted: samples still in the pipes must not be taken for results of the next call
                 self.close()
 
+    @cached_property
+    def context(self) -> int | None:
+        """Maximum number of tokens of a text; None where the model has no limit."""
+        pipe = next(iter(self._copies))
+        self._send(pipe, "context")
+        context: int | None = self._receive_result(pipe)
+        return context
+
+    def likelihoods(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Likelihood]:
+        """See `kkwarm.backends.base.LikelihoodBackend`. Each copy scores as many texts as the others."""
+        size = -(-len(texts) // len(self._copies))
+        parts = [texts[first : first + size] for first in range(0, len(texts), max(1, size))]
+        for pipe, part in zip(self._copies, parts, strict=False):
+            self._send(pipe, "likelihoods", list(part))
+        return [score for pipe, _ in zip(self._copies, parts, strict=False) for score in self._receive_result(pipe)]
+
     def close(self) -> None:
         """Ends the copies."""
         for copy in self._copies.values():
@@ -91,9 +108,12 @@ class Replicas:
         """Sends a copy the next part; False if none is left."""
         if not parts:
             return False
-        with contextlib.suppress(OSError):  # the copy is dead; reading from it reports that
-            pipe.send((*parts.popleft(), sampling))
+        self._send(pipe, "generate", *parts.popleft(), sampling)
         return True
+
+    def _send(self, pipe: Connection, *message: Any) -> None:
+        with contextlib.suppress(OSError):  # the copy is dead; reading from it reports that
+            pipe.send(message)
 
     def _receive(self, pipe: Connection) -> tuple[Any, ...]:
         try:
@@ -104,6 +124,13 @@ class Replicas:
             copy.join(10)
             hint = "finished samples are kept: run it again, with a lower --batch-size if memory ran out"
             raise KkwarmError(f"{copy.name} ended with code {copy.exitcode}", hint=hint) from None
+
+    def _receive_result(self, pipe: Connection) -> Any:
+        kind, *content = self._receive(pipe)
+        if kind == "error":
+            message, hint = content
+            raise KkwarmError(message, hint=hint)
+        return content[0]
 
 
 class _TokenReports:
@@ -128,11 +155,18 @@ def _run_copy(name: str, model: str, options: dict[str, Any], threads: int | Non
             import torch
 
             torch.set_num_threads(threads)
-        backend = open_backend(name, model, **options)
+        backend: Any = open_backend(name, model, **options)
         if isinstance(backend, LiveBackend):
             backend.on_tokens = _TokenReports(pipe).add
         while True:
-            first, requests, sampling = pipe.recv()
+            task, *arguments = pipe.recv()
+            if task == "context":
+                pipe.send(("result", backend.context))
+                continue
+            if task == "likelihoods":
+                pipe.send(("result", backend.likelihoods(*arguments)))
+                continue
+            first, requests, sampling = arguments
             numbers = {id(request): first + i for i, request in enumerate(requests)}
             for request, index, completion in backend.generate(requests, sampling):
                 if not isinstance(backend, LiveBackend):

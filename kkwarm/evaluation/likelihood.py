@@ -34,7 +34,7 @@ def require_likelihoods(backend: Backend, name: str) -> LikelihoodBackend:
         f"{name} scores the likelihood of given texts, which --backend {backend.name} cannot",
         hint="a server needs --engine tokenizer=CHECKPOINT for it"
         if backend.name == "openai"
-        else "use --backend hf or vllm, without replicas, for it",
+        else "use --backend hf or vllm for it",
     )
 
 

@@ -23,6 +23,14 @@ def test_copies_generate_the_same_samples_and_a_dead_copy_is_an_error(tiny: Path
             assert {(r.key, i): c for r, i, c in many.generate(requests, sampling)} == {
                 (r.key, i): c for r, i, c in one.generate(requests, sampling)
             }
+        texts = [([1 + i, 7, 9] * (1 + i % 3), [11, 20][: 1 + i % 2]) for i in range(7)]
+        for (value, greedy), (want, want_greedy) in zip(many.likelihoods(texts), one.likelihoods(texts), strict=True):  # type: ignore[attr-defined]
+            assert value == pytest.approx(want, abs=1e-4) and greedy == want_greedy
+        assert many.likelihoods([]) == [] and many.context == one.context  # type: ignore[attr-defined]
+        with pytest.raises(KkwarmError, match="a text to score has no context"):
+            many.likelihoods([([], [1])])  # type: ignore[attr-defined]
+        many.close()
+        many = open_backend("hf", str(tiny), device="cpu", replicas=2)
         os.kill(next(iter(many._copies.values())).pid, signal.SIGKILL)  # type: ignore[attr-defined]
         with pytest.raises(KkwarmError, match="hf-0 ended with code -9"):
             list(many.generate(requests * 200, sampling))
