@@ -8,9 +8,11 @@ letters. A difference that small must also vanish at a precision that resolves e
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from kkwarm_math.expression import Node, Unreadable, walk
@@ -170,16 +172,45 @@ _SEEDS = (  # fixed points: positive, then of both signs
 _REQUIRED = 7  # of these points; a number that is too large at the others does not make a formula unreadable
 
 
+_SCALES = (1.0, 8.0, 8.0, 90.0)  # of the further points
+
+
 def _points(letters: Sequence[str]) -> Iterator[dict[str, float]]:
     for number, seeds in enumerate(_SEEDS):
         yield {name: seeds[i % 5] + 0.0371 * (i // 5) * (number + 1) for i, name in enumerate(letters)}
+
+
+def _more_points(letters: Sequence[str]) -> Iterator[dict[str, float]]:
+    """Points for formulas that are equal at `_points` by chance where signs decide, as in ``|sin x|`` and ``sin x``."""
+    rng = random.Random(0)
+    for number in range(48):
+        scale = _SCALES[number % len(_SCALES)]
+        yield {name: rng.uniform(-scale, scale) for name in letters}
+
+
+def _is_smooth(node: Node) -> bool:
+    """Whether a formula is one analytic function: two of these that are equal at several points are equal."""
+    if node.kind == "power":
+        base, exponent = node.args
+        whole = (value := exact_value(exponent)) is not None and value.denominator == 1
+        return (whole and _is_smooth(base)) or (not letters_of(base) and _is_smooth(exponent))
+    if node.kind == "call":
+        return not letters_of(node) or (node.value in _SMOOTH and all(map(_is_smooth, node.args)))
+    return not letters_of(node) or (
+        node.kind in ("letter", "negative", "sum", "product", "quotient", "percent") and all(map(_is_smooth, node.args))
+    )
+
+
+_SMOOTH = ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "exp")
 
 
 def equal_everywhere(a: Node, b: Node, letters: Sequence[str]) -> bool:
     import mpmath
 
     tested = 0
-    for number, point in enumerate(_points(letters) if letters else [{}]):
+    smooth = not letters or (_is_smooth(a) and _is_smooth(b))
+    points = _points(letters) if letters else [{}]
+    for number, point in enumerate(points if smooth else chain(points, _more_points(letters))):
         with mpmath.workdps(40):
             try:
                 x, y = numeric_value(a, point), numeric_value(b, point)

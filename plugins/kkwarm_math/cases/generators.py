@@ -74,7 +74,10 @@ def _plain_gold(rng: random.Random) -> str:
 
 def _words(t: Target, rng: random.Random) -> Case | None:
     gold = _plain_gold(rng)
-    return _case(t, gold, contexts.changed(rng, gold), accept=False, kind="words at the answer")
+    text = contexts.changed(rng, gold)
+    if text.casefold().count("pi") > gold.count("pi") > 0:
+        return None  # "\\pi, pi" states it twice
+    return _case(t, gold, text, accept=False, kind="words at the answer")
 
 
 def _signs(t: Target, rng: random.Random) -> Case | None:
