@@ -42,8 +42,7 @@ def verifier_provenance(verifier: Verifier, protocol: Protocol, reward: RewardFu
         return {"name": verifier.name}
     digest = hashlib.sha256()
     for name in sorted(files):
-        content = syntax(files[name].read_bytes()).encode("utf-8", "surrogatepass")
-        digest.update(f"{name}:".encode() + hashlib.sha256(content).digest())
+        digest.update(f"{name}:".encode() + _hash_syntax(files[name].read_bytes()))
     for option in options:
         digest.update(f"{_describe(option)};".encode("utf-8", "surrogatepass"))
     return {"name": verifier.name, "code": digest.hexdigest()[:16], "libraries": _versions(libraries)}
@@ -55,6 +54,11 @@ def syntax(source: bytes | str) -> str:
     `ast.dump` is not used, because its output depends on the version of Python.
     """
     return _dump(ast.parse(source))
+
+
+@functools.cache
+def _hash_syntax(source: bytes) -> bytes:
+    return hashlib.sha256(syntax(source).encode("utf-8", "surrogatepass")).digest()
 
 
 def _dump(value: object) -> str:
@@ -119,7 +123,8 @@ def _follow_imports(roots: Iterable[str], files: dict[str, Path], libraries: set
         if name == _SANDBOX:
             for inner in sorted(path.parent.rglob("*.py")):
                 files[f"{name}/{inner.relative_to(path.parent)}"] = inner
-        for module in _imported_modules(name, path):
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        for module in _imported_modules(path.read_bytes(), package):
             top = module.partition(".")[0]
             if top in own:
                 waiting.append(module)
@@ -139,25 +144,27 @@ def _source_file(name: str) -> Path | None:
     return Path(origin) if origin and origin.endswith(".py") and Path(origin).is_file() else None
 
 
-def _imported_modules(name: str, path: Path) -> Iterator[str]:
-    """Modules that a module imports at run time; imports under ``TYPE_CHECKING`` are skipped."""
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    waiting: list[ast.AST] = [ast.parse(path.read_bytes())]
+@functools.cache
+def _imported_modules(source: bytes, package: str) -> tuple[str, ...]:
+    """Modules that a module of a package imports at run time; imports under ``TYPE_CHECKING`` are skipped."""
+    found: dict[str, None] = {}
+    waiting: list[ast.AST] = [ast.parse(source)]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             waiting += node.orelse
             continue
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found |= dict.fromkeys(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 parent = package.rsplit(".", node.level - 1)[0]
                 base = f"{parent}.{base}" if base else parent
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
-        waiting += ast.iter_child_nodes(node)
+            found |= dict.fromkeys((base, *(f"{base}.{alias.name}" for alias in node.names)))
+        elif isinstance(node, ast.stmt | ast.ExceptHandler | ast.match_case | ast.mod):  # expressions import nothing
+            waiting += ast.iter_child_nodes(node)
+    return tuple(found)
 
 
 @functools.cache
