@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import Distribution, EntryPoint, distributions
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -353,12 +354,14 @@ def _entry_points(group: str) -> list[tuple[EntryPoint, Distribution]]:
 def _distributions_without_entry_point(group: str) -> list[Failure]:
     """Distributions whose name says that they are plugins, but that declare no entry point."""
     failures: dict[str, Failure] = {}
-    for dist in distributions():
-        name = dist.name or ""
-        if not name.lower().replace("_", "-").startswith("kkwarm-") or any(p.group == group for p in dist.entry_points):
-            continue
-        cause = f"it has no entry point of group {group!r}: add [project.entry-points.{group}] to its pyproject.toml"
-        failures.setdefault(name, Failure(name, name, f"{cause} and install it again"))
+    for folder in sys.path:  # by file name: `distributions` would have to parse the metadata of each to name it
+        for path in Path(folder or ".").glob("[Kk][Kk][Ww][Aa][Rr][Mm][-_.]*-info"):
+            dist = Distribution.at(path)
+            if not dist.name or any(point.group == group for point in dist.entry_points):
+                continue
+            hint = f"add [project.entry-points.{group}] to its pyproject.toml and install it again"
+            cause = f"it has no entry point of group {group!r}: {hint}"
+            failures.setdefault(dist.name, Failure(dist.name, dist.name, cause))
     return [failures[name] for name in sorted(failures)]
 
 
