@@ -119,6 +119,21 @@ _DENIED = re.compile(
     r"percent)\s+of)\s+(?:(?:be|to|of|is|it|equal|the|that|a|an|yet|even|really)\s+){0,5}\Z",
     re.IGNORECASE,
 )
+# The last words of what `_DENIED` finds, before the words that may stand between it and the end.
+_DENIAL_ENDS = words(
+    """not never neither nor no cannot except than least most but either or about roughly nearly almost approximately
+    around half twice minus negative plus times over under below above between inverse opposite unlike without within
+    beyond and exceeds if unless"""
+)
+_AFTER_DENIAL = words("be to of is it equal the that a an yet even really")
+_DENIAL_PAIRS = {  # denials that end with a word of `_AFTER_DENIAL`
+    "to": words("up close"),
+    "that": words("doubt"),
+    "of": words(
+        """multiple multiples divisor divisors factor factors power powers root roots square squares cube cubes
+        logarithm log third thirds quarter quarters fraction part digit digits percent"""
+    ),
+}
 # The words that may stand directly behind a boxed answer, besides units and words of the question.
 _BEHIND_BOX = words(
     """is are as so which in for from with because since where when on and by of the a answer answers solution
@@ -232,9 +247,15 @@ def _readable(text: str) -> bool:
         return False
 
 
+def _may_state(text: str) -> bool:
+    """Whether `_STATEMENT` may find something: a quick test, because it seldom does."""
+    folded = text.casefold()
+    return not text.isascii() or any(word in folded for word in ("answer", "result", "solution", "####"))
+
+
 def _last_statement(text: str, after: int) -> str | None:
     """What the last "the answer is" states, behind the last box."""
-    statements = list(_STATEMENT.finditer(text, after))
+    statements = list(_STATEMENT.finditer(text, after)) if _may_state(text[after:]) else None
     if not statements:
         return None
     found = statements[-1]
@@ -292,7 +313,7 @@ def _is_asserted(text: str, at: int) -> bool:
 def _box_is_asserted(text: str, start: int, inside: str, stop: int, question: str) -> bool:
     """Whether the sentence around a box asserts what is in it."""
     lead = text[_sentence_start(text, start) : start]
-    statement = next(reversed(list(_STATEMENT.finditer(lead))), None)
+    statement = next(reversed(list(_STATEMENT.finditer(lead))), None) if _may_state(lead) else None
     if (
         statement is not None
         and not lead[statement.end() :].strip(" $*\\([{")
@@ -300,7 +321,7 @@ def _box_is_asserted(text: str, start: int, inside: str, stop: int, question: st
     ):
         return False
     words = _MARKS.sub(" ", lead).rstrip("*_ ") + " "
-    if (denied := _DENIED.search(words)) is not None and not (
+    if (denied := _DENIED.search(words) if _may_deny(words) else None) is not None and not (
         denied.group().split() == ["or"] and _restates(lead, inside)
     ):
         return False
@@ -310,6 +331,29 @@ def _box_is_asserted(text: str, start: int, inside: str, stop: int, question: st
     ):
         return False
     return _goes_on(text[stop : stop + _LONGEST_SENTENCE], question)
+
+
+def _may_deny(lead: str) -> bool:
+    """Whether `_DENIED` may find something: a quick test, because it seldom does."""
+    if not lead.isascii():
+        return True
+    parts = lead.lower().rsplit(None, 7)[-7:]
+    while parts:
+        word = _last_letters(parts.pop())
+        if word in _DENIAL_ENDS or word.endswith("n't"):
+            return True
+        if word not in _AFTER_DENIAL:
+            return False
+        if parts and word in _DENIAL_PAIRS and _last_letters(parts[-1]) in _DENIAL_PAIRS[word]:
+            return True
+    return False
+
+
+def _last_letters(part: str) -> str:
+    return part if part.isalpha() else _NOT_LETTERS.sub("", part)
+
+
+_NOT_LETTERS = re.compile(r".*[^a-z']", re.DOTALL)
 
 
 _RESTATED = re.compile(r"\$([^$]*)\$?,?\$?\s*or\s*(?:\$|\\\()?\s*\Z")

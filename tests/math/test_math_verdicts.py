@@ -1,5 +1,6 @@
 """Verdicts on mathematical answers: right answers in any usual notation are accepted, and nothing else is."""
 
+import random
 import re
 import time
 from fractions import Fraction
@@ -7,6 +8,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kkwarm_math import answer_reader
 from kkwarm_math.compare import decide
 from kkwarm_math.verifier import check
 
@@ -571,3 +573,54 @@ def test_registering_imports_nothing_heavy() -> None:
     code = f"import sys, kkwarm_math, kkwarm_mmlu_pro; print({heavy} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_quick_tests_miss_nothing_that_the_patterns_find() -> None:
+    """They decide whether a pattern is looked for at all."""
+    rng = random.Random(0)
+    denials = [w for name in ("_DENIAL_ENDS", "_AFTER_DENIAL") for w in sorted(getattr(answer_reader, name))]
+    denials += [
+        "isn't",
+        "couldn’t",
+        "7",
+        "$",
+        "\\",
+        "multiples",
+        "of",
+        "up",
+        "close",
+        "doubt",
+        "anything",
+        "(not",
+        "x-no",
+    ]
+    statements = [
+        "The",
+        "answer",
+        "is",
+        "answers",
+        "result:",
+        "solution",
+        "to",
+        "this",
+        "problem",
+        "equals",
+        "**",
+        "####",
+        "our",
+        "final",
+        "solutions",
+        "=",
+        ":",
+        "be",
+    ]
+    found = 0
+    for _ in range(30_000):
+        lead = " ".join(rng.choice((*denials, "word", "NOT", "$x$")) for _ in range(rng.randrange(10))) + " "
+        if answer_reader._DENIED.search(lead) is not None:
+            found += 1
+            assert answer_reader._may_deny(lead), lead
+        text = " ".join(rng.choice(statements) for _ in range(rng.randrange(8)))
+        if answer_reader._STATEMENT.search(text) is not None:
+            assert answer_reader._may_state(text), text
+    assert found > 5_000
