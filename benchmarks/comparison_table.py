@@ -49,7 +49,7 @@ def rows() -> Iterator[tuple[str, str, str, str, str]]:
         "MATH verdicts per second, warm",
         f"{math['kkwarm_warm']['verdicts_per_s']:,}",
         f"math-verify {math['math_verify']['verdicts_per_s']:,}",
-        f"{math['times_faster_warm']:.0f}x",
+        f"{math['times_faster_warm']:.1f}x",
         "math_verdicts",
     )
     model = read("mmlu_pro_patterns")["models"]["Meta-Llama-3_1-8B_5shots"]
@@ -87,11 +87,19 @@ def rows() -> Iterator[tuple[str, str, str, str, str]]:
     )
     step = read("grpo_trl")
     yield (
-        "one GRPO step",
+        "one GRPO step of the miniature",
         f"{step['seconds_per_step']['kkwarm']['median']:.2f} s",
         f"trl {step['seconds_per_step']['trl']['median']:.2f} s",
         f"{1 / step['time_against_trl']['median']:.1f}x",
         "grpo_trl",
+    )
+    real = read("smollm2_grpo_speed")
+    yield (
+        "one GRPO step of SmolLM2-135M, one thread",
+        f"{real['values']['kkwarm']['median']:.0f} CPU-s, {real['peak_memory_mb']['kkwarm']:,} MB",
+        f"trl {real['values']['trl']['median']:.0f} CPU-s, {real['peak_memory_mb']['trl']:,} MB",
+        f"{real['times_faster']['trl']['median']:.1f}x",
+        "smollm2_grpo_speed",
     )
     scorers = read("adversarial_probes")["scorers"]
     ours = [s for s in scorers if s["scorer"] == "kkwarm"]
