@@ -134,6 +134,7 @@ _DENIAL_PAIRS = {  # denials that end with a word of `_AFTER_DENIAL`
         logarithm log third thirds quarter quarters fraction part digit digits percent"""
     ),
 }
+_NOT_LETTERS = re.compile(r".*[^a-z']", re.DOTALL)
 # The words that may stand directly behind a boxed answer, besides units and words of the question.
 _BEHIND_BOX = words(
     """is are as so which in for from with because since where when on and by of the a answer answers solution
@@ -351,9 +352,6 @@ def _may_deny(lead: str) -> bool:
 
 def _last_letters(part: str) -> str:
     return part if part.isalpha() else _NOT_LETTERS.sub("", part)
-
-
-_NOT_LETTERS = re.compile(r".*[^a-z']", re.DOTALL)
 
 
 _RESTATED = re.compile(r"\$([^$]*)\$?,?\$?\s*or\s*(?:\$|\\\()?\s*\Z")

@@ -170,9 +170,9 @@ _SEEDS = (  # fixed points: positive, then of both signs
     (283.29641, 52.621677, -47.909288, -258.39600, 66.759132),
 )
 _REQUIRED = 7  # of these points; a number that is too large at the others does not make a formula unreadable
-
-
 _SCALES = (1.0, 8.0, 8.0, 90.0)  # of the further points
+# Functions without kinks and branches.
+_SMOOTH = ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "exp")
 
 
 def _points(letters: Sequence[str]) -> Iterator[dict[str, float]]:
@@ -189,7 +189,7 @@ def _more_points(letters: Sequence[str]) -> Iterator[dict[str, float]]:
 
 
 def _is_smooth(node: Node) -> bool:
-    """Whether a formula is one analytic function: two of these that are equal at several points are equal."""
+    """Whether a formula is one analytic function, which another one seldom equals at several points by chance."""
     if node.kind == "power":
         base, exponent = node.args
         whole = (value := exact_value(exponent)) is not None and value.denominator == 1
@@ -199,9 +199,6 @@ def _is_smooth(node: Node) -> bool:
     return not letters_of(node) or (
         node.kind in ("letter", "negative", "sum", "product", "quotient", "percent") and all(map(_is_smooth, node.args))
     )
-
-
-_SMOOTH = ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "exp")
 
 
 def equal_everywhere(a: Node, b: Node, letters: Sequence[str]) -> bool:

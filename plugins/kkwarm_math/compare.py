@@ -39,9 +39,6 @@ class Decision:
     readable: bool = True
 
 
-_ROUNDING = re.compile(r"\b(?:nearest|approximat\w*|estimat\w*|round(?:ed|ing)?|decimals?|about)\b", re.IGNORECASE)
-
-
 # -- entry ------------------------------------------------------------------------------------------------------------
 
 
@@ -457,6 +454,10 @@ def _relations(gold: Node, answer: Node, question: str) -> Decision:
     return _equations(gold, answer, question)
 
 
+# What a question says that asks for a rounded value.
+_ROUNDING = re.compile(r"\b(?:nearest|approximat\w*|estimat\w*|rounded|rounding|round\s+(?:to|your))\b", re.IGNORECASE)
+
+
 def _last_side(gold: Node, answer: Node, question: str) -> Decision:
     """A chain of equations gives its last side, where its other sides are equal to it or name it."""
     *before, last = answer.args
@@ -476,7 +477,7 @@ def _last_side(gold: Node, answer: Node, question: str) -> Decision:
     decision = equivalent(gold, last, question)
     exact = decision.equal and decision.reason != "rounded" and written_decimal(gold) is None
     if exact and "≈" in answer.value and last is answer.args[-1] and not _ROUNDING.search(question):
-        return Decision(False, "an approximation")  # x \\approx 12
+        return Decision(False, "an approximation")  # x \approx 12
     return decision
 
 

@@ -579,40 +579,20 @@ def test_quick_tests_miss_nothing_that_the_patterns_find() -> None:
     """They decide whether a pattern is looked for at all."""
     rng = random.Random(0)
     denials = [w for name in ("_DENIAL_ENDS", "_AFTER_DENIAL") for w in sorted(getattr(answer_reader, name))]
-    denials += [
-        "isn't",
-        "couldn’t",
-        "7",
-        "$",
-        "\\",
-        "multiples",
-        "of",
-        "up",
-        "close",
-        "doubt",
-        "anything",
-        "(not",
-        "x-no",
-    ]
+    denials += ["isn't", "couldn’t", "7", "$", "\\", "multiples", "up", "close", "doubt", "anything", "(not", "x-no"]
     statements = [
-        "The",
         "answer",
-        "is",
         "answers",
         "result:",
         "solution",
         "to",
         "this",
         "problem",
+        "is",
         "equals",
         "**",
         "####",
-        "our",
-        "final",
-        "solutions",
         "=",
-        ":",
-        "be",
     ]
     found = 0
     for _ in range(30_000):
