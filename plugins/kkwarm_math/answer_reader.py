@@ -45,10 +45,13 @@ _STATEMENT = re.compile(
 _CORRECTION = re.compile(r"(?:(?<![A-Za-z])(?:it|that)\s+(?:is|should\s+be)\s+(?:actually\s+)?)", re.IGNORECASE)
 _RETRACTION = re.compile(
     r"(?<![A-Za-z])(?:wait|actually|nope|wrong|incorrect|mistaken?|instead|correction|sorry|hmm|oops|recheck|reconsider|"
+    r"scratch\s+that|never\s*mind|second\s+thoughts?|jok(?:e|ing)|kidding|ignore|disregard|discard|reject(?:ed)?|retract(?:ed)?|"
+    r"withdrawn?|hold\s+on|typo|errors?|contradict(?:s|ion)?|fails|redo|revised?|"
+    r"(?:that|this|it)\s+(?:can['’]t|cannot)\s+be(?=\s*[.,!;])|"
     r"not\s+(?:right|correct|the\s+(?:right|correct)?\s*answer))(?![A-Za-z])",
     re.IGNORECASE,
 )
-_NO = re.compile(r"[.!?\n]\s*(?:no|nope)(?![A-Za-z])(?!\s+(?:other|more|further|need|matter|one|such))", re.IGNORECASE)
+_NO = re.compile(r"[.!?(\n]\s*(?:no|nope)(?![A-Za-z])(?!\s+(?:other|more|further|need|matter|one|such))", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?:(?<![0-9])[.]|(?<=[0-9])\.(?![0-9])|(?<!\\)!)(?=\s|\*|$)|\n")
 _DOLLAR = re.compile(r"(?<!\\)\$")
 _CLOSING_DOLLAR = re.compile(r"(?<!\\)\$(?![0-9])")  # "$36. So she pays $36" has two amounts, and no formula
@@ -98,43 +101,88 @@ _LEADING_WORDS = words(
     means my now obtain of our overall problem put question see short show shows since so step summary that the
     then therefore these this thus to total together up us we which yields"""
 )
-# What makes a sentence suppose or doubt what it states.
-_HYPOTHETICAL = re.compile(
-    r"(?<![A-Za-z])(?:if|unless|suppose|supposing|assume|assuming|whether|might|may|could|would|should|maybe|perhaps|"
-    r"possibly|probably|doubt|doubts|doubtful|deny|denies|unlikely|hardly|nobody|guess|guessing|claim|claims|false|wrong|"
-    r"incorrect|untrue|unsure|uncertain|some\s+say)(?![A-Za-z])",
-    re.IGNORECASE,
+# What makes a sentence suppose, doubt or deny what it states.
+_DOUBTS = (
+    r"if|unless|suppose|supposing|assume|assuming|whether|maybe|perhaps|possibly|probably|doubt\w*|deny|denies|unlikely|"
+    r"hardly|nobody|few|guess\w*|claims?|false\w*|wrong\w*|incorrect\w*|untrue|unsure|uncertain|mistake\w*|erroneous\w*|"
+    r"error|naive\w*|trap|some\s+say"
 )
-_NEGATION = re.compile(r"(?<![A-Za-z])(?:not|never|neither|nor|impossible|cannot|\w+n['’]t)(?![A-Za-z])", re.IGNORECASE)
+_NEGATIONS = r"not|never|neither|nor|impossible|cannot|\w+n['’]t"
+_HYPOTHETICAL = re.compile(rf"(?<![A-Za-z])(?:{_DOUBTS}|may|might|could|would|should)(?![A-Za-z])", re.IGNORECASE)
+_NEGATION = re.compile(rf"(?<![A-Za-z])(?:{_NEGATIONS})(?![A-Za-z])", re.IGNORECASE)
+_DOUBT = re.compile(
+    rf"(?<![A-Za-z])(?:{_DOUBTS}|{_NEGATIONS}|no(?!:)|contrary|instead|rather)(?![A-Za-z])", re.IGNORECASE
+)
 # What may give the reason for the clause behind it, so that a negation in it is about something else.
 _REASON = re.compile(r"\s*(?:since|because|as|given)\s", re.IGNORECASE)
 _CONSEQUENCE = re.compile(r"\s*(?:and\s+)?(?:so|thus|hence|therefore|then|but)\s", re.IGNORECASE)
 _SUPPOSED = re.compile(r"(?<![A-Za-z])(would|could|might|may|should)(?:\s+(?:\w+\s+){0,3}\Z)", re.IGNORECASE)
-_DENIED = re.compile(
-    r"(?<![A-Za-z])(?:not|never|neither|nor|no|cannot|\w+n['’]t|except|than|least|most|anything\s+but|either|or|about|roughly|"
-    r"nearly|almost|approximately|around|half|twice|minus|negative|plus|times|over|under|below|above|between|inverse|"
-    r"opposite|doubt\s+that|(?<!add )(?<!adds )(?<!sum )(?<!sums )up\s+to|"
-    r"close\s+to|unlike|but|without|within|beyond|between\s+\S+\s+and|exceeds|if|unless|other\s+than|[0-9$\\]+\s+and|"
-    r"(?:multiples?|divisors?|factors?|powers?|roots?|squares?|cubes?|logarithm|log|thirds?|quarters?|fraction|part|digits?|"
-    r"percent)\s+of)\s+(?:(?:be|to|of|is|it|equal|the|that|a|an|yet|even|really)\s+){0,5}\Z",
-    re.IGNORECASE,
+# The words that may stand directly in front of a boxed answer, besides words of the question.
+_BEFORE_BOX = words(
+    """again altogether and answer answers are ate be become becomes being bought buys calculate calculates came case
+    choice compute computes conclude concludes contain contains cost costs covers cut determine determines drank
+    drives drove earn earned earns eaten eats equal equals es est evaluate evaluates finally find finds found gave
+    get gets getting give given gives giving got gotten grew had has have having hence holds implies imply implying
+    in include includes into is ist it know leave leaves leaving left letter lost made make makes making me mean
+    meaning means measure measures namely need needs obtain obtained obtaining obtains option overall paid passes
+    pay pays produce produces ran reads received receives require requires result runs saved saves see sees sells
+    simplifies simplify sind so sold solution solutions son sono sont spend spends spent such take takes that them
+    then there therefore thus took travels us use uses walks was weigh weighs went were when where which won write
+    wrote yield yielding yields"""
 )
-# The last words of what `_DENIED` finds, before the words that may stand between it and the end.
-_DENIAL_ENDS = words(
-    """not never neither nor no cannot except than least most but either or about roughly nearly almost approximately
-    around half twice minus negative plus times over under below above between inverse opposite unlike without within
-    beyond and exceeds if unless"""
+# Words that are looked through: what stands in front of them decides.
+_LOOKED_THROUGH = words(
+    "the a an exactly precisely just simply only also now indeed clearly thus therefore all another other remaining"
 )
-_AFTER_DENIAL = words("be to of is it equal the that a an yet even really")
-_DENIAL_PAIRS = {  # denials that end with a word of `_AFTER_DENIAL`
-    "to": words("up close"),
-    "that": words("doubt"),
-    "of": words(
-        """multiple multiples divisor divisors factor factors power powers root roots square squares cube cubes
-        logarithm log third thirds quarter quarters fraction part digit digits percent"""
+_BEFORE_PREPOSITION = _LOOKED_THROUGH | {"up", "down"}
+_QUANTITIES = words(
+    """age amount angle answer area areas asymptote average base chance choice circumference coefficient coordinates
+    cost count degree degrees depth diameter difference digit digits distance divisor domain equation exponent
+    expression factor form fraction function gcd height intercept intercepts interval lcm length line matrix max
+    maximum mean measure measurement measures median min minimum mode multiple number numbers odds option percent
+    percentage perimeter point polynomial price probability product profit quotient radius range rate ratio
+    remainder result root roots set side slope solution speed sum term time total value values vector volume width"""
+)
+# Those whose "of" has a boxed number that is not the answer: a multiple of 42.
+_PARTS = words(
+    """base bases coefficient digit digits divisor divisors double expression factor factors fraction fractions half
+    multiple multiples part parts percent power powers quarter quarters root roots side sides square squares term
+    terms third thirds cube cubes logarithm log"""
+)
+# What may stand in front of a preposition that is in front of a boxed answer, besides words of the question.
+_PREPOSITIONS = {
+    "of": _QUANTITIES - _PARTS,
+    "to": words(
+        """add adds amount amounts brings come comes congruent converges correspond corresponds equal equals equates
+        equivalent evaluate evaluates expression grown lead leading leads move moves out rearrange rearranges reduce
+        reduced reduces round rounded rounds simplified simplifies simplify solves sum sums telescopes tends
+        translates us"""
     ),
+    "by": words("given represented described denoted followed increased decreased reduced"),
+    "as": words(
+        """answer computed express expressed find follows formatted given it represented rewrite rewritten same
+        simplified this write written"""
+    ),
+    "for": words("make makes making"),
+    "with": words("leaves leaving left me them us"),
+    "on": words("is falls fell lands landed"),
+    "at": words("is are occurs attained achieved reached arrive arriving minimized maximized intersect meet and"),
 }
-_NOT_LETTERS = re.compile(r".*[^a-z']", re.DOTALL)
+# Words of a question that change a number, or say something else about it, in front of a boxed answer.
+_NEVER_BEFORE_BOX = words(
+    """about after almost approximately around before between beyond but close each either every except from half if
+    instead least like most near nearly neither never no nor not off or over past roughly short than these this
+    those thrice times twice under unless unlike until within without"""
+)
+_TOKEN = re.compile(r"\\[A-Za-z]+|</?\w+>|[^\W\d_]+(?:['’-][^\W\d_]+)*|[,;:]|\S")
+_INLINE_FORMULA = re.compile(
+    r"(?<!\\)(?:\$(?:\\.|[^$\\])*?([,;]?)\s*\$|\\\(.*?([,;]?)\s*\\\)|\\\[.*?([,;]?)\s*\\\])", re.DOTALL
+)
+_CLAUSE_END = re.compile(r"[,;](?=\s)|(?<=\s)[-–—](?=\s)")
+_LEFT_SIDE = re.compile(r"(?:\$|\\[(\[])?([^=<>]*?)(?:=|\\(?:equiv|approx|in)(?![A-Za-z]))")
+_NEGATED_BOX = re.compile(
+    rf"{_NEGATION.pattern}\s+(?:(?:be|to|of|is|it|equal|the|that|a|an|yet|even|really)\s+){{0,5}}\Z", re.IGNORECASE
+)
 # The words that may stand directly behind a boxed answer, besides units and words of the question.
 _BEHIND_BOX = words(
     """is are as so which in for from with because since where when on and by of the a answer answers solution
@@ -322,36 +370,74 @@ def _box_is_asserted(text: str, start: int, inside: str, stop: int, question: st
     ):
         return False
     words = _MARKS.sub(" ", lead).rstrip("*_ ") + " "
-    if (denied := _DENIED.search(words) if _may_deny(words) else None) is not None and not (
-        denied.group().split() == ["or"] and _restates(lead, inside)
-    ):
+    if _NEGATED_BOX.search(words) or not _is_introduced(text, start, inside, question):
         return False
     if (supposed := _SUPPOSED.search(words)) is not None and (
         re.search(r"(?<![A-Za-z])(?:if|unless|was|were)(?![A-Za-z])", words, re.IGNORECASE)
-        or re.search(rf"(?<![A-Za-z]){supposed[1]}(?![A-Za-z])", question, re.IGNORECASE) is None
+        or not _asks(question, supposed[1])
     ):
         return False
     return _goes_on(text[stop : stop + _LONGEST_SENTENCE], question)
 
 
-def _may_deny(lead: str) -> bool:
-    """Whether `_DENIED` may find something: a quick test, because it seldom does."""
-    if not lead.isascii():
+def _is_introduced(text: str, start: int, inside: str, question: str) -> bool:
+    """Whether the words in front of the formula with the box introduce an answer, and its clause does not deny it."""
+    begin = _formula_start(text, start)
+    sentence = text[_sentence_start(text, begin) : begin]
+    clause = _CLAUSE_END.split(_INLINE_FORMULA.sub(r" $ \1\2\3 ", sentence))[-1]
+    doubt = _DOUBT.search(_SUBORDINATE.split(clause)[0])
+    if doubt is not None and not _asks(question, doubt.group()):
+        return False
+    tokens = [token.casefold() for token in _TOKEN.findall(clause)]
+    while tokens and not (_PLAIN_WORD.fullmatch(tokens[-1]) and (len(tokens[-1]) > 1 or tokens[-1] == "a")):
+        if tokens.pop() == ":":
+            return True
+    while tokens and tokens[-1] in _LOOKED_THROUGH:
+        tokens.pop()
+    if not tokens:
         return True
-    parts = lead.lower().rsplit(None, 7)[-7:]
-    while parts:
-        word = _last_letters(parts.pop())
-        if word in _DENIAL_ENDS or word.endswith("n't"):
-            return True
-        if word not in _AFTER_DENIAL:
-            return False
-        if parts and word in _DENIAL_PAIRS and _last_letters(parts[-1]) in _DENIAL_PAIRS[word]:
-            return True
-    return False
+    *before, word = tokens
+    if word in ("or", "and"):
+        side = _LEFT_SIDE.match(text[begin:start])
+        if side is not None and not _has_equation(sentence, side[1]):
+            return True  # 2x = 6 or x = \boxed{3}
+        if word == "or":
+            return _restates(sentence, inside)
+        return not before  # not "3 and \boxed{42}"
+    if word in _PREPOSITIONS:
+        known = _PREPOSITIONS[word]
+        word = next((t for t in reversed(before) if t not in _BEFORE_PREPOSITION), "")
+        return word in known or (word not in _PARTS and _names(question, word))
+    return word in _BEFORE_BOX or word in _QUANTITIES or _names(question, word)
 
 
-def _last_letters(part: str) -> str:
-    return part if part.isalpha() else _NOT_LETTERS.sub("", part)
+def _has_equation(sentence: str, side: str) -> bool:
+    """Whether a sentence has an equation for this side: ``x = 43 or x = ``."""
+    name = re.sub(r"\s", "", side)
+    return re.search(rf"(?<![A-Za-z0-9)}}]){re.escape(name)}(?:=|\\in)", re.sub(r"\s", "", sentence)) is not None
+
+
+def _formula_start(text: str, start: int) -> int:
+    """Where the formula that `start` is in begins."""
+    left = text[:start]
+    if (left.count("$") - left.count("\\$")) % 2:
+        return left.rfind("$")
+    marks = (("\\[", "\\]"), ("\\(", "\\)"), ("\\begin{a", "\\end{a"))
+    opened = (left.rfind(first) for first, last in marks if left.rfind(first) > left.rfind(last))
+    return min(opened, default=start)
+
+
+def _asks(question: str, word: str) -> bool:
+    """Whether a word is in the question."""
+    return re.search(rf"(?<![A-Za-z]){re.escape(word)}(?![A-Za-z])", question, re.IGNORECASE) is not None
+
+
+def _names(question: str, word: str) -> bool:
+    """Whether the question has a word, or another form of it, that leaves a number behind it as it is."""
+    if word in _NEVER_BEFORE_BOX or _OPERATION.fullmatch(word) or len(word) < 3:
+        return False
+    stem = re.sub(r"(?:s|es|ed|ing|en)\Z", "", word)
+    return re.search(rf"(?<![A-Za-z]){re.escape(stem)}", question, re.IGNORECASE) is not None
 
 
 _RESTATED = re.compile(r"\$([^$]*)\$?,?\$?\s*or\s*(?:\$|\\\()?\s*\Z")
@@ -378,14 +464,14 @@ def _goes_on(behind: str, question: str) -> bool:
     name, rest = word[1].casefold(), sentence[word.end() :]
     if _HYPOTHETICAL.search(sentence):
         return False
-    if any(not re.search(rf"\b{m[0]}\b", question, re.IGNORECASE) for m in _OPERATION.finditer(sentence)):
+    if not all(_asks(question, found[0]) for found in _OPERATION.finditer(sentence)):
         return False
     claim = _SUBORDINATE.split(sentence)[0]  # what "which ..." says is about something else
     if name in ("is", "are", "was", "were", "be"):
         return _CONFIRMED.match(sentence, word.start(1)) is not None and not _NEGATION.search(claim)
     if name in _CHANGES:
         return False
-    asked = re.search(rf"(?<![A-Za-z]){re.escape(name)}(?![A-Za-z])", question, re.IGNORECASE) is not None
+    asked = _asks(question, name)
     if name in ("more", "fewer", "less"):
         return asked and _NUMBER_NEXT.match(rest) is None
     if name in ("or", "nor", "than") or _NEGATION.search(claim) or _ALTERNATIVE.search(claim):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from itertools import chain
@@ -170,7 +170,7 @@ _SEEDS = (  # fixed points: positive, then of both signs
     (283.29641, 52.621677, -47.909288, -258.39600, 66.759132),
 )
 _REQUIRED = 7  # of these points; a number that is too large at the others does not make a formula unreadable
-_SCALES = (1.0, 8.0, 8.0, 90.0)  # of the further points
+_SCALES = (1.0, 8.0, 8.0, 90.0)  # of the further points, besides one that the numbers of the formulas give
 # Functions without kinks and branches.
 _SMOOTH = ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh", "exp")
 
@@ -180,12 +180,21 @@ def _points(letters: Sequence[str]) -> Iterator[dict[str, float]]:
         yield {name: seeds[i % 5] + 0.0371 * (i // 5) * (number + 1) for i, name in enumerate(letters)}
 
 
-def _more_points(letters: Sequence[str]) -> Iterator[dict[str, float]]:
-    """Points for formulas that are equal at `_points` by chance where signs decide, as in ``|sin x|`` and ``sin x``."""
+def _more_points(letters: Sequence[str], largest: float) -> Iterator[dict[str, float]]:
+    """Points for formulas that are equal at `_points` by chance where signs decide, as in ``|sin x|`` and ``sin x``.
+
+    :param largest: the largest number in the formulas: ``|x - 500|`` changes its sign there.
+    """
     rng = random.Random(0)
-    for number in range(48):
-        scale = _SCALES[number % len(_SCALES)]
+    scales = (*_SCALES, min(3 * largest, 1e6))
+    for number in range(12 * len(scales)):
+        scale = scales[number % len(scales)]
         yield {name: rng.uniform(-scale, scale) for name in letters}
+
+
+def _largest_number(*nodes: Node) -> float:
+    values = (exact_value(part) for node in nodes for part in walk(node) if part.kind in ("number", "decimal"))
+    return max((float(abs(value)) for value in values if value is not None and abs(value) < 10**6), default=1.0)
 
 
 def _is_smooth(node: Node) -> bool:
@@ -206,8 +215,10 @@ def equal_everywhere(a: Node, b: Node, letters: Sequence[str]) -> bool:
 
     tested = 0
     smooth = not letters or (_is_smooth(a) and _is_smooth(b))
-    points = _points(letters) if letters else [{}]
-    for number, point in enumerate(points if smooth else chain(points, _more_points(letters))):
+    points: Iterable[dict[str, float]] = _points(letters) if letters else [{}]
+    if not smooth:
+        points = chain(points, _more_points(letters, _largest_number(a, b)))
+    for number, point in enumerate(points):
         with mpmath.workdps(40):
             try:
                 x, y = numeric_value(a, point), numeric_value(b, point)

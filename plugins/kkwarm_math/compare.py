@@ -119,7 +119,7 @@ def read(text: str, *, gold: bool = False, question: str = "", counted: str = ""
 
 PI = Node("constant", "pi")
 _INTEGER = re.compile(r"-?[0-9]{1,60}")
-_THOUSANDS = re.compile(r"([-+]?\s*(?:\\?\$)?\s*[0-9]{1,3})((?:,[0-9]{3})+|(?:(?: |~)[0-9]{3})+)(\.[0-9]+)?")
+_THOUSANDS = re.compile(r"([-+]?\s*(?:\\?\$)?\s*[0-9]{1,3})((?:,[0-9]{3})+|(?:(?:\\? |~)[0-9]{3})+)(\.[0-9]+)?")
 _GROUPED_THOUSANDS = re.compile(r"(?<=\})\{[0-9]{1,3}(?:,[0-9]{3})+\}|(?<=frac)\{[0-9]{1,3}(?:,[0-9]{3})+\}")
 _TEXT_ONLY = re.compile(r"\(?\\(?:text(?:bf|it|rm)?|mbox)\s*\{\s*[^{}0-9]*[A-Za-z][^{}0-9]*\}\)?")
 _REMARK = re.compile(
@@ -132,7 +132,7 @@ def _without_thousands(text: str) -> str:
     """A text that is one number, or has one in a group of its own, without the separators of thousands."""
     text = _GROUPED_THOUSANDS.sub(lambda m: m.group().replace(",", ""), text)
     found = _THOUSANDS.fullmatch(text.strip())
-    return text if found is None else found[1] + re.sub(r"[ ,~]", "", found[2]) + (found[3] or "")
+    return text if found is None else found[1] + re.sub(r"[ ,~\\]", "", found[2]) + (found[3] or "")
 
 
 def _without_remark(text: str) -> str:
@@ -287,7 +287,12 @@ def _lists(ours: list[Node], theirs: list[Node], question: str, gold: Node, answ
     if (gold.kind == "list" and answer.kind == "tuple") or (gold.kind == "tuple" and answer.kind == "list"):
         ordered, other = (gold, answer)
         point = gold if gold.kind == "tuple" else answer
-        if len(ordered.args) != len(other.args) or point.value != "()" or (gold.kind == "list" and len(gold.args) < 3):
+        if (
+            "or" in (gold.value, answer.value)
+            or len(ordered.args) != len(other.args)
+            or point.value != "()"
+            or (gold.kind == "list" and len(gold.args) < 3)
+        ):
             return Decision(False, "brackets")
         return _all(_one(o, t, question) for o, t in zip(ordered.args, other.args, strict=True))
     if gold.kind == "tuple" or answer.kind == "tuple":

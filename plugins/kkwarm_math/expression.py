@@ -227,7 +227,7 @@ _RELATIONS = frozenset("=<>≤≥≠≈∈→≡")
 _FRACTIONS = words("frac dfrac tfrac cfrac sfrac nicefrac")
 _BINOMIALS = words("binom dbinom tbinom")
 _MATRICES = words("matrix pmatrix bmatrix vmatrix Bmatrix Vmatrix smallmatrix array")
-_WORD_SEPARATORS = frozenset(("and", "or"))
+_SEPARATORS = frozenset((",", ";", "and", "or"))
 _REPEATED = re.compile(r"([0-9]*)\.([0-9]*)\(([0-9]+)\)")
 
 ONE = Node("number", Fraction(1))
@@ -299,31 +299,38 @@ class _Parser:
         """Items between commas, semicolons, "and" or "or"; one item is itself."""
         parts = [self.relation()]
         signs: set[str] = set()
-        while self.peek() in (",", ";", "and", "or") or self.word() in _WORD_SEPARATORS:
-            signs.add(self.separator())
+        while self.separator()[0]:
+            signs.add(self.take_separators())
             parts.append(self.relation())
         if len(parts) == 1:
             return parts[0]
         return Node("list", "or" if "or" in signs else ",", tuple(parts))
 
-    def separator(self) -> str:
-        sign = ","
-        while self.peek() in (",", ";", "and", "or") or self.word() in _WORD_SEPARATORS:
-            if self.word() == "or" or self.peek() == "or":
+    def take_separators(self) -> str:
+        sign, before = ",", ""
+        while (ahead := self.separator())[0]:
+            if before and (before in ("and", "or") or ahead[0] in (",", ";")):
+                raise Unreadable("two separators")
+            if ahead[0] == "or":
                 sign = "or"
-            self.at += self.width()
+            self.at += ahead[1]
+            before = ahead[0]
         return sign
 
-    def word(self) -> str:
-        r"""The separator word that comes next, alone or as ``\text{ and }``."""
+    def separator(self) -> tuple[str, int]:
+        r"""The separator that comes next, alone or as ``\text{, and }``, and its tokens; "" where none does."""
+        if self.peek() in _SEPARATORS:
+            return self.peek(), 1
         if self.peek() == "letters":
-            return self.text().casefold()
-        if self.peek() == "command" and self.text() in _FONTS and self.peek(1) == "{" and self.peek(2) == "letters":
-            return self.text(2).casefold() if self.peek(3) == "}" else ""
-        return ""
-
-    def width(self) -> int:
-        return 4 if self.peek() == "command" else 1
+            word = self.text().casefold()
+            return (word, 1) if word in _SEPARATORS else ("", 0)
+        sign, ahead = "", 2
+        if self.peek() == "command" and self.text() in _FONTS and self.peek(1) == "{":
+            while self.peek(ahead) in (",", ";"):
+                sign, ahead = ",", ahead + 1
+            if self.peek(ahead) == "letters" and self.text(ahead).casefold() in _SEPARATORS:
+                sign, ahead = self.text(ahead).casefold(), ahead + 1
+        return (sign, ahead + 1) if sign and self.peek(ahead) == "}" else ("", 0)
 
     def relation(self) -> Node:
         if self.peek() == "=":  # "= 5"
@@ -475,11 +482,11 @@ class _Parser:
             return self.peek(1) not in (":", ",", "-", "+") or self.peek(2) != "}"
         if kind == "letters":
             union = self.text() == "U" and self.peek(1) in ("(", "[") and self.tokens[self.at - 1].kind in (")", "]")
-            return not union and self.text().casefold() not in _WORD_SEPARATORS
+            return not union and not self.separator()[0]
         if kind == "command":
             return (
                 self.text() not in ("end", "over", "choose")
-                and self.word() not in _WORD_SEPARATORS
+                and not self.separator()[0]
                 and not (
                     self.text() in _FONTS and self.peek(1) == "{" and self.peek(2) in ("-", "+") and self.peek(3) == "}"
                 )
@@ -701,7 +708,10 @@ class _Parser:
                 raise Unreadable("a set without a condition")
             return condition
         parts = [self.relation()]
-        while self.separated():
+        while sign := self.separator()[0]:
+            if opening != "\\{" and (sign in ("and", "or") or self.take_separators() == "or"):
+                raise Unreadable("a word stands between coordinates")
+            self.take_separators()
             parts.append(self.relation())
         closing = self.take().kind
         if opening == "\\{" and closing == "\\}":
@@ -711,12 +721,6 @@ class _Parser:
                 return parts[0] if opening == "(" or parts[0].kind != "list" else Node("tuple", "[]", tuple(parts))
             return Node("tuple", opening + closing if opening != "⟨" else "()", tuple(parts))
         raise Unreadable("brackets do not match")
-
-    def separated(self) -> bool:
-        if self.peek() in (",", ";") or self.word() in _WORD_SEPARATORS:
-            self.separator()
-            return True
-        return False
 
     def command(self, name: str) -> Node:
         if name in _FRACTIONS:

@@ -62,7 +62,9 @@ _FREE_RIGHT = (
     "Answer: It is not &, the answer is @", "Some work.\n\\boxed{@}", "Some work.\n\n(@)",
     "The calculated answer is 11. The answer is (@).", "Some work. Therefore, the correct answer is (@) ~.",
     "Some work.\n\nThe correct option is @.", "Let me see.\nSo the answer is @",
-    "The answer is not (&). The answer is (@).",
+    "The answer is not (&). The answer is (@).", "Therefore, the best option is $\\boxed{@}$.",
+    "After eliminating & we choose \\boxed{@}.", "Since & is wrong, it must be $\\boxed{\\text{@}}$.",
+    "This corresponds to \\boxed{@}, because it fits.", "Thus \\boxed{@} is correct.", "We select option \\boxed{@}.",
 )  # fmt: skip
 _FREE_WRONG = (
     "I doubt that the answer is (@).", "The answer is @ or &", "It is false that the answer is (@)",
@@ -77,7 +79,14 @@ _FREE_WRONG = (
     "Take @ out.", "The answer is either (@) or (&).", "The answer is anything but (@).",
     "The answer is (&), not (@).", "Perhaps the answer is (@).", "The answer is @. Just kidding, &.",
     "The answer is (@). Actually, it is (&).", "The answer is @. Sorry, I meant &.", "The answer is @. Correction: &.",
-    "The answer is (@) because & is, so &.",
+    "The answer is (@) because & is, so &.", "It is not \\boxed{@}.", "It cannot be \\boxed{@}.",
+    "The reverse of \\boxed{@}.", "Suppose \\boxed{@}.", "Anything but \\boxed{@}.", "We rule out \\boxed{@}.",
+    "We eliminate \\boxed{@}.", "Someone would choose \\boxed{@}.", "Maybe \\boxed{@}.", "& or \\boxed{@}.",
+    "Between & and \\boxed{@}.", "\\boxed{@} is eliminated.", "\\boxed{@} fails.", "\\boxed{@} or &",
+    "\\boxed{@} contradicts the premise.", "\\boxed{@}. Scratch that.", "\\boxed{@}. On second thought, &.",
+    "\\boxed{@} &", "\\boxed{@}\\boxed{&}", "\\boxed{&}\\boxed{@}", "\\boxed{@}. Hold on. &.",
+    "\\boxed{@} was my first choice, & is better.", "The answer is (@). On second thought, (&).",
+    "The answer is @. Never mind. &.", "The answer is @. That was a joke.", "The second-best answer is @.",
 )  # fmt: skip
 
 

@@ -57,13 +57,23 @@ _CLAUSE_START = re.compile(
 )
 _DOUBT = re.compile(
     r"(?<![A-Za-z])(?:not|never|no|doubt|doubtful|false|wrong|incorrect|untrue|if|unless|whether|might|may|could|would|suppose|supposing|"
-    r"assume|assuming|imagine|pretend|maybe|perhaps|possibly|deny|denies|unlikely|hardly|say|says|said|think|thinks|claim|claims|except|\w+n't)(?![A-Za-z])",
+    r"assume|assuming|imagine|pretend|maybe|perhaps|possibly|deny|denies|unlikely|hardly|say|says|said|think|thinks|claim|claims|except|"
+    r"cannot|impossible|neither|nor|guess|\w+n['’]t)(?![A-Za-z])",
     re.IGNORECASE,
 )
 _RETRACTION = re.compile(
-    r"[.!\s]*(?:no|not|wait|or|actually|sorry|oops|hmm|correction|rather|just\s+kidding|i\s+mean(?:t)?)\b(?!\s+other)",
+    r"[.!\s]*(?:no|not|wait|or|actually|sorry|oops|hmm|correction|rather|just\s+kidding|i\s+mean(?:t)?|scratch\s+that|hold\s+on|"
+    r"on\s+second\s+thoughts?|never\s*mind|(?:please\s+)?(?:ignore|disregard)|(?:that|this|it)\s+(?:is|was)\s+(?:a\s+joke|wrong|"
+    r"incorrect|not))\b(?!\s+other)",
     re.IGNORECASE,
 )
+# The last word in front of a box that states an answer, and what may follow in its sentence.
+_BEFORE_BOX = re.compile(
+    r"(?:is|be|are|est?|ist|chooses?|chose|choosing|selects?|selected|picks?|picked|marks?|options?|answer|choice|letter|"
+    r"response|solution|result|therefore|thus|hence|so|finally|conclusion|concludes?|that|to|with|get|have|gives)[:,]?",
+    re.IGNORECASE,
+)
+_BEHIND_BOX = re.compile(r"\s*,?\s*(?:because|since|as|which|where|based|due|in|from|for|among|of)\b", re.IGNORECASE)
 _CONCLUSION = re.compile(  # what a reason leads to: "C because D, so D"
     r"(?<![A-Za-z])(?i:so|thus|hence|therefore|no|but)\b([^.!?\n]{0,60}?)"
     r"(?<![A-Za-z0-9])[(\[]?([A-J])[)\]]?\s*(?=[.!,;\n]|\Z)",
@@ -74,7 +84,7 @@ _CONDITION = re.compile(
 )
 _REASON = re.compile(r"(?<![A-Za-z])(?:because|since|as|which|that)(?![A-Za-z])", re.IGNORECASE)
 _ASSERTED = re.compile(
-    rf"(?:\A|[^A-Za-z\s]|(?<![A-Za-z])(?:the|my|our|la|el|die|a|so|thus|hence|therefore|and|then|is|be))\s*{_QUALIFIER}\Z",
+    rf"(?:\A|[^A-Za-z\s-]|-\s|(?<![A-Za-z])(?:the|my|our|la|el|die|a|so|thus|hence|therefore|and|then|is|be))\s*{_QUALIFIER}\Z",
     re.IGNORECASE,
 )
 # Characters in which the beginning of a clause, the end of a statement, and what takes it back are looked for.
@@ -171,15 +181,30 @@ def _find(text: str, options: Sequence[str], allowed: str) -> str | None:
             continue
         if (letter := _stated(text[found.end() : found.end() + _SENTENCE], options, allowed)) is not None:
             return letter
-    box = next(reversed(list(_BOX.finditer(text))), None) if "\\boxed" in text or "\\fbox" in text else None
-    if box is not None:
-        behind = text[box.end() : box.end() + _REMARK].lstrip("$*) ")
-        clause = _REASON.split(re.split(r"[.?!\n]", behind)[0])[0]
-        if behind.startswith("?") or _RETRACTION.match(behind) or _DOUBT.search(clause):
-            return None
-        return _read(_plain(box[1]), options, allowed)
+    boxes = list(_BOX.finditer(text)) if "\\boxed" in text or "\\fbox" in text else []
+    if boxes:
+        letter = _read(_plain(boxes[-1][1]), options, allowed)
+        return letter if letter is not None and _is_stated(text, boxes[-1], letter, options, allowed) else None
     last = text.rstrip().rpartition("\n")[2].strip()
     return _read(last, options, allowed) if last and len(last) < _SENTENCE else None
+
+
+def _is_stated(text: str, box: re.Match[str], letter: str, options: Sequence[str], allowed: str) -> bool:
+    """Whether the words in front of a box introduce an answer, and nothing behind it changes it or takes it back."""
+    lead = re.split(r"[.!?;:,]\s|\n", text[max(0, box.start() - _CLAUSE) : box.start()])[-1].rstrip("$*([{}\\ \t")
+    word = re.search(r"[^\s*$]*\Z", lead)
+    if word is None or _DOUBT.search(lead) or (word[0] and not _BEFORE_BOX.fullmatch(word[0])):
+        return False
+    behind = re.sub(r"\A(?:\s*(?:\$|\*|\\[\])]|\)))+", "", text[box.end() : box.end() + _SENTENCE])
+    end = _END.search(behind)
+    sentence = behind if end is None else behind[: end.start()]
+    if behind.lstrip().startswith("?") or _RETRACTION.match(behind) or _DOUBT.search(_REASON.split(sentence)[0]):
+        return False
+    return (
+        not sentence.strip(" .*$")
+        or _BEHIND_BOX.match(sentence) is not None
+        or _named(f"{letter}){sentence}", options, allowed) == letter
+    )
 
 
 def _stated(rest: str, options: Sequence[str], allowed: str) -> str | None:

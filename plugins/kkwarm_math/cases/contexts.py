@@ -47,7 +47,17 @@ _MODIFIERS = (
     "the inverse of", "ten times", "without", "except", "other than", "unlike", "unless", "the opposite of",
     "the answer is not", "it is not", "x is not", "it cannot be that it is", "the answer is less than",
     "the answer is never", "the answer is at least", "43 or", "43 and", "the answer cannot be",
-    "the answer is a multiple of", "I doubt that it is", "it would be", "the answer could be",
+    "the answer is a multiple of", "I doubt that it is", "it would be", "the answer could be", "the reciprocal of",
+    "we need the complement of", "the successor of", "it is somewhere near", "one short of", "just shy of",
+    "the value is just past", "instead of", "anything except for", "all values besides", "it excludes", "x avoids",
+    "x differs from", "we rule out", "the number after", "the number before", "it precedes", "it lacks",
+    "multiply it by", "we divide by", "next we subtract", "let us guess", "suppose x is", "mistakenly one gets",
+    "one erroneously obtains", "a naive count gives", "my classmate says", "a trap answer here is",
+    "it is wrong that x is", "there is no way that x is", "it is false that the total is",
+    "I do not believe the total is", "I don't think that x equals", "it would be a mistake to say that x is",
+    "if the sum were", "perhaps it is", "few people get", "slightly more than", "the remainder modulo",
+    "among the divisors of", "raised to", "the neighbor of", "the double of", "toward", "against", "minus the",
+    "a third of", "it shrinks from", "the gap to", "out of", "not even", "a multiple of", "per", "versus",
 )  # fmt: skip
 _WORD_FRAMES = (
     "§ @", "$§$ @", "§\\text{ @}", "$§\\text{ @}$", "§\\ \\text{@}", "\\boxed{§} @", "\\boxed{§\\text{ @}}",
@@ -116,7 +126,11 @@ _STATED = (
     "Some work.\n\\[\\boxed{§}\\]", "Some work. Therefore, the answer is $§$. I hope it is correct.",
     "We work it out and get $\\boxed{§}$.", "Let $x$ be the number.\nThen $x = 43 - 1$.\n\nFinal answer: $§$",
     "Some work.\n\nHence the answer is \\(§\\).", "The answer is not obvious, so we count.\n\nThe answer is $§$.",
-    "If $n = 1$ then we get 43.\n\nThe answer is $§$.",
+    "If $n = 1$ then we get 43.\n\nThe answer is $§$.", "This gives us a total of $\\boxed{§}$.",
+    "Since it is not 43, solving yields $\\boxed{§}$.", "The first part simplifies to $\\boxed{§}$.",
+    "Plugging it in, we find that $x = \\boxed{§}$.", "We have $2x = 43$ or $y = \\boxed{§}$.",
+    "In all, she has exactly $\\boxed{§}$.", "The value is given by $\\boxed{§}$.",
+    "We see that the two are not equal, so that the value must be \\boxed{§}.",
 )  # fmt: skip
 _DOUBTED = (
     "The answer is not $§$.", "The answer is 43 or $§$.", "I could not finish in § minutes.", "43 or §",
@@ -140,7 +154,12 @@ _DOUBTED = (
     "Could the answer be $§$?", "The answer is $§$, which is wrong.", "The answer: not $§$.",
     "\\boxed{§} would be the answer if $n$ was odd.", "If $n$ was odd, we would get \\boxed{§}.",
     "It cannot be \\boxed{§}.", "The answer is $43$, not $§$.", "The answer is $43$ rather than $\\boxed{§}$.",
-    "The answer is not \\boxed{§}.",
+    "The answer is not \\boxed{§}.", "\\boxed{§}. Scratch that.", "\\boxed{§}. On second thought, 43.",
+    "The answer is $§$. Never mind, 43.", "The answer is §. Hold on, it is 43.", "\\boxed{§} (no).",
+    "\\boxed{§} [rejected]", "$\\boxed{§}$. Ignore the above.", "\\boxed{§} was a typo; it is 43.",
+    "$\\boxed{§}$ fails the check.", "\\boxed{§} contradicts the assumption.", "\\boxed{§}. That was a joke.",
+    "The answer is $§$. That cannot be. 43.", "One might guess $\\boxed{§}$.", "Common mistake: $\\boxed{§}$",
+    "We get $x = 43$ or $x = \\boxed{§}$.", "The wrong answer: \\boxed{§}", "Let us rule out $x = \\boxed{§}$.",
 )  # fmt: skip
 _LETTERS = "qwzvj"
 

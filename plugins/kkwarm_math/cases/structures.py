@@ -35,7 +35,7 @@ def _tuple(rng: random.Random) -> Structured:
     gold = f"({a},{b})"
     if rng.randrange(2):
         answer = rng.choice(
-            (gold, f"\\left({a},{b}\\right)", f"({a},\\,{b})", f"(x,y)=({a},{b})", f"\\big({a},{b}\\big)")
+            (gold, f"\\left({a},{b}\\right)", f"({a},\\;{b})", f"(x,y)=({a},{b})", f"\\big({a},{b}\\big)")
         )
         return Structured(gold, _spaced(rng, answer), True, "tuple")
     wrong = (
@@ -45,6 +45,33 @@ def _tuple(rng: random.Random) -> Structured:
         f"(({a},{b}),{b})", f"(x,{b})", f"\\neq ({a},{b})",
     )  # fmt: skip
     return Structured(gold, _spaced(rng, rng.choice(wrong)), False, "tuple")
+
+
+_OTHER_SEPARATORS = (
+    " or ", " and ", "\\lor ", "\\land ", "\\text{ or }", "\\text{ and }", "\\text{, or }", "+", "-", "/", "|", ".",
+    "..", "\\ldots ", "\\cdot ", "=", "<", ">", "\\le ", "\\ge ", " to ", "\\to ", "\\times ", "&", "\\mid ", ":",
+    "\\pm ", "^", "_", "!", "'", "\\cup ", "\\cap ", "\\in ", " not ", "\\neq ", "\\choose ", "\\over ", "%", "\\$",
+    "~or~", "\\equiv ", "*", "**", " mod ", " per ", "\\%,-", ",-", ",,", ",;+", "i,", "x,", "\\text{x},",
+    "\\text{, not }", "\\circ ", "^\\circ,",
+)  # fmt: skip
+_OTHER_BRACKETS = (
+    ("(", ""), ("", ")"), ("(", "\\}"), ("\\{", ")"), ("|", "|"), ("\\lfloor ", "\\rfloor "), ("-(", ")"), ("(", ")^2"),
+    ("\\{", "\\}"), ("|(", ")|"), ("\\sqrt{", "}"), ("((", ")"), ("\\neg(", ")"), ("(", ")!"), ("f(", ")"), ("2[", "]"),
+)  # fmt: skip
+
+
+def _other_signs(rng: random.Random) -> Structured:
+    """A tuple or an interval whose separator, or whose brackets, are others."""
+    a, b = _two(rng)
+    first, last = rng.choice((("(", ")"), ("[", "]"), ("(", "]"), ("[", ")")))
+    parts = [str(a), str(b), "20"][: 3 if first + last == "()" and rng.randrange(2) else 2]
+    gold = f"{first}{','.join(parts)}{last}"
+    if rng.randrange(2):
+        at = rng.randrange(1, len(parts))
+        inside = ",".join(parts[:at]) + rng.choice(_OTHER_SEPARATORS) + ",".join(parts[at:])
+        return Structured(gold, f"{first}{inside}{last}", False, "another separator")
+    first, last = rng.choice(_OTHER_BRACKETS)
+    return Structured(gold, f"{first}{','.join(parts)}{last}", False, "other brackets")
 
 
 def _list(rng: random.Random) -> Structured:
@@ -337,7 +364,7 @@ def _unit(rng: random.Random) -> Structured:
 
 _ALL: tuple[Callable[[random.Random], Structured], ...] = (
     _tuple, _list, _interval, _union, _matrix, _plus_minus, _based, _words, _choice, _line, _polynomial, _order,
-    _ratio, _unit, _unit,
+    _ratio, _unit, _unit, _other_signs,
 )  # fmt: skip
 
 
