@@ -102,24 +102,25 @@ _LEADING_WORDS = words(
     then therefore these this thus to total together up us we which yields"""
 )
 # What makes a sentence suppose, doubt or deny what it states.
-_DOUBTS = (
-    r"if|unless|suppose|supposing|assume|assuming|whether|maybe|perhaps|possibly|probably|doubt\w*|deny|denies|unlikely|"
-    r"hardly|nobody|few|guess\w*|claims?|false\w*|wrong\w*|incorrect\w*|untrue|unsure|uncertain|mistake\w*|erroneous\w*|"
-    r"error|naive\w*|trap|some\s+say"
+_NEGATIONS = words("not never neither nor impossible cannot")  # and all that ends with n't
+_DOUBTS = words(
+    """assume assuming claim claims deny denies doubt doubted doubtful doubts erroneous erroneously error false falsely
+    few guess guessed guesses guessing hardly if incorrect incorrectly maybe mistake mistaken mistakenly naive naively
+    nobody perhaps possibly probably suppose supposing trap uncertain unless unlikely unsure untrue whether wrong
+    wrongly"""
 )
-_NEGATIONS = r"not|never|neither|nor|impossible|cannot|\w+n['’]t"
-_HYPOTHETICAL = re.compile(rf"(?<![A-Za-z])(?:{_DOUBTS}|may|might|could|would|should)(?![A-Za-z])", re.IGNORECASE)
-_NEGATION = re.compile(rf"(?<![A-Za-z])(?:{_NEGATIONS})(?![A-Za-z])", re.IGNORECASE)
-_DOUBT = re.compile(
-    rf"(?<![A-Za-z])(?:{_DOUBTS}|{_NEGATIONS}|no(?!:)|contrary|instead|rather)(?![A-Za-z])", re.IGNORECASE
-)
+_MODALS = words("may might could would should")
+_HYPOTHETICAL = _DOUBTS | _MODALS
+_DENIALS = _DOUBTS | _NEGATIONS | words("no contrary instead rather")
+_QUALIFIED = _DENIALS | _MODALS
+_WORD = re.compile(r"[a-z]+(?:['’]t(?![a-z]))?")
 # What may give the reason for the clause behind it, so that a negation in it is about something else.
 _REASON = re.compile(r"\s*(?:since|because|as|given)\s", re.IGNORECASE)
 _CONSEQUENCE = re.compile(r"\s*(?:and\s+)?(?:so|thus|hence|therefore|then|but)\s", re.IGNORECASE)
 _SUPPOSED = re.compile(r"(?<![A-Za-z])(would|could|might|may|should)(?:\s+(?:\w+\s+){0,3}\Z)", re.IGNORECASE)
 # The words that may stand directly in front of a boxed answer, besides words of the question.
 _BEFORE_BOX = words(
-    """again altogether and answer answers are ate be become becomes being bought buys calculate calculates came case
+    """again altogether answer answers are ate be become becomes being bought buys calculate calculates came case
     choice compute computes conclude concludes contain contains cost costs covers cut determine determines drank
     drives drove earn earned earns eaten eats equal equals es est evaluate evaluates finally find finds found gave
     get gets getting give given gives giving got gotten grew had has have having hence holds implies imply implying
@@ -180,8 +181,15 @@ _INLINE_FORMULA = re.compile(
 )
 _CLAUSE_END = re.compile(r"[,;](?=\s)|(?<=\s)[-–—](?=\s)")
 _LEFT_SIDE = re.compile(r"(?:\$|\\[(\[])?([^=<>]*?)(?:=|\\(?:equiv|approx|in)(?![A-Za-z]))")
+_FORMULA_END = re.compile(r"\A(\s*)(?:\$|\\[\])])")
+_BEHIND_END = re.compile(r"(?<![0-9])[.!?]|[.!?](?![0-9])|\n")
+_FIRST_WORD = re.compile(r"(?:\s|\\[ ,;:!]|~|\*|,)*([A-Za-z]+)")
+_DISPLAYS = (("\\[", "\\]"), ("\\(", "\\)"), ("\\begin{a", "\\end{a"))
+_UNREAL = re.compile(r"(?<![A-Za-z])(?:if|unless|was|were)(?![A-Za-z])", re.IGNORECASE)
 _NEGATED_BOX = re.compile(
-    rf"{_NEGATION.pattern}\s+(?:(?:be|to|of|is|it|equal|the|that|a|an|yet|even|really)\s+){{0,5}}\Z", re.IGNORECASE
+    r"(?<![A-Za-z])(?:not|never|neither|nor|impossible|cannot|\w+n['’]t)\s+"
+    r"(?:(?:be|to|of|is|it|equal|the|that|a|an|yet|even|really)\s+){0,5}\Z",
+    re.IGNORECASE,
 )
 # The words that may stand directly behind a boxed answer, besides units and words of the question.
 _BEHIND_BOX = words(
@@ -342,26 +350,30 @@ def _statement_end(text: str, begin: int) -> int:
 
 def _sentence_start(text: str, end: int) -> int:
     """Where the sentence that `end` is in begins."""
-    begin = max(0, end - _LONGEST_SENTENCE, text.rfind("\n", 0, end) + 1)
-    for found in _SENTENCE_START.finditer(text, begin, end):
-        begin = found.end()
-    return begin
+    first = max(0, end - _LONGEST_SENTENCE, text.rfind("\n", 0, end) + 1)
+    for begin in (max(first, end - 120), first):  # most sentences are short
+        if starts := list(_SENTENCE_START.finditer(text, begin, end)):
+            return starts[-1].end()
+    return first
 
 
 def _is_asserted(text: str, at: int) -> bool:
     """Whether "the answer is" at this place is asserted: only known words are before it in its clause, and no doubt."""
     sentence = text[_sentence_start(text, at) : at]
     *before, clause = _CLAUSE_START.split(sentence)
-    if any(map(_HYPOTHETICAL.search, before)):
+    if any(_those(_HYPOTHETICAL, part) for part in before):
         return False
-    if any(map(_NEGATION.search, before)) and not (_REASON.match(sentence) or _CONSEQUENCE.match(clause + " ")):
+    explained = _REASON.match(sentence) or _CONSEQUENCE.match(clause + " ")
+    if not explained and any(_those(_NEGATIONS, part) for part in before):
         return False
     return all(word.casefold() in _LEADING_WORDS for word in map(str, _PLAIN_WORD.findall(clause)))
 
 
 def _box_is_asserted(text: str, start: int, inside: str, stop: int, question: str) -> bool:
     """Whether the sentence around a box asserts what is in it."""
-    lead = text[_sentence_start(text, start) : start]
+    begin = _formula_start(text, start)
+    sentence = text[_sentence_start(text, begin) : begin]
+    lead = sentence + text[begin:start]
     statement = next(reversed(list(_STATEMENT.finditer(lead))), None) if _may_state(lead) else None
     if (
         statement is not None
@@ -369,26 +381,37 @@ def _box_is_asserted(text: str, start: int, inside: str, stop: int, question: st
         and not _is_asserted(text, start - len(lead) + statement.start())
     ):
         return False
+    if _those(_QUALIFIED, lead) and _is_doubted(sentence, lead, question):
+        return False
+    return _is_introduced(sentence, text[begin:start], inside, question) and _goes_on(
+        text[stop : stop + _LONGEST_SENTENCE], question
+    )
+
+
+def _is_doubted(sentence: str, lead: str, question: str) -> bool:
+    """Whether the words in front of a box deny or doubt it. Those of the question may be about something else."""
+    if not all(_asks(question, word) for word in _those(_DENIALS, _SUBORDINATE.split(_last_clause(sentence))[0])):
+        return True
     words = _MARKS.sub(" ", lead).rstrip("*_ ") + " "
-    if _NEGATED_BOX.search(words) or not _is_introduced(text, start, inside, question):
-        return False
-    if (supposed := _SUPPOSED.search(words)) is not None and (
-        re.search(r"(?<![A-Za-z])(?:if|unless|was|were)(?![A-Za-z])", words, re.IGNORECASE)
-        or not _asks(question, supposed[1])
-    ):
-        return False
-    return _goes_on(text[stop : stop + _LONGEST_SENTENCE], question)
+    if _NEGATED_BOX.search(words):
+        return True
+    supposed = _SUPPOSED.search(words)
+    return supposed is not None and (_UNREAL.search(words) is not None or not _asks(question, supposed[1]))
 
 
-def _is_introduced(text: str, start: int, inside: str, question: str) -> bool:
-    """Whether the words in front of the formula with the box introduce an answer, and its clause does not deny it."""
-    begin = _formula_start(text, start)
-    sentence = text[_sentence_start(text, begin) : begin]
-    clause = _CLAUSE_END.split(_INLINE_FORMULA.sub(r" $ \1\2\3 ", sentence))[-1]
-    doubt = _DOUBT.search(_SUBORDINATE.split(clause)[0])
-    if doubt is not None and not _asks(question, doubt.group()):
-        return False
-    tokens = [token.casefold() for token in _TOKEN.findall(clause)]
+def _last_clause(sentence: str) -> str:
+    """The clause at the end of a sentence, with a dollar for each formula."""
+    return _CLAUSE_END.split(_INLINE_FORMULA.sub(r" $ \1\2\3 ", sentence))[-1]
+
+
+def _is_introduced(sentence: str, formula: str, inside: str, question: str) -> bool:
+    """Whether the words in front of the formula with the box introduce an answer.
+
+    :param formula: its part in front of the box.
+    """
+    if sentence.rstrip(" *_\n").rpartition(" ")[2].casefold() in _BEFORE_BOX:  # most often
+        return True
+    tokens = [token.casefold() for token in _TOKEN.findall(_last_clause(sentence))]
     while tokens and not (_PLAIN_WORD.fullmatch(tokens[-1]) and (len(tokens[-1]) > 1 or tokens[-1] == "a")):
         if tokens.pop() == ":":
             return True
@@ -398,7 +421,7 @@ def _is_introduced(text: str, start: int, inside: str, question: str) -> bool:
         return True
     *before, word = tokens
     if word in ("or", "and"):
-        side = _LEFT_SIDE.match(text[begin:start])
+        side = _LEFT_SIDE.match(formula)
         if side is not None and not _has_equation(sentence, side[1]):
             return True  # 2x = 6 or x = \boxed{3}
         if word == "or":
@@ -419,12 +442,18 @@ def _has_equation(sentence: str, side: str) -> bool:
 
 def _formula_start(text: str, start: int) -> int:
     """Where the formula that `start` is in begins."""
-    left = text[:start]
-    if (left.count("$") - left.count("\\$")) % 2:
-        return left.rfind("$")
-    marks = (("\\[", "\\]"), ("\\(", "\\)"), ("\\begin{a", "\\end{a"))
-    opened = (left.rfind(first) for first, last in marks if left.rfind(first) > left.rfind(last))
+    if (text.count("$", 0, start) - text.count("\\$", 0, start)) % 2:
+        return text.rfind("$", 0, start)
+    opened = [
+        at for mark, end in _DISPLAYS if (at := text.rfind(mark, 0, start)) >= 0 and text.rfind(end, at, start) < 0
+    ]
     return min(opened, default=start)
+
+
+def _those(known: frozenset[str], text: str) -> list[str]:
+    """The words of a text that are among the known ones; "isn't" counts as "not"."""
+    found = _WORD.findall(text.casefold().replace("no:", ""))
+    return [w for w in found if w in known or ("not" in known and w.endswith(("n't", "n’t")))]
 
 
 def _asks(question: str, word: str) -> bool:
@@ -453,28 +482,28 @@ def _restates(lead: str, inside: str) -> bool:
 
 def _goes_on(behind: str, question: str) -> bool:
     """Whether the rest of a box's sentence leaves the box as it is."""
-    behind = re.sub(r"\A(\s*)(?:\$|\\[\])])", r"\1", behind)
-    stop = re.search(r"(?<![0-9])[.!?]|[.!?](?![0-9])|\n", behind)
+    behind = _FORMULA_END.sub(r"\1", behind)
+    stop = _BEHIND_END.search(behind)
     sentence = behind[: stop.start()] if stop is not None else behind
     if stop is not None and stop.group() == "?":
         return False
-    word = re.match(r"(?:\s|\\[ ,;:!]|~|\*|,)*([A-Za-z]+)", sentence)
+    word = _FIRST_WORD.match(sentence)
     if word is None:
         return True
     name, rest = word[1].casefold(), sentence[word.end() :]
-    if _HYPOTHETICAL.search(sentence):
+    if _those(_HYPOTHETICAL, sentence):
         return False
     if not all(_asks(question, found[0]) for found in _OPERATION.finditer(sentence)):
         return False
     claim = _SUBORDINATE.split(sentence)[0]  # what "which ..." says is about something else
     if name in ("is", "are", "was", "were", "be"):
-        return _CONFIRMED.match(sentence, word.start(1)) is not None and not _NEGATION.search(claim)
+        return _CONFIRMED.match(sentence, word.start(1)) is not None and not _those(_NEGATIONS, claim)
     if name in _CHANGES:
         return False
     asked = _asks(question, name)
     if name in ("more", "fewer", "less"):
         return asked and _NUMBER_NEXT.match(rest) is None
-    if name in ("or", "nor", "than") or _NEGATION.search(claim) or _ALTERNATIVE.search(claim):
+    if name in ("or", "nor", "than") or _those(_NEGATIONS, claim) or _ALTERNATIVE.search(claim):
         return False
     if name == "and":  # "and we are done", but not "and a half"
         return (
