@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kkwarm_math import answer_reader
+from kkwarm_math import sentences
 from kkwarm_math.compare import decide
 from kkwarm_math.verifier import check
 
@@ -591,9 +591,9 @@ def test_the_quick_test_misses_no_statement() -> None:
     found = 0
     for _ in range(30_000):
         text = " ".join(rng.choice(words) for _ in range(rng.randrange(8)))
-        if answer_reader._STATEMENT.search(text) is not None:
+        if sentences.STATEMENT.search(text) is not None:
             found += 1
-            assert answer_reader._may_state(text), text
+            assert sentences.may_state(text), text
     assert found > 5_000
 
 
@@ -644,3 +644,19 @@ def test_only_known_words_introduce_a_box(lead: str, right: bool, box: str) -> N
 )
 def test_what_is_in_front_of_a_box_may_be_another_equation_but_no_alternative(text: str, right: bool) -> None:
     assert judged("7", text, tagged=False).correct is right
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        (r"She pays $5 for tea.\n\nThe answer is \boxed{7}.", True),
+        (r"It costs about $5. So the total is \boxed{7}.", True),
+        (r"It costs $5, and then $3, and then $2. So the total is \boxed{7}.", True),
+        (r"She pays $5 for tea. Thus $x = \boxed{7}$.", True),
+        (r"The roots are $5, 6$. Their sum less 4 is $\boxed{7}$.", True),
+        (r"She pays $5 for tea. Thus $x = -\boxed{7}$.", False),
+        (r"The product of $10! = 3628800$ and so on is $2\boxed{7}$.", False),
+    ],
+)
+def test_amounts_of_money_do_not_begin_formulas(text: str, right: bool) -> None:
+    assert judged("7", text.replace(r"\n", "\n"), tagged=False).correct is right
