@@ -16,6 +16,7 @@ from kkwarm_math.sentences import (
     STATEMENT,
     box_is_asserted,
     is_asserted,
+    last_dollar,
     may_state,
     takes_back,
 )
@@ -46,6 +47,7 @@ _THEREFORE = re.compile(r"\A(?:\\(?:therefore|implies|Rightarrow|Longrightarrow)
 _CORRECTION = re.compile(r"(?:(?<![A-Za-z])(?:it|that)\s+(?:is|should\s+be)\s+(?:actually\s+)?)", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?:(?<![0-9])[.]|(?<=[0-9])\.(?![0-9])|(?<!\\)!)(?=\s|\*|$)|\n")
 _DOLLAR = re.compile(r"(?<!\\)\$")
+_DOUBLE_DOLLAR = re.compile(r"(?<!\\)\$\$")
 # An amount of money, where the next dollar opens something, too: "$5 for tea and $7", but not "$5, 6$".
 _AMOUNT = re.compile(
     r"\$(?=[0-9][0-9,]*(?:\.[0-9]+)?(?:(?:[^\S\n]+|/)[A-Za-z]{2}|[.,;:?)]*(?:\n(?!\\)|\Z)|[.,;:?)]+\s))"
@@ -57,6 +59,7 @@ _EMPHASIS = ("**", "__", "`", '"', "''", "*", "'")
 _ENVIRONMENT = re.compile(
     r"\\(?:begin|end)\s*\{(?:align|aligned|equation|gather|gathered|split|displaymath|math|center)\*?\}"
 )
+_CHINESE_TEXT = re.compile(r"\A.*[\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef]", re.DOTALL)
 _UNIT_BEHIND = re.compile(
     r"(?:\s|\\[ ,;:!]|~)*((?:square |cubic |sq\.? )?[A-Za-z]{1,12}(?:\^\{?[23]\}?)?)(?=[\s.,;!)]|$)"
 )
@@ -132,7 +135,7 @@ def read_answer(text: str, *, tagged: bool, question: str = "") -> str | None:
     """
     if tagged:
         return clean(text)
-    text = _escape_amounts(_STRUCK.sub(" ", text.replace("$$", "$")))
+    text = _escape_amounts(_STRUCK.sub(" ", _DOUBLE_DOLLAR.sub("$", text)))
     spans = boxed_spans(text)
     statement = _last_statement(text, spans[-1][3] if spans else 0)
     if statement is not None and (not spans or not statement or _readable(statement)):
@@ -236,7 +239,7 @@ def _with_context(text: str, start: int, inside: str, stop: int) -> str:
     left, right = text[:start], text[stop:]
     in_dollars = (left.count("$") - left.count("\\$")) % 2 == 1
     if in_dollars:
-        left = left[left.rfind("$") + 1 :]
+        left = left[last_dollar(left, len(left)) + 1 :]
         right, _, behind = right.partition("$")
     else:
         opened = max(left.rfind("\\["), left.rfind("\\("))
@@ -251,11 +254,11 @@ def _with_context(text: str, start: int, inside: str, stop: int) -> str:
             right, behind = right[:size], right[size:]
     if "\\" in left or "\\" in right:
         left, right = _ENVIRONMENT.sub(" ", left), _ENVIRONMENT.sub(" ", right)
-    left = EQUALS.split(left)[-1].strip().strip('*_("')
+    left = EQUALS.split(_without_introduction(left.lstrip()))[-1].strip().strip('*_("')
     if right.strip(" *_.,;\n"):
         right = _MODULUS.sub("", right.replace("\\\\", " "))
         right = _TRAILING.sub("", right)
-    right = right.strip().rstrip("*_.,;")
+    right = right.strip().rstrip("*_.,;。，；")
     if (right and right[0] in "=≈") or right.startswith(("\\approx", "\\quad", "\\qquad")):
         right = ""
     if (word := _WORD_BEHIND.match(behind)) is not None and word[1].casefold() in _MAGNITUDES:
@@ -264,8 +267,8 @@ def _with_context(text: str, start: int, inside: str, stop: int) -> str:
         name, caret, power = unit[1].partition("^")
         if name.casefold() not in _FOLLOWERS and split_unit(f"0 {unit[1]}")[1] is not None:
             right = f" \\text{{ {name}}}{caret}{power}"
-    if not left and not right:
-        return clean(inside) or inside
+    if left in ("", "\\$") and not right:
+        return left + (clean(inside) or inside)
     return f"{left}{{{inside}}}{right}"
 
 
@@ -273,6 +276,7 @@ def _formula_before(line: str) -> str:
     """What a formula outside of dollars has before a box: what is attached to it, and more before an operator."""
     if (opened := _OPEN_BRACKET.search(line)) is not None:
         return opened.group()
+    line = "" if line.strip() == ">" else _CHINESE_TEXT.sub("", line)  # a quotation
     tokens = re.findall(r"\S+|\s+", line)
     if len(tokens) > 1 and tokens[-1].isspace() and _UNBRACED.fullmatch(tokens[-2]) and tokens[-2][-1].isdigit():
         return f"{tokens[-2]}{tokens[-1]}"

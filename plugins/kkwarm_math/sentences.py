@@ -18,6 +18,7 @@ __all__ = [
     "STATEMENT",
     "box_is_asserted",
     "is_asserted",
+    "last_dollar",
     "may_state",
     "takes_back",
 ]
@@ -51,13 +52,14 @@ _SENTENCE_START = re.compile(
     r"[.!?](?=\$?\s)|\\\]|\\end\s*\{[a-z]+\*?\}|\$(?=(?:So|Thus|Hence|Therefore|Then|Our|The|Finally)\b)"
 )
 _CLAUSE_START = re.compile(r"[,;:](?=\$?\s)|(?<=\s)[-–—](?=\s)")
-PLAIN_WORD = re.compile(r"[A-Za-z]+(?:['’][A-Za-z]+)?")
+PLAIN_MONTH = re.compile(r"(?<=\S )May(?![A-Za-z])")
+_WORD = re.compile(r"[A-Za-z]+(?:['’][A-Za-z]+)?")
 # The words that may stand between the beginning of a clause and "the answer is".
 _LEADING_WORDS = words(
-    """a all also altogether and as because but can clearly conclude conclusion conclusively deduce finally find
-    following follows for from gather get given gives have hence i implies in indicates is it know leads me mean
-    means my now obtain of our overall problem put question see short show shows since so step summary that the
-    then therefore these this thus to total together up us we which yields"""
+    """a all also altogether and as because box boxed but can clearly conclude conclusion conclusively deduce finally
+    find following follows for from gather get given gives have hence i implies in indicates is it know leads let's
+    me mean means my now obtain of our overall problem put question see short show shows since so step summary that
+    the then therefore these this thus to together total up us we which yields"""
 )
 # What makes a sentence suppose, doubt or deny what it states.
 _NEGATIONS = words("not never neither nor impossible cannot")  # and all that ends with n't
@@ -71,23 +73,26 @@ _MODALS = words("may might could would should")
 _HYPOTHETICAL = _DOUBTS | _MODALS
 _DENIALS = _DOUBTS | _NEGATIONS | words("no contrary instead rather")
 _QUALIFIED = _DENIALS | _MODALS
-_WORD = re.compile(r"[a-z]+(?:['’]t(?![a-z]))?")
+_MONTH = re.compile(r"(?<=\S )May(?![A-Za-z])")
+_WORD = re.compile(r"[A-Za-z]+(?:['’]t(?![a-z]))?")
 # What may give the reason for the clause behind it, so that a negation in it is about something else.
 _REASON = re.compile(r"\s*(?:since|because|as|given)\s", re.IGNORECASE)
 _CONSEQUENCE = re.compile(r"\s*(?:and\s+)?(?:so|thus|hence|therefore|then|but)\s", re.IGNORECASE)
 _SUPPOSED = re.compile(r"(?<![A-Za-z])(would|could|might|may|should)(?:\s+(?:\w+\s+){0,3}\Z)", re.IGNORECASE)
 # The words that may stand directly in front of a boxed answer, besides words of the question.
 _BEFORE_BOX = words(
-    """again altogether answer answers are ate be become becomes being bought buys calculate calculates came case
-    choice compute computes conclude concludes contain contains cost costs covers cut determine determines drank
-    drives drove earn earned earns eaten eats equal equals es est evaluate evaluates finally find finds found gave
-    get gets getting give given gives giving got gotten grew had has have having hence holds implies imply implying
-    in include includes into is ist it know leave leaves leaving left letter lost made make makes making me mean
-    meaning means measure measures namely need needs obtain obtained obtaining obtains option overall paid passes
-    pay pays produce produces ran reads received receives require requires result runs saved saves see sees sells
-    simplifies simplify sind so sold solution solutions son sono sont spend spends spent such take takes that them
-    then there therefore thus took travels us use uses walks was weigh weighs went were when where which won write
-    wrote yield yielding yields"""
+    """again altogether answer answers are ate bake bakes be become becomes being bought buy buys calculate calculates
+    came carries carry case charge charges choice collect collects compute computes conclude concludes contain
+    contains cost costs cover covers cut determine determines drank drink drive drives drove earn earned earns eat
+    eaten eats equal equals es est evaluate evaluates fill fills finally find finds finish finished finishes found
+    gave get gets getting give given gives giving got gotten grew grow had has have having hence her him hold holds
+    implies imply implying in include includes into is ist it know last lasts leave leaves leaving left letter lose
+    loses lost made make makes making me mean meaning means measure measures namely need needs obtain obtained
+    obtaining obtains option overall owe owes paid passes pay pays plant plants produce produces raise raised raises
+    ran read reads receive received receives require requires result run runs save saved saves score scored scores
+    see sees sell sells serve serves simplifies simplify sind so sold solution solutions son sono sont spend spends
+    spent such take takes that them then there therefore thus took travel travels us use uses walk walks was weigh
+    weighs went were when where which win wins won write wrote yield yielding yields you è é"""
 )
 # Words that are looked through: what stands in front of them decides.
 _LOOKED_THROUGH = words(
@@ -133,11 +138,14 @@ _NEVER_BEFORE_BOX = words(
     instead least like most near nearly neither never no nor not off or over past roughly short than these this
     those thrice times twice under unless unlike until within without"""
 )
+_CHINESE = re.compile(r"([\u4e00-\u9fff])[\s：:，,*]*\Z")
+_CHINESE_NOT = re.compile("[不非没錯错未否]")
+_CHINESE_BEFORE_BOX = frozenset("是为為得有即共到案以故")
 _TOKEN = re.compile(r"\\[A-Za-z]+|</?\w+>|[^\W\d_]+(?:['’-][^\W\d_]+)*|[,;:]|\S")
 _INLINE_FORMULA = re.compile(
     r"(?<!\\)(?:\$(?:\\.|[^$\\])*?([,;]?)\s*\$|\\\(.*?([,;]?)\s*\\\)|\\\[.*?([,;]?)\s*\\\])", re.DOTALL
 )
-_CLAUSE_END = re.compile(r"[,;](?=\s)|(?<=\s)[-–—](?=\s)")
+_CLAUSE_END = re.compile(r"[,;](?=\s)|[，。；](?=.)|(?<=\s)[-–—](?=\s)")
 _LEFT_SIDE = re.compile(r"(?:\$|\\[(\[])?([^=<>]*?)(?:=|\\(?:equiv|approx|in)(?![A-Za-z]))")
 _FORMULA_END = re.compile(r"\A(\s*)(?:\$|\\[\])])")
 _BEHIND_END = re.compile(r"(?<![0-9])[.!?]|[.!?](?![0-9])|\n")
@@ -256,7 +264,10 @@ def _is_introduced(sentence: str, formula: str, inside: str, question: str) -> b
     """
     if sentence.rstrip(" *_\n").rpartition(" ")[2].casefold() in _BEFORE_BOX:  # most often
         return True
-    tokens = [token.casefold() for token in _TOKEN.findall(_last_clause(sentence))]
+    clause = _last_clause(sentence)
+    if (chinese := _CHINESE.search(clause)) is not None:
+        return _CHINESE_NOT.search(clause) is None and chinese[1] in _CHINESE_BEFORE_BOX
+    tokens = [token.casefold() for token in _TOKEN.findall(clause)]
     while tokens and not (PLAIN_WORD.fullmatch(tokens[-1]) and (len(tokens[-1]) > 1 or tokens[-1] == "a")):
         if tokens.pop() == ":":
             return True
@@ -288,16 +299,26 @@ def _has_equation(sentence: str, side: str) -> bool:
 def _formula_start(text: str, start: int) -> int:
     """Where the formula that `start` is in begins."""
     if (text.count("$", 0, start) - text.count("\\$", 0, start)) % 2:
-        return text.rfind("$", 0, start)
+        return last_dollar(text, start)
     opened = [
         at for mark, end in _DISPLAYS if (at := text.rfind(mark, 0, start)) >= 0 and text.rfind(end, at, start) < 0
     ]
     return min(opened, default=start)
 
 
+def last_dollar(text: str, end: int) -> int:
+    """The place of the last dollar before `end` that no backslash precedes; -1 where there is none."""
+    at = text.rfind("$", 0, end)
+    while at > 0 and text[at - 1] == "\\":
+        at = text.rfind("$", 0, at)
+    return at
+
+
 def _those(known: frozenset[str], text: str) -> list[str]:
     """The words of a text that are among the known ones; "isn't" counts as "not"."""
-    found = _WORD.findall(text.casefold().replace("no:", ""))
+    if "May" in text:
+        text = _MONTH.sub("", text)
+    found = [w.casefold() for w in _WORD.findall(text.replace("No:", ""))]
     return [w for w in found if w in known or ("not" in known and w.endswith(("n't", "n’t")))]
 
 

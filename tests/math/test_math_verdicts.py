@@ -660,3 +660,29 @@ def test_what_is_in_front_of_a_box_may_be_another_equation_but_no_alternative(te
 )
 def test_amounts_of_money_do_not_begin_formulas(text: str, right: bool) -> None:
     assert judged("7", text.replace(r"\n", "\n"), tagged=False).correct is right
+
+
+SURROUNDINGS = [
+    (r"Each person will receive $\boxed{7}$.", True),
+    (r"It takes her $\boxed{7}$ hours.", True),
+    (r"She sold $\boxed{7}$ in April and May.", True),
+    (r"It may be $\boxed{7}$.", False),
+    (r"May be $\boxed{7}$.", False),
+    (r"$\text{Answer: } \boxed{7}$", True),
+    (r"$\text{Not: } \boxed{7}$", False),
+    (r"Let's box the answer: $\boxed{7}$", True),
+    (r"The total is \$\boxed{7}.", True),
+    (r"The total is \$$\boxed{7}$.", True),
+    (r"The total is $2\cdot\$\boxed{7}$.", False),
+    (r"> \boxed{7}", True),
+    (r"x > \boxed{7}", False),
+    ("答案是 \\boxed{7}。", True),
+    ("因此，答案为\\boxed{7}", True),
+    ("答案不是\\boxed{7}。", False),
+    ("大于 $\\boxed{7}$", False),
+]
+
+
+@pytest.mark.parametrize(("text", "right"), SURROUNDINGS)
+def test_what_stands_around_a_box(text: str, right: bool) -> None:
+    assert judged("7", text, tagged=False).correct is right
