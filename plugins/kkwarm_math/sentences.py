@@ -52,8 +52,7 @@ _SENTENCE_START = re.compile(
     r"[.!?](?=\$?\s)|\\\]|\\end\s*\{[a-z]+\*?\}|\$(?=(?:So|Thus|Hence|Therefore|Then|Our|The|Finally)\b)"
 )
 _CLAUSE_START = re.compile(r"[,;:](?=\$?\s)|(?<=\s)[-–—](?=\s)")
-PLAIN_MONTH = re.compile(r"(?<=\S )May(?![A-Za-z])")
-_WORD = re.compile(r"[A-Za-z]+(?:['’][A-Za-z]+)?")
+PLAIN_WORD = re.compile(r"[A-Za-z]+(?:['’][A-Za-z]+)?")
 # The words that may stand between the beginning of a clause and "the answer is".
 _LEADING_WORDS = words(
     """a all also altogether and as because box boxed but can clearly conclude conclusion conclusively deduce finally
