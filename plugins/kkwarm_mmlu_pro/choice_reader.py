@@ -26,17 +26,23 @@ _QUOTED = re.compile(r"(?<![A-Za-z0-9])'([^'\n]+)'(?![A-Za-z0-9])")
 _NOUN = (
     r"(?:answer(?:\s+to\s+(?:the|this)\s+(?:question|problem))?|option|choice|letter|response|"
     r"respuesta|r[eé]ponse|antwort|risposta|resposta|ответ|答案|正确答案|選項|选项)"
+    r"(?:\s+(?:correct[ae]|corretta|correta|final))?"
 )
+_IS = r"(?:(?:is|est?|ist|must\s+be|has\s+to\s+be)(?![A-Za-z])|è|é|是|为|為)"
 # What may stand between the beginning of a clause and the noun of "the answer is", besides whole words before "the".
 _MOST = (
     r"(?:specific|likely|appropriate|accurate|suitable|comprehensive|fitting|direct|relevant|common|plausible|reasonable|logical|"
     r"correct|probable|precise)"
 )
-_QUALIFIER = rf"(?:(?:final|correct|right|best|only|closest|most\s+{_MOST}(?:\s+and\s+{_MOST})?)\s+)*"
+_QUALIFIER = (
+    r"(?:(?:final|correct|right|best|only|closest|bonne|richtige|korrekte|mejor|"
+    rf"most\s+{_MOST}(?:\s+and\s+{_MOST})?)\s+)*"
+)
 _LEAD = re.compile(
     rf"(?:(?:so|thus|hence|therefore|and|finally)\b,?\s+)*"
     rf"(?:(?:the|my|our|la|el|die|a)\s+)?{_QUALIFIER}"
-    rf"(?:{_NOUN}\s*(?:(?:is|est?|ist)(?![A-Za-z])|è|é|是|为|為)?\s*(?:[:：=]|[-–—](?=\s))?\s*|(?:it|this)\s+is\s+|option\s+)",
+    rf"(?:{_NOUN}\s*{_IS}?\s*(?:[:：=]|[-–—](?=\s))?\s*|(?:it|this)\s+is\s+|option\s+)"
+    r"|(?:(?:so|thus|hence|therefore|finally),\s+)+(?=[(\[]?[A-J][)\]]?\s+is\s)",
     re.IGNORECASE,
 )
 _LETTER = re.compile(r"(?:[(\[（]\s*([A-Ja-j])\s*[)\]）]|([A-J])(?![A-Za-z0-9])|([a-j])(?=[).:]|\s*\Z))\s*[).:：]?")
@@ -48,9 +54,7 @@ _CORRECT = re.compile(
 )
 _BECAUSE = re.compile(r"\s*[,;]?\s*(?:because|since|as\s+(?:it|the|this)|due\s+to)\b.*", re.IGNORECASE | re.DOTALL)
 _DASH = re.compile(r"\A\s*[-–—,]?\s+")
-_STATEMENT = re.compile(
-    rf"(?<![A-Za-z])(?:{_NOUN}\s*(?:is|es|est|ist|是|为|為)\s*[:：]?|{_NOUN}\s*[:：])\s*", re.IGNORECASE
-)
+_STATEMENT = re.compile(rf"(?<![A-Za-z])(?:{_NOUN}\s*{_IS}\s*[:：]?|{_NOUN}\s*[:：])\s*", re.IGNORECASE)
 _CLAUSE_START = re.compile(
     r"[.!?;:\n]\s+|,\s*(?:but|so|and|then|therefore|thus|hence)\s+|,\s+(?=the\s+(?:final\s+|correct\s+)*answer)",
     re.IGNORECASE,
@@ -98,7 +102,7 @@ def read_choice(answer: str, options: Sequence[str] = (), *, tagged: bool = True
     :param options: the options' texts in order, without letters; empty where they are not known.
     :param tagged: the text is nothing but the answer; otherwise the last statement of an answer in it is read.
     """
-    text = answer.strip()
+    text = answer.replace("。", ". ").strip()
     if not text:
         return None, "the answer is empty"
     allowed = LETTERS[: len(options)] if options else LETTERS

@@ -200,6 +200,12 @@ def test_other_answers_are_unparsed(answer: str) -> None:
         ("\\boxed{C}. On second thought, D.", None),
         ("The answer is C. Never mind. D.", None),
         ("The second-best answer is C.", None),
+        ("Therefore, the answer must be C.", "C"),
+        ("Thus, C is the correct answer.", "C"),
+        ("So, A", None),
+        ("因此，正确答案是 (C)。", "C"),
+        ("La respuesta correcta es C.", "C"),
+        ("La bonne réponse est C.", "C"),
     ],
 )
 def test_free_text_states_one_letter_or_none(text: str, letter: str | None) -> None:
