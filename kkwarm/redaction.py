@@ -20,7 +20,9 @@ _NAME = (
     r"|passw(?:or)?d|passphrase|credentials?|authorization|signature|cookie|bearer)"
 )
 _SECRET_NAME = re.compile(rf"{_NAME}|apikey|sig|pwd|auth", re.IGNORECASE)
-_NOT_SECRET = re.compile(r"(?:eos|bos|pad|unk|sep|cls|mask|stop|special|end|first|last|max|min|num|n)[-_]tokens?", re.I)
+_NOT_SECRET = re.compile(
+    r"(?:eos|bos|pad|unk|sep|cls|mask|stop|special|end|first|last|max|min|num|n)[-_]tokens?|tokens", re.I
+)
 _QUERY_NAME = rf"(?:{_NAME}|apikey|key|sig|pwd|pass|auth|code|x-amz-\w+)"
 _PATTERNS = (
     (re.compile(r"(?<=://)[^\s/?#@'\"<>]*(?=@)"), REDACTED),  # user:password@ of a URL

@@ -22,7 +22,7 @@ from kkwarm_math.sentences import (
 )
 from kkwarm_math.units import split_unit, words
 
-__all__ = ["last_boxed", "read_answer"]
+__all__ = ["boxed_spans", "last_boxed", "read_answer"]
 
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from kkwarm.types import Example, Response, Status, Verdict, Verifier
-from kkwarm_math.answer_reader import last_boxed, read_answer
+from kkwarm_math.answer_reader import boxed_spans, last_boxed, read_answer
 from kkwarm_math.compare import decide
 
 __all__ = ["LENIENT_VERIFIER", "VERIFIER", "check"]
@@ -37,7 +37,7 @@ def check(example: Example, response: Response) -> Verdict:
         text = text[-_MAX_TEXT:] if not response.tagged else text[: MAX_CHARS + 1]
     answer = read_answer(text, tagged=response.tagged, question=example.question)
     if not answer:
-        return Verdict(Status.UNPARSED, reason="no answer is stated")
+        return Verdict(Status.UNPARSED, reason=_why_nothing_is_stated(text))
     if len(answer) > MAX_CHARS:
         return Verdict(Status.UNPARSED, reason=f"the answer has more than {MAX_CHARS:,} characters")
     gold = gold_text(example.answer)
@@ -59,6 +59,15 @@ def check(example: Example, response: Response) -> Verdict:
     if not decision.readable:
         return Verdict(Status.UNPARSED, answer[:_MAX_SHOWN], decision.reason)
     return Verdict(Status.CORRECT if decision.equal else Status.WRONG, answer[:_MAX_SHOWN], decision.reason)
+
+
+def _why_nothing_is_stated(text: str) -> str:
+    boxes = boxed_spans(text)
+    if not boxes:
+        return "no answer is stated"
+    begin, _, _, end = boxes[-1]
+    around = " ".join(text[max(0, begin - 60) : end + 20].split())
+    return f"the words around the last box do not state it as the answer: {around[:_MAX_SHOWN]}"
 
 
 VERIFIER = Verifier("math", check, timeout_s=10.0, timeout_status=Status.TIMEOUT)

@@ -58,9 +58,20 @@ def test_data_and_commands() -> None:
         "engine": {"api_key": "***", "max_tokens": 5, "eos_token": "</s>"},
         "urls": ["http://***@h"],
     }
-    command = ["kkwarm", "bench", "--api-key", SECRET, "--engine", f"api_key={SECRET}", "--max-tokens", "5"]
+    command = [
+        "kkwarm",
+        "bench",
+        "--api-key",
+        SECRET,
+        "--engine",
+        f"api_key={SECRET}",
+        "--max-tokens",
+        "5",
+        "--tokens",
+        "64",
+    ]
     assert redact_command(command) == [
-        *("kkwarm", "bench", "--api-key", "***", "--engine", "api_key=***", "--max-tokens", "5")
+        *("kkwarm", "bench", "--api-key", "***", "--engine", "api_key=***", "--max-tokens", "5", "--tokens", "64")
     ]
 
 

@@ -686,3 +686,9 @@ SURROUNDINGS = [
 @pytest.mark.parametrize(("text", "right"), SURROUNDINGS)
 def test_what_stands_around_a_box(text: str, right: bool) -> None:
     assert judged("7", text, tagged=False).correct is right
+
+
+def test_the_reason_shows_the_words_around_a_box_that_is_not_read() -> None:
+    verdict = judged("7", r"Some work. It is the reciprocal of $\boxed{7}$.", tagged=False)
+    assert verdict.reason is not None and r"the reciprocal of $\boxed{7}$." in verdict.reason
+    assert judged("7", "Nothing.", tagged=False).reason != verdict.reason
