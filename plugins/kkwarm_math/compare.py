@@ -107,6 +107,8 @@ def read(text: str, *, gold: bool = False, question: str = "", counted: str = ""
     body, unit = split_unit(_without_thousands(_without_remark(text)), gold=gold, question=question, counted=counted)
     if (clock := _clock(text)) is not None:
         return Reading(clock)
+    if _ALL_REALS.fullmatch(text.strip()):
+        return Reading(Node("tuple", "()", (MINUS_INFINITY, INFINITY)))
     if gold and _TEXT_ONLY.fullmatch(text.strip()):
         return Reading(None, None, text)
     node = parse(_without_thousands(body))
@@ -118,10 +120,14 @@ def read(text: str, *, gold: bool = False, question: str = "", counted: str = ""
 
 
 PI = Node("constant", "pi")
+MINUS_INFINITY = Node("negative", None, (INFINITY,))
 _INTEGER = re.compile(r"-?[0-9]{1,60}")
 _THOUSANDS = re.compile(r"([-+]?\s*(?:\\?\$)?\s*[0-9]{1,3})((?:,[0-9]{3})+|(?:(?:\\? |~)[0-9]{3})+)(\.[0-9]+)?")
 _GROUPED_THOUSANDS = re.compile(r"(?<=\})\{[0-9]{1,3}(?:,[0-9]{3})+\}|(?<=frac)\{[0-9]{1,3}(?:,[0-9]{3})+\}")
 _TEXT_ONLY = re.compile(r"\(?\\(?:text(?:bf|it|rm)?|mbox)\s*\{\s*[^{}0-9]*[A-Za-z][^{}0-9]*\}\)?")
+_ALL_REALS = re.compile(
+    r"\\(?:mathbb|Bbb)\s*(?:R|\{R\})|(?:\\text\s*\{)?\s*all\s+real(?:\s+number)?s\s*\}?", re.IGNORECASE
+)
 _REMARK = re.compile(
     r",?\s*\\text\s*\{\s*(?:for|where)\s+(?:any|all|some|every|[a-z]\s+is\s+an?y?)\s+(?:(?:real|positive|arbitrary)\s+)?(?:constant|number)s?\s*(?:\}\s*[a-z]?|[a-z]\s*\})\s*"
 )
@@ -545,7 +551,6 @@ def _members(gold: Node, answer: Node, question: str) -> Decision:
 
 Bound = tuple[Node, bool]
 Interval = tuple[Bound, Bound]
-MINUS_INFINITY = Node("negative", None, (INFINITY,))
 
 
 def _interval_like(node: Node) -> bool:

@@ -72,9 +72,10 @@ def _work_of(node: Node) -> str:
         return "arithmetic"
     if kind == "power":
         return _work_of_power(*args)
-    if kind == "quotient" and node.value == "÷" and all(a.kind == "number" for a in args):
+    if kind == "quotient" and all(a.kind == "number" for a in args):
         value = exact_value(node)
-        return "arithmetic" if value is None or value.denominator == 1 or value.denominator != args[1].value else ""
+        reduced = value is not None and value.denominator == args[1].value != 1
+        return "" if reduced or (node.value != "÷" and value is not None and value.denominator != 1) else "arithmetic"
     if kind == "quotient" and args[1] == Node("number", Fraction(1)) and not is_literal(args[0]):
         return "trivial arithmetic"
     if kind == "quotient" and _is_polynomial(args[1]) and letters_of(args[1]):

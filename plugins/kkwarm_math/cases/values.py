@@ -346,6 +346,8 @@ def unfinished(rng: random.Random, n: int) -> tuple[str, Any]:
         (f"({n - k}) + ({k})", lambda: sympy.Integer(n)),
         (f"{n}(2-1)", lambda: sympy.Integer(n)),
         (f"{2 * n} \\div 2", lambda: sympy.Integer(2 * n) / 2),
+        (f"\\frac{{{k * n}}}{{{k}}}", lambda: sympy.Integer(k * n) / k),
+        (f"{k * n}/{k}", lambda: sympy.Integer(k * n) / k),
         (f"\\frac{{{n - k}+{k}}}{{1}}", lambda: sympy.Integer(n)),
         (f"{n}\\cdot 5^0", lambda: n * sympy.Integer(5) ** 0),
         (f"{n}^{{5^0}}", lambda: sympy.Integer(n) ** (sympy.Integer(5) ** 0)),
