@@ -3,7 +3,8 @@
     KKWARM_DATA=... python benchmarks/scores.py -o benchmarks/results/scores.json
 
 It needs the data folder with `model_outputs/`. Each score comes from the command `kkwarm score`, by the benchmark's
-official protocol, which reproduces published scores, and by `auto`, which reads strictly and is the default.
+official protocol, which reproduces published scores, and by `auto`, which reads strictly and is the default. MATH's own
+solutions, written by people, show how many right answers strict reading loses: each gives the answer in its box.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from kkwarm_math.answer_reader import last_boxed
 
 from kkwarm.data import read_jsonl
 from kkwarm.store import environment
@@ -38,6 +41,13 @@ def humaneval_plus(path: Path) -> Rows:
 def math(path: Path) -> Rows:
     for i, row in enumerate(read_jsonl(path)):
         yield {"id": f"{i}", "completion": row["responses"], "reference": row["gold"], "question": row["problem"]}
+
+
+def math_solutions(folder: Path) -> Rows:
+    for path in sorted(folder.glob("*.jsonl.gz")):
+        for i, row in enumerate(read_jsonl(path)):
+            text, gold = row["solution"], row.get("answer") or last_boxed(row["solution"])
+            yield {"id": f"{path.name}/{i}", "completion": text, "reference": gold, "question": row["problem"]}
 
 
 def score(rows: Rows, benchmark: str, protocol: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -79,8 +89,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--out", type=Path, required=True)
     args = parser.parse_args()
-    data = Path(os.environ["KKWARM_DATA"]) / "model_outputs"
-    scores = {protocol: score_by(data, protocol) for protocol in ("official", "auto")}
+    data = Path(os.environ["KKWARM_DATA"])
+    scores = {protocol: score_by(data / "model_outputs", protocol) for protocol in ("official", "auto")}
+    scores["auto"]["math, its own solutions"], _ = score(math_solutions(data / "math"), "math", "auto")
     document = {"command": "python benchmarks/scores.py", "environment": environment(), "scores": scores}
     args.out.write_text(json.dumps(document, indent=1) + "\n")
 
