@@ -56,6 +56,12 @@ _TABLE_HEAD = re.compile(
 _TABLE_RULE = re.compile(r"^[^\S\n]*\|?(?:[^\S\n]*:?-+:?[^\S\n]*\|)+(?:[^\S\n]*:?-+:?)?[^\S\n]*\n", re.MULTILINE)
 
 
+# What the roles mean, behind them: "knight (truth-teller)".
+_MEANING = re.compile(
+    r"\b(?:(?P<knight>knights?[*_]*)\s*\((?:an?\s+)?(?:truth[- ]?tellers?|(?:always\s+)?tells?\s+the\s+truth)\)"
+    r"|(?P<knave>knaves?[*_]*)\s*\((?:an?\s+)?(?:liars?|(?:always\s+)?(?:lies|tells?\s+lies))\))",
+    re.IGNORECASE,
+)
 _EMPTY_LIST = re.compile(r"\[\s*\]|\{\s*\}|(?<=:)\s*(?:-|–|—|N/A)(?=[^\S\n]*(?:\n|;|\Z))")
 _RECORD = re.compile(
     r"""["']?\b(?:name|person|character|inhabitant)["']?\s*:\s*["']?(?P<name>[^"'\n:,{}\[\]]+)["']?\s*,\s*"""
@@ -369,6 +375,7 @@ def parse_assignment(text: str, people: Mapping[str, Any]) -> dict[str, bool]:
     """
     if _NEGATION.search(text):
         raise UnreadableAnswer("'!' before a claim negates it")
+    text = _MEANING.sub(lambda found: found["knight"] or found["knave"], text)
     text = _TABLE_RULE.sub("", _TABLE_HEAD.sub("", without_name_row(_normalize_unicode(text))))
     text = _RECORD.sub(r"\g<name>:", _EMPTY_LIST.sub(" none ", text))
     parser = _AnswerParser(text, NameMatcher(people))

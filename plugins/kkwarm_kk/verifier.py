@@ -46,11 +46,18 @@ _INTRODUCTION_WORDS = word_set(
 _ONE_OF = re.compile(r"(?<![a-z])one\s+of", re.IGNORECASE)  # "only one of these is correct"
 _FORWARD_WORDS = frozenset({"following", "below", "next", "these"})
 _GROUP = re.compile(r"\bkn(?:ight|ave)s?\s*:", re.IGNORECASE)
+_FAREWELL = re.compile(
+    r"I hope (?:this|that|it) helps[.!]*|"
+    r"(?:Please )?let me know if you (?:have|need) (?:any |more |further )*(?:questions|help|explanations?)[.!]*",
+    re.IGNORECASE,
+)
 _CLOSING = re.compile(r"[\w\s.,:!*'’]+")
 
 
 def _is_closing(segment: str) -> bool:
     """Whether the segment is a sentence that may follow the claims."""
+    if _FAREWELL.fullmatch(segment.strip()):
+        return True
     words = _WORD.findall(segment.casefold())
     return bool(words) and _CLOSING.fullmatch(segment) is not None and _CLOSING_WORDS.issuperset(words)
 

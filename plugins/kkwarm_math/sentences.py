@@ -225,7 +225,7 @@ def box_is_asserted(text: str, start: int, inside: str, stop: int, question: str
     """Whether the sentence around a box asserts what is in it."""
     begin = _formula_start(text, start)
     sentence = text[_sentence_start(text, begin) : begin]
-    lead = sentence + text[begin:start]
+    lead = (sentence + text[begin:start])[-_LONGEST_SENTENCE:]
     statement = next(reversed(list(STATEMENT.finditer(lead))), None) if may_state(lead) else None
     if (
         statement is not None
@@ -291,7 +291,7 @@ def _is_introduced(sentence: str, formula: str, inside: str, question: str) -> b
 
 def _has_equation(sentence: str, side: str) -> bool:
     """Whether a sentence has an equation for this side: ``x = 43 or x = ``."""
-    name = re.sub(r"\s", "", side)
+    name = re.sub(r"\s", "", side)[:_LONGEST_SENTENCE]
     return re.search(rf"(?<![A-Za-z0-9)}}]){re.escape(name)}(?:=|\\in)", re.sub(r"\s", "", sentence)) is not None
 
 

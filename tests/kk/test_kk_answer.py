@@ -182,6 +182,16 @@ INCORRECT = [
 ]
 
 
+CORRECT += [
+    "Zoey: Knight (truth-teller)\nBob: Knave (liar)\nKim: Knight (always tells the truth)",
+    "**Zoey**: knight (a truth teller), **Bob**: knave (always lies), **Kim**: knight",
+]
+INCORRECT += [
+    "Zoey: Knight (liar)\nBob: Knave (liar)\nKim: Knight (truth-teller)",
+    "Zoey: Knight (maybe)\nBob: Knave (liar)\nKim: Knight (truth-teller)",
+]
+
+
 @pytest.mark.parametrize("tagged", [True, False])
 @pytest.mark.parametrize("text", CORRECT)
 def test_correct_wordings_are_accepted(text: str, tagged: bool) -> None:
@@ -256,6 +266,10 @@ FREE_TEXT_INCORRECT = [
     "I will not answer.",
     "Zoey is a knight. Bob is a knave. I am unsure about Kim.",
 ]
+
+
+FREE_TEXT_CORRECT += [f"{LINE}.\n\nI hope this helps!", f"{LINE}.\nLet me know if you need more help."]
+FREE_TEXT_INCORRECT += [f"{LINE}.\n\nI hope this fails!", f"{LINE}. Let me know if you doubt it."]
 
 
 @pytest.mark.parametrize("text", FREE_TEXT_CORRECT)
