@@ -292,7 +292,7 @@ def _is_introduced(sentence: str, formula: str, inside: str, question: str) -> b
 def _has_equation(sentence: str, side: str) -> bool:
     """Whether a sentence has an equation for this side: ``x = 43 or x = ``."""
     name = re.sub(r"\s", "", side)[:_LONGEST_SENTENCE]
-    return re.search(rf"(?<![A-Za-z0-9)}}]){re.escape(name)}(?:=|\\in)", re.sub(r"\s", "", sentence)) is not None
+    return re.search(rf"(?<![-+*/^_A-Za-z0-9)}}]){re.escape(name)}(?:=|\\in)", re.sub(r"\s", "", sentence)) is not None
 
 
 def _formula_start(text: str, start: int) -> int:

@@ -643,6 +643,7 @@ def test_only_known_words_introduce_a_box(lead: str, right: bool, box: str) -> N
     [
         (r"We have $2x = 14$ or $x = \boxed{7}$.", True),
         (r"Hence $a = 3$ and $b = \boxed{7}$.", True),
+        (r"Hence $-b = -7$ and $b = \boxed{7}$.", True),
         (r"It is 3 or $\boxed{7}$.", False),
         (r"It is between 3 and $\boxed{7}$.", False),
         (r"Hence $x = 3$ or $x = \boxed{7}$.", False),
