@@ -176,7 +176,7 @@ _CHANGES = words("plus minus divided multiplied squared cubed halved doubled tri
 _SUBORDINATE = re.compile(r"(?<![A-Za-z])(?:that|which|who|whose|where|when|since|because|such\s+that)(?![A-Za-z])")
 _NUMBER_NEXT = re.compile(
     r"\s+(?:most|least|base|binary|octal|hexadecimal|(?:thousand|million|billion|hundred|dozen)s|"
-    r"(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|half)(?![A-Za-z])|[0-9$\\-])",
+    r"(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|half)(?![A-Za-z])|[0-9\\-]|\$(?!\(?[a-z][,=. $]))",
     re.IGNORECASE,
 )
 _ALTERNATIVE = re.compile(
@@ -191,6 +191,17 @@ _CONFIRMED = re.compile(
     r"(?:(?<=smallest\s)|(?<=largest\s)|(?<=greatest\s)|(?<=least\s)(?!likely)|(?<=only\s)|"
     r"(?:answers?|results?|solutions?|values?|correct|right|what|number)(?![A-Za-z])|(?:smallest|largest|greatest|least|winner)\s*(?:\Z|[,;])))",
     re.IGNORECASE,
+)
+
+# "is the smallest angle": a noun phrase of words of the question and these.
+_NOUN_PHRASE = re.compile(
+    r"(?:is|are)\s+(?:the|our|an?)\s+((?:[A-Za-z]+\s+){0,3}[A-Za-z]+)"
+    r"(?=\s+(?:of|that|which|in|for|with|to|at|from|such)(?![A-Za-z])|\s*(?:\Z|[,;(]))",
+    re.IGNORECASE,
+)
+_ADJECTIVES = words(
+    """closest common correct desired exact final first greatest highest integer largest last least lowest maximum
+    minimum only positive possible prime requested required smallest unique whole"""
 )
 
 
@@ -359,10 +370,13 @@ def _goes_on(behind: str, question: str) -> bool:
         return False
     claim = _SUBORDINATE.split(sentence)[0]  # what "which ..." says is about something else
     if name in ("is", "are", "was", "were", "be"):
-        return _CONFIRMED.match(sentence, word.start(1)) is not None and not _those(_NEGATIONS, claim)
+        confirmed = _CONFIRMED.match(sentence, word.start(1)) is not None or _is_asked(
+            sentence, word.start(1), question
+        )
+        return confirmed and not _those(_NEGATIONS, claim)
     if name in _CHANGES:
         return False
-    asked = _asks(question, name)
+    asked = _asks(question, name) or (name.endswith("s") and _names(question, name))
     if name in ("more", "fewer", "less"):
         return asked and _NUMBER_NEXT.match(rest) is None
     if name in ("or", "nor", "than") or _those(_NEGATIONS, claim) or _ALTERNATIVE.search(claim):
@@ -374,7 +388,7 @@ def _goes_on(behind: str, question: str) -> bool:
         )
     if name in ("since", "because", "where", "when", "which") or (name == "to" and rest.startswith(" the nearest ")):
         return True
-    alone = _NUMBER_NEXT.match(rest) is None
+    alone = _NUMBER_NEXT.match(rest) is None and not (name == "times" and rest.lstrip().startswith("$"))
     if name == "at":  # "at the vertex", but not "at first, then 18"
         return re.match(r"\s+(?:the|a|an|each|every|this|that|(?:\$|\\\()?\(?[a-z]\s*=)(?![A-Za-z])", rest) is not None
     if name in _BEHIND_BOX:
@@ -383,6 +397,17 @@ def _goes_on(behind: str, question: str) -> bool:
     assert unit is not None
     units = (split_unit(f"0 {u}", question=question)[1] for u in (unit.group(), word[1]))
     return (asked and alone) or any(u is not None for u in units)
+
+
+def _is_asked(sentence: str, at: int, question: str) -> bool:
+    """Whether "is the smallest angle" in a sentence names what the question asks for, by its words."""
+    found = _NOUN_PHRASE.match(sentence, at)
+    if found is None:
+        return False
+    names = found[1].casefold().split()
+    if names[-1] in _PARTS and sentence[found.end() :].split()[:1] == ["of"]:
+        return False
+    return _names(question, names[-1]) and all(name in _ADJECTIVES or _names(question, name) for name in names)
 
 
 def takes_back(text: str) -> bool:
