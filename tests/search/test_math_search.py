@@ -108,7 +108,7 @@ def test_it_finds_a_lenient_comparison(planted: Check, kind: str) -> None:
         ("answer_reader.is_asserted", lambda text, at: True, "not stated in free text"),
         ("answer_reader.box_is_asserted", lambda text, start, inside, stop, question: True, "changed in free text"),
         ("sentences._is_introduced", lambda sentence, formula, inside, question: True, "changed in free text"),
-        ("sentences._is_doubted", lambda sentence, lead, question: False, "changed in free text"),
+        ("sentences._is_doubted", lambda sentence, lead, question: False, "not stated in free text"),
         ("answer_reader.takes_back", lambda rest: False, "not stated in free text"),
         ("compare._same_intervals", lambda ours, theirs: Decision(True, ""), "interval"),
     ],
