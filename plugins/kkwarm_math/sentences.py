@@ -106,11 +106,12 @@ _QUANTITIES = words(
     percentage perimeter point polynomial price probability product profit quotient radius range rate ratio
     remainder result root roots set side slope solution speed sum term time total value values vector volume width"""
 )
-# Those whose "of" has a boxed number that is not the answer: a multiple of 42.
+# Words whose "of" has a boxed number that is not the answer, also where the question has them: a multiple of 42.
 _PARTS = words(
-    """base bases coefficient digit digits divisor divisors double expression factor factors fraction fractions half
-    multiple multiples part parts percent power powers quarter quarters root roots side sides square squares term
-    terms third thirds cube cubes logarithm log"""
+    """base bases coefficient complement conjugate cube cubes digit digits divisor divisors double expression factor
+    factors fraction fractions half inverse log logarithm multiple multiples negation neighbor opposite part parts
+    percent power powers predecessor quarter quarters root roots side sides square squares successor term terms
+    third thirds triple"""
 )
 # What may stand in front of a preposition that is in front of a boxed answer, besides words of the question.
 _PREPOSITIONS = {

@@ -436,6 +436,8 @@ FREE_TEXT += [  # the forms of the data set's own solutions
         ("How many apples has Amy?", r"Amy has $\boxed{7}$ more apples than Ben.", False),
         ("How many times do they meet?", r"They meet $\boxed{7}$ times.", True),
         ("How many times do they meet?", r"They meet $\boxed{7}$ times three.", False),
+        ("What is the opposite of -7?", r"It is the opposite of $\boxed{7}$.", False),
+        ("What is the sum of 3 and 4?", r"They have a sum of $\boxed{7}$.", True),
         ("What is the least angle?", r"$\boxed{7}$ is the least angle.", True),
         ("What is the least angle?", r"$\boxed{7}$ is the wrong angle.", False),
         ("What is the least angle?", r"$\boxed{7}$ is the angle before it.", False),
