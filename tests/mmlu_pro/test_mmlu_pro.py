@@ -318,3 +318,10 @@ def test_published_outputs(shared_data: Path, name: str, correct: int, unparsed:
     assert sum(v.correct for v in verdicts) == correct
     assert sum(v.status is Status.UNPARSED for v in verdicts) == unparsed
     assert sum(v.answer == r["published_pred"] for v, r in zip(verdicts, rows, strict=True)) == same
+
+
+def test_a_capital_letter_behind_a_letter_is_another_answer() -> None:
+    options = ["red", "a", "A"]
+    assert read_choice("\\boxed{B} A", options, tagged=False)[0] is None
+    assert read_choice("\\boxed{B} a", options, tagged=False)[0] == "B"
+    assert read_choice("C. A", options)[0] == "C"
