@@ -73,7 +73,7 @@ _HYPOTHETICAL = _DOUBTS | _MODALS
 _DENIALS = _DOUBTS | _NEGATIONS | words("no contrary instead rather")
 _QUALIFIED = _DENIALS | _MODALS
 _MONTH = re.compile(r"(?<=\S )May(?![A-Za-z])")
-_WORD = re.compile(r"[A-Za-z]+(?:['’]t(?![a-z]))?")
+_WORD = re.compile(r"[A-Za-z]+(?:['’][tT](?![A-Za-z]))?")
 # What may give the reason for the clause behind it, so that a negation in it is about something else.
 _REASON = re.compile(r"\s*(?:since|because|as|given)\s", re.IGNORECASE)
 _CONSEQUENCE = re.compile(r"\s*(?:and\s+)?(?:so|thus|hence|therefore|then|but)\s", re.IGNORECASE)

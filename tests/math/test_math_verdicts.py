@@ -685,6 +685,8 @@ SURROUNDINGS = [
     (r"It takes her $\boxed{7}$ hours.", True),
     (r"She sold $\boxed{7}$ in April and May.", True),
     (r"It may be $\boxed{7}$.", False),
+    (r"I DON'T THINK THAT X EQUALS $\boxed{7}$", False),
+    (r"I don’t think that x equals $\boxed{7}$", False),
     (r"May be $\boxed{7}$.", False),
     (r"$\text{Answer: } \boxed{7}$", True),
     (r"$\text{Not: } \boxed{7}$", False),
