@@ -251,7 +251,7 @@ def _in_parentheses(text: str) -> str | None:
 
 def _same(text: str, option: str) -> bool:
     """Whether a text is an option's, but for case. A capital letter that names an option is not the option "a"."""
-    if text != option and _CAPITAL.fullmatch(text) is not None:
+    if _CAPITAL.fullmatch(text) is not None and _bare(text) != _bare(option):
         return False
     return bool(text) and _bare_plain(text) == _bare_plain(option)
 

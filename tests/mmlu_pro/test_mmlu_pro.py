@@ -325,3 +325,4 @@ def test_a_capital_letter_behind_a_letter_is_another_answer() -> None:
     assert read_choice("\\boxed{B} A", options, tagged=False)[0] is None
     assert read_choice("\\boxed{B} a", options, tagged=False)[0] == "B"
     assert read_choice("C. A", options)[0] == "C"
+    assert read_choice("The answer is (A) F.", ["F", "red"])[0] == "A"
