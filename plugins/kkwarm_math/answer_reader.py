@@ -135,7 +135,11 @@ def read_answer(text: str, *, tagged: bool, question: str = "") -> str | None:
     """
     if tagged:
         return clean(text)
-    text = _escape_amounts(_STRUCK.sub(" ", _DOUBLE_DOLLAR.sub("$", text)))
+    if "~~" in text:
+        text = _STRUCK.sub(" ", text)
+    if "$$" in text:
+        text = _DOUBLE_DOLLAR.sub("$", text) if "\\$$" in text else text.replace("$$", "$")
+    text = _escape_amounts(text)
     spans = boxed_spans(text)
     statement = _last_statement(text, spans[-1][3] if spans else 0)
     if statement is not None and (not spans or not statement or _readable(statement)):
