@@ -258,7 +258,9 @@ def _with_context(text: str, start: int, inside: str, stop: int) -> str:
             right, behind = right[:size], right[size:]
     if "\\" in left or "\\" in right:
         left, right = _ENVIRONMENT.sub(" ", left), _ENVIRONMENT.sub(" ", right)
-    left = EQUALS.split(_without_introduction(left.lstrip()))[-1].strip().strip('*_("')
+    if "\\text" in left:
+        left = _without_introduction(left.lstrip())
+    left = EQUALS.split(left)[-1].strip().strip('*_("')
     if right.strip(" *_.,;\n"):
         right = _MODULUS.sub("", right.replace("\\\\", " "))
         right = _TRAILING.sub("", right)
@@ -280,7 +282,10 @@ def _formula_before(line: str) -> str:
     """What a formula outside of dollars has before a box: what is attached to it, and more before an operator."""
     if (opened := _OPEN_BRACKET.search(line)) is not None:
         return opened.group()
-    line = "" if line.strip() == ">" else _CHINESE_TEXT.sub("", line)  # a quotation
+    if line.strip() == ">":  # a quotation
+        return ""
+    if not line.isascii():
+        line = _CHINESE_TEXT.sub("", line)
     tokens = re.findall(r"\S+|\s+", line)
     if len(tokens) > 1 and tokens[-1].isspace() and _UNBRACED.fullmatch(tokens[-2]) and tokens[-2][-1].isdigit():
         return f"{tokens[-2]}{tokens[-1]}"

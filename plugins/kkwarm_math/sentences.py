@@ -273,7 +273,8 @@ def _is_introduced(sentence: str, formula: str, inside: str, question: str) -> b
 
     :param formula: its part in front of the box.
     """
-    if sentence.rstrip(" *_\n").rpartition(" ")[2].casefold() in _BEFORE_BOX:  # most often
+    plain = sentence.rstrip(" *_\n")
+    if not plain or plain[-1] == ":" or plain.rpartition(" ")[2].casefold() in _BEFORE_BOX:  # most often
         return True
     clause = _last_clause(sentence)
     if (chinese := _CHINESE.search(clause)) is not None:

@@ -171,9 +171,11 @@ def _no_answer(t: Target, rng: random.Random) -> Case | None:
     return Case(t.compose(lead + text), "reject", "no answer", example)
 
 
-def _free_text(t: Target, rng: random.Random) -> Case:
+def _free_text(t: Target, rng: random.Random) -> Case | None:
     example, letter, other = _question(rng)
     right = bool(rng.randrange(2))
+    if not right and any(len(o) == 1 and o.isalpha() for o in example.meta["options"]):
+        return None  # "\\boxed{B} F" may then be the letter B with its own text
     text = _fill(rng.choice(_FREE_RIGHT if right else _FREE_WRONG), example, letter, other)
     return Case(text, "accept" if right else "reject", "free text", example, free_text=True)
 
