@@ -326,12 +326,15 @@ def last_dollar(text: str, end: int) -> int:
     return at
 
 
-def _those(known: frozenset[str], text: str) -> list[str]:
+def _those(known: frozenset[str], text: str) -> frozenset[str]:
     """The words of a text that are among the known ones; "isn't" counts as "not"."""
     if "May" in text:
         text = _MONTH.sub("", text)
-    found = [w.casefold() for w in _WORD.findall(text.replace("No:", ""))]
-    return [w for w in found if w in known or ("not" in known and w.endswith(("n't", "n’t")))]
+    folded = text.replace("No:", "").casefold()
+    found = _WORD.findall(folded)
+    if "not" in known and ("n't" in folded or "n’t" in folded):
+        return known.intersection(found) | {w for w in found if w.endswith(("n't", "n’t"))}
+    return known.intersection(found)
 
 
 def _asks(question: str, word: str) -> bool:
