@@ -225,10 +225,10 @@ def is_asserted(text: str, at: int) -> bool:
     """Whether "the answer is" at this place is asserted: only known words are before it in its clause, and no doubt."""
     sentence = text[_sentence_start(text, at) : at]
     *before, clause = _CLAUSE_START.split(sentence)
-    if any(_those(_HYPOTHETICAL, part) for part in before):
+    if any(_words_among(_HYPOTHETICAL, part) for part in before):
         return False
     explained = _REASON.match(sentence) or _CONSEQUENCE.match(clause + " ")
-    if not explained and any(_those(_NEGATIONS, part) for part in before):
+    if not explained and any(_words_among(_NEGATIONS, part) for part in before):
         return False
     return all(word.casefold() in _LEADING_WORDS for word in map(str, PLAIN_WORD.findall(clause)))
 
@@ -245,7 +245,7 @@ def box_is_asserted(text: str, start: int, inside: str, stop: int, question: str
         and not is_asserted(text, start - len(lead) + statement.start())
     ):
         return False
-    if _those(_QUALIFIED, lead) and _is_doubted(sentence, lead, question):
+    if _words_among(_QUALIFIED, lead) and _is_doubted(sentence, lead, question):
         return False
     return _is_introduced(sentence, text[begin:start], inside, question) and _goes_on(
         text[stop : stop + _LONGEST_SENTENCE], question
@@ -254,13 +254,15 @@ def box_is_asserted(text: str, start: int, inside: str, stop: int, question: str
 
 def _is_doubted(sentence: str, lead: str, question: str) -> bool:
     """Whether the words in front of a box deny or doubt it. Those of the question may be about something else."""
-    if not all(_asks(question, word) for word in _those(_DENIALS, _SUBORDINATE.split(_last_clause(sentence))[0])):
+    if not all(
+        _has_word(question, word) for word in _words_among(_DENIALS, _SUBORDINATE.split(_last_clause(sentence))[0])
+    ):
         return True
     plain = MARKS.sub(" ", lead).rstrip("*_ ") + " "
     if _NEGATED_BOX.search(plain):
         return True
     supposed = _SUPPOSED.search(plain)
-    return supposed is not None and (_UNREAL.search(plain) is not None or not _asks(question, supposed[1]))
+    return supposed is not None and (_UNREAL.search(plain) is not None or not _has_word(question, supposed[1]))
 
 
 def _last_clause(sentence: str) -> str:
@@ -298,8 +300,8 @@ def _is_introduced(sentence: str, formula: str, inside: str, question: str) -> b
     if word in _PREPOSITIONS:
         known = _PREPOSITIONS[word]
         word = next((t for t in reversed(before) if t not in _BEFORE_PREPOSITION), "")
-        return word in known or (word not in _PARTS and _names(question, word))
-    return word in _BEFORE_BOX or word in _QUANTITIES or _names(question, word)
+        return word in known or (word not in _PARTS and _has_form_of(question, word))
+    return word in _BEFORE_BOX or word in _QUANTITIES or _has_form_of(question, word)
 
 
 def _has_equation(sentence: str, side: str) -> bool:
@@ -326,7 +328,7 @@ def last_dollar(text: str, end: int) -> int:
     return at
 
 
-def _those(known: frozenset[str], text: str) -> frozenset[str]:
+def _words_among(known: frozenset[str], text: str) -> frozenset[str]:
     """The words of a text that are among the known ones; "isn't" counts as "not"."""
     if "May" in text:
         text = _MONTH.sub("", text)
@@ -337,12 +339,12 @@ def _those(known: frozenset[str], text: str) -> frozenset[str]:
     return known.intersection(found)
 
 
-def _asks(question: str, word: str) -> bool:
+def _has_word(question: str, word: str) -> bool:
     """Whether a word is in the question."""
     return re.search(rf"(?<![A-Za-z]){re.escape(word)}(?![A-Za-z])", question, re.IGNORECASE) is not None
 
 
-def _names(question: str, word: str) -> bool:
+def _has_form_of(question: str, word: str) -> bool:
     """Whether the question has a word, or another form of it, that leaves a number behind it as it is."""
     if word in _NEVER_BEFORE_BOX or _OPERATION.fullmatch(word) or len(word) < 3:
         return False
@@ -369,22 +371,22 @@ def _goes_on(behind: str, question: str) -> bool:
     if word is None:
         return True
     name, rest = word[1].casefold(), sentence[word.end() :]
-    if _those(_HYPOTHETICAL, sentence):
+    if _words_among(_HYPOTHETICAL, sentence):
         return False
-    if not all(_asks(question, found[0]) for found in _OPERATION.finditer(sentence)):
+    if not all(_has_word(question, found[0]) for found in _OPERATION.finditer(sentence)):
         return False
     claim = _SUBORDINATE.split(sentence)[0]  # what "which ..." says is about something else
     if name in ("is", "are", "was", "were", "be"):
         confirmed = _CONFIRMED.match(sentence, word.start(1)) is not None or _is_asked(
             sentence, word.start(1), question
         )
-        return confirmed and not _those(_NEGATIONS, claim)
+        return confirmed and not _words_among(_NEGATIONS, claim)
     if name in _CHANGES:
         return False
-    asked = _asks(question, name) or (name.endswith("s") and _names(question, name))
+    asked = _has_word(question, name) or (name.endswith("s") and _has_form_of(question, name))
     if name in ("more", "fewer", "less"):
         return asked and _NUMBER_NEXT.match(rest) is None
-    if name in ("or", "nor", "than") or _those(_NEGATIONS, claim) or _ALTERNATIVE.search(claim):
+    if name in ("or", "nor", "than") or _words_among(_NEGATIONS, claim) or _ALTERNATIVE.search(claim):
         return False
     if name == "and":  # "and we are done", but not "and a half"
         return (
@@ -412,7 +414,9 @@ def _is_asked(sentence: str, at: int, question: str) -> bool:
     names = found[1].casefold().split()
     if names[-1] in _PARTS and sentence[found.end() :].split()[:1] == ["of"]:
         return False
-    return _names(question, names[-1]) and all(name in _ADJECTIVES or _names(question, name) for name in names)
+    return _has_form_of(question, names[-1]) and all(
+        name in _ADJECTIVES or _has_form_of(question, name) for name in names
+    )
 
 
 def takes_back(text: str) -> bool:
